@@ -1,0 +1,166 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The manifest: what must be known to use a weights file, and the proof that it is unchanged.
+
+A model is two files beside each other, ``NAME.safetensors`` and ``NAME.json`` (the manifest).
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mtl_perception.errors import CheckpointError
+from mtl_perception.tasks import Task
+
+FORMAT = 1
+PRETRAINED = Path(__file__).parent / 'pretrained'
+"""Where the shipped models live."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """
+    The architecture, in the words of :func:`mtl_perception.models.build.build_network`.
+
+    :param encoder: ``resnet10``, ``resnet18`` or ``resnet50``.
+    :param frames: 1, or 2 for the previous and the current frame.
+    :param finest_stride: stride of the finest encoder stage that the decoders see: 8 is the
+        FCN8 of the papers, 4 adds one more skip, which thin objects need.
+    :param channels: output channels per task, such as ``{'semantic': 12, 'depth': 1}``.
+    """
+
+    encoder: str = 'resnet50'
+    frames: int = 2
+    finest_stride: int = 8
+    channels: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """
+    Everything that travels with the weights.
+
+    :param name: name of the model.
+    :param network: the architecture.
+    :param tasks: the tasks of the network, in the order of ``network.channels``.
+    :param height: input height of the network, pixels.
+    :param width: input width of the network, pixels.
+    :param mean: per-channel RGB mean that the network subtracts, 0 to 255.
+    :param std: per-channel RGB standard deviation that the network divides by, 0 to 255.
+    :param focal_px: focal length of the training camera at the network's width, pixels.
+    :param sha256: digest of the weights file, hexadecimal.
+    :param metrics: what was measured on data that the training never saw.
+    :param training: data, recipe, seed, steps and code version.
+    :param command: the command line that made the weights.
+    :param licence: licence of the weights.
+    """
+
+    name: str
+    network: NetworkSpec
+    tasks: tuple[Task, ...]
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    focal_px: float
+    sha256: str = ''
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    command: str = ''
+    licence: str = 'Apache-2.0'
+
+    def task(self, name: str) -> Task | None:
+        """Return the task of that name, None if the network does not have it."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON text."""
+        return json.dumps({'format': FORMAT, **dataclasses.asdict(self)}, indent=2) + '\n'
+
+    @staticmethod
+    def from_json(text: str, source: str = 'manifest') -> 'Manifest':
+        """
+        Return the manifest that :meth:`to_json` wrote.
+
+        :raises CheckpointError: if it is not JSON, of another format, or lacks a field.
+        """
+        try:
+            fields = json.loads(text)
+            if fields.pop('format', None) != FORMAT:
+                raise CheckpointError(
+                    f'{source}: not a manifest of format {FORMAT}; export the model again with '
+                    'this version of mtl_perception', 'M07')
+            fields['network'] = NetworkSpec(**fields['network'])
+            fields['tasks'] = tuple(Task.from_dict(task) for task in fields['tasks'])
+            for name in ('mean', 'std'):
+                fields[name] = tuple(float(value) for value in fields[name])
+            return Manifest(**fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f'{source}: not a valid manifest ({type(error).__name__}: {error}); it must be '
+                'the .json file that was written together with the weights', 'M07') from error
+
+
+def find_model(model: str | Path) -> Path:
+    """
+    Return the weights file of a shipped model's name or of a path.
+
+    :raises CheckpointError: if there is no such file; the message lists the shipped names.
+    """
+    shipped = PRETRAINED / f'{model}.safetensors'
+    if shipped.is_file():
+        return shipped
+    path = Path(model).expanduser().absolute()
+    if path.is_file():
+        return path
+    names = sorted(file.stem for file in PRETRAINED.glob('*.safetensors'))
+    kind = 'is a directory' if path.is_dir() else 'does not exist'
+    raise CheckpointError(
+        f'model {str(model)!r}: {path} {kind}; give the path of a .safetensors file or one of '
+        f'the shipped models {names}', 'M01')
+
+
+def read_model(model: str | Path) -> tuple[Manifest, bytes]:
+    """
+    Read a model once and verify it against its manifest.
+
+    The bytes that were hashed are the bytes that are returned, so nothing can be swapped between.
+
+    :return: the manifest and the safetensors file's content.
+    :raises CheckpointError: if a file is missing, unreadable, foreign, cut or changed.
+    """
+    path = find_model(model)
+    manifest_path = path.with_suffix('.json')
+    if not manifest_path.is_file():
+        raise CheckpointError(
+            f'{path}: its manifest {manifest_path} does not exist; keep both files together',
+            'M07')
+    try:
+        text, content = manifest_path.read_text(encoding='utf-8'), path.read_bytes()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f'{path}: cannot be read ({error})', 'M01') from error
+    manifest = Manifest.from_json(text, str(manifest_path))
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest.sha256:
+        raise CheckpointError(
+            f'{path}: sha256 is {digest}, the manifest wants {manifest.sha256 or "nothing"} '
+            f'({len(content)} bytes{_looks_like(content)}); refusing to load. Copy the model '
+            'again or export it again', 'M03')
+    return manifest, content
+
+
+def _looks_like(content: bytes) -> str:
+    """Say what a file that is not what it should be looks like."""
+    if not content:
+        return ', an empty file'
+    if content.startswith(b'version https://git-lfs'):
+        return ', a Git LFS pointer: run git lfs pull'
+    if content.lstrip()[:5].lower() in (b'<!doc', b'<html'):
+        return ', an HTML page'
+    if content.startswith(b'PK') or content.startswith(b'\x80'):
+        return ', a pickle, which is never loaded'
+    return ''

@@ -1,0 +1,90 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The tasks that a network can be asked for, and the classes of the synthetic street.
+
+Task names are the same in code, configuration, topics and metrics.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Kind = Literal['classes', 'regression']
+Colour = tuple[int, int, int]
+
+UNLABELLED = 255
+"""Class id (uint8) of a pixel without a label."""
+
+STATIC, MOVING, UNKNOWN_MOTION = 0, 1, 255
+"""Values (uint8) of a motion mask."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    One task of a network.
+
+    :param name: ``semantic``, ``depth`` or ``motion``.
+    :param kind: ``classes`` for a label per pixel, ``regression`` for a value per pixel.
+    :param classes: class names, the index is the id; empty for a regression.
+    :param palette: one RGB colour (0-255) per class.
+    :param movable: ids of the classes whose objects can move by themselves.
+    :param sky: id of the class that has no finite depth, -1 if there is none.
+    :param unit: unit of a regression's values, such as ``m``.
+    :param maximum: largest value of a regression that the network was trained on, in its unit.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...] = ()
+    palette: tuple[Colour, ...] = ()
+    movable: tuple[int, ...] = ()
+    sky: int = -1
+    unit: str = ''
+    maximum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind == 'classes' and len(self.classes) != len(self.palette):
+            raise ValueError(
+                f'task {self.name!r} has {len(self.classes)} classes but {len(self.palette)} '
+                'colours; give one RGB colour per class')
+
+    @property
+    def channels(self) -> int:
+        """Return the number of output channels of a decoder for this task."""
+        return len(self.classes) if self.kind == 'classes' else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the task as plain JSON types."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(fields: dict[str, Any]) -> 'Task':
+        """Return the task that :meth:`to_dict` wrote."""
+        return Task(
+            name=str(fields['name']), kind=fields['kind'],
+            classes=tuple(fields['classes']),
+            palette=tuple((int(r), int(g), int(b)) for r, g, b in fields['palette']),
+            movable=tuple(fields['movable']), sky=int(fields['sky']),
+            unit=str(fields['unit']), maximum=float(fields['maximum']))
+
+
+STREET_SEMANTIC = Task(
+    name='semantic', kind='classes',
+    classes=('road', 'road_marking', 'sidewalk', 'building', 'vegetation', 'terrain',
+             'pole', 'traffic_sign', 'car', 'person', 'cyclist', 'sky'),
+    palette=((128, 64, 128), (250, 250, 250), (244, 35, 232), (70, 70, 70), (107, 142, 35),
+             (152, 251, 152), (153, 153, 153), (220, 220, 0), (0, 0, 142), (220, 20, 60),
+             (119, 11, 32), (70, 130, 180)),
+    movable=(8, 9, 10), sky=11)
+"""What the synthetic street labels each pixel with."""
+
+STREET_DEPTH = Task(name='depth', kind='regression', unit='m', maximum=80.0)
+"""Metric depth along the camera's Z axis, in metres."""
+
+STREET_MOTION = Task(
+    name='motion', kind='classes', classes=('static', 'moving'),
+    palette=((0, 0, 0), (255, 64, 64)))
+"""Whether the object in a pixel moves in the world, whatever the camera does."""
+
+STREET_TASKS = (STREET_SEMANTIC, STREET_DEPTH, STREET_MOTION)

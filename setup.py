@@ -1,0 +1,89 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Build of the ament_python package, with pip as well as with colcon."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'mtl_perception'
+
+RUNTIME = [
+    'numpy>=1.24',
+    'opencv-python-headless>=4.8',
+    'pyyaml>=6.0',
+    'rich>=13.0',
+    'safetensors>=0.4.3',
+    'torch>=2.6',
+    'torchvision>=0.21',
+]
+ROS_WHEELS = [
+    'ros-kilted-rclpy',
+    'ros-kilted-rmw-fastrtps-cpp',
+    'ros-kilted-sensor-msgs',
+    'ros-ament-index-python',
+    'ros-diagnostic-msgs',
+    'ros-geometry-msgs',
+    'ros-lifecycle-msgs',
+    'ros-rosgraph-msgs',
+    'ros-std-msgs',
+    'ros-std-srvs',
+    'ros-stereo-msgs',
+    'ros-visualization-msgs',
+]
+TRAIN = ['jsonargparse[signatures]>=4.35', 'tensorboard>=2.16']
+EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
+TEST = [
+    'catkin-pkg',
+    'colcon-core>=0.16',
+    'colcon-python-setup-py',
+    'colcon-recursive-crawl',
+    'colcon-ros',
+    'hypothesis>=6.100',
+    'mcap-ros2-support>=0.5.5',
+    'mypy>=1.11',
+    'pytest>=8.0',
+    'pytest-timeout>=2.3',
+    'ruff>=0.6',
+    'scikit-learn>=1.4',
+    'types-PyYAML',
+]
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    description='Multi-task perception for ROS 2: semantics, depth and motion from one network.',
+    author='The mtl_perception authors',
+    author_email='maintainers@example.com',
+    maintainer='The mtl_perception authors',
+    maintainer_email='maintainers@example.com',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={PACKAGE: ['py.typed', 'pretrained/*.safetensors', 'pretrained/*.json']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
+        (f'share/{PACKAGE}/config', glob('config/*.*')),
+        (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
+        (f'lib/{PACKAGE}', glob('scripts/*')),
+    ],
+    zip_safe=False,
+    install_requires=['setuptools'],
+    extras_require={
+        'runtime': RUNTIME,
+        'ros-wheels': ROS_WHEELS,
+        'train': RUNTIME + TRAIN,
+        'evaluate': RUNTIME + EVALUATE,
+        'test': TEST,
+        'all': RUNTIME + ROS_WHEELS + TRAIN + EVALUATE + TEST,
+    },
+    entry_points={
+        'console_scripts': [
+            f'mtl = {PACKAGE}.cli:main',
+            f'perception_node = {PACKAGE}.ros.perception_node:main',
+            f'camera_source = {PACKAGE}.ros.camera_source:main',
+        ],
+    },
+)
