@@ -35,10 +35,7 @@ TRAIN = ['jsonargparse[signatures]>=4.35', 'tensorboard>=2.16']
 EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
 TEST = [
     'catkin-pkg',
-    'colcon-core>=0.16',
-    'colcon-python-setup-py',
-    'colcon-recursive-crawl',
-    'colcon-ros',
+    'colcon-common-extensions',
     'hypothesis>=6.100',
     'mcap-ros2-support>=0.5.5',
     'mypy>=1.11',

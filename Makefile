@@ -1,0 +1,62 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make demo                     run the main job: camera, node, recording, report in demo/
+#   make demo SOURCE=video.mp4    the same on a real video
+#   make test                     ruff, mypy, and every test that is not slow
+#   make slow                     the slow tests
+#   make clean                    remove what make made
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCE ?= street
+OUTPUT ?= demo
+DEMO_ARGUMENTS ?=
+PYTEST_ARGUMENTS ?=
+
+# What pip copies; the package itself is installed editable.
+INSTALLED := setup.py setup.cfg pyproject.toml package.xml $(wildcard resource/* launch/* config/* config/train/* scripts/*)
+
+export PYTHONNOUSERSITE := 1
+
+.PHONY: demo test slow clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed-demo
+	@$(BIN)/mtl demo --source '$(SOURCE)' --output '$(OUTPUT)' $(DEMO_ARGUMENTS)
+
+test: $(VENV)/installed-all
+	@$(BIN)/ruff check . || { echo 'ruff found something: "$(BIN)/ruff check . --fix" mends most of it' >&2; exit 1; }
+	@$(BIN)/mypy || { echo 'mypy found a type that does not fit: see the lines above' >&2; exit 1; }
+	@$(BIN)/python -m pytest -m 'not slow and not gpu' $(PYTEST_ARGUMENTS)
+
+slow: $(VENV)/installed-all
+	@$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900 $(PYTEST_ARGUMENTS)
+
+clean:
+	rm -rf $(VENV) build install log demo *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo 'Python 3.10 or newer is needed: install it, or name one with "make PYTHON=python3.12 $(MAKECMDGOALS)"' >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo 'the environment $(VENV) could not be made: on Debian and Ubuntu "sudo apt install python3-venv" brings what is missing' >&2; \
+	  rm -rf $(VENV); exit 2; }
+
+define install
+	@echo 'installing mtl_perception[$(1)] from PyPI into $(VENV) (torch is large: a few minutes, about 6 GB)'
+	@$(BIN)/python -m pip install --quiet --editable '.[$(1)]' || { \
+	  echo 'the installation failed: check the network and the free disk space (about 8 GB), then run make again; it goes on where it stopped' >&2; exit 2; }
+	@touch $@
+endef
+
+$(VENV)/installed-demo: $(INSTALLED) | $(BIN)/python
+	$(call install,runtime$(comma)ros-wheels$(comma)evaluate)
+
+$(VENV)/installed-all: $(INSTALLED) | $(BIN)/python
+	$(call install,all)
+	@touch $(VENV)/installed-demo
+
+comma := ,

@@ -1,0 +1,85 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The ``mtl`` command: one subcommand per job.
+
+Exit codes: 0 done, 2 usage or configuration, 3 data, 4 model or checkpoint, 5 disk, 6 not a
+number, 7 device, 75 stopped with a checkpoint saved, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from mtl_perception import __version__
+from mtl_perception.errors import PerceptionError
+
+
+class CommandModule(Protocol):
+    """What a module of :data:`COMMANDS` offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the subcommand's arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do the job and return the exit code."""
+
+COMMANDS = {
+    'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
+    'train': ('mtl_perception.training.command', 'train a network from a recipe'),
+    'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
+    'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
+}
+"""Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run one subcommand.
+
+    :param arguments: the command line without the program's name; ``sys.argv`` by default.
+    :return: the exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog='mtl', description='Multi-task perception: train, measure and show it.')
+    parser.add_argument('--version', action='version', version=f'mtl_perception {__version__}')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    subparsers = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    wanted = next((word for word in words if not word.startswith('-')), None)
+    for name, (module_name, text) in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=text, description=text)
+        if name == wanted:  # only the wanted room is imported, so the others may lack libraries
+            module = _import(module_name, name)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    parsed = parser.parse_args(words)
+    try:
+        return int(parsed.run(parsed))
+    except PerceptionError as error:
+        if parsed.debug:
+            raise
+        print(f'mtl {parsed.command}: {error}', file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f'mtl {parsed.command}: interrupted', file=sys.stderr)
+        return 130
+
+
+def _import(module_name: str, command: str) -> CommandModule:
+    """Import the module of a subcommand, or say which extra brings what it lacks."""
+    try:
+        return cast(CommandModule, importlib.import_module(module_name))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split('.')[0] == 'mtl_perception':
+            raise
+        print(
+            f'mtl {command}: the Python module {error.name!r} is not installed; '
+            "pip install 'mtl_perception[all]' brings everything", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

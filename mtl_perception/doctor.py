@@ -1,0 +1,135 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl doctor``: what this machine has for the package, and what to do about the rest."""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl_perception import __version__
+from mtl_perception.errors import PerceptionError
+from mtl_perception.manifest import PRETRAINED, read_model
+
+LIBRARIES = {
+    'numpy': 'the runtime', 'cv2': 'the runtime', 'yaml': 'the runtime', 'rich': 'the runtime',
+    'torch': 'the runtime', 'torchvision': 'the runtime', 'safetensors': 'the runtime',
+}
+ROS_LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
+OPTIONAL = {
+    'vision_msgs': 'label_info topics (the JSON label topics work without it)',
+    'cv_bridge': 'image encodings beyond the built-in table',
+    'rosbags': 'mtl demo', 'av': 'the video of mtl demo',
+    'jsonargparse': 'mtl train', 'tensorboard': 'curves of mtl train',
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    One line of the report.
+
+    :param level: ``ok``, ``note`` (works without) or ``fail`` (the package does not work).
+    :param subject: what was looked at.
+    :param text: what was found and, unless it is fine, what to do.
+    """
+
+    level: str
+    subject: str
+    text: str
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one finding at a time; never raises."""
+    yield Finding('ok', 'mtl_perception', f'{__version__} in {Path(__file__).parent}')
+    yield Finding('ok', 'python', f'{sys.version.split()[0]} at {sys.executable}')
+    for name, purpose in LIBRARIES.items():
+        yield _library(name, 'fail', f"missing; {purpose} needs it: pip install '.[runtime]'")
+    yield _cuda()
+    for name in ROS_LIBRARIES:
+        yield _library(name, 'fail', 'missing; source your ROS 2 setup.bash, or install the '
+                                     "wheels: pip install '.[ros-wheels]'")
+    for name, purpose in OPTIONAL.items():
+        yield _library(name, 'note', f'not installed; only needed for {purpose}')
+    yield _profile()
+    yield _shared_memory()
+    yield from _models()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare no arguments: the doctor looks at everything."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report; the exit code is 2 if the package cannot work here."""
+    findings = list(examine())
+    for finding in findings:
+        print(f'{finding.level.upper():5}{finding.subject:18}{finding.text}')
+    failed = sum(finding.level == 'fail' for finding in findings)
+    print(f'{failed} of {len(findings)} checks failed' if failed else 'everything needed is here')
+    return 2 if failed else 0
+
+
+def _library(name: str, level: str, advice: str) -> Finding:
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        broken = importlib.util.find_spec(name) is not None
+        return Finding(level, name, f'cannot be imported: {error}' if broken else advice)
+    return Finding('ok', name, str(getattr(module, '__version__', 'installed')))
+
+
+def _cuda() -> Finding:
+    try:
+        import torch
+    except ImportError:
+        return Finding('note', 'cuda', 'unknown without torch')
+    if torch.cuda.is_available():
+        return Finding('ok', 'cuda', torch.cuda.get_device_name())
+    return Finding('note', 'cuda', 'no GPU is usable; the network runs on the CPU')
+
+
+def _profile() -> Finding:
+    path = os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE')
+    if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp':
+        return Finding('ok', 'Fast DDS profile', 'not needed: another middleware is selected')
+    if path is None:
+        return Finding('note', 'Fast DDS profile',
+                       'FASTDDS_DEFAULT_PROFILES_FILE is not set: best-effort images of 640x480 '
+                       'and more may be lost between processes; set it to config/fastdds.xml for '
+                       'the camera driver too (camera.launch.py and mtl demo set it themselves)')
+    level = 'ok' if Path(path).is_file() else 'fail'
+    return Finding(level, 'Fast DDS profile', path if level == 'ok' else f'{path} does not exist')
+
+
+def _shared_memory() -> Finding:
+    folder = Path('/dev/shm')  # noqa: S108  (where Fast DDS keeps its segments)
+    if not folder.is_dir():
+        return Finding('note', 'shared memory', 'no /dev/shm; images travel over UDP')
+    free = shutil.disk_usage(folder).free // 2**20
+    stale = len(list(folder.glob('fastdds_*')))
+    text = f'{free} MiB free, {stale} Fast DDS files'
+    if free < 256:
+        return Finding('note', 'shared memory', f'{text}; each process wants 64 MiB: start the '
+                                                'container with --shm-size=1g')
+    return Finding('ok', 'shared memory', text)
+
+
+def _models() -> Iterator[Finding]:
+    shipped = sorted(PRETRAINED.glob('*.safetensors'))
+    if not shipped:
+        yield Finding('fail', 'models', f'no .safetensors file in {PRETRAINED}; install again')
+    for path in shipped:
+        try:
+            manifest, content = read_model(path)
+        except PerceptionError as error:
+            yield Finding('fail', f'model {path.stem}', str(error))
+        else:
+            tasks = ', '.join(task.name for task in manifest.tasks)
+            yield Finding('ok', f'model {path.stem}',
+                          f'{tasks}; {len(content) / 1e6:.1f} MB, sha256 verified')

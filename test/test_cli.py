@@ -1,0 +1,72 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from mtl_perception import __version__, cli
+from mtl_perception.errors import CheckpointError, DataError, StorageError
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put a command whose run() is given in the place of `mtl doctor`."""
+    def replace(run):
+        module = SimpleNamespace(add_arguments=lambda parser: None, run=run)
+        monkeypatch.setattr(cli, '_import', lambda module_name, name: module)
+    return replace
+
+
+@pytest.mark.parametrize(('error', 'code'), [
+    (DataError('no image'), 3), (CheckpointError('cut', 'M02'), 4), (StorageError('full'), 5)])
+def test_an_error_is_one_line_and_an_exit_code(command, capsys, error, code):
+    def fail(arguments):
+        raise error
+    command(fail)
+    assert cli.main(['doctor']) == code
+    assert capsys.readouterr().err == f'mtl doctor: {error}\n'
+
+
+def test_debug_shows_where_an_error_came_from(command):
+    def fail(arguments):
+        raise DataError('no image')
+    command(fail)
+    with pytest.raises(DataError, match='no image'):
+        cli.main(['--debug', 'doctor'])
+
+
+def test_interrupting_exits_with_130(command):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+    command(interrupt)
+    assert cli.main(['doctor']) == 130
+
+
+def test_the_exit_code_is_the_commands(command):
+    command(lambda arguments: 75)
+    assert cli.main(['doctor']) == 75
+
+
+def test_an_unknown_command_is_refused_with_the_list(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(['trian'])
+    assert stopped.value.code == 2
+    assert 'train' in capsys.readouterr().err
+
+
+def test_a_missing_library_says_what_brings_it():
+    code = ("import sys; sys.modules['rosbags'] = None; sys.modules['av'] = None\n"
+            "sys.modules['jsonargparse'] = None\n"
+            "from mtl_perception.cli import main; main(['train', 'x.yaml'])")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "'jsonargparse' is not installed" in done.stderr
+    assert 'mtl_perception[all]' in done.stderr
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(['--version'])
+    assert capsys.readouterr().out == f'mtl_perception {__version__}\n'

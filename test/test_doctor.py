@@ -1,0 +1,47 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+import subprocess
+import sys
+
+from mtl_perception import doctor
+from mtl_perception.manifest import PRETRAINED
+
+
+def findings():
+    return {finding.subject: finding for finding in doctor.examine()}
+
+
+def test_the_shipped_models_pass():
+    found = findings()
+    names = [path.stem for path in PRETRAINED.glob('*.safetensors')]
+    assert names
+    assert all(found[f'model {name}'].level == 'ok' for name in names)
+
+
+def test_a_changed_model_fails(tmp_path, monkeypatch):
+    for path in PRETRAINED.iterdir():
+        shutil.copy(path, tmp_path)
+    weights = next(tmp_path.glob('*.safetensors'))
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    monkeypatch.setattr(doctor, 'PRETRAINED', tmp_path)
+    found = findings()[f'model {weights.stem}']
+    assert found.level == 'fail'
+    assert 'sha256' in found.text
+
+
+def test_a_profile_that_does_not_exist_fails(monkeypatch):
+    monkeypatch.delenv('RMW_IMPLEMENTATION', raising=False)
+    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', 'nowhere.xml')
+    assert findings()['Fast DDS profile'].level == 'fail'
+
+
+def test_missing_ros_fails_with_what_to_do():
+    code = ("import sys; sys.modules['rclpy'] = None\n"
+            "from mtl_perception.cli import main; sys.exit(main(['doctor']))")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 2
+    line = next(line for line in done.stdout.splitlines() if line.split()[1] == 'rclpy')
+    assert line.startswith('FAIL')

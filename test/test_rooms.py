@@ -1,0 +1,133 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom, and other rules that keep the house in order."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
+VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'preprocessing',
+              'postprocessing', 'colours'}
+PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics'}
+ASSEMBLIES = {'training', 'inference', 'evaluation'}
+DOORS = {'ros', 'cli', 'doctor'}
+ALLOWED = {
+    **dict.fromkeys(VOCABULARY, VOCABULARY),
+    **{room: VOCABULARY | {room} for room in PARTS},
+    'datasets': VOCABULARY | {'datasets', 'synthetic'},
+    'training': VOCABULARY | PARTS | {'training', 'inference'},
+    'inference': VOCABULARY | {'models', 'inference'},
+    'evaluation': VOCABULARY | PARTS | {'evaluation', 'inference'},
+    'ros': VOCABULARY | {'ros', 'inference', 'synthetic'},
+    'cli': {'errors'},
+    'doctor': VOCABULARY,
+}
+# third-party modules that a room must work without
+FORBIDDEN = {
+    **dict.fromkeys(VOCABULARY, ('torch', 'rclpy', 'sensor_msgs')),
+    **dict.fromkeys(PARTS | ASSEMBLIES, ('rclpy', 'sensor_msgs')),
+    'synthetic': ('torch', 'rclpy', 'sensor_msgs'),
+    'metrics': ('torch', 'rclpy', 'sensor_msgs'),
+    'cli': ('torch', 'rclpy', 'numpy', 'cv2'),
+    'doctor': ('torch', 'rclpy'),
+}
+FILES = sorted(PACKAGE.rglob('*.py'))
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imported_rooms(source: str) -> set[str]:
+    """Return the rooms of the package that a module imports, whatever the form."""
+    rooms = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, 'relative import'
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split('.')
+            if parts[0] == 'mtl_perception' and len(parts) > 1 and parts[1] != '__version__':
+                rooms.add(parts[1])
+    return rooms
+
+
+def test_every_room_has_a_place():
+    rooms = {room_of(path) for path in FILES} - {'__init__'}
+    assert rooms <= VOCABULARY | PARTS | ASSEMBLIES | DOORS
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_in_one_direction(path):
+    if room_of(path) == '__init__':
+        return
+    found = imported_rooms(path.read_text())
+    assert found <= ALLOWED[room_of(path)], f'{path.name} may not import {found}'
+
+
+def test_the_direction_check_sees_every_form_of_import():
+    source = ('import mtl_perception.ros.messages\nfrom mtl_perception import training\n'
+              'def f():\n    from mtl_perception.models.fcn8 import Decoder\n')
+    assert imported_rooms(source) == {'ros', 'training', 'models'}
+
+
+@pytest.mark.parametrize('room', sorted(FORBIDDEN))
+def test_a_room_works_without_what_it_must_not_need(room):
+    modules = sorted(
+        '.'.join(path.relative_to(PACKAGE.parent).with_suffix('').parts)
+        for path in FILES if room_of(path) == room)
+    modules = [name.removesuffix('.__init__') for name in modules]
+    code = ('import sys\n'
+            f'for name in {FORBIDDEN[room]!r}: sys.modules[name] = None\n'
+            'import importlib\n'
+            f'for name in {modules!r}: importlib.import_module(name)\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_room_is_a_drawer():
+    drawers = {'utils', 'util', 'common', 'core', 'helpers', 'misc'}
+    assert not [path for path in FILES if path.stem in drawers or path.parent.name in drawers]
+
+
+def test_files_stay_readable():
+    long = {str(path.relative_to(PACKAGE)): lines for path in FILES
+            if (lines := len(path.read_text().splitlines())) > 400}
+    assert not long
+
+
+def dangers(source: str) -> list[str]:
+    """Return the calls that could run foreign code."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        if name in ('eval', 'exec', 'yaml.load', 'pickle.load', 'pickle.loads', 'os.system'):
+            found.append(name)
+        if name == 'torch.load' and keywords.get('weights_only') != 'True':
+            found.append('torch.load without weights_only=True')
+        if keywords.get('shell') == 'True':
+            found.append('shell=True')
+    return found
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_can_run_foreign_code(path):
+    assert dangers(path.read_text()) == []
+
+
+def test_the_danger_check_finds_each_danger():
+    source = ('eval("1")\nyaml.load(x)\ntorch.load(p)\ntorch.load(p, weights_only=False)\n'
+              'subprocess.run(c, shell=True)\n')
+    assert len(dangers(source)) == 5
