@@ -1,2 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Accumulators of the figures that a prediction is judged by, and the trivial baselines."""
+
+from mtl_perception.metrics.baselines import MajorityClass, MeanDepth
+from mtl_perception.metrics.depth import DepthMetrics
+from mtl_perception.metrics.motion import MotionMetrics
+from mtl_perception.metrics.segmentation import SegmentationMetrics
+
+__all__ = ['DepthMetrics', 'MajorityClass', 'MeanDepth', 'MotionMetrics', 'SegmentationMetrics']

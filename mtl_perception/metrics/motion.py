@@ -1,0 +1,147 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""How well moving objects are told from parked ones, with the controls that make it honest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.tasks import MOVING, UNKNOWN_MOTION
+
+
+class MotionMetrics:
+    """
+    Judge motion masks per pixel and per object, accumulated over frames.
+
+    Most pixels are static background, so pixel accuracy says nothing. The moving class' IoU over
+    the whole image is shown beside that of a mask which calls every movable object moving, and
+    objects of at least ``minimum_pixels`` are judged one by one: area under the ROC curve (0.5 is
+    chance) and balanced accuracy of moving against parked. On two identical frames nothing moves:
+    feed those with :meth:`update_identical`.
+
+    :param movable: ids of the semantic classes whose objects can move.
+    :param minimum_pixels: objects smaller than this in a frame are not judged.
+    """
+
+    def __init__(self, movable: Sequence[int], minimum_pixels: int = 60) -> None:
+        self.movable = tuple(movable)
+        self.minimum_pixels = minimum_pixels
+        self._hits = self._union = 0
+        self._baseline_hits = self._baseline_union = 0
+        self._pixels = self._unknown = 0
+        self._scores: list[float] = []
+        self._moving: list[bool] = []
+        self._identical_movable = self._identical_moving = 0
+
+    def update(
+            self, motion: NDArray[np.uint8], score: NDArray[np.floating[Any]] | None,
+            truth: NDArray[np.uint8], semantic: NDArray[np.uint8],
+            instance: NDArray[np.integer[Any]] | None = None) -> None:
+        """
+        Count one frame; pixels whose truth or whose prediction is unknown (255) are left out.
+
+        :param motion: (H, W) uint8 predicted 0 static, 1 moving, 255 unknown.
+        :param score: (H, W) floating predicted probability of moving, NaN = unknown; None judges
+            objects by the mask.
+        :param truth: (H, W) uint8 0 static, 1 moving, 255 unlabelled.
+        :param semantic: (H, W) uint8 true class ids, which say what is movable.
+        :param instance: (H, W) true object ids, 0 = none; None judges no objects.
+        :raises ValueError: if the shapes differ.
+        """
+        arrays = {'score': score, 'truth': truth, 'semantic': semantic, 'instance': instance}
+        for name, array in arrays.items():
+            if array is not None and array.shape != motion.shape:
+                raise ValueError(f'{name} has shape {array.shape}, the motion mask {motion.shape}')
+        labelled = truth != UNKNOWN_MOTION
+        known = labelled & (motion != UNKNOWN_MOTION)
+        self._pixels += int(labelled.sum())
+        self._unknown += int(labelled.sum()) - int(known.sum())
+        moving = known & (truth == MOVING)
+        called = known & (motion == MOVING)
+        movable = known & np.isin(semantic, self.movable)
+        self._hits += int((moving & called).sum())
+        self._union += int((moving | called).sum())
+        self._baseline_hits += int((moving & movable).sum())
+        self._baseline_union += int((moving | movable).sum())
+        if instance is not None:
+            confidence = called.astype(np.float64) if score is None else score
+            self._update_objects(confidence, moving, movable, instance)
+
+    def _update_objects(
+            self, score: NDArray[np.floating[Any]], moving: NDArray[np.bool_],
+            movable: NDArray[np.bool_], instance: NDArray[np.integer[Any]]) -> None:
+        """Note each large enough object's mean score and whether most of it moves."""
+        usable = movable & (instance > 0) & np.isfinite(score)
+        ids = instance[usable].astype(np.int64)
+        if not ids.size:
+            return
+        sizes = np.bincount(ids)
+        scores = np.bincount(ids, weights=score[usable].astype(np.float64))
+        movers = np.bincount(ids, weights=moving[usable])
+        for number in np.flatnonzero(sizes >= self.minimum_pixels):
+            self._scores.append(float(scores[number] / sizes[number]))
+            self._moving.append(bool(movers[number] * 2 > sizes[number]))
+
+    def update_identical(self, motion: NDArray[np.uint8], semantic: NDArray[np.uint8]) -> None:
+        """
+        Count a frame that was compared with itself, where nothing can move.
+
+        :param motion: (H, W) uint8 predicted mask; unknown (255) is not called moving.
+        :param semantic: (H, W) uint8 true class ids.
+        """
+        movable = np.isin(semantic, self.movable)
+        self._identical_movable += int(movable.sum())
+        self._identical_moving += int((movable & (motion == MOVING)).sum())
+
+    def compute(self) -> dict[str, Any]:
+        """
+        Return the figures so far; a figure that does not exist is None.
+
+        :return: ``iou_moving`` and ``iou_all_movable`` (its baseline), ``auc`` and
+            ``balanced_accuracy`` over objects, ``objects`` and ``objects_moving`` (counts),
+            ``identical_frames_moving`` (share of movable pixels called moving on identical
+            frames), ``unknown`` (share of labelled pixels without an answer), ``pixels``.
+        """
+        scores, moving = np.array(self._scores), np.array(self._moving, bool)
+        return {
+            'iou_moving': _share(self._hits, self._union),
+            'iou_all_movable': _share(self._baseline_hits, self._baseline_union),
+            'auc': area_under_curve(scores, moving),
+            'balanced_accuracy': _balanced_accuracy(scores > 0.5, moving),
+            'objects': moving.size,
+            'objects_moving': int(moving.sum()),
+            'identical_frames_moving': _share(self._identical_moving, self._identical_movable),
+            'unknown': _share(self._unknown, self._pixels),
+            'pixels': self._pixels,
+        }
+
+
+def area_under_curve(
+        scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+    """
+    Return the chance that a positive scores above a negative, ties counting half.
+
+    :param scores: (N,) float64.
+    :param positive: (N,) bool.
+    :return: 0 to 1, None if either kind is missing.
+    """
+    wins, losses = int(positive.sum()), int((~positive).sum())
+    if not wins or not losses:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # from 1, ties share their mean rank
+    return float((ranks[positive].sum() - wins * (wins + 1) / 2) / (wins * losses))
+
+
+def _balanced_accuracy(
+        called: NDArray[np.bool_], positive: NDArray[np.bool_]) -> float | None:
+    """Return the mean of the share of movers called moving and of parked called parked."""
+    if not positive.any() or positive.all():
+        return None
+    return float((called[positive].mean() + (~called[~positive]).mean()) / 2)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

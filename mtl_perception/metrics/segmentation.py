@@ -1,0 +1,79 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""How well class ids per pixel agree with the truth."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SegmentationMetrics:
+    """
+    Intersection over union and pixel accuracy, accumulated over frames.
+
+    The confusion matrix is that of all frames together; ``miou_per_image`` is the older habit of
+    averaging each image's own mean, shown beside it because the two differ by several points.
+    A class which the truth never shows has no IoU: it is None, stands in ``absent`` and does not
+    enter the mean. Pixels wrongly given to it still count against the classes they belong to.
+
+    :param classes: class names, the index is the id.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        # One more column than rows: what was predicted as no known class is wrong for its row.
+        self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
+        self._image_mious: list[float] = []
+
+    def update(self, prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
+        """
+        Count one frame or a batch of frames as one.
+
+        :param prediction: (..., H, W) uint8 class ids; an id that is no class counts as wrong.
+        :param truth: the same shape, uint8 class ids; 255 (or any id that is no class) is ignored.
+        :raises ValueError: if the shapes differ.
+        """
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f'prediction has shape {prediction.shape}, the truth {truth.shape}; resize one '
+                'of them (nearest neighbour) before they are compared')
+        count = len(self.classes)
+        known = truth < count
+        columns = np.minimum(prediction[known], count).astype(np.int64)
+        cells = truth[known].astype(np.int64) * (count + 1) + columns
+        confusion = np.bincount(cells, minlength=count * (count + 1)).reshape(count, count + 1)
+        self.confusion += confusion
+        if (ious := _ious(confusion)[0]).size and not np.isnan(ious).all():
+            self._image_mious.append(float(np.nanmean(ious)))
+
+    def compute(self) -> dict[str, Any]:
+        """
+        Return the figures so far; a figure that does not exist is None.
+
+        :return: ``miou``, ``miou_per_image``, ``pixel_accuracy`` (0 to 1), ``iou`` (class name to
+            IoU or None), ``absent`` (class names without a pixel of truth), ``pixels``.
+        """
+        ious, present = _ious(self.confusion)
+        pixels = int(self.confusion.sum())
+        return {
+            'miou': float(ious[present].mean()) if present.any() else None,
+            'miou_per_image': float(np.mean(self._image_mious)) if self._image_mious else None,
+            'pixel_accuracy': float(np.trace(self.confusion) / pixels) if pixels else None,
+            'iou': {
+                name: float(iou) if known else None
+                for name, iou, known in zip(self.classes, ious, present)},
+            'absent': [name for name, known in zip(self.classes, present) if not known],
+            'pixels': pixels,
+        }
+
+
+def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return (K,) IoUs, NaN for a class without truth, and (K,) which classes have truth."""
+    truth = confusion.sum(axis=1)
+    hits = np.diagonal(confusion)
+    union = truth + confusion[:, :-1].sum(axis=0) - hits
+    present = truth > 0
+    ious = np.where(present, hits / np.maximum(union, 1), np.nan)
+    return ious, present

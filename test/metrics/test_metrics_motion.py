@@ -1,0 +1,87 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from mtl_perception.metrics import MotionMetrics
+from mtl_perception.metrics.motion import area_under_curve
+
+CAR, ROAD = 8, 0
+
+
+def scene():
+    """Return semantic, instance and motion of a moving car, a parked car and road."""
+    semantic = np.full((10, 30), ROAD, np.uint8)
+    instance = np.zeros((10, 30), np.uint16)
+    motion = np.zeros((10, 30), np.uint8)
+    semantic[:, :20] = CAR
+    instance[:, :10], instance[:, 10:20] = 1, 2
+    motion[:, :10] = 1
+    return semantic, instance, motion
+
+
+def test_calling_every_movable_object_moving_scores_the_baseline_and_chance():
+    semantic, instance, truth = scene()
+    metrics = MotionMetrics([CAR])
+    everything = (semantic == CAR).astype(np.uint8)
+    metrics.update(everything, everything.astype(np.float32), truth, semantic, instance)
+    figures = metrics.compute()
+    assert figures['iou_moving'] == figures['iou_all_movable'] == 0.5
+    assert figures['auc'] == 0.5
+    assert figures['balanced_accuracy'] == 0.5
+    assert (figures['objects'], figures['objects_moving']) == (2, 1)
+
+
+def test_a_perfect_mask_scores_perfectly():
+    semantic, instance, truth = scene()
+    metrics = MotionMetrics([CAR])
+    metrics.update(truth, None, truth, semantic, instance)
+    figures = metrics.compute()
+    assert figures['iou_moving'] == figures['auc'] == figures['balanced_accuracy'] == 1.0
+    assert figures['iou_all_movable'] == 0.5
+
+
+def test_unknown_answers_are_left_out_and_their_share_is_shown():
+    semantic, instance, truth = scene()
+    metrics = MotionMetrics([CAR])
+    answer = truth.copy()
+    answer[5:] = 255
+    metrics.update(answer, None, truth, semantic, instance)
+    figures = metrics.compute()
+    assert figures['iou_moving'] == 1.0
+    assert figures['unknown'] == 0.5
+    assert figures['objects'] == 0  # only 50 pixels of each are known
+
+
+def test_small_objects_are_not_judged():
+    semantic, instance, truth = scene()
+    metrics = MotionMetrics([CAR], minimum_pixels=101)
+    metrics.update(truth, None, truth, semantic, instance)
+    assert metrics.compute()['objects'] == 0
+    assert metrics.compute()['auc'] is None
+
+
+def test_share_called_moving_on_identical_frames_counts_movable_pixels_only():
+    semantic, _, _ = scene()
+    metrics = MotionMetrics([CAR])
+    motion = np.zeros_like(semantic)
+    motion[:, 15:] = 1  # 50 of the 200 car pixels, and all of the road
+    metrics.update_identical(motion, semantic)
+    assert metrics.compute()['identical_frames_moving'] == 0.25
+
+
+def test_nothing_seen_gives_none_and_not_nan():
+    figures = MotionMetrics([CAR]).compute()
+    assert figures['iou_moving'] is figures['auc'] is figures['identical_frames_moving'] is None
+
+
+def test_area_under_curve_with_ties_worked_out_by_hand():
+    scores = np.array([0.9, 0.5, 0.5, 0.1])
+    # pairs (positive, negative): 0.9 > 0.5, 0.9 > 0.1, 0.5 = 0.5 (half), 0.5 > 0.1
+    assert area_under_curve(scores, np.array([True, True, False, False])) == 3.5 / 4
+
+
+def test_different_shapes_are_refused():
+    semantic, instance, truth = scene()
+    with pytest.raises(ValueError, match='instance has shape'):
+        MotionMetrics([CAR]).update(truth, None, truth, semantic, instance[:5])
