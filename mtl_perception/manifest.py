@@ -9,11 +9,12 @@ A model is two files beside each other, ``NAME.safetensors`` and ``NAME.json`` (
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mtl_perception.errors import CheckpointError
+from mtl_perception.errors import CheckpointError, StorageError
 from mtl_perception.tasks import Task
 
 FORMAT = 1
@@ -151,6 +152,45 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
             f'({len(content)} bytes{_looks_like(content)}); refusing to load. Copy the model '
             'again or export it again', 'M03')
     return manifest, content
+
+
+def write_model(manifest: Manifest, content: bytes, path: str | Path) -> Manifest:
+    """
+    Write a model, each of its two files at once or not at all.
+
+    The weights come first: if the machine stops between the two, the old manifest refuses the new
+    weights instead of describing them wrongly.
+
+    :param manifest: its ``sha256`` is replaced by that of the content.
+    :param content: the safetensors file.
+    :param path: where to write it, ``NAME.safetensors``; the manifest becomes ``NAME.json``.
+    :return: the manifest as written.
+    :raises StorageError: if a file cannot be written; the folder is left as it was.
+    """
+    path = Path(path)
+    if path.suffix != '.safetensors':
+        raise StorageError(f'{path}: a model is written to a path that ends in .safetensors')
+    written = dataclasses.replace(manifest, sha256=hashlib.sha256(content).hexdigest())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+        _replace(path.with_suffix('.json'), written.to_json().encode())
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written ({error})') from error
+    return written
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Replace a file by way of a temporary one, so that no one ever sees half of it."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with temporary.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _looks_like(content: bytes) -> str:

@@ -1,0 +1,52 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that more than one room needs."""
+
+from pathlib import Path
+
+import pytest
+
+
+def write_tiny_model(path: Path, frames: int = 2, height: int = 64, width: int = 96) -> Path:
+    """
+    Write a small valid model with random weights and the tasks of the street.
+
+    :param path: where, a ``.safetensors`` file; the manifest goes beside it.
+    :return: the path.
+    """
+    torch = pytest.importorskip('torch')
+    from safetensors.torch import save
+
+    from mtl_perception.manifest import Manifest, NetworkSpec, write_model
+    from mtl_perception.models.build import build_network
+    from mtl_perception.tasks import STREET_TASKS
+
+    spec = NetworkSpec('resnet10', frames, 8, {task.name: task.channels for task in STREET_TASKS})
+    manifest = Manifest(
+        name='tiny', network=spec, tasks=STREET_TASKS, height=height, width=width,
+        mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), focal_px=0.6 * width)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(spec)
+        with torch.no_grad():  # gives batch normalisation statistics that are not the initial ones
+            for _ in range(8):
+                network(*[torch.randn(2, 3, 64, 96) for _ in range(frames)])
+            for task in ('semantic', 'motion'):  # masks that depend on the image
+                for score in network.decoders[task].score:
+                    score.weight.mul_(10)
+    weights = {name: value.half() if value.is_floating_point() else value
+               for name, value in network.state_dict().items()}
+    write_model(manifest, save(weights), path)
+    return path
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the weights file of a two-frame model of 64 x 96 pixels; do not change it."""
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny.safetensors')
+
+
+@pytest.fixture(scope='session')
+def tiny_single_frame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the weights file of a one-frame model of 64 x 96 pixels; do not change it."""
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'single.safetensors', frames=1)
