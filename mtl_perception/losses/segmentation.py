@@ -1,0 +1,64 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses for a class per pixel, and weights against unbalanced classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_perception.tasks import UNLABELLED
+
+
+class PixelCrossEntropy(nn.Module):
+    """
+    Cross-entropy per pixel, averaged over all labelled pixels of the batch.
+
+    With class weights the average is the weighted one: pixels of class c count ``weights[c]``
+    times, and the sum is divided by the sum of these counts.
+
+    :param weights: one positive number per class, None for ones.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.register_buffer('weights', None if weights is None else torch.tensor(weights))
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """
+        Return the 0-dimensional float32 loss, None if no pixel is labelled.
+
+        :param output: (N, K, H, W) float, unnormalised.
+        :param target: (N, H, W) uint8 class ids, 255 = unlabelled.
+        """
+        if not bool((target != UNLABELLED).any()):
+            return None
+        return functional.cross_entropy(
+            output.float(), target.long(), self.weights, ignore_index=UNLABELLED)
+
+
+def sqrt_median_frequency(
+        pixels: NDArray[np.integer], pixels_where_present: NDArray[np.integer]) -> list[float]:
+    """
+    Return the square roots of the median-frequency class weights.
+
+    The frequency of a class is its share of the pixels of those images that show it; its weight
+    is the median frequency divided by its own (Eigen and Fergus, ICCV 2015, section 6). The
+    square root is milder, so that rare classes are not painted everywhere.
+
+    :param pixels: (K,) labelled pixels of each class.
+    :param pixels_where_present: (K,) labelled pixels of all images that show the class.
+    :return: K weights; 1 for a class that never occurs.
+    """
+    present = pixels > 0
+    frequency = pixels / np.maximum(pixels_where_present, 1)
+    if not present.any():
+        return [1.0] * len(pixels)
+    median = float(np.median(frequency[present]))
+    weights = np.where(present, median / np.maximum(frequency, 1e-12), 1.0)
+    return [float(weight) for weight in np.sqrt(weights)]

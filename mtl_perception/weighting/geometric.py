@@ -1,0 +1,38 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The geometric loss strategy of MultiNet++."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mtl_perception.weighting.base import TaskWeighting
+
+SMALLEST = 1e-12
+
+
+class GeometricMean(TaskWeighting):
+    r"""
+    Geometric loss strategy, :math:`\prod_i L_i^{1/n}`.
+
+    Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss Strategy
+    for Multi-Task Learning, CVPRW 2019, equation 1. Nothing to tune: multiplying one loss by a
+    constant does not change the direction of descent. The gradient of task i has the weight
+    :math:`L / (n L_i)`.
+
+    It is computed as the exponential of the mean logarithm in float32, because the product of
+    small losses underflows; a loss below 1e-12 counts as 1e-12. A task without labels in the
+    batch drops out and n shrinks.
+
+    :param tasks: names of all tasks.
+    """
+
+    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the geometric mean of the losses, see :meth:`TaskWeighting.forward`."""
+        tasks = self.present(losses)
+        stacked = torch.stack([losses[task].float() for task in tasks]).clamp(min=SMALLEST)
+        total = stacked.log().mean().exp()
+        weights = total.detach() / (len(tasks) * stacked.detach())
+        self.note_weights(dict(zip(tasks, weights)))
+        return total
