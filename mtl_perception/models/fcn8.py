@@ -37,6 +37,7 @@ class FCN8(nn.Module):
         initial: float = 0.0,
     ) -> None:
         super().__init__()
+        self.outputs = outputs
         self.score = nn.ModuleList(nn.Conv2d(count, outputs, 1) for count in channels)
         self.upsample = nn.ModuleList(
             [BilinearUpsample(outputs, finest_stride)]

@@ -1,0 +1,130 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One frame of a video at a time, each encoded once."""
+
+from collections.abc import Collection, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_perception.models.fcn8 import FCN8
+from mtl_perception.models.siamese import SiameseMultiTaskNetwork
+
+State = tuple[Tensor, ...]
+"""Scores that the next frame needs: one (N, K, H / t_s, W / t_s) per stage, K over all tasks."""
+
+DEPTH_LOGARITHM_LIMIT = 10.0
+"""Depths are between exp(-10) and exp(10) metres, so that they are finite and positive."""
+
+
+class StreamingNetwork(nn.Module):
+    """
+    From a camera image and the state of the previous one to ids, depth and the next state.
+
+    The decoders start with a 1x1 convolution over the concatenated features of both frames. It is
+    linear, so it is the sum of one convolution per frame: W F = W_cur F(t) + W_prev F(t-1).
+    The state is W_prev F(t), a few channels where the features have thousands; with it, two
+    frames cost what one costs and give what the forward pass on both gives.
+
+    The state belongs to one camera, one image size and one set of weights. It always covers all
+    tasks, whichever were asked for.
+
+    :param network: in evaluation mode; shared, not copied.
+    :param mean: per-channel RGB mean to subtract, 0 to 255.
+    :param std: per-channel RGB standard deviation to divide by, 0 to 255.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, network: SiameseMultiTaskNetwork, mean: Sequence[float], std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        deviation = torch.tensor(std, dtype=torch.float32)[:, None, None]
+        self.register_buffer('scale', 1 / deviation)
+        self.register_buffer(
+            'shift', -torch.tensor(mean, dtype=torch.float32)[:, None, None] / deviation)
+
+    def step(
+        self, image: Tensor, state: State | None = None, tasks: Collection[str] | None = None,
+    ) -> tuple[dict[str, Tensor], State]:
+        """
+        Return the outputs for one frame and the state for the next.
+
+        :param image: (N, H, W, 3) uint8 RGB; H and W divisible by 32.
+        :param state: what the previous call returned; None for the first frame, whose previous
+            frame is then itself. The state of a network of one frame is empty.
+        :param tasks: the tasks to compute; all if None.
+        :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
+            metres, ``motion_score`` (N, H, W) float32 probability of moving; and the state.
+        :raises ValueError: if the network has no such task, or the state is of another size.
+        """
+        decoders = cast('dict[str, FCN8]', dict(self.network.decoders.items()))
+        wanted = list(decoders) if tasks is None else [task for task in decoders if task in tasks]
+        if tasks is not None and (unknown := sorted(set(tasks) - set(decoders))):
+            raise ValueError(f'no tasks {unknown}; the tasks of the network are {list(decoders)}')
+        normalised = image.permute(0, 3, 1, 2) * self.scale + self.shift
+        stages = self.network.encode(normalised)
+        with torch.autocast(image.device.type, enabled=False):
+            scores, following = self._scores(decoders, stages, state)
+            outputs: dict[str, Tensor] = {}
+            for task in wanted:
+                outputs.update(_outputs(task, decoders[task].combine(scores[task])))
+        return outputs, following
+
+    def forward(
+        self, image: Tensor, state: State | None = None, tasks: Collection[str] | None = None,
+    ) -> tuple[dict[str, Tensor], State]:
+        """Do :meth:`step`."""
+        return self.step(image, state, tasks)
+
+    def _scores(
+        self, decoders: dict[str, FCN8], stages: list[Tensor], state: State | None,
+    ) -> tuple[dict[str, list[Tensor]], State]:
+        """
+        Return the scores of each task and stage, and the state.
+
+        The convolutions of all tasks and both frames are one convolution per stage.
+        """
+        sizes = [decoder.outputs for decoder in decoders.values()]
+        scores: dict[str, list[Tensor]] = {task: [] for task in decoders}
+        following: list[Tensor] = []
+        for index, stage in enumerate(stages):
+            layers = [cast(nn.Conv2d, decoder.score[index]) for decoder in decoders.values()]
+            halves = [torch.split(layer.weight, stage.shape[1], dim=1) for layer in layers]
+            weight = torch.cat([half for frame in zip(*halves) for half in frame])
+            total = functional.conv2d(stage.float(), weight)
+            if self.network.frames == 2:
+                total, previous = total.chunk(2, dim=1)
+                following.append(previous.contiguous())
+                total = total + (previous if state is None else _checked(state, index, previous))
+            bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
+            total = total + bias[:, None, None]
+            for task, part in zip(decoders, torch.split(total, sizes, dim=1)):
+                scores[task].append(part)
+        return scores, tuple(following)
+
+
+def _checked(state: State, index: int, like: Tensor) -> Tensor:
+    """Return one stage of a state, refused if it has another shape."""
+    found = state[index].shape if index < len(state) else None
+    if found != like.shape:
+        raise ValueError(
+            f'the state has shape {found} where {like.shape} is wanted; start with state None '
+            'when the image size, the batch or the network changes')
+    return state[index]
+
+
+def _outputs(task: str, output: Tensor) -> dict[str, Tensor]:
+    """Return what a task's (N, K, H, W) output means."""
+    if task == 'depth':
+        limit = DEPTH_LOGARITHM_LIMIT
+        return {task: output[:, 0].clamp(-limit, limit).exp()}
+    if task == 'motion':
+        difference = output[:, 1] - output[:, 0]
+        return {task: (difference > 0).to(torch.uint8), 'motion_score': difference.sigmoid()}
+    return {task: output.max(dim=1).indices.to(torch.uint8)}  # four times as fast as argmax
