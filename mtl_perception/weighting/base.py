@@ -74,7 +74,7 @@ class TaskWeighting(nn.Module):
         for task, loss in losses.items():
             if not float(loss.detach()) > 0:
                 raise ValueError(
-                    f'the loss of {task!r} is {float(loss.detach())}; weighting needs positive losses. '
-                    'Leave a task without labels out of the batch, and use a loss that is '
-                    'bounded below by zero')
+                    f'the loss of {task!r} is {float(loss.detach())}; weighting needs positive '
+                    'losses. Leave a task without labels out of the batch, and use a loss that '
+                    'is bounded below by zero')
         return [task for task in self.tasks if task in losses]
