@@ -1,0 +1,155 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about streaming: the same results as the forward pass on both frames."""
+
+import pytest
+import torch
+
+from mtl_perception.manifest import NetworkSpec
+from mtl_perception.models.build import ENCODERS, build_network
+from mtl_perception.models.streaming import StreamingNetwork
+
+STREET = {'semantic': 12, 'depth': 1, 'motion': 2}
+MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    torch.manual_seed(0)
+
+
+def streaming(encoder='resnet10', frames=2, finest_stride=8):
+    """Return a network as a training leaves it: batch statistics and gains of all sizes."""
+    network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET))
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.uniform_(-0.5, 0.5)
+                layer.momentum = 0.5
+        for _ in range(4):  # running statistics that belong to the weights
+            network(*torch.randn(frames, 2, 3, 64, 96))
+        for score in network.decoders['motion'].score:
+            score.bias.uniform_(-1, 1)
+    return StreamingNetwork(network, MEAN, STD).eval()
+
+
+def normalised(image):
+    """Return what the network is trained on, in the operations that :meth:`step` uses."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    return image.permute(0, 3, 1, 2) * (1 / std) + -mean / std
+
+
+def video(frames, batch=1, height=64, width=96):
+    return torch.randint(0, 256, (frames, batch, height, width, 3), dtype=torch.uint8)
+
+
+def equal(outputs, logits):
+    """Hold every output of a step against the logits of a forward pass."""
+    torch.testing.assert_close(
+        outputs['depth'].log(), logits['depth'][:, 0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        outputs['motion_score'], logits['motion'].softmax(1)[:, 1], atol=1e-5, rtol=0)
+    for task in ('semantic', 'motion'):
+        best = logits[task].topk(2, dim=1).values
+        clear = best[:, 0] - best[:, 1] > 1e-5  # else rounding decides
+        assert clear.float().mean() > 0.999
+        assert torch.equal(outputs[task][clear], logits[task].argmax(1)[clear].to(torch.uint8))
+
+
+@pytest.mark.parametrize('finest_stride', [4, 8])
+@pytest.mark.parametrize('encoder', ENCODERS)
+def test_a_stream_gives_what_the_forward_pass_on_both_frames_gives(encoder, finest_stride):
+    network = streaming(encoder, 2, finest_stride)
+    images = video(4, batch=2)
+    state = None
+    with torch.inference_mode():
+        for index, image in enumerate(images):
+            outputs, state = network.step(image, state)
+            previous = images[max(index - 1, 0)]  # the first frame is its own predecessor
+            equal(outputs, network.network(normalised(image), normalised(previous)))
+
+
+@pytest.mark.parametrize('encoder', ENCODERS)
+def test_a_stream_of_single_frames_has_no_state(encoder):
+    network = streaming(encoder, frames=1)
+    with torch.inference_mode():
+        for image in video(2):
+            outputs, state = network.step(image, None)
+            assert state == ()
+            equal(outputs, network.network(normalised(image)))
+
+
+def test_the_image_is_normalised_inside():
+    image = video(1)[0]
+    wanted = (image.float() - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(normalised(image), wanted.permute(0, 3, 1, 2), atol=1e-6, rtol=1e-6)
+
+
+def test_the_outputs_have_the_types_and_shapes_that_are_published():
+    outputs, state = streaming().step(video(1, batch=3)[0])
+    assert {name: (tuple(value.shape), value.dtype) for name, value in outputs.items()} == {
+        'semantic': ((3, 64, 96), torch.uint8), 'depth': ((3, 64, 96), torch.float32),
+        'motion': ((3, 64, 96), torch.uint8), 'motion_score': ((3, 64, 96), torch.float32)}
+    assert [tuple(stage.shape) for stage in state] == [
+        (3, 15, 8, 12), (3, 15, 4, 6), (3, 15, 2, 3)]
+
+
+def test_a_task_that_nobody_wants_costs_no_output_but_keeps_its_state():
+    network = streaming()
+    first, second, third = video(3)
+    with torch.inference_mode():
+        _, every = network.step(first)
+        skipped, state = network.step(first, None, ['depth'])
+        assert set(skipped) == {'depth'}
+        for one, other in zip(every, state, strict=True):
+            assert torch.equal(one, other)
+        nothing, state = network.step(second, state, ())
+        assert nothing == {}
+        outputs, _ = network.step(third, state)
+        equal(outputs, network.network(normalised(third), normalised(second)))
+
+
+def test_the_state_is_not_changed_by_the_step_that_uses_it():
+    network = streaming()
+    first, second = video(2)
+    with torch.inference_mode():
+        _, state = network.step(first)
+        copy = [stage.clone() for stage in state]
+        once, _ = network.step(second, state)
+        twice, _ = network.step(second, state)
+    assert all(torch.equal(one, other) for one, other in zip(state, copy, strict=True))
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+
+
+def test_new_weights_need_no_new_streaming_network():
+    network = streaming()
+    first, second = video(2)
+    with torch.no_grad():
+        network.network.decoders['depth'].score[0].weight.mul_(3)
+        _, state = network.step(first)
+        outputs, _ = network.step(second, state)
+        equal(outputs, network.network(normalised(second), normalised(first)))
+
+
+def test_depth_is_finite_and_positive_whatever_the_network_says():
+    network = streaming()
+    for bias in (-1000.0, 1000.0):
+        torch.nn.init.constant_(network.network.decoders['depth'].upsample[0].bias, bias)
+        depth = network.step(video(1)[0])[0]['depth']
+        assert torch.isfinite(depth).all()
+        assert (depth > 0).all()
+
+
+def test_the_state_of_another_size_or_network_is_refused():
+    network = streaming()
+    _, state = network.step(video(1)[0])
+    with pytest.raises(ValueError, match='start with state None'):
+        network.step(video(1, height=96)[0], state)
+    with pytest.raises(ValueError, match='start with state None'):
+        network.step(video(1)[0], state[:2])
+
+
+def test_an_unknown_task_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"no tasks \['depht'\].*'semantic', 'depth', 'motion'"):
+        streaming().step(video(1)[0], None, ['depht'])
