@@ -1,0 +1,72 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Between the thread that receives messages and the thread that works on them."""
+
+import threading
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class Mailbox(Generic[T]):
+    """
+    One slot per camera; the newest message wins, the camera that waits longest is served first.
+
+    Whatever arrives faster than it is worked off is replaced, never queued, so that the latency
+    does not grow. A camera keeps its turn when its message is replaced, and goes to the end of
+    the row when it is served: one fast camera cannot starve the others.
+
+    Safe to use from any number of threads.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, T] = {}  # in the order in which they are served
+        self._condition = threading.Condition()
+        self._closed = False
+
+    def put(self, camera: str, item: T) -> T | None:
+        """
+        Put a message into the slot of a camera.
+
+        :return: the message that will not be worked on: the one that was replaced, the given one
+            if the mailbox is closed, None if there is none.
+        """
+        with self._condition:
+            if self._closed:
+                return item
+            replaced = self._waiting.get(camera)
+            self._waiting[camera] = item  # a key that exists keeps its place
+            self._condition.notify()
+            return replaced
+
+    def take(self, timeout: float | None = None) -> tuple[str, T] | None:
+        """
+        Wait for a message and take it out.
+
+        :param timeout: seconds to wait; for ever if None.
+        :return: the camera and its message; None once the mailbox is closed, or after the timeout.
+        """
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting or self._closed, timeout)
+            if self._closed or not self._waiting:
+                return None
+            camera = next(iter(self._waiting))
+            return camera, self._waiting.pop(camera)
+
+    def close(self) -> list[tuple[str, T]]:
+        """
+        Refuse messages from now on and wake up whoever waits.
+
+        :return: the messages that waited and will not be worked on.
+        """
+        with self._condition:
+            self._closed = True
+            left = list(self._waiting.items())
+            self._waiting.clear()
+            self._condition.notify_all()
+            return left
+
+    def __len__(self) -> int:
+        """Return the number of messages that wait."""
+        with self._condition:
+            return len(self._waiting)
