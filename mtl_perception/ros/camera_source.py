@@ -1,0 +1,249 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The node ``camera_source``: a camera made of the synthetic street, a video, images or a device.
+
+Pictures are fetched ahead of time by a thread of their own; another one publishes them at the
+rate that was asked for, counted from the first picture, so that errors do not add up.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mtl_perception.errors import PerceptionError, StorageError
+from mtl_perception.ros.calibration import centred_info, pinhole_info, read_calibration
+from mtl_perception.ros.camera_info import fit_info
+from mtl_perception.ros.feeder import Feeder
+from mtl_perception.ros.messages import image_message
+from mtl_perception.ros.signals import StopRequest
+from mtl_perception.ros.source_settings import declare_settings
+from mtl_perception.ros.sources import Picture, open_source
+
+TRUTH = {
+    'semantic': ('truth/semantic/image', 'mono8'),
+    'depth': ('truth/depth/image', '32FC1'),
+    'motion': ('truth/motion/image', 'mono8'),
+    'instance': ('truth/instances/image', '16UC1'),
+}
+"""Field of a StreetFrame -> the topic of its ground truth, and the encoding."""
+
+QOS = QoSProfile(depth=10)
+"""Reliable and volatile, as camera drivers offer."""
+
+REPORT_PERIOD_S = 1.0
+
+
+class CameraSource(Node):  # type: ignore[misc]
+    """
+    Publish ``image_raw`` (or ``image_raw/compressed``), ``camera_info``, and a street's truth.
+
+    :param parameters: overrides of parameters, for use within a process.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter] = ()) -> None:
+        super().__init__('camera_source', parameter_overrides=list(parameters))
+        self.settings = declare_settings(self)
+        self.published = self.late = 0
+        self._first_s = self._last_s = 0.0
+        path = self.settings.camera_info_file
+        self._calibration = read_calibration(path) if path else None
+        compressed = self.settings.compressed
+        self._image: Publisher = self.create_publisher(
+            CompressedImage if compressed else Image,
+            'image_raw/compressed' if compressed else 'image_raw', QOS)
+        self._info = self.create_publisher(CameraInfo, 'camera_info', QOS)
+        self._truth = {
+            field: self.create_publisher(Image, topic, QOS)
+            for field, (topic, _) in TRUTH.items()
+            if self.settings.truth and self.settings.source.source == 'street'}
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._source = open_source(self.settings.source)
+        self.rate = self._source.rate
+        if self.rate < self.settings.source.rate:
+            self.get_logger().warning(
+                f'{self.settings.source.source} has {self.rate:.3g} frames/s, fewer than the '
+                f'{self.settings.source.rate:.3g} that were asked for; playing at its own rate')
+        self._feeder = Feeder(self._source, self.settings.ahead)
+        # The steady clock, because without /clock a timer on simulated time never fires.
+        self.create_timer(
+            REPORT_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def play(self, stop: StopRequest) -> None:
+        """
+        Publish until the end or the request to stop; runs in a thread of its own.
+
+        :raises PerceptionError: if a picture cannot be read.
+        """
+        try:
+            if not self._wait_for_subscribers(stop):
+                return
+            due = time.monotonic()
+            while not (self.published and self.published == self.settings.frames):
+                if stop.wait(max(0.0, due - time.monotonic())):
+                    break
+                ready = self._feeder.ready
+                picture = self._feeder.take(stop.is_set)
+                if picture is None:
+                    break
+                due = self._next_due(due, ready)
+                self._publish(picture)
+        finally:
+            self._finish()
+
+    def report(self) -> None:
+        """Publish how the rate is kept."""
+        status = DiagnosticStatus(name='camera_source', hardware_id=self.settings.source.source)
+        rate = self.rate_kept
+        slow = bool(self.rate and self.published > 10 and rate < 0.95 * self.rate)
+        status.level = DiagnosticStatus.WARN if slow else DiagnosticStatus.OK
+        status.message = f'{rate:.2f} frames/s' + (f', wanted {self.rate:.2f}' if slow else '')
+        values = {'published': self.published, 'late': self.late, 'rate': f'{rate:.3f}',
+                  'wanted_rate': f'{self.rate:.3f}'}
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+        if slow:
+            self.get_logger().warning(
+                f'{self.settings.source.source} gives {rate:.2f} frames/s, {self.rate:.2f} were '
+                f'asked for ({self.late} of {self.published} frames late)',
+                throttle_duration_sec=5.0)
+
+    @property
+    def rate_kept(self) -> float:
+        """Frames per second from the first frame to the last."""
+        duration = self._last_s - self._first_s
+        return (self.published - 1) / duration if duration > 0 else 0.0
+
+    def close(self) -> None:
+        """Stop fetching and close the source."""
+        self._feeder.close()
+
+    def _wait_for_subscribers(self, stop: StopRequest) -> bool:
+        """Wait for the subscribers that were asked for; return False on the request to stop."""
+        wanted = self.settings.wait_for_subscribers
+        waiting = False
+        while self._image.get_subscription_count() < wanted:
+            if not waiting:
+                self.get_logger().info(
+                    f'waiting for {wanted} subscribers of {self._image.topic_name}')
+                waiting = True
+            if stop.wait(0.02):
+                return False
+        return not (waiting and stop.wait(self.settings.settle_s))
+
+    def _next_due(self, due: float, ready: bool) -> float:
+        """Return when the next picture is due; a late picture moves those after it."""
+        if self._source.live or not self.rate:
+            return due
+        if not ready:
+            self.late += self.published > 0  # nothing is wrong with waiting for the first one
+            due = time.monotonic()
+        return due + 1 / self.rate
+
+    def _publish(self, picture: Picture) -> None:
+        """Publish a picture and all that belongs to it with one stamp."""
+        header = Header(stamp=self._stamp(), frame_id=self.settings.frame_id)
+        if self.settings.compressed:
+            self._image.publish(self._compress(picture, header))
+        else:
+            self._image.publish(image_message(header, 'rgb8', picture.image))
+        self._info.publish(self._camera_info(picture, header))
+        for field, publisher in self._truth.items():
+            if picture.truth is not None and publisher.get_subscription_count():
+                publisher.publish(
+                    image_message(header, TRUTH[field][1], getattr(picture.truth, field)))
+        self._last_s = time.monotonic()
+        self._first_s = self._first_s or self._last_s
+        self.published += 1
+
+    def _stamp(self) -> Time:
+        return self.get_clock().now().to_msg()
+
+    def _compress(self, picture: Picture, header: Header) -> CompressedImage:
+        good, code = cv2.imencode(
+            '.jpg', cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR),
+            [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])
+        if not good:
+            raise StorageError('OpenCV could not write a picture as JPEG')
+        message = CompressedImage(header=header, format='rgb8; jpeg compressed bgr8')
+        message.data.frombytes(code)
+        return message
+
+    def _camera_info(self, picture: Picture, header: Header) -> CameraInfo:
+        """Return what is known of the camera, for the size of the picture."""
+        height, width = picture.image.shape[:2]
+        if self._calibration is None:
+            self._calibration = (
+                pinhole_info(picture.truth.intrinsics, height, width)
+                if picture.truth is not None
+                else centred_info(self.settings.focal_px, height, width))
+        return fit_info(self._calibration, header, height, width)
+
+    def _finish(self) -> None:
+        """Report for the last time, and wait until reliable subscribers have everything."""
+        if self.published:
+            self.report()
+            for publisher in (self._image, self._info, *self._truth.values(), self._diagnostics):
+                publisher.wait_for_all_acked(Duration(seconds=2))
+        self.get_logger().info(
+            f'published {self.published} frames at {self.rate_kept:.2f} frames/s, '
+            f'{self.late} of them late')
+
+
+def _spin(node: CameraSource, stop: StopRequest) -> int:
+    """Play in a thread and answer services meanwhile, until the end or the request to stop."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    with ThreadPoolExecutor(1, 'publisher') as pool:
+        playing = pool.submit(node.play, stop)
+        while not playing.done():
+            executor.spin_once(timeout_sec=0.1)
+    executor.shutdown()
+    playing.result()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the node.
+
+    :param arguments: the command line; ``sys.argv`` by default.
+    :return: 0 at the end of the source or after SIGINT or SIGTERM, 2 for a wrong parameter, 3 if
+        the source cannot be read.
+    """
+    stop = StopRequest()
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        node = CameraSource()
+        return _spin(node, stop)
+    except PerceptionError as error:
+        print(f'camera_source: {error}', file=sys.stderr)
+        return error.exit_code
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.shutdown()
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

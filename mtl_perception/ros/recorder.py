@@ -1,0 +1,209 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Record topics into a rosbag2, where ``ros2 bag record`` is not installed.
+
+``python -m mtl_perception.ros.recorder --output DIR --topics image_raw TOPIC:TYPE ...``
+
+SIGINT or SIGTERM ends the recording. Exit codes: 0 all was recorded, 2 usage, 5 the disk is full
+or too slow; the file is readable then too.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rclpy.utilities import remove_ros_args
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+
+from mtl_perception.errors import ConfigurationError, PerceptionError
+from mtl_perception.ros.bag_writer import BagWriter, Channel
+from mtl_perception.ros.message_types import MessageTypes
+from mtl_perception.ros.signals import StopRequest
+
+DEPTH = 200
+LOOK_PERIOD_S = 0.1
+PROGRESS_PERIOD_S = 0.5
+FOREVER = (1 << 63) - 1
+
+
+class Recorder(Node):  # type: ignore[misc]
+    """
+    Subscribe to topics as their publishers offer them, and write every message as it is.
+
+    A topic of a known type is subscribed to at once, so that nothing of it is missed; one of an
+    unknown type when its first publisher is found. While nobody publishes, a reliable offer is
+    assumed; a subscription is made anew when the offers turn out to be others.
+
+    :param topics: name -> type, or None if it is to be found out.
+    :param types: the message types that are installed.
+    :param writer: where the messages go.
+    """
+
+    def __init__(
+            self, topics: dict[str, str | None], types: MessageTypes, writer: BagWriter) -> None:
+        super().__init__('recorder')
+        self.counts: Counter[str] = Counter()
+        self._writer = writer
+        self._types = types
+        self._wanted = {self.resolve_topic_name(name): msgtype for name, msgtype in topics.items()}
+        self._subscriptions_of: dict[str, tuple[Subscription, Channel]] = {}
+        self._last_ns = 0
+        self._look()
+        self.create_timer(
+            LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _look(self) -> None:
+        """Subscribe to what is there, as it is offered."""
+        for topic in list(self._wanted):
+            offers = self.get_publishers_info_by_topic(topic)
+            msgtype = self._wanted[topic] or (offers[0].topic_type if offers else None)
+            if msgtype is None:
+                continue
+            try:
+                self._types.definition(msgtype)
+                self._subscribe(topic, msgtype, offers)
+            except ConfigurationError as error:
+                self.get_logger().error(f'{topic} is not recorded: {error}')
+                del self._wanted[topic]
+
+    def _subscribe(self, topic: str, msgtype: str, offers: list[TopicEndpointInfo]) -> None:
+        qos = matching_qos(offers)
+        found = self._subscriptions_of.get(topic)
+        if found is not None:
+            subscription, channel = found
+            if not offers or subscription.qos_profile == qos:
+                return
+            self.destroy_subscription(subscription)
+        channel = Channel(topic, msgtype, tuple({offered_qos(offer): None for offer in offers}))
+
+        def receive(data: bytes, info: dict[str, Any]) -> None:
+            self._receive(channel, data, info)
+
+        self._subscriptions_of[topic] = self.create_subscription(
+            self._types.python_class(msgtype), topic, receive, qos, raw=True), channel
+
+    def _receive(self, channel: Channel, data: bytes, info: dict[str, Any]) -> None:
+        """Hand a message over; the times in the file never go back, so that it can be scanned."""
+        self._last_ns = max(self._last_ns, info['received_timestamp'] or time.time_ns())
+        self._writer.write(channel, self._last_ns, data)
+        self.counts[channel.name] += 1
+
+
+def matching_qos(offers: Sequence[TopicEndpointInfo]) -> QoSProfile:
+    """Return what every publisher's offer is good enough for: reliable and latched if all are."""
+    profiles = [offer.qos_profile for offer in offers]
+    best_effort = any(profile.reliability != ReliabilityPolicy.RELIABLE for profile in profiles)
+    latched = bool(profiles) and all(
+        profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in profiles)
+    return QoSProfile(
+        depth=DEPTH,
+        reliability=ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
+
+
+def offered_qos(offer: TopicEndpointInfo) -> Qos:
+    """Return a publisher's offer in the words of a bag's metadata."""
+    profile = offer.qos_profile
+    return Qos(
+        QosHistory(int(profile.history)), profile.depth, QosReliability(int(profile.reliability)),
+        QosDurability(int(profile.durability)), _time(profile.deadline), _time(profile.lifespan),
+        QosLiveliness(int(profile.liveliness)), _time(profile.liveliness_lease_duration), False)
+
+
+def _time(duration: Any) -> QosTime:
+    seconds, nanoseconds = divmod(min(int(duration.nanoseconds), FOREVER), 10 ** 9)
+    return QosTime(seconds, nanoseconds)
+
+
+def parse_topics(words: Sequence[str], types: MessageTypes) -> dict[str, str | None]:
+    """
+    Return name -> type of the topics of a command line.
+
+    :param words: ``NAME`` or ``NAME:TYPE``.
+    :raises ConfigurationError: if a topic is named twice or a type cannot be used.
+    """
+    topics: dict[str, str | None] = {}
+    for word in words:
+        name, _, msgtype = word.partition(':')
+        if name in topics:
+            raise ConfigurationError(f'topic {name!r} is named twice')
+        if msgtype:
+            types.python_class(msgtype)
+            types.definition(msgtype)
+        topics[name] = msgtype or None
+    return topics
+
+
+def record(arguments: argparse.Namespace, stop: StopRequest) -> int:
+    """
+    Record until the request to stop.
+
+    :return: the number of messages.
+    :raises PerceptionError: if the bag cannot be made or not all of it be written.
+    """
+    types = MessageTypes()
+    topics = parse_topics(arguments.topics, types)
+    writer = BagWriter(arguments.output, types, arguments.compress)
+    try:
+        recorder = Recorder(topics, types, writer)
+        executor = SingleThreadedExecutor()
+        executor.add_node(recorder)
+        said = 0.0
+        while not stop.is_set() and writer.error is None:
+            executor.spin_once(timeout_sec=0.1)
+            if arguments.progress and time.monotonic() - said > PROGRESS_PERIOD_S:
+                said = time.monotonic()
+                print(json.dumps(recorder.counts), flush=True)
+        executor.shutdown()
+        recorder.destroy_node()
+    finally:
+        writer.close()
+    return writer.written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Record from the command line; see the module."""
+    words = list(sys.argv if arguments is None else ['recorder', *arguments])
+    parser = argparse.ArgumentParser(prog='recorder', description='Record topics into a rosbag2.')
+    parser.add_argument('--output', type=Path, required=True, help='folder of the new bag')
+    parser.add_argument('--topics', nargs='+', required=True, metavar='NAME[:TYPE]')
+    parser.add_argument('--compress', action='store_true', help='compress the file with zstd')
+    parser.add_argument('--progress', action='store_true',
+                        help='print the counts as JSON twice a second')
+    parsed = parser.parse_args(remove_ros_args(words)[1:])
+    stop = StopRequest()
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        count = record(parsed, stop)
+    except PerceptionError as error:
+        print(f'recorder: {error}', file=sys.stderr)
+        return error.exit_code
+    finally:
+        rclpy.shutdown()
+    print(f'recorder: {count} messages in {parsed.output}', file=sys.stderr)
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

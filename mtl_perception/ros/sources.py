@@ -1,0 +1,318 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a camera's pictures come from: the synthetic street, a video, a folder, a device."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.preprocessing import resize
+from mtl_perception.synthetic import Street, StreetFrame
+
+IMAGE_SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
+                            '.webp'})
+STREET_HEIGHT, STREET_WIDTH = 224, 384
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """
+    What a source needs to know.
+
+    :param source: ``street``, a video file, a folder of images, or a device such as
+        ``/dev/video0``.
+    :param rate: pictures per second that are wanted; 0 = the source's own rate.
+    :param loop: start again at the end.
+    :param width: width of the pictures, pixels; 0 = the source's own.
+    :param height: height of the pictures, pixels; 0 = the source's own.
+    :param start_index: index of the first picture.
+    :param seed: seed of the (first) street.
+    :param seeds: number of streets, with the seeds ``seed``, ``seed + 1`` and so on.
+    :param seconds_per_street: time until the next street's turn, seconds.
+    """
+
+    source: str = 'street'
+    rate: float = 10.0
+    loop: bool = False
+    width: int = 0
+    height: int = 0
+    start_index: int = 0
+    seed: int = 20000
+    seeds: int = 1
+    seconds_per_street: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name, smallest in (('rate', 0), ('width', 0), ('height', 0), ('start_index', 0),
+                               ('seed', 0), ('seeds', 1)):
+            if not getattr(self, name) >= smallest:
+                raise ConfigurationError(
+                    f'camera source: {name} is {getattr(self, name)}, wanted at least {smallest}')
+        if self.seeds > 1 and not self.seconds_per_street > 0:
+            raise ConfigurationError(
+                f'camera source: seconds_per_street is {self.seconds_per_street}, wanted more '
+                'than 0 with several streets')
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """
+    One picture of a source.
+
+    :param image: (H, W, 3) uint8 RGB.
+    :param truth: the street's labels of the same moment; None for a real camera.
+    """
+
+    image: NDArray[np.uint8]
+    truth: StreetFrame | None = None
+
+
+class Source(Protocol):
+    """
+    Pictures one after the other.
+
+    ``rate`` is what the source plays at, pictures per second; 0 = as fast as it gives them.
+    ``live`` says that pictures come when they come and cannot be fetched ahead of time.
+    """
+
+    rate: float
+    live: bool
+
+    def read(self) -> Picture | None:
+        """
+        Return the next picture, None at the end.
+
+        :raises DataError: if there should be a picture but none can be read.
+        """
+
+    def close(self) -> None:
+        """Give the file or the device back."""
+
+
+class StreetSource:
+    """Synthetic streets with their labels, endless; the time between two pictures is 1 / rate."""
+
+    live = False
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.rate = settings.rate or 10.0
+        self._size = (settings.width or STREET_WIDTH, settings.height or STREET_HEIGHT)
+        self._first, self._seed, self._seeds = settings.start_index, settings.seed, settings.seeds
+        self._per_street = max(1, round(settings.seconds_per_street * self.rate))
+        self._count = 0
+        self._street: Street | None = None
+        self._street_seed = -1
+
+    def place(self, count: int) -> tuple[int, int]:
+        """Return the seed and the index in that street of picture number ``count``."""
+        if self._seeds == 1:
+            return self._seed, self._first + count
+        turn, step = divmod(count, self._per_street)
+        lap, street = divmod(turn, self._seeds)
+        return self._seed + street, self._first + lap * self._per_street + step
+
+    def read(self) -> Picture:
+        """Draw the next picture."""
+        seed, index = self.place(self._count)
+        if self._street is None or seed != self._street_seed:
+            width, height = self._size
+            self._street = Street(seed, width=width, height=height, rate=self.rate)
+            self._street_seed = seed
+        frame = self._street.render(index)
+        self._count += 1
+        return Picture(frame.image, frame)
+
+    def close(self) -> None:
+        """Forget the street."""
+        self._street = None
+
+
+class VideoSource:
+    """
+    A video file in real time: at a lower rate than the file's, pictures in between are skipped.
+
+    ``rate`` is never higher than the file's own.
+    """
+
+    live = False
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._path = Path(settings.source)
+        self._settings = settings
+        self._video = cv2.VideoCapture(str(self._path))
+        if not self._video.isOpened():
+            raise DataError(
+                f'{self._path}: cannot be opened as a video ({self._path.stat().st_size} bytes); '
+                'the file may be cut, or of a format that this build of OpenCV does not read')
+        own = float(self._video.get(cv2.CAP_PROP_FPS))
+        self._own_rate = own if np.isfinite(own) and own > 0 else (settings.rate or 10.0)
+        self.rate = min(settings.rate or self._own_rate, self._own_rate)
+        self._start()
+
+    def read(self) -> Picture | None:
+        """Return the file's picture at the next moment."""
+        image = self._next_image()
+        if image is None and self._settings.loop and self._given:
+            self._video.set(cv2.CAP_PROP_POS_FRAMES, 0)
+            self._start()
+            image = self._next_image()
+        if image is None:
+            if not self._given:
+                raise DataError(f'{self._path}: no picture can be read from index '
+                                f'{self._settings.start_index} on')
+            return None
+        self._given += 1
+        return _picture(image, self._settings)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._video.release()
+
+    def _start(self) -> None:
+        self._given = 0
+        self._position = -self._settings.start_index  # of the file's next picture, 0 = the first
+
+    def _next_image(self) -> Any:
+        """Go to the moment of the next picture, frame by frame: seeking is not exact."""
+        due = round(self._given * self._own_rate / self.rate)
+        while self._position < due:
+            if not self._video.grab():
+                return None
+            self._position += 1
+        self._position += 1
+        good, image = self._video.read()
+        return image if good else None
+
+
+class FolderSource:
+    """The images of a folder in the order of their names."""
+
+    live = False
+
+    def __init__(self, settings: SourceSettings) -> None:
+        folder = Path(settings.source)
+        self._settings = settings
+        self._paths = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not self._paths:
+            raise DataError(
+                f'{folder}: no image in this folder; looked for {sorted(IMAGE_SUFFIXES)}')
+        if settings.start_index >= len(self._paths):
+            raise DataError(
+                f'{folder}: start_index is {settings.start_index}, but there are '
+                f'{len(self._paths)} images')
+        self.rate = settings.rate or 10.0
+        self._next = settings.start_index
+
+    def read(self) -> Picture | None:
+        """Return the next image of the folder."""
+        if self._next == len(self._paths):
+            if not self._settings.loop:
+                return None
+            self._next = self._settings.start_index
+        path = self._paths[self._next]
+        self._next += 1
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise DataError(f'{path}: cannot be read as an image; remove it or mend it')
+        return _picture(image, self._settings)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class DeviceSource:
+    """A V4L2 camera, such as ``/dev/video0``; size and rate are asked of the driver."""
+
+    live = True
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._path = settings.source
+        number = re.search(r'(\d+)$', os.path.realpath(self._path))  # OpenCV wants no name
+        self._video = cv2.VideoCapture()
+        if number is None or not self._video.open(int(number[1]), cv2.CAP_V4L2):
+            raise DataError(
+                f'{self._path}: cannot be opened as a V4L2 camera; is it in use by another '
+                'program, and may this user read it (group "video")?')
+        self._video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        for name, value in ((cv2.CAP_PROP_FRAME_WIDTH, settings.width),
+                            (cv2.CAP_PROP_FRAME_HEIGHT, settings.height),
+                            (cv2.CAP_PROP_FPS, settings.rate)):
+            if value:
+                self._video.set(name, value)
+        self._settings = settings
+        self.rate = settings.rate
+
+    def read(self) -> Picture:
+        """Wait for the camera's next picture."""
+        good, image = self._video.read()
+        if not good:
+            raise DataError(f'{self._path}: the camera gives no pictures any more')
+        return _picture(image, self._settings)
+
+    def close(self) -> None:
+        """Give the device back."""
+        self._video.release()
+
+
+SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
+    'street': StreetSource,
+    'video': VideoSource,
+    'folder': FolderSource,
+    'device': DeviceSource,
+}
+"""Kind of a source -> its class."""
+
+
+def kind_of(source: str) -> str:
+    """
+    Say of which kind a source is.
+
+    :param source: ``street``, or the path of a video, a folder or a device.
+    :return: a key of :data:`SOURCES`.
+    :raises DataError: if there is nothing of that name.
+    """
+    if source == 'street':
+        return 'street'
+    path = Path(source)
+    if path.is_dir():
+        return 'folder'
+    if path.is_char_device():
+        return 'device'
+    if path.is_file():
+        return 'video'
+    raise DataError(
+        f'source {source!r}: {path.absolute()} does not exist; wanted "street", a video file, a '
+        'folder of images or a camera device such as /dev/video0')
+
+
+def open_source(settings: SourceSettings) -> Source:
+    """
+    Open a source.
+
+    :raises DataError: if it does not exist or cannot be read.
+    """
+    return SOURCES[kind_of(settings.source)](settings)
+
+
+def _picture(bgr: Any, settings: SourceSettings) -> Picture:
+    """
+    Return the picture at the wanted size; with one side given, the other keeps the ratio.
+
+    :param bgr: (H, W, 3) uint8 as OpenCV reads it.
+    """
+    image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    height, width = image.shape[:2]
+    wanted_width = settings.width or (
+        round(width * settings.height / height) if settings.height else width)
+    wanted_height = settings.height or round(height * wanted_width / width)
+    if (wanted_height, wanted_width) != (height, width):
+        image = resize(image, wanted_height, wanted_width)
+    return Picture(image)
