@@ -16,8 +16,9 @@ OUTPUT ?= demo
 DEMO_ARGUMENTS ?=
 PYTEST_ARGUMENTS ?=
 
-# What pip copies; the package itself is installed editable.
-INSTALLED := setup.py setup.cfg pyproject.toml package.xml $(wildcard resource/* launch/* config/* config/train/* scripts/*)
+# Everything that pip copies: a change in one of them installs the package again, in seconds.
+INSTALLED := setup.py setup.cfg pyproject.toml package.xml \
+  $(shell find mtl_perception resource launch config scripts -type f -not -name '*.pyc')
 
 export PYTHONNOUSERSITE := 1
 
@@ -46,8 +47,9 @@ $(BIN)/python:
 	  rm -rf $(VENV); exit 2; }
 
 define install
-	@echo 'installing mtl_perception[$(1)] from PyPI into $(VENV) (torch is large: a few minutes, about 6 GB)'
-	@$(BIN)/python -m pip install --quiet --editable '.[$(1)]' || { \
+	@echo 'installing mtl_perception[$(1)] into $(VENV); the first time torch makes it about 6 GB and some minutes'
+	@rm -rf build
+	@$(BIN)/python -m pip install --quiet '.[$(1)]' || { \
 	  echo 'the installation failed: check the network and the free disk space (about 8 GB), then run make again; it goes on where it stopped' >&2; exit 2; }
 	@touch $@
 endef
