@@ -1,0 +1,360 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Between image messages and arrays, without ROS.
+
+Anything with the fields of ``sensor_msgs/Image`` or ``CompressedImage`` will do: messages of
+rclpy, of rosbags, or test doubles. Nothing on the wire checks that the fields belong together, so
+everything is checked here, in Python integers, before a pixel is touched or memory taken.
+"""
+
+import functools
+import importlib
+import re
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.compressed_header import read_header
+from mtl_perception.errors import FrameError
+
+MAX_PIXELS = 2 ** 25
+"""Images with more pixels are refused unless the caller says otherwise."""
+
+MAX_INVALID_FRACTION = 0.5
+"""Images of floating-point numbers with more unusable pixels are refused."""
+
+SUPPORTED = (
+    'rgb, bgr, rgba, bgra, mono (each 8 or 16), 8UC1, 8UC3, 8UC4, 16UC1, 16UC3, 16UC4, 32FC1, '
+    '32FC3, bayer_*8, bayer_*16, yuv422, uyvy, yuyv, yuv422_yuy2, nv12, nv21')
+
+
+class ImageLike(Protocol):
+    """The fields of ``sensor_msgs/Image`` that matter here."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: Any
+
+
+class CompressedImageLike(Protocol):
+    """The fields of ``sensor_msgs/CompressedImage`` that matter here."""
+
+    format: str
+    data: Any
+
+
+class ImageFields(NamedTuple):
+    """
+    The fields of a ``sensor_msgs/Image`` but for the header.
+
+    :param data: flat view of the bytes, ``height * step`` of them; keeps the array alive.
+    """
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: memoryview
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    How an encoding lies in memory.
+
+    :param dtype: numpy's name of the type of one number, without byte order.
+    :param channels: numbers per pixel of a row.
+    :param conversion: OpenCV's code that turns it into RGB, None if it is RGB already.
+    :param planes: rows per two rows of the image: 3 for the planar 4:2:0 encodings, else 2.
+    :param multiple: what the width (and with planes the height) must be a multiple of.
+    :param smallest: smallest width and height that can be converted.
+    """
+
+    dtype: str
+    channels: int
+    conversion: int | None = None
+    planes: int = 2
+    multiple: int = 1
+    smallest: int = 1
+
+
+def _layouts() -> dict[str, Layout]:
+    """Return the layouts of all encodings that can be turned into RGB."""
+    to_rgb: dict[str, tuple[int, int | None]] = {
+        'rgb': (3, None), 'bgr': (3, cv2.COLOR_BGR2RGB), 'rgba': (4, cv2.COLOR_RGBA2RGB),
+        'bgra': (4, cv2.COLOR_BGRA2RGB), 'mono': (1, cv2.COLOR_GRAY2RGB)}
+    # as OpenCV itself and RViz have it, a colour image of a nameless type is blue, green, red
+    opencv = {1: 'mono', 3: 'bgr', 4: 'bgra'}
+    # OpenCV names a pattern by the second pixel of the second row, ROS by the first of the first
+    bayer = {'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
+             'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB}
+    layouts = {}
+    for bits, dtype in ((8, 'u1'), (16, 'u2')):
+        for name, (channels, conversion) in to_rgb.items():
+            layouts[f'{name}{bits}'] = Layout(dtype, channels, conversion)
+        for channels, name in opencv.items():
+            layouts[f'{bits}UC{channels}'] = layouts[f'{name}{bits}']
+        for pattern, code in bayer.items():
+            layouts[f'bayer_{pattern}{bits}'] = Layout(dtype, 1, code, smallest=3)
+    layouts['32FC1'] = Layout('f4', 1, cv2.COLOR_GRAY2RGB)
+    layouts['32FC3'] = Layout('f4', 3, cv2.COLOR_BGR2RGB)
+    for name in ('yuv422', 'uyvy'):
+        layouts[name] = Layout('u1', 2, cv2.COLOR_YUV2RGB_UYVY, multiple=2)
+    for name in ('yuv422_yuy2', 'yuyv'):
+        layouts[name] = Layout('u1', 2, cv2.COLOR_YUV2RGB_YUY2, multiple=2)
+    layouts['nv12'] = Layout('u1', 1, cv2.COLOR_YUV2RGB_NV12, planes=3, multiple=2)
+    layouts['nv21'] = Layout('u1', 1, cv2.COLOR_YUV2RGB_NV21, planes=3, multiple=2)
+    return layouts
+
+
+LAYOUTS = _layouts()
+"""The encodings that :func:`decode_image` understands by itself."""
+
+_OPENCV_TYPE = re.compile('(8|16|32|64)([USF])C([1-4]?)')
+_KINDS = {'U': 'u', 'S': 'i', 'F': 'f'}
+
+
+def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """
+    Return the RGB image in a ``sensor_msgs/Image``.
+
+    Mono images get three equal channels, alpha is dropped, 16 bits are scaled to 8. Floating-point
+    images hold 0 to 1; pixels that are not finite or outside become black. For ``rgb8`` the
+    result is a view of the message's data, possibly read-only. An encoding that is not in
+    :data:`LAYOUTS` is handed to cv_bridge if that is installed.
+
+    :param msg: the message.
+    :param max_pixels: the largest height x width to accept.
+    :return: (H, W, 3) uint8 RGB.
+    :raises FrameError: with the codes ``I01_empty`` to ``I17_decode``.
+    """
+    layout = LAYOUTS.get(msg.encoding)
+    data = _checked_data(msg, max_pixels)
+    if layout is None:
+        return _decode_by_cv_bridge(msg, data)
+    if min(msg.height, msg.width) < layout.smallest:
+        raise FrameError(
+            f'the image is {msg.height} x {msg.width}; {msg.encoding} needs at least '
+            f'{layout.smallest} x {layout.smallest} pixels to be converted', 'I17_decode')
+    if msg.width % layout.multiple or (layout.planes != 2 and msg.height % layout.multiple):
+        raise FrameError(
+            f'the image is {msg.height} x {msg.width}; with {msg.encoding} pairs of pixels share '
+            'a colour, so the size must be even', 'I17_decode')
+    pixels = _pixels(msg, data, layout)
+    if layout.dtype == 'f4':
+        pixels = _float_to_bytes(pixels)
+    if layout.conversion is not None:
+        pixels = _native(pixels)
+        if pixels.shape[2] == 1:
+            pixels = pixels[..., 0]
+        pixels = cv2.cvtColor(pixels, layout.conversion)
+    if layout.dtype == 'u2':
+        pixels = cv2.convertScaleAbs(_native(pixels), alpha=255 / 65535)
+    return pixels.astype(np.uint8, copy=False)
+
+
+def decode_array(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
+    """
+    Return the numbers in a ``sensor_msgs/Image`` as they are: labels, depth, flow.
+
+    :param msg: the message; Bayer images give their raw pattern.
+    :param max_pixels: the largest height x width to accept.
+    :return: (H, W) for one channel, else (H, W, channels), in the machine's byte order; a view
+        of the message's data where that is possible, possibly read-only.
+    :raises FrameError: with the codes ``I01_empty`` to ``I10_too_big``.
+    """
+    layout = LAYOUTS.get(msg.encoding)
+    if layout is None and (found := _OPENCV_TYPE.fullmatch(msg.encoding[:8])):
+        bits, kind, channels = found.groups()
+        if kind != 'F' or int(bits) >= 32:
+            layout = Layout(f'{_KINDS[kind]}{int(bits) // 8}', int(channels or 1))
+    data = _checked_data(msg, max_pixels)
+    if layout is None or layout.planes != 2:
+        raise _unsupported(msg.encoding)
+    pixels = _pixels(msg, data, layout)
+    if not pixels.dtype.isnative or not pixels.flags.aligned:
+        pixels = _native(pixels)
+    return pixels[..., 0] if layout.channels == 1 else pixels
+
+
+def decode_compressed(
+    msg: CompressedImageLike, max_pixels: int = MAX_PIXELS,
+) -> NDArray[np.uint8]:
+    """
+    Return the RGB image in a ``sensor_msgs/CompressedImage``: JPEG or PNG.
+
+    The kind is told by the data, not by ``format``, which drivers fill in many ways. The size
+    is read from the header before anything is decoded. Flipped bits inside a JPEG mostly decode
+    without an error and cannot be found out; a PNG has checksums, which are verified.
+
+    :param msg: the message.
+    :param max_pixels: the largest height x width to accept.
+    :return: (H, W, 3) uint8 RGB, as it lies in the file: a rotation in EXIF is not applied.
+    :raises FrameError: with the codes ``I01_empty``, ``I02_zero_size``, ``I10_too_big``,
+        ``I17_decode``, ``I19_format``.
+    """
+    data = _bytes_of(msg.data)
+    if not data.size:
+        raise FrameError('data is empty, wanted a JPEG or PNG file', 'I01_empty')
+    height, width = read_header(data, msg.format)
+    _check_size(height, width, max_pixels)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise FrameError(f'the image cannot be decoded ({_short(error)})', 'I17_decode') from error
+    if image is None or image.shape != (height, width, 3):
+        raise FrameError(
+            f'the image cannot be decoded ({data.size} bytes, {height} x {width} by its header); '
+            'it is truncated or damaged', 'I17_decode')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image).astype(np.uint8, copy=False)
+
+
+def image_fields(image: NDArray[Any], encoding: str) -> ImageFields:
+    """
+    Return what goes into a ``sensor_msgs/Image``.
+
+    :param image: (H, W) or (H, W, channels), of the encoding's type.
+    :param encoding: one of :data:`LAYOUTS` that is neither planar nor YUV.
+    :raises ValueError: if the array does not fit the encoding.
+    """
+    layout = LAYOUTS[encoding]
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.dtype != np.dtype(layout.dtype) or channels != layout.channels or image.ndim > 3:
+        raise ValueError(
+            f'{image.dtype} of shape {image.shape} does not fit {encoding}, which has '
+            f'{np.dtype(layout.dtype)} and {layout.channels} channel(s)')
+    rows: Any = np.ascontiguousarray(image)
+    return ImageFields(
+        height=image.shape[0], width=image.shape[1], encoding=encoding,
+        is_bigendian=int(sys.byteorder == 'big' and rows.itemsize > 1), step=rows.strides[0],
+        data=memoryview(rows.reshape(-1)).cast('B'))
+
+
+def _checked_data(msg: ImageLike, max_pixels: int) -> NDArray[np.uint8]:
+    """Return the data as bytes once the size and the encoding's name are plausible."""
+    _check_size(msg.height, msg.width, max_pixels)
+    data = _bytes_of(msg.data)
+    if not data.size:
+        raise FrameError(
+            f'data is empty, wanted {msg.height} rows of step {int(msg.step)} bytes', 'I01_empty')
+    return data
+
+
+def _check_size(height: int, width: int, max_pixels: int) -> None:
+    """Refuse an empty or a huge image."""
+    if height <= 0 or width <= 0:
+        raise FrameError(
+            f'the image is {height} x {width} (height x width), wanted at least one pixel',
+            'I02_zero_size')
+    if int(height) * int(width) > max_pixels:
+        raise FrameError(
+            f'the image claims {height} x {width} (height x width), wanted at most {max_pixels} '
+            'pixels; raise max_pixels if it is really so large', 'I10_too_big')
+
+
+def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[Any]:
+    """
+    Return the (rows, W, channels) numbers as a view of the data, whatever the padding.
+
+    The view may be unaligned and in foreign byte order.
+    """
+    dtype = np.dtype(layout.dtype)
+    rows, step = int(msg.height) * layout.planes // 2, int(msg.step)
+    row_bytes = int(msg.width) * layout.channels * dtype.itemsize
+    where = f'(height {msg.height}, step {step}, encoding {msg.encoding})'
+    if step < row_bytes:
+        raise FrameError(
+            f'step is {step} bytes, wanted at least {row_bytes} (width {msg.width}, encoding '
+            f'{msg.encoding}); the rows would overlap', 'I05_step')
+    # the last row needs no padding
+    if data.size < step * (rows - 1) + row_bytes:
+        raise FrameError(
+            f'data has {data.size} bytes, wanted at least {step * (rows - 1) + row_bytes} {where}',
+            'I03_short')
+    if data.size > step * (rows + 1):  # some drivers append up to a row
+        raise FrameError(
+            f'data has {data.size} bytes, wanted at most {step * (rows + 1)} {where}', 'I04_long')
+    order: Literal['<', '>'] = '>' if msg.is_bigendian else '<'
+    return np.ndarray(
+        (rows, int(msg.width), layout.channels), dtype.newbyteorder(order), data,
+        strides=(step, layout.channels * dtype.itemsize, dtype.itemsize))
+
+
+def _native(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return the numbers in the machine's byte order, aligned, with rows that OpenCV can read."""
+    if pixels.dtype.itemsize == 1:
+        return pixels
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder('='))
+
+
+def _float_to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return numbers from 0 to 1 as 0 to 255, what is not usable as 0."""
+    native = _native(pixels)
+    usable = (native >= 0) & (native <= 1)
+    invalid = 1 - float(usable.mean())
+    if invalid > MAX_INVALID_FRACTION:
+        raise FrameError(
+            f'{invalid:.0%} of the numbers are not finite or outside 0 to 1, wanted at most '
+            f'{MAX_INVALID_FRACTION:.0%}; is this a depth image?', 'I12_nonfinite')
+    scaled: NDArray[np.uint8] = np.rint(np.where(usable, native, 0) * 255).astype(np.uint8)
+    return scaled
+
+
+def _bytes_of(data: Any) -> NDArray[np.uint8]:
+    """Return the bytes of whatever rclpy, rosbags or a test put into ``data``, uncopied."""
+    try:
+        view = memoryview(data)
+        if not view.nbytes:
+            return np.empty(0, np.uint8)
+        return np.frombuffer(view, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise FrameError(
+            f'data is a {type(data).__name__}, wanted bytes ({_short(error)})',
+            'I17_decode') from error
+
+
+def _decode_by_cv_bridge(msg: ImageLike, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the RGB image by cv_bridge; refuse the encoding if that is impossible."""
+    bridge = _cv_bridge()
+    if bridge is None or data.size < int(msg.step) * int(msg.height) or msg.step < msg.width:
+        raise _unsupported(msg.encoding)
+    try:
+        image = np.asarray(bridge.imgmsg_to_cv2(msg, 'rgb8'))
+    except Exception as error:  # its own error classes live in an optional library
+        raise _unsupported(msg.encoding) from error
+    if image.shape != (msg.height, msg.width, 3) or image.dtype != np.uint8:
+        raise _unsupported(msg.encoding)
+    return image
+
+
+@functools.lru_cache(maxsize=1)
+def _cv_bridge() -> Any:
+    """Return a bridge, None if cv_bridge is not installed or does not fit this numpy."""
+    try:
+        return importlib.import_module('cv_bridge').CvBridge()
+    except (ImportError, AttributeError, RuntimeError):
+        return None
+
+
+def _unsupported(encoding: str) -> FrameError:
+    """Return the refusal of an encoding; the name may be anything, also megabytes of newlines."""
+    hint = ''
+    if encoding[:8].lower().startswith(('bayer', 'yuv', 'nv')):
+        hint = '; convert it with image_proc'
+    return FrameError(
+        f'encoding {ascii(encoding[:32])[:32]} is not supported{hint}; the encodings are '
+        f'{SUPPORTED}', 'I07_encoding')
+
+
+def _short(error: BaseException) -> str:
+    """Return the text of an exception on one line."""
+    return ' '.join(str(error).split())[:120]
