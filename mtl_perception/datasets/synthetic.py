@@ -1,0 +1,212 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Clips of the synthetic street, rendered once and then read from disk."""
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception import synthetic
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.datasets.seeds import check_seeds
+from mtl_perception.errors import DataError, StorageError
+
+_FORMAT = 1
+_KINDS = {'image': np.uint8, 'semantic': np.uint8, 'depth': np.float16, 'motion': np.uint8}
+
+
+class StreetLike(Protocol):
+    """What is asked of a street: frames with image, semantic, depth and motion."""
+
+    def render(self, index: int) -> Any:
+        """Return frame ``index``."""
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """
+    Which frames of each street seed are rendered, and how.
+
+    :param width: columns of a frame.
+    :param height: rows of a frame.
+    :param rate: frames per second of the drive.
+    :param antialias: whether colours are antialiased.
+    :param clips: clips per seed, spread evenly over the drive.
+    :param frames: frames T per clip.
+    :param gaps: spacing between the frames of a clip, in frames of the drive; one is drawn per
+        clip. At 10 frames/s, 1 to 3 is 0.1 to 0.3 s.
+    :param drive: length of a seed's drive that is used, in frames.
+    """
+
+    width: int = 384
+    height: int = 224
+    rate: float = 10.0
+    antialias: bool = True
+    clips: int = 4
+    frames: int = 2
+    gaps: tuple[int, ...] = (1, 2, 3)
+    drive: int = 600
+
+    def indices(self, seed: int) -> NDArray[np.int64]:
+        """Return the (clips, frames) indices of the frames of one seed, the same every time."""
+        generator = np.random.default_rng((seed, self.clips, self.frames))
+        longest = (self.frames - 1) * max(self.gaps)
+        section = (self.drive - longest) / self.clips
+        starts = ((np.arange(self.clips) + generator.random(self.clips)) * section).astype(int)
+        gaps = generator.choice(np.array(self.gaps), self.clips)
+        return np.asarray(starts[:, None] + gaps[:, None] * np.arange(self.frames))
+
+
+class StreetClips:
+    """
+    Clips of T frames from many street seeds, each rendered once into a cache on disk.
+
+    Seeds 0 to 9999 are reserved for training, 10000 to 10999 for model selection (validation),
+    20000 and up for tests; a seed of another split is refused.
+
+    The cache holds one folder per seed with the arrays ``image`` (clips, T, H, W, 3) uint8,
+    ``semantic``, ``motion`` (clips, T, H, W) uint8 and ``depth`` float16; reading maps them into
+    memory. Its name contains a digest of the street's source code and of the plan, so a cache of
+    another street is never taken for this one. A seed appears in it whole or not at all, so
+    rendering can be stopped at any time and goes on where it was.
+
+    :param cache: folder of all caches; made if missing.
+    :param seeds: street seeds.
+    :param split: ``train``, ``validation`` or ``test``.
+    :param plan: which frames, and how.
+    :param code: digest of the street's source to use, by default that of the code as it is now; an
+        older one reads what that code has rendered and cannot render anything new.
+    :param street: class of the street, called with seed, width, height, rate and antialias.
+    :raises ConfigurationError: if a seed is not the split's.
+    """
+
+    def __init__(
+            self, cache: Path, seeds: Sequence[int], split: str, plan: ClipPlan,
+            code: str = '', street: Callable[..., StreetLike] | None = None) -> None:
+        check_seeds(seeds, split)
+        self.seeds = list(seeds)
+        self.plan = plan
+        self.code = code or street_code()
+        self.folder = cache.expanduser() / f'street-{self.code}-{_digest(asdict(plan))}'
+        self._street = street
+
+    def __len__(self) -> int:
+        return len(self.seeds) * self.plan.clips
+
+    def __getitem__(self, index: int) -> Sample:
+        """
+        Return one clip.
+
+        :param index: 0 to ``len(self) - 1``; the clips of a seed follow one another.
+        :raises DataError: if the clip has not been rendered or cannot be read.
+        """
+        seed, clip = self.seeds[index // self.plan.clips], index % self.plan.clips
+        folder = self._folder_of(seed)
+        try:
+            arrays = {
+                kind: np.load(folder / f'{kind}.npy', mmap_mode='r', allow_pickle=False)[clip]
+                for kind in _KINDS}
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f'{folder}: clip {clip} cannot be read ({error}); remove the folder and render '
+                'it again') from error
+        return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()})
+
+    def missing(self) -> list[int]:
+        """Return the seeds that have not been rendered yet."""
+        if not self.folder.is_dir():
+            return list(self.seeds)
+        present = {path.name for path in self.folder.iterdir()}
+        return [seed for seed in self.seeds if self._folder_of(seed).name not in present]
+
+    def render(self, workers: int = 1) -> Iterator[int]:
+        """
+        Render what is missing and yield each seed as it is done.
+
+        :param workers: number of processes; 0 renders in this one.
+        :raises DataError: if another version of the street would be needed.
+        :raises StorageError: if the cache cannot be written.
+        """
+        seeds = self.missing()
+        if not seeds:
+            return
+        if self.code != street_code():
+            raise DataError(
+                f'{len(seeds)} street seeds are not in {self.folder}, and the code that drew it '
+                f'({self.code}) is not the present one ({street_code()}); check that version out, '
+                'or start a new run')
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / 'plan.json').write_text(json.dumps(asdict(self.plan), indent=2))
+            jobs = [(self._folder_of(seed), seed, self.plan, self._street) for seed in seeds]
+            if workers < 1:
+                for job in jobs:
+                    yield _render_seed(*job)
+                return
+            context = multiprocessing.get_context('spawn')
+            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+                tasks = [pool.submit(_render_seed, *job) for job in jobs]
+                try:
+                    for task in as_completed(tasks):
+                        yield task.result()
+                finally:
+                    pool.shutdown(wait=True, cancel_futures=True)
+        except OSError as error:
+            raise StorageError(f'{self.folder}: cannot be written ({error})') from error
+
+    def _folder_of(self, seed: int) -> Path:
+        return self.folder / f'seed_{seed:06d}'
+
+
+def street_code() -> str:
+    """Return a digest of the source code that draws the street, 10 hexadecimal digits."""
+    folder = Path(synthetic.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob('*.py')):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def _render_seed(
+        folder: Path, seed: int, plan: ClipPlan,
+        street_class: Callable[..., StreetLike] | None) -> int:
+    """Render the clips of one seed into a folder that appears only when it is complete."""
+    make = street_class or _street_class()
+    street = make(
+        seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias)
+    shape = (plan.clips, plan.frames, plan.height, plan.width)
+    arrays = {
+        kind: np.empty((*shape, 3) if kind == 'image' else shape, dtype)
+        for kind, dtype in _KINDS.items()}
+    for clip, indices in enumerate(plan.indices(seed)):
+        for position, index in enumerate(indices):
+            frame = street.render(int(index))
+            for kind, array in arrays.items():
+                array[clip, position] = getattr(frame, kind)
+    temporary = folder.with_name(f'.{folder.name}.part')
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    for kind, array in arrays.items():
+        np.save(temporary / f'{kind}.npy', array)
+    temporary.rename(folder)
+    return seed
+
+
+def _street_class() -> Callable[..., StreetLike]:
+    """Return the street's class, imported where it is needed."""
+    street: Callable[..., StreetLike] = synthetic.Street
+    return street
+
+
+def _digest(plan: dict[str, Any]) -> str:
+    text = json.dumps({'format': _FORMAT, **plan}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,120 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Clips in a reproducible order, augmented and put together to batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import DataError
+from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
+
+Batch = dict[str, Tensor]
+"""
+``image`` (B, T, H, W, 3) uint8 and the labels that exist: ``semantic`` and ``motion`` (B, T, H, W)
+uint8, ``depth`` (B, T, H, W) float.
+"""
+
+_MISSING = {'semantic': UNLABELLED, 'motion': UNKNOWN_MOTION, 'depth': np.nan}
+
+
+class Clips(Protocol):
+    """A data set of clips."""
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one clip."""
+
+
+class Draws:
+    """
+    An endless, reproducible sequence of augmented clips.
+
+    Draw n is clip ``permutation(epoch)[n % N]`` of epoch ``n // N``, changed by a generator that
+    is seeded by (seed, n). It depends on nothing else: not on the batch, the number of processes
+    that read, or where a training was interrupted.
+
+    :param clips: the data set, N clips.
+    :param seed: seed of order and augmentation.
+    :param height: rows of the result.
+    :param width: columns of the result.
+    :param augmentation: ``augmentation(sample, generator)``, None for none.
+    :raises DataError: if the data set is empty.
+    """
+
+    def __init__(
+            self, clips: Clips, seed: int, height: int, width: int,
+            augmentation: Callable[[Sample, np.random.Generator], Sample] | None) -> None:
+        if not len(clips):
+            raise DataError('the training data set is empty; give it seeds and clips')
+        self.clips = clips
+        self.seed = seed
+        self.size = (height, width)
+        self.augmentation = augmentation
+        self._order: tuple[int, Any] = (-1, None)
+
+    def index(self, number: int) -> int:
+        """Return which clip draw ``number`` shows."""
+        epoch, place = divmod(number, len(self.clips))
+        if self._order[0] != epoch:
+            order = np.random.default_rng((self.seed, 1, epoch)).permutation(len(self.clips))
+            self._order = (epoch, order)
+        return int(self._order[1][place])
+
+    def __getitem__(self, number: int) -> Sample:
+        """Return draw ``number``."""
+        sample = self.clips[self.index(number)].resized(*self.size)
+        if self.augmentation is None:
+            return sample
+        return self.augmentation(sample, np.random.default_rng((self.seed, 2, number)))
+
+
+def batches(
+        draws: Draws, first: int, count: int, batch: int, loaders: int = 0,
+        timeout_s: float = 120.0) -> Iterator[Batch]:
+    """
+    Yield batches of consecutive draws.
+
+    :param draws: the sequence.
+    :param first: number of the first draw.
+    :param count: number of batches.
+    :param batch: clips per batch.
+    :param loaders: processes that read ahead; 0 reads between two steps.
+    :param timeout_s: how long a process may take for a batch.
+    :raises DataError: if a process that reads dies or hangs.
+    """
+    numbers = [
+        list(range(start, start + batch))
+        for start in range(first, first + count * batch, batch)]
+    loader: DataLoader[Any] = DataLoader(
+        draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
+        timeout=timeout_s if loaders else 0, generator=torch.Generator())
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if 'DataLoader' in str(error):
+            raise DataError(f'reading training clips failed: {error}') from error
+        raise
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """
+    Stack samples; a label that none of them has is left out.
+
+    Where only some have it, the others' pixels are marked as unlabelled.
+    """
+    batch = {'image': torch.from_numpy(np.stack([sample.image for sample in samples]))}
+    for task, missing in _MISSING.items():
+        labels = [sample.labels().get(task) for sample in samples]
+        known = next((label for label in labels if label is not None), None)
+        if known is not None:
+            filled = [np.full_like(known, missing) if label is None else label for label in labels]
+            batch[task] = torch.from_numpy(np.stack(filled))
+    return batch

@@ -1,0 +1,157 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that are either whole or not there."""
+
+import contextlib
+import hashlib
+import io
+import os
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtl_perception.errors import CheckpointError, StorageError
+
+_MAGIC = b'MTLCKPT1'
+_DIGEST = hashlib.sha256().digest_size
+KEEP = 2
+"""How many of the newest checkpoints stay."""
+
+
+def write_atomically(content: bytes, path: Path) -> None:
+    """
+    Write a file so that at any moment either the old or the new content is there.
+
+    A temporary file in the same folder is written, flushed to the disk and renamed, then the
+    folder is flushed too.
+
+    :raises StorageError: if that fails; the old file is untouched and the temporary one removed.
+    """
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, 'wb') as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f'{path}: could not be written ({error}); what was there before is untouched. Free '
+            'some space or choose another folder, then resume') from error
+
+
+def write_checkpoint(state: dict[str, Any], path: Path) -> None:
+    """
+    Write a training state: a mark, the sha256 of the rest, and what ``torch.save`` makes of it.
+
+    :param state: tensors, numbers, strings, lists and dicts.
+    :raises StorageError: if it cannot be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    write_atomically(_MAGIC + hashlib.sha256(content).digest() + content, path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """
+    Read what :func:`write_checkpoint` wrote; nothing in it is executed.
+
+    :raises CheckpointError: if it is missing, cut, changed or no checkpoint at all.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read ({error})', 'M01') from error
+    start = len(_MAGIC) + _DIGEST
+    if content[:len(_MAGIC)] != _MAGIC:
+        raise CheckpointError(f'{path}: not a checkpoint of mtl_perception', 'M02')
+    if hashlib.sha256(content[start:]).digest() != content[len(_MAGIC):start]:
+        raise CheckpointError(f'{path}: cut or changed, its sha256 does not fit', 'M03')
+    state: dict[str, Any] = torch.load(
+        io.BytesIO(content[start:]), map_location='cpu', weights_only=True)
+    return state
+
+
+class CheckpointFolder:
+    """
+    The checkpoints of one run: the newest ones, and the best.
+
+    :param folder: where they are; made when the first is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best = folder / 'best.ckpt'
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints by step, newest first, without the best."""
+        return sorted(self.folder.glob('step_*.ckpt'), reverse=True)
+
+    def save(self, state: dict[str, Any], step: int, is_best: bool = False) -> Path:
+        """
+        Write a checkpoint, then remove those that are no longer needed.
+
+        :param state: what to write.
+        :param step: number of optimiser steps done.
+        :param is_best: whether it is also the best so far.
+        :raises StorageError: if it cannot be written; the older ones stay.
+        """
+        path = self.folder / f'step_{step:08d}.ckpt'
+        write_checkpoint(state, path)
+        if is_best:
+            write_checkpoint(state, self.best)
+        for old in self.paths()[KEEP:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """
+        Return the newest checkpoint that is whole, None if there has never been one.
+
+        :raises CheckpointError: if there are checkpoints but not one is readable.
+        """
+        paths = self.paths()
+        for path in paths:
+            try:
+                return read_checkpoint(path)
+            except CheckpointError as error:
+                warnings.warn(f'{error}; falling back to the one before', stacklevel=2)
+        if paths:
+            raise CheckpointError(
+                f'{self.folder}: none of its {len(paths)} checkpoints is readable; remove them to '
+                'start afresh', 'M02')
+        return None
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of all global random generators, as plain types and tensors."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    return {
+        'python': [version, list(numbers), gauss],
+        'numpy': [kind, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached],
+        'torch': torch.get_rng_state(),
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Set all global random generators to what :func:`random_states` returned."""
+    version, numbers, gauss = states['python']
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = states['numpy']
+    np.random.set_state(  # noqa: NPY002
+        (kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states['torch'])

@@ -1,0 +1,263 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a training: a YAML recipe, overridden on the command line."""
+
+import difflib
+import io
+import typing
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from mtl_perception.datasets.augmentation import Augmentation
+from mtl_perception.datasets.synthetic import ClipPlan
+from mtl_perception.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """
+    The architecture, see :class:`mtl_perception.manifest.NetworkSpec`.
+
+    :param encoder: name of the encoder.
+    :param frames: 1, or 2 for the previous and the current frame.
+    :param finest_stride: 8 for the papers' FCN8, 4 for one more skip.
+    :param mean: RGB mean that is subtracted, 0 to 255.
+    :param std: RGB standard deviation that is divided by, 0 to 255.
+    """
+
+    encoder: str = 'resnet10'
+    frames: int = 2
+    finest_stride: int = 4
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """
+    What is learned from.
+
+    :param cache: folder of rendered clips.
+    :param train_seeds: street seeds to learn from, ``FIRST:END``; 0 to 9999.
+    :param validation_seeds: street seeds to choose the model by; 10000 to 10999.
+    :param plan: which frames of each seed, and how they are rendered.
+    :param workers: processes that render.
+    :param loaders: processes that read and augment; 0 does it between two steps.
+    """
+
+    cache: str = '~/.cache/mtl_perception'
+    train_seeds: str = '0:1000'
+    validation_seeds: str = '10000:10025'
+    plan: ClipPlan = field(default_factory=ClipPlan)
+    workers: int = 2
+    loaders: int = 0
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """
+    The losses.
+
+    :param class_balance: weights of the semantic classes: the square root of median-frequency
+        weights counted in the training clips, or none.
+    :param depth_beta: width of the quadratic part of the depth loss, 0 for plain L1.
+    :param moving_weight: weight of a moving pixel against a static one.
+    """
+
+    class_balance: Literal['sqrt_median', 'none'] = 'sqrt_median'
+    depth_beta: float = 0.0
+    moving_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """
+    AdamW (Loshchilov and Hutter, ICLR 2019) and what goes with it.
+
+    :param lr: factor on the learning rate of every stage.
+    :param weight_decay: decay of weights with two or more dimensions.
+    :param betas: decay of the moment estimates.
+    :param warm_up: share of a stage in which the learning rate rises linearly.
+    :param final: learning rate at the end of a stage, as a share of its peak.
+    :param clip_norm: largest norm of the gradient.
+    :param average: decay of the exponential moving average of the weights, which is what is
+        validated and exported.
+    """
+
+    lr: float = 1.0
+    weight_decay: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.99)
+    warm_up: float = 0.1
+    final: float = 0.01
+    clip_norm: float = 5.0
+    average: float = 0.998
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    A part of the training at one resolution.
+
+    :param height: rows of the images, divisible by 32.
+    :param width: columns of the images, divisible by 32.
+    :param steps: number of optimiser steps.
+    :param batch: clips per step.
+    :param lr: peak learning rate.
+    """
+
+    height: int
+    width: int
+    steps: int
+    batch: int = 8
+    lr: float = 2e-3
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """
+    How the training is run and watched; none of it changes what is learned.
+
+    :param threads: threads of torch, 0 for torch's own choice; it does change the last bits.
+    :param log_every: steps between two lines of the log.
+    :param validate_every: steps between two validations; the end of a stage is always validated.
+    :param checkpoint_every: steps between two checkpoints.
+    """
+
+    threads: int = 1
+    log_every: int = 20
+    validate_every: int = 500
+    checkpoint_every: int = 200
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """
+    Everything that a training needs to know.
+
+    :param name: name of the run and of the model that it exports.
+    :param output: folder of all runs.
+    :param seed: seed of weights, order and augmentation.
+    :param tasks: tasks to learn, of ``semantic``, ``depth``, ``motion``.
+    :param weighting: strategy of weighting the losses, see :mod:`mtl_perception.weighting`.
+    :param stages: resolutions and their steps, in order.
+    """
+
+    name: str
+    stages: list[Stage]
+    output: str = 'runs'
+    seed: int = 0
+    tasks: list[str] = field(default_factory=lambda: ['semantic', 'depth', 'motion'])
+    weighting: str = 'geometric'
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ConfigurationError('stages is empty; give at least one resolution')
+        for number, stage in enumerate(self.stages):
+            if stage.height % 32 or stage.width % 32 or min(stage.height, stage.width) < 32:
+                raise ConfigurationError(
+                    f'stages[{number}] is {stage.width}x{stage.height}; both must be multiples '
+                    'of 32')
+            if min(stage.steps, stage.batch) < 1 or not stage.lr > 0:
+                raise ConfigurationError(
+                    f'stages[{number}] has {stage.steps} steps, batch {stage.batch} and lr '
+                    f'{stage.lr}; all must be positive')
+        if self.network.frames > self.data.plan.frames:
+            raise ConfigurationError(
+                f'the network compares {self.network.frames} frames, but the clips have '
+                f'{self.data.plan.frames}; raise data.plan.frames')
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """
+    Read a recipe.
+
+    :param path: YAML file.
+    :param overrides: words such as ``['--optimiser.lr', '0.5']`` or ``['--seed=3']``.
+    :raises ConfigurationError: if the file cannot be read, a key does not exist (the message
+        names the nearest one) or a value has the wrong type.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f'{path}: not a readable YAML file ({error})') from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f'{path}: expected keys and values, found {content!r}')
+    check_keys(TrainingConfig, content, str(path))
+    for word in overrides:
+        if word.startswith('--'):
+            nested: Any = None
+            for key in reversed(word[2:].split('=')[0].split('.')):
+                nested = {key: nested}
+            check_keys(TrainingConfig, nested, word)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(TrainingConfig, 'config')
+    words = [f'--config.{word[2:]}' if word.startswith('--') else word for word in overrides]
+    try:
+        with redirect_stderr(io.StringIO()):
+            parsed = parser.parse_object({'config': content})
+            # What the recipe says becomes the default that the command line overrides.
+            parser.set_defaults({f'config.{key}': value for key, value in
+                                 parsed.config.items()})
+            parsed = parser.parse_args(words)
+        instantiate = getattr(parser, 'instantiate', None) or parser.instantiate_classes
+        return typing.cast(TrainingConfig, instantiate(parsed).config)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # jsonargparse raises many kinds
+        raise ConfigurationError(f'{path} {" ".join(overrides)}: {error}') from error
+
+
+def check_keys(kind: type, content: Mapping[str, Any], where: str) -> None:
+    """
+    Refuse keys that a dataclass does not have, at any depth.
+
+    :raises ConfigurationError: naming the nearest key that exists.
+    """
+    hints = typing.get_type_hints(kind)
+    known = [item.name for item in fields(kind)]
+    for key, value in content.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            raise ConfigurationError(
+                f'{where}: {key!r} is no setting of {kind.__name__}; did you mean '
+                f'{nearest[0]!r}? It has {known}')
+        inner = hints[key]
+        element = typing.get_args(inner)[0] if typing.get_origin(inner) is list else None
+        if is_dataclass(inner) and isinstance(value, Mapping):
+            check_keys(typing.cast(type, inner), value, f'{where}: {key}')
+        elif is_dataclass(element) and isinstance(value, list):
+            for item in value:
+                if isinstance(item, Mapping):
+                    check_keys(typing.cast(type, element), item, f'{where}: {key}')
+
+
+def to_plain(config: TrainingConfig) -> dict[str, Any]:
+    """Return the settings as plain YAML and JSON types."""
+    plain = yaml.safe_load(yaml.safe_dump(_lists(asdict(config))))
+    return typing.cast(dict[str, Any], plain)
+
+
+def to_yaml(config: TrainingConfig) -> str:
+    """Return the settings as the text of a recipe."""
+    return yaml.safe_dump(to_plain(config), sort_keys=False)
+
+
+def _lists(value: Any) -> Any:
+    """Return the value with every tuple made a list."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_lists(item) for item in value]
+    return value

@@ -1,0 +1,132 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training shows: a progress bar, TensorBoard and a log of JSON lines."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def progress_bar(unit: str) -> Progress:
+    """
+    Return a progress bar with the time left; on anything but a terminal it stays silent.
+
+    :param unit: what is counted.
+    """
+    console = Console()
+    return Progress(
+        TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
+        console=console, disable=not console.is_terminal)
+
+
+class TrainingLog:
+    """
+    Show and record the figures of a training.
+
+    ``metrics.jsonl`` in the run folder gets one JSON object per line; TensorBoard files are
+    beside it. Without a terminal a line of text takes the place of the bar.
+
+    :param folder: run folder.
+    :param total: steps of the whole training.
+    :param done: steps done before.
+    """
+
+    def __init__(self, folder: Path, total: int, done: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+        folder.mkdir(parents=True, exist_ok=True)
+        _forget_after(folder / 'metrics.jsonl', done)
+        self._lines = open(folder / 'metrics.jsonl', 'a', encoding='utf-8')  # noqa: SIM115
+        self._board: Any = SummaryWriter(str(folder), purge_step=done)
+        self._bar = progress_bar('steps')
+        self._job = self._bar.add_task('training', total=total, completed=done, note='')
+        self._total = total
+        self._first, self._began = done, time.monotonic()
+
+    def __enter__(self) -> 'TrainingLog':
+        self._bar.start()
+        return self
+
+    def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None,
+            trace: TracebackType | None) -> None:
+        self._bar.stop()
+        self._board.close()
+        self._lines.close()
+
+    def advance(self, step: int) -> None:
+        """Move the bar to the number of steps done."""
+        self._bar.update(self._job, completed=step)
+
+    def figures(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+        """
+        Record figures.
+
+        :param kind: ``train`` or ``validation``.
+        :param step: number of steps done.
+        :param figures: numbers, or mappings of numbers; None is left out of TensorBoard.
+        """
+        self._lines.write(json.dumps({'kind': kind, 'step': step, **figures}) + '\n')
+        self._lines.flush()
+        flat = dict(_flat(figures))
+        for name, value in flat.items():
+            self._board.add_scalar(f'{kind}/{name}', value, step)
+        self._board.flush()
+
+    def say(self, step: int, note: str) -> None:
+        """Show one line: beside the bar on a terminal, as text elsewhere."""
+        if not self._bar.disable:
+            self._bar.update(self._job, note=note)
+            return
+        pace = (time.monotonic() - self._began) / max(1, step - self._first)
+        left = pace * (self._total - step)
+        print(f'step {step}/{self._total}  {note}  {left / 60:.1f} min left', flush=True)
+
+    def announce(self, text: str) -> None:
+        """Show a line that stays."""
+        self._bar.console.print(text, highlight=False, soft_wrap=True)
+
+    def image(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
+        """Record an (H, W, 3) uint8 RGB image."""
+        self._board.add_image(name, image, step, dataformats='HWC')
+        self._board.flush()
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = '') -> list[tuple[str, float]]:
+    """Return the numbers of nested mappings with their paths."""
+    pairs: list[tuple[str, float]] = []
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f'{prefix}{name}/')
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            pairs.append((f'{prefix}{name}', float(value)))
+    return pairs
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Remove the lines of steps that a resumed training does again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding='utf-8').splitlines():
+        try:
+            if json.loads(line)['step'] <= step:
+                kept.append(line + '\n')
+        except (ValueError, KeyError):
+            continue  # a line that was cut when the process was killed
+    path.write_text(''.join(kept), encoding='utf-8')

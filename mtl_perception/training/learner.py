@@ -1,0 +1,102 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a batch of clips to one loss per task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_perception.losses import LogDepthLoss, MotionCrossEntropy, PixelCrossEntropy
+from mtl_perception.tasks import UNKNOWN_MOTION, Task
+from mtl_perception.training.batches import Batch
+
+
+class ClipLearner(nn.Module):
+    """
+    Run a network over clips as it will be run over a stream, and measure its losses.
+
+    All frames of a clip are encoded once, in one batch. Frame t is decoded with the features of
+    frame t - 1; frame 0 has none and is decoded with its own, as after a reset, where nothing can
+    be said about motion: its motion labels are ignored.
+
+    :param network: has ``frames``, ``encode`` and ``decode``.
+    :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
+    :param std: RGB standard deviation that they are divided by, 0 to 255.
+    :param losses: task name -> loss.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+            self, network: nn.Module, mean: Sequence[float], std: Sequence[float],
+            losses: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.losses = nn.ModuleDict(losses)
+
+    def outputs(self, image: Tensor) -> dict[str, Tensor]:
+        """
+        Return task name -> (B * T, K, H, W) output of every frame, clip after clip.
+
+        :param image: (B, T, H, W, 3) uint8.
+        """
+        clips, frames = image.shape[:2]
+        pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
+        network: Any = self.network
+        features = network.encode((pixels.float() - self.mean) / self.std)
+        if network.frames == 1:
+            outputs: dict[str, Tensor] = network.decode(features)
+            return outputs
+        steps = torch.arange(clips * frames, device=image.device)
+        before = torch.where(steps % frames == 0, steps, steps - 1)
+        outputs = network.decode(features, [stage[before] for stage in features])
+        return outputs
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """
+        Return task name -> 0-dimensional loss; a task without labels in the batch is left out.
+
+        :param batch: see :data:`mtl_perception.training.batches.Batch`.
+        """
+        outputs = self.outputs(batch['image'])
+        losses = {}
+        for task, loss in self.losses.items():
+            if task not in batch:
+                continue
+            target = batch[task]
+            if task == 'motion':
+                target = target.clone()
+                target[:, 0] = UNKNOWN_MOTION
+            value = loss(outputs[task], target.flatten(0, 1))
+            if value is not None:
+                losses[task] = value
+        return losses
+
+
+def build_losses(
+        tasks: Sequence[Task], class_weights: Sequence[float] | None, depth_beta: float,
+        moving_weight: float) -> dict[str, nn.Module]:
+    """
+    Return task name -> loss.
+
+    :param tasks: tasks of the network.
+    :param class_weights: weight of each semantic class, None for ones.
+    :param depth_beta: width of the quadratic part of the depth loss.
+    :param moving_weight: weight of a moving pixel.
+    """
+    losses: dict[str, nn.Module] = {}
+    for task in tasks:
+        if task.name == 'semantic':
+            losses[task.name] = PixelCrossEntropy(class_weights)
+        elif task.name == 'depth':
+            losses[task.name] = LogDepthLoss(task.maximum, depth_beta)
+        elif task.name == 'motion':
+            losses[task.name] = MotionCrossEntropy(moving_weight)
+        else:
+            raise ValueError(f'no loss for task {task.name!r}')
+    return losses
