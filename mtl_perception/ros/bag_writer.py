@@ -115,7 +115,7 @@ class BagWriter:
             self.written = seal(self.path)
             raise StorageError(
                 f'{self.path}: {self.error.strerror or self.error}; recorded {self.written} of '
-                f'{self.received} messages, the file is readable')
+                f'{self.received} messages' + (', the file is readable' if self.written else ''))
         if self.written != self.received:
             raise StorageError(
                 f'{self.path}: the disk could not keep up; recorded {self.written} of '

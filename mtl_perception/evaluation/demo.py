@@ -1,0 +1,273 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl demo``: the whole thing once, from a camera to a report with figures."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.evaluation.bag import ANSWERS, Bag, Moment
+from mtl_perception.evaluation.film import Film
+from mtl_perception.evaluation.live import LivePlan, record_live
+from mtl_perception.evaluation.pictures import Painter, choose
+from mtl_perception.evaluation.report import table, write_report
+from mtl_perception.evaluation.score import Account, Score, settle
+from mtl_perception.manifest import Manifest, read_model
+from mtl_perception.preprocessing import resize
+
+if TYPE_CHECKING:
+    from mtl_perception.inference.engine import Engine
+
+FIRST_TEST_SEED = 20000
+"""Streets from here on are for figures only, never for training or choosing a model."""
+
+MOSAIC_ROWS = 5
+IDENTICAL_FRAMES = 20
+AHEAD = 100
+LARGEST_SIDE = 640
+"""Larger videos are shrunk: a recording of full HD with depth takes 200 MB a second."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl demo``."""
+    parser.add_argument('--source', default='street',
+                        help='street, a video file, a folder of images, or /dev/videoN')
+    parser.add_argument('--output', type=Path, default=Path('demo'), help='folder of the report')
+    parser.add_argument('--model', default='street', help='shipped model, or a .safetensors file')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 = as many as fit')
+    parser.add_argument('--seconds', type=float, default=25.0, help='length of the recording')
+    parser.add_argument('--rate', type=float, default=10.0, help='frames per second')
+    parser.add_argument('--width', type=int, default=0, help='of the images; 0 = as they are')
+    parser.add_argument('--height', type=int, default=0, help='of the images; 0 = as they are')
+    parser.add_argument('--seed', type=int, default=FIRST_TEST_SEED, help='of the first street')
+    parser.add_argument('--seeds', type=int, default=5, help='number of streets')
+    parser.add_argument('--focal-length', type=float, default=0.0,
+                        help='of a real camera at the width of its images, pixels; without it '
+                             'its depth has the scale of the training camera')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo; the exit code is 0 if everything worked and every frame is accounted for."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    manifest, _ = read_model(arguments.model)
+    console = Console(stderr=True)
+    plan = make_plan(arguments)
+    with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task('', total=int(plan.source['frames']))
+
+        def progress(text: str, images: int, answers: int) -> None:
+            bar.update(task, description=f'{text} ({answers} answers)', completed=images)
+
+        bag = record_live(plan, arguments.output, progress)
+    console.print('evaluating the recording')
+    review = examine(bag, manifest, arguments.output, float(plan.source['rate']))
+    if plan.truth:
+        compare_identical(_engine(arguments), review)
+    figures = collect(review, manifest, arguments)
+    figures['seconds_in_all'] = round(time.monotonic() - started, 1)
+    write_report(arguments.output, figures, f'{manifest.name} on {arguments.source}',
+                 _notes(figures, arguments))
+    _print(figures)
+    if review.account.problems:
+        raise DataError('the frames do not add up: ' + '; '.join(review.account.problems))
+    return 0
+
+
+def make_plan(arguments: argparse.Namespace) -> LivePlan:
+    """
+    Return what to run for a command line.
+
+    :raises ConfigurationError: if an argument is out of range.
+    """
+    if not arguments.seconds > 0 or not arguments.rate > 0:
+        raise ConfigurationError(
+            f'--seconds is {arguments.seconds:g} and --rate {arguments.rate:g}; both must be '
+            'positive')
+    street = arguments.source == 'street'
+    frames = max(1, round(arguments.seconds * arguments.rate))
+    source: dict[str, Any] = {
+        'source': arguments.source if street else str(Path(arguments.source).absolute()),
+        'rate': float(arguments.rate), 'frames': frames, 'width': arguments.width,
+        'height': arguments.height, 'ahead': min(frames, AHEAD)}
+    if street:
+        if arguments.seed < FIRST_TEST_SEED:
+            raise ConfigurationError(
+                f'--seed is {arguments.seed}; the network may have been trained on streets below '
+                f'{FIRST_TEST_SEED}, so figures on them mean nothing')
+        source |= {'seed': arguments.seed, 'seeds': arguments.seeds,
+                   'seconds_per_street': arguments.seconds / arguments.seeds}
+    else:
+        source |= {'focal_px': float(arguments.focal_length)}
+        if not (arguments.width or arguments.height):
+            source['width'] = _small_width(Path(arguments.source))
+    node = {'model': arguments.model, 'device': arguments.device, 'threads': arguments.threads}
+    return LivePlan(source, node, truth=street)
+
+
+@dataclass(eq=False)
+class Review:
+    """
+    What was found in a recording.
+
+    :param score: of all frames.
+    :param account: where every frame went.
+    :param statuses: the last diagnostics, by name.
+    :param samples: some images with their true classes, for :func:`compare_identical`.
+    """
+
+    score: Score
+    account: Account
+    statuses: dict[str, dict[str, str]]
+    samples: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=list)
+
+
+def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review:
+    """
+    Judge a recording and make its pictures: ``mosaic.png`` and ``demo.mp4`` in the output folder.
+
+    :raises DataError: if it cannot be read, or has no images or no answers.
+    """
+    score, painter, drawn = Score(manifest.tasks), Painter(manifest.tasks), []
+    samples = []
+    with Bag(path) as bag:
+        bag.require(['image'])
+        tasks = [task.name for task in manifest.tasks if task.name in ANSWERS]
+        bag.require(tasks)
+        total = max(bag.count(role) for role in tasks)
+        shown, sampled = choose(MOSAIC_ROWS, total), choose(IDENTICAL_FRAMES, total)
+        number, first_ns = 0, None
+        with Film(output / 'demo.mp4', rate) as film:
+            for moment in bag.moments():
+                score.update(moment)
+                if not moment.answered or 'image' not in moment.arrays:
+                    continue
+                first_ns = moment.stamp_ns if first_ns is None else first_ns
+                picture = painter.draw(moment, _lines(moment, first_ns))
+                film.add(picture)
+                if number in shown:
+                    drawn.append(picture)
+                if number in sampled and 'true_semantic' in moment.arrays:
+                    samples.append((moment.arrays['image'], moment.arrays['true_semantic']))
+                number += 1
+        statuses = bag.last_statuses()
+        node = next((values for values in statuses.values() if 'in_flight' in values), None)
+        account = settle(
+            score, {role: bag.count(role) for role in tasks}, node, statuses.get('camera_source'))
+    _save(output / 'mosaic.png', painter.mosaic(drawn, _title(manifest)))
+    return Review(score, account, statuses, samples)
+
+
+def compare_identical(engine: 'Engine', review: Review) -> None:
+    """Feed some frames twice, so that nothing can move between them, and note what is said to."""
+    manifest = engine.manifest
+    if manifest.network.frames < 2 or manifest.task('motion') is None:
+        return
+    for image, semantic in review.samples:
+        small = resize(image, manifest.height, manifest.width)
+        _, state = engine.step(small, None, None)
+        outputs, _ = engine.step(small, state, None)
+        if outputs.motion is not None:
+            review.score.update_identical(outputs.motion, semantic)
+
+
+def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what goes into ``report.json``."""
+    account = review.account
+    ages = next((values for values in review.statuses.values() if 'age_ms.p99' in values), {})
+    return {
+        'frames_in': account.frames_in,
+        'published': account.published,
+        'dropped': account.dropped,
+        **review.score.compute(),
+        'age_at_publish_ms': {
+            rank: float(ages[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99') if ages},
+        'accounting': {'adds_up': not account.problems, 'problems': account.problems},
+        'source': str(arguments.source),
+        'streets': [arguments.seed, arguments.seeds] if arguments.source == 'street' else None,
+        'model': {'name': manifest.name, 'sha256': manifest.sha256},
+        'conditions': {
+            'cpus': len(os.sched_getaffinity(0)), 'python': sys.version.split()[0],
+            'device': arguments.device, 'rate': arguments.rate, 'seconds': arguments.seconds},
+    }
+
+
+def _notes(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    conditions = figures['conditions']
+    notes = [
+        f'{conditions["seconds"]:g} s at {conditions["rate"]:g} frames/s on {conditions["cpus"]} '
+        f'CPU(s), device {conditions["device"]}; model {figures["model"]["name"]}, sha256 '
+        f'{figures["model"]["sha256"][:16]}.',
+        'Camera, node and recorder were processes of their own on a ROS 2 graph; the figures come '
+        'from the recording in `bag/`, and dropped frames from the last diagnostics of the node. '
+        + ('Every frame is accounted for.' if figures['accounting']['adds_up'] else
+           'The frames do NOT add up: ' + '; '.join(figures['accounting']['problems']) + '.')]
+    if figures['streets']:
+        notes.append(
+            f'Streets {arguments.seed} to {arguments.seed + arguments.seeds - 1}; no street from '
+            f'{FIRST_TEST_SEED} on was used in training or to choose a model. Objects are judged '
+            'by the share of their pixels that the motion mask calls moving.')
+    else:
+        notes.append('A real recording: there is no truth to compare with, so look at '
+                     '`mosaic.png` and `demo.mp4`. The network was trained on synthetic streets.')
+    return notes
+
+
+def _print(figures: dict[str, Any]) -> None:
+    shown = Table(show_header=False)
+    for row in table(figures):
+        shown.add_row(*row)
+    Console().print(shown)
+
+
+def _engine(arguments: argparse.Namespace) -> 'Engine':
+    # Importing torch takes seconds, which the camera and the node need for themselves before.
+    from mtl_perception.inference.torch_engine import TorchEngine
+    return TorchEngine.load(arguments.model, device=arguments.device, threads=arguments.threads)
+
+
+def _lines(moment: Moment, first_ns: int) -> Sequence[str]:
+    latency = moment.latency_ms
+    lines = [f't = {(moment.stamp_ns - first_ns) / 1e9:.1f} s']
+    if latency is not None:
+        lines.append(f'latency {latency:.0f} ms')
+    if 'true_semantic' in moment.arrays:
+        lines += ['above: camera and network', 'right: truth']
+    return lines
+
+
+def _title(manifest: Manifest) -> str:
+    return f'{manifest.name}: input, semantics, depth, motion; prediction over truth'
+
+
+def _save(path: Path, image: NDArray[np.uint8]) -> None:
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise StorageError(f'{path}: cannot be written')
+
+
+def _small_width(path: Path) -> int:
+    """Return the width that a video's images are to have, 0 to leave them as they are."""
+    video = cv2.VideoCapture(str(path)) if path.is_file() else None
+    if video is None or not video.isOpened():
+        return 0
+    width, height = (int(video.get(side)) for side in (
+        cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    video.release()
+    scale = LARGEST_SIDE / max(width, height, 1)
+    return round(width * scale / 2) * 2 if scale < 1 else 0

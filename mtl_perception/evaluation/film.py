@@ -1,0 +1,82 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writing pictures into a video file."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.errors import DataError, StorageError
+
+ENCODERS: dict[str, dict[str, str]] = {
+    'libx264': {'crf': '23', 'preset': 'veryfast'},
+    'libopenh264': {},
+    'mpeg4': {'q:v': '4'},
+}
+"""Encoders in the order of preference, with their options; mpeg4 is a part of FFmpeg itself."""
+
+
+class Film:
+    """
+    An mp4 file.
+
+    :param path: of the file; is replaced.
+    :param rate: pictures per second.
+    :raises StorageError: if it cannot be written.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self.path = path
+        self._rate = Fraction(rate).limit_denominator(1000)
+        try:
+            self._container = av.open(str(path), 'w', format='mp4')
+        except (OSError, av.error.FFmpegError) as error:
+            raise StorageError(f'{path}: the video cannot be written: {error}') from error
+        self._stream: av.VideoStream | None = None
+        self.encoder = ''
+
+    def __enter__(self) -> 'Film':
+        """Return the film."""
+        return self
+
+    def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None,
+            trace: TracebackType | None) -> None:
+        """Finish the file."""
+        if self._stream is not None and kind is None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def add(self, picture: NDArray[np.uint8]) -> None:
+        """
+        Append a picture.
+
+        :param picture: (H, W, 3) uint8 RGB with even H and W, of the first one's size.
+        """
+        if self._stream is None:
+            self._stream = self._start(picture.shape[0], picture.shape[1])
+        if picture.shape != (self._stream.height, self._stream.width, 3):
+            raise DataError(
+                f'{self.path}: a picture of shape {picture.shape} after one of '
+                f'{(self._stream.height, self._stream.width, 3)}')
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
+        self._container.mux(self._stream.encode(frame))
+
+    def _start(self, height: int, width: int) -> av.VideoStream:
+        for name, options in ENCODERS.items():
+            try:
+                av.Codec(name, 'w')
+            except (ValueError, av.error.FFmpegError):
+                continue
+            stream = self._container.add_stream(name, rate=self._rate, options=dict(options))
+            assert isinstance(stream, av.VideoStream)
+            stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
+            self.encoder = name
+            return stream
+        raise StorageError(
+            f'{self.path}: this build of PyAV has none of the encoders {list(ENCODERS)}')

@@ -1,0 +1,156 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Camera, node and recorder as three processes; what comes out is a bag."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.evaluation.processes import Program, graph_environment, stop_all
+
+START_TIMEOUT_S = 120.0
+DRAIN_TIMEOUT_S = 10.0
+IMAGE, INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
+TEXT, DIAGNOSTICS = 'std_msgs/msg/String', 'diagnostic_msgs/msg/DiagnosticArray'
+
+ANSWERS = ('/semantic/image', '/depth/image', '/motion/image')
+TOPICS = {
+    '/image_raw': IMAGE, '/camera_info': INFO, **dict.fromkeys(ANSWERS, IMAGE),
+    '/depth/camera_info': INFO, '/semantic/labels': TEXT, '/motion/labels': TEXT,
+    '/diagnostics': DIAGNOSTICS, '/perception_node/timing': DIAGNOSTICS,
+}
+"""What is always recorded: topic -> type, so that no message is missed while it is found out."""
+
+TRUTH = {f'/truth/{name}/image': IMAGE for name in ('semantic', 'depth', 'motion', 'instances')}
+
+Value = str | int | float | bool
+Progress = Callable[[str, int, int], None]
+"""Is told what is going on, how many images there are, and how many are answered."""
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """
+    What to run.
+
+    :param source: parameters of ``camera_source``; ``frames`` must be among them.
+    :param node: parameters of ``perception_node``.
+    :param truth: whether the source publishes ground truth.
+    """
+
+    source: Mapping[str, Value]
+    node: Mapping[str, Value] = field(default_factory=dict)
+    truth: bool = False
+
+
+def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
+    """
+    Run camera, node and recorder until the camera has no more, then stop them in order.
+
+    The first frame is sent when the node and the recorder listen to it.
+
+    :param folder: gets the bag and the logs of the programs; an earlier bag is replaced.
+    :param progress: see :data:`Progress`.
+    :return: the bag.
+    :raises PerceptionError: if a program ends early, or with an error.
+    """
+    bag, logs = folder / 'bag', folder / 'logs'
+    _clear(bag)
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f'{logs}: cannot be made: {error}') from error
+    environment = graph_environment()
+    topics = {**TOPICS, **(TRUTH if plan.truth else {})}
+    programs: list[Program] = []
+
+    def start(name: str, module: str, *arguments: str) -> Program:
+        programs.append(Program(name, module, arguments, logs, environment))
+        return programs[-1]
+
+    try:
+        recorder = start(
+            'recorder', 'mtl_perception.ros.recorder', '--output', str(bag), '--progress',
+            '--topics', *(f'{name}:{kind}' for name, kind in topics.items()))
+        node = start('perception_node', 'mtl_perception.ros.perception_node',
+                     *_parameters({**plan.node, 'autostart': True}))
+        camera = start('camera_source', 'mtl_perception.ros.camera_source',
+                       *_parameters({**plan.source, 'wait_for_subscribers': 2}))
+        _watch(camera, node, recorder, progress)
+        _drain(recorder, progress)
+        for program in (node, recorder):
+            if program.stop() != 0:
+                raise program.failure()
+    finally:
+        stop_all(programs[::-1])  # the camera first, the recorder last
+    return bag
+
+
+def _watch(camera: Program, node: Program, recorder: Program, progress: Progress) -> None:
+    """Wait until the camera has no more."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while camera.running:
+        for program in (recorder, node):
+            if not program.running:
+                raise program.failure()
+        images, answers = _counts(recorder)
+        if not images and time.monotonic() > deadline:
+            raise node.failure(f'did not become active within {START_TIMEOUT_S:.0f} s')
+        progress('running' if images else 'the network is being loaded', images, answers)
+        time.sleep(0.1)
+    camera.check()
+
+
+def _drain(recorder: Program, progress: Progress) -> None:
+    """Wait for the last answers, and for the diagnostics that count them."""
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    quiet_since, last = time.monotonic(), (-1, -1)
+    while time.monotonic() < deadline and time.monotonic() - quiet_since < 1.0:
+        counts = _counts(recorder)
+        if counts != last:
+            quiet_since, last = time.monotonic(), counts
+        progress('running', *counts)
+        time.sleep(0.1)
+    reports = recorder.counts.get('/diagnostics', 0)
+    while time.monotonic() < deadline and recorder.counts.get('/diagnostics', 0) < reports + 2:
+        time.sleep(0.1)
+
+
+def _counts(recorder: Program) -> tuple[int, int]:
+    """Return how many images were recorded, and how many answers."""
+    counts = recorder.counts
+    return counts.get('/image_raw', 0), max(counts.get(topic, 0) for topic in ANSWERS)
+
+
+def _parameters(values: Mapping[str, Value]) -> list[str]:
+    """Return ROS arguments that set parameters."""
+    words = ['--ros-args']
+    for name, value in values.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ['-p', f'{name}:={_quoted(text) if isinstance(value, str) else text}']
+    return words
+
+
+def _quoted(text: str) -> str:
+    """Return text that the YAML parser of rcl takes for a string, also "1" or "yes"."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _clear(bag: Path) -> None:
+    """Remove an earlier bag, and nothing else."""
+    ours = {bag / f'{bag.name}.mcap', bag / 'metadata.yaml'}
+    try:
+        if not bag.exists():
+            return
+        foreign = sorted(path.name for path in set(bag.iterdir()) - ours)
+        if foreign:
+            raise ConfigurationError(
+                f'{bag} holds {foreign[0]!r}, which is no part of an earlier recording; choose '
+                'another output folder')
+        for path in ours:
+            path.unlink(missing_ok=True)
+        bag.rmdir()
+    except OSError as error:
+        raise StorageError(f'{bag}: cannot be replaced: {error}') from error
