@@ -1,0 +1,171 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The network run by torch, on the CPU or on a CUDA device."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
+from mtl_perception.frames import Outputs
+from mtl_perception.inference.weights import fuse_batch_norm, load_network
+from mtl_perception.manifest import Manifest
+from mtl_perception.models.streaming import StreamingNetwork
+
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+WARM_UP_STEPS = 2
+
+_log = logging.getLogger(__name__)
+
+
+class TorchEngine:
+    """
+    An :class:`mtl_perception.inference.engine.Engine` of torch.
+
+    :param network: with weights; moved to the device and put into evaluation mode.
+    :param manifest: of the network.
+    :param device: where it runs.
+    :param precision: of the encoder: ``fp32``, ``bf16`` or ``fp16``; decoders are always fp32.
+    """
+
+    def __init__(
+        self, network: StreamingNetwork, manifest: Manifest, device: torch.device,
+        precision: str = 'fp32',
+    ) -> None:
+        self.manifest = manifest
+        self.device = device
+        self.precision = precision
+        self._network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._tasks = [task.name for task in manifest.tasks]
+
+    @classmethod
+    def load(
+        cls, model: str | Path, device: str = 'auto', precision: str = 'fp32', threads: int = 0,
+    ) -> 'TorchEngine':
+        """
+        Load a model, verify it, and run it until it is warm.
+
+        :param model: name of a shipped model or path of a ``.safetensors`` file.
+        :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if there is one.
+        :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
+        :param threads: CPU threads of torch in this process; 0 means one less than there are
+            CPUs, which leaves one to the rest of the node.
+        :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
+        :raises DeviceError: if this machine does not have the device.
+        :raises ConfigurationError: if a setting does not exist.
+        """
+        target = _device(device)
+        _check_precision(precision, target)
+        if threads < 0:
+            raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
+        torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) - 1))
+        manifest, network = load_network(model)
+        fuse_batch_norm(network.eval().encoder)
+        engine = cls(
+            StreamingNetwork(network, manifest.mean, manifest.std), manifest, target, precision)
+        engine.warm_up()
+        return engine
+
+    def warm_up(self) -> None:
+        """Run the network on a grey image, so that the first real frame takes no longer."""
+        image = np.full((self.manifest.height, self.manifest.width, 3), 127, np.uint8)
+        state = None
+        for _ in range(WARM_UP_STEPS):
+            _, state = self.step(image, state)
+
+    def step(
+        self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,
+    ) -> tuple[Outputs, Any]:
+        """
+        Return what the network says about a frame and the state for the camera's next frame.
+
+        :param image: (height, width, 3) uint8 RGB, at the size that the manifest names.
+        :param state: what the previous frame of the same camera returned, or None.
+        :param tasks: names of the tasks to compute; all if None.
+        :raises ValueError: if the size is another, or the network has no such task.
+        :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
+        :raises DeviceError: ``D03`` if the device is gone; the process must be started again.
+        """
+        wanted = (self.manifest.height, self.manifest.width, 3)
+        if image.shape != wanted or image.dtype != np.uint8:
+            raise ValueError(
+                f'the image is {image.dtype} {image.shape}, the network takes uint8 {wanted}')
+        try:
+            with torch.inference_mode(), self._autocast():
+                # the copy is for torch, which wants memory that it may write to
+                batch = torch.from_numpy(np.array(image)[None]).to(self.device)
+                outputs, following = self._network.step(batch, state, tasks)
+                arrays = {name: _array(value) for name, value in outputs.items()}
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise FrameError(f'out of device memory ({_first_line(error)})', 'D02_oom') from error
+        except MemoryError as error:
+            raise FrameError('out of memory', 'O07_memory') from error
+        except RuntimeError as error:
+            if 'allocate memory' in str(error):
+                raise FrameError(
+                    f'out of memory ({_first_line(error)})', 'O07_memory') from error
+            if self.device.type != 'cpu' and 'CUDA' in str(error):
+                raise DeviceError(
+                    f'the device is lost ({_first_line(error)}); start the process again',
+                    'D03') from error
+            raise
+        return Outputs(**arrays), following
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which the encoder computes in the wanted precision."""
+        if self.precision == 'fp32':
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, PRECISIONS[self.precision])
+
+
+def _device(name: str) -> torch.device:
+    """Return the device of a name, refused if this machine does not have it."""
+    if name == 'auto':
+        if not torch.cuda.is_available():
+            _log.info('no CUDA device; the network runs on the CPU')
+            return torch.device('cpu')
+        return torch.device('cuda')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise ConfigurationError(f'device is {name!r}; it must be auto, cpu, cuda or cuda:N')
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise DeviceError(
+            f'CUDA requested, not available (torch {torch.__version__} built for CUDA '
+            f'{torch.version.cuda or "none"}); set device to cpu or auto', 'D01')
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f'{name} requested, this machine has {torch.cuda.device_count()} CUDA device(s), '
+            'counted from cuda:0', 'D01')
+    return device
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that does not exist on the device."""
+    if precision not in PRECISIONS:
+        raise ConfigurationError(
+            f'precision is {precision!r}; it must be one of {list(PRECISIONS)}')
+    if precision == 'fp16' and device.type == 'cpu':
+        raise DeviceError('fp16 needs a CUDA device; on the CPU use fp32 or bf16', 'D01')
+
+
+def _array(value: Tensor) -> NDArray[Any]:
+    """Return the one image of a batch."""
+    array: NDArray[Any] = value[0].cpu().numpy()
+    return array
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text."""
+    return (str(error).splitlines() or [''])[0][:200]
