@@ -1,0 +1,73 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From light to a picture: vignette, white balance, tone curve, blur, rain, noise."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.synthetic.look import Look
+
+_STEPS = 1400
+
+
+class Lens:
+    """
+    The camera's optics and sensor.
+
+    :param look: light and camera of the street.
+    :param width: pixels.
+    :param height: pixels.
+    :param seed: seed of the street.
+    """
+
+    def __init__(self, look: Look, width: int, height: int, seed: int) -> None:
+        self.look, self.seed = look, seed
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        radius = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
+        self._shade = np.repeat((1 - look.vignette * radius)[..., None], 3, 2).astype(np.float32)
+        grey = np.array([0.30, 0.59, 0.11])
+        mix = np.eye(3) * look.saturation + (1 - look.saturation) * grey[None]
+        self._mix = (look.tint[:, None] * mix).astype(np.float32)
+        light = (np.arange(3 * _STEPS) / _STEPS) ** 2 * look.exposure
+        curve = 1 - np.exp(-1.6 * light)
+        self._curve = np.rint(255 * curve ** (look.contrast / 2.2)).astype(np.uint8)
+        rng = np.random.default_rng([seed, 30])
+        scale = look.grain * np.array([1.0, 0.85, 1.15])
+        field = rng.standard_normal((height + 97, width + 131, 3), np.float32) * scale
+        self._grain = np.rint(field).astype(np.int16)
+        self._soft = look.soft * width / 384
+
+    def develop(self, light: NDArray[np.float32], index: int) -> NDArray[np.uint8]:
+        """
+        Return the picture that the camera takes.
+
+        :param light: (H, W, 3) float32 linear.
+        :param index: of the frame; decides the noise.
+        :return: (H, W, 3) uint8 RGB.
+        """
+        rng = np.random.default_rng([self.seed, 31, index])
+        light = cv2.transform(light, self._mix)
+        light *= self._shade
+        np.clip(light, 0, 8.9, out=light)
+        picture = self._curve[(np.sqrt(light) * _STEPS).astype(np.int32)]
+        if self.look.streaks > 0:
+            picture = self._rain(picture, rng)
+        if self._soft > 0.3:
+            picture = cv2.GaussianBlur(picture, (0, 0), self._soft)
+        height, width = picture.shape[:2]
+        top, left = int(rng.integers(97)), int(rng.integers(131))
+        grain = self._grain[top:top + height, left:left + width]
+        return np.asarray(cv2.add(picture, grain, dtype=cv2.CV_8U), np.uint8)
+
+    def _rain(self, picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        height, width = picture.shape[:2]
+        veil = np.zeros((height, width), np.uint8)
+        count = int(160 * self.look.streaks)
+        start = rng.uniform(0, 1, (count, 2)) * [width, height]
+        step = rng.uniform(0.02, 0.09, count)[:, None] * height * np.array([0.12, 1.0])
+        ends = np.rint(np.stack([start, start + step], 1) * 16).astype(np.int32)
+        for first, last in ends:
+            cv2.line(veil, first.tolist(), last.tolist(), int(rng.integers(25, 75)), 1,
+                     cv2.LINE_AA, 4)
+        return np.asarray(cv2.add(picture, cv2.cvtColor(veil, cv2.COLOR_GRAY2RGB)), np.uint8)

@@ -1,0 +1,187 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Faces in bulk: the form in which every object of the street is built, moved and drawn.
+
+World axes: x to the right, y down (the ground is y = 0, up is negative), z along the street.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """
+    F planar convex faces of four corners each (a triangle repeats its last corner).
+
+    :param corners: (F, 4, 3) float64 metres.
+    :param normal: (F, 3) float64 unit normals that point outwards.
+    :param colour: (F, 3) float32 linear reflectance, 0 to 1.
+    :param label: (F,) uint8 class ids of :data:`mtl_perception.tasks.STREET_SEMANTIC`.
+    :param texture: (F,) int16 tile of the texture atlas, -1 for a plain colour.
+    :param mapping: (F, 2, 4) float64; u and v in tiles are ``mapping @ (x, y, z, 1)``.
+    :param glow: (F,) float32 light that the face sends out by itself.
+    :param gloss: (F,) float32 share of mirrored sky, 0 to 1.
+    """
+
+    corners: Array
+    normal: Array
+    colour: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    texture: NDArray[np.int16]
+    mapping: Array
+    glow: NDArray[np.float32]
+    gloss: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    def recoloured(self, factor: ArrayLike) -> 'Mesh':
+        """Return the mesh with every colour multiplied by ``factor`` (3,)."""
+        return replace(self, colour=(self.colour * np.asarray(factor)).astype(np.float32))
+
+
+def join(meshes: Sequence[Mesh]) -> Mesh:
+    """Return one mesh with the faces of all ``meshes`` in their order."""
+    if not meshes:
+        meshes = [panel((0, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0), 0)]
+    return Mesh(*(np.concatenate([getattr(mesh, name) for mesh in meshes])
+                  for name in Mesh.__dataclass_fields__))
+
+
+def faces(corners: ArrayLike, colour: ArrayLike, label: int, *, centre: ArrayLike | None = None,
+          glow: float = 0.0, gloss: float = 0.0) -> Mesh:
+    """
+    Return faces of one colour.
+
+    :param corners: (F, 4, 3) metres; a face that is not planar is cut in two triangles.
+    :param colour: (3,) or (F, 3) linear reflectance.
+    :param label: class id.
+    :param centre: (3,) point from which the normals point away; None keeps the corners' turn
+        (normal = second diagonal x first diagonal).
+    """
+    quads = np.asarray(corners, np.float64).reshape(-1, 4, 3)
+    shade = np.broadcast_to(np.asarray(colour, np.float32), (len(quads), 3))
+    normal = _normals(quads)
+    bend = np.abs(((quads[:, 3] - quads[:, 0]) * normal).sum(1)
+                  - ((quads[:, 1] - quads[:, 0]) * normal).sum(1))
+    bend = np.maximum(bend, np.abs(((quads[:, 1] - quads[:, 0]) * normal).sum(1)
+                                   - ((quads[:, 2] - quads[:, 0]) * normal).sum(1)))
+    bent = bend > 1e-6
+    if bent.any():
+        first, second = quads[bent][:, [0, 1, 2, 2]], quads[bent][:, [0, 2, 3, 3]]
+        quads = np.concatenate([quads[~bent], first, second])
+        shade = np.concatenate([shade[~bent], shade[bent], shade[bent]])
+        normal = _normals(quads)
+    if centre is not None:
+        inwards = ((quads.mean(1) - np.asarray(centre)) * normal).sum(1) < 0
+        normal[inwards] *= -1
+    count = len(quads)
+    return Mesh(quads, normal, np.array(shade, np.float32), np.full(count, label, np.uint8),
+                np.full(count, -1, np.int16), np.zeros((count, 2, 4)),
+                np.full(count, glow, np.float32), np.full(count, gloss, np.float32))
+
+
+def _normals(quads: Array) -> Array:
+    normal = np.cross(quads[:, 3] - quads[:, 1], quads[:, 2] - quads[:, 0])
+    length = np.sqrt((normal ** 2).sum(1, keepdims=True))
+    return np.asarray(normal / np.maximum(length, 1e-12))
+
+
+def panel(corner: ArrayLike, right: ArrayLike, up: ArrayLike, colour: ArrayLike, label: int, *,
+          outward: ArrayLike | None = None, texture: int = -1, tiles: tuple[float, float] = (1, 1),
+          offset: tuple[float, float] = (0, 0), glow: float = 0.0, gloss: float = 0.0) -> Mesh:
+    """
+    Return one parallelogram with a texture.
+
+    :param corner: (3,) lower left corner as seen from outside.
+    :param right: (3,) edge to the lower right corner.
+    :param up: (3,) edge to the upper left corner.
+    :param outward: (3,) any vector on the outer side; None: x of the texture runs to the right
+        for someone who looks at the front.
+    :param tiles: how many tiles of the texture fit along ``right`` and ``up``.
+    :param offset: u and v of the lower left corner, in tiles; v grows upwards.
+    """
+    start, along, rise = (np.asarray(value, np.float64) for value in (corner, right, up))
+    quad = np.stack([start, start + along, start + along + rise, start + rise])
+    mesh = faces(quad[None], colour, label, glow=glow, gloss=gloss)
+    if outward is not None and (mesh.normal[0] * np.asarray(outward)).sum() < 0:
+        mesh = replace(mesh, normal=-mesh.normal)
+    if texture < 0:
+        return mesh
+    mapping = np.zeros((1, 2, 4))
+    for row, (axis, other) in enumerate([(along, rise), (rise, along)]):
+        # the dual vector of axis within the panel's plane
+        dual = axis * (other @ other) - other * (axis @ other)
+        gradient = dual / max(float(dual @ axis), 1e-12) * tiles[row]
+        mapping[0, row] = [*gradient, offset[row] - gradient @ start]
+    return replace(mesh, texture=np.full(1, texture, np.int16), mapping=mapping)
+
+
+def box(centre: ArrayLike, size: ArrayLike, colour: ArrayLike, label: int, *,
+        bottom: bool = False, glow: float = 0.0, gloss: float = 0.0) -> Mesh:
+    """Return an upright box; ``centre`` and ``size`` are (x, y, z) in metres."""
+    middle, half = np.asarray(centre, np.float64), np.asarray(size, np.float64) / 2
+    ring = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64)
+    quads = []
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        for side in (-1.0, 1.0):
+            if axis == 1 and side > 0 and not bottom:
+                continue
+            quad = np.zeros((4, 3))
+            quad[:, axis] = side
+            quad[:, others] = ring
+            quads.append(middle + quad * half)
+    return faces(np.stack(quads), colour, label, centre=middle, glow=glow, gloss=gloss)
+
+
+def tube(points: ArrayLike, radii: Sequence[float], colour: ArrayLike, label: int, *,
+         sides: int = 5, flat: float = 1.0, cap: bool = False) -> Mesh:
+    """
+    Return a bent tube through ``points`` (P, 3) with one radius (metres) at each point.
+
+    :param flat: depth of the cross-section as a share of its width.
+    """
+    path = np.asarray(points, np.float64)
+    axis = path[-1] - path[0]
+    axis = axis / max(float(np.sqrt(axis @ axis)), 1e-9)
+    across = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
+    across = across - axis * (axis @ across)
+    across /= np.sqrt(across @ across)
+    other = np.cross(axis, across)
+    angle = (np.arange(sides) + 0.5) * (2 * np.pi / sides)
+    circle = np.cos(angle)[:, None] * across + np.sin(angle)[:, None] * other * flat
+    rings = path[:, None] + circle[None] * np.asarray(radii, np.float64)[:, None, None]
+    after = np.roll(rings, -1, axis=1)
+    parts = []
+    for start in range(len(path) - 1):
+        quads = np.stack([rings[start], after[start], after[start + 1], rings[start + 1]], 1)
+        parts.append(faces(quads, colour, label, centre=(path[start] + path[start + 1]) / 2))
+    if cap:
+        for ring, tip in ((rings[0], -axis), (rings[-1], axis)):
+            fan = [ring[[0, i, i + 1, min(i + 2, sides - 1)]] for i in range(1, sides - 1, 2)]
+            parts.append(faces(np.stack(fan), colour, label, centre=ring.mean(0) - tip))
+    return join(parts)
+
+
+def placed(mesh: Mesh, position: ArrayLike, yaw: float) -> Mesh:
+    """Return the mesh turned by ``yaw`` (radians, z towards x) and moved to ``position`` (3,)."""
+    cosine, sine = np.cos(yaw), np.sin(yaw)
+
+    def turn(vector: Array) -> Array:
+        x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+        return np.stack([cosine * x + sine * z, y, cosine * z - sine * x], -1)
+
+    offset = np.asarray(position, np.float64)
+    mapping = mesh.mapping.copy()
+    mapping[..., :3] = turn(mesh.mapping[..., :3])
+    mapping[..., 3] -= (mapping[..., :3] * offset).sum(-1)
+    return replace(mesh, corners=turn(mesh.corners) + offset, normal=turn(mesh.normal),
+                   mapping=mapping)

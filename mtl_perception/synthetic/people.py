@@ -1,0 +1,166 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""People and cyclists made of tubes, in a ring of poses so that legs can move."""
+
+import numpy as np
+
+from mtl_perception.synthetic.mesh import Array, Mesh, faces, join, tube
+from mtl_perception.tasks import STREET_SEMANTIC
+
+PERSON = STREET_SEMANTIC.classes.index('person')
+CYCLIST = STREET_SEMANTIC.classes.index('cyclist')
+POSES = 12
+"""Number of poses in one full stride or one turn of the pedals."""
+
+SKIN = ((0.55, 0.34, 0.24), (0.45, 0.27, 0.18), (0.25, 0.13, 0.08), (0.10, 0.055, 0.035))
+HAIR = ((0.02, 0.015, 0.01), (0.06, 0.03, 0.015), (0.30, 0.20, 0.08), (0.35, 0.34, 0.33))
+
+
+def _cloth(rng: np.random.Generator) -> Array:
+    if rng.random() < 0.55:
+        return np.full(3, rng.choice([0.01, 0.02, 0.05, 0.12, 0.35, 0.7])) * rng.uniform(0.8, 1.2, 3)
+    colour = rng.uniform(0.02, 0.10, 3)
+    colour[int(rng.integers(3))] = rng.uniform(0.15, 0.6)
+    return np.asarray(colour)
+
+
+def _head(x: float, y: float, z: float, skin: object, hair: object, label: int) -> list[Mesh]:
+    """Return a head whose centre is (x, y, z); y grows downwards."""
+    face = tube([(x, y + 0.15, z), (x, y + 0.06, z + 0.01), (x, y - 0.02, z + 0.01)],
+                [0.05, 0.075, 0.088], skin, label, sides=6)
+    scalp = tube([(x, y - 0.02, z), (x, y - 0.09, z - 0.01), (x, y - 0.13, z - 0.01)],
+                 [0.095, 0.085, 0.03], hair, label, sides=6, cap=True)
+    return [face, scalp]
+
+
+def person(rng: np.random.Generator) -> list[Mesh]:
+    """
+    Return the poses of one person over a full stride, walking along +z.
+
+    :return: POSES meshes with the same number of faces.
+    """
+    tall = rng.uniform(1.25, 1.92) if rng.random() < 0.9 else rng.uniform(1.0, 1.3)
+    wide = rng.uniform(0.88, 1.25)
+    skin, hair = SKIN[int(rng.integers(4))], HAIR[int(rng.integers(4))]
+    top, bottom = _cloth(rng), _cloth(rng) * 0.6
+    coat = rng.random() < 0.35
+    bag = rng.random() < 0.35
+    bag_side = rng.choice([-1, 1])
+    bag_colour = _cloth(rng)
+    swing = rng.uniform(0.30, 0.48)
+    poses = []
+    for pose in range(POSES):
+        angle = 2 * np.pi * pose / POSES
+        parts = []
+        for side in (-1, 1):
+            lift = np.sin(angle + (0 if side > 0 else np.pi))
+            bend = max(0.0, float(np.cos(angle + (0 if side > 0 else np.pi)))) * 0.5
+            hip = np.array([side * 0.09 * wide, -0.50, 0])
+            knee = hip + 0.245 * np.array([0, np.cos(swing * lift), np.sin(swing * lift)])
+            shin = swing * lift - bend
+            foot = knee + 0.235 * np.array([0, np.cos(shin), np.sin(shin)])
+            foot[1] = min(foot[1], -0.015)
+            parts.append(tube([hip, knee, foot], [0.062 * wide, 0.045, 0.033], bottom, PERSON,
+                              sides=4))
+            toe = foot + np.array([0, 0.01, 0.11])
+            parts.append(tube([foot, toe], [0.035, 0.028], (0.02, 0.018, 0.016), PERSON, sides=4))
+            shoulder = np.array([side * 0.115 * wide, -0.80, 0])
+            arm = -swing * 0.8 * lift
+            elbow = shoulder + 0.17 * np.array([side * 0.12, np.cos(arm), np.sin(arm)])
+            hand = elbow + 0.16 * np.array([0, np.cos(arm + 0.35), np.sin(arm + 0.35)])
+            parts.append(tube([shoulder, elbow], [0.036 * wide, 0.030], top, PERSON, sides=4))
+            parts.append(tube([elbow, hand], [0.029, 0.024], top if coat else skin, PERSON,
+                              sides=4))
+        low = -0.33 if coat else -0.47
+        parts.append(tube([(0, low, 0), (0, -0.62, 0), (0, -0.78, 0), (0, -0.84, 0)],
+                          [0.105 * wide, 0.10 * wide, 0.125 * wide, 0.05], top, PERSON, sides=6,
+                          flat=0.62))
+        if bag:
+            z = -0.12 if bag_side > 0 else 0.0
+            x = 0.0 if bag_side > 0 else 0.15 * wide
+            y = -0.68 if bag_side > 0 else -0.45
+            parts.append(tube([(x, y - 0.1, z), (x, y + 0.1, z)], [0.075, 0.085], bag_colour,
+                              PERSON, sides=4, flat=0.6, cap=True))
+        body = join(parts)
+        corners = body.corners * tall
+        head = join(_head(0, -0.885 * tall - 0.045, 0.01, skin, hair, PERSON))
+        body = join([Mesh(corners, body.normal, body.colour, body.label, body.texture,
+                          body.mapping, body.glow, body.gloss), head])
+        poses.append(body)
+    return poses
+
+
+def _ring(x: float, z: float, radius: float, thick: float) -> Mesh:
+    angle = np.arange(10) * (2 * np.pi / 10)
+    after = angle + 2 * np.pi / 10
+
+    def points(a: Array, r: float, side: float) -> Array:
+        return np.stack([np.full(10, x + side), -radius + r * np.sin(a), z + r * np.cos(a)], 1)
+
+    inner = radius - thick
+    parts = []
+    for side in (-0.022, 0.022):
+        quads = np.stack([points(angle, radius, side), points(after, radius, side),
+                          points(after, inner, side), points(angle, inner, side)], 1)
+        parts.append(faces(quads, (0.015, 0.015, 0.015), CYCLIST, centre=(x - side * 100, 0, z)))
+    tread = np.stack([points(angle, radius, -0.022), points(after, radius, -0.022),
+                      points(after, radius, 0.022), points(angle, radius, 0.022)], 1)
+    parts.append(faces(tread, (0.015, 0.015, 0.015), CYCLIST, centre=(x, -radius, z)))
+    return join(parts)
+
+
+def cyclist(rng: np.random.Generator) -> list[Mesh]:
+    """
+    Return the poses of one bicycle with its rider over a turn of the pedals, riding along +z.
+
+    :return: POSES meshes with the same number of faces.
+    """
+    scale = rng.uniform(0.92, 1.08)
+    lean = rng.uniform(0.15, 0.7)
+    skin, hair = SKIN[int(rng.integers(4))], HAIR[int(rng.integers(4))]
+    if rng.random() < 0.6:  # a helmet
+        hair = tuple(rng.choice([0.02, 0.1, 0.6, 0.8], 3))  # type: ignore[assignment]
+    top, bottom, frame = _cloth(rng), _cloth(rng) * 0.6, _cloth(rng)
+    seat = np.array([0, -0.93, -0.22])
+    crank = np.array([0, -0.30, -0.02])
+    bar = np.array([0, -1.0, 0.42])
+    bike = [_ring(0, 0.53, 0.34, 0.055), _ring(0, -0.53, 0.34, 0.055)]
+    rods = [(seat, crank), (crank, (0, -0.34, -0.53)), (seat + [0, 0.12, 0], (0, -0.34, -0.53)),
+            (seat + [0, 0.12, 0], bar + [0, 0.1, -0.06]), (crank, bar + [0, 0.15, -0.05]),
+            (bar, (0, -0.34, 0.53))]
+    bike += [tube([a, b], [0.024, 0.024], frame, CYCLIST, sides=4) for a, b in rods]
+    bike.append(tube([bar + [-0.27, 0, 0], bar + [0.27, 0, 0]], [0.02, 0.02], (0.02, 0.02, 0.02),
+                     CYCLIST, sides=4))
+    bike.append(tube([seat + [0, 0, -0.12], seat + [0, -0.02, 0.12]], [0.07, 0.035],
+                     (0.02, 0.02, 0.02), CYCLIST, sides=4))
+    hips = seat + [0, -0.05, 0]
+    neck = hips + 0.56 * np.array([0, -np.cos(lean), np.sin(lean)])
+    rider = [tube([hips, (hips + neck) / 2, neck], [0.15, 0.16, 0.11], top, CYCLIST, sides=6,
+                  flat=0.7, cap=True)]
+    rider += _head(0, neck[1] - 0.17, neck[2] + 0.06, skin, hair, CYCLIST)
+    for side in (-1, 1):
+        shoulder = neck + [side * 0.17, 0.05, 0]
+        hand = bar + [side * 0.24, -0.02, 0]
+        elbow = (shoulder + hand) / 2 + [side * 0.05, 0.06, -0.03]
+        rider.append(tube([shoulder, elbow, hand], [0.055, 0.045, 0.032], top, CYCLIST, sides=4))
+    poses = []
+    for pose in range(POSES):
+        angle = 2 * np.pi * pose / POSES
+        legs = []
+        for side in (-1, 1):
+            turn = angle + (0 if side > 0 else np.pi)
+            hip = hips + [side * 0.10, 0.02, 0.03]
+            pedal = crank + [side * 0.13, 0.17 * np.sin(turn), 0.17 * np.cos(turn)]
+            reach = pedal - hip
+            span = float(np.sqrt(reach @ reach))
+            bend = np.sqrt(max(0.44 ** 2 - (span / 2) ** 2, 0.0004))
+            ahead = np.array([0, reach[2], -reach[1]]) / span
+            ahead = ahead if ahead[2] > 0 else -ahead
+            knee = hip + reach / 2 + ahead * bend
+            legs.append(tube([hip, knee, pedal], [0.082, 0.06, 0.04], bottom, CYCLIST, sides=4))
+            legs.append(tube([pedal + [0, 0, -0.06], pedal + [0, 0.02, 0.14]], [0.04, 0.03],
+                             (0.02, 0.02, 0.02), CYCLIST, sides=4))
+        mesh = join([*bike, *rider, *legs])
+        poses.append(Mesh(mesh.corners * scale, mesh.normal, mesh.colour, mesh.label,
+                          mesh.texture, mesh.mapping, mesh.glow, mesh.gloss))
+    return poses

@@ -1,0 +1,340 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A drive along a procedural street, each frame with exact labels."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.synthetic import ground, shadows, textures
+from mtl_perception.synthetic.catalogue import Catalogue
+from mtl_perception.synthetic.lens import Lens
+from mtl_perception.synthetic.look import draw_look
+from mtl_perception.synthetic.mesh import Array, Mesh, join
+from mtl_perception.synthetic.plan import CHUNK, Plan
+from mtl_perception.synthetic.raster import FACE_BITS, View, project, scan
+from mtl_perception.synthetic.shading import GROUND, SKY, Floats, Scene, Shader, lit
+from mtl_perception.synthetic.town import Site, Town
+from mtl_perception.synthetic.traffic import Actor, Traffic
+from mtl_perception.tasks import STREET_SEMANTIC
+
+CLASS_OF = {kind: STREET_SEMANTIC.classes.index(kind) for kind in ('car', 'person', 'cyclist')}
+SKY_CLASS = STREET_SEMANTIC.sky
+BEHIND, AHEAD, ACTORS_AHEAD = 14.0, 185.0, 110.0
+GROUND_END = 400.0
+"""Ground farther than this along the camera's axis is drawn as sky, metres."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """
+    The smallest box around an object's visible pixels.
+
+    :param instance: id in the instance image.
+    :param class_id: class of :data:`mtl_perception.tasks.STREET_SEMANTIC`.
+    :param x_min: first column, pixels.
+    :param y_min: first row.
+    :param x_max: last column, included.
+    :param y_max: last row, included.
+    :param moving: whether the object moves in the world.
+    """
+
+    instance: int
+    class_id: int
+    x_min: int
+    y_min: int
+    x_max: int
+    y_max: int
+    moving: bool
+
+
+@dataclass(frozen=True, eq=False)
+class StreetFrame:
+    """
+    One frame with its truth.
+
+    :param image: (H, W, 3) uint8 RGB.
+    :param semantic: (H, W) uint8 ids of :data:`mtl_perception.tasks.STREET_SEMANTIC`.
+    :param instance: (H, W) uint16, 0 = none; an id stays with its object over time.
+    :param depth: (H, W) float32 metres along Z; +Inf in the sky and nowhere else.
+    :param motion: (H, W) uint8, 1 where the object itself moves in the world.
+    :param boxes: objects in view, in the order of their ids.
+    :param intrinsics: (3, 3) float64; the centre of pixel (0, 0) is at (0, 0).
+    :param pose: (4, 4) float64, camera to world; camera x right, y down, z forward; the world's
+        y points down too and the ground is y = 0.
+    :param stamp_ns: time since the start of the drive, nanoseconds.
+    """
+
+    image: NDArray[np.uint8]
+    semantic: NDArray[np.uint8]
+    instance: NDArray[np.uint16]
+    depth: NDArray[np.float32]
+    motion: NDArray[np.uint8]
+    boxes: tuple[Box, ...]
+    intrinsics: Array
+    pose: Array
+    stamp_ns: int
+
+
+class Street:
+    """
+    A camera that drives along an endless street.
+
+    A frame depends on the arguments and its index alone: frames can be asked for in any order.
+
+    :param seed: which street, a non-negative whole number.
+    :param width: of the image, pixels.
+    :param height: of the image, pixels.
+    :param rate: frames per second.
+    :param antialias: smooth the edges in the colour image; labels are the same without.
+    :raises TypeError: when the seed is not a whole number.
+    :raises ValueError: when a value is out of range.
+    """
+
+    def __init__(self, seed: int, width: int = 384, height: int = 224, rate: float = 10.0,
+                 antialias: bool = True) -> None:
+        for name, value in (('seed', seed), ('width', width), ('height', height)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise TypeError(f'{name} of a street must be a whole number, not {value!r}')
+        if seed < 0:
+            raise ValueError(f'seed of a street must not be negative, got {seed}')
+        if not (8 <= width <= 8192 and 8 <= height <= 8192):
+            raise ValueError(f'size of a street must be 8 to 8192 pixels each way, got '
+                             f'width {width} and height {height}')
+        if not 0 < rate < 10_000:
+            raise ValueError(f'rate of a street must be above 0 and below 10000 Hz, got {rate}')
+        self.seed, self.width, self.height = int(seed), int(width), int(height)
+        self.rate, self.antialias = float(rate), bool(antialias)
+        self.focal_px = 0.6 * self.width
+        self.plan = Plan(self.seed)
+        rng = np.random.default_rng([self.seed, 20])
+        self.look = draw_look(rng)
+        self.camera_height = float(rng.uniform(1.2, 1.7))
+        self._pitch = float(np.radians(rng.uniform(-2, 2)))
+        self._bounce = rng.uniform(0, 0.004, 3), rng.uniform(0.5, 2.0, 3), rng.uniform(0, 6.3, 3)
+        self._atlas = textures.Atlas(rng)
+        self._painter = ground.GroundPainter(self.plan, rng)
+        self._shader = Shader(self.plan, self.look, self._atlas, rng)
+        self._lens = Lens(self.look, self.width, self.height, self.seed)
+        self._town = Town(self.plan, self.look.lights)
+        self._traffic = Traffic(self.plan)
+        self._catalogue = Catalogue(self.seed, self.look.lights)
+        self._sites: OrderedDict[int, Site] = OrderedDict()
+        self._stretches: OrderedDict[int, ground.Stretch] = OrderedDict()
+        self._around: tuple[tuple[int, int], Mesh, Floats, ground.Window] | None = None
+        y, x = np.mgrid[0:self.height, 0:self.width]
+        self._x, self._y = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
+
+    @property
+    def intrinsics(self) -> Array:
+        """Return (3, 3) float64 with the principal point in the middle of the image."""
+        return np.array([[self.focal_px, 0, (self.width - 1) / 2],
+                         [0, self.focal_px, (self.height - 1) / 2], [0, 0, 1.0]])
+
+    def pose(self, index: int) -> Array:
+        """Return the pose of the camera in frame ``index``, (4, 4) float64, camera to world."""
+        time = index / self.rate
+        z = self._traffic.drive.way(time)
+        size, speed, start = self._bounce
+        wobble = size * np.sin(speed * (time + z / 3) + start)
+        sway = 0.22 * np.sin(z / 17 + start[0]) + 0.1 * np.sin(z / 7.3 + start[1])
+        turn = 0.22 / 17 * np.cos(z / 17 + start[0]) + 0.1 / 7.3 * np.cos(z / 7.3 + start[1])
+        yaw = self.plan.heading(z) + turn
+        pitch, roll = self._pitch + wobble[0], wobble[1]
+        cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+        cr, sr = np.cos(roll), np.sin(roll)
+        about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+        about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1.0]])
+        pose = np.eye(4)
+        pose[:3, :3] = _times(_times(about_y, about_x), about_z)
+        pose[:3, 3] = [float(self.plan.bend(z)) + self.plan.camera_d + sway,
+                       -self.camera_height + 2 * wobble[2], z]
+        return pose
+
+    def render(self, index: int) -> StreetFrame:
+        """
+        Return frame ``index``, taken at ``index / rate`` seconds.
+
+        :raises TypeError: when the index is not a whole number.
+        :raises ValueError: when the index is negative.
+        """
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
+            raise TypeError(f'index of a frame must be a whole number, not {index!r}')
+        if index < 0:
+            raise ValueError(f'index of a frame must not be negative, got {index}')
+        index = int(index)
+        pose = self.pose(index)
+        view = View(self.width, self.height, self.focal_px, pose[:3, :3], pose[:3, 3])
+        static, static_light, window = self._surroundings(float(pose[2, 3]))
+        actors = self._visible(self._traffic.at(index / self.rate, BEHIND, ACTORS_AHEAD), view)
+        moved, owner = self._catalogue.assemble(actors)
+        mesh = join([static, moved])
+        light = np.concatenate([static_light, lit(moved, self.look)])
+        actor_of = np.concatenate([np.full(len(static), -1, np.int64), owner])
+
+        holed = mesh.texture >= textures.LEAF
+        floor = self._floor_plane(view)
+        projected = project(mesh, view)
+        planes = np.concatenate([floor[None], projected.plane])
+        keys = self._floor_keys(floor, self._x, self._y)
+        scan(projected, mesh, view, self._atlas, keys, 0.0, holed)
+        face, depth = _resolve(keys, planes, self._x, self._y)
+
+        label_of = np.concatenate([np.zeros(1, np.uint8), mesh.label])
+        semantic = label_of[np.maximum(face, 0)]
+        on_ground = np.flatnonzero(face == GROUND)
+        semantic[on_ground] = self._ground_class(view, window, on_ground, depth[on_ground])
+        semantic[face == SKY] = SKY_CLASS
+        actor = np.concatenate([np.full(1, -1, np.int64), actor_of])[np.maximum(face, 0)]
+        instance_of = np.array([0, *(one.instance for one in actors)], np.uint16)
+        moving_of = np.array([0, *(one.moving for one in actors)], np.uint8)
+        instance, motion = instance_of[actor + 1], moving_of[actor + 1]
+
+        shape = (self.height, self.width)
+        shade = shadows.image_shade(view, self.look, [
+            (one.x, one.z, one.yaw, self._catalogue.size(one)) for one in actors])
+        scene = Scene(mesh, light, window, view, shade)
+        image = self._colour(scene, projected, planes, holed, floor, face, depth, index)
+        return StreetFrame(
+            image, semantic.reshape(shape), instance.reshape(shape), depth.reshape(shape),
+            motion.reshape(shape), self._boxes(actor.reshape(shape), actors), self.intrinsics,
+            pose, round(index * 1_000_000_000 / self.rate))
+
+    def _visible(self, actors: list[Actor], view: View) -> list[Actor]:
+        """Drop what is behind the camera or far outside of the picture."""
+        kept = []
+        slope = self.width / 2 / self.focal_px
+        for actor in actors:
+            x, z = actor.x - view.position[0], actor.z - view.position[2]
+            right = view.rotation[0, 0] * x + view.rotation[2, 0] * z
+            ahead = view.rotation[0, 2] * x + view.rotation[2, 2] * z
+            if ahead > -7 and abs(right) < slope * ahead + 9:
+                kept.append(actor)
+        return kept
+
+    def _surroundings(self, z: float) -> tuple[Mesh, Floats, ground.Window]:
+        """Return what stands and lies around z, cached while z stays within its chunk."""
+        span = int((z - BEHIND) // CHUNK), int((z + AHEAD) // CHUNK)
+        if self._around is None or self._around[0] != span:
+            chunks = range(span[0], span[1] + 1)
+            mesh = join([self._site(chunk).mesh for chunk in chunks])
+            window = ground.window([self._stretch(chunk) for chunk in chunks], span[0] * CHUNK)
+            self._around = span, mesh, lit(mesh, self.look), window
+        return self._around[1:]
+
+    def _site(self, chunk: int) -> Site:
+        if chunk not in self._sites:
+            self._sites[chunk] = self._town.site(chunk)
+            if len(self._sites) > 16:
+                self._sites.popitem(last=False)
+        return self._sites[chunk]
+
+    def _stretch(self, chunk: int) -> ground.Stretch:
+        if chunk not in self._stretches:
+            sites = [self._site(number) for number in (chunk - 1, chunk, chunk + 1)]
+            left = shadows.map_shade(self.plan, self.look, chunk, sites)
+            plain = self._painter.paint(chunk)
+            self._stretches[chunk] = replace(plain, colour=np.rint(
+                plain.colour * np.sqrt(left)[..., None]).astype(np.uint8))
+            if len(self._stretches) > 12:
+                self._stretches.popitem(last=False)
+        return self._stretches[chunk]
+
+    def _floor_plane(self, view: View) -> Array:
+        """Return (3,) so that 1/z of the ground is its product with (column, row, 1)."""
+        scaled = view.rotation[1] / -view.position[1]
+        return np.array([scaled[0] / view.focal, scaled[1] / view.focal, scaled[2] - (
+            scaled[0] * (self.width - 1) / 2 + scaled[1] * (self.height - 1) / 2) / view.focal])
+
+    @staticmethod
+    def _floor_keys(plane: Array, x: Array, y: Array) -> NDArray[np.int64]:
+        inverse = plane[0] * x + plane[1] * y + plane[2]
+        inverse[inverse < 1 / GROUND_END] = 0
+        return inverse.astype(np.float32).view(np.int32).astype(np.int64) << FACE_BITS
+
+    def _ground_class(self, view: View, window: ground.Window, pixel: NDArray[np.int64],
+                      depth: Floats) -> NDArray[np.uint8]:
+        across = (self._x[pixel] - (self.width - 1) / 2) / view.focal
+        down = (self._y[pixel] - (self.height - 1) / 2) / view.focal
+        far = depth.astype(np.float64)
+        x, z = (view.position[i] + far * (view.rotation[i, 0] * across
+                                          + view.rotation[i, 1] * down + view.rotation[i, 2])
+                for i in (0, 2))
+        column = (x - self.plan.bend(z) + ground.REACH) / ground.CELL
+        row = (z - window.start) / ground.CELL
+        column = np.clip(column, 0, ground.COLUMNS - 1).astype(np.int64)
+        row = np.clip(row, 0, len(window.label) - 1).astype(np.int64)
+        return np.asarray(window.label[row, column])
+
+    def _colour(self, scene: Scene, projected: object, planes: Array, holed: NDArray[np.bool_],
+                floor: Array, face: NDArray[np.int64], depth: Floats,
+                index: int) -> NDArray[np.uint8]:
+        x, y = self._x.astype(np.float32), self._y.astype(np.float32)
+        colour = self._shader.shade(scene, x, y, face, depth)
+        if self.antialias:
+            self._smooth(scene, projected, planes, holed, floor, face, colour)
+        return self._lens.develop(colour.reshape(self.height, self.width, 3), index)
+
+    def _smooth(self, scene: Scene, projected: object, planes: Array, holed: NDArray[np.bool_],
+                floor: Array, face: NDArray[np.int64], colour: Floats) -> None:
+        """Mix the colours at the four corners of a pixel into those pixels that hold an edge."""
+        wide, high = self.width + 1, self.height + 1
+        y, x = np.divmod(np.arange(wide * high), wide)
+        column, row = x - 0.5, y - 0.5
+        keys = self._floor_keys(floor, column, row)
+        scan(projected, scene.mesh, scene.view, self._atlas, keys, -0.5, holed)  # type: ignore[arg-type]
+        corner_face, corner_depth = _resolve(keys, planes, column, row)
+        grid, middle = corner_face.reshape(high, wide), face.reshape(self.height, self.width)
+        edge = np.zeros(middle.shape, bool)
+        corners = [(slice(a, high - 1 + a), slice(b, wide - 1 + b)) for a in (0, 1) for b in (0, 1)]
+        for corner in corners:
+            edge |= grid[corner] != middle
+        wanted = np.zeros((high, wide), bool)
+        for corner in corners:
+            wanted[corner] |= edge
+        pick = np.flatnonzero(wanted)
+        full = np.zeros((high * wide, 3), np.float32)
+        full[pick] = np.minimum(self._shader.shade(
+            scene, column[pick].astype(np.float32), row[pick].astype(np.float32),
+            corner_face[pick], corner_depth[pick]), 1.6)
+        full = full.reshape(high, wide, 3)
+        where = np.flatnonzero(edge)
+        mixed = np.minimum(colour[where], 1.6) * 0.5
+        for corner in corners:
+            mixed += 0.125 * full[corner][edge]
+        colour[where] = mixed
+
+    @staticmethod
+    def _boxes(actor: NDArray[np.int64], actors: list[Actor]) -> tuple[Box, ...]:
+        rows, columns = np.nonzero(actor >= 0)
+        found = actor[rows, columns]
+        count = len(actors)
+        low = np.full((count, 2), 1 << 30)
+        high = np.full((count, 2), -1)
+        for axis, value in enumerate((columns, rows)):
+            np.minimum.at(low[:, axis], found, value)
+            np.maximum.at(high[:, axis], found, value)
+        boxes = [Box(one.instance, CLASS_OF[one.kind], int(a[0]), int(a[1]), int(b[0]), int(b[1]),
+                     one.moving) for one, a, b in zip(actors, low, high, strict=True) if b[0] >= 0]
+        return tuple(sorted(boxes, key=lambda box: box.instance))
+
+
+def _times(a: Array, b: Array) -> Array:
+    """Return the product of two 3x3 matrices without BLAS."""
+    return np.asarray((a[:, :, None] * b[None]).sum(1))
+
+
+def _resolve(keys: NDArray[np.int64], planes: Array, x: Array,
+             y: Array) -> tuple[NDArray[np.int64], Floats]:
+    """Return the face (or SKY, GROUND) and the distance along z of every sample."""
+    face = keys & ((1 << FACE_BITS) - 1)
+    inverse = planes[:, 0][face] * x + planes[:, 1][face] * y + planes[:, 2][face]
+    sky = keys == 0
+    face[sky] = SKY
+    inverse[sky] = 1.0
+    depth = (1.0 / inverse).astype(np.float32)
+    depth[sky] = np.inf
+    return face, depth

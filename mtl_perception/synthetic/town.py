@@ -1,0 +1,333 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What stands beside the street: buildings, trees, hedges, lamp posts, signs, traffic lights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl_perception.synthetic import textures
+from mtl_perception.synthetic.mesh import Array, Mesh, box, faces, join, panel, placed, tube
+from mtl_perception.synthetic.plan import CHUNK, Plan
+from mtl_perception.tasks import STREET_SEMANTIC
+
+BUILDING, VEGETATION, POLE, SIGN = (
+    STREET_SEMANTIC.classes.index(name)
+    for name in ('building', 'vegetation', 'pole', 'traffic_sign'))
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """
+    The things of one chunk.
+
+    :param mesh: in the world.
+    :param shades: what throws a shadow on the ground: (x, z, radius, height) rows in metres.
+    :param blocks: (B, 4, 2) x and z of the corners of buildings.
+    :param heights: (B,) metres.
+    """
+
+    mesh: Mesh
+    shades: Array
+    blocks: Array
+    heights: Array
+
+
+class Town:
+    """
+    Build what stands beside one street.
+
+    :param plan: lay-out of the street.
+    :param lights: brightness of lamps, 0 = off.
+    """
+
+    def __init__(self, plan: Plan, lights: float) -> None:
+        self.plan, self.lights = plan, lights
+        rng = np.random.default_rng([plan.seed, 10])
+        self.walls = rng.uniform(0.16, 0.62, (7, 1)) * rng.uniform(0.80, 1.16, (7, 3)) * np.array(
+            [1.06, 1.0, 0.88])
+        self.walls[0] = np.array([0.34, 0.15, 0.10]) * rng.uniform(0.7, 1.3)
+        self.roofs = np.array([[0.26, 0.10, 0.06], [0.10, 0.10, 0.11], [0.17, 0.13, 0.10]])
+        self.leaves = np.array([0.10, 0.17, 0.035]) * rng.uniform(0.6, 1.5) * rng.uniform(
+            0.75, 1.3, 3)
+        self.grey = float(rng.uniform(0.03, 0.35))
+        self.trunks = [self._tree(np.random.default_rng([plan.seed, 11, number]))
+                       for number in range(6)]
+        self.lamp_every = float(rng.uniform(18, 32))
+        self.lamp_tall = float(rng.uniform(5, 8.5))
+        self.arm = float(rng.uniform(0.4, 2.2))
+
+    def site(self, chunk: int) -> Site:
+        """Return what stands in one chunk."""
+        rng = self.plan.random(chunk, 2)
+        parts: list[Mesh] = []
+        shades: list[tuple[float, float, float, float]] = []
+        blocks: list[Array] = []
+        heights: list[float] = []
+        for side in (-1, 1):
+            if rng.random() < self.plan.green * 0.7:
+                self._park(chunk, side, rng, parts, shades)
+            else:
+                self._houses(chunk, side, rng, parts, shades, blocks, heights)
+            self._furniture(chunk, side, rng, parts, shades)
+        return Site(join(parts), np.array(shades, np.float64).reshape(-1, 4),
+                    np.array(blocks, np.float64).reshape(-1, 4, 2), np.array(heights, np.float64))
+
+    def _gap(self, chunk: int, side: int, margin: float) -> tuple[float, float]:
+        street = self.plan.side_street(chunk)
+        if street is None or side not in street[2]:
+            return np.inf, -np.inf
+        return street[0] - street[1] - margin, street[0] + street[1] + margin
+
+    def _point(self, d: float, z: float) -> Array:
+        return np.array([float(self.plan.bend(z)) + d, 0.0, z])
+
+    def _houses(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
+                shades: list[tuple[float, float, float, float]], blocks: list[Array],
+                heights: list[float]) -> None:
+        plan = self.plan
+        gap = self._gap(chunk, side, 2.4)
+        z, stop = chunk * CHUNK, (chunk + 1) * CHUNK
+        edge = plan.half_road + plan.sidewalk
+        terraced = not plan.gardens or rng.random() < 0.3
+        while z < stop - 4:
+            wide = float(rng.uniform(7, 18))
+            if stop - z - wide < 5:
+                wide = stop - z
+            if z < gap[1] and z + wide > gap[0]:
+                if gap[0] - z > 4.5:
+                    wide = gap[0] - z
+                else:
+                    z = gap[1]
+                    continue
+            room = 0.0 if terraced else float(rng.uniform(0.5, 3.5))
+            set_back = plan.setback + float(rng.uniform(0, 0.7 if terraced else 2.0))
+            tall = float(rng.uniform(3.4, 8.5) if plan.low else rng.uniform(7, 19))
+            self._house(side * (edge + set_back), z + room / 2, wide - room, tall, side, rng,
+                        parts, blocks, heights)
+            if plan.gardens and rng.random() < 0.6:
+                high = float(rng.uniform(0.7, 1.9))
+                self._hedge(side * (edge + 0.5), z + 0.4, wide - 0.8, high, rng, parts)
+            if plan.gardens and set_back > 2.5 and rng.random() < 0.35:
+                self._plant(side * (edge + 1.6), z + wide / 2, rng, parts, shades, 0.5)
+            z += wide
+
+    def _house(self, d: float, z: float, wide: float, tall: float, side: int,
+               rng: np.random.Generator, parts: list[Mesh], blocks: list[Array],
+               heights: list[float]) -> None:
+        colour = self.walls[int(rng.integers(7))] * rng.uniform(0.8, 1.2)
+        facade = textures.FACADE + int(rng.integers(textures.FACADES))
+        deep = 10.0
+        base = min(3.3, tall)
+        floors = max(1, round((tall - base) / 3.0)) if tall > base + 1.5 else 0
+        tall = base + floors * 3.0
+        # local axes: the front looks along +x at x = 0, the house is behind it
+        start = float(rng.uniform(0, 1))
+        across = wide / 12
+        walls: list[Mesh] = []
+        shop = textures.SHOP + int(rng.integers(textures.SHOPS))
+        shade = colour * rng.uniform(0.7, 1.2)
+        spans = [((0.0, 0.0, -wide / 2), (0.0, 0.0, wide), (1.0, 0, 0), across, shop),
+                 ((-deep, 0.0, -wide / 2), (deep, 0.0, 0.0), (0, 0, -1.0), deep / 12, textures.WALL),
+                 ((0.0, 0.0, wide / 2), (-deep, 0.0, 0.0), (0, 0, 1.0), deep / 12, textures.WALL)]
+        for number, (corner, right, outward, repeat, low) in enumerate(spans):
+            blind = number > 0 and rng.random() < 0.5
+            walls.append(panel(corner, right, (0, -base, 0), shade if number == 0 else colour,
+                               BUILDING, outward=outward, texture=low,
+                               tiles=(repeat * 12 / 9, 1), offset=(start, 0)))
+            if floors:
+                upper = np.array(corner) + [0, -base, 0]
+                walls.append(panel(upper, right, (0, -floors * 3.0, 0), colour, BUILDING,
+                                   outward=outward, texture=textures.WALL if blind else facade,
+                                   tiles=(repeat, floors / 3), offset=(start, 0)))
+        roof = self.roofs[int(rng.integers(3))] * rng.uniform(0.7, 1.3)
+        peak = tall
+        if tall < 11 and rng.random() < 0.75:
+            peak = tall + float(rng.uniform(1.8, 3.6))
+            ridge = -deep / 2
+            lap = 0.35
+            walls.append(panel((lap, -tall + 0.15, -wide / 2), (0, 0, wide),
+                               (ridge - lap, tall - peak - 0.15, 0), roof, BUILDING,
+                               outward=(1, -1, 0), texture=textures.ROOF,
+                               tiles=(wide / 5, 1.0)))
+            walls.append(faces([[(0, -tall, z0), (-deep, -tall, z0), (ridge, -peak, z0),
+                                 (ridge, -peak, z0)] for z0 in (-wide / 2, wide / 2)], colour,
+                               BUILDING, centre=(-deep / 2, -tall, 0)))
+            if rng.random() < 0.6:
+                walls.append(box((ridge + 1.0, -peak - 0.2, float(rng.uniform(-0.4, 0.4)) * wide),
+                                 (0.7, 2.0, 0.9), colour * 0.8, BUILDING))
+        else:
+            walls.append(box((0.05, -tall - 0.15, 0), (0.5, 0.35, wide), colour * 1.15, BUILDING,
+                             bottom=True))
+        if floors and rng.random() < 0.3:  # balconies or bays
+            for place in np.arange(-wide / 2 + 2, wide / 2 - 2, 4.0):
+                walls.append(box((0.4, -base - 0.5, place), (0.8, 1.0, 1.9), colour * 0.9,
+                                 BUILDING, bottom=True))
+        middle = self._point(d, z + wide / 2)
+        yaw = self.plan.heading(z + wide / 2) + (0 if side < 0 else np.pi)
+        parts.append(placed(join(walls), middle, yaw))
+        corners = np.array([[0, -wide / 2], [0, wide / 2], [-deep, wide / 2], [-deep, -wide / 2]])
+        cosine, sine = np.cos(yaw), np.sin(yaw)
+        blocks.append(np.stack([cosine * corners[:, 0] + sine * corners[:, 1] + middle[0],
+                                cosine * corners[:, 1] - sine * corners[:, 0] + middle[2]], 1))
+        heights.append(peak)
+
+    def _hedge(self, d: float, z: float, length: float, tall: float, rng: np.random.Generator,
+               parts: list[Mesh]) -> None:
+        if length < 1.5:
+            return
+        tint = self.leaves * rng.uniform(0.5, 1.0)
+        yaw = self.plan.heading(z + length / 2)
+        thick = float(rng.uniform(0.5, 0.9))
+        low, up = (-thick / 2, 0.0, -length / 2), (0, -tall, 0)
+        repeat = (length / 2.2, tall / 2.2)
+        hedge = [
+            panel(low, (0, 0, length), up, tint, VEGETATION, outward=(-1, 0, 0),
+                  texture=textures.HEDGE, tiles=repeat),
+            panel((thick / 2, 0, -length / 2), (0, 0, length), up, tint, VEGETATION,
+                  outward=(1, 0, 0), texture=textures.HEDGE, tiles=repeat),
+            panel((-thick / 2, -tall, -length / 2), (0, 0, length), (thick, 0, 0), tint,
+                  VEGETATION, outward=(0, -1, 0), texture=textures.HEDGE, tiles=(repeat[0], 0.3)),
+            panel(low, (thick, 0, 0), up, tint, VEGETATION, outward=(0, 0, -1),
+                  texture=textures.HEDGE, tiles=(0.3, repeat[1]))]
+        parts.append(placed(join(hedge), self._point(d, z + length / 2), yaw))
+
+    def _tree(self, rng: np.random.Generator) -> Mesh:
+        """Return a tree of crossing leaf cards on a trunk, at the origin."""
+        tall = float(rng.uniform(4.5, 9.0))
+        crown = float(rng.uniform(1.3, 2.6))
+        bark = np.array([0.10, 0.075, 0.05]) * rng.uniform(0.5, 1.5)
+        thick = float(rng.uniform(0.10, 0.22))
+        parts = [tube([(0, 0, 0), (0, -tall * 0.45, 0), (0, -tall * 0.8, 0)],
+                      [thick * 1.25, thick, thick * 0.5], bark, VEGETATION, sides=5)]
+        for _ in range(3):
+            turn = rng.uniform(0, 2 * np.pi)
+            tip = np.array([np.cos(turn) * crown * 0.6, -tall * 0.75, np.sin(turn) * crown * 0.6])
+            parts.append(tube([(0, -tall * 0.42, 0), tip], [thick * 0.6, thick * 0.25], bark,
+                              VEGETATION, sides=3))
+        for card in range(11):
+            size = crown * float(rng.uniform(0.85, 1.35))
+            turn, lean = rng.uniform(0, np.pi), rng.normal(0, 0.35)
+            along = np.array([np.cos(turn), 0, np.sin(turn)]) * size
+            rise = np.array([-np.sin(turn) * np.sin(lean), -np.cos(lean),
+                             np.cos(turn) * np.sin(lean)]) * size
+            around = rng.uniform(0, 2 * np.pi)
+            away = crown * 0.55 * np.sqrt(rng.random())
+            middle = np.array([np.cos(around) * away,
+                               -tall * float(rng.uniform(0.58, 0.92)), np.sin(around) * away])
+            height = (-middle[1] - tall * 0.55) / (tall * 0.45)
+            tint = self.leaves * (0.65 + 0.5 * height) * rng.uniform(0.8, 1.2)
+            parts.append(panel(middle - along - rise, 2 * along, 2 * rise, tint, VEGETATION,
+                               texture=textures.LEAF + card % textures.LEAVES))
+        return join(parts)
+
+    def _plant(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh],
+               shades: list[tuple[float, float, float, float]], scale: float = 1.0) -> None:
+        tree = self.trunks[int(rng.integers(len(self.trunks)))]
+        size = scale * float(rng.uniform(0.8, 1.2))
+        where = self._point(d, z)
+        grown = Mesh(tree.corners * size, tree.normal, tree.colour, tree.label, tree.texture,
+                     tree.mapping * np.array([1 / size, 1 / size, 1 / size, 1]), tree.glow,
+                     tree.gloss)
+        parts.append(placed(grown, where, float(rng.uniform(0, 2 * np.pi))))
+        shades.append((where[0], where[2], 2.0 * size, 5.0 * size))
+
+    def _park(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
+              shades: list[tuple[float, float, float, float]]) -> None:
+        edge = self.plan.half_road + self.plan.sidewalk
+        gap = self._gap(chunk, side, 1.0)
+        if rng.random() < 0.5 and gap[1] < gap[0]:
+            self._hedge(side * (edge + 0.5), chunk * CHUNK + 0.3, CHUNK - 0.6,
+                        float(rng.uniform(0.8, 1.6)), rng, parts)
+        for _ in range(7):
+            z = chunk * CHUNK + float(rng.uniform(1, CHUNK - 1))
+            if not gap[0] < z < gap[1]:
+                self._plant(side * (edge + float(rng.uniform(2.5, 13))), z, rng, parts, shades,
+                            float(rng.uniform(0.9, 1.5)))
+
+    def _furniture(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
+                   shades: list[tuple[float, float, float, float]]) -> None:
+        plan = self.plan
+        kerb = plan.half_road + (plan.verge * 0.5 + 0.3 if plan.verge else 0.55)
+        gap = self._gap(chunk, side, 0.3)
+        start = chunk * CHUNK
+
+        def free(z: float) -> bool:
+            return not gap[0] < z < gap[1]
+
+        for z in np.arange(start + float(rng.uniform(0, 6)), start + CHUNK - 1, 8.5):
+            if rng.random() < plan.trees and free(z):
+                self._plant(side * (kerb + 0.35), float(z), rng, parts, shades, 0.9)
+        for z in np.arange(start + (self.lamp_every / 2 if side > 0 else 2), start + CHUNK,
+                           self.lamp_every):
+            if free(z + 1.3):
+                self._lamp(side * kerb, float(z) + 1.3, side, parts)
+        for _ in range(int(rng.integers(1, 4))):
+            z = start + float(rng.uniform(1, CHUNK - 1))
+            if free(z):
+                self._sign(side * (kerb + float(rng.uniform(0, 0.3))), z, rng, parts)
+        for _ in range(int(rng.integers(0, 3))):  # posts, bollards and masts
+            z = start + float(rng.uniform(1, CHUNK - 1))
+            if free(z):
+                tall = float(rng.choice([1.0, 1.1, 3.5, 7.5, 9.0]))
+                thick = float(rng.uniform(0.07, 0.14))
+                parts.append(placed(tube([(0, 0, 0), (0, -tall, 0)], [thick, thick * 0.85],
+                                         np.full(3, rng.uniform(0.03, 0.4)), POLE, sides=6,
+                                         cap=True), self._point(side * (kerb + 0.1), z), 0.0))
+        crossing = plan.crossing(chunk)
+        if crossing is not None:
+            self._signal(side * (plan.half_road + 0.6), crossing - 2.6, side, rng, parts)
+
+    def _lamp(self, d: float, z: float, side: int, parts: list[Mesh]) -> None:
+        tall, grey = self.lamp_tall, np.full(3, self.grey)
+        arm = np.array([-side * self.arm, -tall - 0.25, 0.0])
+        lamp = [tube([(0, 0, 0), (0, -1.0, 0), (0, -1.05, 0), (0, -tall, 0)],
+                     [0.12, 0.12, 0.085, 0.065], grey, POLE, sides=6),
+                tube([(0, -tall, 0), arm], [0.06, 0.05], grey, POLE, sides=4),
+                box(arm + [0, 0.02, 0], (0.75, 0.14, 0.28), grey * 0.8, POLE),
+                panel(arm + [-0.3, 0.1, -0.1], (0.6, 0, 0), (0, 0, 0.2), (0.9, 0.8, 0.6), POLE,
+                      outward=(0, 1, 0), glow=3 * self.lights)]
+        parts.append(placed(join(lamp), self._point(d, z), self.plan.heading(z)))
+
+    def _sign(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh]) -> None:
+        size = float(rng.uniform(0.6, 1.1))
+        tall = float(rng.uniform(2.0, 2.8))
+        kind = int(rng.integers(textures.SIGNS))
+        facing = -1 if rng.random() < 0.8 else 1
+        sign = [tube([(0, 0, 0), (0, -tall - size * 0.6, 0)], [0.06, 0.06], np.full(3, 0.30), POLE,
+                     sides=5)]
+        boards = 2 if rng.random() < 0.25 else 1
+        for board in range(boards):
+            shape = kind if board == 0 else textures.SIGNS - 1
+            part = size if board == 0 else size * 0.6
+            middle = tall + size / 2 if board == 0 else tall - part / 2 - 0.05
+            z0 = facing * 0.07
+            sign.append(panel((part / 2 * facing, -middle + part / 2, z0), (-part * facing, 0, 0),
+                              (0, -part, 0), np.ones(3), SIGN,
+                              outward=(0, 0, facing), texture=textures.SIGN + shape,
+                              glow=0.1 * self.lights))
+        parts.append(placed(join(sign), self._point(d, z),
+                            self.plan.heading(z) + float(rng.normal(0, 0.12))))
+
+    def _signal(self, d: float, z: float, side: int, rng: np.random.Generator,
+                parts: list[Mesh]) -> None:
+        tall = 3.1
+        shown = int(rng.integers(3))
+        colours = ((0.8, 0.03, 0.02), (0.8, 0.4, 0.02), (0.05, 0.7, 0.25))
+        light = [tube([(0, 0, 0), (0, -tall, 0)], [0.075, 0.065], np.full(3, 0.12), POLE, sides=6),
+                 box((0, -tall - 0.1, -0.02), (0.36, 1.0, 0.30), (0.015, 0.015, 0.015), SIGN,
+                     bottom=True)]
+        for number, colour in enumerate(colours):
+            lit = number == shown
+            light.append(panel((0.1, -tall + 0.31 - 0.31 * (2 - number) + 0.0, -0.18),
+                               (-0.2, 0, 0), (0, -0.2, 0),
+                               np.array(colour) * (1.0 if lit else 0.08), SIGN,
+                               outward=(0, 0, -1), glow=1.6 if lit else 0.0))
+        if rng.random() < 0.35:
+            light.append(tube([(0, -tall - 2, 0), (-side * 3.5, -tall - 2.3, 0)], [0.07, 0.05],
+                              np.full(3, 0.12), POLE, sides=5))
+            light.append(tube([(0, -tall, 0), (0, -tall - 2.1, 0)], [0.07, 0.06],
+                              np.full(3, 0.12), POLE, sides=6))
+            light.append(box((-side * 3.4, -tall - 2.1, 0), (0.36, 1.0, 0.3),
+                             (0.015, 0.015, 0.015), SIGN, bottom=True))
+        parts.append(placed(join(light), self._point(d, z), self.plan.heading(z)))

@@ -1,0 +1,238 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Who drives, rides and walks where at what time, as closed formulas of time.
+
+Everything that can move belongs to a flow: a row of objects along the street, endless in both
+directions. A flow stands for ever or goes and stops in turns. Flows that stand and flows that
+move draw shapes, colours, gaps and places from the same distributions, so that a single picture
+does not tell which is which.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl_perception.synthetic.plan import CHUNK, Plan
+
+PER_FLOW = 2000
+"""Instance ids that one flow has; after as many objects an id comes back."""
+
+
+class Pace:
+    """
+    Going and stopping in turns: position and speed as functions of time.
+
+    :param rng: decides when.
+    :param speed: range of cruising speeds, m/s.
+    :param still: range of the stops, seconds; None never moves.
+    :param going: range of the drives between them, seconds.
+    """
+
+    STEP = 0.02
+
+    def __init__(self, rng: np.random.Generator, speed: tuple[float, float],
+                 still: tuple[float, float] | None, going: tuple[float, float]) -> None:
+        parts = []
+        for _ in range(6 if still is not None else 0):
+            assert still is not None
+            cruise, lowest = rng.uniform(*speed), speed[0]
+            drive = int(rng.uniform(*going) / self.STEP)
+            ramp = np.minimum(np.arange(drive), np.arange(drive)[::-1]) * self.STEP
+            parts.append(np.minimum(lowest + ramp * max(1.8, lowest), cruise))
+            parts.append(np.zeros(int(rng.uniform(*still) / self.STEP)))
+        self._speed = np.concatenate(parts) if parts else np.zeros(1)
+        self._way = np.concatenate([[0.0], np.cumsum(self._speed) * self.STEP])
+        self.period = len(self._speed) * self.STEP
+        self.mean = float(self._way[-1]) / self.period
+        line = np.arange(len(self._way)) * self.STEP * self.mean
+        self.spread = float((self._way - line).max() - (self._way - line).min())
+
+    def way(self, time: float) -> float:
+        """Return the metres gone since time 0."""
+        turns, rest = divmod(time, self.period)
+        step = rest / self.STEP
+        low = min(int(step), len(self._speed) - 1)
+        return float(turns * self._way[-1] + self._way[low]
+                     + (step - low) * (self._way[low + 1] - self._way[low]))
+
+    def speed(self, time: float) -> float:
+        """Return the speed in m/s: exactly 0 at a stop."""
+        return float(self._speed[min(int(time % self.period / self.STEP), len(self._speed) - 1)])
+
+
+@dataclass(frozen=True)
+class Actor:
+    """
+    One object at one time.
+
+    :param instance: its id for ever.
+    :param kind: ``car``, ``person`` or ``cyclist``.
+    :param model: number of its model in the catalogue, any non-negative integer.
+    :param x: metres.
+    :param z: metres.
+    :param yaw: radians from +z towards +x.
+    :param phase: pose of the legs, in turns.
+    :param moving: whether it moves in the world.
+    """
+
+    instance: int
+    kind: str
+    model: int
+    x: float
+    z: float
+    yaw: float
+    phase: float
+    moving: bool
+
+
+class Flow:
+    """
+    One endless row of objects.
+
+    :param plan: the street.
+    :param number: number of the flow, decides its instance ids and all that is random in it.
+    :param kind: ``car``, ``person`` or ``cyclist``.
+    :param d: distance from the middle of the road, metres, and how far it varies.
+    :param direction: +1 along z, -1 against it.
+    :param pace: when it moves.
+    :param pitch: metres from group to group, without what the pace needs.
+    :param group: most objects in one group.
+    :param filled: share of the places in a group that are taken.
+    """
+
+    def __init__(self, plan: Plan, number: int, kind: str, d: tuple[float, float], direction: int,
+                 pace: Pace, pitch: float, group: int, filled: float, spacing: float) -> None:
+        self.plan, self.number, self.kind, self.d = plan, number, kind, d
+        self.direction, self.pace = direction, pace
+        self.group, self.filled, self.spacing = group, filled, spacing
+        self.pitch = pitch + (group - 1) * spacing
+        rng = np.random.default_rng([plan.seed, 5, number])
+        self._shift = rng.uniform(0, self.pitch)
+        self._time = rng.uniform(0, 1000)
+
+    def between(self, low: float, high: float, time: float) -> Iterator[Actor]:
+        """Yield what stands or moves between two z at a time."""
+        gone = self.direction * self.pace.way(time + self._time) + self._shift
+        slack = self.pace.spread + self.pitch
+        first = int(np.floor((low - gone - slack) / self.pitch))
+        last = int(np.ceil((high - gone + slack) / self.pitch))
+        for number in range(first, last + 1):
+            rng = np.random.default_rng([self.plan.seed, 6, self.number, number % (1 << 32)])
+            late = float(rng.uniform(0, self.pace.period))
+            now = time + self._time + late
+            base = (number * self.pitch + self._shift + self.direction
+                    * (self.pace.way(now) - self.pace.mean * late))
+            moving = self.pace.speed(now) > 0
+            for place in range(self.group):
+                here, model = rng.random() < self.filled, int(rng.integers(1 << 30))
+                jitter, d = rng.uniform(-0.15, 0.15), self.d[0] + rng.uniform(-1, 1) * self.d[1]
+                phase, turn = rng.random(), rng.normal(0, 0.02)
+                if self.kind == 'person':
+                    jitter, turn = jitter * 4, rng.normal(0, 0.25)
+                z = base + place * self.spacing + jitter
+                if not here or not low <= z <= high:
+                    continue
+                yaw = self.plan.heading(z) + turn + (np.pi if self.direction < 0 else 0)
+                stride = {'person': 1.45, 'cyclist': 4.5}.get(self.kind)
+                if stride is not None:
+                    phase = (phase + self.pace.way(now) / stride) % 1.0
+                count = (number * self.group + place) % PER_FLOW
+                yield Actor(1 + self.number * PER_FLOW + count, self.kind, model,
+                            float(self.plan.bend(z)) + d, z, yaw, phase, moving)
+
+
+class Traffic:
+    """
+    Everything that can move on one street, and the drive of the camera itself.
+
+    :param plan: the street.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        rng = np.random.default_rng([plan.seed, 7])
+        self.drive = Pace(rng, (2.0, float(rng.uniform(6, 13))), (1.5, 5.0), (9.0, 22.0))
+        self._leaders = int(rng.integers(1, 4)) if rng.random() < 0.45 else 0
+        self._gap = float(rng.uniform(7, 16))
+        self.flows: list[Flow] = []
+        stands = rng.permutation([True, False, True, False, False, True])
+        for number, lane in enumerate(plan.lanes):
+            pace = self._pace(rng, bool(stands[number]), (1.5, float(rng.uniform(4, 14))))
+            self._add('car', (lane.d, 0.15), lane.direction, pace[0],
+                      float(rng.uniform(7, 13)) + pace[1], int(rng.integers(2, 7)),
+                      float(rng.uniform(0.5, 0.95)), float(rng.uniform(6.3, 8.5)))
+        inner, outer = plan.half_road + plan.verge + 0.5, plan.half_road + plan.sidewalk - 0.3
+        for side in (-1, 1):
+            order = rng.permutation([True, True, False, False])
+            for stand in order:
+                pace = self._pace(rng, bool(stand), (0.8, 2.0))
+                self._add('person', (side * (inner + outer) / 2, (outer - inner) / 2),
+                          int(rng.choice([-1, 1])), pace[0],
+                          float(rng.uniform(9, 26)) + pace[1] * 0.5, int(rng.integers(1, 4)),
+                          0.75, float(rng.uniform(0.7, 1.6)))
+        beside = plan.lane_width + (0.15 if plan.half_road > plan.lane_width + 1 else -0.35)
+        for side, stand in zip((-1, 1), rng.permutation([True, False]), strict=True):
+            pace = self._pace(rng, bool(stand), (3.0, 6.0))
+            self._add('cyclist', (side * beside, 0.2), side * plan.drive_side, pace[0],
+                      float(rng.uniform(14, 34)) + pace[1], int(rng.integers(1, 3)), 0.75,
+                      float(rng.uniform(2.5, 5)))
+            pace = self._pace(rng, not stand, (3.0, 6.0))
+            self._add('cyclist', (side * (inner + outer) / 2, (outer - inner) / 2.5),
+                      int(rng.choice([-1, 1])), pace[0], float(rng.uniform(20, 50)) + pace[1], 1,
+                      0.8, 3.0)
+
+    @staticmethod
+    def _pace(rng: np.random.Generator, stand: bool,
+              speed: tuple[float, float]) -> tuple[Pace, float]:
+        """Return a pace and the room between groups that such a pace needs when it moves."""
+        going = Pace(rng, speed, (1.5, 4.0), (6.0, 12.0))
+        room = going.spread
+        return (Pace(rng, speed, None, (1, 1)) if stand else going), room
+
+    def _add(self, kind: str, d: tuple[float, float], direction: int, pace: Pace, pitch: float,
+             group: int, filled: float, spacing: float) -> None:
+        self.flows.append(Flow(self.plan, len(self.flows), kind, d, direction, pace, pitch, group,
+                               filled, spacing))
+
+    def at(self, time: float, behind: float, ahead: float) -> list[Actor]:
+        """Return everything from ``behind`` to ``ahead`` metres before the camera at a time."""
+        z = self.drive.way(time)
+        actors = [actor for flow in self.flows
+                  for actor in flow.between(z - behind, z + ahead, time)]
+        number = len(self.flows)
+        for place in range(self._leaders):
+            later = time + 1.0 + 1.6 * place
+            ahead_by = self.drive.way(later) + self._gap + 9.5 * place
+            rng = np.random.default_rng([self.plan.seed, 8, place])
+            actors.append(Actor(
+                1 + number * PER_FLOW + place, 'car', int(rng.integers(1 << 30)),
+                float(self.plan.bend(ahead_by)) + self.plan.camera_d + rng.uniform(-0.15, 0.15),
+                ahead_by, self.plan.heading(ahead_by), 0.0, self.drive.speed(later) > 0))
+        first = int(np.floor((z - behind) / CHUNK))
+        for chunk in range(first, int((z + ahead) // CHUNK) + 1):
+            actors.extend(self._crossers(chunk, time, number))
+        return actors
+
+    def _crossers(self, chunk: int, time: float, number: int) -> Iterator[Actor]:
+        """Yield people on a zebra crossing; they keep to the far half of the road."""
+        place = self.plan.crossing(chunk)
+        if place is None:
+            return
+        rng = self.plan.random(chunk, 9)
+        side = -self.plan.drive_side
+        length = self.plan.half_road + 0.8
+        for person in range(int(rng.integers(0, 4))):
+            speed, start = rng.uniform(0.8, 1.7), rng.uniform(0, 2 * length)
+            model, phase, jitter = int(rng.integers(1 << 30)), rng.random(), rng.uniform(-1.2, 1.2)
+            moving = rng.random() < 0.5
+            way = (start + (speed * time if moving else 0)) % (2 * length)
+            back = way > length
+            d = 0.6 + (2 * length - way if back else way)
+            yaw = (np.pi / 2 if (side > 0) != back else -np.pi / 2) + self.plan.heading(place)
+            phase = (phase + (speed * time / 1.45 if moving else 0)) % 1.0
+            count = 100 + (chunk * 4 + person) % 1800
+            yield Actor(1 + number * PER_FLOW + count, 'person', model,
+                        float(self.plan.bend(place)) + side * d, place + jitter, yaw, phase,
+                        moving)
