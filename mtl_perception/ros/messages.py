@@ -8,7 +8,6 @@ Assigning an ndarray is accepted silently and takes 700 times as long.
 """
 
 import json
-import sys
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,17 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
+from mtl_perception.image_codec import image_fields
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
 
 try:
-    from vision_msgs.msg import LabelInfo, VisionClass
+    import vision_msgs.msg as vision
 except ImportError:  # there are no wheels of it
-    LabelInfo = VisionClass = None
+    vision = None
 
-DTYPES = {'mono8': np.uint8, 'rgb8': np.uint8, '16UC1': np.uint16, '32FC1': np.float32}
+LABEL_INFO: Any = getattr(vision, 'LabelInfo', None)
+"""The message type ``vision_msgs/LabelInfo``, None where it is not installed."""
+
 LARGEST_MILLIMETRES = 65535
 
 
@@ -32,18 +34,15 @@ def image_message(header: Header, encoding: str, image: NDArray[Any]) -> Image:
     Return an image message.
 
     :param header: goes into the message as it is.
-    :param encoding: one of :data:`DTYPES`.
-    :param image: (H, W) or, for ``rgb8``, (H, W, 3), of the encoding's type.
+    :param encoding: such as ``mono8``, ``rgb8``, ``16UC1``, ``32FC1``.
+    :param image: (H, W) or (H, W, channels), of the encoding's type.
     :raises ValueError: if the array does not fit the encoding.
     """
-    channels = image.shape[2:] == (3,) if encoding == 'rgb8' else image.ndim == 2
-    if image.dtype != DTYPES[encoding] or not channels:
-        raise ValueError(f'{image.dtype} of shape {image.shape} is not {encoding}')
-    rows = np.ascontiguousarray(image)
+    fields = image_fields(image, encoding)
     message = Image(
-        header=header, height=image.shape[0], width=image.shape[1], encoding=encoding,
-        is_bigendian=int(sys.byteorder == 'big' and rows.itemsize > 1), step=rows.strides[0])
-    message.data.frombytes(memoryview(rows.reshape(-1)).cast('B'))
+        header=header, height=fields.height, width=fields.width, encoding=fields.encoding,
+        is_bigendian=fields.is_bigendian, step=fields.step)
+    message.data.frombytes(fields.data)
     return message
 
 
@@ -74,11 +73,9 @@ def labels_message(task: Task) -> String:
 
 def label_info_message(task: Task, header: Header) -> Any:
     """Return the same as a ``vision_msgs/LabelInfo``; only where that package is installed."""
-    info = LabelInfo(header=header)
-    info.class_map = [
-        VisionClass(class_id=index, class_name=name) for index, name in enumerate(task.classes)]
-    info.class_map.append(VisionClass(class_id=_unlabelled(task), class_name='unlabelled'))
-    return info
+    names = [*enumerate(task.classes), (_unlabelled(task), 'unlabelled')]
+    return LABEL_INFO(header=header, class_map=[
+        vision.VisionClass(class_id=index, class_name=name) for index, name in names])
 
 
 def _unlabelled(task: Task) -> int:

@@ -1,0 +1,191 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where every frame of a camera went, and how long it took.
+
+No frame is unaccounted for: ``received == published + dropped (all reasons) + in flight``, where
+in flight is at most two frames, one that waits in the mailbox and one that is being processed.
+
+A frame is *received* when the subscription's callback gets the message, *published* when its
+processing ended and everything that somebody had subscribed to was handed to the middleware
+(with no subscriber at all that is nothing, and such frames are counted as *unheard* too), and
+*dropped* under exactly one reason code otherwise.
+"""
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+SUPERSEDED, INACTIVE = 'O01_superseded', 'L11_inactive'
+ORDINARY = frozenset({SUPERSEDED, INACTIVE})
+"""Reasons that belong to normal work: a newer frame was there, the node was deactivated."""
+
+STAGES = ('wait', 'decode', 'network', 'messages', 'publish', 'total', 'age')
+"""
+What is timed, in milliseconds: waiting in the mailbox; validation and decoding; resizing, network
+and postprocessing; building the messages; handing them to the middleware; from the callback to
+the end; and the age at the end, from the header's stamp by the node's clock.
+"""
+
+PERCENTILES = (50, 95, 99)
+WINDOW = 600
+
+
+@dataclass(frozen=True)
+class Counts:
+    """
+    One consistent look at the counters of a camera.
+
+    :param received: messages that arrived.
+    :param published: frames whose processing ended.
+    :param unheard: those of them that nobody had subscribed to.
+    :param dropped: frames that were given up, by reason code.
+    :param waiting: frames in the mailbox, 0 or 1.
+    :param processing: frames in the worker, 0 or 1.
+    :param warnings: oddities of frames that were processed all the same, by reason code.
+    """
+
+    received: int
+    published: int
+    unheard: int
+    dropped: Mapping[str, int]
+    waiting: int
+    processing: int
+    warnings: Mapping[str, int]
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of frames that are neither published nor dropped yet."""
+        return self.waiting + self.processing
+
+    @property
+    def balanced(self) -> bool:
+        """Return whether every frame is accounted for."""
+        return self.received == self.published + sum(self.dropped.values()) + self.in_flight
+
+
+class Account:
+    """
+    The counters and timings of one camera; every method may be called from any thread.
+
+    :param clock: steady time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._received = self._published = self._unheard = self._waiting = self._processing = 0
+        self._dropped: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
+        self._times = {stage: deque[float](maxlen=WINDOW) for stage in STAGES}
+        self._arrivals = deque[float](maxlen=64)
+        self._last_warned: tuple[str, float] | None = None
+        self.last_published: float | None = None
+        """Steady time of the last frame that was processed to its end."""
+        self.last_fault: tuple[str, float] | None = None
+        """Reason and steady time of the last drop that does not belong to normal work."""
+        self.streak: tuple[str, int] = ('', 0)
+        """Reason and number of the drops since the last published frame, while they are alike."""
+
+    def received(self) -> None:
+        """Count a message that arrived; it waits now."""
+        with self._lock:
+            self._received += 1
+            self._waiting += 1
+            self._arrivals.append(self._clock())
+
+    def taken(self) -> None:
+        """Count a frame from waiting to being processed."""
+        with self._lock:
+            self._waiting -= 1
+            self._processing += 1
+
+    def published(self, times_ms: Mapping[str, float], heard: bool = True) -> None:
+        """
+        Count a frame that was processed to its end.
+
+        :param times_ms: milliseconds of some of the :data:`STAGES`.
+        :param heard: whether anybody had subscribed to anything.
+        """
+        with self._lock:
+            self._processing -= 1
+            self._published += 1
+            self._unheard += not heard
+            self.last_published = self._clock()
+            self.streak = ('', 0)
+            for stage, value in times_ms.items():
+                self._times[stage].append(value)
+
+    def dropped(self, reason: str, waiting: bool = False) -> int:
+        """
+        Count a frame that was given up.
+
+        :param waiting: whether it was still in the mailbox.
+        :return: how often that has happened for this reason.
+        """
+        with self._lock:
+            if waiting:
+                self._waiting -= 1
+            else:
+                self._processing -= 1
+            self._dropped[reason] += 1
+            if reason not in ORDINARY:
+                self.last_fault = (reason, self._clock())
+                same = self.streak[0] == reason
+                self.streak = (reason, self.streak[1] + 1 if same else 1)
+            return self._dropped[reason]
+
+    def warned(self, reason: str) -> int:
+        """Count an oddity of a frame that is processed all the same."""
+        with self._lock:
+            self._warnings[reason] += 1
+            self._last_warned = (reason, self._clock())
+            return self._warnings[reason]
+
+    def forgive(self) -> None:
+        """Forget what went wrong before; the counters stay."""
+        with self._lock:
+            self.streak = ('', 0)
+            self.last_fault = self._last_warned = None
+
+    def counts(self) -> Counts:
+        """Return one consistent look at the counters."""
+        with self._lock:
+            return Counts(
+                self._received, self._published, self._unheard, dict(self._dropped),
+                self._waiting, self._processing, dict(self._warnings))
+
+    def silence(self) -> float | None:
+        """Return the seconds since the last message, None if there never was one."""
+        with self._lock:
+            return self._clock() - self._arrivals[-1] if self._arrivals else None
+
+    def rate(self, window_s: float = 5.0) -> float:
+        """Return the messages per second over the last seconds."""
+        with self._lock:
+            now = self._clock()
+            recent = [arrival for arrival in self._arrivals if now - arrival <= window_s]
+            span = now - recent[0] if len(recent) > 1 else 0.0
+            return (len(recent) - 1) / span if span > 0 else 0.0
+
+    def last_warning(self, within_s: float) -> str | None:
+        """Return the reason of the last warning if it is recent."""
+        with self._lock:
+            if self._last_warned and self._clock() - self._last_warned[1] <= within_s:
+                return self._last_warned[0]
+            return None
+
+    def percentiles(self) -> dict[str, dict[int, float]]:
+        """Return the percentiles of each stage over the last frames, milliseconds."""
+        with self._lock:
+            copies = {stage: sorted(values) for stage, values in self._times.items() if values}
+        return {stage: {rank: percentile(values, rank) for rank in PERCENTILES}
+                for stage, values in copies.items()}
+
+
+def percentile(ordered: list[float], rank: float) -> float:
+    """Return the nearest-rank percentile of values that are sorted and not empty."""
+    return ordered[max(0, math.ceil(rank / 100 * len(ordered)) - 1)]

@@ -1,0 +1,213 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One camera of the node: its subscriptions, its temporal state, its topics and its account."""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from mtl_perception.errors import FrameError
+from mtl_perception.frames import Frame, Perception
+from mtl_perception.image_codec import decode_compressed, decode_image
+from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.stream import CameraStream
+from mtl_perception.ros.accounting import Account
+from mtl_perception.ros.camera_info import CameraInfoMemory, focal_length, image_size
+from mtl_perception.ros.guard import Throttle
+from mtl_perception.ros.matching import MatchingSubscription
+from mtl_perception.ros.oddities import PictureWatch
+from mtl_perception.ros.outputs import CameraOutputs, Ready
+from mtl_perception.ros.parameters import OutputSize, Settings
+
+NANOSECONDS = 1_000_000_000
+FUTURE_NS = NANOSECONDS // 10
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """
+    A message and when it came.
+
+    :param message: ``sensor_msgs/Image`` or ``sensor_msgs/CompressedImage``.
+    :param generation: number of the activation that it belongs to.
+    :param steady_s: steady time of the callback, seconds.
+    :param ros_ns: time of the callback by the node's clock, nanoseconds.
+    """
+
+    message: Any
+    generation: int
+    steady_s: float
+    ros_ns: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """
+    What is to be published for a frame.
+
+    :param ready: the messages and their publishers.
+    :param stamp_ns: of the frame.
+    :param times_ms: how long each stage took.
+    """
+
+    ready: list[Ready]
+    stamp_ns: int
+    times_ms: dict[str, float]
+
+
+class Camera:
+    """
+    Everything that belongs to one camera.
+
+    :meth:`process` runs in the worker, everything else in the executor's thread.
+
+    :param node: whose topics they are.
+    :param name: empty for the camera in the node's own namespace.
+    :param engine: the network, shared by all cameras.
+    :param settings: the parameters.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, name: str, engine: Engine, settings: Settings,
+    ) -> None:
+        self._node = node
+        self.name = name or 'camera'
+        self._prefix = f'{name}/' if name else ''
+        self._settings = settings
+        self.account = Account()
+        self.stream = CameraStream(engine, max_gap_s=settings.max_gap)
+        self._reset_reasons: list[str] = []
+        self._infos = CameraInfoMemory()
+        self._watch = PictureWatch()
+        self._throttle = Throttle()
+        compressed = settings.image_transport == 'compressed'
+        self._kind = CompressedImage if compressed else Image
+        self._decode = decode_compressed if compressed else decode_image
+        self.topic = node.resolve_topic_name(
+            self._prefix + ('image_raw/compressed' if compressed else 'image_raw'))
+        self.image: MatchingSubscription | None = None
+        self._info: MatchingSubscription | None = None
+        self.outputs = CameraOutputs(node, self._prefix, engine.manifest, settings)
+
+    def open(
+        self, on_image: Callable[[Any], None], guard: Callable[[Any], Callable[[Any], None]],
+    ) -> None:
+        """Subscribe."""
+        reliability = self._settings.image_reliability
+        topic = 'image_raw/compressed' if self._kind is CompressedImage else 'image_raw'
+        self.image = MatchingSubscription(
+            self._node, self._kind, self._prefix + topic, on_image, reliability)
+        self._info = MatchingSubscription(
+            self._node, CameraInfo, self._prefix + 'camera_info', guard(self._infos.put), depth=5)
+
+    def close(self) -> None:
+        """End the subscriptions; what comes after them is another stream."""
+        if self.image is not None:
+            self.request_reset('deactivated')
+        for subscription in (self.image, self._info):
+            if subscription is not None:
+                subscription.destroy()
+        self.image = self._info = None
+        self._infos.clear()
+
+    def look_around(self) -> None:
+        """Follow what the publishers offer."""
+        for subscription in (self.image, self._info):
+            if subscription is not None:
+                subscription.update()
+
+    def request_reset(self, reason: str) -> None:
+        """Drop the temporal state before the next frame; the state belongs to the worker."""
+        self._reset_reasons.append(reason)
+
+    def process(self, arrival: Arrival, settings: Settings) -> Answer:
+        """
+        Turn a message into the messages to publish.
+
+        :raises FrameError: if the frame is unusable.
+        """
+        times = [time.monotonic()]
+        header: Header = arrival.message.header
+        stamp_ns = self._stamp_ns(header, arrival.ros_ns, settings.max_age)
+        image = self._decode(arrival.message, max_pixels=settings.max_pixels)
+        if oddity := self._watch.look(image):
+            self.account.warned(oddity)
+        times.append(time.monotonic())
+        wanted = self.outputs.wanted()
+        info = self._infos.find(header)
+        if info is not None and self._contradicts(info, *image.shape[:2]):
+            wanted = [topic for topic in wanted if topic.task != 'depth']
+            info = None
+        perception = Perception()
+        if wanted:
+            perception = self._perceive(
+                Frame(self.name, stamp_ns, image), {topic.task for topic in wanted}, info,
+                settings.output_size)
+        times.append(time.monotonic())
+        if times[-1] - times[0] > settings.inference_timeout:
+            raise FrameError(
+                f'took {times[-1] - times[0]:.1f} s, inference_timeout is '
+                f'{settings.inference_timeout:g} s', 'O04_timeout')
+        ready = self.outputs.messages(wanted, perception, image, header, info)
+        times.append(time.monotonic())
+        spans = [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
+        return Answer(ready, stamp_ns, {
+            'wait': 1000 * (times[0] - arrival.steady_s),
+            **dict(zip(('decode', 'network', 'messages'), spans))})
+
+    def _stamp_ns(self, header: Header, arrived_ns: int, max_age: float) -> int:
+        """
+        Return the stamp of a message, nanoseconds.
+
+        :raises FrameError: if it is not a time, or older than ``max_age``.
+        """
+        stamp = header.stamp
+        if stamp.sec < 0 or not 0 <= stamp.nanosec < NANOSECONDS:
+            raise FrameError(
+                f'the stamp is {stamp.sec} s {stamp.nanosec} ns, wanted seconds from 0 and '
+                'nanoseconds below 1000000000', 'T06_stamp_invalid')
+        stamp_ns = int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+        if stamp_ns > arrived_ns + FUTURE_NS:
+            self.account.warned('T05_future')
+        if max_age > 0:
+            for now, reason in ((arrived_ns, 'T05_stale'),
+                                (self._node.get_clock().now().nanoseconds, 'O03_expired')):
+                if now - stamp_ns > max_age * NANOSECONDS:
+                    raise FrameError(
+                        f'is {(now - stamp_ns) / NANOSECONDS:.3f} s old, max_age is {max_age:g} s',
+                        reason)
+        return stamp_ns
+
+    def _contradicts(self, info: CameraInfo, height: int, width: int) -> bool:
+        """Return whether a calibration is for images of another size, and say so."""
+        wanted_height, wanted_width = image_size(info)
+        if (wanted_height, wanted_width) == (height, width):
+            return False
+        count = self.account.warned('I21_info')
+        if self._throttle.due('I21_info'):
+            self._node.get_logger().warning(
+                f'[I21_info] camera {self.name!r}: the camera_info is for {wanted_width} x '
+                f'{wanted_height} pixels, the image has {width} x {height}; depth is withheld '
+                f'({count} so far)')
+        return True
+
+    def _perceive(
+        self, frame: Frame, tasks: set[str], info: CameraInfo | None, size: OutputSize,
+    ) -> Perception:
+        """Run the network on a frame, after the resets that were asked for."""
+        while self._reset_reasons:
+            self.stream.reset(self._reset_reasons.pop(0))
+        before = self.stream.warnings.copy()
+        try:
+            return self.stream.process(
+                frame, tasks=tasks, output_size=size,
+                focal_px=focal_length(info) if info is not None else None)
+        finally:
+            for oddity in self.stream.warnings - before:
+                self.account.warned(oddity)

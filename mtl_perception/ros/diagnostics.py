@@ -1,0 +1,117 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the node says about itself: a level and a sentence per camera, counters and timings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from mtl_perception.ros.accounting import Account
+from mtl_perception.ros.matching import Offer
+
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
+
+RECENT_S = 5.0
+"""For this long a bad frame or an oddity keeps a camera at WARN."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """
+    How a camera or the node is.
+
+    :param level: ``OK``, ``WARN``, ``ERROR`` or ``STALE`` of ``DiagnosticStatus``.
+    :param text: one sentence.
+    """
+
+    level: bytes
+    text: str
+
+
+def assess(
+    account: Account, offer: Offer, topic: str, camera_timeout: float, active_s: float, now: float,
+) -> Health:
+    """
+    Judge an active camera.
+
+    :param account: its counters.
+    :param offer: who publishes on its topic.
+    :param topic: resolved name of its image topic.
+    :param camera_timeout: seconds of silence that are an error.
+    :param active_s: seconds since the node was activated.
+    :param now: steady time in seconds.
+    """
+    silence = account.silence()
+    foreign = f'{topic} is published as {", ".join(offer.foreign)}' if offer.foreign else ''
+    if offer.unmatched:
+        return Health(ERROR, f'[G03] {topic}: {offer.unmatched}')
+    if silence is None or silence > max(camera_timeout, active_s):  # nothing since activation
+        return _never_heard(offer, topic, foreign)
+    if silence > camera_timeout:
+        return Health(ERROR, f'[T03] no frame for {silence:.1f} s on {topic}'
+                             f'{"" if offer.publishers else " (0 publishers)"}')
+    if account.last_fault is not None:
+        reason, when = account.last_fault
+        last = account.last_published
+        if (last is None or now - last > camera_timeout) and now - when <= camera_timeout:
+            return Health(ERROR, f'every frame is dropped, the last one as {reason}')
+        if now - when <= RECENT_S:
+            return Health(WARN, f'frames are dropped, the last one as {reason}')
+    if foreign:
+        return Health(WARN, f'[G04] {foreign}')
+    if len(offer.publishers) > 1:
+        return Health(WARN, f'[G05] {topic} has {len(offer.publishers)} publishers: '
+                            f'{", ".join(offer.publishers)}')
+    if warning := account.last_warning(RECENT_S):
+        return Health(WARN, f'frames are odd, the last one as {warning}')
+    return Health(OK, f'{account.rate():.1f} frames/s')
+
+
+def _never_heard(offer: Offer, topic: str, foreign: str) -> Health:
+    if foreign:
+        return Health(ERROR, f'[G04] {foreign}; another type is wanted there')
+    if not offer.publishers:
+        return Health(ERROR, f'[G01] no publisher on {topic}')
+    return Health(WARN, f'{", ".join(offer.publishers)} publishes on {topic}, no frame yet')
+
+
+def camera_values(account: Account, resets: Mapping[str, int]) -> dict[str, str]:
+    """
+    Return the counters of a camera.
+
+    ``received`` is ``published`` plus all of ``dropped.REASON`` plus ``in_flight``, always.
+    """
+    counts = account.counts()
+    values = {
+        'received': str(counts.received), 'published': str(counts.published),
+        'unheard': str(counts.unheard), 'dropped': str(sum(counts.dropped.values())),
+        'in_flight': str(counts.in_flight)}
+    values |= {f'dropped.{reason}': str(count) for reason, count in sorted(counts.dropped.items())}
+    values |= {f'warned.{reason}': str(count) for reason, count in sorted(counts.warnings.items())}
+    values |= {f'reset.{reason}': str(count) for reason, count in sorted(resets.items())}
+    return values
+
+
+def timing_values(account: Account) -> dict[str, str]:
+    """Return the percentiles of each stage, milliseconds over the last frames."""
+    return {f'{stage}_ms.p{rank}': f'{value:.2f}'
+            for stage, ranks in account.percentiles().items() for rank, value in ranks.items()}
+
+
+def status(
+    name: str, hardware_id: str, health: Health, values: Mapping[str, str],
+) -> DiagnosticStatus:
+    """Return one entry of a diagnostic array."""
+    return DiagnosticStatus(
+        level=health.level, name=name, message=health.text, hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()])
+
+
+def diagnostic_array(stamp: Time, statuses: Sequence[DiagnosticStatus]) -> DiagnosticArray:
+    """Return the message of several entries."""
+    message = DiagnosticArray(status=list(statuses))
+    message.header.stamp = stamp
+    return message

@@ -1,0 +1,157 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What keeps one bad message or one bug from ending the process.
+
+rclpy ends ``spin()`` when a callback raises, and leaves a lifecycle node in an intermediate state
+for ever when a transition raises something that is not an ``Exception`` or returns something that
+is not its enumeration. So every callback and every transition of the node stands behind one of
+these guards.
+"""
+
+import functools
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+
+from mtl_perception.errors import PerceptionError
+
+INTERNAL = 'E00_internal'
+"""Reason code of an error that nobody foresaw."""
+
+LONGEST_TEXT = 300
+
+P = ParamSpec('P')
+T = TypeVar('T')
+
+
+class GuardedNode(Protocol):
+    """What the guards need of a node."""
+
+    last_error: str
+
+    def get_logger(self) -> Any:
+        """Return the logger of rclpy."""
+
+    def request_exit(self, code: int, reason: str) -> None:
+        """Ask the program to end."""
+
+
+class Throttle:
+    """
+    At most one line per key and period; the first one at once.
+
+    :param period_s: seconds between two lines with the same key.
+    :param clock: steady time in seconds.
+    """
+
+    def __init__(
+        self, period_s: float = 5.0, clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._period_s = period_s
+        self._clock = clock
+        self._said: dict[object, float] = {}
+
+    def due(self, key: object) -> bool:
+        """Return whether a line with this key may be said now, and take it as said."""
+        now = self._clock()
+        last = self._said.get(key)
+        if last is not None and now - last < self._period_s:
+            return False
+        self._said[key] = now
+        return True
+
+
+def printable(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return a text from outside as one line without control characters, cut if it is long."""
+    line = ''.join(letter if letter.isprintable() else '?' for letter in text[:longest + 1])
+    return line if len(line) <= longest else line[:longest - 3] + '...'
+
+
+def reason_of(error: BaseException) -> str:
+    """
+    Return the reason code under which a frame is counted whose processing raised.
+
+    torch is not imported for this: its errors are known by their names.
+    """
+    if isinstance(error, PerceptionError):
+        return error.code or INTERNAL
+    if isinstance(error, MemoryError):
+        return 'O07_memory'
+    if type(error).__name__ == 'OutOfMemoryError':
+        return 'D02_oom'
+    if isinstance(error, RuntimeError) and 'CUDA error' in str(error):
+        return 'D03_device'
+    return INTERNAL
+
+
+def detail_of(error: BaseException) -> str:
+    """Return what an error says, without the reason code in front of it."""
+    text = str(error)
+    if isinstance(error, PerceptionError):
+        return printable(text.removeprefix(f'[{error.code}] '))
+    return printable(f'{type(error).__name__}: {text}')
+
+
+def guarded(
+    node: GuardedNode, throttle: Throttle, callback: Callable[P, T], fallback: T | None = None,
+) -> Callable[P, T | None]:
+    """
+    Return a callback that logs what the given one raises instead of raising it.
+
+    :param node: logs and remembers the error.
+    :param throttle: limits the lines in the log.
+    :param callback: what to call.
+    :param fallback: what to return after an error.
+    """
+    name = getattr(callback, '__name__', str(callback))
+
+    @functools.wraps(callback)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return callback(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  (the last line of defence of a callback)
+            node.last_error = f'[{INTERNAL}] {name}: {detail_of(error)}'
+            if throttle.due(('callback', name)):
+                node.get_logger().error(f'{node.last_error}\n{traceback.format_exc()}')
+            return fallback
+
+    return call
+
+
+def transition(
+    method: Callable[[Any, LifecycleState], TransitionCallbackReturn],
+) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
+    """
+    Make a transition of a lifecycle node one that never raises and always returns the enumeration.
+
+    An error of the package is an expected cause: FAILURE, the node stays where it was. Anything
+    else is a bug: ERROR, which brings ``on_error``. An interrupt is remembered until after the
+    transition, because an exception here would leave the node between two states for ever.
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            result = method(node, state)
+        except PerceptionError as error:
+            node.last_error = printable(f'{name}: {error}', 2000)
+            node.get_logger().error(node.last_error)
+            return TransitionCallbackReturn.FAILURE
+        except BaseException as error:  # noqa: BLE001
+            node.last_error = f'[{INTERNAL}] {name}: {detail_of(error)}'
+            node.get_logger().error(f'{node.last_error}\n{traceback.format_exc()}')
+            if not isinstance(error, Exception):
+                node.request_exit(130, f'{type(error).__name__} during {name}')
+            return TransitionCallbackReturn.ERROR
+        if isinstance(result, TransitionCallbackReturn):
+            return result
+        node.last_error = f'[{INTERNAL}] {name} returned {result!r}'
+        node.get_logger().error(node.last_error)
+        return TransitionCallbackReturn.ERROR
+
+    return call

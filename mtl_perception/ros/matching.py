@@ -1,0 +1,114 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+A subscription whose reliability follows what the publishers offer.
+
+A reliable subscription gets nothing from a best-effort publisher; a best-effort one loses large
+images of a reliable publisher between processes. And no event tells that a topic carries another
+type. So the graph is looked at, a few times per second.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+RELIABILITIES = {
+    'reliable': ReliabilityPolicy.RELIABLE, 'best_effort': ReliabilityPolicy.BEST_EFFORT}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """
+    Who publishes on a topic.
+
+    :param publishers: full names of the nodes that publish the right type, each once.
+    :param foreign: what else is published there, such as ``std_msgs/msg/Header by node /c``.
+    :param unmatched: why publishers of the right type are not heard; empty if all are.
+    """
+
+    publishers: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    unmatched: str = ''
+
+
+class MatchingSubscription:
+    """
+    Subscribes now, and again whenever another reliability fits better.
+
+    :param node: whose subscription it is.
+    :param kind: message type.
+    :param topic: as given to ``create_subscription``.
+    :param callback: called with each message.
+    :param reliability: ``auto``, ``reliable`` or ``best_effort``.
+    :param depth: of the queue.
+    """
+
+    def __init__(
+        self, node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None],
+        reliability: str = 'auto', depth: int = 1,
+    ) -> None:
+        self._node = node
+        self._kind = kind
+        self._topic = topic
+        self._callback = callback
+        self._fixed = RELIABILITIES.get(reliability)
+        self._depth = depth
+        self._type_name = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+        self._subscription: Subscription | None = None
+        self.reliability = self._fixed or ReliabilityPolicy.RELIABLE
+        self.offer = Offer()
+        self.update()
+
+    @property
+    def topic(self) -> str:
+        """Return the resolved name of the topic."""
+        return str(self._node.resolve_topic_name(self._topic))
+
+    def update(self) -> Offer:
+        """Look at the graph, and subscribe again if another reliability fits better."""
+        found = self._node.get_publishers_info_by_topic(self._topic)
+        fitting = [one for one in found if one.topic_type == self._type_name]
+        offered = {one.qos_profile.reliability for one in fitting}
+        wanted = self._fixed or self.reliability
+        if self._fixed is None and offered:
+            wanted = ReliabilityPolicy.RELIABLE
+            if ReliabilityPolicy.BEST_EFFORT in offered:
+                wanted = ReliabilityPolicy.BEST_EFFORT
+        if self._subscription is None or wanted != self.reliability:
+            self._subscribe(wanted)
+        deaf = wanted == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.BEST_EFFORT in offered
+        self.offer = Offer(
+            publishers=tuple(sorted({_full_name(one) for one in fitting})),
+            foreign=tuple(sorted({f'{one.topic_type} by node {_full_name(one)}'
+                                  for one in found if one.topic_type != self._type_name})),
+            unmatched='the publisher offers best_effort, the subscription asks for reliable; set '
+                      'image_reliability to auto or best_effort' if deaf else '')
+        return self.offer
+
+    def destroy(self) -> None:
+        """End the subscription."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+        self.destroy()
+        self.reliability = reliability
+        profile = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability)
+        quiet = SubscriptionEventCallbacks(incompatible_qos=_ignore)
+        self._subscription = self._node.create_subscription(
+            self._kind, self._topic, self._callback, profile, event_callbacks=quiet)
+
+
+def _ignore(event: Any) -> None:
+    """Keep rclpy from logging what :class:`Offer` says better."""
+
+
+def _full_name(endpoint: Any) -> str:
+    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'

@@ -1,0 +1,188 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The topics that one camera's perception goes to; nothing is made that nobody listens to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header, String
+
+from mtl_perception.frames import Perception
+from mtl_perception.manifest import Manifest
+from mtl_perception.postprocessing import (
+    colourise_depth,
+    colourise_semantic,
+    overlay,
+    overlay_motion,
+)
+from mtl_perception.preprocessing import resize
+from mtl_perception.ros import messages
+from mtl_perception.ros.camera_info import fit_info
+from mtl_perception.ros.parameters import Settings
+from mtl_perception.tasks import Task
+
+IMAGES = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+Ready = tuple[LifecyclePublisher, Any]
+"""A publisher and the message that it is to publish."""
+
+Draw = Callable[[NDArray[Any], NDArray[np.uint8], Task], NDArray[Any]]
+"""From a task's result, the camera image at the same size and the task to the picture."""
+
+
+@dataclass(frozen=True)
+class ImageTopic:
+    """
+    One image topic.
+
+    :param task: whose result it shows; also the first part of the topic's name.
+    :param name: the second part.
+    :param encoding: of the image.
+    :param draw: makes the picture.
+    """
+
+    task: str
+    name: str
+    encoding: str
+    draw: Draw
+
+    @property
+    def topic(self) -> str:
+        """Return the topic's name below the camera's namespace."""
+        return f'{self.task}/{self.name}'
+
+
+def _as_it_is(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return result
+
+
+def _millimetres(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return messages.millimetres(result)
+
+
+def _colours(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return colourise_semantic(result, task)
+
+
+def _overlay(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return overlay(image, colourise_semantic(result, task))
+
+
+def _depth_colours(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return colourise_depth(result, task.maximum or 80.0)
+
+
+def _motion_overlay(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return overlay_motion(image, result, task)
+
+
+IMAGE_TOPICS = (
+    ImageTopic('semantic', 'image', 'mono8', _as_it_is),
+    ImageTopic('semantic', 'color', 'rgb8', _colours),
+    ImageTopic('semantic', 'overlay', 'rgb8', _overlay),
+    ImageTopic('depth', 'image', '32FC1', _as_it_is),
+    ImageTopic('depth', 'image_raw', '16UC1', _millimetres),
+    ImageTopic('depth', 'color', 'rgb8', _depth_colours),
+    ImageTopic('motion', 'image', 'mono8', _as_it_is),
+    ImageTopic('motion', 'overlay', 'rgb8', _motion_overlay),
+)
+
+
+class CameraOutputs:
+    """
+    The publishers of one camera.
+
+    :param node: whose publishers they are.
+    :param prefix: of the topics, such as ``front/``.
+    :param manifest: of the network; a task that it lacks has no topics.
+    :param settings: the parameters.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, prefix: str, manifest: Manifest, settings: Settings,
+    ) -> None:
+        self._node = node
+        self._prefix = prefix
+        self._tasks = {task.name: task for task in manifest.tasks}
+        self._images: dict[ImageTopic, LifecyclePublisher] = {}
+        self._labels: list[tuple[LifecyclePublisher, Task]] = []
+        self._infos: list[tuple[LifecyclePublisher, Task]] = []
+        self._depth_info: LifecyclePublisher | None = None
+        for topic in IMAGE_TOPICS:
+            if topic.task in self._tasks and (topic.name != 'image_raw' or settings.depth_raw_16u):
+                self._images[topic] = self._publisher(Image, topic.topic, IMAGES)
+        if 'depth' in self._tasks:
+            self._depth_info = self._publisher(CameraInfo, 'depth/camera_info', IMAGES)
+        for task in manifest.tasks:
+            if task.kind == 'classes':
+                labels = self._publisher(String, f'{task.name}/labels', LATCHED)
+                self._labels.append((labels, task))
+                if messages.LABEL_INFO is not None:
+                    info = self._publisher(
+                        messages.LABEL_INFO, f'{task.name}/label_info', LATCHED)
+                    self._infos.append((info, task))
+
+    def wanted(self) -> list[ImageTopic]:
+        """Return the image topics that somebody has subscribed to."""
+        return [topic for topic, publisher in self._images.items()
+                if publisher.get_subscription_count() > 0]
+
+    def messages(
+        self, wanted: Sequence[ImageTopic], perception: Perception, image: NDArray[np.uint8],
+        header: Header, info: CameraInfo | None,
+    ) -> list[Ready]:
+        """
+        Return the messages for one frame.
+
+        :param wanted: the topics.
+        :param perception: of the frame.
+        :param image: (H, W, 3) uint8 RGB, the frame at the camera's size.
+        :param header: of the frame; goes into every message as it is.
+        :param info: the camera's calibration, None if unknown.
+        """
+        ready: list[Ready] = []
+        for topic in wanted:
+            result: NDArray[Any] | None = getattr(perception, topic.task)
+            if result is None:
+                continue
+            height, width = result.shape
+            background = resize(image, height, width) if topic.name == 'overlay' else image
+            picture = topic.draw(result, background, self._tasks[topic.task])
+            message = messages.image_message(header, topic.encoding, picture)
+            ready.append((self._images[topic], message))
+        depth, publisher = perception.depth, self._depth_info
+        if (info is not None and depth is not None and publisher is not None
+                and publisher.get_subscription_count() > 0):
+            ready.append((publisher, fit_info(info, header, *depth.shape)))
+        return ready
+
+    def publish_labels(self) -> None:
+        """Publish what the ids of the masks mean, for whoever listens now or later."""
+        for publisher, task in self._labels:
+            publisher.publish(messages.labels_message(task))
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        for publisher, task in self._infos:
+            publisher.publish(messages.label_info_message(task, header))
+
+    def destroy(self) -> None:
+        """Take the publishers away."""
+        publishers = [*self._images.values(), *([self._depth_info] if self._depth_info else [])]
+        for publisher in publishers + [one for one, _ in self._labels + self._infos]:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._images.clear()
+        self._labels.clear()
+        self._infos.clear()
+        self._depth_info = None
+
+    def _publisher(self, kind: type[Any], topic: str, profile: QoSProfile) -> LifecyclePublisher:
+        return self._node.create_lifecycle_publisher(kind, self._prefix + topic, profile)

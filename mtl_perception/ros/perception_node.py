@@ -1,0 +1,358 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The perception node: camera images in; semantic masks, depth and moving-object masks out.
+
+The node is a postman. The executor's thread receives messages and answers services; the newest
+message of each camera waits in a mailbox; one worker thread decodes, runs the network, and
+publishes. Nothing that a message holds can end the process.
+"""
+
+import functools
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import Trigger
+
+from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
+from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.mailbox import Mailbox
+from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
+from mtl_perception.ros.camera import Answer, Arrival, Camera
+from mtl_perception.ros.guard import (
+    INTERNAL,
+    Throttle,
+    detail_of,
+    guarded,
+    reason_of,
+    transition,
+)
+from mtl_perception.ros.parameters import Parameters, Settings
+from mtl_perception.ros.process import run_node
+from mtl_perception.ros.supervision import Supervision
+from mtl_perception.ros.worker import Worker
+
+TICK_S = 0.2
+PATIENCE_S = 5.0
+"""How long a frame that is being processed may delay a clean-up before the process ends."""
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+def load_torch_engine(settings: Settings) -> Engine:
+    """Load, verify and warm up the network; torch is imported only here."""
+    from mtl_perception.inference.torch_engine import TorchEngine
+    return TorchEngine.load(
+        settings.model, device=settings.device, precision=settings.precision,
+        threads=settings.threads)
+
+
+class PerceptionNode(LifecycleNode):  # type: ignore[misc]
+    """
+    The lifecycle node.
+
+    :param load_engine: makes the network from the parameters; raises ``CheckpointError`` or
+        ``DeviceError`` if that is impossible.
+    :param arguments: those of ``rclpy.lifecycle.LifecycleNode``.
+    """
+
+    def __init__(
+        self, load_engine: Callable[[Settings], Engine] = load_torch_engine, **arguments: Any,
+    ) -> None:
+        super().__init__('perception_node', **arguments)
+        self.last_error = ''
+        self.exit_code: int | None = None
+        self.settings: Settings | None = None
+        self.cameras: dict[str, Camera] = {}
+        self.activated_at: float | None = None
+        self._load_engine = load_engine
+        self._engine: Engine | None = None
+        self._throttle = Throttle()
+        self._gate = threading.Lock()
+        self._generation = 0
+        self._mailbox: Mailbox[Arrival] | None = None
+        self._worker: Worker[Arrival] | None = None
+        self._declared = Parameters(self)
+        self._supervision = Supervision(self, self)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_service(Trigger, '~/reset', self._guard(self._on_reset))
+        self.create_timer(TICK_S, self._guard(self._on_tick), clock=steady)
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
+            post_callback=self._guard(self._on_time_jump))
+        if self.get_parameter('autostart').value:
+            self._autostart = self.create_timer(
+                0.0, self._guard(self._on_autostart), clock=steady)
+
+    # transitions
+
+    @transition
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters, load the network, create the publishers."""
+        self.last_error = ''
+        try:
+            settings = self._declared.read()
+            self._engine = self._load_engine(settings)
+            for name in settings.cameras:
+                camera = Camera(self, name, self._engine, settings)
+                self.cameras[camera.name] = camera
+        except BaseException:
+            self._release()
+            raise
+        self.settings = settings
+        self._declared.configured = True
+        return super().on_configure(state)
+
+    @transition
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start to work."""
+        if not self._join_worker():
+            raise ConfigurationError(
+                'the network still works on a frame from before; try again', 'O04_timeout')
+        self.last_error = ''
+        self._generation += 1
+        self._mailbox = Mailbox()
+        self._worker = Worker(self._mailbox, self._work)
+        try:
+            for camera in self.cameras.values():
+                camera.account.forgive()
+                camera.open(functools.partial(self._guard(self.on_image), camera), self._guard)
+        except Exception as error:
+            self._stop_intake()
+            raise ConfigurationError(f'cannot subscribe: {detail_of(error)}', 'G04') from error
+        super().on_activate(state)
+        self.activated_at = time.monotonic()
+        for camera in self.cameras.values():
+            camera.outputs.publish_labels()
+        return SUCCESS
+
+    @transition
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; a frame that is being processed is not published any more."""
+        self._stop_intake()
+        return super().on_deactivate(state)
+
+    @transition
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back."""
+        self.last_error = ''
+        self._release()
+        return SUCCESS
+
+    @transition
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back, for good."""
+        self._release()
+        return SUCCESS
+
+    @transition
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back after an error nobody foresaw, so that a new try is possible."""
+        self._release()
+        return SUCCESS
+
+    # callbacks, in the executor's thread
+
+    def on_image(self, camera: Camera, message: Any) -> None:
+        """Keep only the newest message of a camera; the worker takes it from there."""
+        camera.account.received()
+        arrival = Arrival(
+            message, self._generation, time.monotonic(), self.get_clock().now().nanoseconds)
+        replaced = arrival if self._mailbox is None else self._mailbox.put(camera.name, arrival)
+        if replaced is arrival:
+            camera.account.dropped(INACTIVE, waiting=True)
+        elif replaced is not None:
+            camera.account.dropped(SUPERSEDED, waiting=True)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._reset_all('service')
+        response.success = True
+        response.message = f'temporal state of {len(self.cameras)} camera(s) is dropped'
+        return response
+
+    def _on_time_jump(self, jump: TimeJump) -> None:
+        self._reset_all('time_jump')
+
+    def _on_tick(self) -> None:
+        if self.settings is not None and self._declared.changed:
+            self.settings = self._declared.read()
+        self._supervision.tick()
+        if self.exit_code is not None and self.activated_at is not None:
+            self.trigger_deactivate()
+
+    def _on_autostart(self) -> None:
+        """Configure and activate, once, unless somebody else did."""
+        self.destroy_timer(self._autostart)
+        if self.settings is None and self.trigger_configure() != SUCCESS:
+            return
+        if self.activated_at is None:
+            self.trigger_activate()
+
+    # the worker's thread
+
+    def _work(self, name: str, arrival: Arrival) -> None:
+        """Process one message; whatever goes wrong costs this frame and nothing else."""
+        camera = self.cameras[name]
+        camera.account.taken()
+        try:
+            self._process(camera, arrival)
+        except Exception as error:  # noqa: BLE001  (the last line of defence of the worker)
+            self._drop(camera, error)
+
+    def _process(self, camera: Camera, arrival: Arrival) -> None:
+        settings = self.settings
+        if settings is None or arrival.generation != self._generation:
+            raise FrameError('the node was deactivated', INACTIVE)
+        answer = camera.process(arrival, settings)
+        begin = time.monotonic()
+        self._publish(answer, arrival.generation)
+        end = time.monotonic()
+        age_ns = self.get_clock().now().nanoseconds - answer.stamp_ns
+        camera.account.published(
+            {**answer.times_ms, 'publish': 1000 * (end - begin),
+             'total': 1000 * (end - arrival.steady_s), 'age': age_ns / 1e6},
+            heard=bool(answer.ready))
+
+    def _publish(self, answer: Answer, generation: int) -> None:
+        with self._gate:  # nothing is published after a deactivation
+            if generation != self._generation:
+                raise FrameError('the node was deactivated', INACTIVE)
+            for publisher, message in answer.ready:
+                publisher.publish(message)
+
+    def _drop(self, camera: Camera, error: Exception) -> None:
+        """Count a frame that was given up, and say so now and then."""
+        reason = reason_of(error)
+        count = camera.account.dropped(reason)
+        if reason == 'D02_oom':
+            _empty_device_cache()
+        if isinstance(error, DeviceError) or reason == 'D03_device':
+            self.request_exit(7, f'[{reason}] {detail_of(error)}')
+        if reason != INACTIVE and self._throttle.due((camera.name, reason)):
+            text = (f'[{reason}] camera {camera.name!r} ({camera.topic}): {detail_of(error)}; '
+                    f'frame dropped ({count} so far)')
+            if reason == INTERNAL:
+                text += '\n' + ''.join(traceback.format_exception(error))
+            self.get_logger().warning(text)
+
+    # what the supervision asks for
+
+    def busy(self) -> tuple[str, float] | None:
+        """Return the camera whose frame is being processed and for how many seconds."""
+        return None if self._worker is None else self._worker.busy()
+
+    def give_up(self, reason: str) -> None:
+        """Deactivate, and remember why."""
+        self.get_logger().error(reason)
+        self.trigger_deactivate()
+        self.last_error = reason
+
+    def request_exit(self, code: int, reason: str) -> None:
+        """
+        Ask the program to end; it also deactivates the node. The first request counts.
+
+        :param code: exit code of the process.
+        :param reason: for the log.
+        """
+        if self.exit_code is None:
+            self.exit_code = code
+            self.last_error = reason
+            self.get_logger().fatal(f'{reason}; ending with exit code {code}')
+
+    def facts(self) -> dict[str, str]:
+        """Return what is loaded and where it runs, for the diagnostics."""
+        facts = {'security': os.environ.get('ROS_SECURITY_STRATEGY', 'off')
+                 if os.environ.get('ROS_SECURITY_ENABLE') == 'true' else 'off'}
+        facts |= {f'unknown_parameter.{name}': 'ignored' for name in self._declared.unknown}
+        if self._engine is not None and self.settings is not None:
+            manifest = self._engine.manifest
+            facts |= {
+                'model': manifest.name, 'sha256': manifest.sha256,
+                'tasks': ' '.join(task.name for task in manifest.tasks),
+                'network_size': f'{manifest.width}x{manifest.height}',
+                'device': self.settings.device, 'precision': self.settings.precision}
+        return facts
+
+    def stop(self) -> bool:
+        """
+        Finish the frame that is being processed and give everything back.
+
+        :return: False if the worker still hangs in the network, so that only an immediate end of
+            the process helps.
+        """
+        try:
+            self.trigger_shutdown()
+        except Exception as error:  # noqa: BLE001  (rclpy's own class; it is finalized already)
+            self.get_logger().debug(f'shutdown: {detail_of(error)}')
+        if self._worker is not None:
+            self._release()
+        return self._worker is None
+
+    # what the transitions have in common
+
+    def _stop_intake(self) -> None:
+        """End the subscriptions and turn away what waits; what is being processed comes late."""
+        self.activated_at = None
+        for camera in self.cameras.values():
+            camera.close()
+        with self._gate:
+            self._generation += 1
+        if self._mailbox is not None:
+            for name, _ in self._mailbox.close():
+                self.cameras[name].account.dropped(INACTIVE, waiting=True)
+            self._mailbox = None
+
+    def _join_worker(self) -> bool:
+        """Wait for the frame that is being processed; return whether it ended."""
+        if self._worker is not None and not self._worker.stop(PATIENCE_S):
+            return False
+        self._worker = None
+        return True
+
+    def _release(self) -> None:
+        """Give everything back, whatever state the node is in; may be called twice."""
+        self._stop_intake()
+        if not self._join_worker():
+            self.request_exit(7, f'[O04_timeout] the network did not return in {PATIENCE_S:g} s')
+        for camera in self.cameras.values():
+            camera.outputs.destroy()
+        self.cameras.clear()
+        self._engine = None
+        self.settings = None
+        self._declared.configured = False
+
+    def _reset_all(self, reason: str) -> None:
+        for camera in self.cameras.values():
+            camera.request_reset(reason)
+
+    def _guard(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        return guarded(self, self._throttle, callback)
+
+
+def _empty_device_cache() -> None:
+    """Give unused memory back to the device after it ran out."""
+    torch = sys.modules.get('torch')
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """
+    Run the node until SIGINT, SIGTERM or a request to end.
+
+    :param args: the command line; ``sys.argv`` by default.
+    :return: the exit code.
+    """
+    return run_node(PerceptionNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,102 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From the start of the program to its exit code."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from mtl_perception.ros.guard import Throttle, detail_of, printable
+from mtl_perception.ros.signals import StopRequest
+
+WAKE_S = 0.1
+"""A signal is noticed after this time at the latest."""
+
+FAILURES_IN_A_ROW = 100
+
+
+class Stoppable(Protocol):
+    """What is asked of the node."""
+
+    exit_code: int | None
+
+    def stop(self) -> bool:
+        """Finish; return False if a thread hangs."""
+
+    def destroy_node(self) -> None:
+        """Give the node's handles back."""
+
+    def get_logger(self) -> Any:
+        """Return the logger of rclpy."""
+
+
+def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = None) -> int:
+    """
+    Run one node in a single-threaded executor until a signal comes or the node asks for the end.
+
+    SIGINT and SIGTERM do the same: what is being done is finished, then everything is given back.
+    A second signal ends the process at once with code 130.
+
+    :param make_node: called once rclpy is up.
+    :param args: the command line; ``sys.argv`` by default.
+    :return: the exit code: 0, or what the node asked for; 2 if the command line is wrong, 5 if the
+        log cannot be written.
+    """
+    stop = StopRequest()
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = make_node()
+    except Exception as error:  # noqa: BLE001  (rcl has an error class for everything)
+        return _refuse_to_start(error)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    code = _spin(executor, node, stop)
+    if not node.stop():
+        node.get_logger().fatal('a thread hangs; ending the process with exit code 7')
+        sys.stderr.flush()
+        os._exit(7)
+    node.destroy_node()
+    executor.shutdown()
+    rclpy.try_shutdown()
+    return node.exit_code if node.exit_code is not None else code
+
+
+def _spin(executor: SingleThreadedExecutor, node: Stoppable, stop: StopRequest) -> int:
+    """
+    Spin until asked to stop.
+
+    Services of rclpy itself raise on some requests, and an exception out of a callback would end
+    the node; here it is logged.
+    """
+    throttle, failures = Throttle(), 0
+    while not stop.is_set() and node.exit_code is None:
+        try:
+            executor.spin_once(timeout_sec=WAKE_S)
+            failures = 0
+        except ExternalShutdownException:
+            return 0
+        except Exception as error:  # noqa: BLE001
+            failures += 1
+            if throttle.due('spin'):
+                node.get_logger().error(f'[E00_internal] in the executor: {detail_of(error)}')
+            if failures >= FAILURES_IN_A_ROW:
+                return 1
+            time.sleep(0.01)
+    return 0
+
+
+def _refuse_to_start(error: Exception) -> int:
+    """Say in one line why the node cannot be made, and return the exit code."""
+    rclpy.try_shutdown()
+    text = printable(' '.join(str(error).split()), 500)
+    print(f'cannot start: {type(error).__name__}: {text}', file=sys.stderr)
+    if 'log directory' in text or 'logging' in text:
+        print('set ROS_LOG_DIR to a folder that can be written', file=sys.stderr)
+        return 5
+    return 2

@@ -1,0 +1,54 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one thread in which the network runs, so that the executor stays free to answer."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from mtl_perception.inference.mailbox import Mailbox
+
+T = TypeVar('T')
+
+
+class Worker(Generic[T]):
+    """
+    Take the messages out of a mailbox, one after the other, until stopped.
+
+    :param mailbox: where they are.
+    :param work: called with the camera's name and the message; must not raise.
+    :param name: of the thread.
+    """
+
+    def __init__(
+        self, mailbox: Mailbox[T], work: Callable[[str, T], None], name: str = 'perception',
+    ) -> None:
+        self._mailbox = mailbox
+        self._work = work
+        self._busy: tuple[str, float] | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def busy(self) -> tuple[str, float] | None:
+        """Return the camera whose message is being processed and for how many seconds."""
+        busy = self._busy
+        return None if busy is None else (busy[0], time.monotonic() - busy[1])
+
+    def stop(self, timeout_s: float) -> bool:
+        """
+        Let the message that is being processed end, then end the thread.
+
+        :return: whether the thread ended in time.
+        """
+        self._mailbox.close()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (taken := self._mailbox.take()) is not None:
+            camera, message = taken
+            self._busy = (camera, time.monotonic())
+            self._work(camera, message)
+            self._busy = None
+            del taken, message  # an image is large; do not keep it while waiting for the next
