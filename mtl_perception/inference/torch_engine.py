@@ -43,8 +43,7 @@ class TorchEngine:
         self.manifest = manifest
         self.device = device
         self.precision = precision
-        self._network = network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._tasks = [task.name for task in manifest.tasks]
+        self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
     def load(
@@ -66,7 +65,7 @@ class TorchEngine:
         _check_precision(precision, target)
         if threads < 0:
             raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
-        torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) - 1))
+        torch.set_num_threads(threads or max(1, _cpus() - 1))
         manifest, network = load_network(model)
         fuse_batch_norm(network.eval().encoder)
         engine = cls(
@@ -158,6 +157,13 @@ def _check_precision(precision: str, device: torch.device) -> None:
             f'precision is {precision!r}; it must be one of {list(PRECISIONS)}')
     if precision == 'fp16' and device.type == 'cpu':
         raise DeviceError('fp16 needs a CUDA device; on the CPU use fp32 or bf16', 'D01')
+
+
+def _cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _array(value: Tensor) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from mtl_perception.models.encoders import check_size
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 MAX_PIXELS = 2 ** 25
-TASK_NAMES = ('semantic', 'depth', 'motion')
+KINDS = {'semantic': 'classes', 'depth': 'regression', 'motion': 'classes'}
 SHOWN = 5
 
 
@@ -76,14 +76,14 @@ def check_manifest(manifest: Manifest) -> None:
         raise CheckpointError(
             f'{name}: the input is {manifest.height} x {manifest.width}, wanted at most '
             f'{MAX_PIXELS} pixels', 'M05')
-    for field, values, lowest in (
-            ('mean', manifest.mean, -math.inf), ('std', manifest.std, 0.0),
-            ('focal_px', (manifest.focal_px,), 0.0)):
-        if len(values) not in (1, 3) or not all(
+    for field, values, count, lowest in (
+            ('mean', manifest.mean, 3, -math.inf), ('std', manifest.std, 3, 0.0),
+            ('focal_px', (manifest.focal_px,), 1, 0.0)):
+        if len(values) != count or not all(
                 isinstance(value, (int, float)) and math.isfinite(value) and value > lowest
                 for value in values):
             raise CheckpointError(
-                f'{name}: {field} is {values}, wanted finite numbers'
+                f'{name}: {field} is {values}, wanted {count} finite number(s)'
                 f'{" above 0" if lowest == 0 else ""}', 'M07')
     channels = manifest.network.channels
     if not isinstance(channels, dict):
@@ -93,9 +93,10 @@ def check_manifest(manifest: Manifest) -> None:
         raise CheckpointError(
             f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '
             'belongs to other weights', 'M07')
-    if unknown := sorted(set(tasks) - set(TASK_NAMES)):
-        raise CheckpointError(
-            f'{name}: unknown tasks {unknown}; the tasks are {list(TASK_NAMES)}', 'M07')
+    for task in manifest.tasks:
+        if KINDS.get(task.name) != task.kind:
+            raise CheckpointError(
+                f'{name}: task {task.name!r} of kind {task.kind!r} is not one of {KINDS}', 'M07')
 
 
 def _fitting(
