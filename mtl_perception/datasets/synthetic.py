@@ -180,18 +180,22 @@ def _render_seed(
         folder: Path, seed: int, plan: ClipPlan,
         street_class: Callable[..., StreetLike] | None) -> int:
     """Render the clips of one seed into a folder that appears only when it is complete."""
-    make = street_class or _street_class()
-    street = make(
-        seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias)
     shape = (plan.clips, plan.frames, plan.height, plan.width)
     arrays = {
         kind: np.empty((*shape, 3) if kind == 'image' else shape, dtype)
         for kind, dtype in _KINDS.items()}
-    for clip, indices in enumerate(plan.indices(seed)):
-        for position, index in enumerate(indices):
-            frame = street.render(int(index))
-            for kind, array in arrays.items():
-                array[clip, position] = getattr(frame, kind)
+    try:
+        street = (street_class or _street_class())(
+            seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias)
+        for clip, indices in enumerate(plan.indices(seed)):
+            for position, index in enumerate(indices):
+                frame = street.render(int(index))
+                for kind, array in arrays.items():
+                    array[clip, position] = getattr(frame, kind)
+    except Exception as error:  # whatever it is, the seed must be named
+        raise DataError(
+            f'street seed {seed} cannot be rendered ({type(error).__name__}: {error}); leave it '
+            'out of the seeds, and report it') from error
     temporary = folder.with_name(f'.{folder.name}.part')
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

@@ -119,6 +119,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(groups, betas=config.optimiser.betas)
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()
+        self.figures: dict[str, Any] = {}
 
     def _make_learner(self, class_weights: list[float] | None) -> ClipLearner:
         """Return a network with fresh weights and its losses."""
@@ -140,17 +141,23 @@ class Trainer:
         with TrainingLog(self.folder, total, self.progress.step) as log:
             while self.progress.stage < len(self.config.stages):
                 stage = self.config.stages[self.progress.stage]
-                if not self._run_stage(stage, log, stop):
+                finished = self._run_stage(stage, log, stop)
+                if finished and self.progress.stage + 1 == len(self.config.stages):
+                    return True
+                if finished:
+                    self._next_stage()
+                if stop.received:
                     self.checkpoints.save(self.state(), self.progress.step)
                     log.announce(
                         f'{stop.received}: stopped after step {self.progress.step}, checkpoint '
                         'saved; --resume goes on')
                     return False
-                if self.progress.stage + 1 == len(self.config.stages):
-                    return True
-                self.progress.stage += 1
-                self.progress.stage_step, self.progress.best = 0, -1.0
         return True
+
+    def _next_stage(self) -> None:
+        """Begin the next stage, whose merits cannot be compared with the last one's."""
+        self.progress.stage += 1
+        self.progress.stage_step, self.progress.best = 0, -1.0
 
     def _run_stage(self, stage: Stage, log: TrainingLog, stop: StopRequest) -> bool:
         """Train what is left of a stage; return whether it was finished."""
@@ -250,7 +257,7 @@ class Trainer:
         """Judge the averaged weights; return whether they are the best of this stage so far."""
         self.averaged.network.load_state_dict(self.average.state)
         place = (self.validation_clips, self.tasks, stage.height, stage.width)
-        figures = validate(self.averaged, *place)
+        self.figures = figures = validate(self.averaged, *place)
         value = merit(figures)
         log.figures('validation', self.progress.step, {**figures, 'merit': value})
         log.image('validation/picture', self.progress.step, picture(self.averaged, *place))
@@ -266,7 +273,8 @@ class Trainer:
             'format': 1, 'config': to_plain(self.config), 'notes': self.notes,
             'network': self.learner.network.state_dict(), 'average': self.average.state_dict(),
             'optimiser': self.optimiser.state_dict(), 'weighting': self.weighting.state_dict(),
-            'progress': dict(vars(self.progress)), 'random': random_states(),
+            'progress': dict(vars(self.progress)), 'validation': self.figures,
+            'random': random_states(),
             'threads': torch.get_num_threads()}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -281,6 +289,7 @@ class Trainer:
             self.optimiser.load_state_dict(state['optimiser'])
             self.weighting.load_state_dict(state['weighting'])
             self.progress = Progress(**state['progress'])
+            self.figures = state['validation']
             restore_random_states(state['random'])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
@@ -289,8 +298,7 @@ class Trainer:
         stages = self.config.stages
         if self.progress.stage < len(stages) - 1 and (
                 self.progress.stage_step >= stages[self.progress.stage].steps):
-            self.progress.stage += 1
-            self.progress.stage_step, self.progress.best = 0, -1.0
+            self._next_stage()
 
 
 def summary(figures: dict[str, Any]) -> str:

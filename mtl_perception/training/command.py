@@ -1,0 +1,220 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl train``: render what is to be learned from, train, export."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from mtl_perception.datasets.seeds import parse_seeds
+from mtl_perception.datasets.synthetic import StreetClips
+from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.losses import sqrt_median_frequency
+from mtl_perception.tasks import STREET_TASKS, Task
+from mtl_perception.training.batches import Clips
+from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
+from mtl_perception.training.config import TrainingConfig, load_config, to_plain, to_yaml
+from mtl_perception.training.display import progress_bar
+from mtl_perception.training.export import export
+from mtl_perception.training.loop import Trainer
+from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
+from mtl_perception.training.validation import merit
+
+BALANCE_CLIPS = 400
+"""Clips that the class weights are counted in."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl train``."""
+    _add_options(parser)
+    parser.add_argument('recipe', metavar='RECIPE.yaml', help='such as config/train/street.yaml')
+    parser.add_argument(
+        'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
+        help='settings that replace those of the recipe, such as --optimiser.lr 0.5')
+    parser.epilog = 'Exit codes: 75 stopped by a signal with a checkpoint saved, 6 not a number.'
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may stand before or after the recipe."""
+    parser.add_argument('--print-config', action='store_true', help='show all settings and exit')
+    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
+    parser.add_argument(
+        '--force', action='store_true', help='resume although the recipe has changed')
+    parser.add_argument(
+        '--render-only', action='store_true', help='render the clips and exit')
+    parser.add_argument(
+        '--export', metavar='NAME.safetensors', type=Path,
+        help='write the model of the last training again and exit')
+    parser.add_argument(
+        '--export-precision', choices=('fp16', 'fp32'), default='fp16',
+        help='how weights are stored (default: fp16, half the size)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Run ``mtl train``.
+
+    :return: 0, or 75 if a signal stopped it and a checkpoint is saved.
+    """
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _add_options(options)
+    late, overrides = options.parse_known_args(arguments.overrides)
+    for name, value in vars(late).items():
+        if value != options.get_default(name):
+            setattr(arguments, name, value)
+    config = load_config(arguments.recipe, overrides)
+    if arguments.print_config:
+        print(to_yaml(config), end='')
+        return 0
+    words = ['mtl', 'train', arguments.recipe, *overrides]
+    folder = Path(config.output) / config.name
+    if arguments.export:
+        _export(config, folder, arguments.export, shlex.join(words), arguments.export_precision)
+        return 0
+    if arguments.render_only:
+        _clips(config)
+        return 0
+    with exclusive(folder):
+        return _train(config, folder, arguments, shlex.join(words))
+
+
+def _train(
+        config: TrainingConfig, folder: Path, arguments: argparse.Namespace,
+        command: str) -> int:
+    """Train from the start or the last checkpoint to the end, then export."""
+    state = CheckpointFolder(folder / 'checkpoints').load_newest()
+    if state is not None and not arguments.resume:
+        raise ConfigurationError(
+            f'{folder} holds a training already; go on with --resume, choose another --name, or '
+            'remove the folder')
+    if state is not None and not arguments.force:
+        _check_same(config, state['config'])
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+        cv2.setNumThreads(config.run.threads)
+    if state is not None and state['threads'] != torch.get_num_threads():
+        print(f'warning: trained with {state["threads"]} threads so far, now with '
+              f'{torch.get_num_threads()}; the last bits of the numbers will differ',
+              file=sys.stderr)
+    code = state['notes']['street_code'] if state is not None else ''
+    train, validation = _clips(config, code)
+    (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
+    tasks = tasks_of(config)
+    weights = None
+    if config.loss.class_balance == 'sqrt_median':
+        weights = class_weights(train, tasks)
+    trainer = Trainer(
+        config, folder, tasks, train, validation, weights, {'street_code': train.code})
+    if state is not None:
+        trainer.load_state(state)
+        print(f'resuming after step {trainer.progress.step}')
+    with StopRequest() as stop:
+        if not trainer.run(stop):
+            return STOPPED
+    _export(
+        config, folder, folder / f'{config.name}.safetensors', command,
+        arguments.export_precision)
+    return 0
+
+
+def _clips(config: TrainingConfig, code: str = '') -> tuple[StreetClips, StreetClips]:
+    """Return the clips to learn from and to choose by, rendering what is missing."""
+    data = config.data
+    both = []
+    for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
+        clips = StreetClips(Path(data.cache), parse_seeds(seeds), split, data.plan, code)
+        missing = len(clips.missing())
+        if missing:
+            print(f'rendering {missing} of {len(clips.seeds)} {split} seeds into {clips.folder}',
+                  flush=True)
+            with progress_bar('seeds') as bar:
+                job = bar.add_task(f'rendering {split}', total=missing, note='')
+                for count, _ in enumerate(clips.render(data.workers), 1):
+                    bar.update(job, completed=count)
+                    if bar.disable and count % 50 == 0:
+                        print(f'{count}/{missing} seeds', flush=True)
+        both.append(clips)
+    return both[0], both[1]
+
+
+def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
+    """
+    Return the street's tasks that a recipe names.
+
+    :raises ConfigurationError: if it names another.
+    """
+    by_name = {task.name: task for task in STREET_TASKS}
+    if unknown := sorted(set(config.tasks) - set(by_name)):
+        raise ConfigurationError(
+            f'tasks {unknown} do not exist on the street; it has {sorted(by_name)}')
+    return tuple(task for task in STREET_TASKS if task.name in config.tasks)
+
+
+def class_weights(clips: Clips, tasks: tuple[Task, ...]) -> list[float] | None:
+    """Return the square roots of median-frequency weights of the semantic classes."""
+    task = next((task for task in tasks if task.name == 'semantic'), None)
+    if task is None:
+        return None
+    count = len(task.classes)
+    pixels, where_present = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        labels = clips[int(number)].semantic
+        if labels is not None:
+            found = np.bincount(labels[-1].ravel(), minlength=256)[:count]
+            pixels += found
+            where_present += (found > 0) * found.sum()
+    return sqrt_median_frequency(pixels, where_present)
+
+
+def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
+    """Refuse to resume under a recipe that would learn something else."""
+    now = to_plain(config)
+    changes = [
+        f'{key}: {old} -> {new}' for key, old, new in _differences(before, now)
+        if not key.startswith(('run.', 'data.workers', 'data.loaders', 'data.cache', 'output'))]
+    if changes:
+        raise ConfigurationError(
+            'the recipe has changed since the checkpoint: ' + '; '.join(changes)
+            + '. Use --force to go on with the new one, or another --name to start afresh')
+
+
+def _differences(
+        old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[tuple[str, Any, Any]]:
+    """Return (path, old value, new value) of what differs."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in dict.fromkeys([*old, *new]):
+        one, other = old.get(key), new.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += _differences(one, other, f'{prefix}{key}.')
+        elif one != other:
+            found.append((f'{prefix}{key}', one, other))
+    return found
+
+
+def _export(
+        config: TrainingConfig, folder: Path, path: Path, command: str, precision: str) -> None:
+    """Export the best weights of the last stage, or the newest if there are none."""
+    checkpoints = CheckpointFolder(folder / 'checkpoints')
+    state = checkpoints.load_newest()
+    if state is None:
+        raise CheckpointError(f'{checkpoints.folder} has no checkpoint; train first', 'M01')
+    if checkpoints.best.exists():
+        best = read_checkpoint(checkpoints.best)
+        if best['progress']['stage'] == state['progress']['stage']:
+            state = best
+    figures = state.get('validation') or {}
+    metrics = {}
+    if figures:
+        metrics = {'validation': {
+            'seeds': config.data.validation_seeds, **figures, 'merit': merit(figures)}}
+    manifest = export(
+        state, config, tasks_of(config), path, command, precision == 'fp16', metrics)
+    size = path.stat().st_size / 1e6
+    print(f'exported step {state["progress"]["step"]} to {path} ({size:.1f} MB, sha256 '
+          f'{manifest.sha256[:12]}...)')

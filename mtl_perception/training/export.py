@@ -1,0 +1,93 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a training's averaged weights to the two files of a model."""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from mtl_perception.errors import CheckpointError
+from mtl_perception.manifest import Manifest, NetworkSpec, write_model
+from mtl_perception.models.build import build_network
+from mtl_perception.tasks import Task
+from mtl_perception.training.config import TrainingConfig
+
+FOCAL = 0.6
+"""Focal length of the street's camera as a share of the image width."""
+
+
+def export(
+        state: dict[str, Any], config: TrainingConfig, tasks: tuple[Task, ...], path: Path,
+        command: str, half: bool = True, metrics: dict[str, Any] | None = None) -> Manifest:
+    """
+    Write the averaged weights of a checkpoint as a model, and check what was written.
+
+    :param state: a checkpoint's content.
+    :param config: the recipe that it was trained with.
+    :param tasks: tasks of the network.
+    :param path: ``NAME.safetensors``; the manifest becomes ``NAME.json``.
+    :param command: the command line that trained it.
+    :param half: store the weights of convolutions in float16, half the size; they are loaded as
+        float32. Biases and batch normalisation stay float32.
+    :param metrics: what is known about the quality.
+    :raises CheckpointError: if a weight is not finite, or the written model answers differently.
+    :raises StorageError: if a file cannot be written.
+    """
+    weights: dict[str, Tensor] = state['average']['state']
+    bad = [name for name, item in weights.items()
+           if item.is_floating_point() and not bool(torch.isfinite(item).all())]
+    if bad:
+        raise CheckpointError(f'{bad[0]} is not finite; the training has diverged', 'M08')
+    stored = {
+        name: (item.half() if half and item.ndim == 4 else item).contiguous()
+        for name, item in weights.items()}
+    last = config.stages[-1]
+    spec = NetworkSpec(
+        config.network.encoder, config.network.frames, config.network.finest_stride,
+        {task.name: task.channels for task in tasks})
+    verify(spec, weights, stored, last.height, last.width)
+    progress = state['progress']
+    manifest = Manifest(
+        name=path.stem, network=spec, tasks=tasks, height=last.height, width=last.width,
+        mean=config.network.mean, std=config.network.std, focal_px=FOCAL * last.width,
+        metrics=metrics or {}, command=command,
+        training={
+            'data': f'synthetic street, seeds {config.data.train_seeds}',
+            'street_code': state['notes'].get('street_code', ''),
+            'recipe': state['config'], 'seed': config.seed, 'steps': progress['step'],
+            'clips': progress['clips'], 'minutes': round(progress['seconds'] / 60, 1)})
+    return write_model(manifest, safetensors.torch.save(stored), path)
+
+
+def verify(
+        spec: NetworkSpec, trained: dict[str, Tensor], stored: dict[str, Tensor], height: int,
+        width: int) -> None:
+    """
+    Compare the answers of the trained and of the stored weights on random images.
+
+    :raises CheckpointError: if the most likely class differs in more than 1 % of the pixels, or
+        depth by more than 2 % on average.
+    """
+    generator = torch.Generator().manual_seed(0)
+    frames = [torch.randn(1, 3, height, width, generator=generator) for _ in range(spec.frames)]
+    answers = []
+    for weights in (trained, stored):
+        network = build_network(spec).eval()
+        network.load_state_dict(weights)
+        with torch.no_grad():
+            answers.append(network(*frames))
+    for task, wanted in answers[0].items():
+        found = answers[1][task]
+        if task == 'depth':
+            error = float((found - wanted).abs().mean())
+            limit = 0.02
+        else:
+            error = float((found.argmax(1) != wanted.argmax(1)).float().mean())
+            limit = 0.01
+        if not error <= limit:
+            raise CheckpointError(
+                f'the stored weights answer differently for {task}: {error:.4f}, at most {limit} '
+                'is accepted; export with --export-precision fp32', 'M09')

@@ -1,0 +1,207 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mtl_perception.datasets.augmentation import Augmentation
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.datasets.seeds import check_seeds, parse_seeds
+from mtl_perception.datasets.synthetic import ClipPlan, StreetClips, street_code
+from mtl_perception.errors import ConfigurationError, DataError
+
+PLAN = ClipPlan(width=12, height=8, clips=3, frames=2, gaps=(1, 2, 3), drive=100)
+NOTHING = Augmentation(*[0.0] * 11)
+
+
+class FakeStreet:
+    """A street whose frames say which seed and index they are."""
+
+    def __init__(self, seed, width, height, rate, antialias):
+        self.seed, self.shape = seed, (height, width)
+
+    def render(self, index):
+        depth = np.full(self.shape, index + 0.5, np.float32)
+        depth[0] = np.inf
+        return SimpleNamespace(
+            image=np.full((*self.shape, 3), self.seed % 256, np.uint8), depth=depth,
+            semantic=np.full(self.shape, index % 12, np.uint8),
+            motion=np.full(self.shape, index % 2, np.uint8))
+
+
+class BrokenStreet(FakeStreet):
+    def render(self, index):
+        raise RuntimeError('no such street')
+
+
+def clips(tmp_path, seeds=(4, 7), plan=PLAN, street=FakeStreet, **arguments):
+    return StreetClips(tmp_path, seeds, 'train', plan, street=street, **arguments)
+
+
+def some_sample():
+    generator = np.random.default_rng(0)
+    shape = (2, 8, 12)
+    return Sample(
+        generator.integers(0, 256, (*shape, 3), np.uint8),
+        generator.integers(0, 12, shape, np.uint8),
+        generator.uniform(1, 80, shape).astype(np.float16),
+        generator.integers(0, 2, shape, np.uint8))
+
+
+def same(one, other):
+    return np.array_equal(one.image, other.image) and all(
+        np.array_equal(label, other.labels()[task]) for task, label in one.labels().items())
+
+
+def test_a_clip_holds_the_frames_that_the_plan_says(tmp_path):
+    data = clips(tmp_path)
+    assert data.missing() == [4, 7]
+    assert sorted(data.render(workers=0)) == [4, 7]
+    assert data.missing() == []
+    assert len(data) == 6
+    indices = PLAN.indices(7)
+    sample = data[4]  # the second clip of the second seed
+    assert np.all(sample.image == 7)
+    np.testing.assert_array_equal(sample.depth[:, 5, 5], indices[1] + 0.5)
+    np.testing.assert_array_equal(sample.semantic[:, 0, 0], indices[1] % 12)
+    assert np.all(np.isinf(sample.depth[:, 0]))
+
+
+def test_gaps_are_those_of_the_plan_and_every_index_lies_in_the_drive():
+    indices = np.concatenate([PLAN.indices(seed) for seed in range(200)])
+    assert set(np.diff(indices).ravel()) == {1, 2, 3}
+    assert indices.min() >= 0
+    assert indices.max() < PLAN.drive
+
+
+def test_rendering_goes_on_where_it_was_stopped(tmp_path):
+    rendering = clips(tmp_path).render(workers=0)
+    assert next(rendering) == 4
+    rendering.close()
+    (clips(tmp_path).folder / '.seed_000007.part').mkdir()  # what a kill leaves behind
+    assert clips(tmp_path).missing() == [7]
+    assert list(clips(tmp_path).render(workers=0)) == [7]
+    assert list(clips(tmp_path).render(workers=0)) == []
+
+
+def test_processes_render_the_same(tmp_path):
+    alone, pool = clips(tmp_path / 'a', (4,)), clips(tmp_path / 'b', (4,))
+    assert list(alone.render(workers=0)) == list(pool.render(workers=1)) == [4]
+    assert same(alone[2], pool[2])
+
+
+def test_another_plan_or_another_street_has_another_cache(tmp_path):
+    list(clips(tmp_path).render(workers=0))
+    wider = ClipPlan(width=16, height=8, clips=3, drive=100)
+    assert clips(tmp_path, plan=wider).missing() == [4, 7]
+    assert clips(tmp_path, code='0123456789').missing() == [4, 7]
+    assert clips(tmp_path, code=street_code()).missing() == []
+
+
+def test_an_old_street_can_be_read_but_not_extended(tmp_path):
+    with pytest.raises(DataError, match='not the present one'):
+        list(clips(tmp_path, code='0123456789').render(workers=0))
+
+
+def test_a_clip_that_is_missing_or_cut_names_its_folder(tmp_path):
+    data = clips(tmp_path)
+    with pytest.raises(DataError, match='seed_000004'):
+        data[0]
+    list(data.render(workers=0))
+    file = data.folder / 'seed_000004' / 'depth.npy'
+    file.write_bytes(file.read_bytes()[:150])
+    with pytest.raises(DataError, match=r'seed_000004.*render it again'):
+        data[0]
+
+
+def test_a_seed_that_cannot_be_rendered_is_named(tmp_path):
+    with pytest.raises(DataError, match=r'street seed 4.*no such street'):
+        list(clips(tmp_path, street=BrokenStreet).render(workers=0))
+
+
+@pytest.mark.parametrize(('seeds', 'split'), [
+    ([9999, 10000], 'train'), ([20000], 'train'), ([0], 'validation'), ([10999, 11000],
+    'validation'), ([10500], 'test'), ([19999], 'test'), ([-1], 'train')])
+def test_a_seed_of_another_split_is_refused(seeds, split):
+    with pytest.raises(ConfigurationError, match=f'is not for {split}'):
+        check_seeds(seeds, split)
+
+
+def test_seeds_of_the_right_split_pass_and_an_empty_or_doubled_list_does_not():
+    check_seeds([0, 9999], 'train')
+    check_seeds([10000, 10999], 'validation')
+    check_seeds([20000, 123456], 'test')
+    with pytest.raises(ConfigurationError, match='no street seed'):
+        check_seeds([], 'train')
+    with pytest.raises(ConfigurationError, match='twice'):
+        check_seeds([1, 1], 'train')
+
+
+def test_seeds_are_read_from_text():
+    assert parse_seeds('3:6') == [3, 4, 5]
+    assert parse_seeds('3,8') == [3, 8]
+    with pytest.raises(ConfigurationError, match='FIRST:END'):
+        parse_seeds('3-6')
+
+
+def test_flipping_twice_changes_nothing_and_once_moves_every_label():
+    sample = some_sample()
+    once = sample.flipped()
+    assert same(sample, once.flipped())
+    np.testing.assert_array_equal(once.image[:, :, 0], sample.image[:, :, -1])
+    for task, label in sample.labels().items():
+        np.testing.assert_array_equal(once.labels()[task][:, :, 0], label[:, :, -1])
+
+
+def test_resizing_averages_colours_and_picks_labels():
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[0, 0, 0] = 200
+    depth = np.array([[[1, 2], [3, np.inf]]], np.float32)
+    half = Sample(image, depth=depth).resized(1, 1)
+    assert half.image.ravel().tolist() == [50, 50, 50]
+    assert float(half.depth[0, 0, 0]) in depth
+
+
+def test_a_missing_label_stays_missing():
+    sample = Sample(np.zeros((2, 4, 4, 3), np.uint8))
+    assert sample.flipped().resized(2, 2).labels() == {}
+
+
+def test_labels_of_another_size_are_refused():
+    with pytest.raises(ValueError, match='depth has shape'):
+        Sample(np.zeros((2, 4, 4, 3), np.uint8), depth=np.zeros((2, 4, 5), np.float32))
+    with pytest.raises(ValueError, match='uint8'):
+        Sample(np.zeros((2, 4, 4, 3), np.float32))
+
+
+def test_augmentation_of_no_strength_changes_nothing():
+    sample = some_sample()
+    changed = NOTHING(sample, np.random.default_rng(0))
+    assert np.abs(changed.image.astype(int) - sample.image).max() <= 1  # rounding of colours
+    assert all(np.array_equal(label, changed.labels()[task])
+               for task, label in sample.labels().items())
+
+
+def test_the_same_generator_gives_the_same_augmentation_and_another_does_not():
+    one, other, third = (
+        Augmentation()(some_sample(), np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert same(one, other)
+    assert not same(one, third)
+
+
+def test_all_frames_of_a_clip_are_changed_alike():
+    frame = some_sample().image[:1]
+    still = Sample(np.concatenate([frame, frame]))
+    calm = Augmentation(frame_brightness=0.0, noise=0.0)
+    for seed in range(10):
+        changed = calm(still, np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed.image[0], changed.image[1])
+
+
+def test_augmentation_changes_the_look_only_and_not_the_labels():
+    sample = some_sample()
+    changed = Augmentation(flip=0.0)(sample, np.random.default_rng(1))
+    assert not np.array_equal(changed.image, sample.image)
+    assert all(np.array_equal(label, changed.labels()[task])
+               for task, label in sample.labels().items())

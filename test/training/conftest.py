@@ -1,0 +1,68 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny world to train on: coloured boxes at depths that follow from their colour."""
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.training.config import (
+    DataSettings,
+    NetworkSettings,
+    OptimiserSettings,
+    RunSettings,
+    Stage,
+    TrainingConfig,
+)
+
+
+class Boxes:
+    """N clips of two frames; the box of odd clips moves."""
+
+    def __init__(self, count=8, height=64, width=64):
+        self.count, self.height, self.width = count, height, width
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, number):
+        generator = np.random.default_rng(number)
+        shape = (2, self.height, self.width)
+        image = np.full((*shape, 3), (90, 90, 90), np.uint8)
+        semantic, motion = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        depth = np.full(shape, 20, np.float16)
+        image[:, :20] = (120, 170, 230)
+        semantic[:, :20] = 11
+        depth[:, :20] = np.inf
+        row, column = generator.integers(20, 40), generator.integers(0, 36)
+        for frame in range(2):
+            left = column + 8 * frame * (number % 2)
+            box = (frame, slice(row, row + 20), slice(left, left + 20))
+            image[box], semantic[box], depth[box] = (200, 30, 30), 8, 6
+            motion[box] = number % 2
+        image = np.clip(image + generator.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+        return Sample(image, semantic, depth, motion)
+
+
+@pytest.fixture
+def boxes():
+    return Boxes()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return TrainingConfig(
+        name='tiny', output=str(tmp_path), stages=[
+            Stage(32, 32, steps=10, batch=4, lr=2e-3), Stage(64, 64, steps=10, batch=2, lr=1e-3)],
+        network=NetworkSettings(encoder='resnet10'),
+        data=DataSettings(loaders=0), optimiser=OptimiserSettings(average=0.8),
+        run=RunSettings(log_every=5, validate_every=7, checkpoint_every=4))

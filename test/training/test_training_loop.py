@@ -1,0 +1,147 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
+from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.training.config import OptimiserSettings, RunSettings, Stage
+from mtl_perception.training.loop import Trainer
+from mtl_perception.training.stopping import StopRequest, exclusive
+
+
+class StopAfter:
+    """Ask to stop once so many steps are done."""
+
+    def __init__(self, trainer=None, step=None):
+        self.trainer, self.step = trainer, step
+
+    @property
+    def received(self):
+        if self.step is not None and self.trainer.progress.step >= self.step:
+            return 'SIGTERM'
+        return None
+
+
+def make(config, folder, boxes):
+    return Trainer(config, folder, STREET_TASKS, boxes, boxes, None, {'street_code': 'x'})
+
+
+def log_of(folder):
+    return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
+
+
+def same(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def test_twenty_steps_lower_every_loss(config, tmp_path, boxes):
+    trainer = make(config, tmp_path / 'run', boxes)
+    assert trainer.run(StopAfter())
+    lines = [line for line in log_of(tmp_path / 'run') if line['kind'] == 'train']
+    first, last = lines[0]['loss'], lines[-1]['loss']
+    assert set(first) == {'semantic', 'depth', 'motion'}
+    assert all(last[task] < 0.8 * first[task] for task in first), (first, last)
+    validation = [line for line in log_of(tmp_path / 'run') if line['kind'] == 'validation']
+    assert [line['step'] for line in validation] == [7, 10, 14, 20]
+    assert (tmp_path / 'run' / 'checkpoints' / 'best.ckpt').exists()
+
+
+@pytest.mark.parametrize('step', [3, 4, 7])
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
+        config, tmp_path, boxes, step):
+    config = replace(config, stages=[Stage(32, 32, 4, 2), Stage(64, 64, 4, 2)],
+                     run=RunSettings(log_every=2, validate_every=3, checkpoint_every=5))
+    whole = make(config, tmp_path / 'whole', boxes)
+    assert whole.run(StopAfter())
+    part = make(config, tmp_path / 'part', boxes)
+    assert not part.run(StopAfter(part, step))
+    resumed = make(config, tmp_path / 'part', boxes)
+    resumed.load_state(resumed.checkpoints.load_newest())
+    assert resumed.progress.step == step
+    assert resumed.run(StopAfter())
+    wanted, found = whole.state(), resumed.state()
+    for state in (wanted, found):
+        state['progress'].pop('seconds')
+    assert same(wanted, found)
+    # the control: another seed ends elsewhere
+    other = make(replace(config, seed=1), tmp_path / 'other', boxes)
+    assert other.run(StopAfter())
+    assert not same(wanted['network'], other.state()['network'])
+    clean = [[{key: value for key, value in line.items() if key != 'frames_per_second'}
+              for line in log_of(tmp_path / run) if line['kind'] == 'validation']
+             for run in ('whole', 'part')]
+    assert clean[0] == clean[1]
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(config, tmp_path, boxes):
+    trainer = make(config, tmp_path / 'a', boxes)
+    other = replace(config, network=replace(config.network, finest_stride=8))
+    with pytest.raises(CheckpointError, match='does not fit this recipe'):
+        make(other, tmp_path / 'b', boxes).load_state(trainer.state())
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_and_the_fourth_in_a_row_ends_it(
+        config, tmp_path, boxes, monkeypatch):
+    trainer = make(config, tmp_path / 'run', boxes)
+    before = {name: item.clone() for name, item in trainer.learner.network.state_dict().items()}
+    forward = trainer.learner.losses['depth'].forward
+    monkeypatch.setattr(trainer.learner.losses['depth'], 'forward',
+                        lambda *arguments: forward(*arguments) * float('nan'))
+    with pytest.raises(NumericError, match='4 steps in a row') as caught:
+        trainer.run(StopAfter())
+    assert caught.value.exit_code == 6
+    assert trainer.progress.skipped == 4
+    assert same(before, trainer.learner.network.state_dict())
+    assert json.loads((tmp_path / 'run' / 'not_finite.json').read_text())['first_draw'] == 0
+
+
+def test_one_step_that_is_not_finite_is_skipped_and_counted(
+        config, tmp_path, boxes, monkeypatch):
+    trainer = make(config, tmp_path / 'run', boxes)
+    loss = trainer.learner.losses['depth']
+    forward, calls = loss.forward, []
+
+    def poisoned(*arguments):
+        calls.append(1)
+        return forward(*arguments) * (float('nan') if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(loss, 'forward', poisoned)
+    assert trainer.run(StopAfter())
+    assert trainer.progress.skipped == 1
+    assert all(item.isfinite().all() for item in trainer.average.state.values())
+
+
+def test_equal_weights_train_too(config, tmp_path, boxes):
+    short = replace(config, weighting='equal', stages=[Stage(32, 32, 3, 4)],
+                    optimiser=OptimiserSettings())
+    trainer = make(short, tmp_path / 'run', boxes)
+    assert trainer.run(StopAfter())
+    assert set(trainer.weighting.weights().values()) == {1.0}
+
+
+def test_a_signal_is_remembered_and_the_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert stop.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.received == 'SIGTERM'
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    with exclusive(tmp_path):
+        taken = f'in use by process {os.getpid()}'
+        with pytest.raises(ConfigurationError, match=taken), exclusive(tmp_path):
+            pass
+    with exclusive(tmp_path):  # and free again afterwards
+        pass
