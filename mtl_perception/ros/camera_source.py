@@ -17,6 +17,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -48,6 +49,7 @@ QOS = QoSProfile(depth=10)
 """Reliable and volatile, as camera drivers offer."""
 
 REPORT_PERIOD_S = 1.0
+LINGER_NS = 500_000_000
 
 
 class CameraSource(Node):  # type: ignore[misc]
@@ -55,10 +57,13 @@ class CameraSource(Node):  # type: ignore[misc]
     Publish ``image_raw`` (or ``image_raw/compressed``), ``camera_info``, and a street's truth.
 
     :param parameters: overrides of parameters, for use within a process.
+    :param context: of rclpy; the default one if None.
     """
 
-    def __init__(self, parameters: Sequence[Parameter] = ()) -> None:
-        super().__init__('camera_source', parameter_overrides=list(parameters))
+    def __init__(
+            self, parameters: Sequence[Parameter] = (), context: Context | None = None) -> None:
+        super().__init__(
+            'camera_source', parameter_overrides=list(parameters), context=context)
         self.settings = declare_settings(self)
         self.published = self.late = 0
         self._first_s = self._last_s = 0.0
@@ -198,11 +203,12 @@ class CameraSource(Node):  # type: ignore[misc]
         return fit_info(self._calibration, header, height, width)
 
     def _finish(self) -> None:
-        """Report for the last time, and wait until reliable subscribers have everything."""
+        """Report for the last time, and give subscribers the time to get everything."""
         if self.published:
             self.report()
-            for publisher in (self._image, self._info, *self._truth.values(), self._diagnostics):
-                publisher.wait_for_all_acked(Duration(seconds=2))
+            # What they have not taken yet is gone together with this process. Their answer may
+            # take seconds more, so this waits in vain more often than not.
+            self._image.wait_for_all_acked(Duration(nanoseconds=LINGER_NS))
         self.get_logger().info(
             f'published {self.published} frames at {self.rate_kept:.2f} frames/s, '
             f'{self.late} of them late')

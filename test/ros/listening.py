@@ -1,0 +1,92 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A node of the tests on a graph of its own, and programs as processes on the same graph."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+ROOT = Path(__file__).parents[2]
+
+
+class Graph:
+    """
+    A domain of its own on this host.
+
+    :param monkeypatch: of pytest; the environment stays as it is here until the test ends.
+    """
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', str(ROOT / 'config' / 'fastdds.xml'))
+        self.domain = random.SystemRandom().randint(1, 101)
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=self.domain)
+        self.node = Node('listener', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.heard = defaultdict(list)
+        self.processes = []
+
+    def listen(self, kind, topic, qos=None):
+        """Collect the messages of a topic in ``heard[topic]``."""
+        self.node.create_subscription(
+            kind, topic, self.heard[topic].append, qos or QoSProfile(depth=100))
+
+    def spin_until(self, condition, timeout_s=30.0):
+        """Spin until the condition holds; fail if it never does."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, {
+                topic: len(messages) for topic, messages in self.heard.items()}
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def start(self, module, *arguments):
+        """Start a program on this graph."""
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(self.domain),
+                       'PYTHONPATH': f'{ROOT}:{os.environ.get("PYTHONPATH", "")}'}
+        process = subprocess.Popen(
+            [sys.executable, '-m', module, *arguments], env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.processes.append(process)
+        return process
+
+    def finish(self, process, number=signal.SIGINT, timeout_s=15.0):
+        """Send a signal, if the program still runs, and return its exit code and its errors."""
+        if process.poll() is None and number is not None:
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=timeout_s)
+        return process.returncode, errors
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+
+def parameters(**values):
+    """Return the arguments that set parameters of a node."""
+    words = ['--ros-args']
+    for name, value in values.items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        words += ['-p', f'{name}:={text}']
+    return words
+
+
+def stamp_ns(message):
+    return message.header.stamp.sec * 10 ** 9 + message.header.stamp.nanosec

@@ -1,0 +1,185 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The camera source on a real graph."""
+
+import signal
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+
+from diagnostic_msgs.msg import DiagnosticArray
+from listening import Graph, parameters, stamp_ns
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
+from mtl_perception.ros import camera_source, sources
+from mtl_perception.ros.camera_source import TRUTH, CameraSource
+from mtl_perception.ros.sources import Picture
+from mtl_perception.synthetic import Street
+
+MODULE = 'mtl_perception.ros.camera_source'
+
+
+@pytest.fixture
+def graph(monkeypatch):
+    graph = Graph(monkeypatch)
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for level in (10, 200):
+        cv2.imwrite(str(tmp_path / f'{level:03}.png'), np.full((32, 48, 3), level, np.uint8))
+    return tmp_path
+
+
+def test_the_street_is_published_as_it_was_drawn_with_its_truth(graph):
+    graph.listen(Image, 'image_raw')
+    graph.listen(CameraInfo, 'camera_info')
+    for topic, _ in TRUTH.values():
+        graph.listen(Image, topic)
+    process = graph.start(MODULE, *parameters(
+        frames=3, seed=20003, start_index=5, width=96, height=56, wait_for_subscribers=1,
+        settle=0.5))
+    topics = ['image_raw', 'camera_info', *(topic for topic, _ in TRUTH.values())]
+    graph.spin_until(lambda: all(len(graph.heard[topic]) == 3 for topic in topics))
+    assert graph.finish(process, None)[0] == 0  # ends by itself
+    street = Street(20003, width=96, height=56, rate=10.0)
+    for number in range(3):
+        frame, image = street.render(5 + number), graph.heard['image_raw'][number]
+        np.testing.assert_array_equal(decode_image(image), frame.image)
+        assert (image.encoding, image.header.frame_id) == ('rgb8', 'camera_optical_frame')
+        info = graph.heard['camera_info'][number]
+        assert info.header == image.header
+        np.testing.assert_allclose(np.reshape(info.k, (3, 3)), frame.intrinsics)
+        for field, (topic, encoding) in TRUTH.items():
+            message = graph.heard[topic][number]
+            assert (message.header, message.encoding) == (image.header, encoding)
+            np.testing.assert_array_equal(decode_array(message), getattr(frame, field))
+
+
+def test_stamps_are_the_clock_at_the_time_of_publishing_and_keep_the_rate(graph, folder):
+    graph.listen(Image, 'image_raw')
+    before = time.time_ns()
+    process = graph.start(MODULE, *parameters(
+        source=str(folder), rate=20.0, loop=True, frames=31, wait_for_subscribers=1, settle=0.3))
+    graph.spin_until(lambda: len(graph.heard['image_raw']) == 31)
+    graph.finish(process, None)
+    stamps = [stamp_ns(message) for message in graph.heard['image_raw']]
+    assert before < stamps[0] < stamps[-1] < time.time_ns()
+    assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx(30 / 20, abs=0.04)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_code_0(graph, folder, number):
+    graph.listen(Image, 'image_raw')
+    process = graph.start(MODULE, *parameters(source=str(folder), loop=True))
+    graph.spin_until(lambda: len(graph.heard['image_raw']) >= 2)
+    code, errors = graph.finish(process, number)
+    assert (code, 'Traceback' in errors) == (0, False)
+
+
+def test_a_signal_ends_the_wait_for_subscribers(graph, folder):
+    graph.listen(DiagnosticArray, '/diagnostics')
+    process = graph.start(MODULE, *parameters(source=str(folder), wait_for_subscribers=3))
+    graph.spin_until(lambda: graph.heard['/diagnostics'])
+    assert graph.finish(process)[0] == 0
+
+
+@pytest.mark.parametrize(('values', 'code', 'text'), [
+    ({'source': '/does/not/exist.mp4'}, 3, '/does/not/exist.mp4'),
+    ({'source': '/dev/null'}, 3, 'cannot be opened as a V4L2 camera'),
+    ({'rate': 'fast'}, 2, 'parameter rate'), ({'width': -1}, 2, 'parameter width'),
+    ({'camera_info_file': '/none.yaml'}, 2, '/none.yaml')])
+def test_what_cannot_work_is_said_in_one_line_with_an_exit_code(graph, values, code, text):
+    found, errors = graph.finish(graph.start(MODULE, *parameters(**values)), None)
+    assert found == code
+    assert text in errors
+    assert 'Traceback' not in errors
+
+
+def test_a_broken_image_in_the_middle_ends_it_with_code_3_after_the_good_ones(graph, folder):
+    (folder / '300.png').write_bytes(b'broken')
+    graph.listen(Image, 'image_raw')
+    process = graph.start(MODULE, *parameters(
+        source=str(folder), rate=50.0, wait_for_subscribers=1, settle=0.3))
+    graph.spin_until(lambda: len(graph.heard['image_raw']) == 2)
+    code, errors = graph.finish(process, None)
+    assert code == 3
+    assert '300.png' in errors
+
+
+class Here:
+    """A camera source inside the test, playing in a thread."""
+
+    def __init__(self, graph, **values):
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        self.node = CameraSource(overrides, context=graph.context)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.node.play, args=(self.stop,))
+        self.thread.start()
+
+    def close(self):
+        self.stop.set()
+        self.thread.join(10)
+        self.node.close()
+        self.node.destroy_node()
+
+
+def test_compressed_images_take_the_place_of_raw_ones(graph, folder):
+    graph.listen(CompressedImage, 'image_raw/compressed')
+    here = Here(graph, source=str(folder), compressed=True, focal_px=40.0)
+    graph.listen(CameraInfo, 'camera_info')
+    graph.spin_until(lambda: graph.heard['image_raw/compressed'] and graph.heard['camera_info'])
+    assert dict(graph.node.get_topic_names_and_types()).get('/image_raw') is None
+    here.close()
+    image = decode_compressed(graph.heard['image_raw/compressed'][-1])
+    assert image.shape == (32, 48, 3)
+    assert {int(round(image.mean(), -1))} <= {10, 200}
+    assert graph.heard['camera_info'][0].k[0] == 40.0
+
+
+def test_nothing_is_published_for_truth_of_a_real_camera_or_when_it_is_switched_off(graph, folder):
+    here = Here(graph, source=str(folder), loop=True)
+    off = Here(graph, truth=False, rate=1.0)
+    names = {name for name, _ in here.node.get_topic_names_and_types()}
+    here.close()
+    off.close()
+    assert not {name for name in names if 'truth' in name}
+
+
+class Slow:
+    """A source that takes four times as long as its rate allows."""
+
+    rate, live = 40.0, False
+
+    def read(self):
+        time.sleep(0.1)
+        return Picture(np.zeros((4, 4, 3), np.uint8))
+
+    def close(self):
+        pass
+
+
+def test_a_source_that_is_too_slow_says_so(graph, monkeypatch):
+    monkeypatch.setitem(sources.SOURCES, 'street', lambda settings: Slow())
+    monkeypatch.setattr(camera_source, 'REPORT_PERIOD_S', 0.2)
+    here = Here(graph, rate=40.0, truth=False)
+    graph.listen(DiagnosticArray, '/diagnostics')
+    graph.executor.add_node(here.node)
+    graph.spin_until(lambda: any(
+        message.status[0].level == b'\x01' for message in graph.heard['/diagnostics']))
+    here.close()
+    status = graph.heard['/diagnostics'][-1].status[0]
+    values = {pair.key: pair.value for pair in status.values}
+    assert status.name == 'camera_source'
+    assert 'wanted 40.00' in status.message
+    assert float(values['rate']) == pytest.approx(10, rel=0.15)
+    assert int(values['late']) >= int(values['published']) - 2
