@@ -63,11 +63,11 @@ class Lens:
     def _rain(self, picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         height, width = picture.shape[:2]
         veil = np.zeros((height, width), np.uint8)
-        count = int(160 * self.look.streaks)
+        count = int(130 * self.look.streaks)
         start = rng.uniform(0, 1, (count, 2)) * [width, height]
-        step = rng.uniform(0.02, 0.09, count)[:, None] * height * np.array([0.12, 1.0])
+        step = rng.uniform(0.015, 0.06, count)[:, None] * height * np.array([0.12, 1.0])
         ends = np.rint(np.stack([start, start + step], 1) * 16).astype(np.int32)
         for first, last in ends:
-            cv2.line(veil, first.tolist(), last.tolist(), int(rng.integers(25, 75)), 1,
+            cv2.line(veil, first.tolist(), last.tolist(), int(rng.integers(12, 40)), 1,
                      cv2.LINE_AA, 4)
         return np.asarray(cv2.add(picture, cv2.cvtColor(veil, cv2.COLOR_GRAY2RGB)), np.uint8)

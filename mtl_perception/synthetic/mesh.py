@@ -42,9 +42,11 @@ class Mesh:
     def __len__(self) -> int:
         return len(self.corners)
 
-    def recoloured(self, factor: ArrayLike) -> 'Mesh':
-        """Return the mesh with every colour multiplied by ``factor`` (3,)."""
-        return replace(self, colour=(self.colour * np.asarray(factor)).astype(np.float32))
+    def part(self, number: int, count: int) -> 'Mesh':
+        """Return the faces of part ``number`` of ``count`` parts of equal size."""
+        size = len(self) // count
+        return Mesh(*(getattr(self, name)[number * size:(number + 1) * size]
+                      for name in Mesh.__dataclass_fields__))
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
@@ -63,8 +65,8 @@ def faces(corners: ArrayLike, colour: ArrayLike, label: int, *, centre: ArrayLik
     :param corners: (F, 4, 3) metres; a face that is not planar is cut in two triangles.
     :param colour: (3,) or (F, 3) linear reflectance.
     :param label: class id.
-    :param centre: (3,) point from which the normals point away; None keeps the corners' turn
-        (normal = second diagonal x first diagonal).
+    :param centre: (3,) or (F, 3) point from which the normals point away; None keeps the
+        corners' turn (normal = second diagonal x first diagonal).
     """
     quads = np.asarray(corners, np.float64).reshape(-1, 4, 3)
     shade = np.broadcast_to(np.asarray(colour, np.float32), (len(quads), 3))
@@ -145,29 +147,35 @@ def box(centre: ArrayLike, size: ArrayLike, colour: ArrayLike, label: int, *,
 def tube(points: ArrayLike, radii: Sequence[float], colour: ArrayLike, label: int, *,
          sides: int = 5, flat: float = 1.0, cap: bool = False) -> Mesh:
     """
-    Return a bent tube through ``points`` (P, 3) with one radius (metres) at each point.
+    Return a bent tube through ``points`` with one radius (metres) at each point.
 
+    :param points: (P, 3) metres, or (N, P, 3) for N tubes whose faces follow one another.
     :param flat: depth of the cross-section as a share of its width.
+    :param cap: close the ends (of a single tube).
     """
     path = np.asarray(points, np.float64)
-    axis = path[-1] - path[0]
-    axis = axis / max(float(np.sqrt(axis @ axis)), 1e-9)
-    across = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 0, 1.0])
-    across = across - axis * (axis @ across)
-    across /= np.sqrt(across @ across)
+    path = path.reshape(-1, *path.shape[-2:])
+    axis = path[:, -1] - path[:, 0]
+    axis = axis / np.maximum(np.sqrt((axis ** 2).sum(-1, keepdims=True)), 1e-9)
+    across = np.where(np.abs(axis[:, :1]) < 0.9, [1.0, 0, 0], [0, 0, 1.0])
+    across = across - axis * (axis * across).sum(-1, keepdims=True)
+    across /= np.sqrt((across ** 2).sum(-1, keepdims=True))
     other = np.cross(axis, across)
     angle = (np.arange(sides) + 0.5) * (2 * np.pi / sides)
-    circle = np.cos(angle)[:, None] * across + np.sin(angle)[:, None] * other * flat
-    rings = path[:, None] + circle[None] * np.asarray(radii, np.float64)[:, None, None]
-    after = np.roll(rings, -1, axis=1)
-    parts = []
-    for start in range(len(path) - 1):
-        quads = np.stack([rings[start], after[start], after[start + 1], rings[start + 1]], 1)
-        parts.append(faces(quads, colour, label, centre=(path[start] + path[start + 1]) / 2))
-    if cap:
-        for ring, tip in ((rings[0], -axis), (rings[-1], axis)):
-            fan = [ring[[0, i, i + 1, min(i + 2, sides - 1)]] for i in range(1, sides - 1, 2)]
-            parts.append(faces(np.stack(fan), colour, label, centre=ring.mean(0) - tip))
+    circle = (np.cos(angle)[:, None] * across[:, None]
+              + np.sin(angle)[:, None] * other[:, None] * flat)
+    rings = path[:, :, None] + circle[:, None] * np.asarray(radii, np.float64)[:, None, None]
+    after = np.roll(rings, -1, axis=2)
+    quads = np.stack([rings[:, :-1], after[:, :-1], after[:, 1:], rings[:, 1:]], 3)
+    middle = np.broadcast_to(((path[:, :-1] + path[:, 1:]) / 2)[:, :, None],
+                             (*quads.shape[:3], 3))
+    mesh = faces(quads, colour, label, centre=middle.reshape(-1, 3))
+    if not cap:
+        return mesh
+    parts = [mesh]
+    for ring, tip in ((rings[0, 0], -axis[0]), (rings[0, -1], axis[0])):
+        fan = [ring[[0, i, i + 1, min(i + 2, sides - 1)]] for i in range(1, sides - 1, 2)]
+        parts.append(faces(np.stack(fan), colour, label, centre=ring.mean(0) - tip))
     return join(parts)
 
 

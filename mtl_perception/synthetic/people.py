@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """People and cyclists made of tubes, in a ring of poses so that legs can move."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mtl_perception.synthetic.mesh import Array, Mesh, faces, join, tube
 from mtl_perception.tasks import STREET_SEMANTIC
@@ -19,12 +23,15 @@ HAIR = ((0.02, 0.015, 0.01), (0.06, 0.03, 0.015), (0.30, 0.20, 0.08), (0.35, 0.3
 def _cloth(rng: np.random.Generator) -> Array:
     if rng.random() < 0.55:
         return np.full(3, rng.choice([0.01, 0.02, 0.05, 0.12, 0.35, 0.7])) * rng.uniform(0.8, 1.2, 3)
-    colour = rng.uniform(0.02, 0.10, 3)
-    colour[int(rng.integers(3))] = rng.uniform(0.15, 0.6)
+    colour = rng.uniform(0.03, 0.14, 3)
+    strong = rng.choice(3, p=[0.45, 0.15, 0.40])
+    colour[strong] = rng.uniform(0.12, 0.45)
+    if rng.random() < 0.25:
+        colour[(strong + 1) % 3] = colour[strong] * rng.uniform(0.5, 0.95)
     return np.asarray(colour)
 
 
-def _head(x: float, y: float, z: float, skin: object, hair: object, label: int) -> list[Mesh]:
+def _head(x: float, y: float, z: float, skin: ArrayLike, hair: ArrayLike, label: int) -> list[Mesh]:
     """Return a head whose centre is (x, y, z); y grows downwards."""
     face = tube([(x, y + 0.15, z), (x, y + 0.06, z + 0.01), (x, y - 0.02, z + 0.01)],
                 [0.05, 0.075, 0.088], skin, label, sides=6)
@@ -48,53 +55,56 @@ def person(rng: np.random.Generator) -> list[Mesh]:
     bag_side = rng.choice([-1, 1])
     bag_colour = _cloth(rng)
     swing = rng.uniform(0.30, 0.48)
+    turn = 2 * np.pi * np.arange(POSES) / POSES
+    still = [_torso(wide, coat, top)]
+    if bag:
+        x, y, z = (0.0, -0.68, -0.12) if bag_side > 0 else (0.15 * wide, -0.45, 0.0)
+        still.append(tube([(x, y - 0.1, z), (x, y + 0.1, z)], [0.075, 0.085], bag_colour, PERSON,
+                          sides=4, flat=0.6, cap=True))
+    limbs = []
+    for side in (-1, 1):
+        angle = turn + (0 if side > 0 else np.pi)
+        leg = swing * np.sin(angle)
+        hip = np.broadcast_to([side * 0.09 * wide, -0.50, 0], (POSES, 3))
+        knee = hip + 0.245 * _hanging(leg)
+        foot = knee + 0.235 * _hanging(leg - 0.5 * np.clip(np.cos(angle), 0, None))
+        foot[:, 1] = np.minimum(foot[:, 1], -0.015)
+        shoulder = np.broadcast_to([side * 0.115 * wide, -0.80, 0], (POSES, 3))
+        elbow = shoulder + 0.17 * _hanging(-0.8 * leg) + [side * 0.02, 0, 0]
+        hand = elbow + 0.16 * _hanging(0.35 - 0.8 * leg)
+        limbs += [
+            tube(np.stack([hip, knee, foot], 1), [0.062 * wide, 0.045, 0.033], bottom, PERSON,
+                 sides=4),
+            tube(np.stack([foot, foot + [0, 0.01, 0.11]], 1), [0.035, 0.028],
+                 (0.02, 0.018, 0.016), PERSON, sides=4),
+            tube(np.stack([shoulder, elbow], 1), [0.036 * wide, 0.030], top, PERSON, sides=4),
+            tube(np.stack([elbow, hand], 1), [0.029, 0.024], top if coat else skin, PERSON,
+                 sides=4)]
+    head = _head(0, -0.885 * tall - 0.045, 0.01, skin, hair, PERSON)
     poses = []
     for pose in range(POSES):
-        angle = 2 * np.pi * pose / POSES
-        parts = []
-        for side in (-1, 1):
-            lift = np.sin(angle + (0 if side > 0 else np.pi))
-            bend = max(0.0, float(np.cos(angle + (0 if side > 0 else np.pi)))) * 0.5
-            hip = np.array([side * 0.09 * wide, -0.50, 0])
-            knee = hip + 0.245 * np.array([0, np.cos(swing * lift), np.sin(swing * lift)])
-            shin = swing * lift - bend
-            foot = knee + 0.235 * np.array([0, np.cos(shin), np.sin(shin)])
-            foot[1] = min(foot[1], -0.015)
-            parts.append(tube([hip, knee, foot], [0.062 * wide, 0.045, 0.033], bottom, PERSON,
-                              sides=4))
-            toe = foot + np.array([0, 0.01, 0.11])
-            parts.append(tube([foot, toe], [0.035, 0.028], (0.02, 0.018, 0.016), PERSON, sides=4))
-            shoulder = np.array([side * 0.115 * wide, -0.80, 0])
-            arm = -swing * 0.8 * lift
-            elbow = shoulder + 0.17 * np.array([side * 0.12, np.cos(arm), np.sin(arm)])
-            hand = elbow + 0.16 * np.array([0, np.cos(arm + 0.35), np.sin(arm + 0.35)])
-            parts.append(tube([shoulder, elbow], [0.036 * wide, 0.030], top, PERSON, sides=4))
-            parts.append(tube([elbow, hand], [0.029, 0.024], top if coat else skin, PERSON,
-                              sides=4))
-        low = -0.33 if coat else -0.47
-        parts.append(tube([(0, low, 0), (0, -0.62, 0), (0, -0.78, 0), (0, -0.84, 0)],
-                          [0.105 * wide, 0.10 * wide, 0.125 * wide, 0.05], top, PERSON, sides=6,
-                          flat=0.62))
-        if bag:
-            z = -0.12 if bag_side > 0 else 0.0
-            x = 0.0 if bag_side > 0 else 0.15 * wide
-            y = -0.68 if bag_side > 0 else -0.45
-            parts.append(tube([(x, y - 0.1, z), (x, y + 0.1, z)], [0.075, 0.085], bag_colour,
-                              PERSON, sides=4, flat=0.6, cap=True))
-        body = join(parts)
-        corners = body.corners * tall
-        head = join(_head(0, -0.885 * tall - 0.045, 0.01, skin, hair, PERSON))
-        body = join([Mesh(corners, body.normal, body.colour, body.label, body.texture,
-                          body.mapping, body.glow, body.gloss), head])
-        poses.append(body)
+        body = join([*still, *(limb.part(pose, POSES) for limb in limbs)])
+        poses.append(join([replace(body, corners=body.corners * tall), *head]))
     return poses
+
+
+def _torso(wide: float, coat: bool, colour: Array) -> Mesh:
+    low = -0.33 if coat else -0.47
+    return tube([(0, low, 0), (0, -0.62, 0), (0, -0.78, 0), (0, -0.84, 0)],
+                [0.105 * wide, 0.10 * wide, 0.125 * wide, 0.05], colour, PERSON, sides=6,
+                flat=0.62)
+
+
+def _hanging(angle: Array) -> Array:
+    """Return (N, 3) unit vectors that hang down, swung forwards by ``angle`` (radians)."""
+    return np.stack([np.zeros_like(angle), np.cos(angle), np.sin(angle)], 1)
 
 
 def _ring(x: float, z: float, radius: float, thick: float) -> Mesh:
     angle = np.arange(10) * (2 * np.pi / 10)
     after = angle + 2 * np.pi / 10
 
-    def points(a: Array, r: float, side: float) -> Array:
+    def points(a: Any, r: float, side: float) -> Array:
         return np.stack([np.full(10, x + side), -radius + r * np.sin(a), z + r * np.cos(a)], 1)
 
     inner = radius - thick
@@ -117,9 +127,9 @@ def cyclist(rng: np.random.Generator) -> list[Mesh]:
     """
     scale = rng.uniform(0.92, 1.08)
     lean = rng.uniform(0.15, 0.7)
-    skin, hair = SKIN[int(rng.integers(4))], HAIR[int(rng.integers(4))]
+    skin, hair = SKIN[int(rng.integers(4))], np.array(HAIR[int(rng.integers(4))])
     if rng.random() < 0.6:  # a helmet
-        hair = tuple(rng.choice([0.02, 0.1, 0.6, 0.8], 3))  # type: ignore[assignment]
+        hair = rng.choice([0.02, 0.1, 0.6, 0.8], 3)
     top, bottom, frame = _cloth(rng), _cloth(rng) * 0.6, _cloth(rng)
     seat = np.array([0, -0.93, -0.22])
     crank = np.array([0, -0.30, -0.02])
@@ -143,24 +153,23 @@ def cyclist(rng: np.random.Generator) -> list[Mesh]:
         hand = bar + [side * 0.24, -0.02, 0]
         elbow = (shoulder + hand) / 2 + [side * 0.05, 0.06, -0.03]
         rider.append(tube([shoulder, elbow, hand], [0.055, 0.045, 0.032], top, CYCLIST, sides=4))
-    poses = []
-    for pose in range(POSES):
-        angle = 2 * np.pi * pose / POSES
-        legs = []
-        for side in (-1, 1):
-            turn = angle + (0 if side > 0 else np.pi)
-            hip = hips + [side * 0.10, 0.02, 0.03]
-            pedal = crank + [side * 0.13, 0.17 * np.sin(turn), 0.17 * np.cos(turn)]
-            reach = pedal - hip
-            span = float(np.sqrt(reach @ reach))
-            bend = np.sqrt(max(0.44 ** 2 - (span / 2) ** 2, 0.0004))
-            ahead = np.array([0, reach[2], -reach[1]]) / span
-            ahead = ahead if ahead[2] > 0 else -ahead
-            knee = hip + reach / 2 + ahead * bend
-            legs.append(tube([hip, knee, pedal], [0.082, 0.06, 0.04], bottom, CYCLIST, sides=4))
-            legs.append(tube([pedal + [0, 0, -0.06], pedal + [0, 0.02, 0.14]], [0.04, 0.03],
-                             (0.02, 0.02, 0.02), CYCLIST, sides=4))
-        mesh = join([*bike, *rider, *legs])
-        poses.append(Mesh(mesh.corners * scale, mesh.normal, mesh.colour, mesh.label,
-                          mesh.texture, mesh.mapping, mesh.glow, mesh.gloss))
-    return poses
+    turn = 2 * np.pi * np.arange(POSES) / POSES
+    legs = []
+    for side in (-1, 1):
+        angle = turn + (0 if side > 0 else np.pi)
+        hip = np.broadcast_to(hips + [side * 0.10, 0.02, 0.03], (POSES, 3))
+        pedal = crank + np.stack([np.full(POSES, side * 0.13), 0.17 * np.sin(angle),
+                                  0.17 * np.cos(angle)], 1)
+        reach = pedal - hip
+        span = np.sqrt((reach ** 2).sum(1, keepdims=True))
+        bend = np.sqrt(np.maximum(0.44 ** 2 - (span / 2) ** 2, 0.0004))
+        ahead = np.stack([np.zeros(POSES), reach[:, 2], -reach[:, 1]], 1) / span
+        ahead *= np.where(ahead[:, 2:] > 0, 1, -1)
+        knee = hip + reach / 2 + ahead * bend
+        legs += [tube(np.stack([hip, knee, pedal], 1), [0.082, 0.06, 0.04], bottom, CYCLIST,
+                      sides=4),
+                 tube(np.stack([pedal + [0, 0, -0.06], pedal + [0, 0.02, 0.14]], 1),
+                      [0.04, 0.03], (0.02, 0.02, 0.02), CYCLIST, sides=4)]
+    still = join([*bike, *rider])
+    poses = [join([still, *(leg.part(pose, POSES) for leg in legs)]) for pose in range(POSES)]
+    return [replace(pose, corners=pose.corners * scale) for pose in poses]

@@ -175,12 +175,14 @@ def _draw(plane: Array, mesh: Mesh, view: View, atlas: Atlas, keys: Ints, shift:
     column = np.arange(len(pick)) - np.repeat(np.cumsum(length) - length - begin, length)
     inverse = at_row[pick] + coefficients[:, 0][pick] * column
     pixel = (row * size)[pick] + column
-    number = face + 1
-    if holes:
-        solid = _solid(mesh, view, atlas, face, row, column, pick, inverse, shift)
-        pixel, inverse, pick = pixel[solid], inverse[solid], pick[solid]
     bits = inverse.astype(np.float32).view(np.int32).astype(np.int64)
-    np.maximum.at(keys, pixel, (bits << FACE_BITS) | number[pick])
+    key = (bits << FACE_BITS) | (face + 1)[pick]
+    if holes:  # look for holes only where nothing stands before the face
+        front = np.flatnonzero(key > keys[pixel])
+        column, pick, inverse = column[front], pick[front], inverse[front]
+        front = front[_solid(mesh, view, atlas, face, row, column, pick, inverse, shift)]
+        pixel, key = pixel[front], key[front]
+    np.maximum.at(keys, pixel, key)
 
 
 def _solid(mesh: Mesh, view: View, atlas: Atlas, face: Ints, row: Ints, column: Ints,
@@ -188,8 +190,15 @@ def _solid(mesh: Mesh, view: View, atlas: Atlas, face: Ints, row: Ints, column: 
     """Return the fragments that do not fall into a hole of their face's texture."""
     rotation, position = view.rotation, view.position
     mapping = mesh.mapping[face]
+    size = 1.0 / np.sqrt((mapping[:, 0, :3] ** 2).sum(1))  # metres per tile
+    near = np.zeros(len(face))
+    near[pick] = inverse  # any fragment of the row will do
+    shrink = TILE / np.maximum(view.focal * size * near, 1e-3) * 0.7071
+    level = np.clip(np.frexp(shrink * 0.7071)[1], 0, LEVELS - 1).astype(np.int64)
+    wide = TILE >> level
+    stride = atlas.alpha.shape[1]
     middle_x, middle_y = (view.width - 1) / 2 - shift, (view.height - 1) / 2 - shift
-    texel = np.empty((2, len(pick)), np.float32)
+    rows = np.empty((len(face), 6), np.float32)  # texel = c0 + (c1 + c2 * column) * depth
     for axis in range(2):
         gradient = mapping[:, axis]
         cx, cy, cz = (rotation[0, i] * gradient[:, 0] + rotation[1, i] * gradient[:, 1]
@@ -197,19 +206,19 @@ def _solid(mesh: Mesh, view: View, atlas: Atlas, face: Ints, row: Ints, column: 
         start = (gradient[:, 0] * position[0] + gradient[:, 1] * position[1]
                  + gradient[:, 2] * position[2] + gradient[:, 3])
         at_row = cz + (cy * (row - middle_y) - cx * middle_x) / view.focal
-        top = at_row[pick] + (cx / view.focal)[pick] * column
-        texel[axis] = top / inverse + start[pick]
-    size = 1.0 / np.sqrt((mapping[:, 0, :3] ** 2).sum(1))  # metres per tile
-    pixels = view.focal * size * np.abs(inverse[np.searchsorted(pick, np.arange(len(face)))])
-    level = np.clip(np.rint(np.log2(TILE / np.maximum(pixels, 1e-3)) - 0.5), 0, LEVELS - 1)
-    level = level.astype(np.int64)
-    wide = (TILE >> level)
-    stride = atlas.alpha.shape[1]
-    base = ((atlas.top[level]) * stride + PAD
+        sign = 1 - 2 * axis  # v grows upwards, rows grow downwards
+        rows[:, 3 * axis] = (axis + sign * start) * wide
+        rows[:, 3 * axis + 1] = sign * at_row * wide
+        rows[:, 3 * axis + 2] = sign * cx / view.focal * wide
+    base = (atlas.top[level] * stride + PAD
             + mesh.texture[face].astype(np.int64) * (TILE + 2 * PAD))
-    limit = (wide - 1).astype(np.float32)[pick]
-    scale = wide.astype(np.float32)[pick]
-    across = np.clip(texel[0] * scale, 0, limit).astype(np.int64)
-    down = np.clip((1 - texel[1]) * scale, 0, limit).astype(np.int64)
+    part = rows[pick]
+    depth = np.float32(1) / inverse.astype(np.float32)
+    at = column.astype(np.float32)
+    limit = (wide - 1).astype(np.int32)[pick]
+    across = (part[:, 0] + (part[:, 1] + part[:, 2] * at) * depth).astype(np.int32)
+    down = (part[:, 3] + (part[:, 4] + part[:, 5] * at) * depth).astype(np.int32)
+    across = np.minimum(np.maximum(across, 0), limit)
+    down = np.minimum(np.maximum(down, 0), limit)
     cover = atlas.alpha.ravel()[base[pick] + down * stride + across]
     return np.flatnonzero(cover >= 128)

@@ -95,13 +95,14 @@ class Shader:
         if len(solid):
             colour[solid] = self._faces(scene, [value[solid] for value in ray],
                                         face[solid] - 1, depth[solid])
-        body = np.flatnonzero(face >= GROUND)
-        far = depth[body]
+        far = np.where(face == SKY, np.float32(0), depth)
         if look.weather == 'night':
-            beam = 3.0 * np.exp(-far / 16) * np.exp(-(across[body] / 0.45) ** 2)
-            colour[body] *= (1 + beam)[:, None]
-        through = np.exp(-look.haze * far)[:, None]
-        colour[body] = colour[body] * through + look.horizon.astype(np.float32) * (1 - through)
+            beam = 3.0 * np.exp(-far / 16) * np.exp(-(across / 0.45) ** 2) * (face != SKY)
+            colour *= (1 + beam)[:, None]
+        haze = look.horizon.astype(np.float32)
+        colour -= haze
+        colour *= np.exp(-np.float32(look.haze) * far)[:, None]
+        colour += haze
         return colour
 
     def _sky(self, rx: Floats, ry: Floats, rz: Floats) -> Floats:
@@ -178,7 +179,8 @@ class Shader:
         used, where = np.unique(face, return_inverse=True)
         mapping = mesh.mapping[used]
         start = mapping[..., 3] + (mapping[..., :3] * view.position).sum(-1)
-        gradient, start = mapping[..., :3].astype(np.float32), start - np.floor(start.min())
+        wraps = (mesh.texture[used] < textures.LEAF)[:, None]
+        gradient, start = mapping[..., :3].astype(np.float32), start - wraps * np.floor(start)
         uv = []
         for axis in range(2):
             part = gradient[:, axis]
@@ -190,7 +192,7 @@ class Shader:
         normal = mesh.normal.astype(np.float32)[used]
         facing = np.abs(sum(normal[:, i][where] * ray[i] for i in range(3)))
         span = span / np.sqrt(np.clip(facing, 0.08, 1))
-        level = np.clip(np.rint(np.log2(np.maximum(span, 1e-3))), 0, textures.LEVELS - 1)
+        level = np.clip(np.rint(np.log2(np.maximum(span, 1e-3)) - 0.2), 0, textures.LEVELS - 1)
         level = level.astype(np.int64)
         size = (textures.TILE >> level).astype(np.float32)
         u, v = uv[0], 1 - uv[1]

@@ -76,14 +76,18 @@ def image_shade(view: View, look: Look, bodies: Sequence[tuple[float, float, flo
     strength = int(255 * 0.85 * sun_share(look))
     ring = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.5
     for x, z, yaw, size in bodies:
+        away = np.hypot(x - view.position[0], z - view.position[2])
+        if -view.focal * view.position[1] * size.max() < 0.6 * away * away:
+            continue  # less than a row of pixels
         cosine, sine = np.cos(yaw), np.sin(yaw)
         local = ring * [size[0], size[2]]
-        base = np.stack([cosine * local[:, 0] + sine * local[:, 1] + x,
-                         cosine * local[:, 1] - sine * local[:, 0] + z], 1)
-        _fill(under, view, base + (base - [x, z]) * 0.06, 165)
+        arm = np.stack([cosine * local[:, 0] + sine * local[:, 1],
+                        cosine * local[:, 1] - sine * local[:, 0]], 1)
+        middle = np.array([x, z])
+        _fill(under, view, middle + arm * 1.06, 165)
         if strength > 20:
-            top = (base - [x, z]) * 0.8 + [x, z] + slide * size[1]
-            hull = cv2.convexHull(np.concatenate([base, top]).astype(np.float32))[:, 0]
+            ends = np.concatenate([middle + arm, middle + 0.8 * arm + slide * size[1]])
+            hull = cv2.convexHull(ends.astype(np.float32))[:, 0]
             _fill(sun, view, hull.astype(np.float64), strength)
     soft = max(view.width / 384 * 1.1, 0.5)
     blurred = cv2.GaussianBlur(under, (0, 0), soft)
@@ -95,12 +99,15 @@ def _fill(mask: NDArray[np.uint8], view: View, points: Array, value: int) -> Non
     x, z = points[:, 0] - position[0], points[:, 1] - position[2]
     flat = np.stack([rotation[0, i] * x - rotation[1, i] * position[1] + rotation[2, i] * z
                      for i in range(3)], 1)
-    kept = []
-    for a, b in zip(flat, np.roll(flat, -1, axis=0), strict=True):
-        if a[2] >= 0.5:
-            kept.append(a)
-        if (a[2] >= 0.5) != (b[2] >= 0.5):
-            kept.append(a + (b - a) * ((0.5 - a[2]) / (b[2] - a[2])))
+    if flat[:, 2].min() >= 0.5:
+        kept = list(flat)
+    else:
+        kept = []
+        for a, b in zip(flat, np.roll(flat, -1, axis=0), strict=True):
+            if a[2] >= 0.5:
+                kept.append(a)
+            if (a[2] >= 0.5) != (b[2] >= 0.5):
+                kept.append(a + (b - a) * ((0.5 - a[2]) / (b[2] - a[2])))
     if len(kept) < 3:
         return
     corners = np.stack(kept)

@@ -141,7 +141,7 @@ def _shop(rng: np.random.Generator) -> Floats:
     wall = _wall(rng, bricks=False) * rng.uniform(0.6, 1.0)
     x = 8
     while x < TILE - 60:
-        wide = int(rng.integers(34, 80))
+        wide = min(int(rng.integers(34, 80)), TILE - 10 - x)
         if rng.random() < 0.4:  # a door
             wide = 26
             wall[70:TILE - 2, x:x + wide] = rng.uniform(0.03, 0.5, 3)

@@ -19,6 +19,12 @@ from mtl_perception.synthetic.plan import CHUNK, Plan
 PER_FLOW = 2000
 """Instance ids that one flow has; after as many objects an id comes back."""
 
+STRIDES = {'person': 1.45, 'cyclist': 4.5}
+"""Metres per full turn of the legs."""
+
+Member = tuple[int, int, float, float, float, float]
+"""Place in the group, model, metres along, d, phase of the legs (turns), turn (radians)."""
+
 
 class Pace:
     """
@@ -111,6 +117,7 @@ class Flow:
         rng = np.random.default_rng([plan.seed, 5, number])
         self._shift = rng.uniform(0, self.pitch)
         self._time = rng.uniform(0, 1000)
+        self._groups: dict[int, tuple[float, list[Member]]] = {}
 
     def between(self, low: float, high: float, time: float) -> Iterator[Actor]:
         """Yield what stands or moves between two z at a time."""
@@ -119,28 +126,41 @@ class Flow:
         first = int(np.floor((low - gone - slack) / self.pitch))
         last = int(np.ceil((high - gone + slack) / self.pitch))
         for number in range(first, last + 1):
-            rng = np.random.default_rng([self.plan.seed, 6, self.number, number % (1 << 32)])
-            late = float(rng.uniform(0, self.pace.period))
+            late, places = self._members(number)
             now = time + self._time + late
             base = (number * self.pitch + self._shift + self.direction
                     * (self.pace.way(now) - self.pace.mean * late))
+            way = self.pace.way(now)
             moving = self.pace.speed(now) > 0
+            for place, model, along, d, phase, turn in places:
+                z = base + along
+                if not low <= z <= high:
+                    continue
+                yaw = self.plan.heading(z) + turn + (np.pi if self.direction < 0 else 0)
+                if self.kind != 'car':
+                    phase = (phase + way / STRIDES[self.kind]) % 1.0
+                count = (number * self.group + place) % PER_FLOW
+                yield Actor(1 + self.number * PER_FLOW + count, self.kind, model,
+                            float(self.plan.bend(z)) + d, z, yaw, phase, moving)
+
+    def _members(self, number: int) -> tuple[float, list[Member]]:
+        """Return how late a group is, and who is in it."""
+        if number not in self._groups:
+            rng = np.random.default_rng([self.plan.seed, 6, self.number, number % (1 << 32)])
+            late = float(rng.uniform(0, self.pace.period))
+            places = []
             for place in range(self.group):
                 here, model = rng.random() < self.filled, int(rng.integers(1 << 30))
                 jitter, d = rng.uniform(-0.15, 0.15), self.d[0] + rng.uniform(-1, 1) * self.d[1]
                 phase, turn = rng.random(), rng.normal(0, 0.02)
                 if self.kind == 'person':
                     jitter, turn = jitter * 4, rng.normal(0, 0.25)
-                z = base + place * self.spacing + jitter
-                if not here or not low <= z <= high:
-                    continue
-                yaw = self.plan.heading(z) + turn + (np.pi if self.direction < 0 else 0)
-                stride = {'person': 1.45, 'cyclist': 4.5}.get(self.kind)
-                if stride is not None:
-                    phase = (phase + self.pace.way(now) / stride) % 1.0
-                count = (number * self.group + place) % PER_FLOW
-                yield Actor(1 + self.number * PER_FLOW + count, self.kind, model,
-                            float(self.plan.bend(z)) + d, z, yaw, phase, moving)
+                if here:
+                    places.append((place, model, place * self.spacing + jitter, d, phase, turn))
+            if len(self._groups) > 500:
+                self._groups.clear()
+            self._groups[number] = late, places
+        return self._groups[number]
 
 
 class Traffic:

@@ -89,7 +89,7 @@ def _wheel(x: float, z: float, radius: float, side: float) -> list[Mesh]:
         quads = ring[[[0, 1, 2, 3], [0, 3, 4, 7], [4, 5, 6, 7]]]
         return faces(quads, colour, CAR, centre=(x - side, -radius, z))
 
-    tread = box((x - side * 0.11, -radius * 0.9, z), (0.21, radius * 1.8, radius * 1.5), RUBBER,
+    tread = box((x - side * 0.11, -radius, z), (0.21, radius * 1.5, radius * 1.25), RUBBER,
                 CAR)
     return [tread, disc(radius, 0.010, RUBBER), disc(radius * 0.62, 0.020, (0.30, 0.30, 0.31))]
 
