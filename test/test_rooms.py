@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
-VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'preprocessing',
-              'postprocessing', 'colours'}
+VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
+              'preprocessing', 'postprocessing', 'colours'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics'}
 ASSEMBLIES = {'training', 'inference', 'evaluation'}
 DOORS = {'ros', 'cli', 'doctor'}
