@@ -4,6 +4,7 @@
 
 import importlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from ament_index_python.packages import get_package_share_directory
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 
 from mtl_perception.errors import ConfigurationError
+
+NAME = re.compile('([a-z][a-z0-9_]*)/msg/([A-Z][A-Za-z0-9]*)')
 
 
 class MessageTypes:
@@ -28,13 +31,12 @@ class MessageTypes:
 
         :raises ConfigurationError: if it is not installed.
         """
-        package, _, name = msgtype.partition('/msg/')
+        package, name = _split(msgtype)
         try:
             return getattr(importlib.import_module(f'{package}.msg'), name)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError) as error:
             raise ConfigurationError(
-                f'message type {msgtype!r} is not installed here ({error}); wanted a name such '
-                'as sensor_msgs/msg/Image') from error
+                f'message type {msgtype!r} is not installed here ({error})') from error
 
     def definition(self, msgtype: str) -> tuple[str, str]:
         """
@@ -50,7 +52,7 @@ class MessageTypes:
         """Read a definition that is not among the built-in ones from the package that has it."""
         if msgtype in self._store.fielddefs:
             return
-        package, _, name = msgtype.partition('/msg/')
+        package, name = _split(msgtype)
         try:
             folder = Path(get_package_share_directory(package))
             text = (folder / 'msg' / f'{name}.msg').read_text(encoding='utf-8')
@@ -63,6 +65,15 @@ class MessageTypes:
                 for used in _names(field):
                     self._learn(used)
         self._store.register(found)
+
+
+def _split(msgtype: str) -> tuple[str, str]:
+    """Return the package and the name within it."""
+    found = NAME.fullmatch(msgtype)
+    if found is None:
+        raise ConfigurationError(
+            f'message type {msgtype!r}: wanted a name such as sensor_msgs/msg/Image')
+    return found[1], found[2]
 
 
 def _names(field: Any) -> list[str]:

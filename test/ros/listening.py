@@ -54,8 +54,9 @@ class Graph:
 
     def start(self, module, *arguments):
         """Start a program on this graph."""
+        paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(self.domain),
-                       'PYTHONPATH': f'{ROOT}:{os.environ.get("PYTHONPATH", "")}'}
+                       'PYTHONPATH': os.pathsep.join(paths)}
         process = subprocess.Popen(
             [sys.executable, '-m', module, *arguments], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
