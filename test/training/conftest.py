@@ -5,6 +5,8 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.training.config import (
@@ -45,6 +47,32 @@ class Boxes:
         return Sample(image, semantic, depth, motion)
 
 
+class TinyNetwork(nn.Module):
+    """A siamese network of two convolutions, with the interface of the real one."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.frames = spec.frames
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 24, 7, 4, 3), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 24, 3, 1, 1),
+            nn.BatchNorm2d(24), nn.ReLU())
+        self.decoders = nn.ModuleDict({
+            task: nn.Conv2d(24 * spec.frames, count, 1) for task, count in spec.channels.items()})
+
+    def encode(self, image):
+        return [self.encoder(image)]
+
+    def decode(self, current, previous):
+        both = torch.cat([current[0], previous[0]], 1)
+        return {task: functional.interpolate(decoder(both), scale_factor=4)
+                for task, decoder in self.decoders.items()}
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    monkeypatch.setattr('mtl_perception.training.loop.build_network', TinyNetwork)
+
+
 @pytest.fixture
 def boxes():
     return Boxes()
@@ -62,7 +90,7 @@ def one_thread():
 def config(tmp_path):
     return TrainingConfig(
         name='tiny', output=str(tmp_path), stages=[
-            Stage(32, 32, steps=10, batch=4, lr=2e-3), Stage(64, 64, steps=10, batch=2, lr=1e-3)],
+            Stage(32, 32, steps=10, batch=4, lr=2e-2), Stage(64, 64, steps=10, batch=2, lr=1e-2)],
         network=NetworkSettings(encoder='resnet10'),
         data=DataSettings(loaders=0), optimiser=OptimiserSettings(average=0.8),
         run=RunSettings(log_every=5, validate_every=7, checkpoint_every=4))

@@ -10,9 +10,11 @@ import torch
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
 from mtl_perception.tasks import STREET_TASKS
-from mtl_perception.training.config import OptimiserSettings, RunSettings, Stage
+from mtl_perception.training.config import OptimiserSettings, Stage
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.stopping import StopRequest, exclusive
+
+pytestmark = pytest.mark.usefixtures('small_network')
 
 
 class StopAfter:
@@ -56,11 +58,9 @@ def test_twenty_steps_lower_every_loss(config, tmp_path, boxes):
     assert (tmp_path / 'run' / 'checkpoints' / 'best.ckpt').exists()
 
 
-@pytest.mark.parametrize('step', [3, 4, 7])
+@pytest.mark.parametrize('step', [3, 10, 13])
 def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
         config, tmp_path, boxes, step):
-    config = replace(config, stages=[Stage(32, 32, 4, 2), Stage(64, 64, 4, 2)],
-                     run=RunSettings(log_every=2, validate_every=3, checkpoint_every=5))
     whole = make(config, tmp_path / 'whole', boxes)
     assert whole.run(StopAfter())
     part = make(config, tmp_path / 'part', boxes)
@@ -85,7 +85,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
 
 def test_a_checkpoint_of_another_architecture_is_refused(config, tmp_path, boxes):
     trainer = make(config, tmp_path / 'a', boxes)
-    other = replace(config, network=replace(config.network, finest_stride=8))
+    other = replace(config, network=replace(config.network, frames=1))
     with pytest.raises(CheckpointError, match='does not fit this recipe'):
         make(other, tmp_path / 'b', boxes).load_state(trainer.state())
 

@@ -1,0 +1,247 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate``: measure a model on streets that neither training nor selection ever saw."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from mtl_perception.datasets.seeds import check_seeds, parse_seeds
+from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.frames import Frame, Perception
+from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.stream import CameraStream
+from mtl_perception.manifest import Manifest, find_model, read_model, write_model
+from mtl_perception.metrics import (
+    DepthMetrics,
+    MajorityClass,
+    MeanDepth,
+    MotionMetrics,
+    SegmentationMetrics,
+)
+from mtl_perception.synthetic import Street
+
+TARGETS = {'miou': 0.72, 'abs_rel': 0.11, 'delta1': 0.88}
+"""What the shipped model must reach; AbsRel at most, the others at least."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """
+    When to look at each street.
+
+    :param frames: judged frames per street, spread evenly over the drive.
+    :param spacing: time between a judged frame and the one before it, seconds.
+    :param drive: length of the drive, seconds.
+    :param width: columns of the camera's image.
+    :param height: rows of the camera's image.
+    """
+
+    frames: int = 10
+    spacing: float = 0.1
+    drive: float = 60.0
+    width: int = 384
+    height: int = 224
+
+    def pairs(self, seed: int) -> list[tuple[int, int]]:
+        """Return (previous, judged) frame numbers of a street whose rate is 1 / spacing."""
+        last = int(self.drive / self.spacing) - 1
+        offset = np.random.default_rng(seed).random()
+        judged = 1 + ((np.arange(self.frames) + offset) / self.frames * last).astype(int)
+        return [(int(frame) - 1, int(frame)) for frame in judged]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl evaluate``."""
+    parser.add_argument(
+        'model', nargs='?', default='street', help='shipped name or .safetensors file (street)')
+    parser.add_argument(
+        '--seeds', default='20000:20040',
+        help='street seeds FIRST:END, from 20000 on (default: 20000:20040)')
+    parser.add_argument(
+        '--frames', type=int, default=Moments.frames,
+        help='judged frames per street, spread over its drive (default: 10)')
+    parser.add_argument(
+        '--spacing', type=float, default=Moments.spacing,
+        help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
+    parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
+    parser.add_argument(
+        '--output', type=Path, help='folder for street.json and street.md')
+    parser.add_argument(
+        '--record', action='store_true', help="write the figures into the model's manifest")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl evaluate``."""
+    from mtl_perception.inference.torch_engine import TorchEngine
+    seeds = parse_seeds(arguments.seeds)
+    if arguments.frames < 1 or not 0 < arguments.spacing <= 0.5:
+        raise ConfigurationError(
+            f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
+            'at least 1, the spacing above 0 and at most 0.5 s')
+    engine = TorchEngine.load(arguments.model, arguments.device, threads=arguments.threads)
+    moments = Moments(arguments.frames, arguments.spacing)
+    figures = evaluate(engine, seeds, moments, lambda items: track(
+        items, 'streets', console=Console(stderr=True), transient=True))
+    figures = {'model': engine.manifest.name, 'sha256': engine.manifest.sha256, **figures}
+    text = as_markdown(figures)
+    print(text)
+    if arguments.output:
+        try:
+            arguments.output.mkdir(parents=True, exist_ok=True)
+            (arguments.output / 'street.md').write_text(text + '\n', encoding='utf-8')
+            (arguments.output / 'street.json').write_text(
+                json.dumps(figures, indent=2) + '\n', encoding='utf-8')
+        except OSError as error:
+            raise StorageError(f'{arguments.output}: cannot be written ({error})') from error
+    if arguments.record:
+        record(arguments.model, figures)
+    return 0
+
+
+def evaluate(
+        engine: Engine, seeds: Sequence[int], moments: Moments,
+        show: Callable[[Sequence[int]], Any] = iter,
+        street: Callable[..., Any] = Street) -> dict[str, Any]:
+    """
+    Drive through the streets as the node does and return the figures and their baselines.
+
+    Every judged frame goes through :class:`CameraStream` after the frame before it. It is then
+    shown once more as if it were the next frame: on these identical frames nothing may move.
+
+    The baselines do not look at the image: the most frequent class and the mean depth of each
+    pixel over the judged frames themselves, which is the best that such a guess can do, and all
+    movable objects called moving.
+
+    :param engine: the deployed network.
+    :param seeds: street seeds from 20000 on.
+    :param moments: when to look.
+    :param show: wraps the seeds, for a progress bar.
+    :param street: class of the street.
+    :raises ConfigurationError: if a seed may have been trained on.
+    """
+    check_seeds(seeds, 'test')
+    semantic_task, depth_task = engine.manifest.task('semantic'), engine.manifest.task('depth')
+    if semantic_task is None or depth_task is None:
+        raise ConfigurationError(
+            f'model {engine.manifest.name!r} lacks semantics or depth; the street is judged by '
+            'both')
+    classes, maximum = semantic_task.classes, depth_task.maximum
+    segmentation, depth = SegmentationMetrics(classes), DepthMetrics(maximum)
+    motion = MotionMetrics(semantic_task.movable)
+    majority = MajorityClass(len(classes), moments.height, moments.width)
+    mean_depth = MeanDepth(maximum, moments.height, moments.width)
+    truths: list[tuple[NDArray[np.uint8], NDArray[np.float16]]] = []
+    for seed in show(seeds):
+        for truth, found, again in _drive(engine, seed, moments, street):
+            assert found.semantic is not None
+            assert found.depth is not None
+            segmentation.update(found.semantic, truth.semantic)
+            depth.update(found.depth, truth.depth)
+            majority.update(truth.semantic)
+            mean_depth.update(truth.depth)
+            truths.append((truth.semantic, truth.depth.astype(np.float16)))
+            if found.motion is not None and again.motion is not None:
+                motion.update(found.motion, found.motion_score, truth.motion, truth.semantic,
+                              truth.instance)
+                motion.update_identical(again.motion, truth.semantic)
+    guess_segmentation, guess_depth = SegmentationMetrics(classes), DepthMetrics(maximum)
+    guess, distance = majority.predict(), mean_depth.predict()
+    for semantic, metres in truths:
+        guess_segmentation.update(guess, semantic)
+        guess_depth.update(distance, metres)
+    return {
+        'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': len(truths),
+        'spacing_s': moments.spacing, 'size': [moments.width, moments.height],
+        'semantic': segmentation.compute(), 'depth': depth.compute(),
+        'motion': motion.compute(),
+        'baseline': {
+            'from': 'the judged frames themselves',
+            'semantic': guess_segmentation.compute(), 'depth': guess_depth.compute()}}
+
+
+def _drive(
+        engine: Engine, seed: int, moments: Moments, street: Callable[..., Any],
+) -> Iterator[tuple[Any, Perception, Perception]]:
+    """Yield (truth, prediction, prediction on identical frames) of one street's moments."""
+    drive = street(
+        seed, width=moments.width, height=moments.height, rate=1 / moments.spacing)
+    focal = float(drive.focal_px)
+    stream = CameraStream(engine)
+    step_ns = round(moments.spacing * 1e9)
+    for before, judged in moments.pairs(seed):
+        stream.reset('moment')
+        truth = drive.render(judged)
+        for number, frame in ((before, drive.render(before)), (judged, truth)):
+            found = stream.process(
+                Frame('street', (number + 1) * step_ns, frame.image), focal_px=focal)
+        again = stream.process(
+            Frame('street', (judged + 2) * step_ns, truth.image), focal_px=focal)
+        yield truth, found, again
+
+
+def as_markdown(figures: dict[str, Any]) -> str:
+    """Return the figures as a table, each beside what can be had without the network."""
+    semantic, depth, motion = figures['semantic'], figures['depth'], figures['motion']
+    base = figures['baseline']
+    rows: list[tuple[str, float | None, float | None, str]] = [
+        ('mIoU', semantic['miou'], base['semantic']['miou'], f'>= {TARGETS["miou"]}'),
+        ('mIoU per image', semantic['miou_per_image'], base['semantic']['miou_per_image'], ''),
+        ('pixel accuracy', semantic['pixel_accuracy'], base['semantic']['pixel_accuracy'], ''),
+        *((f'IoU {name}', iou, base['semantic']['iou'][name], '')
+          for name, iou in semantic['iou'].items()),
+        ('depth AbsRel', depth['abs_rel'], base['depth']['abs_rel'],
+         f'<= {TARGETS["abs_rel"]}'),
+        ('depth RMSE (m)', depth['rmse'], base['depth']['rmse'], ''),
+        ('depth delta1', depth['delta1'], base['depth']['delta1'], f'>= {TARGETS["delta1"]}'),
+        ('depth delta2', depth['delta2'], base['depth']['delta2'], ''),
+        ('depth delta3', depth['delta3'], base['depth']['delta3'], ''),
+        ('moving IoU', motion['iou_moving'], motion['iou_all_movable'], ''),
+        ('moving objects AUC', motion['auc'], 0.5, ''),
+        ('moving objects balanced accuracy', motion['balanced_accuracy'], 0.5, ''),
+        ('called moving on identical frames', motion['identical_frames_moving'], 1.0, '0'),
+    ]
+    lines = [
+        f'{figures["frames"]} frames of {figures["streets"]} streets (seeds '
+        f'{figures["seeds"][0]} to {figures["seeds"][1]}), previous frame '
+        f'{figures["spacing_s"]:g} s before, {figures["size"][0]}x{figures["size"][1]}, model '
+        f'{figures.get("model", "")}',
+        '',
+        '| | model | without looking | target |', '|---|---|---|---|',
+        *(f'| {name} | {_number(value)} | {_number(baseline)} | {target} |'
+          for name, value, baseline, target in rows),
+        '',
+        'Without looking: the most frequent class and the mean depth of each pixel of '
+        f'{base["from"]}; for motion, every movable object called moving.']
+    if absent := semantic['absent']:
+        lines.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
+    return '\n'.join(lines)
+
+
+def record(model: str | Path, figures: dict[str, Any]) -> Manifest:
+    """
+    Write the main figures into the manifest of a model; its weights stay what they are.
+
+    :raises CheckpointError: if the model cannot be read.
+    :raises StorageError: if it cannot be written.
+    """
+    manifest, content = read_model(model)
+    kept = {key: figures[key] for key in (
+        'seeds', 'streets', 'frames', 'spacing_s', 'semantic', 'depth', 'motion', 'baseline')}
+    metrics = {**manifest.metrics, 'street': kept}
+    return write_model(
+        dataclasses.replace(manifest, metrics=metrics), content, find_model(model))
+
+
+def _number(value: float | None) -> str:
+    return 'n/a' if value is None else f'{value:.3f}'

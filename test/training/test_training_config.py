@@ -1,0 +1,74 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.training.config import load_config, to_yaml
+
+RECIPES = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / 'recipe.yaml'
+    path.write_text('name: one\noptimiser: {weight_decay: 0.5}\n'
+                    'stages:\n  - {height: 64, width: 96, steps: 7}\n')
+    return path
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_committed_recipes_are_valid(path):
+    assert load_config(path).stages
+
+
+def test_values_come_from_the_defaults_the_recipe_and_the_command_line_in_this_order(recipe):
+    config = load_config(recipe, ['--optimiser.clip_norm', '2.5', '--seed=3'])
+    assert config.weighting == 'geometric'
+    assert config.optimiser.weight_decay == 0.5
+    assert (config.optimiser.clip_norm, config.seed) == (2.5, 3)
+    assert (config.stages[0].width, config.stages[0].batch) == (96, 8)
+
+
+def test_what_is_printed_is_read_back_the_same(recipe, tmp_path):
+    config = load_config(recipe, ['--data.plan.gaps', '[2, 4]'])
+    printed = tmp_path / 'printed.yaml'
+    printed.write_text(to_yaml(config))
+    assert load_config(printed) == config
+    assert config.data.plan.gaps == (2, 4)
+
+
+@pytest.mark.parametrize(('words', 'nearest'), [
+    (['--optimizer.clip_norm', '1'], 'optimiser'), (['--optimiser.cilp_norm=1'], 'clip_norm'),
+    (['--wieghting', 'equal'], 'weighting')])
+def test_an_unknown_override_is_refused_with_the_nearest_name(recipe, words, nearest):
+    with pytest.raises(ConfigurationError, match=f"did you mean '{nearest}'"):
+        load_config(recipe, words)
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('stages: [{height: 64, width: 96, step: 7}]', "did you mean 'steps'"),
+    ('data: {plan: {gap: [1]}}', "did you mean 'gaps'"),
+    ('nam: two', "did you mean 'name'"),
+    ('seed: many', 'seed'),
+    ('stages: []', 'stages is empty'),
+    ('stages: [{height: 60, width: 96, steps: 7}]', 'multiples of 32'),
+    ('stages: [{height: 64, width: 96, steps: 0}]', 'must be positive'),
+    ('data: {plan: {frames: 1}}', 'raise data.plan.frames'),
+    ('- a list', 'expected keys and values|not a readable'),
+])
+def test_a_wrong_recipe_is_refused_with_the_reason(recipe, tmp_path, text, message):
+    lines = [line for line in recipe.read_text().splitlines(keepends=True)
+             if text.split(':')[0] not in ('stages',) or 'stages' not in line]
+    if text.startswith('stages'):
+        lines = lines[:2]
+    wrong = tmp_path / 'wrong.yaml'
+    wrong.write_text(text if text.startswith('-') else ''.join(lines) + text + '\n')
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(wrong)
+
+
+def test_a_missing_recipe_names_itself():
+    with pytest.raises(ConfigurationError, match=r'nowhere\.yaml'):
+        load_config('nowhere.yaml')

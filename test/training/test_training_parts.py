@@ -1,0 +1,250 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import os
+import random
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mtl_perception.datasets.augmentation import Augmentation
+from mtl_perception.errors import CheckpointError, DataError, StorageError
+from mtl_perception.losses import MotionCrossEntropy
+from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.training import checkpoint
+from mtl_perception.training.batches import Draws, batches, collate
+from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
+from mtl_perception.training.learner import ClipLearner, build_losses
+from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
+from mtl_perception.training.validation import merit, picture, validate
+
+# order and batches
+
+def test_every_clip_is_drawn_once_per_epoch_and_epochs_differ(boxes):
+    draws = Draws(boxes, 0, 64, 64, None)
+    epochs = [[draws.index(number) for number in range(first, first + 8)] for first in (0, 8)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(8))
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize('loaders', [0, 2])
+def test_batches_depend_on_the_position_only(boxes, loaders):
+    draws = Draws(boxes, 3, 32, 32, Augmentation())
+    whole = list(batches(draws, 0, 3, 4))
+    tail = list(batches(draws, 4, 2, 4, loaders))
+    assert len(tail) == 2
+    for wanted, found in zip(whole[1:], tail):
+        assert wanted.keys() == found.keys()
+        assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_an_empty_data_set_is_refused(boxes):
+    boxes.count = 0
+    with pytest.raises(DataError, match='empty'):
+        Draws(boxes, 0, 32, 32, None)
+
+
+def test_a_worker_that_dies_is_reported(boxes):
+    class Deadly(type(boxes)):
+        def __getitem__(self, number):
+            os._exit(1)
+
+    with pytest.raises(DataError, match='reading training clips failed'):
+        list(batches(Draws(Deadly(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+
+
+def test_a_label_that_only_some_clips_have_is_unlabelled_in_the_others(boxes):
+    one, other = boxes[0], replace(boxes[1], depth=None, motion=None)
+    batch = collate([one, other])
+    assert torch.isnan(batch['depth'][1]).all()
+    assert (batch['motion'][1] == 255).all()
+    assert 'depth' not in collate([other, other])
+
+
+# learner
+
+class Recorder(nn.Module):
+    """A network that notes which frames it compared."""
+
+    frames = 2
+
+    def encode(self, image):
+        return [image.mean((2, 3), keepdim=True)]
+
+    def decode(self, current, previous):
+        self.seen = (current[0][:, 0, 0, 0].tolist(), previous[0][:, 0, 0, 0].tolist())
+        shape = (len(current[0]), 2, 4, 4)
+        return {'motion': torch.zeros(shape, requires_grad=True)}
+
+
+def test_each_frame_is_compared_with_the_one_before_and_the_first_with_itself():
+    image = torch.arange(6, dtype=torch.uint8).view(2, 3, 1, 1, 1).expand(2, 3, 4, 4, 3)
+    learner = ClipLearner(Recorder(), (0, 0, 0), (1, 1, 1), {})
+    learner.outputs(image)
+    assert learner.network.seen == ([0, 1, 2, 3, 4, 5], [0, 0, 1, 3, 3, 4])
+
+
+def test_motion_of_the_first_frame_is_not_learned():
+    learner = ClipLearner(Recorder(), (0, 0, 0), (1, 1, 1), {'motion': MotionCrossEntropy()})
+    batch = {'image': torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8),
+             'motion': torch.zeros(1, 2, 4, 4, dtype=torch.uint8)}
+    batch['motion'][:, 1] = 255
+    assert learner(batch) == {}  # only the first frame had labels
+    assert (batch['motion'][:, 0] == 0).all()  # and the batch is not modified
+
+
+def test_tasks_without_labels_have_no_loss():
+    batch = {'image': torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)}
+    losses = build_losses(STREET_TASKS, None, 0.0, 1.0)
+    assert ClipLearner(Recorder(), (0, 0, 0), (1, 1, 1), losses)(batch) == {}
+
+
+# schedule and average
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end():
+    rates = [learning_rate(step, 100, 2.0, warm_up=0.1, final=0.05) for step in range(100)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == rates[9] == pytest.approx(2.0)
+    assert rates[-1] == pytest.approx(0.1)
+    assert all(one > other for one, other in itertools.pairwise(rates[9:]))
+
+
+def test_only_weights_of_two_dimensions_decay():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    decaying, others = parameter_groups([network], 0.1)
+    assert [tuple(item.shape) for item in decaying['params']] == [(4, 3, 1, 1)]
+    assert len(others['params']) == 3
+    assert (decaying['weight_decay'], others['weight_decay']) == (0.1, 0.0)
+
+
+def test_the_average_of_constant_weights_is_constant_and_of_others_lags_behind():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    average = WeightAverage(network, 0.9)
+    average.update(network)
+    assert average.state['weight'].item() == 0.0
+    nn.init.ones_(network.weight)
+    average.update(network)  # the decay after one update is 2 / 11
+    assert average.state['weight'].item() == pytest.approx(9 / 11)
+
+
+# checkpoints
+
+STATE = {'network': {'weight': torch.arange(4.0)}, 'step': 3, 'names': ['a']}
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    write_checkpoint(STATE, tmp_path / 'a.ckpt')
+    found = read_checkpoint(tmp_path / 'a.ckpt')
+    assert torch.equal(found.pop('network')['weight'], STATE['network']['weight'])
+    assert found == {'step': 3, 'names': ['a']}
+
+
+@pytest.mark.parametrize('place', [0, 10, 45, 200, -1])
+def test_a_single_flipped_bit_is_refused(tmp_path, place):
+    path = tmp_path / 'a.ckpt'
+    write_checkpoint(STATE, path)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(path)
+
+
+def test_the_last_two_are_kept_and_the_best_beside_them(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    for step in (1, 2, 3):
+        folder.save({'step': step}, step, is_best=step == 1)
+    assert [path.name for path in folder.paths()] == ['step_00000003.ckpt', 'step_00000002.ckpt']
+    assert read_checkpoint(folder.best) == {'step': 1}
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    assert folder.load_newest() is None
+    for step in (1, 2):
+        folder.save({'step': step}, step)
+    newest, older = folder.paths()
+    newest.write_bytes(newest.read_bytes()[:-5])
+    with pytest.warns(UserWarning, match='falling back'):
+        assert folder.load_newest() == {'step': 1}
+    older.write_bytes(b'')
+    with pytest.warns(UserWarning, match='sha256|no checkpoint|not a'), pytest.raises(CheckpointError, match='none of its 2'):
+        folder.load_newest()
+
+
+@pytest.mark.parametrize('call', ['fsync', 'replace', 'open', 'close'])
+def test_a_failing_system_call_keeps_the_old_checkpoint(tmp_path, monkeypatch, call):
+    path = tmp_path / 'a.ckpt'
+    write_checkpoint({'step': 1}, path)
+
+    def failing(*arguments, **keywords):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(checkpoint.os, call, failing)
+    with pytest.raises(StorageError, match='No space left') as caught:
+        write_checkpoint({'step': 2}, path)
+    monkeypatch.undo()
+    assert caught.value.exit_code == 5
+    # replaced before the folder could be opened or closed: then the new one is whole
+    assert read_checkpoint(path)['step'] == (1 if call in ('fsync', 'replace') else 2)
+    assert not list(tmp_path.glob('.*.part'))
+
+
+def test_a_process_killed_while_writing_leaves_a_readable_checkpoint(tmp_path):
+    path = tmp_path / 'a.ckpt'
+    weights = torch.zeros(200_000)
+    write_checkpoint({'weights': weights, 'step': 0}, path)
+    for attempt in range(12):
+        child = os.fork()
+        if child == 0:
+            step = 0
+            while True:
+                step += 1
+                write_checkpoint({'weights': weights, 'step': step}, path)
+        time.sleep(0.02 + 0.007 * attempt)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        assert torch.equal(read_checkpoint(path)['weights'], weights)
+
+
+def test_random_states_come_back():
+    states = checkpoint.random_states()
+    first = (random.random(), np.random.rand(), torch.rand(1).item())  # noqa: NPY002
+    checkpoint.restore_random_states(states)
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == first  # noqa: NPY002
+
+
+# validation
+
+class Truthful(nn.Module):
+    """A network which is told the answer by the red channel: 8 for a car, 11 for sky."""
+
+    frames = 2
+
+    def encode(self, image):
+        return [image]
+
+    def decode(self, current, previous):
+        red, blue = current[0][:, 0], current[0][:, 2]
+        car, sky = red > 160, blue > 180
+        ids = torch.zeros_like(red, dtype=torch.long)
+        ids[car], ids[sky] = 8, 11
+        depth = torch.where(car, 6.0, 20.0).log()[:, None]
+        return {'semantic': nn.functional.one_hot(ids, 12).permute(0, 3, 1, 2).float(),
+                'depth': depth, 'motion': torch.zeros(len(red), 2, *red.shape[1:])}
+
+
+def test_a_truthful_network_is_judged_perfect_and_its_mode_is_restored(boxes):
+    learner = ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {}).train()
+    figures = validate(learner, boxes, STREET_TASKS, 64, 64)
+    assert figures['semantic']['miou'] == 1.0
+    assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-3)
+    assert figures['motion']['iou_moving'] == 0.0
+    assert merit(figures) == 1.0
+    assert learner.training
+    assert picture(learner, boxes, STREET_TASKS, 64, 64, count=2).shape == (256, 256, 3)
