@@ -173,11 +173,12 @@ class Traffic:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         rng = np.random.default_rng([plan.seed, 7])
-        self.drive = Pace(rng, (2.0, float(rng.uniform(6, 13))), (1.5, 5.0), (9.0, 22.0))
-        self._leaders = int(rng.integers(1, 4)) if rng.random() < 0.45 else 0
-        self._gap = float(rng.uniform(7, 16))
+        self._leaders = int(rng.integers(1, 3)) if rng.random() < 0.4 else 0
+        top = float(rng.uniform(5, 9) if self._leaders else rng.uniform(6, 13))
+        self.drive = Pace(rng, (2.0, top), (1.5, 5.0), (9.0, 22.0))
+        self._gap, self._hop = float(rng.uniform(7, 12)), float(rng.uniform(24, 44))
         self.flows: list[Flow] = []
-        stands = rng.permutation([True, False, True, False, False, True])
+        stands = rng.random(6) < 0.4
         for number, lane in enumerate(plan.lanes):
             pace = self._pace(rng, bool(stands[number]), (1.5, float(rng.uniform(4, 14))))
             self._add('car', (lane.d, 0.15), lane.direction, pace[0],
@@ -185,20 +186,19 @@ class Traffic:
                       float(rng.uniform(0.5, 0.95)), float(rng.uniform(6.3, 8.5)))
         inner, outer = plan.half_road + plan.verge + 0.5, plan.half_road + plan.sidewalk - 0.3
         for side in (-1, 1):
-            order = rng.permutation([True, True, False, False])
-            for stand in order:
+            for stand in rng.random(4) < 0.4:
                 pace = self._pace(rng, bool(stand), (0.8, 2.0))
                 self._add('person', (side * (inner + outer) / 2, (outer - inner) / 2),
                           int(rng.choice([-1, 1])), pace[0],
                           float(rng.uniform(9, 26)) + pace[1] * 0.5, int(rng.integers(1, 4)),
                           0.75, float(rng.uniform(0.7, 1.6)))
         beside = plan.lane_width + (0.15 if plan.half_road > plan.lane_width + 1 else -0.35)
-        for side, stand in zip((-1, 1), rng.permutation([True, False]), strict=True):
-            pace = self._pace(rng, bool(stand), (3.0, 6.0))
+        for side in (-1, 1):
+            pace = self._pace(rng, rng.random() < 0.4, (3.0, 6.0))
             self._add('cyclist', (side * beside, 0.2), side * plan.drive_side, pace[0],
                       float(rng.uniform(14, 34)) + pace[1], int(rng.integers(1, 3)), 0.75,
                       float(rng.uniform(2.5, 5)))
-            pace = self._pace(rng, not stand, (3.0, 6.0))
+            pace = self._pace(rng, rng.random() < 0.4, (3.0, 6.0))
             self._add('cyclist', (side * (inner + outer) / 2, (outer - inner) / 2.5),
                       int(rng.choice([-1, 1])), pace[0], float(rng.uniform(20, 50)) + pace[1], 1,
                       0.8, 3.0)
@@ -207,7 +207,7 @@ class Traffic:
     def _pace(rng: np.random.Generator, stand: bool,
               speed: tuple[float, float]) -> tuple[Pace, float]:
         """Return a pace and the room between groups that such a pace needs when it moves."""
-        going = Pace(rng, speed, (1.5, 4.0), (6.0, 12.0))
+        going = Pace(rng, speed, (1.0, 3.0), (6.0, 12.0))
         room = going.spread
         return (Pace(rng, speed, None, (1, 1)) if stand else going), room
 
@@ -222,18 +222,25 @@ class Traffic:
         actors = [actor for flow in self.flows
                   for actor in flow.between(z - behind, z + ahead, time)]
         number = len(self.flows)
-        for place in range(self._leaders):
-            later = time + 1.0 + 1.6 * place
-            ahead_by = self.drive.way(later) + self._gap + 9.5 * place
-            rng = np.random.default_rng([self.plan.seed, 8, place])
-            actors.append(Actor(
-                1 + number * PER_FLOW + place, 'car', int(rng.integers(1 << 30)),
-                float(self.plan.bend(ahead_by)) + self.plan.camera_d + rng.uniform(-0.15, 0.15),
-                ahead_by, self.plan.heading(ahead_by), 0.0, self.drive.speed(later) > 0))
+        actors.extend(self._ahead(time, z, number))
         first = int(np.floor((z - behind) / CHUNK))
         for chunk in range(first, int((z + ahead) // CHUNK) + 1):
             actors.extend(self._crossers(chunk, time, number))
         return actors
+
+    def _ahead(self, time: float, z: float, number: int) -> Iterator[Actor]:
+        """Yield the cars in the camera's lane: they wait until it is near, then drive ahead."""
+        wait = 0.4 * self._hop
+        phase = z % self._hop
+        gone = max(0.0, phase - wait) / (1 - 0.4)
+        moving = self.drive.speed(time) > 0 and phase > wait
+        for place in range(self._leaders):
+            rng = np.random.default_rng([self.plan.seed, 8, place])
+            here = z - phase + gone + wait + self._gap + 8.0 * place
+            yield Actor(
+                1 + number * PER_FLOW + place, 'car', int(rng.integers(1 << 30)),
+                float(self.plan.bend(here)) + self.plan.camera_d + rng.uniform(-0.15, 0.15),
+                here, self.plan.heading(here), 0.0, moving)
 
     def _crossers(self, chunk: int, time: float, number: int) -> Iterator[Actor]:
         """Yield people on a zebra crossing; they keep to the far half of the road."""
