@@ -205,6 +205,21 @@ def test_gradients_under_bfloat16_autocast_are_those_of_float32(encoder, finest_
         assert 0.8 < found.norm() / wanted.norm() < 1.25
 
 
+@pytest.mark.parametrize('encoder', ['resnet10', 'resnet18'])  # deeper ones amplify rounding
+def test_the_encoder_learns_the_same_under_bfloat16_autocast(encoder):
+    network = build_network(NetworkSpec(encoder, 2, 8, STREET)).train()
+    images = torch.randn(2, 2, 3, 64, 96)
+
+    def gradient(enabled):
+        network.zero_grad()
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            outputs = network(*images)
+        sum(output.square().mean() for output in outputs.values()).backward()
+        return torch.cat([value.grad.flatten() for value in network.encoder.parameters()])
+
+    assert functional.cosine_similarity(gradient(False), gradient(True), dim=0) > 0.85
+
+
 def test_a_state_dict_survives_the_round_trip():
     spec = NetworkSpec('resnet10', 2, 4, STREET)
     first, second = build_network(spec).eval(), build_network(spec).eval()
