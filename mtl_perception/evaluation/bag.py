@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 
 from mtl_perception.errors import DataError, FrameError
@@ -76,7 +76,7 @@ class Bag:
         try:
             self._reader = AnyReader([_file(path)])
             self._reader.open()
-        except (AnyReaderError, OSError, AssertionError, EOFError, ValueError) as error:
+        except Exception as error:
             raise DataError(
                 f'{path}: cannot be read as a rosbag2 ({_text(error)}); it may be cut short: '
                 f'"mcap recover" saves what is there.{_listed(path)}', 'B01') from error
@@ -175,7 +175,7 @@ class Bag:
             for connection, logged_ns, raw in self._reader.messages(connections):
                 message = self._reader.deserialize(raw, connection.msgtype)
                 yield connection.topic, logged_ns, message
-        except (AnyReaderError, OSError, AssertionError, EOFError) as error:
+        except Exception as error:
             raise DataError(f'{self.path}: damaged ({_text(error)})', 'B02') from error
 
 

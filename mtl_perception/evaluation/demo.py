@@ -248,7 +248,7 @@ def _lines(moment: Moment, first_ns: int) -> Sequence[str]:
     if latency is not None:
         lines.append(f'latency {latency:.0f} ms')
     if 'true_semantic' in moment.arrays:
-        lines += ['above: camera and network', 'right: truth']
+        lines.append('above: the network; right: the truth')
     return lines
 
 

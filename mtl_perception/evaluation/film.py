@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mtl_perception.errors import DataError, StorageError
 
 ENCODERS: dict[str, dict[str, str]] = {
-    'libx264': {'crf': '23', 'preset': 'veryfast'},
+    'libx264': {'crf': '23', 'preset': 'superfast'},
     'libopenh264': {},
     'mpeg4': {'q:v': '4'},
 }

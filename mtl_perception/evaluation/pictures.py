@@ -52,7 +52,7 @@ class Painter:
         arrays = moment.arrays
         tiles = self._tiles(arrays, '')
         if not any(role.startswith('true_') for role in arrays):
-            return np.hstack([_write(tiles[0], [*lines]), *tiles[1:]])
+            return np.hstack([_write(tiles[0], ['', *lines]), *tiles[1:]])
         height, width = tiles[0].shape[:2]
         text = _write(np.full((height, width, 3), DARK, np.uint8), lines)
         return np.vstack([np.hstack(tiles), np.hstack([text, *self._tiles(arrays, 'true_')[1:]])])
@@ -103,7 +103,7 @@ class Painter:
         image: Image = arrays['image']
         height = round(self._width * image.shape[0] / image.shape[1] / 2) * 2
         small = resize(image, height, self._width)
-        tiles = [small]
+        tiles = [_write(small, ['camera'])]
         for name in COLUMNS[1:]:
             values, task = arrays.get(prefix + name), self._tasks.get(name)
             caption = f'{name}{", truth" if prefix else ""}'
@@ -135,12 +135,14 @@ def _write(image: Image, lines: Sequence[str]) -> Image:
     """Return a copy with lines of text at the top left."""
     written = image.copy()
     for number, line in enumerate(lines):
-        _text(written, line, 6, LINE * number + LINE - 4, 0.5)
+        if line:
+            _text(written, line, 6, LINE * number + LINE - 4, 0.45)
     return written
 
 
 def _text(image: Image, line: str, x: int, y: int, size: float) -> None:
-    """Write on the image itself, light with a dark border; OpenCV's fonts know ASCII only."""
-    for colour, thickness in ((DARK, 3), (LIGHT, 1)):
-        cv2.putText(image, line.encode('ascii', 'replace').decode(), (x, y),
-                    cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
+    """Write on the image itself, on a dark ground; OpenCV's fonts know ASCII only."""
+    words, font = line.encode('ascii', 'replace').decode(), cv2.FONT_HERSHEY_SIMPLEX
+    (width, height), below = cv2.getTextSize(words, font, size, 1)
+    cv2.rectangle(image, (x - 3, y - height - 3), (x + width + 3, y + below), DARK, cv2.FILLED)
+    cv2.putText(image, words, (x, y), font, size, LIGHT, 1, cv2.LINE_AA)

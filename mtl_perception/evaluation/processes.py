@@ -91,7 +91,7 @@ class Program:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def stop(self, timeout_s: float = 15.0) -> int:
+    def stop(self, timeout_s: float = 30.0) -> int:
         """
         Ask the program to end by SIGINT and wait for it; kill it if it does not.
 
@@ -151,7 +151,7 @@ class Program:
                     log.write(line)
 
 
-def stop_all(programs: Sequence[Program], timeout_s: float = 15.0) -> None:
+def stop_all(programs: Sequence[Program], timeout_s: float = 30.0) -> None:
     """Stop programs one after the other, in this order, whatever happens."""
     deadline = time.monotonic() + timeout_s * len(programs)
     try:

@@ -1,0 +1,54 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Bags for the tests, written by rosbags' own writer."""
+
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+STORE = get_typestore(Stores.ROS2_KILTED)
+IMAGE = 'sensor_msgs/msg/Image'
+DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
+ENCODINGS = {('uint8', 3): 'rgb8', ('uint8', 2): 'mono8', ('uint16', 2): '16UC1',
+             ('float32', 2): '32FC1'}
+SECOND = 10 ** 9
+
+
+def header(stamp_ns):
+    types = STORE.types
+    stamp = types['builtin_interfaces/msg/Time'](stamp_ns // SECOND, stamp_ns % SECOND)
+    return types['std_msgs/msg/Header'](stamp, 'camera')
+
+
+def image(array, stamp_ns):
+    """Return an image message of an array."""
+    array = np.ascontiguousarray(array)
+    return STORE.types[IMAGE](
+        header(stamp_ns), array.shape[0], array.shape[1],
+        ENCODINGS[array.dtype.name, array.ndim], 0, array.strides[0],
+        array.view(np.uint8).reshape(-1))
+
+
+def diagnostics(statuses, stamp_ns=0):
+    """Return a diagnostic array of name -> values."""
+    status, pair = (STORE.types[f'diagnostic_msgs/msg/{name}']
+                    for name in ('DiagnosticStatus', 'KeyValue'))
+    return STORE.types[DIAGNOSTICS](header(stamp_ns), [
+        status(0, name, '', '', [pair(key, str(value)) for key, value in values.items()])
+        for name, values in statuses.items()])
+
+
+def write_bag(path, messages):
+    """
+    Write a bag.
+
+    :param messages: (topic, message, time of reception in ns).
+    """
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {}
+        for topic, message, logged_ns in messages:
+            kind = message.__msgtype__
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
+            writer.write(connections[topic], logged_ns, STORE.serialize_cdr(message, kind))
+    return path
