@@ -27,16 +27,12 @@ class Film:
 
     :param path: of the file; is replaced.
     :param rate: pictures per second.
-    :raises StorageError: if it cannot be written.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path = path
         self._rate = Fraction(rate).limit_denominator(1000)
-        try:
-            self._container = av.open(str(path), 'w', format='mp4')
-        except (OSError, av.error.FFmpegError) as error:
-            raise StorageError(f'{path}: the video cannot be written: {error}') from error
+        self._container = av.open(str(path), 'w', format='mp4')
         self._stream: av.VideoStream | None = None
         self.encoder = ''
 
@@ -49,7 +45,7 @@ class Film:
             trace: TracebackType | None) -> None:
         """Finish the file."""
         if self._stream is not None and kind is None:
-            self._container.mux(self._stream.encode(None))
+            self._encode(self._stream, None)
         self._container.close()
 
     def add(self, picture: NDArray[np.uint8]) -> None:
@@ -57,6 +53,7 @@ class Film:
         Append a picture.
 
         :param picture: (H, W, 3) uint8 RGB with even H and W, of the first one's size.
+        :raises StorageError: if it cannot be written.
         """
         if self._stream is None:
             self._stream = self._start(picture.shape[0], picture.shape[1])
@@ -64,8 +61,14 @@ class Film:
             raise DataError(
                 f'{self.path}: a picture of shape {picture.shape} after one of '
                 f'{(self._stream.height, self._stream.width, 3)}')
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
-        self._container.mux(self._stream.encode(frame))
+        self._encode(self._stream, av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(picture), format='rgb24'))
+
+    def _encode(self, stream: av.VideoStream, frame: av.VideoFrame | None) -> None:
+        try:
+            self._container.mux(stream.encode(frame))
+        except (OSError, av.error.FFmpegError) as error:
+            raise StorageError(f'{self.path}: the video cannot be written: {error}') from error
 
     def _start(self, height: int, width: int) -> av.VideoStream:
         for name, options in ENCODERS.items():

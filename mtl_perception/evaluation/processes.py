@@ -143,7 +143,7 @@ class Program:
         """Take in what it prints: counts as JSON; anything else goes to the log."""
         output = self._process.stdout
         assert output is not None
-        with output, self.log.open('ab') as log:
+        with output, self.log.open('ab', buffering=0) as log:
             for line in output:
                 try:
                     self.counts = dict(json.loads(line))
