@@ -43,6 +43,12 @@ class Sample:
         labels = {'semantic': self.semantic, 'depth': self.depth, 'motion': self.motion}
         return {task: label for task, label in labels.items() if label is not None}
 
+    def window(self, first: int, frames: int) -> 'Sample':
+        """Return the sample of ``frames`` consecutive frames from frame ``first`` on."""
+        labels = {
+            task: label[first:first + frames] for task, label in self.labels().items()}
+        return replace(self, image=self.image[first:first + frames], **labels)
+
     def flipped(self) -> 'Sample':
         """Return the sample mirrored left to right, images and labels alike."""
         labels = {task: label[:, :, ::-1] for task, label in self.labels().items()}

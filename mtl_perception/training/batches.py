@@ -46,18 +46,22 @@ class Draws:
     :param height: rows of the result.
     :param width: columns of the result.
     :param augmentation: ``augmentation(sample, generator)``, None for none.
+    :param window: frames of a clip that a draw shows, consecutive and from a random one on; 0
+        shows all.
     :raises DataError: if the data set is empty.
     """
 
     def __init__(
             self, clips: Clips, seed: int, height: int, width: int,
-            augmentation: Callable[[Sample, np.random.Generator], Sample] | None) -> None:
+            augmentation: Callable[[Sample, np.random.Generator], Sample] | None,
+            window: int = 0) -> None:
         if not len(clips):
             raise DataError('the training data set is empty; give it seeds and clips')
         self.clips = clips
         self.seed = seed
         self.size = (height, width)
         self.augmentation = augmentation
+        self.window = window
         self._order: tuple[int, Any] = (-1, None)
 
     def index(self, number: int) -> int:
@@ -70,10 +74,13 @@ class Draws:
 
     def __getitem__(self, number: int) -> Sample:
         """Return draw ``number``."""
-        sample = self.clips[self.index(number)].resized(*self.size)
-        if self.augmentation is None:
-            return sample
-        return self.augmentation(sample, np.random.default_rng((self.seed, 2, number)))
+        sample = self.clips[self.index(number)]
+        generator = np.random.default_rng((self.seed, 2, number))
+        if 0 < self.window < len(sample.image):
+            first = int(generator.integers(len(sample.image) - self.window + 1))
+            sample = sample.window(first, self.window)
+        sample = sample.resized(*self.size)
+        return sample if self.augmentation is None else self.augmentation(sample, generator)
 
 
 def batches(

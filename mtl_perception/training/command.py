@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         _export(config, folder, arguments.export, shlex.join(words), arguments.export_precision)
         return 0
     if arguments.render_only:
-        _clips(config)
+        _clips(config, config.data.street_code)
         return 0
     with exclusive(folder):
         return _train(config, folder, arguments, shlex.join(words))
@@ -102,7 +102,7 @@ def _train(
         print(f'warning: trained with {state["threads"]} threads so far, now with '
               f'{torch.get_num_threads()}; the last bits of the numbers will differ',
               file=sys.stderr)
-    code = state['notes']['street_code'] if state is not None else ''
+    code = state['notes']['street_code'] if state is not None else config.data.street_code
     train, validation = _clips(config, code)
     (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
     tasks = tasks_of(config)
@@ -123,7 +123,7 @@ def _train(
     return 0
 
 
-def _clips(config: TrainingConfig, code: str = '') -> tuple[StreetClips, StreetClips]:
+def _clips(config: TrainingConfig, code: str) -> tuple[StreetClips, StreetClips]:
     """Return the clips to learn from and to choose by, rendering what is missing."""
     data = config.data
     both = []
@@ -177,7 +177,8 @@ def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
     now = to_plain(config)
     changes = [
         f'{key}: {old} -> {new}' for key, old, new in _differences(before, now)
-        if not key.startswith(('run.', 'data.workers', 'data.loaders', 'data.cache', 'output'))]
+        if not key.startswith((
+            'run.', 'data.workers', 'data.loaders', 'data.cache', 'data.street_code', 'output'))]
     if changes:
         raise ConfigurationError(
             'the recipe has changed since the checkpoint: ' + '; '.join(changes)

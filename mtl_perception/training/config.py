@@ -47,6 +47,9 @@ class DataSettings:
     :param train_seeds: street seeds to learn from, ``FIRST:END``; 0 to 9999.
     :param validation_seeds: street seeds to choose the model by; 10000 to 10999.
     :param plan: which frames of each seed, and how they are rendered.
+    :param window: frames of a clip that one draw learns from, 0 for all of them.
+    :param street_code: digest of the street's source whose clips are used, as in the name of
+        their folder; empty for the source as it is. A resumed training keeps its own.
     :param workers: processes that render.
     :param loaders: processes that read and augment; 0 does it between two steps.
     """
@@ -55,6 +58,8 @@ class DataSettings:
     train_seeds: str = '0:1000'
     validation_seeds: str = '10000:10025'
     plan: ClipPlan = field(default_factory=ClipPlan)
+    window: int = 2
+    street_code: str = ''
     workers: int = 2
     loaders: int = 0
 
@@ -173,10 +178,11 @@ class TrainingConfig:
                 raise ConfigurationError(
                     f'stages[{number}] has {stage.steps} steps, batch {stage.batch} and lr '
                     f'{stage.lr}; all must be positive')
-        if self.network.frames > self.data.plan.frames:
+        frames = self.data.plan.frames
+        if self.network.frames > min(frames, self.data.window or frames):
             raise ConfigurationError(
                 f'the network compares {self.network.frames} frames, but the clips have '
-                f'{self.data.plan.frames}; raise data.plan.frames')
+                f'{frames} and data.window is {self.data.window}; raise them')
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:

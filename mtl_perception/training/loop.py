@@ -164,7 +164,7 @@ class Trainer:
         progress, run = self.progress, self.config.run
         draws = Draws(
             self.train_clips, self.config.seed, stage.height, stage.width,
-            self.config.augmentation)
+            self.config.augmentation, self.config.data.window)
         left = stage.steps - progress.stage_step
         self.learner.train()
         recent, bad = Recent(), 0

@@ -55,7 +55,7 @@ def test_an_unknown_override_is_refused_with_the_nearest_name(recipe, words, nea
     ('stages: []', 'stages is empty'),
     ('stages: [{height: 60, width: 96, steps: 7}]', 'multiples of 32'),
     ('stages: [{height: 64, width: 96, steps: 0}]', 'must be positive'),
-    ('data: {plan: {frames: 1}}', 'raise data.plan.frames'),
+    ('data: {plan: {frames: 1}}', 'the clips have 1'),
     ('- a list', 'expected keys and values|not a readable'),
 ])
 def test_a_wrong_recipe_is_refused_with_the_reason(recipe, tmp_path, text, message):

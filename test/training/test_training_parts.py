@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mtl_perception.datasets.augmentation import Augmentation
+from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import CheckpointError, DataError, StorageError
 from mtl_perception.losses import MotionCrossEntropy
 from mtl_perception.tasks import STREET_TASKS
@@ -40,6 +41,22 @@ def test_batches_depend_on_the_position_only(boxes, loaders):
     for wanted, found in zip(whole[1:], tail):
         assert wanted.keys() == found.keys()
         assert all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_a_draw_shows_a_window_of_consecutive_frames_and_every_window_in_time():
+    class Numbered:
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            image = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
+            image = np.broadcast_to(image, (4, 8, 8, 3))
+            return Sample(image, semantic=image[..., 0])
+
+    draws = Draws(Numbered(), 0, 8, 8, None, window=2)
+    seen = {tuple(draws[number].image[:, 0, 0, 0]) for number in range(30)}
+    assert seen == {(0, 1), (1, 2), (2, 3)}
+    assert draws[3].semantic.shape == (2, 8, 8)
 
 
 def test_an_empty_data_set_is_refused(boxes):
@@ -173,7 +190,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     with pytest.warns(UserWarning, match='falling back'):
         assert folder.load_newest() == {'step': 1}
     older.write_bytes(b'')
-    with pytest.warns(UserWarning, match='sha256|no checkpoint|not a'), pytest.raises(CheckpointError, match='none of its 2'):
+    with pytest.warns(UserWarning, match='falling back'), pytest.raises(
+            CheckpointError, match='none of its 2'):
         folder.load_newest()
 
 
