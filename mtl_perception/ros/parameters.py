@@ -237,7 +237,7 @@ class Parameters:
     def _change_problem(self, parameter: Parameter) -> str:
         declaration = self._known.get(parameter.name)
         if declaration is None:
-            return ''
+            return '' if parameter.name else 'a parameter has a name'  # rclpy would take it
         if self.configured and not declaration.dynamic:
             return (f'parameter {parameter.name!r} cannot change while the node is configured; '
                     'deactivate, clean up, set it, and configure again')

@@ -25,6 +25,7 @@ from std_srvs.srv import Trigger
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
+from mtl_perception.manifest import find_model
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
 from mtl_perception.ros.guard import (
@@ -48,7 +49,8 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 def load_torch_engine(settings: Settings) -> Engine:
-    """Load, verify and warm up the network; torch is imported only here."""
+    """Load, verify and warm up the network; torch is imported only here, if there is a model."""
+    find_model(settings.model)
     from mtl_perception.inference.torch_engine import TorchEngine
     return TorchEngine.load(
         settings.model, device=settings.device, precision=settings.precision,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the start of the program to its exit code."""
 
+import gc
 import os
 import sys
 import time
@@ -64,6 +65,7 @@ def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = No
     node.destroy_node()
     executor.shutdown()
     rclpy.try_shutdown()
+    gc.freeze()  # the interpreter's last look through all of torch's objects takes a second
     return node.exit_code if node.exit_code is not None else code
 
 

@@ -1,0 +1,133 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The parameters of the perception node."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from perceiving import FAILURE, SUCCESS
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+
+from mtl_perception.ros.parameters import PARAMETERS
+
+CONFIG = Path(__file__).parents[2] / 'config' / 'camera.yaml'
+SAMPLES = {bool: True, int: 7, float: 0.7, str: 'text', 'strings': ['a', 'b'], 'ints': [1, 2],
+           'floats': [0.5]}
+
+
+def test_the_documented_defaults_are_the_defaults():
+    found = yaml.safe_load(CONFIG.read_text())['/**/perception_node']['ros__parameters']
+    flat = {}
+    for name, value in found.items():
+        if isinstance(value, dict):
+            flat |= {f'{name}.{inner}': leaf for inner, leaf in value.items()}
+        else:
+            flat[name] = value
+    assert flat == {one.name: one.default for one in PARAMETERS}
+    assert all(type(flat[one.name]) is type(one.default) for one in PARAMETERS)
+
+
+@pytest.mark.parametrize('declaration', PARAMETERS, ids=lambda one: one.name)
+def test_a_wrong_type_is_refused_by_name_and_can_be_mended(bench, declaration):
+    wrong = [value for value in SAMPLES.values()
+             if Parameter.Type.from_parameter_value(value)
+             != Parameter.Type.from_parameter_value(declaration.default)]
+    for value in wrong[:3]:
+        test = bench(**{declaration.name.replace('.', '__'): value})
+        assert test.node.trigger_configure() == FAILURE
+        assert f"parameter '{declaration.name}'" in test.node.last_error
+        mended = test.node.set_parameters([Parameter(declaration.name, value=declaration.default)])
+        if declaration.read_only:
+            assert not mended[0].successful
+        else:
+            assert test.node.trigger_configure() == SUCCESS, test.node.last_error
+
+
+@pytest.mark.parametrize(('name', 'value', 'text'), [
+    ('threads', -1, 'wanted 0 to 256'), ('max_age', float('nan'), 'wanted 0 to 3600'),
+    ('camera_timeout', 0.0, 'wanted 0.05 to 3600'), ('max_pixels', 0, 'wanted 1 to'),
+    ('image_transport', 'compresed', "did you mean 'compressed'?"),
+    ('precision', 'int3', "wanted one of ['fp32', 'bf16', 'fp16']"),
+    ('device', 'gpu', 'wanted auto, cpu, cuda or cuda:N'), ('output.size', '', 'wanted one of'),
+    ('cameras', ['a', 'a'], 'names one twice'), ('cameras', ['a b'], 'cannot be part'),
+    ('cameras', ['', 'a'], 'cannot be part'),
+    ('cameras', [f'c{i}' for i in range(17)], 'at most 16'),
+    ('model', '', 'wanted the name of a shipped model')])
+def test_a_wrong_value_is_refused_with_what_is_wanted(bench, name, value, text):
+    test = bench(**{name.replace('.', '__'): value})
+    assert test.node.trigger_configure() == FAILURE
+    assert f"parameter '{name}'" in test.node.last_error
+    assert text in test.node.last_error
+    assert not test.node.set_parameters([Parameter(name, value=value)])[0].successful
+
+
+def test_all_wrong_parameters_are_named_at_once(bench):
+    test = bench(device='gpu', threads='two', precision='fp8')
+    assert test.node.trigger_configure() == FAILURE
+    for name in ('device', 'threads', 'precision'):
+        assert f"'{name}'" in test.node.last_error
+
+
+def test_an_unknown_parameter_is_reported_with_the_nearest_name(bench, capfd):
+    test = bench(max_gapp=1.0, strict_parameters=False)
+    assert "'max_gapp' does not exist and is ignored; did you mean 'max_gap'?" in (
+        capfd.readouterr().err)
+    assert test.node.trigger_configure() == SUCCESS
+    assert 'unknown_parameter.max_gapp' in test.node.facts()
+    strict = bench(max_gapp=1.0, strict_parameters=True)
+    assert strict.node.trigger_configure() == FAILURE
+    assert "did you mean 'max_gap'?" in strict.node.last_error
+
+
+def test_only_dynamic_parameters_change_while_configured(bench):
+    test = bench()
+    test.start()
+    for declaration in PARAMETERS:
+        result = test.node.set_parameters(
+            [Parameter(declaration.name, value=declaration.default)])[0]
+        assert result.successful == declaration.dynamic, declaration.name
+        if not declaration.dynamic and not declaration.read_only:
+            assert 'clean up' in result.reason
+    mixed = test.node.set_parameters_atomically(
+        [Parameter('max_age', value=0.5), Parameter('model', value='other')])
+    assert not mixed.successful
+    assert test.node.get_parameter('max_age').value == 0.0  # all or nothing
+    assert test.node.set_parameters([Parameter('max_age', value=0.5)])[0].successful
+    test.spin_until(lambda: test.node.settings.max_age == 0.5)
+    test.node.trigger_deactivate()
+    test.node.trigger_cleanup()
+    assert test.node.set_parameters([Parameter('model', value='other')])[0].successful
+
+
+def test_a_validator_that_fails_refuses_and_does_not_raise(bench, monkeypatch):
+    test = bench()
+    monkeypatch.setattr(test.node._declared, '_change_problem', lambda one: 1 / 0)
+    result = test.node.set_parameters([Parameter('max_age', value=0.5)])[0]
+    assert not result.successful
+    assert 'ZeroDivisionError' in result.reason
+
+
+def test_a_peer_cannot_end_the_node_with_a_parameter(bench):
+    test = bench()
+    test.start('semantic/image')
+    client = test.graph.node.create_client(SetParameters, '/perception_node/set_parameters')
+    assert client.wait_for_service(5.0)
+    values = [ParameterValue(type=ParameterType.PARAMETER_STRING, string_value='x' * 100_000),
+              ParameterValue(type=ParameterType.PARAMETER_NOT_SET),
+              ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=float('inf'))]
+    for value in values:
+        for name in ('max_age', 'cameras', 'no_such_parameter', ''):
+            request = SetParameters.Request(parameters=[ParameterMessage(name=name, value=value)])
+            future = client.call_async(request)
+            test.spin_until(future.done)
+            assert not future.result().results[0].successful, (value, name)
+            assert len(future.result().results[0].reason) < 500
+    test.feed(test.picture())
+    test.spin_until(lambda: test.heard['semantic/image'])

@@ -1,0 +1,121 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The perception node as a process: its start, its signals and its exit codes."""
+
+import os
+import signal
+import time
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from diagnostic_msgs.msg import DiagnosticArray
+from listening import Graph, parameters
+from perceiving import picture
+from sensor_msgs.msg import Image
+
+MODULE = 'mtl_perception.ros.perception_node'
+TEST_ROOM = os.path.dirname(__file__)
+
+
+@pytest.fixture
+def graph(monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setenv('PYTHONPATH', TEST_ROOM)
+    graph = Graph(monkeypatch)
+    yield graph
+    graph.close()
+
+
+def serve(graph):
+    """Publish images until a mask comes back."""
+    graph.listen(Image, 'semantic/image')
+    publisher = graph.node.create_publisher(Image, 'image_raw', 5)
+    deadline = time.monotonic() + 90
+    while not graph.heard['semantic/image']:
+        publisher.publish(picture(graph.node.get_clock().now()))
+        graph.executor.spin_once(timeout_sec=0.05)
+        assert time.monotonic() < deadline
+
+
+def end(graph, process, number):
+    """End the process in an orderly way."""
+    begin = time.monotonic()
+    code, errors = graph.finish(process, number)
+    assert code == 0, errors
+    assert time.monotonic() - begin < 10
+    assert 'Traceback' not in errors
+    return errors
+
+
+def test_sigint_ends_an_active_node(graph, tiny_model):
+    process = graph.start(MODULE, *parameters(model=tiny_model, autostart=True, threads=1))
+    serve(graph)
+    end(graph, process, signal.SIGINT)
+
+
+def test_sigterm_ends_an_active_node(graph):
+    process = graph.start('pretending', *parameters(autostart=True))
+    serve(graph)
+    end(graph, process, signal.SIGTERM)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_configuring_lets_it_finish(graph, monkeypatch, number):
+    monkeypatch.setenv('LOAD_S', '1')
+    process = graph.start('pretending', *parameters(autostart=True))
+    assert process.stdout.readline() == 'loading\n'
+    errors = end(graph, process, number)
+    assert 'Failed to complete transition' not in errors
+
+
+def test_a_node_that_cannot_configure_stays_and_says_why(graph):
+    process = graph.start(MODULE, *parameters(model='/nowhere.safetensors', autostart=True))
+    graph.listen(DiagnosticArray, '/diagnostics')
+    graph.spin_until(lambda: any(
+        status.level == b'\2' and '/nowhere.safetensors does not exist' in status.message
+        for array in graph.heard['/diagnostics'] for status in array.status))
+    assert process.poll() is None
+    assert '/nowhere.safetensors does not exist' in end(graph, process, signal.SIGTERM)
+
+
+def hang(graph, monkeypatch):
+    monkeypatch.setenv('HANG', '1')
+    process = graph.start('pretending', *parameters(autostart=True))
+    graph.listen(Image, 'semantic/image')
+    publisher = graph.node.create_publisher(Image, 'image_raw', 5)
+    graph.spin_until(lambda: publisher.get_subscription_count() > 0)
+    for _ in range(10):
+        publisher.publish(picture(graph.node.get_clock().now()))
+        time.sleep(0.05)
+    return process
+
+
+def test_a_second_signal_ends_the_process_at_once(graph, monkeypatch):
+    process = hang(graph, monkeypatch)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None  # it waits for the network
+    assert graph.finish(process, signal.SIGINT)[0] == 130
+
+
+def test_a_network_that_never_returns_ends_the_process_with_code_7(graph, monkeypatch):
+    process = hang(graph, monkeypatch)
+    code, errors = graph.finish(process, signal.SIGTERM)
+    assert code == 7
+    assert 'O04_timeout' in errors
+
+
+def test_a_start_that_is_impossible_says_so_in_one_line(graph, tmp_path, monkeypatch):
+    code, errors = graph.finish(graph.start(
+        MODULE, '--ros-args', '--params-file', str(tmp_path / 'missing.yaml')), None)
+    assert code == 2
+    assert 'missing.yaml' in errors
+    assert 'Traceback' not in errors
+    blocked = tmp_path / 'file'
+    blocked.write_text('')
+    monkeypatch.setenv('ROS_LOG_DIR', str(blocked / 'log'))
+    code, errors = graph.finish(graph.start(MODULE), None)
+    assert code == 5
+    assert 'ROS_LOG_DIR' in errors
