@@ -89,11 +89,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
             'at least 1, the spacing above 0 and at most 0.5 s')
+    check_seeds(seeds, 'test')
     engine = TorchEngine.load(arguments.model, arguments.device, threads=arguments.threads)
-    moments = Moments(arguments.frames, arguments.spacing)
+    manifest = engine.manifest
+    moments = Moments(
+        arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height)
     figures = evaluate(engine, seeds, moments, lambda items: track(
         items, 'streets', console=Console(stderr=True), transient=True))
-    figures = {'model': engine.manifest.name, 'sha256': engine.manifest.sha256, **figures}
+    figures = {'model': manifest.name, 'sha256': manifest.sha256, **figures}
     text = as_markdown(figures)
     print(text)
     if arguments.output:
@@ -112,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 def evaluate(
         engine: Engine, seeds: Sequence[int], moments: Moments,
         show: Callable[[Sequence[int]], Any] = iter,
-        street: Callable[..., Any] = Street) -> dict[str, Any]:
+        street: Callable[..., Any] | None = None) -> dict[str, Any]:
     """
     Drive through the streets as the node does and return the figures and their baselines.
 
@@ -127,7 +130,7 @@ def evaluate(
     :param seeds: street seeds from 20000 on.
     :param moments: when to look.
     :param show: wraps the seeds, for a progress bar.
-    :param street: class of the street.
+    :param street: class of the street, :class:`Street` by default.
     :raises ConfigurationError: if a seed may have been trained on.
     """
     check_seeds(seeds, 'test')
@@ -143,7 +146,7 @@ def evaluate(
     mean_depth = MeanDepth(maximum, moments.height, moments.width)
     truths: list[tuple[NDArray[np.uint8], NDArray[np.float16]]] = []
     for seed in show(seeds):
-        for truth, found, again in _drive(engine, seed, moments, street):
+        for truth, found, again in _drive(engine, seed, moments, street or Street):
             assert found.semantic is not None
             assert found.depth is not None
             segmentation.update(found.semantic, truth.semantic)

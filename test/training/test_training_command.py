@@ -1,0 +1,158 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl train`` from the command line to the exported model, on a street of grey boxes."""
+
+import json
+import os
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from mtl_perception import cli, synthetic
+from mtl_perception.errors import CheckpointError
+from mtl_perception.manifest import NetworkSpec, read_model
+from mtl_perception.models.build import build_network
+from mtl_perception.training.command import class_weights
+from mtl_perception.training.export import verify
+from mtl_perception.training.loop import Trainer
+
+RECIPE = """
+name: tiny
+data:
+  train_seeds: '0:3'
+  validation_seeds: '10000:10001'
+  workers: 0
+  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50}
+stages:
+  - {height: 32, width: 32, steps: 3, batch: 2}
+  - {height: 32, width: 64, steps: 3, batch: 2}
+run: {log_every: 2, validate_every: 100, checkpoint_every: 2}
+"""
+
+
+class GreyStreet:
+    """Road below, sky above, a car that is somewhere else in every frame."""
+
+    def __init__(self, seed, width, height, rate, antialias):
+        self.seed, self.shape = seed, (height, width)
+
+    def render(self, index):
+        image = np.full((*self.shape, 3), 100 + self.seed % 7, np.uint8)
+        semantic, motion = np.zeros(self.shape, np.uint8), np.zeros(self.shape, np.uint8)
+        depth = np.full(self.shape, 10, np.float32)
+        image[:10], semantic[:10], depth[:10] = 220, 11, np.inf
+        car = (slice(14, 24), slice(index % 40, index % 40 + 12))
+        image[car], semantic[car], depth[car], motion[car] = 30, 8, 5, 1
+        return SimpleNamespace(image=image, semantic=semantic, depth=depth, motion=motion)
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Return ``mtl train`` in a folder of its own, as a function of further words."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(synthetic, 'Street', GreyStreet)
+    (tmp_path / 'tiny.yaml').write_text(RECIPE)
+
+    def run(*words, before=()):
+        return cli.main(
+            ['train', *before, 'tiny.yaml', '--data.cache', str(tmp_path / 'cache'), *words])
+
+    return run
+
+
+@pytest.fixture
+def stop_after_two_steps(monkeypatch):
+    original = Trainer.step
+
+    def step(self, batch, stage):
+        if self.progress.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, stage)
+
+    monkeypatch.setattr(Trainer, 'step', step)
+
+
+def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
+    assert train() == 0
+    manifest, content = read_model(tmp_path / 'runs' / 'tiny' / 'tiny.safetensors')
+    assert (manifest.height, manifest.width, manifest.focal_px) == (32, 64, 0.6 * 64)
+    assert [task.name for task in manifest.tasks] == ['semantic', 'depth', 'motion']
+    assert manifest.training['steps'] == 6
+    assert manifest.training['recipe']['stages'][1]['width'] == 64
+    assert manifest.command.startswith('mtl train tiny.yaml --data.cache')
+    assert manifest.metrics['validation']['seeds'] == '10000:10001'
+    weights = safetensors.torch.load(content)
+    assert weights['encoder.conv1.weight'].dtype == torch.float16
+    assert weights['encoder.bn1.running_var'].dtype == torch.float32
+    build_network(manifest.network).load_state_dict(weights)  # strict
+    assert len(content) < 12e6
+    assert 'exported step 6' in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
+def test_a_signal_stops_with_75_and_resume_goes_on(train, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mtl_perception.training.command._export', lambda *arguments: None)
+    assert train() == 75
+    assert 'SIGTERM: stopped after step 2' in capsys.readouterr().out
+    assert train() == 2
+    assert 'go on with --resume' in capsys.readouterr().err
+    assert train('--resume', '--optimiser.clip_norm', '1') == 2
+    assert 'optimiser.clip_norm: 5.0 -> 1.0' in capsys.readouterr().err
+    assert train('--resume', '--run.log_every', '1') == 0  # how it is watched may change
+    assert 'resuming after step 2' in capsys.readouterr().out
+    lines = (tmp_path / 'runs' / 'tiny' / 'metrics.jsonl').read_text().splitlines()
+    assert json.loads(lines[-1])['step'] == 6
+
+
+@pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
+def test_a_changed_recipe_is_accepted_with_force_before_or_after_the_recipe(train, monkeypatch):
+    monkeypatch.setattr('mtl_perception.training.command._export', lambda *arguments: None)
+    assert train() == 75
+    assert train('--optimiser.clip_norm', '1', before=['--resume', '--force']) == 0
+
+
+def test_the_settings_can_be_printed_without_training(train, tmp_path, capsys):
+    assert train('--print-config', '--seed', '5') == 0
+    assert 'seed: 5' in capsys.readouterr().out
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_clips_can_be_rendered_without_training(train, tmp_path):
+    assert train('--render-only') == 0
+    assert len(list((tmp_path / 'cache').glob('*/seed_*'))) == 4
+    assert not (tmp_path / 'runs').exists()
+
+
+@pytest.mark.parametrize(('words', 'code', 'message'), [
+    (['--optimizer.clip_norm', '1'], 2, "did you mean 'optimiser'"),
+    (['--weighting', 'geometrik'], 2, "did you mean 'geometric'"),
+    (['--data.train_seeds', '9999:10001'], 2, 'is not for train'),
+    (['--tasks', '[semantic, flow]'], 2, "['flow'] do not exist"),
+    (['--export', 'x.safetensors'], 4, 'no checkpoint'),
+    (['--data.street_code', '0123456789'], 3, 'not the present one'),
+])
+def test_what_is_wrong_is_said_with_its_exit_code(train, capsys, words, code, message):
+    assert train(*words) == code
+    assert message in capsys.readouterr().err
+
+
+def test_class_weights_are_counted_in_the_clips(boxes):
+    tasks = (SimpleNamespace(name='semantic', classes=('a',) * 12),)
+    weights = class_weights(boxes, tasks)
+    # ground, sky and car are there, the sky (20 of 64 rows) is the median of the three
+    assert weights[11] == pytest.approx(1.0)
+    assert weights[0] < 1.0 < weights[8]
+    assert weights[3] == 1.0
+
+
+def test_an_export_that_answers_differently_is_refused():
+    spec = NetworkSpec('resnet10', 2, 4, {'semantic': 12, 'depth': 1})
+    trained = build_network(spec).state_dict()
+    verify(spec, trained, {name: item.clone() for name, item in trained.items()}, 32, 32)
+    other = build_network(spec).state_dict()
+    with pytest.raises(CheckpointError, match='answer differently'):
+        verify(spec, trained, other, 32, 32)
