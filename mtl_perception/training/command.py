@@ -72,16 +72,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(to_yaml(config), end='')
         return 0
-    words = ['mtl', 'train', arguments.recipe, *overrides]
+    command = shlex.join(['mtl', 'train', arguments.recipe, *_portable(overrides)])
     folder = Path(config.output) / config.name
     if arguments.export:
-        _export(config, folder, arguments.export, shlex.join(words), arguments.export_precision)
+        _export(config, folder, arguments.export, command, arguments.export_precision)
         return 0
     if arguments.render_only:
         _clips(config, config.data.street_code)
         return 0
     with exclusive(folder):
-        return _train(config, folder, arguments, shlex.join(words))
+        return _train(config, folder, arguments, command)
+
+
+def _portable(overrides: list[str]) -> list[str]:
+    """Return overrides without folders, which mean nothing on another machine."""
+    kept, words = [], iter(overrides)
+    for word in words:
+        if word in ('--output', '--data.cache'):
+            next(words, None)
+        elif not word.startswith(('--output=', '--data.cache=')):
+            kept.append(word)
+    return kept
 
 
 def _train(

@@ -57,7 +57,7 @@ def export(
         training={
             'data': f'synthetic street, seeds {config.data.train_seeds}',
             'street_code': state['notes'].get('street_code', ''),
-            'recipe': state['config'], 'seed': config.seed, 'steps': progress['step'],
+            'recipe': _portable(state['config']), 'seed': config.seed, 'steps': progress['step'],
             'clips': progress['clips'], 'minutes': round(progress['seconds'] / 60, 1)})
     return write_model(manifest, safetensors.torch.save(stored), path)
 
@@ -91,3 +91,12 @@ def verify(
             raise CheckpointError(
                 f'the stored weights answer differently for {task}: {error:.4f}, at most {limit} '
                 'is accepted; export with --export-precision fp32', 'M09')
+
+
+def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without what only says where and how it was run on one machine."""
+    kept = {key: value for key, value in recipe.items() if key not in ('output', 'run')}
+    kept['data'] = {
+        key: value for key, value in recipe['data'].items()
+        if key not in ('cache', 'workers', 'loaders')}
+    return kept
