@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 SUPERSEDED, INACTIVE = 'O01_superseded', 'L11_inactive'
@@ -32,6 +32,8 @@ the end; and the age at the end, from the header's stamp by the node's clock.
 
 PERCENTILES = (50, 95, 99)
 WINDOW = 600
+RATE_WINDOW = 64
+RATE_WINDOW_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Account:
         self._dropped: Counter[str] = Counter()
         self._warnings: Counter[str] = Counter()
         self._times = {stage: deque[float](maxlen=WINDOW) for stage in STAGES}
-        self._arrivals = deque[float](maxlen=64)
+        self._arrivals = deque[float](maxlen=RATE_WINDOW)
+        self._departures = deque[float](maxlen=RATE_WINDOW)
         self._last_warned: tuple[str, float] | None = None
         self.last_published: float | None = None
         """Steady time of the last frame that was processed to its end."""
@@ -115,6 +118,7 @@ class Account:
             self._published += 1
             self._unheard += not heard
             self.last_published = self._clock()
+            self._departures.append(self.last_published)
             self.streak = ('', 0)
             for stage, value in times_ms.items():
                 self._times[stage].append(value)
@@ -163,13 +167,11 @@ class Account:
         with self._lock:
             return self._clock() - self._arrivals[-1] if self._arrivals else None
 
-    def rate(self, window_s: float = 5.0) -> float:
-        """Return the messages per second over the last seconds."""
+    def rates(self) -> tuple[float, float]:
+        """Return how many frames per second arrived and were published over the last seconds."""
         with self._lock:
             now = self._clock()
-            recent = [arrival for arrival in self._arrivals if now - arrival <= window_s]
-            span = now - recent[0] if len(recent) > 1 else 0.0
-            return (len(recent) - 1) / span if span > 0 else 0.0
+            return _rate(self._arrivals, now), _rate(self._departures, now)
 
     def last_warning(self, within_s: float) -> str | None:
         """Return the reason of the last warning if it is recent."""
@@ -184,6 +186,13 @@ class Account:
             copies = {stage: sorted(values) for stage, values in self._times.items() if values}
         return {stage: {rank: percentile(values, rank) for rank in PERCENTILES}
                 for stage, values in copies.items()}
+
+
+def _rate(times: Iterable[float], now: float) -> float:
+    """Return the events per second over the last seconds."""
+    recent = [time for time in times if now - time <= RATE_WINDOW_S]
+    span = now - recent[0] if len(recent) > 1 else 0.0
+    return (len(recent) - 1) / span if span > 0 else 0.0
 
 
 def percentile(ordered: list[float], rank: float) -> float:

@@ -67,7 +67,8 @@ def assess(
                             f'{", ".join(offer.publishers)}')
     if warning := account.last_warning(RECENT_S):
         return Health(WARN, f'frames are odd, the last one as {warning}')
-    return Health(OK, f'{account.rate():.1f} frames/s')
+    arrived, published = account.rates()
+    return Health(OK, f'{arrived:.1f} frames/s in, {published:.1f} out')
 
 
 def _never_heard(offer: Offer, topic: str, foreign: str) -> Health:

@@ -31,13 +31,10 @@ T = TypeVar('T')
 class GuardedNode(Protocol):
     """What the guards need of a node."""
 
-    last_error: str
+    callback_errors: int
 
     def get_logger(self) -> Any:
         """Return the logger of rclpy."""
-
-    def request_exit(self, code: int, reason: str) -> None:
-        """Ask the program to end."""
 
 
 class Throttle:
@@ -102,7 +99,7 @@ def guarded(
     """
     Return a callback that logs what the given one raises instead of raising it.
 
-    :param node: logs and remembers the error.
+    :param node: logs and counts the error.
     :param throttle: limits the lines in the log.
     :param callback: what to call.
     :param fallback: what to return after an error.
@@ -114,9 +111,10 @@ def guarded(
         try:
             return callback(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  (the last line of defence of a callback)
-            node.last_error = f'[{INTERNAL}] {name}: {detail_of(error)}'
+            node.callback_errors += 1
             if throttle.due(('callback', name)):
-                node.get_logger().error(f'{node.last_error}\n{traceback.format_exc()}')
+                node.get_logger().error(
+                    f'[{INTERNAL}] {name}: {detail_of(error)}\n{traceback.format_exc()}')
             return fallback
 
     return call

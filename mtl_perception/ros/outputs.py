@@ -118,19 +118,11 @@ class CameraOutputs:
         self._labels: list[tuple[LifecyclePublisher, Task]] = []
         self._infos: list[tuple[LifecyclePublisher, Task]] = []
         self._depth_info: LifecyclePublisher | None = None
-        for topic in IMAGE_TOPICS:
-            if topic.task in self._tasks and (topic.name != 'image_raw' or settings.depth_raw_16u):
-                self._images[topic] = self._publisher(Image, topic.topic, IMAGES)
-        if 'depth' in self._tasks:
-            self._depth_info = self._publisher(CameraInfo, 'depth/camera_info', IMAGES)
-        for task in manifest.tasks:
-            if task.kind == 'classes':
-                labels = self._publisher(String, f'{task.name}/labels', LATCHED)
-                self._labels.append((labels, task))
-                if messages.LABEL_INFO is not None:
-                    info = self._publisher(
-                        messages.LABEL_INFO, f'{task.name}/label_info', LATCHED)
-                    self._infos.append((info, task))
+        try:
+            self._create(settings)
+        except BaseException:
+            self.destroy()
+            raise
 
     def wanted(self) -> list[ImageTopic]:
         """Return the image topics that somebody has subscribed to."""
@@ -183,6 +175,20 @@ class CameraOutputs:
         self._labels.clear()
         self._infos.clear()
         self._depth_info = None
+
+    def _create(self, settings: Settings) -> None:
+        for topic in IMAGE_TOPICS:
+            if topic.task in self._tasks and (topic.name != 'image_raw' or settings.depth_raw_16u):
+                self._images[topic] = self._publisher(Image, topic.topic, IMAGES)
+        if 'depth' in self._tasks:
+            self._depth_info = self._publisher(CameraInfo, 'depth/camera_info', IMAGES)
+        for task in self._tasks.values():
+            if task.kind == 'classes':
+                labels = self._publisher(String, f'{task.name}/labels', LATCHED)
+                self._labels.append((labels, task))
+                if messages.LABEL_INFO is not None:
+                    info = self._publisher(messages.LABEL_INFO, f'{task.name}/label_info', LATCHED)
+                    self._infos.append((info, task))
 
     def _publisher(self, kind: type[Any], topic: str, profile: QoSProfile) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(kind, self._prefix + topic, profile)

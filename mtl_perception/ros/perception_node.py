@@ -71,6 +71,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     ) -> None:
         super().__init__('perception_node', **arguments)
         self.last_error = ''
+        self.callback_errors = 0
         self.exit_code: int | None = None
         self.settings: Settings | None = None
         self.cameras: dict[str, Camera] = {}
@@ -103,9 +104,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         try:
             settings = self._declared.read()
             self._engine = self._load_engine(settings)
-            for name in settings.cameras:
-                camera = Camera(self, name, self._engine, settings)
-                self.cameras[camera.name] = camera
+            self._add_cameras(settings, self._engine)
         except BaseException:
             self._release()
             raise
@@ -122,7 +121,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.last_error = ''
         self._generation += 1
         self._mailbox = Mailbox()
-        self._worker = Worker(self._mailbox, self._work)
+        self._worker = Worker(self._mailbox, self._guard(self._work))
         try:
             for camera in self.cameras.values():
                 camera.account.forgive()
@@ -273,6 +272,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Return what is loaded and where it runs, for the diagnostics."""
         facts = {'security': os.environ.get('ROS_SECURITY_STRATEGY', 'off')
                  if os.environ.get('ROS_SECURITY_ENABLE') == 'true' else 'off'}
+        facts['callback_errors'] = str(self.callback_errors)
         facts |= {f'unknown_parameter.{name}': 'ignored' for name in self._declared.unknown}
         if self._engine is not None and self.settings is not None:
             manifest = self._engine.manifest
@@ -299,6 +299,17 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         return self._worker is None
 
     # what the transitions have in common
+
+    def _add_cameras(self, settings: Settings, engine: Engine) -> None:
+        """Create the publishers of all cameras."""
+        for name in settings.cameras:
+            try:
+                camera = Camera(self, name, engine, settings)
+            except Exception as error:  # rcl has an error class for each kind of bad name
+                raise ConfigurationError(
+                    f'camera {name!r}: its topics cannot be made: {detail_of(error)}',
+                    'G10') from error
+            self.cameras[camera.name] = camera
 
     def _stop_intake(self) -> None:
         """End the subscriptions and turn away what waits; what is being processed comes late."""

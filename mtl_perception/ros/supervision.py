@@ -171,7 +171,9 @@ class Supervision:
                 statuses.append(status(name, self._name, health, self._patient.facts()))
                 continue
             values = camera_values(camera.account, dict(camera.stream.resets))
-            values |= {'topic': camera.topic, 'rate_hz': f'{camera.account.rate():.2f}'}
+            arrived, published = camera.account.rates()
+            values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
+                       'published_hz': f'{published:.2f}'}
             times = timing_values(camera.account)
             statuses.append(status(name, camera.name, health, values | times))
             timings.append(status(name, camera.name, health, values | times))

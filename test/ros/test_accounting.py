@@ -126,7 +126,7 @@ def test_a_healthy_camera_is_judged_by_its_rate(account, clock):
     for _ in range(30):
         clock.now += 0.1
         frame(account)
-    assert judge(account, clock) == (OK, '10.0 frames/s')
+    assert judge(account, clock) == (OK, '10.0 frames/s in, 10.0 out')
     frame(account, 'O01_superseded')
     assert judge(account, clock)[0] == OK
 

@@ -74,9 +74,12 @@ def test_label_info_where_vision_msgs_is_installed(monkeypatch):
     assert pairs == [*enumerate(STREET_SEMANTIC.classes), (255, 'unlabelled')]
 
 
+MATRIX = [500.0, 0.0, 319.5, 0.0, 510.0, 239.5, 0.0, 0.0, 1.0]
+
+
 def calibration(sec=0, **fields):
-    info = CameraInfo(height=480, width=640, k=[500, 0, 319.5, 0, 510, 239.5, 0, 0, 1.0], **fields)
-    info.p = [500, 0, 319.5, -50, 0, 510, 239.5, 0, 0, 0, 1.0, 0]
+    info = CameraInfo(height=480, width=640, k=MATRIX, **fields)
+    info.p = [500.0, 0.0, 319.5, -50.0, 0.0, 510.0, 239.5, 0.0, 0.0, 0.0, 1.0, 0.0]
     info.header.stamp.sec = sec
     return info
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes wrong around the node: cameras, publishers, the network, the load."""
 
+import threading
 import time
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from perceiving import BEST_EFFORT, SUCCESS, picture
+from perceiving import BEST_EFFORT, SUCCESS, FakeEngine, picture
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from mtl_perception.errors import DeviceError, FrameError
+from mtl_perception.ros import supervision
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
@@ -38,29 +40,47 @@ def test_frames_faster_than_the_network_are_superseded_and_accounted_for(bench):
     test.settle()
     counts = test.counts
     assert counts.received == 400 == counts.published + counts.dropped['O01_superseded']
-    assert 20 < counts.published < 80
+    assert 10 < counts.published < 200
     test.spin_until(lambda: len(test.heard['semantic/image']) == counts.published)
-    ages = test.camera.account.percentiles()['age']
-    assert ages[99] < 2 * 40 + 4 + 60  # two inferences and a period, and a busy machine
+    times = test.camera.account.percentiles()
+    inference, period = times['network'][99], 4
+    assert times['age'][99] < 2 * inference + period + 20  # 20 for a busy machine
+
+
+class Metered(FakeEngine):
+    """Does one step for each token."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = threading.Semaphore(0)
+        self.done = 0
+
+    def step(self, image, state=None, tasks=None):
+        self.tokens.acquire(timeout=30)
+        self.done += 1
+        return super().step(image, state, tasks)
 
 
 def test_one_fast_camera_does_not_starve_the_others(bench):
-    test = bench(cameras=['fast', 'slow', 'lame'])
-    test.engine.delay_s = 0.01
+    test = bench(Metered(), cameras=['fast', 'slow', 'lame'])
     test.start()
     cameras = list(test.node.cameras.values())
     for camera in cameras:
         test.graph.listen(Image, f'{camera.name}/semantic/image')
     test.spin_until(lambda: all(camera.outputs.wanted() for camera in cameras))
-    for _ in range(150):
+    for number in range(60):
         for camera, share in zip(cameras, (10, 1, 1)):
             for _ in range(share):
-                test.node.on_image(camera, test.picture())
-        time.sleep(0.01)
+                test.node.on_image(camera, test.picture(seed=number))
+        test.engine.tokens.release()
+        while test.engine.done <= number:
+            time.sleep(0.0005)
+    test.engine.tokens.release(10)
     while any(camera.account.counts().in_flight for camera in cameras):
-        time.sleep(0.01)
+        time.sleep(0.001)
     served = [camera.account.counts().published for camera in cameras]
-    assert max(served) <= 1.2 * min(served)
+    assert max(served) <= 1.2 * min(served), served
+    assert cameras[0].account.counts().dropped['O01_superseded'] > 500
 
 
 def test_old_frames_are_dropped_where_that_is_wanted(bench):
@@ -134,9 +154,9 @@ def test_a_network_that_hangs_is_reported_and_ends_the_process(bench):
     begin = time.monotonic()
     test.spin_until(lambda: test.health('camera')[0] == ERROR)
     assert 'O04_timeout' in test.health('camera')[1]
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 1.2
     test.spin_until(lambda: test.node.exit_code == 7)
-    assert 1.2 < time.monotonic() - begin < 2.0
+    assert 1.2 < time.monotonic() - begin < 3.0
     test.engine.hold.set()
     test.settle()
 
@@ -161,7 +181,7 @@ def test_the_diagnostics_say_what_is_missing(bench):
         test.publish()
         test.spin(0.1)
     test.spin_until(lambda: test.health('camera')[0] == OK)
-    assert test.health('camera')[1].endswith('frames/s')
+    assert 'frames/s in' in test.health('camera')[1]
     test.spin_until(lambda: test.health('camera')[0] == ERROR)
     assert '[T03] no frame for' in test.health('camera')[1]
     test.node.trigger_deactivate()
@@ -212,9 +232,9 @@ def test_two_publishers_are_reported(bench):
     test = bench()
     test.start('semantic/image')
     other = test.node.create_publisher(Image, 'image_raw', 5)
-    for _ in range(3):
+    while 'G05' not in test.health('camera')[1]:
         test.publish()
-    test.spin_until(lambda: 'G05' in test.health('camera')[1])
+        test.spin(0.1)
     assert test.health('camera') == (
         WARN, '[G05] /image_raw has 2 publishers: /listener, /perception_node')
     test.node.destroy_publisher(other)
@@ -241,23 +261,33 @@ def test_a_camera_that_is_killed_and_comes_back(bench):
 
     process = test.graph.start('talking', *arguments)
     test.spin_until(seen(10))
-    for cycle in range(2):
+    noticed, returned = [], []
+    for cycle in range(3):
         test.spin_until(lambda: test.health('camera')[0] == OK)
         process.kill()
         process.wait()
         begin = time.monotonic()
         test.spin_until(lambda: test.health('camera')[0] == ERROR)
-        assert time.monotonic() - begin < 1.5
+        noticed.append(time.monotonic() - begin)
         assert 'T03' in test.health('camera')[1]
         published = test.counts.published
         process = test.graph.start('talking', *arguments)
         assert process.stdout.readline() == 'first\n'  # its first message is on its way
         begin = time.monotonic()
         test.spin_until(seen(published + 1))
-        assert time.monotonic() - begin < 1.0
+        returned.append(time.monotonic() - begin)
         assert test.camera.stream.resets['silence'] == cycle + 1
         assert test.counts.balanced
     test.graph.finish(process)
+    assert sorted(noticed)[1] < 1.5, noticed  # seconds, the median, as machines have their moments
+    assert sorted(returned)[1] < 1.0, returned
+
+
+def test_a_simulated_clock_that_does_not_run_is_reported(bench, monkeypatch):
+    monkeypatch.setattr(supervision, 'CLOCK_PATIENCE_S', 0.3)
+    test = bench(use_sim_time=True)
+    test.spin_until(lambda: test.health('node') == (
+        WARN, '[T08] use_sim_time is true but /clock has not been received'))
 
 
 def test_a_recording_that_starts_again_resets_the_state(bench):

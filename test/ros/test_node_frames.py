@@ -227,9 +227,8 @@ def test_timing_and_counters_are_published(bench):
     test = bench()
     test.start('semantic/image')
     test.graph.listen(DiagnosticArray, '/perception_node/timing')
-    for _ in range(5):
-        test.publish()
-        test.spin(0.05)
+    for number in range(5):
+        test.feed(test.picture(seed=number))
     test.feed(picture(Time(seconds=1), 0, 0))
     test.spin_until(lambda: test.heard['/perception_node/timing']
                     and ('published', '5') in pairs(test.heard['/perception_node/timing'][-1]))

@@ -4,6 +4,7 @@
 
 import random
 import string
+import time
 from collections import Counter
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from builtin_interfaces.msg import Time
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -109,6 +111,30 @@ def test_malformed_images_on_the_graph_do_not_stop_the_good_ones(bench):
     assert counts.balanced
     assert (counts.received, counts.published) == (300, 30)
     test.spin_until(lambda: len(test.heard['semantic/image']) == 30)
+
+
+@pytest.mark.slow
+def test_damaged_messages_on_the_wire_do_not_stop_the_good_ones(bench):
+    test, source = bench(), random.Random(22)
+    test.start('semantic/image')
+    test.publish()
+    for number in range(200):
+        seed = bytearray(serialize_message(good(source, Time(sec=number + 1))))
+        for _ in range(100):
+            damaged = bytearray(seed)
+            for _ in range(source.randint(1, 8)):
+                damaged[source.randrange(len(damaged))] = source.randrange(256)
+            cut = source.choice([len(damaged), source.randrange(len(damaged) + 1)])
+            test.camera_publisher.publish(bytes(damaged[:cut]))
+        message = good(source, Time(sec=10 ** 6 + number))
+        deadline = time.monotonic() + 10
+        while not any(heard.header == message.header
+                      for heard in test.heard['semantic/image']):
+            test.publish(message)
+            test.spin(0.01)
+            assert time.monotonic() < deadline
+    test.settle()
+    assert test.counts.balanced
 
 
 def test_a_huge_claim_costs_no_memory(bench):

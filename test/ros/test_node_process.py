@@ -3,6 +3,7 @@
 """The perception node as a process: its start, its signals and its exit codes."""
 
 import os
+import random
 import signal
 import time
 
@@ -78,6 +79,17 @@ def test_a_node_that_cannot_configure_stays_and_says_why(graph):
         for array in graph.heard['/diagnostics'] for status in array.status))
     assert process.poll() is None
     assert '/nowhere.safetensors does not exist' in end(graph, process, signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_signals_at_any_time(graph, monkeypatch):
+    source = random.Random(5)
+    monkeypatch.setenv('LOAD_S', '0.3')
+    for number in range(40):
+        process = graph.start('pretending', *parameters(autostart=True))
+        assert process.stdout.readline() == 'loading\n'
+        time.sleep(source.random())
+        end(graph, process, (signal.SIGINT, signal.SIGTERM)[number % 2])
 
 
 def hang(graph, monkeypatch):
