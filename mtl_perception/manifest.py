@@ -30,7 +30,7 @@ class NetworkSpec:
     :param encoder: ``resnet10``, ``resnet18`` or ``resnet50``.
     :param frames: 1, or 2 for the previous and the current frame.
     :param finest_stride: stride of the finest encoder stage that the decoders see: 8 is the
-        FCN8 of the papers, 4 adds one more skip, which thin objects need.
+        FCN8 of the papers, 4 and 2 add one and two more skips, which thin objects need.
     :param channels: output channels per task, such as ``{'semantic': 12, 'depth': 1}``.
     """
 

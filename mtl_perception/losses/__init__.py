@@ -8,6 +8,7 @@ A loss without a single labelled pixel is None: the task drops out of the batch,
 
 from mtl_perception.losses.depth import LogDepthLoss
 from mtl_perception.losses.motion import MotionCrossEntropy
-from mtl_perception.losses.segmentation import PixelCrossEntropy, sqrt_median_frequency
+from mtl_perception.losses.segmentation import PixelCrossEntropy, median_frequency_weights
 
-__all__ = ['LogDepthLoss', 'MotionCrossEntropy', 'PixelCrossEntropy', 'sqrt_median_frequency']
+__all__ = [
+    'LogDepthLoss', 'MotionCrossEntropy', 'PixelCrossEntropy', 'median_frequency_weights']

@@ -39,8 +39,8 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
             f'{nearest!r}')
     if spec.frames not in (1, 2):
         raise ValueError(f'frames is {spec.frames!r}; it must be 1 or 2')
-    if spec.finest_stride not in (4, 8):
-        raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 4 or 8')
+    if spec.finest_stride not in (2, 4, 8):
+        raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 2, 4 or 8')
     if not spec.channels:
         raise ValueError('channels is empty; name at least one task, such as {"semantic": 12}')
     for task, count in spec.channels.items():

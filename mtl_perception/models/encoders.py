@@ -10,8 +10,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 STRIDE = 32
 """Stride of the coarsest stage: height and width of an image must be multiples of it."""
 
-STRIDES = (4, 8, 16, 32)
-"""Strides of ``layer1`` to ``layer4``."""
+STRIDES = (2, 4, 8, 16, 32)
+"""Strides of the first convolution and of ``layer1`` to ``layer4``."""
 
 
 class ResNetEncoder(nn.Module):
@@ -28,7 +28,8 @@ class ResNetEncoder(nn.Module):
 
     :param block: torchvision's ``BasicBlock`` or ``Bottleneck``.
     :param depths: number of blocks in each of the four layers.
-    :param finest_stride: stride of the finest stage to return: 4, 8, 16 or 32.
+    :param finest_stride: stride of the finest stage to return: 2 (the first convolution, after
+        batch normalisation and ReLU), 4, 8, 16 or 32.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class ResNetEncoder(nn.Module):
         self.strides = STRIDES[STRIDES.index(finest_stride):]
         """Stride of each returned stage."""
         self.channels: tuple[int, ...] = tuple(
-            block.expansion * width
-            for stride, width in zip(STRIDES, (64, 128, 256, 512)) if stride >= finest_stride)
+            width for stride, width in zip(
+                STRIDES, (64, *(block.expansion * width for width in (64, 128, 256, 512))))
+            if stride >= finest_stride)
         """Channels of each returned stage."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -63,8 +65,9 @@ class ResNetEncoder(nn.Module):
         :raises ValueError: if H or W is not divisible by 32.
         """
         check_size(image.shape[-2], image.shape[-1])
-        features: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(image))))
-        stages: list[Tensor] = []
+        features: Tensor = self.relu(self.bn1(self.conv1(image)))
+        stages = [features]
+        features = self.maxpool(features)
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             features = layer(features)
             stages.append(features)

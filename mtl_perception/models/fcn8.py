@@ -17,8 +17,9 @@ class FCN8(nn.Module):
     the next finer one until the finest is reached, which is upsampled to full resolution (Long et
     al., Fully Convolutional Networks for Semantic Segmentation, CVPR 2015; MultiNet++, section
     3.1). With the stages of ResNet-50 (3584 channels in all), K outputs and f frames it has
-    3584 f K + 288 K^2 + 6 K parameters. A stage of stride 4 in front adds one more skip, which
-    thin objects need; the last upsampling is then by four.
+    3584 f K + 288 K^2 + 6 K parameters. A stage of stride 4 in front adds one more skip, one of
+    stride 2 another, which thin objects need: between two stages nothing but the K scores carries
+    detail. The last upsampling is then by four or two.
 
     The scores are linear in the features and so is everything after them: there is no activation
     anywhere. :class:`mtl_perception.models.streaming.StreamingNetwork` depends on the former.

@@ -15,7 +15,7 @@ import torch
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import CheckpointError, ConfigurationError
-from mtl_perception.losses import sqrt_median_frequency
+from mtl_perception.losses import median_frequency_weights
 from mtl_perception.tasks import STREET_TASKS, Task
 from mtl_perception.training.batches import Clips
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
@@ -118,8 +118,8 @@ def _train(
     (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
     tasks = tasks_of(config)
     weights = None
-    if config.loss.class_balance == 'sqrt_median':
-        weights = class_weights(train, tasks)
+    if config.loss.class_balance != 0:
+        weights = class_weights(train, tasks, config.loss.class_balance)
     trainer = Trainer(
         config, folder, tasks, train, validation, weights, {'street_code': train.code})
     if state is not None:
@@ -167,8 +167,9 @@ def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
     return tuple(task for task in STREET_TASKS if task.name in config.tasks)
 
 
-def class_weights(clips: Clips, tasks: tuple[Task, ...]) -> list[float] | None:
-    """Return the square roots of median-frequency weights of the semantic classes."""
+def class_weights(
+        clips: Clips, tasks: tuple[Task, ...], exponent: float) -> list[float] | None:
+    """Return the median-frequency weights of the semantic classes, raised to a power."""
     task = next((task for task in tasks if task.name == 'semantic'), None)
     if task is None:
         return None
@@ -180,7 +181,7 @@ def class_weights(clips: Clips, tasks: tuple[Task, ...]) -> list[float] | None:
             found = np.bincount(labels[-1].ravel(), minlength=256)[:count]
             pixels += found
             where_present += (found > 0) * found.sum()
-    return sqrt_median_frequency(pixels, where_present)
+    return median_frequency_weights(pixels, where_present, exponent)
 
 
 def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:

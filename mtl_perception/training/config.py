@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -69,13 +69,13 @@ class LossSettings:
     """
     The losses.
 
-    :param class_balance: weights of the semantic classes: the square root of median-frequency
-        weights counted in the training clips, or none.
+    :param class_balance: exponent of the median-frequency weights of the semantic classes, which
+        are counted in the training clips; 0 for none.
     :param depth_beta: width of the quadratic part of the depth loss, 0 for plain L1.
     :param moving_weight: weight of a moving pixel against a static one.
     """
 
-    class_balance: Literal['sqrt_median', 'none'] = 'sqrt_median'
+    class_balance: float = 0.5
     depth_beta: float = 0.0
     moving_weight: float = 1.0
 

@@ -10,7 +10,7 @@ from mtl_perception.losses import (
     LogDepthLoss,
     MotionCrossEntropy,
     PixelCrossEntropy,
-    sqrt_median_frequency,
+    median_frequency_weights,
 )
 
 
@@ -86,10 +86,11 @@ def test_moving_pixels_weigh_more_when_asked():
     assert float(loss) == pytest.approx((math.log(2) + 3 * math.log(4 / 3)) / 4)
 
 
-def test_sqrt_median_frequency_worked_out_by_hand():
+def test_median_frequency_weights_worked_out_by_hand():
     # frequencies 0.8, 0.2 (where present), 0.1: the median is 0.2
-    weights = sqrt_median_frequency(np.array([80, 10, 10, 0]), np.array([100, 50, 100, 0]))
-    assert weights == pytest.approx([0.5, 1.0, math.sqrt(2), 1.0])
+    counts = np.array([80, 10, 10, 0]), np.array([100, 50, 100, 0])
+    assert median_frequency_weights(*counts, 1.0) == pytest.approx([0.25, 1.0, 2.0, 1.0])
+    assert median_frequency_weights(*counts, 0.5) == pytest.approx([0.5, 1.0, math.sqrt(2), 1.0])
 
 
 def test_impossible_settings_are_refused():

@@ -57,7 +57,7 @@ def equal(outputs, logits):
         assert torch.equal(outputs[task][clear], logits[task].argmax(1)[clear].to(torch.uint8))
 
 
-@pytest.mark.parametrize('finest_stride', [4, 8])
+@pytest.mark.parametrize('finest_stride', [2, 4, 8])
 @pytest.mark.parametrize('encoder', ENCODERS)
 def test_a_stream_gives_what_the_forward_pass_on_both_frames_gives(encoder, finest_stride):
     network = streaming(encoder, 2, finest_stride)
