@@ -110,12 +110,16 @@ def test_mpeg4_serves_where_no_other_encoder_is_built_in(tmp_path, monkeypatch):
     assert film.encoder == 'mpeg4'
 
 
+def write_black(path):
+    with Film(path, 10.0) as film:
+        for _ in range(50):  # encoders hold some pictures back
+            film.add(np.zeros((64, 128, 3), np.uint8))
+
+
 def test_a_film_refuses_another_size_and_a_place_that_is_not_there(tmp_path):
     with Film(tmp_path / 'film.mp4', 10.0) as film:
         film.add(np.zeros((64, 128, 3), np.uint8))
         with pytest.raises(DataError, match=r'\(64, 126, 3\)'):
             film.add(np.zeros((64, 126, 3), np.uint8))
-    with pytest.raises(StorageError, match='nowhere'), \
-            Film(tmp_path / 'nowhere' / 'film.mp4', 10.0) as film:
-        for _ in range(50):  # encoders hold some pictures back
-            film.add(np.zeros((64, 128, 3), np.uint8))
+    with pytest.raises(StorageError, match='nowhere'):
+        write_black(tmp_path / 'nowhere' / 'film.mp4')

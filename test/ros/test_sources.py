@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources without a ROS graph: which pictures, in which order, and what is refused."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.ros import sources
 from mtl_perception.ros.feeder import Feeder
+from mtl_perception.ros.source_settings import PARAMETERS
 from mtl_perception.ros.sources import Picture, SourceSettings, kind_of, open_source
 from mtl_perception.synthetic import Street
 
@@ -149,6 +153,17 @@ def test_an_image_that_cannot_be_read_names_itself(folder):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong)) if len(wrong) == 1 else 'sec'):
         SourceSettings(**wrong)
+
+
+def test_the_parameter_file_holds_parameters_that_exist_with_values_they_can_have():
+    path = Path(__file__).parents[2] / 'config' / 'camera.yaml'
+    values = yaml.safe_load(path.read_text())['/**/camera_source']['ros__parameters']
+    for name, value in values.items():
+        default, limits, _ = PARAMETERS[name]
+        assert type(value) is type(default)
+        assert limits is None or limits[0] <= value <= limits[1]
+    different = {name for name, value in values.items() if value != PARAMETERS[name][0]}
+    assert different == {'loop'}  # and the file says so
 
 
 class FakeCapture:

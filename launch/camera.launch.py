@@ -1,0 +1,218 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Perception for one camera or several: ``ros2 launch mtl_perception camera.launch.py``.
+
+With ``source:=street`` (or a video, a folder of images, ``/dev/video0``) it brings the camera too;
+``ros2 launch mtl_perception camera.launch.py --show-args`` lists every argument.
+"""
+
+import os
+import sys
+from pathlib import Path, PurePosixPath
+
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    GroupAction,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node, PushRosNamespace
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+
+PACKAGE = 'mtl_perception'
+SHARE = Path(get_package_share_directory(PACKAGE))
+PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+YES_OR_NO = ['true', 'false']
+PATIENCE_S = '20'
+"""Seconds for an orderly end: a second signal ends our programs at once, and cuts a bag short."""
+
+ARGUMENTS = (
+    DeclareLaunchArgument('source', default_value='none', description=(
+        'camera: none (an external driver publishes), street (synthetic), a video file, a folder '
+        'of images, or a device such as /dev/video0')),
+    DeclareLaunchArgument('namespace', default_value='', description='namespace of everything'),
+    DeclareLaunchArgument('cameras', default_value='', description=(
+        'names of several cameras, such as front,rear: each has its topics below its name; empty '
+        'for one camera right in the namespace')),
+    DeclareLaunchArgument(
+        'params_file', default_value=str(SHARE / 'config' / 'camera.yaml'),
+        description='parameters of perception_node and camera_source'),
+    DeclareLaunchArgument('image_topic', default_value='image_raw', description=(
+        'image topic of the camera, without a trailing /compressed')),
+    DeclareLaunchArgument('camera_info_topic', default_value='', description=(
+        'calibration topic of the camera; empty = camera_info beside the image topic')),
+    DeclareLaunchArgument('image_transport', default_value='raw', choices=['raw', 'compressed'],
+                          description='what the node subscribes to'),
+    DeclareLaunchArgument('model', default_value='', description=(
+        "name of a shipped model or path of a .safetensors file; empty = params_file's")),
+    DeclareLaunchArgument('device', default_value='', description=(
+        "auto, cpu, cuda or cuda:N; empty = params_file's")),
+    DeclareLaunchArgument('precision', default_value='', description=(
+        "fp32, bf16 or fp16; empty = params_file's")),
+    DeclareLaunchArgument('autostart', default_value='true', choices=YES_OR_NO, description=(
+        'configure and activate the node; false leaves that to a lifecycle manager')),
+    DeclareLaunchArgument('use_sim_time', default_value='false', choices=YES_OR_NO,
+                          description='follow /clock'),
+    DeclareLaunchArgument('log_level', default_value='info',
+                          choices=['debug', 'info', 'warn', 'error', 'fatal']),
+    DeclareLaunchArgument('rviz', default_value='false', choices=YES_OR_NO,
+                          description='start RViz with config/camera.rviz'),
+    DeclareLaunchArgument('record', default_value='false', description=(
+        'record inputs and outputs: true, or the folder of the new bag (mcap)')),
+    DeclareLaunchArgument('respawn', default_value='false', choices=YES_OR_NO, description=(
+        'start a process again that ended, after two seconds')),
+)
+
+OUTPUTS = ('semantic/image', 'semantic/labels', 'semantic/label_info', 'depth/image',
+           'depth/camera_info', 'motion/image', 'motion/labels', 'motion/label_info')
+TRUTH = tuple(f'truth/{name}/image' for name in ('semantic', 'depth', 'motion', 'instances'))
+SHOWN = ('image_raw', 'semantic/overlay', 'depth/color', 'motion/overlay')
+"""Topics of ``config/camera.rviz``."""
+
+
+class Choices:
+    """
+    The values of the arguments.
+
+    :param context: of the launch, in which the arguments have their values.
+    """
+
+    def __init__(self, context: LaunchContext) -> None:
+        def text(name: str) -> str:
+            return LaunchConfiguration(name).perform(context)
+
+        def flag(name: str) -> bool:
+            return text(name) == 'true'
+        self.source, self.params_file = text('source'), text('params_file')
+        self.cameras = [name.strip() for name in text('cameras').split(',') if name.strip()]
+        self.namespace = text('namespace').strip('/')
+        self.image_topic = text('image_topic')
+        self.camera_info_topic = text('camera_info_topic') or str(
+            PurePosixPath(self.image_topic).parent / 'camera_info')
+        self.compressed = text('image_transport') == 'compressed'
+        self.overrides = {
+            name: value for name in ('model', 'device', 'precision') if (value := text(name))}
+        self.autostart, self.respawn = flag('autostart'), flag('respawn')
+        self.use_sim_time, self.rviz = flag('use_sim_time'), flag('rviz')
+        self.log_level, self.record = text('log_level'), text('record')
+        if not Path(self.params_file).is_file():
+            raise RuntimeError(f'params_file: {self.params_file} does not exist')
+        if len(self.cameras) > 1 and self.image_topic.startswith('/'):
+            raise RuntimeError(
+                f'image_topic is {self.image_topic}; with several cameras it must be relative, '
+                'because each camera has its own below its name')
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Return what stands before the topics of each camera."""
+        return [f'{name}/' for name in self.cameras] or ['']
+
+    def topic(self, name: str, prefix: str = '') -> str:
+        """Return the camera's topic in place of ``image_raw`` or ``camera_info``."""
+        chosen = self.image_topic if name.startswith('image_raw') else self.camera_info_topic
+        ending = name.removeprefix('image_raw') if name.startswith('image_raw') else ''
+        return chosen + ending if chosen.startswith('/') else prefix + chosen + ending
+
+    def remappings(self, prefixes: list[str]) -> list[tuple[str, str]]:
+        """Return the remappings that give each camera the chosen topics."""
+        pairs = [(prefix + name, self.topic(name, prefix)) for prefix in prefixes
+                 for name in ('image_raw', 'image_raw/compressed', 'camera_info')]
+        return [(old, new) for old, new in pairs if old != new]
+
+
+def perception(choices: Choices) -> Node:
+    """Return the perception node, one for all cameras."""
+    parameters = {
+        'autostart': choices.autostart, 'use_sim_time': choices.use_sim_time,
+        'image_transport': 'compressed' if choices.compressed else 'raw', **choices.overrides}
+    if choices.cameras:
+        parameters['cameras'] = choices.cameras
+    return Node(
+        package=PACKAGE, executable='perception_node', name='perception_node', output='screen',
+        parameters=[choices.params_file, parameters],
+        remappings=choices.remappings(choices.prefixes),
+        ros_arguments=['--log-level', choices.log_level], sigterm_timeout=PATIENCE_S,
+        respawn=choices.respawn, respawn_delay=2.0)
+
+
+def cameras(choices: Choices) -> list[Node]:
+    """Return a camera source for each camera; streets differ from one to the next."""
+    if choices.source == 'none':
+        return []
+    sources = []
+    for number, prefix in enumerate(choices.prefixes):
+        parameters = {
+            'source': choices.source, 'compressed': choices.compressed,
+            'use_sim_time': choices.use_sim_time,
+            'frame_id': f'{prefix.replace("/", "_")}camera_optical_frame'}
+        if number:
+            parameters['seed'] = 20000 + number
+        sources.append(Node(
+            package=PACKAGE, executable='camera_source', name='camera_source', output='screen',
+            namespace=prefix.rstrip('/'), parameters=[choices.params_file, parameters],
+            remappings=choices.remappings(['']),
+            ros_arguments=['--log-level', choices.log_level], sigterm_timeout=PATIENCE_S,
+            respawn=choices.respawn, respawn_delay=2.0))
+    return sources
+
+
+def rviz(choices: Choices) -> list[Node]:
+    """Return RViz, showing the first camera."""
+    if not choices.rviz:
+        return []
+    prefix = choices.prefixes[0]
+    remappings = [(f'/{name}', prefix + name) for name in SHOWN]
+    remappings[0] = ('/image_raw', choices.topic('image_raw', prefix))
+    return [Node(
+        package='rviz2', executable='rviz2', name='rviz2', output='log', remappings=remappings,
+        parameters=[{'use_sim_time': choices.use_sim_time}],
+        arguments=['-d', str(SHARE / 'config' / 'camera.rviz')])]
+
+
+def recorder(choices: Choices) -> list[ExecuteProcess]:
+    """Return the recording of inputs, answers, truth and diagnostics, by ``ros2 bag`` if it is."""
+    if choices.record == 'false':
+        return []
+    image = 'image_raw/compressed' if choices.compressed else 'image_raw'
+    names = [name for prefix in choices.prefixes for name in (
+        choices.topic(image, prefix), choices.topic('camera_info', prefix),
+        *(prefix + output for output in (*OUTPUTS, *TRUTH)))]
+    root = f'/{choices.namespace}/'.replace('//', '/')
+    topics = [name if name.startswith('/') else root + name for name in names]
+    topics += ['/diagnostics', f'{root}perception_node/timing', '/clock', '/tf', '/tf_static']
+    folder = [] if choices.record == 'true' else [choices.record]
+    try:
+        get_package_prefix('ros2bag')
+    except PackageNotFoundError:
+        command = [sys.executable, '-m', 'mtl_perception.ros.recorder', '--output',
+                   *(folder or ['camera_bag']), '--topics', *topics]
+    else:
+        output = ['--output', *folder] if folder else []
+        command = ['ros2', 'bag', 'record', '--storage', 'mcap', *output, '--topics', *topics]
+    return [ExecuteProcess(
+        cmd=command, name='recorder', output='screen', sigterm_timeout=PATIENCE_S)]
+
+
+def launch_setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Return what the arguments ask for."""
+    choices = Choices(context)
+    nodes = [*cameras(choices), perception(choices), *rviz(choices)]
+    actions = [GroupAction([PushRosNamespace(choices.namespace), *nodes]), *recorder(choices)]
+    if PROFILE not in os.environ:
+        actions.insert(0, SetEnvironmentVariable(
+            PROFILE, str(SHARE / 'config' / 'fastdds.xml')))
+    return actions
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return what ``ros2 launch`` asks for."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=launch_setup)])

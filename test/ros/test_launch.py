@@ -1,0 +1,226 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""camera.launch.py under the real launch system, with the real ros2 command."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy')
+# "launch" alone would also be found as our own folder.
+pytest.importorskip('launch_ros', reason='launch_ros is not on PyPI; a ROS 2 installation has it')
+pytest.importorskip('ros2launch', reason='ros2launch is not on PyPI; a ROS 2 installation has it')
+
+from listening import ROOT, Graph
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image
+
+from launch import LaunchContext
+
+pytestmark = pytest.mark.upstream_launch
+ANSWERS = ('semantic/image', 'depth/image', 'motion/image')
+
+
+@pytest.fixture
+def prefix(tmp_path, monkeypatch):
+    """Install the launch file, the configuration and the programs of this tree."""
+    prefix = tmp_path / 'prefix'
+    share, programs = prefix / 'share' / 'mtl_perception', prefix / 'lib' / 'mtl_perception'
+    index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    for folder in (share, programs, index):
+        folder.mkdir(parents=True)
+    (index / 'mtl_perception').write_text('')
+    shutil.copy(ROOT / 'package.xml', share)
+    for name in ('launch', 'config'):
+        shutil.copytree(ROOT / name, share / name)
+    for script in (ROOT / 'scripts').iterdir():
+        shutil.copy(script, programs)
+    monkeypatch.setenv('AMENT_PREFIX_PATH', os.pathsep.join(
+        [str(prefix), os.environ.get('AMENT_PREFIX_PATH') or sys.prefix]))
+    monkeypatch.setenv('PATH', f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    monkeypatch.setenv('PYTHONPATH', f'{ROOT}:{os.environ.get("PYTHONPATH", "")}')
+    monkeypatch.setenv('ROS_LOG_DIR', str(tmp_path / 'log'))
+    return prefix
+
+
+@pytest.fixture
+def launch_file(prefix):
+    path = prefix / 'share' / 'mtl_perception' / 'launch' / 'camera.launch.py'
+    specification = importlib.util.spec_from_file_location('camera_launch', path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def choices(launch_file, **arguments):
+    """Return the choices of a command line."""
+    context = LaunchContext()
+    for declared in launch_file.ARGUMENTS:
+        context.launch_configurations[declared.name] = declared.default_value[0].text
+    context.launch_configurations.update(arguments)
+    return launch_file.Choices(context)
+
+
+def test_every_argument_of_the_contract_is_declared(launch_file):
+    assert {declared.name for declared in launch_file.ARGUMENTS} == {
+        'source', 'namespace', 'cameras', 'params_file', 'image_topic', 'camera_info_topic',
+        'image_transport', 'model', 'device', 'precision', 'autostart', 'use_sim_time',
+        'log_level', 'rviz', 'record', 'respawn'}
+    assert all(declared.description for declared in launch_file.ARGUMENTS)
+
+
+def test_the_calibration_is_looked_for_beside_the_image(launch_file):
+    chosen = choices(launch_file, image_topic='color/image')
+    assert chosen.camera_info_topic == 'color/camera_info'
+    assert ('image_raw/compressed', 'color/image/compressed') in chosen.remappings([''])
+    chosen = choices(launch_file, image_topic='/a/image', camera_info_topic='/b/info')
+    assert chosen.remappings(['']) == [
+        ('image_raw', '/a/image'), ('image_raw/compressed', '/a/image/compressed'),
+        ('camera_info', '/b/info')]
+    assert choices(launch_file).remappings(['']) == []
+
+
+def test_several_cameras_have_their_topics_below_their_names(launch_file):
+    chosen = choices(launch_file, cameras='front, rear', image_topic='color/image')
+    assert ('rear/image_raw', 'rear/color/image') in chosen.remappings(chosen.prefixes)
+    with pytest.raises(RuntimeError, match='must be relative'):
+        choices(launch_file, cameras='front,rear', image_topic='/image')
+
+
+def test_a_params_file_that_is_not_there_is_refused(launch_file):
+    with pytest.raises(RuntimeError, match=r'/none\.yaml does not exist'):
+        choices(launch_file, params_file='/none.yaml')
+
+
+def test_what_is_recorded_has_absolute_names(launch_file):
+    assert launch_file.recorder(choices(launch_file)) == []
+    chosen = choices(launch_file, record='/bag', cameras='front', namespace='robot',
+                     image_transport='compressed')
+    process, = launch_file.recorder(chosen)
+    words = [part[0].text for part in process.cmd]
+    assert '/bag' in words
+    topics = words[words.index('--topics') + 1:]
+    assert all(topic.startswith('/') for topic in topics)
+    assert {'/robot/front/image_raw/compressed', '/robot/front/depth/camera_info',
+            '/robot/perception_node/timing', '/diagnostics'} <= set(topics)
+
+
+class Launched:
+    """``ros2 launch`` as a process of its own group, on the graph of a test."""
+
+    def __init__(self, graph, *arguments):
+        self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(graph.domain)}
+        self.process = subprocess.Popen(
+            [*ros2(), 'launch', 'mtl_perception', 'camera.launch.py', *arguments],
+            env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+    def call(self, *words):
+        """Return what another ros2 command prints."""
+        done = subprocess.run([*ros2(), *words], env=self.environment, text=True, timeout=60,
+                              capture_output=True, check=True)
+        return done.stdout
+
+    def spin_until(self, graph, condition, timeout_s):
+        """Wait on the graph; if it is in vain, show what was printed."""
+        try:
+            graph.spin_until(condition, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f'{error}\n{self.finish()[1]}') from None
+
+    def finish(self):
+        """Send SIGINT as Ctrl-C does, and return the exit code and what was printed."""
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=60)
+        return self.process.returncode, output
+
+    def close(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
+
+
+def ros2():
+    found = shutil.which('ros2') or str(
+        Path(importlib.util.find_spec('ros2launch').origin).parents[1] / 'bin' / 'ros2')
+    return [sys.executable, found]
+
+
+@pytest.fixture
+def launched(prefix, monkeypatch):
+    """Return a function that launches on a graph, which it returns too."""
+    graph, running = Graph(monkeypatch), []
+
+    def start(*arguments):
+        running.append(Launched(graph, *arguments))
+        return graph, running[-1]
+    yield start
+    for one in running:
+        one.close()
+    graph.close()
+
+
+@pytest.mark.slow
+def test_one_command_brings_a_street_to_masks_and_depth(launched, tiny_model, tmp_path):
+    bag = tmp_path / 'bag'
+    graph, launch = launched('source:=street', f'model:={tiny_model}', f'record:={bag}')
+    for topic in ('image_raw', *ANSWERS):
+        graph.listen(Image, topic)
+    launch.spin_until(graph, lambda: all(len(graph.heard[topic]) >= 5 for topic in ANSWERS), 240)
+    options = ('--no-daemon', '--spin-time', '3')
+    assert launch.call('lifecycle', 'get', '/perception_node', *options).startswith('active')
+    assert '/semantic/image' in launch.call('topic', 'list', *options)
+    assert launch.call('param', 'get', '/camera_source', 'rate', *options).split()[-1] == '10.0'
+    code, output = launch.finish()
+    assert code == 0, output
+    assert output.count('process has finished cleanly') == 3, output
+    with AnyReader([bag]) as reader:
+        counts = {name: topic.msgcount for name, topic in reader.topics.items()}
+    assert {'/image_raw', '/semantic/image', '/truth/depth/image', '/diagnostics'} <= {
+        name for name, count in counts.items() if count}
+
+
+@pytest.mark.slow
+def test_names_transports_and_parameters_reach_the_processes(launched):
+    """Without autostart, so that no network is loaded."""
+    graph, launch = launched(
+        'source:=street', 'namespace:=robot', 'cameras:=front,rear', 'image_topic:=color/image',
+        'image_transport:=compressed', 'autostart:=false', 'log_level:=warn')
+    wanted = {f'/robot/{camera}/color/{name}' for camera in ('front', 'rear')
+              for name in ('image/compressed', 'camera_info')}
+
+    def names():
+        return {name for name, _ in graph.node.get_topic_names_and_types()}
+    launch.spin_until(graph, lambda: names() >= wanted, 60)
+    nodes = set()
+    deadline = time.monotonic() + 60
+    while '/robot/perception_node' not in nodes and time.monotonic() < deadline:
+        graph.executor.spin_once(timeout_sec=0.1)
+        nodes = {f'{space}/{name}'.replace('//', '/')
+                 for name, space in graph.node.get_node_names_and_namespaces()}
+    assert nodes >= {'/robot/perception_node', '/robot/front/camera_source',
+                     '/robot/rear/camera_source'}
+    options = ('--no-daemon', '--spin-time', '3')
+    shown = launch.call('param', 'get', '/robot/perception_node', 'cameras', *options)
+    assert "['front', 'rear']" in shown
+    seeds = [launch.call('param', 'get', f'/robot/{camera}/camera_source', 'seed', *options)
+             for camera in ('front', 'rear')]
+    assert [seed.split()[-1] for seed in seeds] == ['20000', '20001']
+    code, output = launch.finish()
+    assert code == 0, output
+    assert output.count('process has finished cleanly') == 3, output
+
+
+def test_a_wrong_argument_ends_the_launch_with_a_message(launched):
+    _, launch = launched('image_transport:=smoke_signals')
+    output, _ = launch.process.communicate(timeout=60)
+    assert launch.process.returncode != 0
+    assert 'smoke_signals' in output
