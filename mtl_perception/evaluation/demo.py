@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,8 @@ FIRST_TEST_SEED = 20000
 """Streets from here on are for figures only, never for training or choosing a model."""
 
 MOSAIC_ROWS = 5
-IDENTICAL_FRAMES = 20
+OFFLINE_FRAMES = 40
+LONGEST_GAP_NS = 500_000_000
 AHEAD = 100
 LARGEST_SIDE = 640
 """Larger videos are shrunk: a recording of full HD with depth takes 200 MB a second."""
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--focal-length', type=float, default=0.0,
                         help='of a real camera at the width of its images, pixels; without it '
                              'its depth has the scale of the training camera')
+    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=True)
     plan = make_plan(arguments)
     with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-                  TimeElapsedColumn(), console=console) as bar:
+                  TimeElapsedColumn(), console=console,
+                  disable=arguments.no_progress) as bar:
         task = bar.add_task('', total=int(plan.source['frames']))
 
         def progress(text: str, images: int, answers: int) -> None:
@@ -79,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     console.print('evaluating the recording')
     review = examine(bag, manifest, arguments.output, float(plan.source['rate']))
     if plan.truth:
-        compare_identical(_engine(arguments), review)
+        run_offline(_engine(arguments), review)
     figures = collect(review, manifest, arguments)
     figures['seconds_in_all'] = round(time.monotonic() - started, 1)
     write_report(arguments.output, figures, f'{manifest.name} on {arguments.source}',
@@ -96,10 +99,10 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
 
     :raises ConfigurationError: if an argument is out of range.
     """
-    if not arguments.seconds > 0 or not arguments.rate > 0:
-        raise ConfigurationError(
-            f'--seconds is {arguments.seconds:g} and --rate {arguments.rate:g}; both must be '
-            'positive')
+    for name in ('seconds', 'rate', 'seeds'):
+        if not getattr(arguments, name) > 0:
+            raise ConfigurationError(
+                f'--{name} is {getattr(arguments, name):g}; it must be positive')
     street = arguments.source == 'street'
     frames = max(1, round(arguments.seconds * arguments.rate))
     source: dict[str, Any] = {
@@ -129,13 +132,13 @@ class Review:
     :param score: of all frames.
     :param account: where every frame went.
     :param statuses: the last diagnostics, by name.
-    :param samples: some images with their true classes, for :func:`compare_identical`.
+    :param samples: some moments, each with the image before, for :func:`run_offline`.
     """
 
     score: Score
     account: Account
     statuses: dict[str, dict[str, str]]
-    samples: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = field(default_factory=list)
+    samples: list[tuple[NDArray[np.uint8], Moment]] = field(default_factory=list)
 
 
 def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review:
@@ -144,47 +147,62 @@ def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review
 
     :raises DataError: if it cannot be read, or has no images or no answers.
     """
-    score, painter, drawn = Score(manifest.tasks), Painter(manifest.tasks), []
-    samples = []
+    score, painter = Score(manifest.tasks), Painter(manifest.tasks)
+    drawn, samples = [], []
+    first_ns, previous = 0, None
     with Bag(path) as bag:
-        bag.require(['image'])
         tasks = [task.name for task in manifest.tasks if task.name in ANSWERS]
-        bag.require(tasks)
+        bag.require(['image', *tasks])
         total = max(bag.count(role) for role in tasks)
-        shown, sampled = choose(MOSAIC_ROWS, total), choose(IDENTICAL_FRAMES, total)
-        number, first_ns = 0, None
+        shown, sampled = choose(MOSAIC_ROWS, total), choose(OFFLINE_FRAMES, total)
         with Film(output / 'demo.mp4', rate) as film:
-            for moment in bag.moments():
-                score.update(moment)
-                if not moment.answered or 'image' not in moment.arrays:
-                    continue
-                first_ns = moment.stamp_ns if first_ns is None else first_ns
+            for number, moment in enumerate(_answered(bag, score)):
+                first_ns = first_ns if number else moment.stamp_ns
                 picture = painter.draw(moment, _lines(moment, first_ns))
                 film.add(picture)
                 if number in shown:
                     drawn.append(picture)
-                if number in sampled and 'true_semantic' in moment.arrays:
-                    samples.append((moment.arrays['image'], moment.arrays['true_semantic']))
-                number += 1
+                if number in sampled and previous is not None \
+                        and 0 < moment.stamp_ns - previous.stamp_ns <= LONGEST_GAP_NS:
+                    samples.append((previous.arrays['image'], moment))
+                previous = moment
+        if not drawn:
+            raise DataError(f'{path}: no answer carries the stamp of an image', 'B04')
         statuses = bag.last_statuses()
         node = next((values for values in statuses.values() if 'in_flight' in values), None)
         account = settle(
             score, {role: bag.count(role) for role in tasks}, node, statuses.get('camera_source'))
-    _save(output / 'mosaic.png', painter.mosaic(drawn, _title(manifest)))
+        truth = ', prediction over truth' if 'true_semantic' in bag.roles else ''
+    title = f'{manifest.name}: input, semantics, depth, motion{truth}'
+    _save(output / 'mosaic.png', painter.mosaic(drawn, title))
     return Review(score, account, statuses, samples)
 
 
-def compare_identical(engine: 'Engine', review: Review) -> None:
-    """Feed some frames twice, so that nothing can move between them, and note what is said to."""
+def _answered(bag: Bag, score: Score) -> Iterator[Moment]:
+    """Yield the moments with an image and an answer; the score sees all of them."""
+    for moment in bag.moments():
+        score.update(moment)
+        if moment.answered and 'image' in moment.arrays:
+            yield moment
+
+
+def run_offline(engine: 'Engine', review: Review) -> None:
+    """
+    Ask the network itself about the samples, because the masks on the wire have no probabilities.
+
+    Each is seen after the image before it, and then once more after itself, so that nothing can
+    move between the two.
+    """
     manifest = engine.manifest
     if manifest.network.frames < 2 or manifest.task('motion') is None:
         return
-    for image, semantic in review.samples:
-        small = resize(image, manifest.height, manifest.width)
-        _, state = engine.step(small, None, None)
-        outputs, _ = engine.step(small, state, None)
-        if outputs.motion is not None:
-            review.score.update_identical(outputs.motion, semantic)
+    for before, moment in review.samples:
+        first, second = (resize(image, manifest.height, manifest.width)
+                         for image in (before, moment.arrays['image']))
+        _, state = engine.step(first, None, ['motion'])
+        moving, state = engine.step(second, state, ['motion'])
+        identical, _ = engine.step(second, state, ['motion'])
+        review.score.update_offline(moving, identical, moment.arrays)
 
 
 def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -204,16 +222,16 @@ def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -
         'model': {'name': manifest.name, 'sha256': manifest.sha256},
         'conditions': {
             'cpus': len(os.sched_getaffinity(0)), 'python': sys.version.split()[0],
-            'device': arguments.device, 'rate': arguments.rate, 'seconds': arguments.seconds},
+            'device': arguments.device, 'rate': arguments.rate},
     }
 
 
 def _notes(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
-    conditions = figures['conditions']
+    conditions, model = figures['conditions'], figures['model']
     notes = [
-        f'{conditions["seconds"]:g} s at {conditions["rate"]:g} frames/s on {conditions["cpus"]} '
-        f'CPU(s), device {conditions["device"]}; model {figures["model"]["name"]}, sha256 '
-        f'{figures["model"]["sha256"][:16]}.',
+        f'{figures["frames_in"]} frames at {conditions["rate"]:g} per second on '
+        f'{conditions["cpus"]} CPU(s), device {conditions["device"]}; model {model["name"]}, '
+        f'sha256 {model["sha256"][:16]}.',
         'Camera, node and recorder were processes of their own on a ROS 2 graph; the figures come '
         'from the recording in `bag/`, and dropped frames from the last diagnostics of the node. '
         + ('Every frame is accounted for.' if figures['accounting']['adds_up'] else
@@ -221,8 +239,10 @@ def _notes(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     if figures['streets']:
         notes.append(
             f'Streets {arguments.seed} to {arguments.seed + arguments.seeds - 1}; no street from '
-            f'{FIRST_TEST_SEED} on was used in training or to choose a model. Objects are judged '
-            'by the share of their pixels that the motion mask calls moving.')
+            f'{FIRST_TEST_SEED} on was used in training or to choose a model. The AUC is over '
+            f'{figures.get("motion", {}).get("objects", 0)} objects in {OFFLINE_FRAMES} of the '
+            'frames, scored by the mean probability of moving; on identical frames (each of these '
+            'seen after itself) nothing moves.')
     else:
         notes.append('A real recording: there is no truth to compare with, so look at '
                      '`mosaic.png` and `demo.mp4`. The network was trained on synthetic streets.')
@@ -250,10 +270,6 @@ def _lines(moment: Moment, first_ns: int) -> Sequence[str]:
     if 'true_semantic' in moment.arrays:
         lines.append('above: the network; right: the truth')
     return lines
-
-
-def _title(manifest: Manifest) -> str:
-    return f'{manifest.name}: input, semantics, depth, motion; prediction over truth'
 
 
 def _save(path: Path, image: NDArray[np.uint8]) -> None:

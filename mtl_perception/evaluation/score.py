@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.evaluation.bag import ANSWERS, Moment
+from mtl_perception.frames import Outputs
 from mtl_perception.metrics import (
     DepthMetrics,
     MajorityClass,
@@ -23,6 +24,9 @@ from mtl_perception.tasks import Task
 
 PERCENTILES = (50, 95, 99)
 BASELINE_EVERY = 5
+OBJECT_FIGURES = ('auc', 'balanced_accuracy', 'objects', 'objects_moving')
+"""Figures about objects: from the network's probabilities where there are any."""
+
 NOT_RECEIVED = 'not_received'
 """Reason of a frame that the camera published and the node never got."""
 
@@ -46,6 +50,7 @@ class Score:
         self._semantic = SegmentationMetrics(semantic.classes) if semantic else None
         self._depth = DepthMetrics(depth.maximum) if depth else None
         self._motion = MotionMetrics(semantic.movable) if semantic else None
+        self._objects = MotionMetrics(semantic.movable) if semantic else None
 
     def update(self, moment: Moment) -> None:
         """Count one moment."""
@@ -65,11 +70,24 @@ class Score:
             self._answer_times_ns.append(round(moment.stamp_ns + latency * 1e6))
         self._judge(moment.arrays)
 
-    def update_identical(
-            self, motion: NDArray[np.uint8], semantic: NDArray[np.uint8]) -> None:
-        """Count the motion mask of a frame that was compared with itself; see the metric."""
-        if self._motion is not None:
-            self._motion.update_identical(motion, _as_large(semantic, motion))
+    def update_offline(
+            self, moving: Outputs, identical: Outputs, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """
+        Count what only the network itself can tell, not the masks of a recording.
+
+        :param moving: its answer to a frame after the one before.
+        :param identical: its answer to the same frame after itself, where nothing can move.
+        :param arrays: role -> truth of the frame.
+        """
+        truth, semantic = arrays.get('true_motion'), arrays.get('true_semantic')
+        if self._motion is None or self._objects is None or truth is None or semantic is None \
+                or moving.motion is None or moving.motion_score is None:
+            return
+        self._objects.update(
+            _as_large(moving.motion, truth), _as_large(moving.motion_score, truth), truth,
+            semantic, arrays.get('true_instance'))
+        if identical.motion is not None:
+            self._motion.update_identical(_as_large(identical.motion, truth), semantic)
 
     def compute(self) -> dict[str, Any]:
         """
@@ -86,6 +104,9 @@ class Score:
                              ('motion', self._motion)):
             if metric is not None and (found := metric.compute())['pixels']:
                 figures[name] = found
+        if 'motion' in figures and self._objects is not None \
+                and (objects := self._objects.compute())['objects']:
+            figures['motion'] |= {name: objects[name] for name in OBJECT_FIGURES}
         self._add_baselines(figures)
         return figures
 

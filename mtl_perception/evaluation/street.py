@@ -123,8 +123,8 @@ def evaluate(
     shown once more as if it were the next frame: on these identical frames nothing may move.
 
     The baselines do not look at the image: the most frequent class and the mean depth of each
-    pixel over the judged frames themselves, which is the best that such a guess can do, and all
-    movable objects called moving.
+    pixel over the judged frames themselves, which flatters them, and all movable objects called
+    moving.
 
     :param engine: the deployed network.
     :param seeds: street seeds from 20000 on.

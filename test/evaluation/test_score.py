@@ -9,6 +9,7 @@ pytest.importorskip('rosbags')
 
 from mtl_perception.evaluation.bag import Moment
 from mtl_perception.evaluation.score import NOT_RECEIVED, Score, percentiles, settle
+from mtl_perception.frames import Outputs
 from mtl_perception.tasks import STREET_TASKS
 
 CAR, ROAD, SKY = 8, 0, 11
@@ -106,8 +107,29 @@ def test_baselines_and_motion_of_a_tiny_recording():
     assert figures['depth']['baseline_delta1'] == 0.0
     assert figures['motion']['iou_moving'] == figures['motion']['iou_all_movable'] == 1.0
     assert figures['motion']['identical_frames_moving'] is None
-    score.update_identical(np.array([[1, 1]], np.uint8), semantic)
-    assert score.compute()['motion']['identical_frames_moving'] == 1.0
+
+
+def test_objects_are_judged_by_probabilities_and_identical_frames_by_their_masks():
+    """A mask that finds nothing has no AUC worth the name; its probabilities may well have."""
+    semantic = np.full((10, 30), CAR, np.uint8)
+    instance = np.repeat(np.array([[1, 2, 3]], np.uint16), 100).reshape(3, 100)
+    instance = np.hstack([part.reshape(10, 10) for part in instance])
+    truth = (instance == 2).astype(np.uint8)
+    nothing = np.zeros_like(semantic)
+    arrays = {'image': np.zeros((10, 30, 3), np.uint8), 'motion': nothing, 'true_motion': truth,
+              'true_semantic': semantic, 'true_instance': instance}
+    score = Score(STREET_TASKS)
+    score.update(Moment(1, arrays, {}))
+    assert score.compute()['motion']['auc'] == 0.5
+    probability = np.where(instance == 2, 0.4, np.where(instance == 3, 0.3, 0.1))
+    all_moves = np.ones_like(semantic)
+    score.update_offline(
+        Outputs(motion=nothing, motion_score=probability.astype(np.float32)),
+        Outputs(motion=np.where(instance == 1, all_moves, nothing).astype(np.uint8)), arrays)
+    found = score.compute()['motion']
+    assert (found['auc'], found['objects'], found['objects_moving']) == (1.0, 3, 1)
+    assert found['identical_frames_moving'] == pytest.approx(1 / 3)
+    assert found['iou_moving'] == 0.0
 
 
 def test_answers_at_another_size_are_compared_at_the_nearest_pixel():
