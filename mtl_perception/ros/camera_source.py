@@ -7,24 +7,21 @@ Pictures are fetched ahead of time by a thread of their own; another one publish
 rate that was asked for, counted from the first picture, so that errors do not add up.
 """
 
-import sys
+import threading
 import time
+import traceback
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import cv2
-import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -33,7 +30,7 @@ from mtl_perception.ros.calibration import centred_info, pinhole_info, read_cali
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.feeder import Feeder
 from mtl_perception.ros.messages import image_message
-from mtl_perception.ros.signals import StopRequest
+from mtl_perception.ros.process import run_node
 from mtl_perception.ros.source_settings import declare_settings
 from mtl_perception.ros.sources import Picture, open_source
 
@@ -65,7 +62,10 @@ class CameraSource(Node):  # type: ignore[misc]
         super().__init__(
             'camera_source', parameter_overrides=list(parameters), context=context)
         self.settings = declare_settings(self)
+        self.exit_code: int | None = None
         self.published = self.late = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
         self._first_s = self._last_s = 0.0
         path = self.settings.camera_info_file
         self._calibration = read_calibration(path) if path else None
@@ -90,27 +90,50 @@ class CameraSource(Node):  # type: ignore[misc]
         self.create_timer(
             REPORT_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def play(self, stop: StopRequest) -> None:
+    def start(self) -> None:
+        """Start to publish, in a thread of its own; ``exit_code`` is set when that has ended."""
+        self._thread = threading.Thread(target=self._run, name='publisher')
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """Stop publishing, stop fetching and close the source."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._feeder.close()
+        return True
+
+    def _run(self) -> None:
+        try:
+            self._play()
+            self.exit_code = 0
+        except PerceptionError as error:
+            self.get_logger().fatal(str(error))
+            self.exit_code = error.exit_code
+        except Exception:  # noqa: BLE001  (the process must not go on without this thread)
+            self.get_logger().fatal(traceback.format_exc())
+            self.exit_code = 1
+        finally:
+            self._finish()
+
+    def _play(self) -> None:
         """
-        Publish until the end or the request to stop; runs in a thread of its own.
+        Publish until the end or the request to stop.
 
         :raises PerceptionError: if a picture cannot be read.
         """
-        try:
-            if not self._wait_for_subscribers(stop):
+        if not self._wait_for_subscribers():
+            return
+        due = time.monotonic()
+        while not (self.published and self.published == self.settings.frames):
+            if self._stopping.wait(max(0.0, due - time.monotonic())):
                 return
-            due = time.monotonic()
-            while not (self.published and self.published == self.settings.frames):
-                if stop.wait(max(0.0, due - time.monotonic())):
-                    break
-                ready = self._feeder.ready
-                picture = self._feeder.take(stop.is_set)
-                if picture is None:
-                    break
-                due = self._next_due(due, ready)
-                self._publish(picture)
-        finally:
-            self._finish()
+            ready = self._feeder.ready
+            picture = self._feeder.take(self._stopping.is_set)
+            if picture is None:
+                return
+            due = self._next_due(due, ready)
+            self._publish(picture)
 
     def report(self) -> None:
         """Publish how the rate is kept."""
@@ -137,11 +160,7 @@ class CameraSource(Node):  # type: ignore[misc]
         duration = self._last_s - self._first_s
         return (self.published - 1) / duration if duration > 0 else 0.0
 
-    def close(self) -> None:
-        """Stop fetching and close the source."""
-        self._feeder.close()
-
-    def _wait_for_subscribers(self, stop: StopRequest) -> bool:
+    def _wait_for_subscribers(self) -> bool:
         """Wait for the subscribers that were asked for; return False on the request to stop."""
         wanted = self.settings.wait_for_subscribers
         waiting = False
@@ -150,9 +169,9 @@ class CameraSource(Node):  # type: ignore[misc]
                 self.get_logger().info(
                     f'waiting for {wanted} subscribers of {self._image.topic_name}')
                 waiting = True
-            if stop.wait(0.02):
+            if self._stopping.wait(0.02):
                 return False
-        return not (waiting and stop.wait(self.settings.settle_s))
+        return not (waiting and self._stopping.wait(self.settings.settle_s))
 
     def _next_due(self, due: float, ready: bool) -> float:
         """Return when the next picture is due; a late picture moves those after it."""
@@ -214,19 +233,6 @@ class CameraSource(Node):  # type: ignore[misc]
             f'{self.late} of them late')
 
 
-def _spin(node: CameraSource, stop: StopRequest) -> int:
-    """Play in a thread and answer services meanwhile, until the end or the request to stop."""
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    with ThreadPoolExecutor(1, 'publisher') as pool:
-        playing = pool.submit(node.play, stop)
-        while not playing.done():
-            executor.spin_once(timeout_sec=0.1)
-    executor.shutdown()
-    playing.result()
-    return 0
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the node.
@@ -235,20 +241,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: 0 at the end of the source or after SIGINT or SIGTERM, 2 for a wrong parameter, 3 if
         the source cannot be read.
     """
-    stop = StopRequest()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
-    try:
+    def start() -> CameraSource:
         node = CameraSource()
-        return _spin(node, stop)
-    except PerceptionError as error:
-        print(f'camera_source: {error}', file=sys.stderr)
-        return error.exit_code
-    finally:
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.shutdown()
+        node.start()
+        return node
+    return run_node(start, arguments)
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from mtl_perception.errors import PerceptionError
 from mtl_perception.ros.guard import Throttle, detail_of, printable
 from mtl_perception.ros.signals import StopRequest
 
@@ -46,8 +47,8 @@ def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = No
 
     :param make_node: called once rclpy is up.
     :param args: the command line; ``sys.argv`` by default.
-    :return: the exit code: 0, or what the node asked for; 2 if the command line is wrong, 5 if the
-        log cannot be written.
+    :return: the exit code: 0, or what the node asked for; that of an error of the package if the
+        node could not be made, else 2; 5 if the log cannot be written.
     """
     stop = StopRequest()
     try:
@@ -97,6 +98,9 @@ def _refuse_to_start(error: Exception) -> int:
     """Say in one line why the node cannot be made, and return the exit code."""
     rclpy.try_shutdown()
     text = printable(' '.join(str(error).split()), 500)
+    if isinstance(error, PerceptionError):
+        print(f'cannot start: {text}', file=sys.stderr)
+        return error.exit_code
     print(f'cannot start: {type(error).__name__}: {text}', file=sys.stderr)
     if 'log directory' in text or 'logging' in text:
         print('set ROS_LOG_DIR to a folder that can be written', file=sys.stderr)

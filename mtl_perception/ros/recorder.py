@@ -18,12 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.utilities import remove_ros_args
@@ -36,10 +33,10 @@ from rosbags.interfaces import (
     QosTime,
 )
 
-from mtl_perception.errors import ConfigurationError, PerceptionError
+from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.ros.bag_writer import BagWriter, Channel
 from mtl_perception.ros.message_types import MessageTypes
-from mtl_perception.ros.signals import StopRequest
+from mtl_perception.ros.process import run_node
 
 DEPTH = 200
 LOOK_PERIOD_S = 0.1
@@ -58,11 +55,14 @@ class Recorder(Node):  # type: ignore[misc]
     :param topics: name -> type, or None if it is to be found out.
     :param types: the message types that are installed.
     :param writer: where the messages go.
+    :param progress: print the counts as JSON twice a second.
     """
 
     def __init__(
-            self, topics: dict[str, str | None], types: MessageTypes, writer: BagWriter) -> None:
+            self, topics: dict[str, str | None], types: MessageTypes, writer: BagWriter,
+            progress: bool = False) -> None:
         super().__init__('recorder')
+        self.exit_code: int | None = None
         self.counts: Counter[str] = Counter()
         self._writer = writer
         self._types = types
@@ -70,11 +70,30 @@ class Recorder(Node):  # type: ignore[misc]
         self._subscriptions_of: dict[str, tuple[Subscription, Channel]] = {}
         self._last_ns = 0
         self._look()
-        self.create_timer(
-            LOOK_PERIOD_S, self._look, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
+        if progress:
+            self.create_timer(PROGRESS_PERIOD_S, self._print_counts, clock=steady)
+
+    def stop(self) -> bool:
+        """Write what waits and finish the file."""
+        try:
+            self._writer.close()
+        except StorageError as error:
+            self.get_logger().error(str(error))
+            self.exit_code = error.exit_code
+        else:
+            self.get_logger().info(
+                f'{self._writer.written} messages recorded in {self._writer.folder}')
+        return True
+
+    def _print_counts(self) -> None:
+        print(json.dumps(self.counts), flush=True)
 
     def _look(self) -> None:
-        """Subscribe to what is there, as it is offered."""
+        """Subscribe to what is there, as it is offered; end if the disk failed."""
+        if self._writer.error is not None:
+            self.exit_code = StorageError.exit_code
         for topic in list(self._wanted):
             offers = self.get_publishers_info_by_topic(topic)
             msgtype = self._wanted[topic] or (offers[0].topic_type if offers else None)
@@ -155,33 +174,6 @@ def parse_topics(words: Sequence[str], types: MessageTypes) -> dict[str, str | N
     return topics
 
 
-def record(arguments: argparse.Namespace, stop: StopRequest) -> int:
-    """
-    Record until the request to stop.
-
-    :return: the number of messages.
-    :raises PerceptionError: if the bag cannot be made or not all of it be written.
-    """
-    types = MessageTypes()
-    topics = parse_topics(arguments.topics, types)
-    writer = BagWriter(arguments.output, types, arguments.compress)
-    try:
-        recorder = Recorder(topics, types, writer)
-        executor = SingleThreadedExecutor()
-        executor.add_node(recorder)
-        said = 0.0
-        while not stop.is_set() and writer.error is None:
-            executor.spin_once(timeout_sec=0.1)
-            if arguments.progress and time.monotonic() - said > PROGRESS_PERIOD_S:
-                said = time.monotonic()
-                print(json.dumps(recorder.counts), flush=True)
-        executor.shutdown()
-        recorder.destroy_node()
-    finally:
-        writer.close()
-    return writer.written
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Record from the command line; see the module."""
     words = list(sys.argv if arguments is None else ['recorder', *arguments])
@@ -192,17 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--progress', action='store_true',
                         help='print the counts as JSON twice a second')
     parsed = parser.parse_args(remove_ros_args(words)[1:])
-    stop = StopRequest()
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        count = record(parsed, stop)
-    except PerceptionError as error:
-        print(f'recorder: {error}', file=sys.stderr)
-        return error.exit_code
-    finally:
-        rclpy.shutdown()
-    print(f'recorder: {count} messages in {parsed.output}', file=sys.stderr)
-    return 0
+
+    def start() -> Recorder:
+        types = MessageTypes()
+        topics = parse_topics(parsed.topics, types)
+        return Recorder(
+            topics, types, BagWriter(parsed.output, types, parsed.compress), parsed.progress)
+    return run_node(start, words)
 
 
 if __name__ == '__main__':

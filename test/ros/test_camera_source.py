@@ -3,7 +3,6 @@
 """The camera source on a real graph."""
 
 import signal
-import threading
 import time
 
 import cv2
@@ -117,19 +116,15 @@ def test_a_broken_image_in_the_middle_ends_it_with_code_3_after_the_good_ones(gr
 
 
 class Here:
-    """A camera source inside the test, playing in a thread."""
+    """A camera source inside the test."""
 
     def __init__(self, graph, **values):
         overrides = [Parameter(name, value=value) for name, value in values.items()]
         self.node = CameraSource(overrides, context=graph.context)
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.node.play, args=(self.stop,))
-        self.thread.start()
+        self.node.start()
 
     def close(self):
-        self.stop.set()
-        self.thread.join(10)
-        self.node.close()
+        assert self.node.stop()
         self.node.destroy_node()
 
 
