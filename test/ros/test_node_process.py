@@ -85,7 +85,7 @@ def test_a_node_that_cannot_configure_stays_and_says_why(graph):
 def test_signals_at_any_time(graph, monkeypatch):
     source = random.Random(5)
     monkeypatch.setenv('LOAD_S', '0.3')
-    for number in range(40):
+    for number in range(12):
         process = graph.start('pretending', *parameters(autostart=True))
         assert process.stdout.readline() == 'loading\n'
         time.sleep(source.random())
