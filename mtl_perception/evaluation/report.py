@@ -22,7 +22,7 @@ def table(figures: Figures) -> list[tuple[str, str, str]]:
     """
     dropped = ', '.join(f'{count} {reason}' for reason, count in figures['dropped'].items())
     rows = [
-        ('frames in', str(figures['frames_in']), f'{_number(figures["rate"], 2)} frames/s'),
+        ('frames in', str(figures['frames_in']), _camera_rate(figures)),
         ('frames published', str(figures['published']),
          f'{_number(figures["fps"], 2)} frames/s'),
         ('frames dropped', str(sum(figures['dropped'].values())), dropped),
@@ -36,6 +36,13 @@ def table(figures: Figures) -> list[tuple[str, str, str]]:
     if age:
         rows.append(('age at publish p99, ms', _number(age.get('p99'), 1), 'by the node itself'))
     return rows + _quality(figures)
+
+
+def _camera_rate(figures: Figures) -> str:
+    """Return the camera's rate, and what was wanted if it is clearly less."""
+    rate, wanted = figures['rate'], figures['conditions']['rate']
+    slow = rate is not None and rate < 0.95 * wanted
+    return f'{_number(rate, 2)} frames/s' + (f', {wanted:g} wanted' if slow else '')
 
 
 def _quality(figures: Figures) -> list[tuple[str, str, str]]:

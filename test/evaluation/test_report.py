@@ -13,7 +13,7 @@ from mtl_perception.evaluation.report import table, write_report
 
 FIGURES = {
     'frames_in': 250, 'published': 247, 'dropped': {'O01_superseded': 2, 'not_received': 1},
-    'rate': 10.0, 'fps': 9.876, 'latency_ms': {'p50': 80.04, 'p95': 90.0, 'p99': 99.0, 'max': 101},
+    'rate': 9.97, 'conditions': {'rate': 10.0}, 'fps': 9.876, 'latency_ms': {'p50': 80.04, 'p95': 90.0, 'p99': 99.0, 'max': 101},
     'age_at_publish_ms': {'p50': 70.0, 'p95': 80.0, 'p99': 95.0},
     'semantic': {'miou': 0.75, 'baseline_miou': 0.2, 'iou': {'road': 0.9, 'pole': None}},
     'depth': {'abs_rel': 0.1, 'rmse': 3.456, 'delta1': 0.9, 'baseline_abs_rel': 0.3,
@@ -36,6 +36,12 @@ def test_the_table_shows_each_figure_beside_what_it_is_compared_with():
     assert found['depth RMSE, m'][0] == '3.46'
     assert found['motion AUC of objects'] == ('n/a', 'chance: 0.500')
     assert found['motion IoU of moving'] == ('0.400', 'everything movable moves: 0.300')
+
+
+def test_a_camera_that_was_too_slow_shows():
+    assert rows(FIGURES)['frames in'] == ('250', '9.97 frames/s')
+    slow = {**FIGURES, 'rate': 6.2}
+    assert rows(slow)['frames in'] == ('250', '6.20 frames/s, 10 wanted')
 
 
 def test_without_truth_there_are_no_rows_about_it():
