@@ -13,7 +13,8 @@ from mtl_perception.evaluation.report import table, write_report
 
 FIGURES = {
     'frames_in': 250, 'published': 247, 'dropped': {'O01_superseded': 2, 'not_received': 1},
-    'rate': 9.97, 'conditions': {'rate': 10.0}, 'fps': 9.876, 'latency_ms': {'p50': 80.04, 'p95': 90.0, 'p99': 99.0, 'max': 101},
+    'rate': 9.97, 'conditions': {'rate': 10.0}, 'fps': 9.876,
+    'latency_ms': {'p50': 80.04, 'p95': 90.0, 'p99': 99.0, 'max': 101},
     'age_at_publish_ms': {'p50': 70.0, 'p95': 80.0, 'p99': 95.0},
     'semantic': {'miou': 0.75, 'baseline_miou': 0.2, 'iou': {'road': 0.9, 'pole': None}},
     'depth': {'abs_rel': 0.1, 'rmse': 3.456, 'delta1': 0.9, 'baseline_abs_rel': 0.3,
