@@ -103,8 +103,8 @@ class GroundPainter:
         """Return the ground of one chunk."""
         plan = self.plan
         rng = plan.random(chunk, 1)
-        d = (np.arange(COLUMNS) + 0.5) * CELL - REACH
-        z = (np.arange(ROWS) + 0.5) * CELL + chunk * CHUNK
+        d = (np.arange(COLUMNS, dtype=np.float64) + 0.5) * CELL - REACH
+        z = (np.arange(ROWS, dtype=np.float64) + 0.5) * CELL + chunk * CHUNK
         grid_d, grid_z = d[None, :], z[:, None]
         far = np.abs(d)
         label = np.empty((ROWS, COLUMNS), np.uint8)
@@ -172,7 +172,8 @@ class GroundPainter:
         grass = label == TERRAIN
         shade = np.where(grass, 1 + 0.28 * fine + 0.22 * coarse, shade)
         marking = label == MARKING
-        shade = np.where(marking, 1 - self.worn * np.clip(0.25 + 0.2 * fine + 0.25 * coarse, 0, 0.75),
+        wear = np.clip(0.25 + 0.2 * fine + 0.25 * coarse, 0, 0.75)
+        shade = np.where(marking, 1 - self.worn * wear,
                          shade)
         paving = label == SIDEWALK
         joint = ((np.mod(grid_z, self.slab) < 0.06) | (np.mod(grid_d, self.slab) < 0.06)) & paving
@@ -182,7 +183,7 @@ class GroundPainter:
         colour[edge] = (self.kerb * np.clip(shade[edge], 0.5, 1.4)[:, None]).astype(np.float32)
         gutter = (np.abs(np.abs(grid_d) - plan.half_road + 0.16) < 0.16) & road
         colour[gutter] *= 0.62
-        return np.rint(np.sqrt(np.clip(colour, 0, 1)) * 255).astype(np.uint8)
+        return np.asarray(np.rint(np.sqrt(np.clip(colour, 0, 1)) * 255), np.uint8)
 
     def _wear(self, shade: Array, road: NDArray[np.bool_], rng: np.random.Generator) -> None:
         """Add patches, cracks and covers to the asphalt of one stretch."""

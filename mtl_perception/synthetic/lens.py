@@ -47,14 +47,14 @@ class Lens:
         :return: (H, W, 3) uint8 RGB.
         """
         rng = np.random.default_rng([self.seed, 31, index])
-        light = cv2.transform(light, self._mix)
+        light = np.asarray(cv2.transform(light, self._mix), np.float32)
         light *= self._shade
         np.clip(light, 0, 8.9, out=light)
         picture = self._curve[(np.sqrt(light) * _STEPS).astype(np.int32)]
         if self.look.streaks > 0:
             picture = self._rain(picture, rng)
         if self._soft > 0.3:
-            picture = cv2.GaussianBlur(picture, (0, 0), self._soft)
+            picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), self._soft), np.uint8)
         height, width = picture.shape[:2]
         top, left = int(rng.integers(97)), int(rng.integers(131))
         grain = self._grain[top:top + height, left:left + width]

@@ -22,7 +22,8 @@ HAIR = ((0.02, 0.015, 0.01), (0.06, 0.03, 0.015), (0.30, 0.20, 0.08), (0.35, 0.3
 
 def _cloth(rng: np.random.Generator) -> Array:
     if rng.random() < 0.55:
-        return np.full(3, rng.choice([0.01, 0.02, 0.05, 0.12, 0.35, 0.7])) * rng.uniform(0.8, 1.2, 3)
+        grey = rng.choice([0.01, 0.02, 0.05, 0.12, 0.35, 0.7])
+        return np.full(3, grey) * rng.uniform(0.8, 1.2, 3)
     colour = rng.uniform(0.03, 0.14, 3)
     strong = rng.choice(3, p=[0.45, 0.15, 0.40])
     colour[strong] = rng.uniform(0.12, 0.45)
@@ -31,7 +32,9 @@ def _cloth(rng: np.random.Generator) -> Array:
     return np.asarray(colour)
 
 
-def _head(x: float, y: float, z: float, skin: ArrayLike, hair: ArrayLike, label: int) -> list[Mesh]:
+def _head(
+        x: float, y: float, z: float, skin: ArrayLike, hair: ArrayLike,
+        label: int) -> list[Mesh]:
     """Return a head whose centre is (x, y, z); y grows downwards."""
     face = tube([(x, y + 0.15, z), (x, y + 0.06, z + 0.01), (x, y - 0.02, z + 0.01)],
                 [0.05, 0.075, 0.088], skin, label, sides=6)
@@ -138,7 +141,7 @@ def cyclist(rng: np.random.Generator) -> list[Mesh]:
     rods = [(seat, crank), (crank, (0, -0.34, -0.53)), (seat + [0, 0.12, 0], (0, -0.34, -0.53)),
             (seat + [0, 0.12, 0], bar + [0, 0.1, -0.06]), (crank, bar + [0, 0.15, -0.05]),
             (bar, (0, -0.34, 0.53))]
-    bike += [tube([a, b], [0.024, 0.024], frame, CYCLIST, sides=4) for a, b in rods]
+    bike += [tube(np.array([a, b]), [0.024, 0.024], frame, CYCLIST, sides=4) for a, b in rods]
     bike.append(tube([bar + [-0.27, 0, 0], bar + [0.27, 0, 0]], [0.02, 0.02], (0.02, 0.02, 0.02),
                      CYCLIST, sides=4))
     bike.append(tube([seat + [0, 0, -0.12], seat + [0, -0.02, 0.12]], [0.07, 0.035],

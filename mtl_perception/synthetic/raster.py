@@ -128,7 +128,7 @@ def scan(projected: Projected, mesh: Mesh, view: View, atlas: Atlas, keys: Ints,
     :param shift: the sample of pixel (i, j) is at (i + shift, j + shift).
     :param holed: (F,) faces whose texture has holes.
     """
-    size = int(round(len(keys) / (view.height + (1 if shift else 0))))
+    size = round(len(keys) / (view.height + (1 if shift else 0)))
     high = len(keys) // size
     x, y = projected.x - shift, projected.y - shift
     top = np.clip(np.ceil(y.min(1)), 0, high).astype(np.int64)
@@ -146,8 +146,10 @@ def scan(projected: Projected, mesh: Mesh, view: View, atlas: Atlas, keys: Ints,
     for corner in range(4):
         after = (corner + 1) % 4
         swap = y[:, corner] > y[:, after]
-        xa, ya = np.where(swap, x[:, after], x[:, corner]), np.where(swap, y[:, after], y[:, corner])
-        xb, yb = np.where(swap, x[:, corner], x[:, after]), np.where(swap, y[:, corner], y[:, after])
+        xa = np.where(swap, x[:, after], x[:, corner])
+        ya = np.where(swap, y[:, after], y[:, corner])
+        xb = np.where(swap, x[:, corner], x[:, after])
+        yb = np.where(swap, y[:, corner], y[:, after])
         slope = (xb - xa) / np.maximum(yb - ya, 1e-9)
         ya_row = ya[owner]
         cross = xa[owner] + (level - ya_row) * slope[owner]

@@ -3,6 +3,7 @@
 """Colour of samples whose face and distance are known: light, texture, gloss, haze, sky."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -215,6 +216,6 @@ def _grid(u: Array | Floats, v: Array | Floats) -> tuple[Floats, Floats]:
 _SQUARE = ((np.arange(256) / 255) ** 2).astype(np.float32)
 
 
-def _decode(texel: NDArray[np.uint8]) -> Floats:
+def _decode(texel: NDArray[Any]) -> Floats:
     """Return what a texel stands for: its square, 255 = 1."""
-    return np.asarray(_SQUARE[texel])
+    return np.asarray(_SQUARE[np.asarray(texel, np.uint8)])

@@ -53,13 +53,13 @@ def map_shade(plan: Plan, look: Look, chunk: int,
                 turn = step * 2 * np.pi
                 spot = centre + 0.55 * radius * np.array([np.cos(turn), np.sin(turn)])
                 column, row = cells(spot[None])[0]
-                cv2.circle(dark, (int(column), int(row)), int(radius * 0.62 / ground.CELL), 1.0, -1)
+                cv2.circle(
+                    dark, (int(column), int(row)), int(radius * 0.62 / ground.CELL), 1.0, -1)
             trunk = cells(np.array([[x, z], centre]))
             cv2.line(dark, trunk[0].tolist(), trunk[1].tolist(), 1.0, 4)
             cv2.circle(contact, trunk[0].tolist(), int(0.4 / ground.CELL), 0.8, -1)
-    dark = cv2.GaussianBlur(dark, (0, 0), 3.0)
-    contact = cv2.GaussianBlur(contact, (0, 0), 8.0)
-    left = (1 - 0.88 * sun_share(look) * dark) * (1 - 0.4 * contact)
+    shade, touch = cv2.GaussianBlur(dark, (0, 0), 3.0), cv2.GaussianBlur(contact, (0, 0), 8.0)
+    left = (1 - 0.88 * sun_share(look) * shade) * (1 - 0.4 * touch)
     return np.asarray(left, np.float32)
 
 

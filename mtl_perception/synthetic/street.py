@@ -253,7 +253,8 @@ class Street:
     def _floor_keys(plane: Array, x: Array, y: Array) -> NDArray[np.int64]:
         inverse = plane[0] * x + plane[1] * y + plane[2]
         inverse[inverse < 1 / GROUND_END] = 0
-        return inverse.astype(np.float32).view(np.int32).astype(np.int64) << FACE_BITS
+        bits: NDArray[np.int64] = inverse.astype(np.float32).view(np.int32).astype(np.int64)
+        return np.left_shift(bits, FACE_BITS)
 
     def _ground_class(self, view: View, window: ground.Window, pixel: NDArray[np.int64],
                       depth: Floats) -> NDArray[np.uint8]:
@@ -289,18 +290,19 @@ class Street:
         corner_face, corner_depth = _resolve(keys, planes, column, row)
         grid, middle = corner_face.reshape(high, wide), face.reshape(self.height, self.width)
         edge = np.zeros(middle.shape, bool)
-        corners = [(slice(a, high - 1 + a), slice(b, wide - 1 + b)) for a in (0, 1) for b in (0, 1)]
+        corners = [
+            (slice(a, high - 1 + a), slice(b, wide - 1 + b)) for a in (0, 1) for b in (0, 1)]
         for corner in corners:
             edge |= grid[corner] != middle
         wanted = np.zeros((high, wide), bool)
         for corner in corners:
             wanted[corner] |= edge
         pick = np.flatnonzero(wanted)
-        full = np.zeros((high * wide, 3), np.float32)
-        full[pick] = np.minimum(self._shader.shade(
+        samples = np.zeros((high * wide, 3), np.float32)
+        samples[pick] = np.minimum(self._shader.shade(
             scene, column[pick].astype(np.float32), row[pick].astype(np.float32),
             corner_face[pick], corner_depth[pick]), 1.6)
-        full = full.reshape(high, wide, 3)
+        full = samples.reshape(high, wide, 3)
         where = np.flatnonzero(edge)
         mixed = np.minimum(colour[where], 1.6) * 0.5
         for corner in corners:

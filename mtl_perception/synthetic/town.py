@@ -128,7 +128,8 @@ class Town:
         shop = textures.SHOP + int(rng.integers(textures.SHOPS))
         shade = colour * rng.uniform(0.7, 1.2)
         spans = [((0.0, 0.0, -wide / 2), (0.0, 0.0, wide), (1.0, 0, 0), across, shop),
-                 ((-deep, 0.0, -wide / 2), (deep, 0.0, 0.0), (0, 0, -1.0), deep / 12, textures.WALL),
+                 ((-deep, 0.0, -wide / 2), (deep, 0.0, 0.0), (0, 0, -1.0), deep / 12,
+                  textures.WALL),
                  ((0.0, 0.0, wide / 2), (-deep, 0.0, 0.0), (0, 0, 1.0), deep / 12, textures.WALL)]
         for number, (corner, right, outward, repeat, low) in enumerate(spans):
             blind = number > 0 and rng.random() < 0.5
@@ -203,8 +204,9 @@ class Town:
         for _ in range(3):
             turn = rng.uniform(0, 2 * np.pi)
             tip = np.array([np.cos(turn) * crown * 0.6, -tall * 0.75, np.sin(turn) * crown * 0.6])
-            parts.append(tube([(0, -tall * 0.42, 0), tip], [thick * 0.6, thick * 0.25], bark,
-                              VEGETATION, sides=3))
+            parts.append(tube(
+                np.array([(0, -tall * 0.42, 0), tip]), [thick * 0.6, thick * 0.25], bark,
+                VEGETATION, sides=3))
         for card in range(11):
             size = crown * float(rng.uniform(0.85, 1.35))
             turn, lean = rng.uniform(0, np.pi), rng.normal(0, 0.35)
@@ -283,7 +285,7 @@ class Town:
         arm = np.array([-side * self.arm, -tall - 0.25, 0.0])
         lamp = [tube([(0, 0, 0), (0, -1.0, 0), (0, -1.05, 0), (0, -tall, 0)],
                      [0.12, 0.12, 0.085, 0.065], grey, POLE, sides=6),
-                tube([(0, -tall, 0), arm], [0.06, 0.05], grey, POLE, sides=4),
+                tube(np.array([(0, -tall, 0), arm]), [0.06, 0.05], grey, POLE, sides=4),
                 box(arm + [0, 0.02, 0], (0.75, 0.14, 0.28), grey * 0.8, POLE),
                 panel(arm + [-0.3, 0.1, -0.1], (0.6, 0, 0), (0, 0, 0.2), (0.9, 0.8, 0.6), POLE,
                       outward=(0, 1, 0), glow=3 * self.lights)]

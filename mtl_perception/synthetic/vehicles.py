@@ -6,6 +6,8 @@ Cars of many shapes, each a mesh that stands on the ground at the origin and loo
 The class ``car`` also holds vans, lorries and buses.
 """
 
+import itertools
+
 import numpy as np
 
 from mtl_perception.synthetic.mesh import Array, Mesh, box, faces, join
@@ -112,7 +114,7 @@ def _body(shape: tuple[float, ...], name: str, paint: Array,
         stations[4] = (tail, half, belt)
     sides, tops = [], []
     sill = low + 0.25
-    for (za, wa, ha), (zb, wb, hb) in zip(stations[:-1], stations[1:], strict=True):
+    for (za, wa, ha), (zb, wb, hb) in itertools.pairwise(stations):
         for side in (-1, 1):
             sides.append([(side * wa * 0.94, -low, za), (side * wb * 0.94, -low, zb),
                           (side * wb, -sill, zb), (side * wa, -sill, za)])
@@ -147,10 +149,11 @@ def _body(shape: tuple[float, ...], name: str, paint: Array,
         a, b, c, d = (np.array(one[key]) for key in 'abcd')
         cuts = [0.10, 0.40] if blind else [0.06, 0.47, 0.51, 0.90]
         for start, stop in zip(cuts[::2], cuts[1::2], strict=True):
-            lower, upper = (lambda t, a=a, d=d: a + (d - a) * t), (lambda t, b=b, c=c: b + (c - b) * t)
+            lower = _mix(a, d, start), _mix(a, d, stop)
+            upper = _mix(b, c, start), _mix(b, c, stop)
             panes.append(np.stack([
-                _mix(lower(start), upper(start), 0.10), _mix(lower(stop), upper(stop), 0.10),
-                _mix(lower(stop), upper(stop), 0.86), _mix(lower(start), upper(start), 0.86)]))
+                _mix(lower[0], upper[0], 0.10), _mix(lower[1], upper[1], 0.10),
+                _mix(lower[1], upper[1], 0.86), _mix(lower[0], upper[0], 0.86)]))
     glass = faces(_lifted(panes, (0, -belt, 0)), GLASS, CAR, centre=(0, -belt, 0), gloss=0.35)
     return [body, skirt, cabin, glass], (float(length), float(width), low)
 
@@ -162,10 +165,10 @@ def _mix(a: Array, b: Array, share: float) -> Array:
 def _inset(quad: object, sides: float, ends: float) -> Array:
     """Return a quad (bottom left, bottom right, top right, top left) shrunk within its plane."""
     a, b, c, d = np.asarray(quad, np.float64)
-    low, high = ends, 1 - ends
-    left, right = (lambda t: a + (d - a) * t), (lambda t: b + (c - b) * t)
-    return np.stack([_mix(left(low), right(low), sides), _mix(left(low), right(low), 1 - sides),
-                     _mix(left(high), right(high), 1 - sides), _mix(left(high), right(high), sides)])
+    low_left, high_left = _mix(a, d, ends), _mix(a, d, 1 - ends)
+    low_right, high_right = _mix(b, c, ends), _mix(b, c, 1 - ends)
+    return np.stack([_mix(low_left, low_right, sides), _mix(low_left, low_right, 1 - sides),
+                     _mix(high_left, high_right, 1 - sides), _mix(high_left, high_right, sides)])
 
 
 def _lifted(quads: list[Array], centre: tuple[float, float, float]) -> Array:
