@@ -6,10 +6,12 @@ The manifest: what must be known to use a weights file, and the proof that it is
 A model is two files beside each other, ``NAME.safetensors`` and ``NAME.json`` (the manifest).
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +102,7 @@ class Manifest:
             for name in ('mean', 'std'):
                 fields[name] = tuple(float(value) for value in fields[name])
             return Manifest(**fields)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f'{source}: not a valid manifest ({type(error).__name__}: {error}); it must be '
                 'the .json file that was written together with the weights', 'M07') from error
@@ -112,12 +114,16 @@ def find_model(model: str | Path) -> Path:
 
     :raises CheckpointError: if there is no such file; the message lists the shipped names.
     """
-    shipped = PRETRAINED / f'{model}.safetensors'
-    if shipped.is_file():
-        return shipped
-    path = Path(model).expanduser().absolute()
-    if path.is_file():
-        return path
+    try:
+        shipped = PRETRAINED / f'{model}.safetensors'
+        if shipped.is_file():
+            return shipped
+        path = Path(model).expanduser().absolute()
+        if path.is_file():
+            return path
+    except (OSError, RuntimeError) as error:  # no permission, no such user, too long a name
+        raise CheckpointError(
+            f'model {str(model)[:200]!r} cannot be looked up ({error})', 'M01') from error
     names = sorted(file.stem for file in PRETRAINED.glob('*.safetensors'))
     kind = 'is a directory' if path.is_dir() else 'does not exist'
     raise CheckpointError(
@@ -158,14 +164,15 @@ def write_model(manifest: Manifest, content: bytes, path: str | Path) -> Manifes
     """
     Write a model, each of its two files at once or not at all.
 
-    The weights come first: if the machine stops between the two, the old manifest refuses the new
-    weights instead of describing them wrongly.
+    Both are on the disk under temporary names before either is renamed, so a full disk leaves the
+    folder as it was. The weights are renamed first: if the machine stops between the two, the old
+    manifest refuses the new weights instead of describing them wrongly.
 
     :param manifest: its ``sha256`` is replaced by that of the content.
     :param content: the safetensors file.
     :param path: where to write it, ``NAME.safetensors``; the manifest becomes ``NAME.json``.
     :return: the manifest as written.
-    :raises StorageError: if a file cannot be written; the folder is left as it was.
+    :raises StorageError: if a file cannot be written.
     """
     path = Path(path)
     if path.suffix != '.safetensors':
@@ -173,22 +180,25 @@ def write_model(manifest: Manifest, content: bytes, path: str | Path) -> Manifes
     written = dataclasses.replace(manifest, sha256=hashlib.sha256(content).hexdigest())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, content)
-        _replace(path.with_suffix('.json'), written.to_json().encode())
+        with (_written(path, content) as weights,
+              _written(path.with_suffix('.json'), written.to_json().encode()) as text):
+            weights.replace(path)
+            text.replace(path.with_suffix('.json'))
     except OSError as error:
         raise StorageError(f'{path}: cannot be written ({error})') from error
     return written
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file by way of a temporary one, so that no one ever sees half of it."""
+@contextlib.contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a temporary file beside a path, and remove it unless it was renamed meanwhile."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with temporary.open('wb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a camera's image to the network's input, the same in training and on the robot."""
+"""From a camera's image to the network's input, the same in evaluation and on the robot."""
 
 import cv2
 import numpy as np

@@ -5,6 +5,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -196,12 +197,20 @@ def _render_seed(
         raise DataError(
             f'street seed {seed} cannot be rendered ({type(error).__name__}: {error}); leave it '
             'out of the seeds, and report it') from error
-    temporary = folder.with_name(f'.{folder.name}.part')
+    # two trainings may render the same seed at the same time: each writes a folder of its own
+    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    for kind, array in arrays.items():
-        np.save(temporary / f'{kind}.npy', array)
-    temporary.rename(folder)
+    try:
+        for kind, array in arrays.items():
+            np.save(temporary / f'{kind}.npy', array)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else the other was first, with the same clips
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return seed
 
 

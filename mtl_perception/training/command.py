@@ -16,6 +16,7 @@ from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.losses import median_frequency_weights
+from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_TASKS, Task
 from mtl_perception.training.batches import Clips
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         if value != options.get_default(name):
             setattr(arguments, name, value)
     config = load_config(arguments.recipe, overrides)
+    check_network(config)
     if arguments.print_config:
         print(to_yaml(config), end='')
         return 0
@@ -154,16 +156,21 @@ def _clips(config: TrainingConfig, code: str) -> tuple[StreetClips, StreetClips]
     return both[0], both[1]
 
 
-def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
+def check_network(config: TrainingConfig) -> None:
     """
-    Return the street's tasks that a recipe names.
+    Build the network of a recipe once without memory, before anything is rendered.
 
-    :raises ConfigurationError: if it names another.
+    :raises ConfigurationError: if there is no such network.
     """
-    by_name = {task.name: task for task in STREET_TASKS}
-    if unknown := sorted(set(config.tasks) - set(by_name)):
-        raise ConfigurationError(
-            f'tasks {unknown} do not exist on the street; it has {sorted(by_name)}')
+    try:
+        with torch.device('meta'):
+            build_network(config.network.spec(tasks_of(config)))
+    except ValueError as error:
+        raise ConfigurationError(f'network: {error}') from error
+
+
+def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
+    """Return the street's tasks that a recipe names, in the street's order."""
     return tuple(task for task in STREET_TASKS if task.name in config.tasks)
 
 

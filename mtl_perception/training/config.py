@@ -17,6 +17,9 @@ from jsonargparse import ArgumentParser
 from mtl_perception.datasets.augmentation import Augmentation
 from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.manifest import NetworkSpec
+from mtl_perception.tasks import STREET_TASKS, Task
+from mtl_perception.weighting import build_weighting
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,12 @@ class NetworkSettings:
     finest_stride: int = 4
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def spec(self, tasks: Sequence[Task]) -> NetworkSpec:
+        """Return the architecture for these tasks."""
+        return NetworkSpec(
+            self.encoder, self.frames, self.finest_stride,
+            {task.name: task.channels for task in tasks})
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,16 @@ class TrainingConfig:
     run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
+        """Refuse what would fail or learn nothing, before hours are spent on it."""
+        known = [task.name for task in STREET_TASKS]
+        if unknown := sorted(set(self.tasks) - set(known)):
+            raise ConfigurationError(
+                f'tasks {unknown} do not exist on the street; it has {known}')
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise ConfigurationError(
+                f'tasks are {self.tasks}; name at least one of {known}, each only once')
+        build_weighting(self.weighting, self.tasks)
+        self._check_numbers()
         if not self.stages:
             raise ConfigurationError('stages is empty; give at least one resolution')
         for number, stage in enumerate(self.stages):
@@ -183,6 +202,40 @@ class TrainingConfig:
             raise ConfigurationError(
                 f'the network compares {self.network.frames} frames, but the clips have '
                 f'{frames} and data.window is {self.data.window}; raise them')
+
+    def _check_numbers(self) -> None:
+        """Refuse numbers that cannot be, naming the setting."""
+        data, plan, optimiser, run = self.data, self.data.plan, self.optimiser, self.run
+        longest = (plan.frames - 1) * max(plan.gaps, default=0)
+        for name, value, possible, wanted in (
+                ('network.std', self.network.std, min(self.network.std) > 0, 'all above 0'),
+                ('data.window', data.window, data.window >= 0, '0 (all) or more'),
+                ('data.workers', data.workers, data.workers >= 0, '0 or more'),
+                ('data.loaders', data.loaders, data.loaders >= 0, '0 or more'),
+                ('data.plan.clips', plan.clips, plan.clips >= 1, 'at least 1'),
+                ('data.plan.frames', plan.frames, plan.frames >= 1, 'at least 1'),
+                ('data.plan.gaps', plan.gaps, min(plan.gaps, default=0) >= 1, 'all at least 1'),
+                ('data.plan.drive', plan.drive, plan.drive >= longest + plan.clips,
+                 f'at least {longest + plan.clips} frames for these clips'),
+                ('loss.depth_beta', self.loss.depth_beta, self.loss.depth_beta >= 0, '0 or more'),
+                ('loss.moving_weight', self.loss.moving_weight, self.loss.moving_weight > 0,
+                 'above 0'),
+                ('optimiser.lr', optimiser.lr, optimiser.lr > 0, 'above 0'),
+                ('optimiser.weight_decay', optimiser.weight_decay, optimiser.weight_decay >= 0,
+                 '0 or more'),
+                ('optimiser.betas', optimiser.betas,
+                 all(0 <= beta < 1 for beta in optimiser.betas), 'both from 0 to below 1'),
+                ('optimiser.warm_up', optimiser.warm_up, 0 <= optimiser.warm_up <= 1, '0 to 1'),
+                ('optimiser.clip_norm', optimiser.clip_norm, optimiser.clip_norm > 0, 'above 0'),
+                ('optimiser.average', optimiser.average, 0 <= optimiser.average < 1,
+                 'from 0 to below 1'),
+                ('run.threads', run.threads, run.threads >= 0, '0 (automatic) or more'),
+                ('run.log_every', run.log_every, run.log_every >= 1, 'at least 1'),
+                ('run.validate_every', run.validate_every, run.validate_every >= 1, 'at least 1'),
+                ('run.checkpoint_every', run.checkpoint_every, run.checkpoint_every >= 1,
+                 'at least 1')):
+            if not possible:
+                raise ConfigurationError(f'{name} is {value}; it must be {wanted}')
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -52,7 +52,7 @@ class TrainingLog:
         folder.mkdir(parents=True, exist_ok=True)
         _forget_after(folder / 'metrics.jsonl', done)
         self._lines = open(folder / 'metrics.jsonl', 'a', encoding='utf-8')  # noqa: SIM115
-        self._board: Any = SummaryWriter(str(folder), purge_step=done)
+        self._board: Any = SummaryWriter(str(folder), purge_step=done + 1 if done else 0)
         self._bar = progress_bar('steps')
         self._job = self._bar.add_task('training', total=total, completed=done, note='')
         self._total = total

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mtl_perception import __version__
 from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import Manifest, NetworkSpec, write_model
 from mtl_perception.models.build import build_network
@@ -45,9 +46,7 @@ def export(
         name: (item.half() if half and item.ndim == 4 else item).contiguous()
         for name, item in weights.items()}
     last = config.stages[-1]
-    spec = NetworkSpec(
-        config.network.encoder, config.network.frames, config.network.finest_stride,
-        {task.name: task.channels for task in tasks})
+    spec = config.network.spec(tasks)
     verify(spec, weights, stored, last.height, last.width)
     progress = state['progress']
     manifest = Manifest(
@@ -55,6 +54,7 @@ def export(
         mean=config.network.mean, std=config.network.std, focal_px=FOCAL * last.width,
         metrics=metrics or {}, command=command,
         training={
+            'version': __version__,
             'data': f'synthetic street, seeds {config.data.train_seeds}',
             'street_code': state['notes'].get('street_code', ''),
             'recipe': _portable(state['config']), 'seed': config.seed, 'steps': progress['step'],

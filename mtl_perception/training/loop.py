@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from mtl_perception.errors import CheckpointError, NumericError
-from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.tasks import Task
 from mtl_perception.training.batches import Batch, Clips, Draws, batches
@@ -47,7 +46,7 @@ class Progress:
     :param clips: clips drawn in all, which is where the order of clips goes on.
     :param skipped: steps left out because a loss or gradient was not finite.
     :param best: best merit of the stage so far.
-    :param seconds: time spent training.
+    :param seconds: time spent, with reading the clips and validating.
     """
 
     stage: int = 0
@@ -106,9 +105,7 @@ class Trainer:
         self.train_clips = train
         self.validation_clips = validation
         self.notes = notes or {}
-        self.spec = NetworkSpec(
-            config.network.encoder, config.network.frames, config.network.finest_stride,
-            {task.name: task.channels for task in tasks})
+        self.spec = config.network.spec(tasks)
         self.learner = self._make_learner(class_weights)
         self.averaged = self._make_learner(class_weights)
         self.weighting = build_weighting(config.weighting, [task.name for task in tasks])
@@ -167,10 +164,9 @@ class Trainer:
             self.config.augmentation, self.config.data.window)
         left = stage.steps - progress.stage_step
         self.learner.train()
-        recent, bad = Recent(), 0
+        recent, bad, began = Recent(), 0, time.monotonic()
         for batch in batches(
                 draws, progress.clips, left, stage.batch, self.config.data.loaders):
-            began = time.monotonic()
             losses = self.step(batch, stage)
             bad = 0 if losses is not None else bad + 1
             if bad > NAN_STEPS:
@@ -180,7 +176,8 @@ class Trainer:
             progress.clips += clips
             progress.step += 1
             progress.stage_step += 1
-            progress.seconds += time.monotonic() - began
+            progress.seconds, began = (
+                progress.seconds + time.monotonic() - began, time.monotonic())
             recent.add(losses or {}, clips * batch['image'].shape[1])
             if progress.clips // len(self.train_clips) > epoch:
                 self.weighting.end_epoch({})

@@ -1,5 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -83,6 +84,28 @@ def test_rendering_goes_on_where_it_was_stopped(tmp_path):
     assert clips(tmp_path).missing() == [7]
     assert list(clips(tmp_path).render(workers=0)) == [7]
     assert list(clips(tmp_path).render(workers=0)) == []
+
+
+def test_two_trainings_may_render_the_same_seed_at_the_same_time(tmp_path, monkeypatch):
+    """The other process begins while this one renders, and is ready first."""
+    from mtl_perception.datasets import synthetic
+    real, mine = FakeStreet.render, os.getpid()
+    others = []
+
+    def render(self, index):
+        if not others:
+            others.append(True)
+            with monkeypatch.context() as patched:
+                patched.setattr(synthetic.os, 'getpid', lambda: mine + 1)
+                assert list(clips(tmp_path, (4,)).render(workers=0)) == [4]
+        return real(self, index)
+
+    monkeypatch.setattr(FakeStreet, 'render', render)
+    data = clips(tmp_path, (4,))
+    assert list(data.render(workers=0)) == [4]
+    assert len(data) == 3
+    assert np.all(data[2].image == 4)
+    assert not list(data.folder.glob('.*.part'))
 
 
 def test_processes_render_the_same(tmp_path):

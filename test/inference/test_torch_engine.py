@@ -146,6 +146,13 @@ def test_a_file_that_is_not_there_is_named_with_its_whole_path(tmp_path, monkeyp
     assert refusal(tmp_path)[0] == 'M01'
 
 
+@pytest.mark.parametrize('name', ['a' * 300, '~no such user/model.safetensors'])
+def test_a_name_that_cannot_be_looked_up_is_refused(name):
+    code, text = refusal(name)
+    assert code == 'M01'
+    assert 'cannot be looked up' in text
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may read everything')
 def test_a_file_without_permission_is_refused(copied):
     copied.chmod(0)
@@ -254,6 +261,11 @@ def test_a_file_that_claims_what_it_does_not_hold_is_refused(copied, content):
     code, text = refusal(copied)
     assert code == 'M02'
     assert len(text) < 500
+
+
+def test_a_manifest_that_is_nested_without_end_is_refused(copied):
+    copied.with_suffix('.json').write_text('[' * 100_000)
+    assert refusal(copied)[0] == 'M07'
 
 
 @pytest.mark.parametrize(('fields', 'code', 'hint'), [
@@ -380,6 +392,23 @@ def test_a_failed_write_leaves_the_old_model_usable(copied, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(StorageError, match='No space left'):
+        write_model(manifest, b'other', copied)
+    assert read_model(copied) == (manifest, content)
+    assert len(list(copied.parent.iterdir())) == 2
+
+
+def test_a_disk_that_is_full_for_the_manifest_leaves_the_old_model_usable(copied, monkeypatch):
+    manifest, content = read_model(copied)
+    calls, real = [], os.fsync
+
+    def full_at_the_second(number):
+        calls.append(number)
+        if len(calls) == 2:
+            raise OSError(28, 'No space left on device')
+        real(number)
+
+    monkeypatch.setattr(os, 'fsync', full_at_the_second)
     with pytest.raises(StorageError, match='No space left'):
         write_model(manifest, b'other', copied)
     assert read_model(copied) == (manifest, content)

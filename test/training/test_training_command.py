@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from mtl_perception import cli, synthetic
+from mtl_perception import __version__, cli, synthetic
 from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import NetworkSpec, read_model
 from mtl_perception.models.build import build_network
@@ -82,6 +82,7 @@ def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
     assert (manifest.height, manifest.width, manifest.focal_px) == (32, 64, 0.6 * 64)
     assert [task.name for task in manifest.tasks] == ['semantic', 'depth', 'motion']
     assert manifest.training['steps'] == 6
+    assert manifest.training['version'] == __version__
     assert manifest.training['recipe']['stages'][1]['width'] == 64
     assert manifest.command == 'mtl train tiny.yaml --seed 3'
     assert str(tmp_path) not in manifest.to_json()
@@ -133,17 +134,34 @@ def test_clips_can_be_rendered_without_training(train, tmp_path):
     (['--weighting', 'geometrik'], 2, "did you mean 'geometric'"),
     (['--data.train_seeds', '9999:10001'], 2, 'is not for train'),
     (['--tasks', '[semantic, flow]'], 2, "['flow'] do not exist"),
+    (['--tasks', '[depth, depth]'], 2, 'each only once'),
+    (['--tasks', '[]'], 2, 'name at least one'),
+    (['--network.encoder', 'resnet-10'], 2, "nearest is 'resnet10'"),
+    (['--network.std', '[1, 0, 1]'], 2, 'network.std is (1.0, 0.0, 1.0); it must be all above'),
+    (['--data.window', '-1'], 2, 'data.window is -1'),
+    (['--data.plan.clips', '0'], 2, 'data.plan.clips is 0'),
+    (['--data.plan.gaps', '[]'], 2, 'data.plan.gaps'),
+    (['--data.plan.drive', '4'], 2, 'data.plan.drive is 4; it must be at least 5 frames'),
+    (['--optimiser.average', '1'], 2, 'optimiser.average is 1.0'),
+    (['--optimiser.betas', '[0.9, 1]'], 2, 'optimiser.betas'),
+    (['--optimiser.clip_norm', '-1'], 2, 'optimiser.clip_norm is -1.0'),
+    (['--loss.moving_weight', '0'], 2, 'loss.moving_weight is 0.0'),
+    (['--run.log_every', '0'], 2, 'run.log_every is 0; it must be at least 1'),
+    (['--run.validate_every', '0'], 2, 'run.validate_every is 0'),
+    (['--run.threads', '-1'], 2, 'run.threads is -1'),
     (['--export', 'x.safetensors'], 4, 'no checkpoint'),
     (['--data.street_code', '0123456789'], 3, 'not the present one'),
 ])
-def test_what_is_wrong_is_said_with_its_exit_code(train, capsys, words, code, message):
+def test_what_is_wrong_is_said_with_its_exit_code(
+        train, tmp_path, capsys, words, code, message):
     assert train(*words) == code
     assert message in capsys.readouterr().err
+    assert not list((tmp_path / 'cache').glob('*/seed_*'))  # before anything is rendered
 
 
 def test_class_weights_are_counted_in_the_clips(boxes):
     tasks = (SimpleNamespace(name='semantic', classes=('a',) * 12),)
-    weights = class_weights(boxes, tasks)
+    weights = class_weights(boxes, tasks, 0.5)
     # ground, sky and car are there, the sky (20 of 64 rows) is the median of the three
     assert weights[11] == pytest.approx(1.0)
     assert weights[0] < 1.0 < weights[8]

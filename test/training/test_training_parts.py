@@ -1,6 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 import itertools
+import json
 import os
 import random
 import time
@@ -19,6 +20,7 @@ from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import checkpoint
 from mtl_perception.training.batches import Draws, batches, collate
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
+from mtl_perception.training.display import TrainingLog
 from mtl_perception.training.learner import ClipLearner, build_losses
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.validation import merit, picture, validate
@@ -266,3 +268,19 @@ def test_a_truthful_network_is_judged_perfect_and_its_mode_is_restored(boxes):
     assert merit(figures) == 1.0
     assert learner.training
     assert picture(learner, boxes, STREET_TASKS, 64, 64, count=2).shape == (256, 256, 3)
+
+
+# display
+
+def test_a_resumed_log_keeps_the_last_figures_and_forgets_what_is_done_again(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    with TrainingLog(tmp_path, 10) as log:
+        for step in (2, 4, 6):
+            log.figures('train', step, {'loss': float(step)})
+    with TrainingLog(tmp_path, 10, done=4) as log:
+        log.figures('train', 6, {'loss': 60.0})
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [(line['step'], line['loss']) for line in lines] == [(2, 2.0), (4, 4.0), (6, 60.0)]
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert [(item.step, item.value) for item in board.Scalars('train/loss')] == [
+        (2, 2.0), (4, 4.0), (6, 60.0)]
