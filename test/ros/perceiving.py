@@ -109,7 +109,7 @@ class Bench:
         while time.monotonic() < deadline:
             self.graph.executor.spin_once(timeout_sec=0.01)
 
-    def spin_until(self, condition, timeout_s=15.0):
+    def spin_until(self, condition, timeout_s=60.0):
         self.graph.spin_until(condition, timeout_s)
 
     def publish(self, message=None, qos=5, topic='image_raw'):
@@ -127,7 +127,7 @@ class Bench:
         self.node.on_image(self.camera, message)
         self.settle()
 
-    def settle(self, timeout_s=15.0):
+    def settle(self, timeout_s=60.0):
         """Wait until nothing is in flight."""
         deadline = time.monotonic() + timeout_s
         while self.counts.in_flight:
