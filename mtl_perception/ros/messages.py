@@ -29,20 +29,29 @@ LABEL_INFO: Any = getattr(vision, 'LabelInfo', None)
 LARGEST_MILLIMETRES = 65535
 
 
-def image_message(header: Header, encoding: str, image: NDArray[Any]) -> Image:
+def image_message(
+    header: Header, encoding: str, image: NDArray[Any], used: Image | None = None,
+) -> Image:
     """
     Return an image message.
 
     :param header: goes into the message as it is.
     :param encoding: such as ``mono8``, ``rgb8``, ``16UC1``, ``32FC1``.
     :param image: (H, W) or (H, W, channels), of the encoding's type.
+    :param used: a message that was published before and may be written over: the memory of a
+        large image costs more than its copy.
     :raises ValueError: if the array does not fit the encoding.
     """
     fields = image_fields(image, encoding)
-    message = Image(
-        header=header, height=fields.height, width=fields.width, encoding=fields.encoding,
-        is_bigendian=fields.is_bigendian, step=fields.step)
-    message.data.frombytes(fields.data)
+    message = Image() if used is None else used
+    message.header, message.height, message.width = header, fields.height, fields.width
+    message.encoding, message.step = fields.encoding, fields.step
+    message.is_bigendian = fields.is_bigendian
+    if len(message.data) == len(fields.data):
+        memoryview(message.data)[:] = fields.data
+    else:
+        del message.data[:]
+        message.data.frombytes(fields.data)
     return message
 
 

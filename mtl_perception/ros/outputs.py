@@ -115,6 +115,7 @@ class CameraOutputs:
         self._prefix = prefix
         self._tasks = {task.name: task for task in manifest.tasks}
         self._images: dict[ImageTopic, LifecyclePublisher] = {}
+        self._used: dict[ImageTopic, Image] = {}
         self._labels: list[tuple[LifecyclePublisher, Task]] = []
         self._infos: list[tuple[LifecyclePublisher, Task]] = []
         self._depth_info: LifecyclePublisher | None = None
@@ -134,7 +135,7 @@ class CameraOutputs:
         header: Header, info: CameraInfo | None,
     ) -> list[Ready]:
         """
-        Return the messages for one frame.
+        Return the messages for one frame; to be published before the next call.
 
         :param wanted: the topics.
         :param perception: of the frame.
@@ -150,7 +151,9 @@ class CameraOutputs:
             height, width = result.shape
             background = resize(image, height, width) if topic.name == 'overlay' else image
             picture = topic.draw(result, background, self._tasks[topic.task])
-            message = messages.image_message(header, topic.encoding, picture)
+            message = messages.image_message(
+                header, topic.encoding, picture, self._used.get(topic))
+            self._used[topic] = message
             ready.append((self._images[topic], message))
         depth, publisher = perception.depth, self._depth_info
         if (info is not None and depth is not None and publisher is not None

@@ -37,6 +37,15 @@ def test_an_image_survives_the_message(encoding, dtype, channels):
         assert (message.step, message.header.frame_id) == (image[0].nbytes, 'x')
 
 
+def test_a_message_may_be_used_again():
+    message = None
+    for size in ((4, 6), (4, 6), (2, 3), (5, 5)):
+        image = np.random.default_rng(size[0]).integers(0, 256, size, dtype=np.uint8)
+        message = messages.image_message(Header(frame_id=str(size)), 'mono8', image, message)
+        np.testing.assert_array_equal(decode_array(message), image)
+        assert message.header.frame_id == str(size)
+
+
 def test_an_array_that_does_not_fit_the_encoding_is_refused():
     for image in (np.zeros((2, 2), np.int64), np.zeros((2, 2, 3), np.uint8)):
         with pytest.raises(ValueError, match='does not fit mono8'):
