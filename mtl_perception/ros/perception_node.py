@@ -294,7 +294,6 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.trigger_shutdown()
         except Exception as error:  # noqa: BLE001  (rclpy's own class; it is finalized already)
             self.get_logger().debug(f'shutdown: {detail_of(error)}')
-        if self._worker is not None:
             self._release()
         return self._worker is None
 
