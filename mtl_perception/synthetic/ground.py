@@ -161,13 +161,13 @@ class GroundPainter:
         table = np.zeros((256, 3))
         table[[ROAD, MARKING, SIDEWALK, TERRAIN]] = [
             self.asphalt, np.full(3, 0.62), self.paving, self.grass]
-        colour = table.astype(np.float32)[label]
+        colour = table.astype(np.float32).take(label, axis=0)
         road = label == ROAD
         shade = 1 + 0.10 * fine + 0.09 * coarse
         for lane in plan.lane_centres:  # wheel tracks are darker, the middle has oil on it
             for wheel in (-0.8, 0.8):
-                track = np.exp(-((grid_d - lane - wheel) / 0.3) ** 2)
-                shade -= 0.10 * track * road
+                track = 0.10 * np.exp(-((grid_d - lane - wheel) / 0.3) ** 2)
+                shade -= track.astype(np.float32) * road
         self._wear(shade, road, rng)
         grass = label == TERRAIN
         shade = np.where(grass, 1 + 0.28 * fine + 0.22 * coarse, shade)

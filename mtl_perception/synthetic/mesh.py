@@ -42,11 +42,14 @@ class Mesh:
     def __len__(self) -> int:
         return len(self.corners)
 
+    def take(self, rows: NDArray[np.int64] | slice) -> 'Mesh':
+        """Return the faces of some rows, in their order."""
+        return Mesh(*(getattr(self, name)[rows] for name in Mesh.__dataclass_fields__))
+
     def part(self, number: int, count: int) -> 'Mesh':
         """Return the faces of part ``number`` of ``count`` parts of equal size."""
         size = len(self) // count
-        return Mesh(*(getattr(self, name)[number * size:(number + 1) * size]
-                      for name in Mesh.__dataclass_fields__))
+        return self.take(slice(number * size, (number + 1) * size))
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
@@ -91,7 +94,9 @@ def faces(corners: ArrayLike, colour: ArrayLike, label: int, *, centre: ArrayLik
 
 
 def _normals(quads: Array) -> Array:
-    normal = np.cross(quads[:, 3] - quads[:, 1], quads[:, 2] - quads[:, 0])
+    ax, ay, az = (quads[:, 3] - quads[:, 1]).T
+    bx, by, bz = (quads[:, 2] - quads[:, 0]).T
+    normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
     length = np.sqrt((normal ** 2).sum(1, keepdims=True))
     return np.asarray(normal / np.maximum(length, 1e-12))
 

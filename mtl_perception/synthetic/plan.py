@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lay-out of one street: widths, lanes, bends, side streets and crossings."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,14 +86,17 @@ class Plan:
         """Return the generator that belongs to one chunk and one purpose."""
         return np.random.default_rng([self.seed, 2, purpose, chunk % (1 << 32)])
 
-    def bend(self, z: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        """Return x of the middle of the road at z, metres."""
-        return np.asarray(self._amplitude * np.sin(self._wave * np.asarray(z) + self._phase))
+    def bend(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return x of the middle of the road at many z, metres."""
+        return np.asarray(self._amplitude * np.sin(self._wave * z + self._phase))
+
+    def middle(self, z: float) -> float:
+        """Return x of the middle of the road at one z, metres."""
+        return self._amplitude * math.sin(self._wave * z + self._phase)
 
     def heading(self, z: float) -> float:
         """Return the direction of the road at z, radians from +z towards +x."""
-        return float(np.arctan(self._amplitude * self._wave
-                               * np.cos(self._wave * z + self._phase)))
+        return math.atan(self._amplitude * self._wave * math.cos(self._wave * z + self._phase))
 
     def side_street(self, chunk: int) -> tuple[float, float, tuple[int, ...]] | None:
         """Return z of a side street's middle, half its width and the sides it is on, or None."""

@@ -24,6 +24,9 @@ NEAR = 0.12
 
 FACE_BITS = 20
 
+BLOCK = 32768
+"""Samples that are worked on at once: few enough for the processor's cache."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -49,16 +52,33 @@ class Projected:
     """
     Faces in front of the camera, ready to be scanned at any offset of the samples.
 
-    :param x: (K, 4) float64 pixel columns of the corners, snapped to 1/256.
-    :param y: (K, 4) float64 pixel rows.
+    :param x: (4, K) float64 pixel columns of the corners, snapped to 1/256.
+    :param y: (4, K) float64 pixel rows.
     :param face: (K,) index into the mesh.
-    :param plane: (F, 3) float64; 1/z = plane @ (column, row, 1) for every face of the mesh.
+    :param plane: (3, F) float64; 1/z = (column, row, 1) @ plane for every face of the mesh.
     """
 
     x: Array
     y: Array
     face: Ints
     plane: Array
+
+
+def facing(mesh: Mesh, centre: Array, radius: Array, view: View) -> Ints:
+    """
+    Return the rows of the faces that may be seen, by their bounding spheres and their fronts.
+
+    :param centre: (F, 3) metres.
+    :param radius: (F,) metres.
+    """
+    rotation = view.rotation
+    x, y, z = (centre[:, axis] - view.position[axis] for axis in range(3))
+    ahead = rotation[0, 2] * x + rotation[1, 2] * y + rotation[2, 2] * z
+    right = rotation[0, 0] * x + rotation[1, 0] * y + rotation[2, 0] * z
+    slope = (view.width / 2 + 1) / view.focal
+    seen = (ahead > -radius) & (np.abs(right) < slope * ahead + radius * np.sqrt(1 + slope ** 2))
+    front = mesh.normal[:, 0] * x + mesh.normal[:, 1] * y + mesh.normal[:, 2] * z < 0
+    return np.flatnonzero(seen & (front | (mesh.texture >= LEAF)))
 
 
 def project(mesh: Mesh, view: View) -> Projected:
@@ -69,40 +89,40 @@ def project(mesh: Mesh, view: View) -> Projected:
     offset = normal[:, 0] * first[:, 0] + normal[:, 1] * first[:, 1] + normal[:, 2] * first[:, 2]
     double = mesh.texture >= LEAF
     kept = np.flatnonzero((offset < -1e-6) | (double & (offset > 1e-6)))
-    corners = mesh.corners[kept] - position
-    x, y, z = (rotation[0, axis] * corners[..., 0] + rotation[1, axis] * corners[..., 1]
-               + rotation[2, axis] * corners[..., 2] for axis in range(3))
+    corners = np.ascontiguousarray(mesh.corners[kept].transpose(2, 1, 0))  # (3, 4, K)
+    corners -= position[:, None, None]
+    x, y, z = (rotation[0, axis] * corners[0] + rotation[1, axis] * corners[1]
+               + rotation[2, axis] * corners[2] for axis in range(3))
     side, lid = (view.width / 2 + 1) / view.focal, (view.height / 2 + 1) / view.focal
-    inside = ((z > NEAR).any(1) & (x < side * z).any(1) & (-x < side * z).any(1)
-              & (y < lid * z).any(1) & (-y < lid * z).any(1))
-    kept, x, y, z = kept[inside], x[inside], y[inside], z[inside]
+    across, up = side * z, lid * z
+    inside = np.flatnonzero(
+        (z > NEAR).any(0) & (x < across).any(0) & (-x < across).any(0)
+        & (y < up).any(0) & (-y < up).any(0))
+    kept, x, y, z = kept[inside], x[:, inside], y[:, inside], z[:, inside]
     scaled = [(rotation[0, axis] * normal[kept, 0] + rotation[1, axis] * normal[kept, 1]
                + rotation[2, axis] * normal[kept, 2]) / offset[kept] for axis in range(3)]
-    plane = np.zeros((len(mesh), 3))
-    plane[kept, 0] = scaled[0] / view.focal
-    plane[kept, 1] = scaled[1] / view.focal
-    plane[kept, 2] = (scaled[2] - (scaled[0] * (view.width - 1) / 2
+    plane = np.zeros((3, len(mesh)))
+    plane[0, kept] = scaled[0] / view.focal
+    plane[1, kept] = scaled[1] / view.focal
+    plane[2, kept] = (scaled[2] - (scaled[0] * (view.width - 1) / 2
                                    + scaled[1] * (view.height - 1) / 2) / view.focal)
-    crossing = (z < NEAR).any(1)
-    if crossing.any():
-        pieces = [_clip(int(face), np.stack([x[row], y[row], z[row]], 1)) for row, face in
-                  zip(np.flatnonzero(crossing), kept[crossing], strict=True)]
-        whole = ~crossing
-        clipped = [corner for piece in pieces for corner in piece[1]]
-        numbers = [piece[0] for piece in pieces for _ in piece[1]]
-        if clipped:
-            extra = np.stack(clipped)
-            kept = np.concatenate([kept[whole], np.array(numbers, kept.dtype)])
-            x, y, z = (np.concatenate([value[whole], extra[..., axis]])
-                       for axis, value in enumerate((x, y, z)))
-        else:
-            kept, x, y, z = kept[whole], x[whole], y[whole], z[whole]
+    near = (z < NEAR).any(0)
+    if near.any():
+        numbers, quads = [], []
+        for column in np.flatnonzero(near):
+            for quad in _clip(np.stack([x[:, column], y[:, column], z[:, column]], 1)):
+                numbers.append(kept[column])
+                quads.append(quad)
+        kept = np.concatenate([kept[~near], np.array(numbers, kept.dtype)])
+        extra = np.array(quads, np.float64).reshape(-1, 4, 3).T  # (3, 4, Q)
+        x, y, z = (np.concatenate([value[:, ~near], extra[axis]], 1)
+                   for axis, value in enumerate((x, y, z)))
     column = np.rint((view.focal * x / z + (view.width - 1) / 2) * 256) / 256
     row = np.rint((view.focal * y / z + (view.height - 1) / 2) * 256) / 256
     return Projected(column, row, kept.astype(np.int64), plane)
 
 
-def _clip(face: int, corners: Array) -> tuple[int, list[Array]]:
+def _clip(corners: Array) -> list[Array]:
     """Cut one polygon (4, 3) at the near plane and return quads that cover what is left."""
     kept: list[Array] = []
     for start in range(4):
@@ -112,10 +132,9 @@ def _clip(face: int, corners: Array) -> tuple[int, list[Array]]:
         if (a[2] >= NEAR) != (b[2] >= NEAR):
             kept.append(a + (b - a) * ((NEAR - a[2]) / (b[2] - a[2])))
     if len(kept) < 3:
-        return face, []
-    quads = [np.stack([kept[0], kept[i], kept[i + 1], kept[min(i + 2, len(kept) - 1)]])
-             for i in range(1, len(kept) - 1, 2)]
-    return face, quads
+        return []
+    return [np.stack([kept[0], kept[i], kept[i + 1], kept[min(i + 2, len(kept) - 1)]])
+            for i in range(1, len(kept) - 1, 2)]
 
 
 def scan(projected: Projected, mesh: Mesh, view: View, atlas: Atlas, keys: Ints,
@@ -128,79 +147,99 @@ def scan(projected: Projected, mesh: Mesh, view: View, atlas: Atlas, keys: Ints,
     :param shift: the sample of pixel (i, j) is at (i + shift, j + shift).
     :param holed: (F,) faces whose texture has holes.
     """
-    size = round(len(keys) / (view.height + (1 if shift else 0)))
-    high = len(keys) // size
+    high = view.height + (1 if shift else 0)
+    size = len(keys) // high
     x, y = projected.x - shift, projected.y - shift
-    top = np.clip(np.ceil(y.min(1)), 0, high).astype(np.int64)
-    stop = np.clip(np.ceil(y.max(1)), 0, high).astype(np.int64)
-    left = np.clip(np.ceil(x.min(1)), 0, size)
-    right = np.clip(np.ceil(x.max(1)), 0, size)
+    top = np.clip(np.ceil(y.min(0)), 0, high).astype(np.int64)
+    stop = np.clip(np.ceil(y.max(0)), 0, high).astype(np.int64)
+    left = np.clip(np.ceil(x.min(0)), 0, size)
+    right = np.clip(np.ceil(x.max(0)), 0, size)
     seen = np.flatnonzero((stop > top) & (right > left))
-    x, y, top, count = x[seen], y[seen], top[seen], (stop - top)[seen]
-    face = projected.face[seen]
-    owner = np.repeat(np.arange(len(seen)), count)
-    row = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count - top, count)
-    low = np.full(len(owner), np.inf)
-    up = np.full(len(owner), -np.inf)
+    x, y, top, count = x[:, seen], y[:, seen], top[seen], (stop - top)[seen]
+    row = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count - top, count)
     level = row.astype(np.float64)
+    low, up = np.full(len(row), np.inf), np.full(len(row), -np.inf)
     for corner in range(4):
         after = (corner + 1) % 4
-        swap = y[:, corner] > y[:, after]
-        xa = np.where(swap, x[:, after], x[:, corner])
-        ya = np.where(swap, y[:, after], y[:, corner])
-        xb = np.where(swap, x[:, corner], x[:, after])
-        yb = np.where(swap, y[:, corner], y[:, after])
+        swap = y[corner] > y[after]
+        xa, ya = np.where(swap, x[after], x[corner]), np.where(swap, y[after], y[corner])
+        xb, yb = np.where(swap, x[corner], x[after]), np.where(swap, y[corner], y[after])
         slope = (xb - xa) / np.maximum(yb - ya, 1e-9)
-        ya_row = ya[owner]
-        cross = xa[owner] + (level - ya_row) * slope[owner]
-        active = (level >= ya_row) & (level < yb[owner])
-        np.minimum(low, cross, out=low, where=active)
-        np.maximum(up, cross, out=up, where=active)
-    begin = np.clip(np.ceil(low), 0, size)
-    end = np.clip(np.ceil(up), 0, size)
+        start = np.repeat(ya, count)
+        cross = np.repeat(xa, count) + (level - start) * np.repeat(slope, count)
+        active = (level >= start) & (level < np.repeat(yb, count))
+        low = np.minimum(low, np.where(active, cross, np.inf))
+        up = np.maximum(up, np.where(active, cross, -np.inf))
+    begin, end = np.clip(np.ceil(low), 0, size), np.clip(np.ceil(up), 0, size)
     hit = np.flatnonzero(end > begin)
     begin, length = begin[hit].astype(np.int64), (end - begin)[hit].astype(np.int64)
-    row, face = row[hit], face[owner[hit]]
-    with_holes = holed[face]
-    for holes in (False, True):
-        part = with_holes == holes
-        if part.any():
-            _draw(projected.plane, mesh, view, atlas, keys, shift, size, begin[part], length[part],
-                  row[part], face[part], holes)
+    row, face = row[hit], np.repeat(projected.face[seen], count)[hit]
+    slope, grow, constant = (part.take(face) for part in projected.plane)
+    at_row = grow * (row + shift) + constant + slope * shift
+    runs = _Runs(begin, length, row, face, slope, at_row)
+    with_holes = holed.take(face)
+    for number in np.flatnonzero(np.bincount(with_holes, minlength=2)):
+        pick = np.flatnonzero(with_holes == bool(number))
+        if number:  # near leaves first: what they hide need not be looked up
+            pick = pick[np.argsort(-(at_row + slope * begin)[pick], kind='stable')]
+        ends = np.cumsum(length[pick])
+        cuts = np.searchsorted(ends, np.arange(BLOCK, ends[-1], BLOCK))
+        for block in np.split(pick, cuts):
+            if len(block):
+                _draw(runs.take(block), mesh, view, atlas, keys, shift, size, bool(number))
 
 
-def _draw(plane: Array, mesh: Mesh, view: View, atlas: Atlas, keys: Ints, shift: float,
-          size: int, begin: Ints, length: Ints, row: Ints, face: Ints, holes: bool) -> None:
-    coefficients = plane[face]
-    at_row = coefficients[:, 1] * (row + shift) + coefficients[:, 2] + coefficients[:, 0] * shift
-    pick = np.repeat(np.arange(len(face), dtype=np.int32), length)
-    column = np.arange(len(pick)) - np.repeat(np.cumsum(length) - length - begin, length)
-    inverse = at_row[pick] + coefficients[:, 0][pick] * column
-    pixel = (row * size)[pick] + column
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Rows of neighbouring samples that one face covers; 1/z = at_row + slope * column."""
+
+    begin: Ints
+    length: Ints
+    row: Ints
+    face: Ints
+    slope: Array
+    at_row: Array
+
+    def take(self, rows: Ints) -> '_Runs':
+        return _Runs(*(getattr(self, name)[rows] for name in _Runs.__dataclass_fields__))
+
+
+def _draw(runs: _Runs, mesh: Mesh, view: View, atlas: Atlas, keys: Ints, shift: float,
+          size: int, holes: bool) -> None:
+    length = runs.length
+    back = np.cumsum(length) - length - runs.begin
+    order = np.arange(int(length.sum()))
+    column = order - np.repeat(back, length)
+    inverse = np.repeat(runs.slope, length)
+    inverse *= column
+    inverse += np.repeat(runs.at_row, length)
+    pixel = np.repeat(runs.row * size - back, length)
+    pixel += order
     bits = inverse.astype(np.float32).view(np.int32).astype(np.int64)
-    key = (bits << FACE_BITS) | (face + 1)[pick]
+    bits <<= FACE_BITS
+    bits |= np.repeat(runs.face + 1, length)
     if holes:  # look for holes only where nothing stands before the face
-        front = np.flatnonzero(key > keys[pixel])
-        column, pick, inverse = column[front], pick[front], inverse[front]
-        front = front[_solid(mesh, view, atlas, face, row, column, pick, inverse, shift)]
-        pixel, key = pixel[front], key[front]
-    np.maximum.at(keys, pixel, key)
+        front = np.flatnonzero(bits > keys[pixel])
+        pick = np.repeat(np.arange(len(length)), length)[front]
+        front = front[_solid(mesh, view, atlas, runs, column[front], pick, inverse[front], shift)]
+        pixel, bits = pixel[front], bits[front]
+    np.maximum.at(keys, pixel, bits)
 
 
-def _solid(mesh: Mesh, view: View, atlas: Atlas, face: Ints, row: Ints, column: Ints,
-           pick: NDArray[np.int32], inverse: Array, shift: float) -> Ints:
+def _solid(mesh: Mesh, view: View, atlas: Atlas, runs: _Runs, column: Ints,
+           pick: Ints, inverse: Array, shift: float) -> Ints:
     """Return the fragments that do not fall into a hole of their face's texture."""
+    face, row = runs.face, runs.row
     rotation, position = view.rotation, view.position
     mapping = mesh.mapping[face]
     size = 1.0 / np.sqrt((mapping[:, 0, :3] ** 2).sum(1))  # metres per tile
-    near = np.zeros(len(face))
-    near[pick] = inverse  # any fragment of the row will do
+    near = runs.at_row + runs.slope * (runs.begin + runs.length // 2)
     shrink = TILE / np.maximum(view.focal * size * near, 1e-3) * 0.7071
     level = np.clip(np.frexp(shrink * 0.7071)[1], 0, LEVELS - 1).astype(np.int64)
     wide = TILE >> level
     stride = atlas.alpha.shape[1]
     middle_x, middle_y = (view.width - 1) / 2 - shift, (view.height - 1) / 2 - shift
-    rows = np.empty((len(face), 6), np.float32)  # texel = c0 + (c1 + c2 * column) * depth
+    rows = np.empty((6, len(face)), np.float32)  # texel = c0 + (c1 + c2 * column) * depth
     for axis in range(2):
         gradient = mapping[:, axis]
         cx, cy, cz = (rotation[0, i] * gradient[:, 0] + rotation[1, i] * gradient[:, 1]
@@ -209,18 +248,21 @@ def _solid(mesh: Mesh, view: View, atlas: Atlas, face: Ints, row: Ints, column: 
                  + gradient[:, 2] * position[2] + gradient[:, 3])
         at_row = cz + (cy * (row - middle_y) - cx * middle_x) / view.focal
         sign = 1 - 2 * axis  # v grows upwards, rows grow downwards
-        rows[:, 3 * axis] = (axis + sign * start) * wide
-        rows[:, 3 * axis + 1] = sign * at_row * wide
-        rows[:, 3 * axis + 2] = sign * cx / view.focal * wide
+        rows[3 * axis] = (axis + sign * start) * wide
+        rows[3 * axis + 1] = sign * at_row * wide
+        rows[3 * axis + 2] = sign * cx / view.focal * wide
     base = (atlas.top[level] * stride + PAD
             + mesh.texture[face].astype(np.int64) * (TILE + 2 * PAD))
-    part = rows[pick]
+    limit = (wide - 1).astype(np.int32).take(pick)
     depth = np.float32(1) / inverse.astype(np.float32)
     at = column.astype(np.float32)
-    limit = (wide - 1).astype(np.int32)[pick]
-    across = (part[:, 0] + (part[:, 1] + part[:, 2] * at) * depth).astype(np.int32)
-    down = (part[:, 3] + (part[:, 4] + part[:, 5] * at) * depth).astype(np.int32)
-    across = np.minimum(np.maximum(across, 0), limit)
-    down = np.minimum(np.maximum(down, 0), limit)
-    cover = atlas.alpha.ravel()[base[pick] + down * stride + across]
+    texel = []
+    for start in (0, 3):
+        constant, slope, grow = (rows[start + i].take(pick) for i in range(3))
+        grow *= at
+        grow += slope
+        grow *= depth
+        grow += constant
+        texel.append(np.minimum(np.maximum(grow.astype(np.int32), 0), limit))
+    cover = atlas.alpha.ravel().take(base.take(pick) + texel[1] * np.int64(stride) + texel[0])
     return np.flatnonzero(cover >= 128)

@@ -3,6 +3,7 @@
 """Colour of samples whose face and distance are known: light, texture, gloss, haze, sky."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -18,6 +19,9 @@ from mtl_perception.synthetic.raster import View
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 SKY, GROUND = -1, 0
+
+BLOCK = 24576
+"""Samples that are worked on at once: few enough for the processor's cache."""
 
 
 def lit(mesh: Mesh, look: Look) -> Floats:
@@ -48,6 +52,31 @@ class Scene:
     view: View
     shadow: NDArray[np.uint8]
 
+    @cached_property
+    def normal(self) -> Floats:
+        """Return (3, F) float32 normals."""
+        return np.ascontiguousarray(self.mesh.normal.T, np.float32)
+
+    @cached_property
+    def planes(self) -> Floats:
+        """Return (3, F) float32, the light of each face by colour."""
+        return np.ascontiguousarray(self.light.T)
+
+    @cached_property
+    def surface(self) -> Floats:
+        """
+        Return (9, F) float32: how u and v grow along x, y, z from the camera (6), u and v at the
+        camera (2), tiles per metre (1).
+        """
+        mapping, position = self.mesh.mapping, self.view.position
+        start = mapping[..., 3] + (mapping[..., 0] * position[0] + mapping[..., 1] * position[1]
+                                   + mapping[..., 2] * position[2])
+        start -= np.floor(start) * (self.mesh.texture < textures.LEAF)[:, None]
+        gradient = mapping[..., :3].astype(np.float32)
+        steep = np.sqrt(np.sqrt((gradient[:, 0] ** 2).sum(1) * (gradient[:, 1] ** 2).sum(1)))
+        table = [gradient.reshape(-1, 6), start, steep[:, None]]
+        return np.ascontiguousarray(np.concatenate(table, 1).T, np.float32)
+
 
 class Shader:
     """
@@ -75,60 +104,75 @@ class Shader:
         :param y: (N,) float32 pixel rows.
         :param face: (N,) SKY, GROUND or number of the face + 1.
         :param depth: (N,) float32 metres along z; anything for the sky.
-        :return: (N, 3) float32.
+        :return: (3, N) float32.
         """
+        colour = np.empty((3, len(x)), np.float32)
+        for start in range(0, len(x), BLOCK):
+            block = slice(start, start + BLOCK)
+            self._shade(scene, x[block], y[block], face[block], depth[block], colour[:, block])
+        return colour
+
+    def _shade(self, scene: Scene, x: Floats, y: Floats, face: Ints, depth: Floats,
+               colour: Floats) -> None:
         view, look = scene.view, self.look
         rotation = view.rotation.astype(np.float32)
         across = (x - (view.width - 1) / 2) / view.focal
         down = (y - (view.height - 1) / 2) / view.focal
         ray = [rotation[i, 0] * across + rotation[i, 1] * down + rotation[i, 2] for i in range(3)]
-        colour = np.empty((len(x), 3), np.float32)
-        sky = np.flatnonzero(face == SKY)
+        above = face == SKY
+        sky, floor = np.flatnonzero(above), np.flatnonzero(face == GROUND)
+        solid = np.flatnonzero(face > GROUND)
         if len(sky):
-            colour[sky] = self._sky(*(value[sky] for value in ray))
-        floor = np.flatnonzero(face == GROUND)
+            _put(colour, sky, self._sky(*(value[sky] for value in ray)))
         if len(floor):
             column, row = (np.clip(np.rint(value[floor]), 0, limit - 1).astype(np.int64)
                            for value, limit in ((x, view.width), (y, view.height)))
-            colour[floor] = self._ground(scene, ray[0][floor], ray[2][floor], depth[floor],
-                                         scene.shadow[row, column])
-        solid = np.flatnonzero(face > GROUND)
+            _put(colour, floor, self._ground(scene, ray[0][floor], ray[2][floor], depth[floor],
+                                             scene.shadow[row, column]))
         if len(solid):
-            colour[solid] = self._faces(scene, [value[solid] for value in ray],
-                                        face[solid] - 1, depth[solid])
-        far = np.where(face == SKY, np.float32(0), depth)
+            _put(colour, solid, self._faces(scene, [value[solid] for value in ray],
+                                            face[solid] - 1, depth[solid]))
+        far = np.where(above, np.float32(0), depth)
         if look.weather == 'night':
-            beam = 3.0 * np.exp(-far / 16) * np.exp(-(across / 0.45) ** 2) * (face != SKY)
-            colour *= (1 + beam)[:, None]
-        haze = look.horizon.astype(np.float32)
-        colour -= haze
-        colour *= np.exp(-np.float32(look.haze) * far)[:, None]
-        colour += haze
-        return colour
+            beam = 3.0 * np.exp(-far / 16) * np.exp(-(across / 0.45) ** 2)
+            colour *= 1 + beam * ~above
+        through = np.exp(-np.float32(look.haze) * far)
+        for plane, haze in zip(colour, look.horizon.astype(np.float32), strict=True):
+            plane -= haze
+            plane *= through
+            plane += haze
 
-    def _sky(self, rx: Floats, ry: Floats, rz: Floats) -> Floats:
+    def _sky(self, rx: Floats, ry: Floats, rz: Floats) -> list[Floats]:
         look = self.look
         length = np.sqrt(rx * rx + ry * ry + rz * rz)
         up = np.clip(-ry / length, 0.0, 1)
-        share = (1 - np.exp(-up * 3.2))[:, None].astype(np.float32)
-        colour = look.horizon.astype(np.float32) * (1 - share) + look.zenith.astype(
-            np.float32) * share
-        flat = 70.0 / (up + 0.12)
-        u, v = rx / length * flat, rz / length * flat
-        size = self.clouds.shape[0] - 1
-        grid = _grid(np.mod(u, size), np.mod(v, size))
+        share = 1 - np.exp(up * np.float32(-3.2))
+        flat = 70.0 / (up + 0.12) / length
+        size = np.float32(self.clouds.shape[0] - 1)
+        u, v = rx * flat / size, rz * flat / size
+        grid = _grid((u - np.floor(u)) * size, (v - np.floor(v)) * size)
         cover = cv2.remap(self.clouds, *grid, cv2.INTER_LINEAR).ravel()[:len(rx)]
-        cover = cover.astype(np.float32)[:, None] * np.clip(up * 9, 0, 1)[:, None] / 255
-        colour += (look.cloud.astype(np.float32) - colour) * cover
+        cover = cover.astype(np.float32) * np.clip(up * 9, 0, 1) / 255
+        glare = None
         if look.weather in ('clear', 'hazy', 'dusk'):
             sun = look.sun.astype(np.float32)
             near = np.clip((rx * sun[0] + ry * sun[1] + rz * sun[2]) / length, 0, 1)
-            glare = 0.6 * near ** 24 + 3.0 * near ** 700
-            colour += glare[:, None] * np.array([1.0, 0.9, 0.7], np.float32)
-        return np.asarray(colour, np.float32)
+            eighth = np.square(np.square(np.square(near)))
+            glare = np.float32(0.6) * eighth * eighth * eighth
+            disc = np.flatnonzero(near > 0.985)
+            glare[disc] += 3 * near[disc] ** 700
+        planes = []
+        for low, high, cloud, warm in zip(
+                look.horizon.astype(np.float32), look.zenith.astype(np.float32),
+                look.cloud.astype(np.float32), np.array([1.0, 0.9, 0.7], np.float32),
+                strict=True):
+            plane = low + (high - low) * share
+            plane += (cloud - plane) * cover
+            planes.append(plane if glare is None else plane + glare * warm)
+        return planes
 
     def _ground(self, scene: Scene, rx: Floats, rz: Floats, depth: Floats,
-                shadow: NDArray[np.uint8]) -> Floats:
+                shadow: NDArray[np.uint8]) -> list[Floats]:
         view, look, window = scene.view, self.look, scene.window
         z = view.position[2] + rz.astype(np.float64) * depth
         d = view.position[0] + rx.astype(np.float64) * depth - self.plan.bend(z)
@@ -136,73 +180,83 @@ class Shader:
         column = ((d + ground.REACH) / ground.CELL).astype(np.float32)
         span = depth / view.focal / ground.CELL
         span = span * np.sqrt(np.maximum(depth / max(-float(view.position[1]), 0.1), 1))
-        level = np.clip(np.log2(np.maximum(span, 1e-3)) + 0.3, 0, ground.LEVELS - 1)
-        level = np.rint(level).astype(np.int64)
-        scale = np.ldexp(np.float32(1), -level).astype(np.float32)
-        left = window.left.astype(np.float32)[level]
+        level = np.clip(_power(span * np.float32(2 ** 0.8)), 0, ground.LEVELS - 1)
+        scale = _HALVES.take(level)
+        left = window.left.astype(np.float32).take(level)
         u = left + np.clip(column * scale - 0.5, 0, ground.COLUMNS * scale - 1)
         v = np.clip(row * scale - 0.5, 0, len(window.label) * scale - 1)
-        texel = cv2.remap(window.atlas, *_grid(u, v), cv2.INTER_LINEAR).reshape(-1, 3)[:len(u)]
-        colour = _decode(texel)
+        texel = cv2.remap(window.atlas, *_grid(u, v), cv2.INTER_LINEAR)
         light = (look.ambient + look.sunlight * max(-float(look.sun[1]), 0.0)).astype(np.float32)
-        dark = (1 - shadow.astype(np.float32) / 255)[:, None]
-        return np.asarray(colour * light * dark, np.float32)
+        dark = 1 - shadow.astype(np.float32) / 255
+        return [plane * factor * dark
+                for plane, factor in zip(_decode(texel, len(u)), light, strict=True)]
 
-    def _faces(self, scene: Scene, ray: list[Floats], face: Ints, depth: Floats) -> Floats:
+    def _faces(self, scene: Scene, ray: list[Floats], face: Ints, depth: Floats) -> list[Floats]:
         mesh, view, look = scene.mesh, scene.view, self.look
-        colour = scene.light[face]
-        texture = mesh.texture[face]
+        colour = [plane.take(face) for plane in scene.planes]
+        texture = mesh.texture.take(face)
         pick = np.flatnonzero(texture >= 0)
         if len(pick):
-            colour[pick] *= self._texels(scene, [value[pick] for value in ray], face[pick],
-                                         depth[pick], texture[pick])
+            texels = self._texels(scene, [value[pick] for value in ray], face[pick],
+                                  depth[pick], texture[pick])
+            for plane, texel in zip(colour, texels, strict=True):
+                plane[pick] *= texel
         height = -(float(view.position[1]) + ray[1] * depth)
-        colour *= (0.72 + 0.28 * np.clip(height / 1.2, 0, 1))[:, None]
-        gloss = mesh.gloss[face]
+        low = 0.72 + 0.28 * np.clip(height / 1.2, 0, 1)
+        for plane in colour:
+            plane *= low
+        gloss = mesh.gloss.take(face)
         pick = np.flatnonzero(gloss > 0)
         if len(pick):
-            normal = mesh.normal.astype(np.float32)[face[pick]]
+            shown = face[pick]
+            nx, ny, nz = (plane.take(shown) for plane in scene.normal)
             rx, ry, rz = (value[pick] for value in ray)
             length = np.sqrt(rx * rx + ry * ry + rz * rz)
-            along = (rx * normal[:, 0] + ry * normal[:, 1] + rz * normal[:, 2]) / length
-            up = -(ry / length - 2 * along * normal[:, 1])
-            edge = gloss[pick] + (1 - gloss[pick]) * 0.7 * (1 - np.abs(along)) ** 4
-            share = np.clip(up * 2.5 + 0.25, 0, 1)[:, None]
-            street = (0.16 * look.ambient).astype(np.float32)
-            seen = look.horizon.astype(np.float32) * 0.8 * share + street * (1 - share)
-            colour[pick] = colour[pick] * (1 - edge)[:, None] + seen * edge[:, None]
+            along = (rx * nx + ry * ny + rz * nz) / length
+            up = -(ry / length - 2 * along * ny)
+            glossy = gloss[pick]
+            edge = glossy + (1 - glossy) * 0.7 * np.square(np.square(1 - np.abs(along)))
+            share = np.clip(up * 2.5 + 0.25, 0, 1)
+            for plane, high, below in zip(
+                    colour, (look.horizon * 0.8).astype(np.float32),
+                    (look.ambient * 0.16).astype(np.float32), strict=True):
+                own = plane[pick]
+                plane[pick] = own + (below + (high - below) * share - own) * edge
         return colour
 
     def _texels(self, scene: Scene, ray: list[Floats], face: Ints, depth: Floats,
-                texture: NDArray[np.int16]) -> Floats:
-        """Look the textures of faces up and return (N, 3) float32 factors."""
-        mesh, view = scene.mesh, scene.view
-        used, where = np.unique(face, return_inverse=True)
-        mapping = mesh.mapping[used]
-        start = mapping[..., 3] + (mapping[..., :3] * view.position).sum(-1)
-        wraps = (mesh.texture[used] < textures.LEAF)[:, None]
-        gradient, start = mapping[..., :3].astype(np.float32), start - wraps * np.floor(start)
-        uv = []
-        for axis in range(2):
-            part = gradient[:, axis]
-            along = sum(part[:, i][where] * ray[i] for i in range(3))
-            uv.append(along * depth + start[:, axis].astype(np.float32)[where])
-        holed = texture >= textures.LEAF
-        steep = np.sqrt((gradient[:, 0] ** 2).sum(1) * (gradient[:, 1] ** 2).sum(1)) ** 0.5
-        span = depth / view.focal * textures.TILE * steep.astype(np.float32)[where]
-        normal = mesh.normal.astype(np.float32)[used]
-        facing = np.abs(sum(normal[:, i][where] * ray[i] for i in range(3)))
+                texture: NDArray[np.int16]) -> list[Floats]:
+        """Look the textures of faces up and return three planes of factors."""
+        ux, uy, uz, vx, vy, vz, u0, v0, steep = (plane.take(face) for plane in scene.surface)
+        u = (ux * ray[0] + uy * ray[1] + uz * ray[2]) * depth + u0
+        v = 1 - ((vx * ray[0] + vy * ray[1] + vz * ray[2]) * depth + v0)
+        nx, ny, nz = (plane.take(face) for plane in scene.normal)
+        facing = np.abs(nx * ray[0] + ny * ray[1] + nz * ray[2])
+        span = depth * steep * np.float32(textures.TILE / scene.view.focal)
         span = span / np.sqrt(np.clip(facing, 0.08, 1))
-        level = np.clip(np.rint(np.log2(np.maximum(span, 1e-3)) - 0.2), 0, textures.LEVELS - 1)
-        level = level.astype(np.int64)
-        size = (textures.TILE >> level).astype(np.float32)
-        u, v = uv[0], 1 - uv[1]
-        u, v = (np.where(holed, np.clip(value, 0, 1), np.mod(value, 1)) for value in (u, v))
-        left = textures.PAD + texture.astype(np.float32) * (textures.TILE + 2 * textures.PAD)
-        top = self.atlas.top.astype(np.float32)[level]
-        grid = _grid(left + u * size - 0.5, top + v * size - 0.5)
-        texel = cv2.remap(self.atlas.colour, *grid, cv2.INTER_LINEAR).reshape(-1, 3)[:len(u)]
-        return _decode(texel)
+        level = np.clip(_power(span * np.float32(2 ** 0.3)), 0, textures.LEVELS - 1)
+        size = textures.TILE * _HALVES.take(level)
+        wraps = texture < textures.LEAF
+        u, v = (np.where(wraps, value - np.floor(value), np.clip(value, 0, 1)) for value in (u, v))
+        left = textures.PAD - 0.5 + texture.astype(np.float32) * (textures.TILE + 2 * textures.PAD)
+        top = (self.atlas.top - 0.5).astype(np.float32).take(level)
+        texel = cv2.remap(self.atlas.colour, *_grid(left + u * size, top + v * size),
+                          cv2.INTER_LINEAR)
+        return _decode(texel, len(u))
+
+
+_HALVES = np.ldexp(np.float32(1), -np.arange(12)).astype(np.float32)
+
+
+def _power(value: Floats) -> NDArray[np.int64]:
+    """Return the whole number below the base-2 logarithm of positive values."""
+    exponent = np.asarray(value, np.float32).view(np.int32) >> 23
+    return (exponent - 127).astype(np.int64)
+
+
+def _put(colour: Floats, where: Ints, planes: list[Floats]) -> None:
+    for target, plane in zip(colour, planes, strict=True):
+        target[where] = plane
 
 
 def _grid(u: Array | Floats, v: Array | Floats) -> tuple[Floats, Floats]:
@@ -213,9 +267,11 @@ def _grid(u: Array | Floats, v: Array | Floats) -> tuple[Floats, Floats]:
     return grids[0].reshape(rows, 256), grids[1].reshape(rows, 256)
 
 
-_SQUARE = ((np.arange(256) / 255) ** 2).astype(np.float32)
-
-
-def _decode(texel: NDArray[Any]) -> Floats:
-    """Return what a texel stands for: its square, 255 = 1."""
-    return np.asarray(_SQUARE[np.asarray(texel, np.uint8)])
+def _decode(texel: Any, count: int) -> list[Floats]:
+    """Return the first texels as three planes of what they stand for: squares, 255 = 1."""
+    planes = []
+    for plane in cv2.split(texel):
+        value = plane.ravel()[:count].astype(np.float32)
+        value *= value * np.float32(1 / 65025)
+        planes.append(value)
+    return planes

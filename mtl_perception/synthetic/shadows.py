@@ -15,6 +15,9 @@ from mtl_perception.synthetic.plan import CHUNK, Plan
 from mtl_perception.synthetic.raster import View
 from mtl_perception.synthetic.town import Site
 
+NEAR = 0.5
+"""What is nearer to the camera than this throws no shadow in the image, metres."""
+
 
 def sun_share(look: Look) -> float:
     """Return how much of the light on the ground comes from the sun, 0 to 1."""
@@ -74,44 +77,48 @@ def image_shade(view: View, look: Look, bodies: Sequence[tuple[float, float, flo
     under = np.zeros_like(sun)
     slide = _slide(look)
     strength = int(255 * 0.85 * sun_share(look))
-    ring = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.5
-    for x, z, yaw, size in bodies:
-        away = np.hypot(x - view.position[0], z - view.position[2])
-        if -view.focal * view.position[1] * size.max() < 0.6 * away * away:
-            continue  # less than a row of pixels
+    kept = [body for body in bodies if -view.focal * view.position[1] * body[3].max()
+            >= 0.6 * ((body[0] - view.position[0]) ** 2 + (body[1] - view.position[2]) ** 2)]
+    if kept:  # the others are less than a row of pixels
+        x, z, yaw = (np.array([body[i] for body in kept])[:, None] for i in range(3))
+        size = np.stack([body[3] for body in kept])
+        right = np.array([-0.5, 0.5, 0.5, -0.5]) * size[:, :1]
+        ahead = np.array([-0.5, -0.5, 0.5, 0.5]) * size[:, 2:]
         cosine, sine = np.cos(yaw), np.sin(yaw)
-        local = ring * [size[0], size[2]]
-        arm = np.stack([cosine * local[:, 0] + sine * local[:, 1],
-                        cosine * local[:, 1] - sine * local[:, 0]], 1)
-        middle = np.array([x, z])
-        _fill(under, view, middle + arm * 1.06, 165)
-        if strength > 20:
-            ends = np.concatenate([middle + arm, middle + 0.8 * arm + slide * size[1]])
-            hull = cv2.convexHull(ends.astype(np.float32))[:, 0]
-            _fill(sun, view, hull.astype(np.float64), strength)
+        arm = np.stack([cosine * right + sine * ahead, cosine * ahead - sine * right], -1)
+        middle = np.stack([x, z], -1)
+        top = middle + 0.8 * arm + slide * size[:, 1, None, None]
+        low = _seen(view, middle + arm * 1.06)
+        hull = _seen(view, np.concatenate([middle + arm, top], 1))
+        for number in range(len(kept)):
+            _fill(under, view, low[number], 165)
+            if strength > 20:
+                _fill(sun, view, hull[number], strength)
     soft = max(view.width / 384 * 1.1, 0.5)
     blurred = cv2.GaussianBlur(under, (0, 0), soft)
     return np.asarray(cv2.max(cv2.GaussianBlur(sun, (0, 0), soft * 0.6), blurred), np.uint8)
 
 
-def _fill(mask: NDArray[np.uint8], view: View, points: Array, value: int) -> None:
+def _seen(view: View, points: Array) -> Array:
+    """Return points on the ground (..., 2), x and z, as the camera sees them, (..., 3)."""
     rotation, position = view.rotation, view.position
-    x, z = points[:, 0] - position[0], points[:, 1] - position[2]
-    flat = np.stack([rotation[0, i] * x - rotation[1, i] * position[1] + rotation[2, i] * z
-                     for i in range(3)], 1)
-    if flat[:, 2].min() >= 0.5:
-        kept = list(flat)
-    else:
-        kept = []
-        for a, b in zip(flat, np.roll(flat, -1, axis=0), strict=True):
-            if a[2] >= 0.5:
-                kept.append(a)
-            if (a[2] >= 0.5) != (b[2] >= 0.5):
-                kept.append(a + (b - a) * ((0.5 - a[2]) / (b[2] - a[2])))
-    if len(kept) < 3:
-        return
-    corners = np.stack(kept)
-    centre = np.array([(view.width - 1) / 2, (view.height - 1) / 2])
-    pixels = corners[:, :2] / corners[:, 2:] * view.focal + centre
-    cv2.fillConvexPoly(mask, np.rint(np.clip(pixels, -4000, 4000) * 16).astype(np.int32), value,
-                       cv2.LINE_AA, 4)
+    x, z = points[..., 0] - position[0], points[..., 1] - position[2]
+    return np.stack([rotation[0, i] * x - rotation[1, i] * position[1] + rotation[2, i] * z
+                     for i in range(3)], -1)
+
+
+def _fill(mask: NDArray[np.uint8], view: View, corners: Array, value: int) -> None:
+    """Fill the hull of points that the camera sees, (N, 3), without what is behind it."""
+    ahead = corners[:, 2] >= NEAR
+    if not ahead.all():
+        if not ahead.any():
+            return
+        behind = corners[~ahead]
+        front = corners[ahead]
+        share = (NEAR - behind[:, None, 2]) / (front[None, :, 2] - behind[:, None, 2])
+        cuts = behind[:, None] + (front[None] - behind[:, None]) * share[..., None]
+        corners = np.concatenate([front, cuts.reshape(-1, 3)])
+    pixels = corners[:, :2] / corners[:, 2:] * (16 * view.focal)
+    pixels += [8 * (view.width - 1), 8 * (view.height - 1)]
+    outline = cv2.convexHull(np.rint(np.clip(pixels, -64000, 64000)).astype(np.int32))
+    cv2.fillConvexPoly(mask, outline, value, cv2.LINE_AA, 4)

@@ -5,6 +5,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +15,7 @@ from mtl_perception.synthetic.lens import Lens
 from mtl_perception.synthetic.look import draw_look
 from mtl_perception.synthetic.mesh import Array, Mesh, join
 from mtl_perception.synthetic.plan import CHUNK, Plan
-from mtl_perception.synthetic.raster import FACE_BITS, View, project, scan
+from mtl_perception.synthetic.raster import FACE_BITS, Projected, View, facing, project, scan
 from mtl_perception.synthetic.shading import GROUND, SKY, Floats, Scene, Shader, lit
 from mtl_perception.synthetic.town import Site, Town
 from mtl_perception.synthetic.traffic import Actor, Traffic
@@ -78,6 +79,18 @@ class StreetFrame:
     stamp_ns: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """What stands around the camera: chunks, faces, their light, centres, radii, the ground."""
+
+    span: tuple[int, int]
+    mesh: Mesh
+    light: Floats
+    centre: Array
+    radius: Array
+    window: ground.Window
+
+
 class Street:
     """
     A camera that drives along an endless street.
@@ -123,7 +136,7 @@ class Street:
         self._catalogue = Catalogue(self.seed, self.look.lights)
         self._sites: OrderedDict[int, Site] = OrderedDict()
         self._stretches: OrderedDict[int, ground.Stretch] = OrderedDict()
-        self._around: tuple[tuple[int, int], Mesh, Floats, ground.Window] | None = None
+        self._around: _Around | None = None
         y, x = np.mgrid[0:self.height, 0:self.width]
         self._x, self._y = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
 
@@ -150,7 +163,7 @@ class Street:
         about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1.0]])
         pose = np.eye(4)
         pose[:3, :3] = _times(_times(about_y, about_x), about_z)
-        pose[:3, 3] = [float(self.plan.bend(z)) + self.plan.camera_d + sway,
+        pose[:3, 3] = [self.plan.middle(z) + self.plan.camera_d + sway,
                        -self.camera_height + 2 * wobble[2], z]
         return pose
 
@@ -168,7 +181,9 @@ class Street:
         index = int(index)
         pose = self.pose(index)
         view = View(self.width, self.height, self.focal_px, pose[:3, :3], pose[:3, 3])
-        static, static_light, window = self._surroundings(float(pose[2, 3]))
+        around = self._surroundings(float(pose[2, 3]))
+        rows = facing(around.mesh, around.centre, around.radius, view)
+        static, static_light, window = around.mesh.take(rows), around.light[rows], around.window
         actors = self._visible(self._traffic.at(index / self.rate, BEHIND, ACTORS_AHEAD), view)
         moved, owner = self._catalogue.assemble(actors)
         mesh = join([static, moved])
@@ -178,20 +193,21 @@ class Street:
         holed = mesh.texture >= textures.LEAF
         floor = self._floor_plane(view)
         projected = project(mesh, view)
-        planes = np.concatenate([floor[None], projected.plane])
+        planes = np.concatenate([floor[:, None], projected.plane], 1)
         keys = self._floor_keys(floor, self._x, self._y)
         scan(projected, mesh, view, self._atlas, keys, 0.0, holed)
         face, depth = _resolve(keys, planes, self._x, self._y)
 
         label_of = np.concatenate([np.zeros(1, np.uint8), mesh.label])
-        semantic = label_of[np.maximum(face, 0)]
+        known = np.maximum(face, 0)
+        semantic = label_of.take(known)
         on_ground = np.flatnonzero(face == GROUND)
         semantic[on_ground] = self._ground_class(view, window, on_ground, depth[on_ground])
         semantic[face == SKY] = SKY_CLASS
-        actor = np.concatenate([np.full(1, -1, np.int64), actor_of])[np.maximum(face, 0)]
+        actor = np.concatenate([np.full(1, -1, np.int64), actor_of]).take(known)
         instance_of = np.array([0, *(one.instance for one in actors)], np.uint16)
         moving_of = np.array([0, *(one.moving for one in actors)], np.uint8)
-        instance, motion = instance_of[actor + 1], moving_of[actor + 1]
+        instance, motion = instance_of.take(actor + 1), moving_of.take(actor + 1)
 
         shape = (self.height, self.width)
         shade = shadows.image_shade(view, self.look, [
@@ -215,15 +231,17 @@ class Street:
                 kept.append(actor)
         return kept
 
-    def _surroundings(self, z: float) -> tuple[Mesh, Floats, ground.Window]:
+    def _surroundings(self, z: float) -> '_Around':
         """Return what stands and lies around z, cached while z stays within its chunk."""
         span = int((z - BEHIND) // CHUNK), int((z + AHEAD) // CHUNK)
-        if self._around is None or self._around[0] != span:
+        if self._around is None or self._around.span != span:
             chunks = range(span[0], span[1] + 1)
             mesh = join([self._site(chunk).mesh for chunk in chunks])
             window = ground.window([self._stretch(chunk) for chunk in chunks], span[0] * CHUNK)
-            self._around = span, mesh, lit(mesh, self.look), window
-        return self._around[1:]
+            centre = mesh.corners.mean(1)
+            reach = np.sqrt(((mesh.corners - centre[:, None]) ** 2).sum(-1).max(1)) + 1e-6
+            self._around = _Around(span, mesh, lit(mesh, self.look), centre, reach, window)
+        return self._around
 
     def _site(self, chunk: int) -> Site:
         if chunk not in self._sites:
@@ -270,23 +288,24 @@ class Street:
         row = np.clip(row, 0, len(window.label) - 1).astype(np.int64)
         return np.asarray(window.label[row, column])
 
-    def _colour(self, scene: Scene, projected: object, planes: Array, holed: NDArray[np.bool_],
+    def _colour(self, scene: Scene, projected: Projected, planes: Array, holed: NDArray[np.bool_],
                 floor: Array, face: NDArray[np.int64], depth: Floats,
                 index: int) -> NDArray[np.uint8]:
         x, y = self._x.astype(np.float32), self._y.astype(np.float32)
         colour = self._shader.shade(scene, x, y, face, depth)
         if self.antialias:
             self._smooth(scene, projected, planes, holed, floor, face, colour)
-        return self._lens.develop(colour.reshape(self.height, self.width, 3), index)
+        light = np.asarray(cv2.merge(list(colour.reshape(3, self.height, self.width))), np.float32)
+        return self._lens.develop(light, index)
 
-    def _smooth(self, scene: Scene, projected: object, planes: Array, holed: NDArray[np.bool_],
+    def _smooth(self, scene: Scene, projected: Projected, planes: Array, holed: NDArray[np.bool_],
                 floor: Array, face: NDArray[np.int64], colour: Floats) -> None:
         """Mix the colours at the four corners of a pixel into those pixels that hold an edge."""
         wide, high = self.width + 1, self.height + 1
         y, x = np.divmod(np.arange(wide * high), wide)
         column, row = x - 0.5, y - 0.5
         keys = self._floor_keys(floor, column, row)
-        scan(projected, scene.mesh, scene.view, self._atlas, keys, -0.5, holed)  # type: ignore[arg-type]
+        scan(projected, scene.mesh, scene.view, self._atlas, keys, -0.5, holed)
         corner_face, corner_depth = _resolve(keys, planes, column, row)
         grid, middle = corner_face.reshape(high, wide), face.reshape(self.height, self.width)
         edge = np.zeros(middle.shape, bool)
@@ -298,29 +317,30 @@ class Street:
         for corner in corners:
             wanted[corner] |= edge
         pick = np.flatnonzero(wanted)
-        samples = np.zeros((high * wide, 3), np.float32)
-        samples[pick] = np.minimum(self._shader.shade(
+        shaded = np.minimum(self._shader.shade(
             scene, column[pick].astype(np.float32), row[pick].astype(np.float32),
             corner_face[pick], corner_depth[pick]), 1.6)
-        full = samples.reshape(high, wide, 3)
         where = np.flatnonzero(edge)
-        mixed = np.minimum(colour[where], 1.6) * 0.5
-        for corner in corners:
-            mixed += 0.125 * full[corner][edge]
-        colour[where] = mixed
+        first = where + where // self.width  # the corner above and to the left of each pixel
+        full = np.zeros(high * wide, np.float32)
+        for plane, found in zip(colour, shaded, strict=True):
+            full[pick] = found
+            mixed = full[first] + full[first + 1] + full[first + wide] + full[first + wide + 1]
+            plane[where] = np.minimum(plane[where], 1.6) * 0.5 + 0.125 * mixed
 
     @staticmethod
     def _boxes(actor: NDArray[np.int64], actors: list[Actor]) -> tuple[Box, ...]:
-        rows, columns = np.nonzero(actor >= 0)
-        found = actor[rows, columns]
-        count = len(actors)
-        low = np.full((count, 2), 1 << 30)
-        high = np.full((count, 2), -1)
-        for axis, value in enumerate((columns, rows)):
-            np.minimum.at(low[:, axis], found, value)
-            np.maximum.at(high[:, axis], found, value)
-        boxes = [Box(one.instance, CLASS_OF[one.kind], int(a[0]), int(a[1]), int(b[0]), int(b[1]),
-                     one.moving) for one, a, b in zip(actors, low, high, strict=True) if b[0] >= 0]
+        where = np.flatnonzero(actor >= 0)
+        found = actor.ravel()[where]
+        extents = []
+        for value in (where % actor.shape[1], where // actor.shape[1]):
+            low, high = np.full(len(actors), 1 << 30), np.full(len(actors), -1)
+            np.minimum.at(low, found, value)
+            np.maximum.at(high, found, value)
+            extents += [low.tolist(), high.tolist()]
+        boxes = [Box(one.instance, CLASS_OF[one.kind], x_min, y_min, x_max, y_max, one.moving)
+                 for one, x_min, x_max, y_min, y_max in zip(actors, *extents, strict=True)
+                 if x_max >= 0]
         return tuple(sorted(boxes, key=lambda box: box.instance))
 
 
@@ -333,7 +353,7 @@ def _resolve(keys: NDArray[np.int64], planes: Array, x: Array,
              y: Array) -> tuple[NDArray[np.int64], Floats]:
     """Return the face (or SKY, GROUND) and the distance along z of every sample."""
     face = keys & ((1 << FACE_BITS) - 1)
-    inverse = planes[:, 0][face] * x + planes[:, 1][face] * y + planes[:, 2][face]
+    inverse = planes[0].take(face) * x + planes[1].take(face) * y + planes[2].take(face)
     sky = keys == 0
     face[sky] = SKY
     inverse[sky] = 1.0

@@ -80,7 +80,7 @@ class Town:
         return street[0] - street[1] - margin, street[0] + street[1] + margin
 
     def _point(self, d: float, z: float) -> Array:
-        return np.array([float(self.plan.bend(z)) + d, 0.0, z])
+        return np.array([self.plan.middle(z) + d, 0.0, z])
 
     def _houses(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
                 shades: list[tuple[float, float, float, float]], blocks: list[Array],

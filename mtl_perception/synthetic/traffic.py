@@ -9,6 +9,7 @@ move draw shapes, colours, gaps and places from the same distributions, so that 
 does not tell which is which.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,24 +49,26 @@ class Pace:
             ramp = np.minimum(np.arange(drive), np.arange(drive)[::-1]) * self.STEP
             parts.append(np.minimum(lowest + ramp * max(1.8, lowest), cruise))
             parts.append(np.zeros(int(rng.uniform(*still) / self.STEP)))
-        self._speed = np.concatenate(parts) if parts else np.zeros(1)
-        self._way = np.concatenate([[0.0], np.cumsum(self._speed) * self.STEP])
-        self.period = len(self._speed) * self.STEP
-        self.mean = float(self._way[-1]) / self.period
-        line = np.arange(len(self._way)) * self.STEP * self.mean
-        self.spread = float((self._way - line).max() - (self._way - line).min())
+        speeds = np.concatenate(parts) if parts else np.zeros(1)
+        way = np.concatenate([[0.0], np.cumsum(speeds) * self.STEP])
+        self.period = len(speeds) * self.STEP
+        self.mean = float(way[-1]) / self.period
+        off = way - np.arange(len(way)) * self.STEP * self.mean
+        self.spread = float(off.max() - off.min())
+        self._speed: list[float] = speeds.tolist()
+        self._way: list[float] = way.tolist()
 
     def way(self, time: float) -> float:
         """Return the metres gone since time 0."""
         turns, rest = divmod(time, self.period)
         step = rest / self.STEP
         low = min(int(step), len(self._speed) - 1)
-        return float(turns * self._way[-1] + self._way[low]
-                     + (step - low) * (self._way[low + 1] - self._way[low]))
+        return (turns * self._way[-1] + self._way[low]
+                + (step - low) * (self._way[low + 1] - self._way[low]))
 
     def speed(self, time: float) -> float:
         """Return the speed in m/s: exactly 0 at a stop."""
-        return float(self._speed[min(int(time % self.period / self.STEP), len(self._speed) - 1)])
+        return self._speed[min(int(time % self.period / self.STEP), len(self._speed) - 1)]
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,14 @@ class Flow:
         """Yield what stands or moves between two z at a time."""
         gone = self.direction * self.pace.way(time + self._time) + self._shift
         slack = self.pace.spread + self.pitch
-        first = int(np.floor((low - gone - slack) / self.pitch))
-        last = int(np.ceil((high - gone + slack) / self.pitch))
+        first = math.floor((low - gone - slack) / self.pitch)
+        last = math.ceil((high - gone + slack) / self.pitch)
         for number in range(first, last + 1):
             late, places = self._members(number)
             now = time + self._time + late
-            base = (number * self.pitch + self._shift + self.direction
-                    * (self.pace.way(now) - self.pace.mean * late))
             way = self.pace.way(now)
+            base = (number * self.pitch + self._shift + self.direction
+                    * (way - self.pace.mean * late))
             moving = self.pace.speed(now) > 0
             for place, model, along, d, phase, turn in places:
                 z = base + along
@@ -141,7 +144,7 @@ class Flow:
                     phase = (phase + way / STRIDES[self.kind]) % 1.0
                 count = (number * self.group + place) % PER_FLOW
                 yield Actor(1 + self.number * PER_FLOW + count, self.kind, model,
-                            float(self.plan.bend(z)) + d, z, yaw, phase, moving)
+                            self.plan.middle(z) + d, z, yaw, phase, moving)
 
     def _members(self, number: int) -> tuple[float, list[Member]]:
         """Return how late a group is, and who is in it."""
@@ -223,7 +226,7 @@ class Traffic:
                   for actor in flow.between(z - behind, z + ahead, time)]
         number = len(self.flows)
         actors.extend(self._ahead(time, z, number))
-        first = int(np.floor((z - behind) / CHUNK))
+        first = math.floor((z - behind) / CHUNK)
         for chunk in range(first, int((z + ahead) // CHUNK) + 1):
             actors.extend(self._crossers(chunk, time, number))
         return actors
@@ -239,7 +242,7 @@ class Traffic:
             here = z - phase + gone + wait + self._gap + 8.0 * place
             yield Actor(
                 1 + number * PER_FLOW + place, 'car', int(rng.integers(1 << 30)),
-                float(self.plan.bend(here)) + self.plan.camera_d + rng.uniform(-0.15, 0.15),
+                self.plan.middle(here) + self.plan.camera_d + rng.uniform(-0.15, 0.15),
                 here, self.plan.heading(here), 0.0, moving)
 
     def _crossers(self, chunk: int, time: float, number: int) -> Iterator[Actor]:
@@ -261,5 +264,5 @@ class Traffic:
             phase = (phase + (speed * time / 1.45 if moving else 0)) % 1.0
             count = 100 + (chunk * 4 + person) % 1800
             yield Actor(1 + number * PER_FLOW + count, 'person', model,
-                        float(self.plan.bend(place)) + side * d, place + jitter, yaw, phase,
+                        self.plan.middle(place) + side * d, place + jitter, yaw, phase,
                         moving)
