@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from mtl_perception.synthetic.mesh import Array, Mesh, join
 from mtl_perception.synthetic.people import POSES, cyclist, person
 from mtl_perception.synthetic.traffic import Actor
-from mtl_perception.synthetic.vehicles import SHAPE_NAMES, SHAPE_SHARES, car
+from mtl_perception.synthetic.vehicles import MODELS, car, model_random, shape_of
 
-COUNTS = {'car': 24, 'person': 12, 'cyclist': 6}
+COUNTS = {'car': MODELS, 'person': 12, 'cyclist': 6}
 
 
 class Catalogue:
@@ -32,13 +32,13 @@ class Catalogue:
         """Return the meshes of an actor's model, one for each pose of its legs."""
         key = actor.kind, actor.model % COUNTS[actor.kind]
         if key not in self._models:
-            kinds = sorted(COUNTS)
-            rng = np.random.default_rng([self.seed, 40, kinds.index(actor.kind), key[1]])
             if actor.kind == 'car':
-                shape = str(rng.choice(SHAPE_NAMES, p=SHAPE_SHARES))
-                self._models[key] = [car(shape, rng, self.lights)]
+                rng = model_random(self.seed, key[1])
+                self._models[key] = [car(shape_of(rng), rng, self.lights)]
+            elif actor.kind == 'person':
+                self._models[key] = person(np.random.default_rng([self.seed, 40, 2, key[1]]))
             else:
-                self._models[key] = person(rng) if actor.kind == 'person' else cyclist(rng)
+                self._models[key] = cyclist(np.random.default_rng([self.seed, 40, 1, key[1]]))
             corners = self._models[key][0].corners
             self._sizes[key] = corners.max((0, 1)) - corners.min((0, 1))
         return self._models[key]

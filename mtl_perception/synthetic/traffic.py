@@ -16,12 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtl_perception.synthetic.plan import CHUNK, Plan
+from mtl_perception.synthetic.vehicles import length_of, model_random, shape_of
 
 PER_FLOW = 2000
 """Instance ids that one flow has; after as many objects an id comes back."""
 
 STRIDES = {'person': 1.45, 'cyclist': 4.5}
 """Metres per full turn of the legs."""
+
+USUAL = 4.5
+"""Length of a usual car, metres."""
 
 Member = tuple[int, int, float, float, float, float]
 """Place in the group, model, metres along, d, phase of the legs (turns), turn (radians)."""
@@ -151,15 +155,21 @@ class Flow:
         if number not in self._groups:
             rng = np.random.default_rng([self.plan.seed, 6, self.number, number % (1 << 32)])
             late = float(rng.uniform(0, self.pace.period))
-            places = []
+            places, end = [], -USUAL / 2
             for place in range(self.group):
                 here, model = rng.random() < self.filled, int(rng.integers(1 << 30))
                 jitter, d = rng.uniform(-0.15, 0.15), self.d[0] + rng.uniform(-1, 1) * self.d[1]
                 phase, turn = rng.random(), rng.normal(0, 0.02)
                 if self.kind == 'person':
                     jitter, turn = jitter * 4, rng.normal(0, 0.25)
+                along = place * self.spacing
+                if self.kind == 'car':  # bumper to bumper: a bus takes the room of two cars
+                    length = length_of(shape_of(model_random(self.plan.seed, model)))
+                    along = end + length / 2
+                    end += length + self.spacing - USUAL
+                    here = here and (place == 0 or end < self.group * self.spacing)
                 if here:
-                    places.append((place, model, place * self.spacing + jitter, d, phase, turn))
+                    places.append((place, model, along + jitter, d, phase, turn))
             if len(self._groups) > 500:
                 self._groups.clear()
             self._groups[number] = late, places

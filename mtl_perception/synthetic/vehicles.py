@@ -37,6 +37,20 @@ SHAPE_NAMES = (*SHAPES, 'lorry', 'bus')
 SHAPE_SHARES = (0.19, 0.06, 0.20, 0.12, 0.12, 0.15, 0.08, 0.03, 0.03, 0.02)
 
 
+MODELS = 24
+"""Number of different cars in one street."""
+
+
+def shape_of(rng: np.random.Generator) -> str:
+    """Return the shape of a car, as often as such cars are met."""
+    return str(rng.choice(SHAPE_NAMES, p=SHAPE_SHARES))
+
+
+def model_random(seed: int, model: int) -> np.random.Generator:
+    """Return the generator that decides shape and look, in this order, of a street's car."""
+    return np.random.default_rng([seed, 40, 0, model % MODELS])
+
+
 def length_of(shape: str) -> float:
     """Return the length of a shape in metres before its individual scaling."""
     return {'lorry': 7.5, 'bus': 11.0}.get(shape) or SHAPES[shape][0]

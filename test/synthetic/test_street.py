@@ -3,6 +3,7 @@
 """Facts about the labels of the street."""
 
 import hashlib
+import multiprocessing
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from mtl_perception.synthetic import Street
+from mtl_perception.synthetic.benchmark import frames_per_second
 from mtl_perception.tasks import STREET_SEMANTIC
 
 WIDTH, HEIGHT = 192, 112
@@ -218,3 +220,23 @@ def test_the_drive_lasts_for_hours_and_nothing_piles_up():
     assert frame.stamp_ns == 3_600_000_000_000
     assert np.isin(frame.semantic, (ROAD, MARKING)).mean() > 0.05
     assert len(drive._sites) <= 17
+
+
+def test_the_same_after_a_fork():
+    drive = street(6)
+    drive.render(0)
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: sender.send(fingerprint(drive.render(25))))
+    child.start()
+    assert receiver.poll(60)
+    assert receiver.recv() == fingerprint(drive.render(25))
+    child.join(10)
+    assert child.exitcode == 0
+
+
+@pytest.mark.slow
+def test_it_is_drawn_fast_enough():
+    # 25 and 15 are wanted on a quiet core; half of that on one that others use too
+    assert frames_per_second(antialias=False, seeds=3, frames=40) > 12.5
+    assert frames_per_second(antialias=True, seeds=3, frames=40) > 7.5
