@@ -24,6 +24,14 @@ from mtl_perception.tasks import STREET_SEMANTIC
 CLASS_OF = {kind: STREET_SEMANTIC.classes.index(kind) for kind in ('car', 'person', 'cyclist')}
 SKY_CLASS = STREET_SEMANTIC.sky
 BEHIND, AHEAD, ACTORS_AHEAD = 14.0, 185.0, 110.0
+CAMERA_HEIGHTS = (1.4, 1.6)
+"""
+Heights that a seed draws its camera's from, metres.
+
+One picture does not tell how large the world is: a camera that stands 10 % higher over a world
+10 % larger sees the same. A network therefore learns the scale from the height that it was
+trained at, and a range of heights is an error of its depth that no training removes.
+"""
 GROUND_END = 400.0
 """Ground farther than this along the camera's axis is drawn as sky, metres."""
 
@@ -102,12 +110,13 @@ class Street:
     :param height: of the image, pixels.
     :param rate: frames per second.
     :param antialias: smooth the edges in the colour image; labels are the same without.
+    :param camera_height: of the camera above the ground, metres; drawn by the seed if None.
     :raises TypeError: when the seed is not a whole number.
     :raises ValueError: when a value is out of range.
     """
 
     def __init__(self, seed: int, width: int = 384, height: int = 224, rate: float = 10.0,
-                 antialias: bool = True) -> None:
+                 antialias: bool = True, camera_height: float | None = None) -> None:
         for name, value in (('seed', seed), ('width', width), ('height', height)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f'{name} of a street must be a whole number, not {value!r}')
@@ -118,13 +127,17 @@ class Street:
                              f'width {width} and height {height}')
         if not 0 < rate < 10_000:
             raise ValueError(f'rate of a street must be above 0 and below 10000 Hz, got {rate}')
+        if camera_height is not None and not 0.3 <= camera_height <= 3.0:
+            raise ValueError('camera_height of a street must be 0.3 to 3.0 m, got '
+                             f'{camera_height}')
         self.seed, self.width, self.height = int(seed), int(width), int(height)
         self.rate, self.antialias = float(rate), bool(antialias)
         self.focal_px = 0.6 * self.width
         self.plan = Plan(self.seed)
         rng = np.random.default_rng([self.seed, 20])
         self.look = draw_look(rng)
-        self.camera_height = float(rng.uniform(1.2, 1.7))
+        drawn = float(rng.uniform(*CAMERA_HEIGHTS))
+        self.camera_height = drawn if camera_height is None else float(camera_height)
         self._pitch = float(np.radians(rng.uniform(-2, 2)))
         self._bounce = rng.uniform(0, 0.004, 3), rng.uniform(0.5, 2.0, 3), rng.uniform(0, 6.3, 3)
         self._atlas = textures.Atlas(rng)
