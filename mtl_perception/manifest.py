@@ -34,12 +34,15 @@ class NetworkSpec:
     :param finest_stride: stride of the finest encoder stage that the decoders see: 8 is the
         FCN8 of the papers, 4 and 2 add one and two more skips, which thin objects need.
     :param channels: output channels per task, such as ``{'semantic': 12, 'depth': 1}``.
+    :param pyramid: channels per stage of a feature pyramid between encoder and decoders, 0 for
+        none, as in the papers.
     """
 
     encoder: str = 'resnet50'
     frames: int = 2
     finest_stride: int = 8
     channels: dict[str, int] = field(default_factory=dict)
+    pyramid: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import math
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.encoders import resnet10, resnet18, resnet50
 from mtl_perception.models.fcn8 import FCN8
+from mtl_perception.models.pyramid import FeaturePyramid
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 ENCODERS = {
@@ -29,7 +30,7 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
     """
     Return a network with random weights.
 
-    :param spec: encoder, frames, finest stride and channels per task.
+    :param spec: encoder, frames, finest stride, pyramid and channels per task.
     :raises ValueError: if a name or a number is not one of those that exist.
     """
     if spec.encoder not in ENCODERS:
@@ -53,7 +54,11 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
             raise ValueError(f'channels of task {task!r} is {count}; motion has 2 channels')
     encoder = ENCODERS[spec.encoder](spec.finest_stride)
     channels = [spec.frames * count for count in encoder.channels]
+    pyramid = None
+    if spec.pyramid:
+        pyramid = FeaturePyramid(channels, spec.finest_stride, spec.pyramid)
+        channels = list(pyramid.channels)
     decoders = {
         task: FCN8(channels, count, spec.finest_stride, INITIAL_OUTPUTS.get(task, 0.0))
         for task, count in spec.channels.items()}
-    return SiameseMultiTaskNetwork(encoder, decoders, spec.frames)
+    return SiameseMultiTaskNetwork(encoder, decoders, spec.frames, pyramid)

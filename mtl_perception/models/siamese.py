@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One shared encoder, one decoder per task, one or two frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mtl_perception.models.encoders import ResNetEncoder
 from mtl_perception.models.fcn8 import FCN8
+from mtl_perception.models.pyramid import FeaturePyramid, join_frames
 
 
 class SiameseMultiTaskNetwork(nn.Module):
@@ -31,15 +32,19 @@ class SiameseMultiTaskNetwork(nn.Module):
       the natural logarithm of metres
 
     :param encoder: maps an image to features.
-    :param decoders: one per task; each takes stages of frames * C_s channels.
+    :param decoders: one per task; each takes stages of frames * C_s channels, or those of the
+        pyramid.
     :param frames: 1 or 2.
+    :param pyramid: between the features of all frames and the decoders, None for none.
     """
 
     def __init__(
         self, encoder: ResNetEncoder, decoders: Mapping[str, FCN8], frames: int = 2,
+        pyramid: FeaturePyramid | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.pyramid = pyramid
         self.decoders = nn.ModuleDict(decoders)
         self.frames = frames
 
@@ -50,19 +55,26 @@ class SiameseMultiTaskNetwork(nn.Module):
 
     def decode(
         self, current: Sequence[Tensor], previous: Sequence[Tensor] | None = None,
+        detached: Collection[str] = (),
     ) -> dict[str, Tensor]:
         """
         Return every task's output.
 
         :param current: features of the current frame.
         :param previous: features of the previous frame; None for a network of one frame.
+        :param detached: tasks whose decoder learns from the features without changing them.
         :raises ValueError: if the number of frames is not the network's.
         """
         self._check_frames(previous is not None)
         stages = list(current)
         if previous is not None:
-            stages = [torch.cat(pair, dim=1) for pair in zip(current, previous)]
-        return {task: decoder(stages) for task, decoder in self.decoders.items()}
+            stages = join_frames(current, previous)
+        if self.pyramid is not None:
+            stages = self.pyramid(stages)
+        fixed = [stage.detach() for stage in stages] if detached else stages
+        return {
+            task: decoder(fixed if task in detached else stages)
+            for task, decoder in self.decoders.items()}
 
     def forward(self, image: Tensor, previous: Tensor | None = None) -> dict[str, Tensor]:
         """

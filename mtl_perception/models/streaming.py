@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One frame of a video at a time, each encoded once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -13,7 +13,10 @@ from mtl_perception.models.fcn8 import FCN8
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 State = tuple[Tensor, ...]
-"""Scores that the next frame needs: one (N, K, H / t_s, W / t_s) per stage, K over all tasks."""
+"""
+What the next frame needs: one (N, K, H / t_s, W / t_s) per stage. K is the number of scores of all
+tasks or, with a pyramid, of its channels.
+"""
 
 DEPTH_LOGARITHM_LIMIT = 10.0
 """Depths are between exp(-10) and exp(10) metres, so that they are finite and positive."""
@@ -23,10 +26,11 @@ class StreamingNetwork(nn.Module):
     """
     From a camera image and the state of the previous one to ids, depth and the next state.
 
-    The decoders start with a 1x1 convolution over the concatenated features of both frames. It is
-    linear, so it is the sum of one convolution per frame: W F = W_cur F(t) + W_prev F(t-1).
-    The state is W_prev F(t), a few channels where the features have thousands; with it, two
-    frames cost what one costs and give what the forward pass on both gives.
+    The decoders, or the pyramid before them, start with a 1x1 convolution over the concatenated
+    features of both frames. It is linear, so it is the sum of one convolution per frame:
+    W F = W_cur F(t) + W_prev F(t-1). The state is W_prev F(t), a few channels where the features
+    have thousands; with it, two frames cost what one costs and give what the forward pass on both
+    gives.
 
     The state belongs to one camera, one image size and one set of weights. It always covers all
     tasks, whichever were asked for.
@@ -69,9 +73,17 @@ class StreamingNetwork(nn.Module):
             raise ValueError(f'no tasks {unknown}; the tasks of the network are {list(decoders)}')
         normalised = image.permute(0, 3, 1, 2) * self.scale + self.shift
         stages = self.network.encode(normalised)
+        outputs: dict[str, Tensor] = {}
+        pyramid = self.network.pyramid
+        if pyramid is not None:
+            laterals, following = self._joined({'': pyramid.lateral}, stages, state)
+            stages = pyramid.combine(laterals[''])
+            for task in wanted:
+                outputs.update(_outputs(task, decoders[task](stages)))
+            return outputs, following
         with torch.autocast(image.device.type, enabled=False):
-            scores, following = self._scores(decoders, stages, state)
-            outputs: dict[str, Tensor] = {}
+            scores, following = self._joined(
+                {task: decoder.score for task, decoder in decoders.items()}, stages, state)
             for task in wanted:
                 outputs.update(_outputs(task, decoders[task].combine(scores[task])))
         return outputs, following
@@ -82,31 +94,39 @@ class StreamingNetwork(nn.Module):
         """Do :meth:`step`."""
         return self.step(image, state, tasks)
 
-    def _scores(
-        self, decoders: dict[str, FCN8], stages: list[Tensor], state: State | None,
+    def _joined(
+        self, convolutions: Mapping[str, nn.ModuleList], stages: list[Tensor],
+        state: State | None,
     ) -> tuple[dict[str, list[Tensor]], State]:
         """
-        Return the scores of each task and stage, and the state.
+        Return what 1x1 convolutions make of both frames, and the state.
 
-        The convolutions of all tasks and both frames are one convolution per stage.
+        All convolutions of both frames are one convolution per stage.
+
+        :param convolutions: name -> one 1x1 convolution over both frames' features per stage.
+        :param stages: features of the current frame.
+        :param state: what the previous frame left.
+        :return: name -> one (N, K, H / t_s, W / t_s) per stage; and the state.
         """
-        sizes = [decoder.outputs for decoder in decoders.values()]
-        scores: dict[str, list[Tensor]] = {task: [] for task in decoders}
+        joined: dict[str, list[Tensor]] = {name: [] for name in convolutions}
         following: list[Tensor] = []
         for index, stage in enumerate(stages):
-            layers = [cast(nn.Conv2d, decoder.score[index]) for decoder in decoders.values()]
+            layers = [cast(nn.Conv2d, stack[index]) for stack in convolutions.values()]
+            sizes = [layer.out_channels for layer in layers]
             halves = [torch.split(layer.weight, stage.shape[1], dim=1) for layer in layers]
             weight = torch.cat([half for frame in zip(*halves) for half in frame])
-            total = functional.conv2d(stage.float(), weight)
+            if not torch.is_autocast_enabled(stage.device.type):
+                stage = stage.float()
+            total = functional.conv2d(stage, weight)
             if self.network.frames == 2:
                 total, previous = total.chunk(2, dim=1)
                 following.append(previous.contiguous())
                 total = total + (previous if state is None else _checked(state, index, previous))
             bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
             total = total + bias[:, None, None]
-            for task, part in zip(decoders, torch.split(total, sizes, dim=1)):
-                scores[task].append(part)
-        return scores, tuple(following)
+            for name, part in zip(convolutions, torch.split(total, sizes, dim=1)):
+                joined[name].append(part)
+        return joined, tuple(following)
 
 
 def _checked(state: State, index: int, like: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from mtl_perception.manifest import NetworkSpec
 from mtl_perception.tasks import STREET_TASKS, Task
 from mtl_perception.weighting import build_weighting
 
+PRECISIONS = ('fp32', 'bf16')
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -29,7 +31,8 @@ class NetworkSettings:
 
     :param encoder: name of the encoder.
     :param frames: 1, or 2 for the previous and the current frame.
-    :param finest_stride: 8 for the papers' FCN8, 4 for one more skip.
+    :param finest_stride: 8 for the papers' FCN8, 4 for one more skip, 2 for two.
+    :param pyramid: channels of a feature pyramid before the decoders, 0 for none.
     :param mean: RGB mean that is subtracted, 0 to 255.
     :param std: RGB standard deviation that is divided by, 0 to 255.
     """
@@ -37,6 +40,7 @@ class NetworkSettings:
     encoder: str = 'resnet10'
     frames: int = 2
     finest_stride: int = 4
+    pyramid: int = 0
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
@@ -44,7 +48,7 @@ class NetworkSettings:
         """Return the architecture for these tasks."""
         return NetworkSpec(
             self.encoder, self.frames, self.finest_stride,
-            {task.name: task.channels for task in tasks})
+            {task.name: task.channels for task in tasks}, self.pyramid)
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,13 @@ class LossSettings:
         are counted in the training clips; 0 for none.
     :param depth_beta: width of the quadratic part of the depth loss, 0 for plain L1.
     :param moving_weight: weight of a moving pixel against a static one.
+    :param detached: tasks that learn from the shared features without changing them.
     """
 
     class_balance: float = 0.5
     depth_beta: float = 0.0
     moving_weight: float = 1.0
+    detached: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ class TrainingConfig:
     :param seed: seed of weights, order and augmentation.
     :param tasks: tasks to learn, of ``semantic``, ``depth``, ``motion``.
     :param weighting: strategy of weighting the losses, see :mod:`mtl_perception.weighting`.
+    :param precision: of encoder and pyramid: ``fp32``, or ``bf16`` where the CPU or GPU computes
+        in it; weights, decoders and losses are always fp32.
     :param stages: resolutions and their steps, in order.
     """
 
@@ -168,6 +176,7 @@ class TrainingConfig:
     seed: int = 0
     tasks: list[str] = field(default_factory=lambda: ['semantic', 'depth', 'motion'])
     weighting: str = 'geometric'
+    precision: str = 'fp32'
     network: NetworkSettings = field(default_factory=NetworkSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -185,6 +194,15 @@ class TrainingConfig:
             raise ConfigurationError(
                 f'tasks are {self.tasks}; name at least one of {known}, each only once')
         build_weighting(self.weighting, self.tasks)
+        if self.precision not in PRECISIONS:
+            raise ConfigurationError(
+                f'precision is {self.precision!r}; it must be one of {list(PRECISIONS)}')
+        if unknown := sorted(set(self.loss.detached) - set(self.tasks)):
+            raise ConfigurationError(
+                f'loss.detached names {unknown}, which are not among the tasks {self.tasks}')
+        if set(self.loss.detached) == set(self.tasks):
+            raise ConfigurationError(
+                'loss.detached names every task; nothing would teach the encoder')
         self._check_numbers()
         if not self.stages:
             raise ConfigurationError('stages is empty; give at least one resolution')

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a batch of clips to one loss per task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ class ClipLearner(nn.Module):
     :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
     :param std: RGB standard deviation that they are divided by, 0 to 255.
     :param losses: task name -> loss.
+    :param detached: tasks that learn from the features without changing them.
+    :param precision: of encoder and pyramid: ``fp32`` or ``bf16``; decoders are always fp32.
     """
 
     mean: Tensor
@@ -32,9 +34,12 @@ class ClipLearner(nn.Module):
 
     def __init__(
             self, network: nn.Module, mean: Sequence[float], std: Sequence[float],
-            losses: Mapping[str, nn.Module]) -> None:
+            losses: Mapping[str, nn.Module], detached: Collection[str] = (),
+            precision: str = 'fp32') -> None:
         super().__init__()
         self.network = network
+        self.detached = tuple(detached)
+        self.precision = precision
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.losses = nn.ModuleDict(losses)
@@ -48,13 +53,15 @@ class ClipLearner(nn.Module):
         clips, frames = image.shape[:2]
         pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
         network: Any = self.network
-        features = network.encode((pixels.float() - self.mean) / self.std)
-        if network.frames == 1:
-            outputs: dict[str, Tensor] = network.decode(features)
-            return outputs
-        steps = torch.arange(clips * frames, device=image.device)
-        before = torch.where(steps % frames == 0, steps, steps - 1)
-        outputs = network.decode(features, [stage[before] for stage in features])
+        with torch.autocast(
+                image.device.type, torch.bfloat16, enabled=self.precision == 'bf16'):
+            features = network.encode((pixels.float() - self.mean) / self.std)
+            previous = None
+            if network.frames == 2:
+                steps = torch.arange(clips * frames, device=image.device)
+                before = torch.where(steps % frames == 0, steps, steps - 1)
+                previous = [stage[before] for stage in features]
+            outputs: dict[str, Tensor] = network.decode(features, previous, self.detached)
         return outputs
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

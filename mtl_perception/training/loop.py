@@ -124,7 +124,9 @@ class Trainer:
         network = build_network(self.spec).to(memory_format=torch.channels_last)
         losses = build_losses(
             self.tasks, class_weights, settings.depth_beta, settings.moving_weight)
-        return ClipLearner(network, self.config.network.mean, self.config.network.std, losses)
+        return ClipLearner(
+            network, self.config.network.mean, self.config.network.std, losses,
+            settings.detached, self.config.precision)
 
     def run(self, stop: StopRequest) -> bool:
         """
