@@ -34,12 +34,14 @@ class Outputs:
     :param depth: (h, w) float32 metres along Z, finite and positive everywhere.
     :param motion: (h, w) uint8, 0 static, 1 moving.
     :param motion_score: (h, w) float32, probability of moving, 0 to 1.
+    :param sky: (h, w) bool, where the semantics are sure that there is nothing but sky.
     """
 
     semantic: NDArray[np.uint8] | None = None
     depth: NDArray[np.float32] | None = None
     motion: NDArray[np.uint8] | None = None
     motion_score: NDArray[np.float32] | None = None
+    sky: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,8 +32,9 @@ def to_perception(
     Return what the network says, at the size that the consumer wants.
 
     Ids are those of the nearest pixel. Depth is interpolated linearly, but never between
-    a surface and the sky behind it; it is +Inf where the semantics say sky and where the network
-    says more than it was trained on, NaN where it says nothing finite.
+    a surface and the sky behind it; it is +Inf where there is sky beyond doubt (``outputs.sky``,
+    or the class of sky where that is None) and where the network says more than it was trained
+    on, NaN where it says nothing finite.
 
     :param outputs: of the network, at its own resolution.
     :param manifest: of the network.
@@ -47,7 +48,7 @@ def to_perception(
     depth = outputs.depth
     if depth is not None:
         depth = _publishable_depth(
-            depth, outputs.semantic, manifest, height, width, depth_scale)
+            depth, _sky(outputs, manifest), manifest, height, width, depth_scale)
     motion, score = outputs.motion, outputs.motion_score
     if motion is not None:
         motion = (_nearest(motion, height, width) if motion_known else
@@ -61,8 +62,16 @@ def to_perception(
     return Perception(semantic=semantic, depth=depth, motion=motion, motion_score=score)
 
 
+def _sky(outputs: Outputs, manifest: Manifest) -> NDArray[np.bool_] | None:
+    """Return (h, w) where there is sky; None if the semantics are not there or know none."""
+    classes = manifest.task('semantic')
+    if outputs.sky is not None or outputs.semantic is None or classes is None or classes.sky < 0:
+        return outputs.sky
+    return np.equal(outputs.semantic, classes.sky)
+
+
 def _publishable_depth(
-    depth: Depth, semantic: Image | None, manifest: Manifest, height: int, width: int,
+    depth: Depth, sky: NDArray[np.bool_] | None, manifest: Manifest, height: int, width: int,
     scale: float,
 ) -> Depth:
     """
@@ -74,13 +83,11 @@ def _publishable_depth(
     """
     task = manifest.task('depth')
     maximum = task.maximum if task is not None and task.maximum > 0 else np.inf
-    classes = manifest.task('semantic')
     invalid = ~np.isfinite(depth)
     special = np.zeros_like(depth)
     special[depth > maximum] = np.inf
     special[invalid] = np.nan
-    if semantic is not None and classes is not None and classes.sky >= 0:
-        sky = semantic == classes.sky
+    if sky is not None:
         special[sky] = np.inf
         invalid |= sky
     depth = np.minimum(depth, maximum, dtype=np.float32)

@@ -108,6 +108,16 @@ def test_depth_is_not_blended_across_the_edge_of_the_sky():
     assert np.isposinf(result.depth[~ground]).all()
 
 
+def test_where_sky_is_doubtful_depth_stays_finite():
+    semantic = np.full((4, 6), SKY, np.uint8)
+    sky = np.zeros((4, 6), bool)
+    sky[:, 3:] = True
+    depth = np.full((4, 6), 7.0, np.float32)
+    result = to_perception(Outputs(semantic=semantic, depth=depth, sky=sky), MANIFEST, 4, 6)
+    np.testing.assert_array_equal(result.depth, np.where(sky, np.inf, 7.0))
+    assert (result.semantic == SKY).all()
+
+
 def test_depth_between_surfaces_is_interpolated_linearly():
     ramp = np.repeat(np.arange(1, 17, dtype=np.float32)[None], 8, axis=0)
     result = to_perception(Outputs(depth=ramp), MANIFEST, 16, 32)
@@ -145,6 +155,7 @@ def test_motion_without_a_previous_frame_is_unknown():
 
 def test_the_outputs_are_not_written_to():
     network = outputs(8, 8)
+    network = dataclasses.replace(network, sky=network.semantic == SKY)
     copies = [value.copy() for value in dataclasses.astuple(network)]
     for size in ((8, 8), (16, 16)):
         to_perception(network, MANIFEST, *size, depth_scale=3.0, motion_known=False)

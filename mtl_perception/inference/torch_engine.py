@@ -67,9 +67,11 @@ class TorchEngine:
             raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
         torch.set_num_threads(threads or max(1, _cpus() - 1))
         manifest, network = load_network(model)
-        fuse_batch_norm(network.eval().encoder)
-        engine = cls(
-            StreamingNetwork(network, manifest.mean, manifest.std), manifest, target, precision)
+        fuse_batch_norm(network.eval())
+        semantic = manifest.task('semantic')
+        streaming = StreamingNetwork(
+            network, manifest.mean, manifest.std, semantic.sky if semantic else -1)
+        engine = cls(streaming, manifest, target, precision)
         engine.warm_up()
         return engine
 

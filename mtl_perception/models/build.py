@@ -42,6 +42,8 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
         raise ValueError(f'frames is {spec.frames!r}; it must be 1 or 2')
     if spec.finest_stride not in (2, 4, 8):
         raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 2, 4 or 8')
+    if not isinstance(spec.pyramid, int) or spec.pyramid < 0 or spec.pyramid % 2:
+        raise ValueError(f'pyramid is {spec.pyramid!r}; it must be 0 (none) or even and positive')
     if not spec.channels:
         raise ValueError('channels is empty; name at least one task, such as {"semantic": 12}')
     for task, count in spec.channels.items():

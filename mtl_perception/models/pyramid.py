@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A feature pyramid between the encoder and the decoders."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -44,7 +45,7 @@ class FeaturePyramid(nn.Module):
             nn.Conv2d(count, own, 1) for count, own in zip(channels, widths))
         self.down = nn.ModuleList(
             nn.Identity() if above == own else nn.Conv2d(above, own, 1, bias=False)
-            for own, above in zip(widths, widths[1:]))
+            for own, above in itertools.pairwise(widths))
         self.smooth = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(own, own, 3, padding=1, bias=False), nn.BatchNorm2d(own), nn.ReLU())

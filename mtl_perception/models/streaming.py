@@ -22,6 +22,15 @@ DEPTH_LOGARITHM_LIMIT = 10.0
 """Depths are between exp(-10) and exp(10) metres, so that they are finite and positive."""
 
 
+SKY_MARGIN = 2.0
+"""
+How far the score of sky must be above that of every other class for depth to be infinite there.
+
+A wire or a pole that is taken for sky would otherwise be infinitely far away, while the depth
+decoder, which never learns from the sky, knows better.
+"""
+
+
 class StreamingNetwork(nn.Module):
     """
     From a camera image and the state of the previous one to ids, depth and the next state.
@@ -38,6 +47,7 @@ class StreamingNetwork(nn.Module):
     :param network: in evaluation mode; shared, not copied.
     :param mean: per-channel RGB mean to subtract, 0 to 255.
     :param std: per-channel RGB standard deviation to divide by, 0 to 255.
+    :param sky: id of the semantic class that has no depth, -1 if there is none.
     """
 
     scale: Tensor
@@ -45,9 +55,11 @@ class StreamingNetwork(nn.Module):
 
     def __init__(
         self, network: SiameseMultiTaskNetwork, mean: Sequence[float], std: Sequence[float],
+        sky: int = -1,
     ) -> None:
         super().__init__()
         self.network = network
+        self.sky = sky
         deviation = torch.tensor(std, dtype=torch.float32)[:, None, None]
         self.register_buffer('scale', 1 / deviation)
         self.register_buffer(
@@ -64,7 +76,8 @@ class StreamingNetwork(nn.Module):
             frame is then itself. The state of a network of one frame is empty.
         :param tasks: the tasks to compute; all if None.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
-            metres, ``motion_score`` (N, H, W) float32 probability of moving; and the state.
+            metres, ``motion_score`` (N, H, W) float32 probability of moving; with ``semantic``
+            and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`; and the state.
         :raises ValueError: if the network has no such task, or the state is of another size.
         """
         decoders = cast('dict[str, FCN8]', dict(self.network.decoders.items()))
@@ -79,13 +92,14 @@ class StreamingNetwork(nn.Module):
             laterals, following = self._joined({'': pyramid.lateral}, stages, state)
             stages = pyramid.combine(laterals[''])
             for task in wanted:
-                outputs.update(_outputs(task, decoders[task](stages)))
+                outputs.update(meaning(task, decoders[task](stages), self.sky))
             return outputs, following
         with torch.autocast(image.device.type, enabled=False):
             scores, following = self._joined(
                 {task: decoder.score for task, decoder in decoders.items()}, stages, state)
             for task in wanted:
-                outputs.update(_outputs(task, decoders[task].combine(scores[task])))
+                outputs.update(
+                    meaning(task, decoders[task].combine(scores[task]), self.sky))
         return outputs, following
 
     def forward(
@@ -139,12 +153,23 @@ def _checked(state: State, index: int, like: Tensor) -> Tensor:
     return state[index]
 
 
-def _outputs(task: str, output: Tensor) -> dict[str, Tensor]:
-    """Return what a task's (N, K, H, W) output means."""
+def meaning(task: str, output: Tensor, sky: int) -> dict[str, Tensor]:
+    """
+    Return what the output of a task means, in the words of :meth:`StreamingNetwork.step`.
+
+    :param task: name of the task.
+    :param output: (N, K, H, W) float32, unnormalised.
+    :param sky: id of the semantic class of sky, -1 if there is none.
+    """
     if task == 'depth':
         limit = DEPTH_LOGARITHM_LIMIT
         return {task: output[:, 0].clamp(-limit, limit).exp()}
     if task == 'motion':
         difference = output[:, 1] - output[:, 0]
         return {task: (difference > 0).to(torch.uint8), 'motion_score': difference.sigmoid()}
-    return {task: output.max(dim=1).indices.to(torch.uint8)}  # four times as fast as argmax
+    ids = output.max(dim=1).indices  # four times as fast as argmax
+    outputs = {task: ids.to(torch.uint8)}
+    if task == 'semantic' and sky >= 0:
+        others = torch.cat((output[:, :sky], output[:, sky + 1:]), dim=1).amax(dim=1)
+        outputs['sky'] = output[:, sky] > others + SKY_MARGIN
+    return outputs

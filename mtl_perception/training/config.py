@@ -227,6 +227,9 @@ class TrainingConfig:
         longest = (plan.frames - 1) * max(plan.gaps, default=0)
         for name, value, possible, wanted in (
                 ('network.std', self.network.std, min(self.network.std) > 0, 'all above 0'),
+                ('network.pyramid', self.network.pyramid,
+                 self.network.pyramid >= 0 and self.network.pyramid % 2 == 0,
+                 '0 (none) or an even number'),
                 ('data.window', data.window, data.window >= 0, '0 (all) or more'),
                 ('data.workers', data.workers, data.workers >= 0, '0 or more'),
                 ('data.loaders', data.loaders, data.loaders >= 0, '0 or more'),

@@ -91,7 +91,8 @@ def _before(stage: Tensor, clips: int) -> Tensor:
 
     :param stage: (clips * T, C, h, w), clip after clip.
     """
-    pixels = stage.permute(0, 2, 3, 1).unflatten(0, (clips, -1))
+    pixels = stage.permute(0, 2, 3, 1)
+    pixels = pixels.reshape(clips, -1, *pixels.shape[1:])
     shifted = torch.cat((pixels[:, :1], pixels[:, :-1]), dim=1)
     return shifted.flatten(0, 1).permute(0, 3, 1, 2)
 

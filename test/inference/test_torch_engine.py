@@ -91,7 +91,8 @@ def test_the_outputs_are_those_of_the_frames_module(engine):
     found = {name: (value.shape, value.dtype) for name, value in vars(outputs).items()}
     assert found == {
         'semantic': ((64, 96), np.uint8), 'depth': ((64, 96), np.float32),
-        'motion': ((64, 96), np.uint8), 'motion_score': ((64, 96), np.float32)}
+        'motion': ((64, 96), np.uint8), 'motion_score': ((64, 96), np.float32),
+        'sky': ((64, 96), np.bool_)}
     assert set(np.unique(outputs.motion)) <= {0, 1}
 
 

@@ -13,6 +13,7 @@ from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import ENCODERS, build_network
 from mtl_perception.models.encoders import check_size
 from mtl_perception.models.fcn8 import FCN8, BilinearUpsample
+from mtl_perception.models.pyramid import FeaturePyramid
 
 STREET = {'semantic': 12, 'depth': 1, 'motion': 2}
 
@@ -116,9 +117,12 @@ def test_the_stages_have_the_strides_and_channels_they_claim(finest_stride):
 
 
 @pytest.mark.parametrize('encoder', ['resnet10', 'resnet50'])
-@pytest.mark.parametrize(('frames', 'finest_stride'), [(1, 8), (2, 2), (2, 4), (2, 8)])
-def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(encoder, frames, finest_stride):
-    network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET))
+@pytest.mark.parametrize(
+    ('frames', 'finest_stride', 'pyramid'),
+    [(1, 8, 0), (2, 2, 0), (2, 4, 0), (2, 8, 0), (1, 8, 16), (2, 2, 16)])
+def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(
+        encoder, frames, finest_stride, pyramid):
+    network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET, pyramid))
     outputs = network(*torch.randn(frames, 2, 3, 64, 96))
     sum((output * torch.randn_like(output)).sum() for output in outputs.values()).backward()
     for name, parameter in network.named_parameters():
@@ -127,8 +131,42 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(encoder, frames
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_the_forward_pass_is_decoding_what_was_encoded():
-    network = build_network(NetworkSpec('resnet10', 2, 8, STREET)).eval()
+def test_a_detached_task_learns_without_changing_the_features():
+    network = build_network(NetworkSpec('resnet10', 2, 2, STREET, 16))
+    features = [network.encode(image) for image in torch.randn(2, 2, 3, 64, 96)]
+    outputs = network.decode(*features, detached=['motion'])
+    outputs['motion'].square().sum().backward(retain_graph=True)
+    assert all(item.grad is None for item in network.encoder.parameters())
+    assert all(item.grad is None for item in network.pyramid.parameters())
+    assert all(item.grad.abs().max() > 0 for item in network.decoders['motion'].parameters())
+    outputs['depth'].square().sum().backward()
+    assert network.encoder.conv1.weight.grad.abs().max() > 0
+    free = network.decode(*features)
+    torch.testing.assert_close(free['motion'], outputs['motion'])
+
+
+def test_the_pyramid_hands_the_coarsest_stage_down_to_the_finest():
+    pyramid = FeaturePyramid([8, 8, 8], 8, 4).eval()
+    stages = [torch.zeros(1, 8, size, size) for size in (16, 8, 4)]
+    calm = pyramid(stages)
+    stages[2][0, :, 0, 0] = 5.0
+    changed = [(one - other).abs().amax(dim=(0, 1)) > 0
+               for one, other in zip(pyramid(stages), calm, strict=True)]
+    assert changed[2].any()
+    assert changed[0][:4, :4].any()  # below the pixel that changed
+    assert not changed[0][15, 15]
+    assert [tuple(stage.shape) for stage in calm] == [(1, 4, 16, 16), (1, 4, 8, 8), (1, 4, 4, 4)]
+
+
+def test_a_pyramid_at_stride_two_is_half_as_wide_there():
+    assert FeaturePyramid([64, 64, 128], 2, 32).channels == (16, 32, 32)
+    with pytest.raises(ValueError, match='it must be even'):
+        FeaturePyramid([64, 64], 4, 33)
+
+
+@pytest.mark.parametrize('pyramid', [0, 16])
+def test_the_forward_pass_is_decoding_what_was_encoded(pyramid):
+    network = build_network(NetworkSpec('resnet10', 2, 8, STREET, pyramid)).eval()
     image, previous = torch.randn(2, 2, 3, 64, 96)
     with torch.inference_mode():
         whole = network(image, previous)
@@ -205,9 +243,10 @@ def test_gradients_under_bfloat16_autocast_are_those_of_float32(encoder, finest_
         assert 0.8 < found.norm() / wanted.norm() < 1.25
 
 
+@pytest.mark.parametrize('pyramid', [0, 16])
 @pytest.mark.parametrize('encoder', ['resnet10', 'resnet18'])  # deeper ones amplify rounding
-def test_the_encoder_learns_the_same_under_bfloat16_autocast(encoder):
-    network = build_network(NetworkSpec(encoder, 2, 8, STREET)).train()
+def test_the_encoder_learns_the_same_under_bfloat16_autocast(encoder, pyramid):
+    network = build_network(NetworkSpec(encoder, 2, 8, STREET, pyramid)).train()
     images = torch.randn(2, 2, 3, 64, 96)
 
     def gradient(enabled):

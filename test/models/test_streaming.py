@@ -7,7 +7,7 @@ import torch
 
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import ENCODERS, build_network
-from mtl_perception.models.streaming import StreamingNetwork
+from mtl_perception.models.streaming import SKY_MARGIN, StreamingNetwork, meaning
 
 STREET = {'semantic': 12, 'depth': 1, 'motion': 2}
 MEAN, STD = (123.7, 116.3, 103.5), (58.4, 57.1, 57.4)
@@ -18,9 +18,9 @@ def same_random_numbers():
     torch.manual_seed(0)
 
 
-def streaming(encoder='resnet10', frames=2, finest_stride=8):
+def streaming(encoder='resnet10', frames=2, finest_stride=8, pyramid=0, sky=-1):
     """Return a network as a training leaves it: batch statistics and gains of all sizes."""
-    network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET))
+    network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET, pyramid))
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
@@ -31,7 +31,7 @@ def streaming(encoder='resnet10', frames=2, finest_stride=8):
             network(*torch.randn(frames, 2, 3, 64, 96))
         for score in network.decoders['motion'].score:
             score.bias.uniform_(-1, 1)
-    return StreamingNetwork(network, MEAN, STD).eval()
+    return StreamingNetwork(network, MEAN, STD, sky).eval()
 
 
 def normalised(image):
@@ -57,10 +57,12 @@ def equal(outputs, logits):
         assert torch.equal(outputs[task][clear], logits[task].argmax(1)[clear].to(torch.uint8))
 
 
+@pytest.mark.parametrize('pyramid', [0, 16])
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
 @pytest.mark.parametrize('encoder', ENCODERS)
-def test_a_stream_gives_what_the_forward_pass_on_both_frames_gives(encoder, finest_stride):
-    network = streaming(encoder, 2, finest_stride)
+def test_a_stream_gives_what_the_forward_pass_on_both_frames_gives(
+        encoder, finest_stride, pyramid):
+    network = streaming(encoder, 2, finest_stride, pyramid)
     images = video(4, batch=2)
     state = None
     with torch.inference_mode():
@@ -93,6 +95,39 @@ def test_the_outputs_have_the_types_and_shapes_that_are_published():
         'motion': ((3, 64, 96), torch.uint8), 'motion_score': ((3, 64, 96), torch.float32)}
     assert [tuple(stage.shape) for stage in state] == [
         (3, 15, 8, 12), (3, 15, 4, 6), (3, 15, 2, 3)]
+
+
+def test_with_a_pyramid_the_state_has_its_channels_and_not_those_of_the_encoder():
+    _, state = streaming(finest_stride=2, pyramid=16).step(video(1)[0])
+    assert [tuple(stage.shape) for stage in state] == [
+        (1, 8, 32, 48), (1, 16, 16, 24), (1, 16, 8, 12), (1, 16, 4, 6), (1, 16, 2, 3)]
+
+
+def test_it_is_sky_where_no_other_class_comes_near():
+    network = streaming(sky=11)
+    bias = network.network.decoders['semantic'].upsample[0].bias
+    seen = {}
+    for raised in (-1000.0, 0.0, 1000.0):
+        with torch.inference_mode():
+            before = bias[11].item()
+            bias[11] += raised
+            outputs, _ = network.step(video(1)[0])
+            bias[11] = before
+        seen[raised] = outputs['sky'].float().mean().item()
+        assert outputs['sky'].shape == outputs['semantic'].shape
+        assert (outputs['semantic'][outputs['sky']] == 11).all()
+    assert seen[-1000.0] == 0.0
+    assert seen[1000.0] == 1.0
+
+
+def test_a_narrow_lead_of_the_sky_is_not_enough():
+    logits = torch.zeros(1, 12, 1, 3)
+    logits[0, 11, 0] = torch.tensor([SKY_MARGIN + 1.1, SKY_MARGIN + 0.9, -1.0])
+    logits[0, 4] = 1.0
+    outputs = meaning('semantic', logits, 11)
+    assert outputs['semantic'].tolist() == [[[11, 11, 4]]]
+    assert outputs['sky'].tolist() == [[[True, False, False]]]
+    assert 'sky' not in meaning('semantic', logits, -1)
 
 
 def test_a_task_that_nobody_wants_costs_no_output_but_keeps_its_state():

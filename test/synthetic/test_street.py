@@ -191,9 +191,27 @@ def test_what_stands_for_ever_does_not_move_at_all():
         assert places[0] == places[1]
 
 
+def test_the_camera_stands_as_high_as_is_asked_for_on_the_same_street():
+    drawn = [street(seed) for seed in range(20)]
+    assert all(1.4 <= one.camera_height <= 1.6 for one in drawn)
+    assert len({one.camera_height for one in drawn}) == 20
+    low, high = (Street(3, width=64, height=48, camera_height=height) for height in (1.0, 2.0))
+    for one in (low, high):
+        frame = one.render(0)
+        # the ground is y = 0: the camera is its height above it, but for the wobble of the car
+        assert frame.pose[1, 3] == pytest.approx(-one.camera_height, abs=0.01)
+    seen = [one.render(0) for one in (low, high)]
+    road = [(frame.semantic == 0) & (frame.depth < 20) for frame in seen]
+    both = road[0] & road[1]
+    assert both.sum() > 100
+    ratio = np.median(seen[1].depth[both] / seen[0].depth[both])
+    assert ratio == pytest.approx(2.0, rel=0.03)  # twice as high, twice as far along each ray
+
+
 @pytest.mark.parametrize(('settings', 'message'), [
     ({'width': 0}, 'size'), ({'height': -4}, 'size'), ({'rate': 0.0}, 'rate'),
-    ({'rate': -1.0}, 'rate'), ({'seed': -1}, 'seed'), ({'rate': float('nan')}, 'rate')])
+    ({'rate': -1.0}, 'rate'), ({'seed': -1}, 'seed'), ({'rate': float('nan')}, 'rate'),
+    ({'camera_height': 0.1}, 'camera_height'), ({'camera_height': float('nan')}, 'camera_height')])
 def test_bad_values_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Street(**{'seed': 0, **settings})

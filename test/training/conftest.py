@@ -62,7 +62,7 @@ class TinyNetwork(nn.Module):
     def encode(self, image):
         return [self.encoder(image)]
 
-    def decode(self, current, previous):
+    def decode(self, current, previous, detached):
         both = torch.cat([current[0], previous[0]], 1)
         return {task: functional.interpolate(decoder(both), scale_factor=4)
                 for task, decoder in self.decoders.items()}

@@ -56,6 +56,10 @@ def test_an_unknown_override_is_refused_with_the_nearest_name(recipe, words, nea
     ('stages: [{height: 60, width: 96, steps: 7}]', 'multiples of 32'),
     ('stages: [{height: 64, width: 96, steps: 0}]', 'must be positive'),
     ('data: {plan: {frames: 1}}', 'the clips have 1'),
+    ('precision: fp8', "precision is 'fp8'; it must be one of"),
+    ('loss: {detached: [boxes]}', r"loss.detached names \['boxes'\]"),
+    ('loss: {detached: [semantic, depth, motion]}', 'nothing would teach the encoder'),
+    ('network: {pyramid: -2}', 'pyramid is -2'),
     ('- a list', 'expected keys and values|not a readable'),
 ])
 def test_a_wrong_recipe_is_refused_with_the_reason(recipe, tmp_path, text, message):

@@ -94,7 +94,7 @@ class Recorder(nn.Module):
     def encode(self, image):
         return [image.mean((2, 3), keepdim=True)]
 
-    def decode(self, current, previous):
+    def decode(self, current, previous, detached):
         self.seen = (current[0][:, 0, 0, 0].tolist(), previous[0][:, 0, 0, 0].tolist())
         shape = (len(current[0]), 2, 4, 4)
         return {'motion': torch.zeros(shape, requires_grad=True)}
@@ -105,6 +105,20 @@ def test_each_frame_is_compared_with_the_one_before_and_the_first_with_itself():
     learner = ClipLearner(Recorder(), (0, 0, 0), (1, 1, 1), {})
     learner.outputs(image)
     assert learner.network.seen == ([0, 1, 2, 3, 4, 5], [0, 0, 1, 3, 3, 4])
+
+
+def test_bfloat16_and_detached_tasks_reach_the_network():
+    class Noting(Recorder):
+        def decode(self, current, previous, detached):
+            self.context = (torch.is_autocast_enabled('cpu'), detached)
+            return super().decode(current, previous, detached)
+
+    image = torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
+    for precision, enabled in (('fp32', False), ('bf16', True)):
+        learner = ClipLearner(
+            Noting(), (0, 0, 0), (1, 1, 1), {}, ['motion'], precision)
+        learner.outputs(image)
+        assert learner.network.context == (enabled, ('motion',))
 
 
 def test_motion_of_the_first_frame_is_not_learned():
@@ -249,7 +263,7 @@ class Truthful(nn.Module):
     def encode(self, image):
         return [image]
 
-    def decode(self, current, previous):
+    def decode(self, current, previous, detached):
         red, blue = current[0][:, 0], current[0][:, 2]
         car, sky = red > 160, blue > 180
         ids = torch.zeros_like(red, dtype=torch.long)
