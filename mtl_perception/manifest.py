@@ -58,6 +58,7 @@ class Manifest:
     :param mean: per-channel RGB mean that the network subtracts, 0 to 255.
     :param std: per-channel RGB standard deviation that the network divides by, 0 to 255.
     :param focal_px: focal length of the training camera at the network's width, pixels.
+    :param camera_height: of the training camera above the ground, metres; 0 = unknown.
     :param sha256: digest of the weights file, hexadecimal.
     :param metrics: what was measured on data that the training never saw.
     :param training: data, recipe, seed, steps and code version.
@@ -73,6 +74,7 @@ class Manifest:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     focal_px: float
+    camera_height: float = 0.0
     sha256: str = ''
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)

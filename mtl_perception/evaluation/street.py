@@ -29,6 +29,7 @@ from mtl_perception.metrics import (
     SegmentationMetrics,
 )
 from mtl_perception.synthetic import Street
+from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 
 TARGETS = {'miou': 0.72, 'abs_rel': 0.11, 'delta1': 0.88}
 """What the shipped model must reach; AbsRel at most, the others at least."""
@@ -44,6 +45,7 @@ class Moments:
     :param drive: length of the drive, seconds.
     :param width: columns of the camera's image.
     :param height: rows of the camera's image.
+    :param camera_height: of the camera above the ground, metres; drawn by each street if None.
     """
 
     frames: int = 10
@@ -51,6 +53,7 @@ class Moments:
     drive: float = 60.0
     width: int = 384
     height: int = 224
+    camera_height: float | None = None
 
     def pairs(self, seed: int) -> list[tuple[int, int]]:
         """Return (previous, judged) frame numbers of a street whose rate is 1 / spacing."""
@@ -73,6 +76,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--spacing', type=float, default=Moments.spacing,
         help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
+    parser.add_argument(
+        '--camera-height', type=float, metavar='METRES',
+        help='drive with a camera at this height, told to the model (default: each street draws '
+        'one near that of the training, and the model is not told)')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
     parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
     parser.add_argument(
@@ -89,11 +96,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
             'at least 1, the spacing above 0 and at most 0.5 s')
+    if arguments.camera_height is not None and not 0.3 <= arguments.camera_height <= 3.0:
+        raise ConfigurationError(
+            f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
     check_seeds(seeds, 'test')
     engine = TorchEngine.load(arguments.model, arguments.device, threads=arguments.threads)
     manifest = engine.manifest
     moments = Moments(
-        arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height)
+        arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
+        camera_height=arguments.camera_height)
     figures = evaluate(engine, seeds, moments, lambda items: track(
         items, 'streets', console=Console(stderr=True), transient=True))
     figures = {'model': manifest.name, 'sha256': manifest.sha256, **figures}
@@ -166,6 +177,7 @@ def evaluate(
     return {
         'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': len(truths),
         'spacing_s': moments.spacing, 'size': [moments.width, moments.height],
+        'camera_height': moments.camera_height,
         'semantic': segmentation.compute(), 'depth': depth.compute(),
         'motion': motion.compute(),
         'baseline': {
@@ -178,9 +190,10 @@ def _drive(
 ) -> Iterator[tuple[Any, Perception, Perception]]:
     """Yield (truth, prediction, prediction on identical frames) of one street's moments."""
     drive = street(
-        seed, width=moments.width, height=moments.height, rate=1 / moments.spacing)
+        seed, width=moments.width, height=moments.height, rate=1 / moments.spacing,
+        camera_height=moments.camera_height)
     focal = float(drive.focal_px)
-    stream = CameraStream(engine)
+    stream = CameraStream(engine, camera_height=moments.camera_height or 0.0)
     step_ns = round(moments.spacing * 1e9)
     for before, judged in moments.pairs(seed):
         stream.reset('moment')
@@ -217,8 +230,8 @@ def as_markdown(figures: dict[str, Any]) -> str:
     lines = [
         f'{figures["frames"]} frames of {figures["streets"]} streets (seeds '
         f'{figures["seeds"][0]} to {figures["seeds"][1]}), previous frame '
-        f'{figures["spacing_s"]:g} s before, {figures["size"][0]}x{figures["size"][1]}, model '
-        f'{figures.get("model", "")}',
+        f'{figures["spacing_s"]:g} s before, {figures["size"][0]}x{figures["size"][1]}, '
+        f'{_height(figures.get("camera_height"))}, model {figures.get("model", "")}',
         '',
         '| | model | without looking | target |', '|---|---|---|---|',
         *(f'| {name} | {_number(value)} | {_number(baseline)} | {target} |'
@@ -244,6 +257,13 @@ def record(model: str | Path, figures: dict[str, Any]) -> Manifest:
     metrics = {**manifest.metrics, 'street': kept}
     return write_model(
         dataclasses.replace(manifest, metrics=metrics), content, find_model(model))
+
+
+def _height(metres: float | None) -> str:
+    low, high = CAMERA_HEIGHTS
+    if metres is None:
+        return f'camera at {low} to {high} m, not known'
+    return f'camera at {metres:g} m, known'
 
 
 def _number(value: float | None) -> str:

@@ -39,13 +39,24 @@ class CameraStream:
 
     :param engine: the network, may be shared between cameras.
     :param max_gap_s: longest time between two frames that may be compared, seconds.
+    :param camera_height: of this camera above the ground, metres; scales depth, because a single
+        image of a world half as large looks the same from half the height. 0 = that of the
+        training camera.
     """
 
-    def __init__(self, engine: Engine, max_gap_s: float = 0.5) -> None:
+    def __init__(
+        self, engine: Engine, max_gap_s: float = 0.5, camera_height: float = 0.0,
+    ) -> None:
         if not max_gap_s > 0:
             raise ValueError(f'max_gap_s is {max_gap_s}; it must be a positive time')
+        if not 0 <= camera_height < np.inf:
+            raise ValueError(
+                f'camera_height is {camera_height}; it must be metres, 0 = that of training')
         self.engine = engine
         self.max_gap_s = max_gap_s
+        trained = engine.manifest.camera_height
+        self.height_scale = camera_height / trained if camera_height and trained else 1.0
+        """Factor on depth that the height of the camera asks for."""
         self.resets: collections.Counter[str] = collections.Counter()
         """How often the temporal state started anew, by reason."""
         self.warnings: collections.Counter[str] = collections.Counter()
@@ -106,9 +117,9 @@ class CameraStream:
             self._stamp_ns, self._shape, self._checksum = (
                 frame.stamp_ns, frame.image.shape, checksum)
         height, width = frame.image.shape[:2]
-        scale = 1.0
+        scale = self.height_scale
         if focal_px is not None and np.isfinite(focal_px) and focal_px > 0:
-            scale = focal_length_at(focal_px, width, manifest.width) / manifest.focal_px
+            scale *= focal_length_at(focal_px, width, manifest.width) / manifest.focal_px
         if output_size == 'network':
             height, width = manifest.height, manifest.width
         perception = to_perception(

@@ -58,6 +58,10 @@ def load_network(model: str | Path) -> tuple[Manifest, SiameseMultiTaskNetwork]:
     return manifest, network.requires_grad_(False)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def check_manifest(manifest: Manifest) -> None:
     """
     Refuse a manifest that contradicts itself or holds values that cannot be.
@@ -80,11 +84,15 @@ def check_manifest(manifest: Manifest) -> None:
             ('mean', manifest.mean, 3, -math.inf), ('std', manifest.std, 3, 0.0),
             ('focal_px', (manifest.focal_px,), 1, 0.0)):
         if len(values) != count or not all(
-                isinstance(value, (int, float)) and math.isfinite(value) and value > lowest
+                _is_number(value) and math.isfinite(value) and value > lowest
                 for value in values):
             raise CheckpointError(
                 f'{name}: {field} is {values}, wanted {count} finite number(s)'
                 f'{" above 0" if lowest == 0 else ""}', 'M07')
+    if not _is_number(manifest.camera_height) or not 0 <= manifest.camera_height < math.inf:
+        raise CheckpointError(
+            f'{name}: camera_height is {manifest.camera_height!r}, wanted metres, 0 = unknown',
+            'M07')
     channels = manifest.network.channels
     if not isinstance(channels, dict):
         raise CheckpointError(f'{name}: network.channels is {channels!r}, wanted a table', 'M07')

@@ -52,6 +52,7 @@ class Settings:
     inference_timeout: float
     max_pixels: int
     output_size: OutputSize
+    depth_camera_height: float
     depth_raw_16u: bool
     labels_period: float
     autostart: bool
@@ -122,6 +123,9 @@ PARAMETERS = (
                 bounds=(1, 2 ** 31)),
     Declaration('output.size', 'camera', 'size of the outputs: that of the camera image or that '
                 'of the network', choices=('camera', 'network')),
+    Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '
+                'depth is scaled by it; 0 = that of the camera of the training',
+                bounds=(0.0, 100.0)),
     Declaration('depth.raw_16u', False, 'publish depth/image_raw too: 16UC1 millimetres, '
                 '0 = invalid'),
     Declaration('labels.period', 10.0, 'repeat the latched label topics this often, seconds; '

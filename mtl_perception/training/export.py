@@ -13,6 +13,7 @@ from mtl_perception import __version__
 from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import Manifest, NetworkSpec, write_model
 from mtl_perception.models.build import build_network
+from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import Task
 from mtl_perception.training.config import TrainingConfig
 
@@ -52,6 +53,7 @@ def export(
     manifest = Manifest(
         name=path.stem, network=spec, tasks=tasks, height=last.height, width=last.width,
         mean=config.network.mean, std=config.network.std, focal_px=FOCAL * last.width,
+        camera_height=sum(CAMERA_HEIGHTS) / 2,
         metrics=metrics or {}, command=command,
         training={
             'version': __version__,

@@ -22,7 +22,7 @@ CAR, SKY = 8, 11
 class BoxStreet:
     """A red car in front of grey road; cars of odd frames move, which blue shows."""
 
-    def __init__(self, seed, width, height, rate):
+    def __init__(self, seed, width, height, rate, camera_height):
         self.shape, self.focal_px, self.rate = (height, width), 0.6 * width, rate
 
     def render(self, index):
@@ -133,7 +133,7 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
 
 @pytest.mark.parametrize('words', [
     ['--frames', '0'], ['--spacing', '0.6'], ['--spacing', '0'], ['--seeds', '5:9'],
-    ['--seeds', 'some']])
+    ['--seeds', 'some'], ['--camera-height', '0.1'], ['--camera-height', 'nan']])
 def test_impossible_arguments_are_refused_before_anything_is_loaded(words, capsys):
     from mtl_perception import cli
     assert cli.main(['evaluate', 'no such model', *words]) == 2

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Facts about a camera's temporal state: a stream is a batch, and when it starts anew."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -307,6 +308,24 @@ def test_depth_scales_with_the_focal_length_at_the_networks_width(stream):
     # 100 px at a width of 128 are 50 px at 64; the network was trained with 40
     perception = stream.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
     np.testing.assert_allclose(perception.depth, 50 / 40)
+
+
+def test_depth_scales_with_the_height_of_the_camera(recorder):
+    for trained, own, wanted in (
+            (1.5, 0.5, 1 / 3), (1.5, 3.0, 2.0), (1.5, 0.0, 1.0), (0.0, 0.5, 1.0)):
+        recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=trained)
+        stream = CameraStream(recorder, camera_height=own)
+        np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, wanted)
+    both = CameraStream(recorder, camera_height=0.5)
+    both.height_scale = 0.5
+    perception = both.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
+    np.testing.assert_allclose(perception.depth, 0.5 * 50 / 40)
+
+
+@pytest.mark.parametrize('height', [-1.0, float('nan'), float('inf')])
+def test_a_height_that_cannot_be_is_refused(recorder, height):
+    with pytest.raises(ValueError, match='camera_height'):
+        CameraStream(recorder, camera_height=height)
 
 
 @pytest.mark.parametrize('focal_px', [None, 0.0, -5.0, np.nan, np.inf])

@@ -277,6 +277,8 @@ def test_a_manifest_that_is_nested_without_end_is_refused(copied):
     ({'std': [1, 0, 1]}, 'M07', 'std is'),
     ({'mean': [1, 2]}, 'M07', 'mean is'),
     ({'focal_px': 0}, 'M07', 'focal_px is'),
+    ({'camera_height': -1}, 'M07', 'camera_height is'),
+    ({'camera_height': 'high'}, 'M07', 'camera_height is'),
     ({'focal_px': None}, 'M07', 'focal_px is'),
     ({'sha256': ''}, 'M03', 'wants nothing'),
     ({'tasks': []}, 'M07', 'belongs to other weights'),

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the perception node publishes for a frame."""
 
+import dataclasses
 import json
 import time
 
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from perceiving import LATCHED, RESULTS, picture
+from perceiving import LATCHED, RESULTS, FakeEngine, picture
 from rclpy.serialization import serialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
@@ -172,6 +173,20 @@ def test_a_longer_lens_makes_depth_larger(bench):
     test.spin_until(lambda: len(test.heard['depth/image']) == 2)
     plain, long = (decode_array(heard) for heard in test.heard['depth/image'])
     np.testing.assert_allclose(long, 2 * plain, rtol=1e-6)
+
+
+def test_a_lower_camera_makes_depth_smaller(bench):
+    found = {}
+    for height in (1.5, 0.5):
+        engine = FakeEngine()
+        engine.manifest = dataclasses.replace(engine.manifest, camera_height=1.5)
+        test = bench(engine=engine, depth__camera_height=height)
+        test.start('depth/image')
+        test.feed(test.picture())
+        test.spin_until(lambda: test.heard['depth/image'])  # noqa: B023
+        found[height] = decode_array(test.heard['depth/image'].pop())
+        test.node.trigger_deactivate()
+    np.testing.assert_allclose(found[0.5], found[1.5] / 3, rtol=1e-6)
 
 
 def test_several_cameras_have_their_own_topics_state_and_account(bench):

@@ -52,6 +52,7 @@ def test_a_wrong_type_is_refused_by_name_and_can_be_mended(bench, declaration):
 
 @pytest.mark.parametrize(('name', 'value', 'text'), [
     ('threads', -1, 'wanted 0 to 256'), ('max_age', float('nan'), 'wanted 0 to 3600'),
+    ('depth.camera_height', -1.0, 'wanted 0 to 100'),
     ('camera_timeout', 0.0, 'wanted 0.05 to 3600'), ('max_pixels', 0, 'wanted 1 to'),
     ('image_transport', 'compresed', "did you mean 'compressed'?"),
     ('precision', 'int3', "wanted one of ['fp32', 'bf16', 'fp16']"),
