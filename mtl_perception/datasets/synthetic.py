@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -154,7 +156,8 @@ class StreetClips:
                     yield _render_seed(*job)
                 return
             context = multiprocessing.get_context('spawn')
-            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with ProcessPoolExecutor(
+                    workers, mp_context=context, initializer=_end_with_parent) as pool:
                 tasks = [pool.submit(_render_seed, *job) for job in jobs]
                 try:
                     for task in as_completed(tasks):
@@ -212,6 +215,24 @@ def _render_seed(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return seed
+
+
+def _end_with_parent() -> None:
+    """
+    End this process as soon as the one that started it has ended, however that was.
+
+    Ctrl-C reaches it too, but is for the other to answer.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
+    """End this process once its parent has ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _street_class() -> Callable[..., StreetLike]:

@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         _export(config, folder, arguments.export, command, arguments.export_precision)
         return 0
     if arguments.render_only:
-        _clips(config, config.data.street_code)
-        return 0
+        with StopRequest() as stop:
+            return 0 if _clips(config, config.data.street_code, stop) else STOPPED
     with exclusive(folder):
         return _train(config, folder, arguments, command)
 
@@ -116,7 +116,11 @@ def _train(
               f'{torch.get_num_threads()}; the last bits of the numbers will differ',
               file=sys.stderr)
     code = state['notes']['street_code'] if state is not None else config.data.street_code
-    train, validation = _clips(config, code)
+    with StopRequest() as stop:
+        both = _clips(config, code, stop)
+    if both is None:
+        return STOPPED
+    train, validation = both
     (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
     tasks = tasks_of(config)
     weights = None
@@ -136,8 +140,14 @@ def _train(
     return 0
 
 
-def _clips(config: TrainingConfig, code: str) -> tuple[StreetClips, StreetClips]:
-    """Return the clips to learn from and to choose by, rendering what is missing."""
+def _clips(
+        config: TrainingConfig, code: str, stop: StopRequest,
+) -> tuple[StreetClips, StreetClips] | None:
+    """
+    Return the clips to learn from and to choose by, rendering what is missing.
+
+    :return: None if a signal asked to stop; the seeds that are done stay and are not done again.
+    """
     data = config.data
     both = []
     for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
@@ -152,6 +162,10 @@ def _clips(config: TrainingConfig, code: str) -> tuple[StreetClips, StreetClips]
                     bar.update(job, completed=count)
                     if bar.disable and count % 50 == 0:
                         print(f'{count}/{missing} seeds', flush=True)
+                    if stop.received:
+                        print(f'{stop.received}: stopped after {count} of {missing} seeds; the '
+                              'same command goes on')
+                        return None
         both.append(clips)
     return both[0], both[1]
 

@@ -4,7 +4,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -45,9 +45,13 @@ class TrainingLog:
     :param folder: run folder.
     :param total: steps of the whole training.
     :param done: steps done before.
+    :param work: number of steps -> work that they are, in any unit; tells how much time is left
+        where some steps take longer than others.
     """
 
-    def __init__(self, folder: Path, total: int, done: int = 0) -> None:
+    def __init__(
+            self, folder: Path, total: int, done: int = 0,
+            work: Callable[[int], float] = float) -> None:
         from torch.utils.tensorboard import SummaryWriter
         folder.mkdir(parents=True, exist_ok=True)
         _forget_after(folder / 'metrics.jsonl', done)
@@ -56,6 +60,7 @@ class TrainingLog:
         self._bar = progress_bar('steps')
         self._job = self._bar.add_task('training', total=total, completed=done, note='')
         self._total = total
+        self._work = work
         self._first, self._began = done, time.monotonic()
 
     def __enter__(self) -> 'TrainingLog':
@@ -93,9 +98,18 @@ class TrainingLog:
         if not self._bar.disable:
             self._bar.update(self._job, note=note)
             return
-        pace = (time.monotonic() - self._began) / max(1, step - self._first)
-        left = pace * (self._total - step)
+        left = self.seconds_left(step, time.monotonic() - self._began)
         print(f'step {step}/{self._total}  {note}  {left / 60:.1f} min left', flush=True)
+
+    def seconds_left(self, step: int, spent: float) -> float:
+        """
+        Return how long the rest will take at the pace so far.
+
+        :param step: number of steps done, more than at the beginning.
+        :param spent: seconds since the beginning.
+        """
+        done = self._work(step) - self._work(self._first)
+        return spent / max(done, 1e-9) * (self._work(self._total) - self._work(step))
 
     def announce(self, text: str) -> None:
         """Show a line that stays."""

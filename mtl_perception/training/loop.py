@@ -137,7 +137,7 @@ class Trainer:
         :raises NumericError: if more than three steps in a row are not finite.
         """
         total = sum(stage.steps for stage in self.config.stages)
-        with TrainingLog(self.folder, total, self.progress.step) as log:
+        with TrainingLog(self.folder, total, self.progress.step, self._work) as log:
             while self.progress.stage < len(self.config.stages):
                 stage = self.config.stages[self.progress.stage]
                 finished = self._run_stage(stage, log, stop)
@@ -152,6 +152,15 @@ class Trainer:
                         'saved; --resume goes on')
                     return False
         return True
+
+    def _work(self, steps: int) -> float:
+        """Return how many pixels the first steps of the training look at."""
+        work = 0.0
+        for stage in self.config.stages:
+            here = min(steps, stage.steps)
+            work += float(here) * stage.batch * stage.height * stage.width
+            steps -= here
+        return work
 
     def _next_stage(self) -> None:
         """Begin the next stage, whose merits cannot be compared with the last one's."""

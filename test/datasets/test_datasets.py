@@ -1,6 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,6 +116,43 @@ def test_processes_render_the_same(tmp_path):
     alone, pool = clips(tmp_path / 'a', (4,)), clips(tmp_path / 'b', (4,))
     assert list(alone.render(workers=0)) == list(pool.render(workers=1)) == [4]
     assert same(alone[2], pool[2])
+
+
+def test_processes_that_render_end_with_the_one_that_started_them(tmp_path):
+    program = tmp_path / 'render.py'
+    program.write_text(
+        'import pathlib, sys\n'
+        'from mtl_perception.datasets.synthetic import ClipPlan, StreetClips\n'
+        'if __name__ == "__main__":\n'
+        '    plan = ClipPlan(width=64, height=32)\n'
+        '    data = StreetClips(pathlib.Path(sys.argv[1]), range(5000), "train", plan)\n'
+        '    for seed in data.render(workers=2):\n'
+        '        print(seed, flush=True)\n')
+    parent = subprocess.Popen(
+        [sys.executable, str(program), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline()
+    workers = [
+        path.parent for path in Path('/proc').glob('[0-9]*/cmdline')
+        if 'spawn_main' in contents(path) and parent_of(path.parent) == parent.pid]
+    assert len(workers) == 2
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(contents(worker / 'cmdline') for worker in workers):  # empty once it has ended
+        assert time.monotonic() < deadline, 'the processes go on without their parent'
+        time.sleep(0.05)
+
+
+def contents(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ''
+
+
+def parent_of(process):
+    fields = contents(process / 'stat').rpartition(')')[2].split()
+    return int(fields[1]) if fields else 0
 
 
 def test_another_plan_or_another_street_has_another_cache(tmp_path):

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from mtl_perception import __version__, cli, synthetic
+from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import NetworkSpec, read_model
 from mtl_perception.models.build import build_network
@@ -93,6 +94,24 @@ def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
     build_network(manifest.network).load_state_dict(weights)  # strict
     assert len(content) < 12e6
     assert 'exported step 6' in capsys.readouterr().out
+
+
+def test_a_signal_stops_rendering_with_75_and_the_same_command_goes_on(
+        train, capsys, monkeypatch):
+    original, seen = StreetClips.render, []
+
+    def render(self, workers):
+        for seed in original(self, workers):
+            seen.append(seed)
+            if len(seen) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield seed
+
+    monkeypatch.setattr(StreetClips, 'render', render)
+    assert train('--render-only') == 75
+    assert 'SIGTERM: stopped after 2 of 3 seeds' in capsys.readouterr().out
+    assert train('--render-only') == 0
+    assert sorted(seen) == [0, 1, 2, 10000]
 
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')

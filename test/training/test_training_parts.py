@@ -20,8 +20,10 @@ from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import checkpoint
 from mtl_perception.training.batches import Draws, batches, collate
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
+from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig
 from mtl_perception.training.display import TrainingLog
 from mtl_perception.training.learner import ClipLearner, build_losses
+from mtl_perception.training.loop import Trainer
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.validation import merit, picture, validate
 
@@ -285,6 +287,25 @@ def test_a_truthful_network_is_judged_perfect_and_its_mode_is_restored(boxes):
 
 
 # display
+
+def test_the_time_left_follows_the_work_and_not_the_number_of_steps(tmp_path):
+    def work(steps):  # after ten steps each takes three times as long
+        return steps + 2 * max(0, steps - 10)
+
+    with TrainingLog(tmp_path, 20, 5, work) as log:
+        assert log.seconds_left(10, 5.0) == pytest.approx(30.0)
+        assert log.seconds_left(15, 20.0) == pytest.approx(15.0)
+        assert log.seconds_left(20, 35.0) == 0.0
+
+
+def test_the_work_of_a_step_is_its_pixels(tmp_path, boxes):
+    stages = [Stage(32, 64, 10, batch=2), Stage(64, 64, 5, batch=3)]
+    trainer = Trainer(
+        TrainingConfig('one', stages, network=NetworkSettings('resnet10', 1)), tmp_path,
+        STREET_TASKS, boxes, boxes)
+    assert [trainer._work(steps) for steps in (0, 10, 11)] == [
+        0, 10 * 2 * 32 * 64, 10 * 2 * 32 * 64 + 3 * 64 * 64]
+
 
 def test_a_resumed_log_keeps_the_last_figures_and_forgets_what_is_done_again(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
