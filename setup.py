@@ -31,7 +31,7 @@ ROS_WHEELS = [
     'ros-stereo-msgs',
     'ros-visualization-msgs',
 ]
-TRAIN = ['jsonargparse[signatures]>=4.35', 'tensorboard>=2.16']
+TRAIN = ['jsonargparse[signatures]>=4.35', 'matplotlib>=3.7', 'tensorboard>=2.16']
 EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
 TEST = [
     'catkin-pkg',

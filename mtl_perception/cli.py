@@ -29,6 +29,7 @@ class CommandModule(Protocol):
 COMMANDS = {
     'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
     'train': ('mtl_perception.training.command', 'train a network from a recipe'),
+    'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
     'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
 }

@@ -127,7 +127,7 @@ def _train(
     if config.loss.class_balance != 0:
         weights = class_weights(train, tasks, config.loss.class_balance)
     trainer = Trainer(
-        config, folder, tasks, train, validation, weights, {'street_code': train.code})
+        config, folder, tasks, train, validation, weights, {'street_code': train.code}, command)
     if state is not None:
         trainer.load_state(state)
         print(f'resuming after step {trainer.progress.step}')

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -20,6 +21,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from mtl_perception.training.checkpoint import write_atomically
 
 
 def progress_bar(unit: str) -> Progress:
@@ -119,6 +122,16 @@ class TrainingLog:
         """Record an (H, W, 3) uint8 RGB image."""
         self._board.add_image(name, image, step, dataformats='HWC')
         self._board.flush()
+
+
+def write_picture(image: NDArray[np.uint8], path: Path) -> None:
+    """
+    Write an (H, W, 3) uint8 RGB image as PNG, whole or not at all.
+
+    :raises StorageError: if it cannot be written.
+    """
+    encoded = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    write_atomically(encoded.tobytes(), path)
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = '') -> list[tuple[str, float]]:

@@ -24,8 +24,9 @@ from mtl_perception.training.checkpoint import (
     restore_random_states,
 )
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
-from mtl_perception.training.display import TrainingLog
+from mtl_perception.training.display import TrainingLog, write_picture
 from mtl_perception.training.learner import ClipLearner, build_losses
+from mtl_perception.training.readme import main_figures, picture_path, write_readme
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.stopping import StopRequest
 from mtl_perception.training.validation import merit, picture, validate
@@ -90,12 +91,13 @@ class Trainer:
     :param validation: clips to choose the model by.
     :param class_weights: weight of each semantic class, None for ones.
     :param notes: what else a checkpoint remembers, such as the version of the data.
+    :param command: the command line, for the README of the run folder.
     """
 
     def __init__(
             self, config: TrainingConfig, folder: Path, tasks: tuple[Task, ...], train: Clips,
             validation: Clips, class_weights: list[float] | None = None,
-            notes: dict[str, Any] | None = None) -> None:
+            notes: dict[str, Any] | None = None, command: str = '') -> None:
         random.seed(config.seed)
         np.random.seed(config.seed)  # noqa: NPY002 - for libraries that use it
         torch.manual_seed(config.seed)
@@ -105,6 +107,7 @@ class Trainer:
         self.train_clips = train
         self.validation_clips = validation
         self.notes = notes or {}
+        self.command = command
         self.spec = config.network.spec(tasks)
         self.learner = self._make_learner(class_weights)
         self.averaged = self._make_learner(class_weights)
@@ -138,10 +141,12 @@ class Trainer:
         """
         total = sum(stage.steps for stage in self.config.stages)
         with TrainingLog(self.folder, total, self.progress.step, self._work) as log:
+            self._describe('running')
             while self.progress.stage < len(self.config.stages):
                 stage = self.config.stages[self.progress.stage]
                 finished = self._run_stage(stage, log, stop)
                 if finished and self.progress.stage + 1 == len(self.config.stages):
+                    self._describe(f'finished after step {self.progress.step}')
                     return True
                 if finished:
                     self._next_stage()
@@ -150,8 +155,13 @@ class Trainer:
                     log.announce(
                         f'{stop.received}: stopped after step {self.progress.step}, checkpoint '
                         'saved; --resume goes on')
+                    self._describe(f'stopped after step {self.progress.step}, not finished')
                     return False
         return True
+
+    def _describe(self, state: str) -> None:
+        """Write the README of the run folder."""
+        write_readme(self.folder, self.command, to_plain(self.config), self.notes, state)
 
     def _work(self, steps: int) -> float:
         """Return how many pixels the first steps of the training look at."""
@@ -244,6 +254,7 @@ class Trainer:
             'step': progress.step, 'first_draw': first, 'draws': bad * stage.batch,
             'seed': self.config.seed,
             'last_checkpoint': str(next(iter(self.checkpoints.paths()), None))}, indent=2))
+        self._describe(f'given up at step {progress.step}: not a number')
         raise NumericError(
             f'the loss or gradient was not finite in {bad} steps in a row, the last is step '
             f'{progress.step}; no such weights were kept. {dump} says which clips they were; '
@@ -268,9 +279,12 @@ class Trainer:
         self.figures = figures = validate(self.averaged, *place)
         value = merit(figures)
         log.figures('validation', self.progress.step, {**figures, 'merit': value})
-        log.image('validation/picture', self.progress.step, picture(self.averaged, *place))
+        view = picture(self.averaged, *place)
+        log.image('validation/picture', self.progress.step, view)
+        write_picture(view, picture_path(self.folder, self.progress.step))
         log.announce(f'step {self.progress.step} validation at {stage.width}x{stage.height}: '
                      f'{summary(figures)}')
+        self._describe(f'running, step {self.progress.step}')
         is_best = value > self.progress.best
         self.progress.best = max(value, self.progress.best)
         return is_best
@@ -311,9 +325,4 @@ class Trainer:
 
 def summary(figures: dict[str, Any]) -> str:
     """Return the main figures of a validation as one line."""
-    wanted = {
-        'semantic': {'miou': 'mIoU'}, 'depth': {'abs_rel': 'AbsRel', 'delta1': 'delta1'},
-        'motion': {'iou_moving': 'moving IoU', 'iou_all_movable': 'all movable'}}
-    return ', '.join(
-        f'{label} {figures[task][key]:.3f}' for task, keys in wanted.items() if task in figures
-        for key, label in keys.items() if figures[task].get(key) is not None)
+    return ', '.join(f'{label} {value:.3f}' for label, value in main_figures(figures).items())

@@ -7,6 +7,7 @@ import os
 import signal
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.torch
@@ -94,6 +95,18 @@ def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
     build_network(manifest.network).load_state_dict(weights)  # strict
     assert len(content) < 12e6
     assert 'exported step 6' in capsys.readouterr().out
+    folder = tmp_path / 'runs' / 'tiny'
+    text = (folder / 'README.md').read_text()
+    assert 'State: **finished after step 6**' in text
+    assert 'mtl train tiny.yaml --seed 3' in text
+    assert f'mtl_perception {__version__}' in text
+    rows = [line.split('|')[1].strip() for line in text.splitlines() if line[:2] == '| ']
+    assert [row for row in rows if row.isdigit()] == ['3', '6']  # the end of each stage
+    for step, width in ((3, 32), (6, 64)):  # two clips, predictions above the truth; 4 columns
+        picture = cv2.imread(str(folder / 'pictures' / f'step_{step:08d}.png'))
+        assert picture.shape == (2 * 2 * 32, 4 * width, 3)
+    assert cli.main(['plot', str(folder), '--output', str(tmp_path / 'curves.png')]) == 0
+    assert cv2.imread(str(tmp_path / 'curves.png')).std() > 5
 
 
 def test_a_signal_stops_rendering_with_75_and_the_same_command_goes_on(
@@ -119,6 +132,8 @@ def test_a_signal_stops_with_75_and_resume_goes_on(train, tmp_path, capsys, monk
     monkeypatch.setattr('mtl_perception.training.command._export', lambda *arguments: None)
     assert train() == 75
     assert 'SIGTERM: stopped after step 2' in capsys.readouterr().out
+    assert 'stopped after step 2, not finished' in (
+        tmp_path / 'runs' / 'tiny' / 'README.md').read_text()
     assert train() == 2
     assert 'go on with --resume' in capsys.readouterr().err
     assert train('--resume', '--optimiser.clip_norm', '1') == 2

@@ -1,0 +1,101 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The README of a run folder: what was trained, how it went, and where to look."""
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtl_perception import __version__
+from mtl_perception.training.checkpoint import write_atomically
+
+FIGURES = {
+    'semantic': {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'},
+    'depth': {'abs_rel': 'AbsRel', 'delta1': 'delta1'},
+    'motion': {'iou_moving': 'moving IoU', 'iou_all_movable': 'all movable'}}
+"""Task -> figure of its validation -> what it is called."""
+
+
+def read_log(folder: Path, kind: str) -> list[dict[str, Any]]:
+    """
+    Return the lines of one kind of a run's ``metrics.jsonl``; cut lines are left out.
+
+    :param folder: run folder.
+    :param kind: ``train`` or ``validation``.
+    :raises OSError: if there is no such file.
+    """
+    found = []
+    for line in (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the process was killed while it wrote
+            continue
+        if entry.get('kind') == kind:
+            found.append(entry)
+    return found
+
+
+def main_figures(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return the main figures of a validation by their names, those that exist."""
+    return {
+        label: float(figures[task][key]) for task, keys in FIGURES.items() if task in figures
+        for key, label in keys.items() if figures[task].get(key) is not None}
+
+
+def write_readme(
+        folder: Path, command: str, recipe: Mapping[str, Any], notes: Mapping[str, Any],
+        state: str) -> None:
+    """
+    Write the README of a run from its settings and its log.
+
+    :param folder: run folder.
+    :param command: the command line that trains.
+    :param recipe: all settings as plain types.
+    :param notes: what a checkpoint remembers beside them.
+    :param state: where the training is, such as ``finished after step 800``.
+    :raises StorageError: if it cannot be written.
+    """
+    data, network = recipe['data'], recipe['network']
+    lines = [
+        f'# {recipe["name"]}', '', f'State: **{state}**', '', '```bash', command or 'mtl train',
+        '```', '',
+        '| | |', '|---|---|',
+        f'| network | {network["encoder"]}, {network["frames"]} frame(s), finest stride '
+        f'{network["finest_stride"]}, pyramid {network["pyramid"]} |',
+        f'| tasks, weighting | {", ".join(recipe["tasks"])}; {recipe["weighting"]} |',
+        '| stages | ' + '; '.join(
+            f'{stage["width"]}x{stage["height"]}, {stage["steps"]} steps of {stage["batch"]} clips'
+            for stage in recipe['stages']) + ' |',
+        f'| data | street seeds {data["train_seeds"]}, chosen by {data["validation_seeds"]}, '
+        f'code of the street {notes.get("street_code", "unknown")} |',
+        f'| version | mtl_perception {__version__}, torch {torch.__version__}, Python '
+        f'{platform.python_version()}, {platform.machine()}, precision {recipe["precision"]}, '
+        f'seed {recipe["seed"]} |', '']
+    rows = [
+        (entry['step'], main_figures(entry)) for entry in read_log(folder, 'validation')]
+    if rows:
+        names = list(dict.fromkeys(name for _, figures in rows for name in figures))
+        lines += ['## Validation', '', f'| step | {" | ".join(names)} |', '|---' * (
+            len(names) + 1) + '|']
+        lines += [
+            f'| {step} | ' + ' | '.join(
+                f'{figures[name]:.3f}' if name in figures else '' for name in names) + ' |'
+            for step, figures in rows]
+        lines += ['', f'Predictions above the truth: [pictures](pictures), the last is '
+                      f'`{picture_path(folder, rows[-1][0]).relative_to(folder)}`.', '']
+    lines += [
+        '## Where things are', '',
+        '- `config.yaml`: all settings; `metrics.jsonl`: every figure; `mtl plot` draws them',
+        '- `pictures`: predictions on validation clips; `checkpoints`: to go on with `--resume`',
+        f'- `{recipe["name"]}.safetensors` and `.json`: the exported model, once it is finished',
+        '']
+    write_atomically('\n'.join(lines).encode(), folder / 'README.md')
+
+
+def picture_path(folder: Path, step: int) -> Path:
+    """Return where the picture of a validation is written."""
+    return folder / 'pictures' / f'step_{step:08d}.png'
