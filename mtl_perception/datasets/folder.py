@@ -29,7 +29,8 @@ class FolderDescription:
     What ``dataset.yaml`` says; paths are relative to its folder.
 
     In a path, ``{split}`` stands for the split and ``{name}`` for the image's path below
-    ``images``, without the suffix. All labels are PNG files of one number per pixel.
+    ``images``, without the suffix; a path that begins with one needs quotes. All labels are PNG
+    files of one number per pixel.
 
     :param images: folder of the images; a subfolder is a recording, in the order of its names.
     :param semantic: path of the class ids of an image.
@@ -138,7 +139,8 @@ def read_description(path: Path) -> FolderDescription:
     try:
         content = yaml.safe_load(read_bytes(path))
     except yaml.YAMLError as error:
-        raise ConfigurationError(f'{path}: is not YAML ({error})') from error
+        raise ConfigurationError(
+            f'{path}: is not YAML ({error}); a text that begins with {{ needs quotes') from error
     if not isinstance(content, dict) or 'images' not in content:
         raise ConfigurationError(f"{path}: says no 'images'; write at least images: FOLDER")
     check_names(content, [item.name for item in fields(FolderDescription)], f'{path}: setting')
