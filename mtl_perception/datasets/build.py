@@ -30,6 +30,9 @@ DATASETS: dict[str, type[RecordedClips]] = {
 }
 """Name -> data set, read from its official layout."""
 
+_PATHS = ('root', 'calibration')
+"""Settings that are paths."""
+
 
 def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> RecordedClips:
     """
@@ -64,7 +67,7 @@ def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
     Return the descriptions in a YAML file.
 
     The file describes one data set, or several, each under a name such as ``train``. A relative
-    ``root`` is relative to the file.
+    path is relative to the file.
 
     :return: name -> description for :func:`build_dataset`; the name of a single one is ``data``.
     :raises ConfigurationError: if the file cannot be read or describes nothing.
@@ -82,8 +85,9 @@ def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
         if not isinstance(description, dict):
             raise ConfigurationError(
                 f'{path}: {name} is {description!r}, wanted dataset:, root: and the rest below it')
-        if isinstance(root := description.get('root'), str):
-            description['root'] = str(path.parent / Path(root).expanduser())
+        for key in _PATHS:
+            if isinstance(value := description.get(key), str) and value:
+                description[key] = str(path.parent / Path(value).expanduser())
         described[str(name)] = description
     return described
 

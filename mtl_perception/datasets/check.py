@@ -18,7 +18,7 @@ from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
-from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, Task
+from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, UNLABELLED, Task
 
 
 @dataclass
@@ -160,7 +160,7 @@ def rows_of(every: list[Findings]) -> list[tuple[str, ...]]:
         names = dict.fromkeys(name for task in tasks for name in task.classes)
         rows += [empty, _labelled('semantic', row)]
         rows += [row(f'  {name}', partial(_class_share, name=name)) for name in names]
-        rows.append(row('  unlabelled', lambda it: _share(it, 'semantic', UNKNOWN_MOTION)))
+        rows.append(row('  unlabelled', lambda it: _share(it, 'semantic', UNLABELLED)))
     if has('depth'):
         rows += [
             empty, _labelled('depth', row),

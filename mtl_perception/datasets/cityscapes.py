@@ -24,9 +24,9 @@ from mtl_perception.datasets.geometry import (
     cityscapes_disparity,
     depth_from_disparity,
 )
-from mtl_perception.datasets.recorded import DEPTH, RecordedClips
+from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.tasks import UNLABELLED, Task
+from mtl_perception.tasks import STREET_DEPTH, UNLABELLED, Task
 
 SPLITS = ('train', 'val', 'test')
 
@@ -40,6 +40,18 @@ SEMANTIC = Task(
              (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100),
              (0, 80, 100), (0, 0, 230), (119, 11, 32)),
     movable=(11, 12, 13, 14, 15, 16, 17, 18), sky=10)
+"""The 19 classes of the benchmark."""
+
+CATEGORIES = Task(
+    name='semantic', kind='classes',
+    classes=('flat', 'construction', 'object', 'nature', 'sky', 'human', 'vehicle'),
+    palette=((128, 64, 128), (70, 70, 70), (220, 220, 0), (107, 142, 35), (70, 130, 180),
+             (220, 20, 60), (0, 0, 142)),
+    movable=(5, 6), sky=4)
+"""The 7 groups of the 19 classes, which MTAN and XTasC-Net predict."""
+
+_CATEGORY_OF = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
+"""Class -> category."""
 
 LABEL_IDS = {
     'unlabeled': 0, 'ego vehicle': 1, 'rectification border': 2, 'out of roi': 3, 'static': 4,
@@ -50,8 +62,8 @@ LABEL_IDS = {
     'caravan': 29, 'trailer': 30, 'train': 31, 'motorcycle': 32, 'bicycle': 33}
 """Name of a label -> its number in ``labelIds``; a licence plate has none."""
 
-_IDS = {number: SEMANTIC.classes.index(name) if name in SEMANTIC.classes else UNLABELLED
-        for name, number in LABEL_IDS.items()}
+_CLASS_OF = {number: SEMANTIC.classes.index(name) if name in SEMANTIC.classes else UNLABELLED
+             for name, number in LABEL_IDS.items()}
 _SUFFIX = '_leftImg8bit'
 _FIRST_OBJECT = 1000
 """Smallest number in ``instanceIds`` that is an object: label * 1000 + count."""
@@ -59,7 +71,7 @@ _FIRST_OBJECT = 1000
 
 class Cityscapes(RecordedClips):
     """
-    Cityscapes (Cordts et al., CVPR 2016) with fine labels in the 19 classes of its benchmark.
+    Cityscapes (Cordts et al., CVPR 2016) with fine labels in 19 or 7 classes.
 
     Reads ``<root>/leftImg8bit/<split>/<city>/<city>_SSSSSS_FFFFFF_leftImg8bit.png`` and, where
     the folders exist,
@@ -72,21 +84,27 @@ class Cityscapes(RecordedClips):
 
     :param root: the folder with ``leftImg8bit``.
     :param split: ``train``, ``val`` or ``test``.
+    :param classes: 19 for the benchmark's classes, 7 for their categories.
     :param frames: images T per clip.
     :param spacing: how many frames of the sequence lie between two images of a clip.
     :param focal_px: focal length in pixels where there is no ``camera``.
     :param baseline_m: baseline in metres where there is no ``camera``.
-    :raises ConfigurationError: if there is no such split or the camera is given half.
+    :raises ConfigurationError: if there is no such split, the number of classes is another or the
+        camera is given half.
     :raises DataError: if a folder is missing or empty.
     """
 
-    tasks = (SEMANTIC, DEPTH)
-
     def __init__(
-            self, root: str, split: str, frames: int = 1, spacing: int = 1,
+            self, root: str, split: str, classes: int = 19, frames: int = 1, spacing: int = 1,
             focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
         if split not in SPLITS:
             raise ConfigurationError(f'Cityscapes has no split {split!r}; it has {list(SPLITS)}')
+        if classes not in (7, 19):
+            raise ConfigurationError(f'classes is {classes}; Cityscapes has 19, in 7 categories')
+        self.tasks = (SEMANTIC if classes == 19 else CATEGORIES, STREET_DEPTH)
+        self._ids = _CLASS_OF if classes == 19 else {
+            number: _CATEGORY_OF[kind] if kind != UNLABELLED else UNLABELLED
+            for number, kind in _CLASS_OF.items()}
         check_camera(focal_px, baseline_m)
         self._camera = (focal_px, baseline_m)
         self._root, self._split = expand(root), split
@@ -119,7 +137,7 @@ class Cityscapes(RecordedClips):
                 path, values = polygons, draw_polygons(polygons, shape)
             else:
                 values = read_map(path, shape)
-            labels['semantic'] = to_ids(values, _IDS, path)
+            labels['semantic'] = to_ids(values, self._ids, path)
         if self._has_disparity:
             path = self._file(image, 'disparity', 'disparity.png')
             disparity = cityscapes_disparity(read_map(path, shape))

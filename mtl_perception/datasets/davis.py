@@ -17,9 +17,9 @@ from mtl_perception.datasets.files import (
     read_map,
     to_ids,
 )
-from mtl_perception.datasets.recorded import MOTION, RecordedClips
+from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import DataError
-from mtl_perception.tasks import MOVING, STATIC
+from mtl_perception.tasks import MOVING, STATIC, STREET_MOTION
 
 _IDS = {0: STATIC, **dict.fromkeys(range(1, 21), MOVING), 255: MOVING}
 """DAVIS 2016 marks the object by 255, DAVIS 2017 several objects by 1, 2, ..."""
@@ -42,7 +42,7 @@ class Davis(RecordedClips):
     :raises DataError: if a folder, a list or a sequence is missing.
     """
 
-    tasks = (MOTION,)
+    tasks = (STREET_MOTION,)
 
     def __init__(
             self, root: str, split: str = 'all', sequences: Sequence[str] = (),
@@ -50,13 +50,12 @@ class Davis(RecordedClips):
         folder = expand(root)
         self._masks = need_folder(folder / 'Annotations' / resolution)
         images = images_in(folder / 'JPEGImages' / resolution, '*/*')
-        wanted = set(sequences) or {path.parent.name for path in images}
-        if split != 'all':
-            listed = _sequences(folder / 'ImageSets' / resolution / f'{split}.txt')
-            wanted &= listed
         there = {path.parent.name for path in images}
-        if unknown := sorted(wanted - there):
+        listed = there if split == 'all' else _sequences(
+            folder / 'ImageSets' / resolution / f'{split}.txt')
+        if unknown := sorted((listed | set(sequences)) - there):
             raise DataError(f'{root}: no sequence {unknown[0]!r}; there are {sorted(there)}')
+        wanted = listed & set(sequences) if sequences else listed
         super().__init__([path for path in images if path.parent.name in wanted], frames, spacing)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:

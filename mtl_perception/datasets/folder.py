@@ -3,7 +3,7 @@
 """A user's own images and labels, described by one small YAML file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 from mtl_perception.datasets.files import expand, images_in, read_bytes, read_map, to_ids
 from mtl_perception.datasets.geometry import check_camera, depth_from_disparity
 from mtl_perception.datasets.names import check_names
-from mtl_perception.datasets.recorded import DEPTH, MOTION, RecordedClips
+from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.tasks import MOVING, STATIC, UNKNOWN_MOTION, UNLABELLED, Task
+from mtl_perception.tasks import (
+    MOVING,
+    STATIC,
+    STREET_DEPTH,
+    STREET_MOTION,
+    UNKNOWN_MOTION,
+    UNLABELLED,
+    Task,
+)
 
 DESCRIPTION = 'dataset.yaml'
 _UNLABELLED = 'unlabelled'
@@ -62,7 +70,7 @@ class FolderDescription:
     disparity_px: float = 1 / 256
     focal_px: float = 0.0
     baseline_m: float = 0.0
-    maximum_m: float = DEPTH.maximum
+    maximum_m: float = STREET_DEPTH.maximum
     motion: str = ''
     motion_ids: Mapping[int, str] = field(
         default_factory=lambda: {0: 'static', 1: 'moving', 255: 'unknown'})
@@ -198,9 +206,9 @@ def _tasks(about: FolderDescription) -> tuple[Task, ...]:
             movable=tuple(names.index(name) for name in about.movable),
             sky=names.index(about.sky) if about.sky else -1))
     if about.depth or about.disparity:
-        tasks.append(Task(name='depth', kind='regression', unit='m', maximum=about.maximum_m))
+        tasks.append(replace(STREET_DEPTH, maximum=about.maximum_m))
     if about.motion:
-        tasks.append(MOTION)
+        tasks.append(STREET_MOTION)
     return tuple(tasks)
 
 

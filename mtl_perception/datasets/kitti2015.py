@@ -15,9 +15,9 @@ from mtl_perception.datasets.geometry import (
     kitti_disparity,
     stereo_camera,
 )
-from mtl_perception.datasets.recorded import DEPTH, MOTION, RecordedClips
+from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.tasks import MOVING, STATIC
+from mtl_perception.tasks import MOVING, STATIC, STREET_DEPTH, STREET_MOTION
 
 SPLITS = ('all', 'train', 'validation')
 REFERENCE = 10
@@ -51,7 +51,7 @@ class Kitti2015(RecordedClips):
     :raises DataError: if a folder is missing or empty.
     """
 
-    tasks = (DEPTH, MOTION)
+    tasks = (STREET_DEPTH, STREET_MOTION)
 
     def __init__(
             self, root: str, split: str = 'all', frames: int = 1, spacing: int = 1,
@@ -66,7 +66,7 @@ class Kitti2015(RecordedClips):
         self._has_objects = (self._folder / 'obj_map').is_dir()
         if self._has_disparity and not focal_px:
             need_folder(self._folder / 'calib_cam_to_cam')
-        images = images_in(self._folder / 'image_2', f'*_{REFERENCE}')
+        images = images_in(self._folder / 'image_2', f'{"[0-9]" * 6}_{REFERENCE}')
         if split != 'all':
             held_out = split == 'validation'
             images = [path for path in images if (_scene(path) % 5 == 4) == held_out]
@@ -106,5 +106,4 @@ class Kitti2015(RecordedClips):
 
 def _scene(image: Path) -> int:
     """Return the number of an image's scene."""
-    number = image.stem.partition('_')[0]
-    return int(number) if number.isdecimal() else -1
+    return int(image.stem[:6])

@@ -17,8 +17,9 @@ from mtl_perception.datasets.geometry import (
     read_calibration,
     read_scan,
 )
-from mtl_perception.datasets.recorded import DEPTH, RecordedClips
+from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.tasks import STREET_DEPTH
 
 SPLITS = ('all', 'train', 'test')
 
@@ -48,12 +49,14 @@ class KittiRaw(RecordedClips):
     :param frames: images T per clip.
     :param spacing: how many frames lie between two images of a clip, at 10 Hz.
     :param camera: 2 for the left colour camera, 3 for the right one.
-    :param calibration: folder of the two files, if they are not in that of the date.
-    :raises ConfigurationError: if there is no such split or camera.
+    :param calibration: folder of the two files, if they are not in that of the date; with it, the
+        drives have to be of one date.
+    :raises ConfigurationError: if there is no such split or camera, or one calibration for two
+        dates.
     :raises DataError: if a folder, a drive or a calibration file is missing.
     """
 
-    tasks = (DEPTH,)
+    tasks = (STREET_DEPTH,)
 
     def __init__(
             self, root: str, split: str = 'all', drives: Sequence[str] = (), frames: int = 1,
@@ -70,10 +73,14 @@ class KittiRaw(RecordedClips):
         wanted = [path for path in images if not drives or _drive(path).name in drives]
         if split != 'all':
             wanted = [path for path in wanted if _is_test(_drive(path)) == (split == 'test')]
+        dates = sorted({_drive(path).parent for path in wanted})
+        if calibration and len(dates) > 1:
+            raise ConfigurationError(
+                f'calibration is {calibration} for {[date.name for date in dates]}; each date has '
+                'one of its own: name the drives of one date')
         self._projections = {
             date: _projection(expand(calibration) if calibration else date, camera)
-            for date in sorted({_drive(path).parent for path in wanted})
-            if any(date.glob('*/velodyne_points'))}
+            for date in dates if any(date.glob('*/velodyne_points'))}
         super().__init__(wanted, frames, spacing)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:

@@ -15,13 +15,6 @@ from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
 
-DEPTH = Task(name='depth', kind='regression', unit='m', maximum=80.0)
-"""Metric depth along the camera's Z axis; the papers judge driving scenes up to 80 m."""
-
-MOTION = Task(
-    name='motion', kind='classes', classes=('static', 'moving'),
-    palette=((0, 0, 0), (255, 64, 64)))
-
 _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}
 
 
@@ -39,7 +32,7 @@ class RecordedClips(ABC):
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar incomplete: images that are left out because an earlier one does not exist.
     :raises ConfigurationError: if frames or spacing is below 1.
-    :raises DataError: if no clip is complete.
+    :raises DataError: if there is no image or no clip is complete.
     """
 
     tasks: tuple[Task, ...]
@@ -59,12 +52,15 @@ class RecordedClips(ABC):
                 self.clips.append(tuple(clip))
             else:
                 self.incomplete.append(image)
+        if not images:
+            raise DataError(
+                f'{type(self).__name__}: no image is in the split, drives or sequences that were '
+                'asked for; choose others or unpack the missing archives')
         if not self.clips:
-            where = f'{self.incomplete[0]} is the first of them' if self.incomplete else 'no image'
             raise DataError(
                 f'none of {len(images)} images has the {frames - 1} earlier ones that frames: '
-                f'{frames} and spacing: {spacing} ask for ({where}); set frames to 1 or get the '
-                "data set's sequences")
+                f'{frames} and spacing: {spacing} ask for ({images[0]} is the first of them); set '
+                "frames to 1 or get the data set's sequences")
 
     @abstractmethod
     def find_earlier(self, image: Path, back: int) -> Path | None:

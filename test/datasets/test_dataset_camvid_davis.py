@@ -93,6 +93,11 @@ def test_davis_takes_a_list_or_named_sequences(davis):
         Davis(str(davis), sequences=['camel'])
     with pytest.raises(DataError, match=r'ImageSets/480p/train\.txt: does not exist'):
         Davis(str(davis), 'train')
+    write_text(davis / 'ImageSets/480p/train.txt', 'bear\ncamel\n')
+    with pytest.raises(DataError, match="no sequence 'camel'"):
+        Davis(str(davis), 'train')
+    with pytest.raises(DataError, match='no image is in the split'):
+        Davis(str(davis), 'val', sequences=['bear'])
 
 
 def test_davis_refuses_a_mask_of_greys(davis):

@@ -53,6 +53,25 @@ def test_semantics_are_the_19_classes_of_the_benchmark(root):
     assert kept == [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
 
 
+def test_the_7_categories_group_the_19_classes(root):
+    data = Cityscapes(str(root), 'train', classes=7)
+    semantic = data[0].semantic[0]
+    names = data.tasks[0].classes
+    assert [names[semantic[row, 0]] for row in range(3)] == ['sky', 'vehicle', 'flat']
+    assert semantic[1, 4] == 255
+    groups = {}
+    for name in SEMANTIC.classes:
+        write_map(root / 'gtFine/train/ulm' / f'{NAME}_gtFine_labelIds.png',
+                  constant(LABEL_IDS[name]))
+        groups.setdefault(names[data[0].semantic[0, 0, 0]], []).append(name)
+    assert groups['object'] == ['pole', 'traffic light', 'traffic sign']
+    assert groups['human'] == ['person', 'rider']
+    assert groups['vehicle'] == ['car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle']
+    assert [len(groups[name]) for name in names] == [2, 3, 3, 2, 1, 2, 6]
+    with pytest.raises(ConfigurationError, match='classes is 20'):
+        Cityscapes(str(root), 'train', classes=20)
+
+
 def test_depth_comes_from_disparity_and_the_camera_of_the_image(root):
     depth = Cityscapes(str(root), 'train')[0].depth[0]
     assert depth[2, 1] == np.inf
