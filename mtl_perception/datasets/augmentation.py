@@ -19,10 +19,10 @@ class Augmentation:
     """
     How much a clip may change; 0 everywhere changes nothing.
 
-    Each strength is the largest change in either direction, drawn evenly. Of the view, a part of
-    the image is enlarged to the size of the whole, for every frame and label alike. What that
-    means for depth has to be said, because the papers differ (MTAN divides it by the zoom,
-    XTasC-Net leaves it) and the same enlarged image comes from a longer lens or a nearer scene.
+    Each strength is the largest change in either direction, drawn evenly. With zoom, a part of the
+    image is enlarged to the size of the whole, in every frame and label alike. What that means for
+    depth has to be said: the same enlarged image comes from a longer lens or a nearer scene, and
+    the published codes differ (MTAN's divides depth by the zoom, XTasC-Net's leaves it).
 
     :param flip: probability of mirroring left to right, labels included.
     :param brightness: factor exp(+-brightness) on all values.

@@ -51,6 +51,7 @@ class KittiRaw(RecordedClips):
     :param camera: 2 for the left colour camera, 3 for the right one.
     :param calibration: folder of the two files, if they are not in that of the date; with it, the
         drives have to be of one date.
+    :ivar projections: folder of a date -> (3, 4) from the lidar's frame to the camera's pixels.
     :raises ConfigurationError: if there is no such split or camera, or one calibration for two
         dates.
     :raises DataError: if a folder, a drive or a calibration file is missing.
@@ -78,7 +79,7 @@ class KittiRaw(RecordedClips):
             raise ConfigurationError(
                 f'calibration is {calibration} for {[date.name for date in dates]}; each date has '
                 'one of its own: name the drives of one date')
-        self._projections = {
+        self.projections = {
             date: _projection(expand(calibration) if calibration else date, camera)
             for date in dates if any(date.glob('*/velodyne_points'))}
         super().__init__(wanted, frames, spacing)
@@ -93,7 +94,7 @@ class KittiRaw(RecordedClips):
         scan = drive / 'velodyne_points' / 'data' / f'{image.stem}.bin'
         if not scan.is_file():
             return {}
-        projection = self._projections[drive.parent]
+        projection = self.projections[drive.parent]
         return {'depth': project_points(read_scan(scan), projection, shape)}
 
 

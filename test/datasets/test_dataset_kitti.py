@@ -206,7 +206,7 @@ def test_recorded_pair_of_kitti_2015(real_data):
 @pytest.mark.real_data
 def test_recorded_lidar_and_stereo_agree(real_data, recorded_raw):
     root = real_data('kitti2015_mini')
-    projection = next(iter(recorded_raw._projections.values()))
+    projection = next(iter(recorded_raw.projections.values()))
     data = Kitti2015(str(root), **REAL_CAMERA)
     assert len(data) == 2
     for index, (path,) in enumerate(data.clips):
