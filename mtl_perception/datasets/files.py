@@ -56,9 +56,9 @@ def read_map(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
     if not content.startswith(PNG):
         raise DataError(
             f'{path}: is a JPEG, which changes numbers; labels and depth have to be a PNG')
-    scale = 1
+    bits = content[24]
+    scale = 255 // (2 ** bits - 1) if bits < 8 else 1  # OpenCV spreads fewer bits over 0 to 255
     if content[25] == _PNG_PALETTE:
-        scale = 255 // (2 ** content[24] - 1)  # how OpenCV spreads grey of fewer than 8 bits
         content = _as_grey(content)
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:

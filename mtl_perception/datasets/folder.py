@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A user's own images and labels, described by one small YAML file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -80,7 +81,8 @@ class Folder(RecordedClips):
     """
     Images and labels in folders, as ``<root>/dataset.yaml`` says.
 
-    The image before another is the one before it in the order of the names of its subfolder.
+    The image before another is the one before it in the order of the names of its subfolder, in
+    which ``9`` comes before ``10``.
 
     :param root: the folder with ``dataset.yaml``; see :class:`FolderDescription`.
     :param split: what ``{split}`` in its paths stands for.
@@ -98,7 +100,7 @@ class Folder(RecordedClips):
             number: _MOTION_NAMES[name] for number, name in about.motion_ids.items()}
         self.tasks = _tasks(about)
         self._images = self._path(about.images)
-        images = images_in(self._images, '**/*')
+        images = sorted(images_in(self._images, '**/*'), key=_in_order)
         self._order: dict[Path, list[Path]] = {}
         self._place: dict[Path, int] = {}
         for image in images:
@@ -185,6 +187,12 @@ def _check(about: FolderDescription) -> None:
         raise ConfigurationError('disparity needs focal_px and baseline_m')
     if min(about.depth_m, about.disparity_px, about.maximum_m) <= 0:
         raise ConfigurationError('depth_m, disparity_px and maximum_m must be positive')
+
+
+def _in_order(image: Path) -> tuple[Path, list[str | int]]:
+    """Return what images are sorted by: the folder, then text as text and numbers as numbers."""
+    parts = re.split(r'(\d+)', image.stem)  # text and number in turn
+    return image.parent, [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _semantic_ids(about: FolderDescription) -> dict[int, int]:

@@ -29,8 +29,8 @@ from mtl_perception.errors import DataError
 SHAPE = (HEIGHT, WIDTH)
 
 
-def palette_png(indices, bits):
-    """Return a PNG with a palette of colours that are not the indices."""
+def small_png(indices, bits, kind=3):
+    """Return a PNG with a palette of colours that are not the indices, or (kind 0) a grey one."""
     def chunk(kind, body):
         content = kind + body
         return struct.pack('>I', len(body)) + content + struct.pack('>I', zlib.crc32(content))
@@ -40,8 +40,8 @@ def palette_png(indices, bits):
     rows = b''.join(b'\0' + np.packbits(row).tobytes() for row in expanded)
     palette = bytes(reversed(range(3 * 2 ** bits % 256 or 256)))
     return (b'\x89PNG\r\n\x1a\n'
-            + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, bits, 3, 0, 0, 0))
-            + chunk(b'PLTE', palette[:3 * (len(palette) // 3)])
+            + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, bits, kind, 0, 0, 0))
+            + (chunk(b'PLTE', palette[:3 * (len(palette) // 3)]) if kind else b'')
             + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
 
 
@@ -59,10 +59,12 @@ def test_a_map_is_read_as_it_is(tmp_path, dtype):
 
 
 @pytest.mark.parametrize('bits', [1, 2, 4, 8])
-def test_of_a_palette_the_indices_are_read_and_not_the_colours(tmp_path, bits):
+def test_of_few_bits_or_a_palette_the_numbers_are_read_and_not_the_colours(tmp_path, bits):
     indices = (np.arange(HEIGHT * WIDTH).reshape(SHAPE) % 2 ** bits).astype(np.uint8)
     path = tmp_path / 'a.png'
-    path.write_bytes(palette_png(indices, bits))
+    path.write_bytes(small_png(indices, bits, kind=0))
+    np.testing.assert_array_equal(read_map(path, SHAPE), indices)
+    path.write_bytes(small_png(indices, bits))
     assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3  # OpenCV alone gives colours
     np.testing.assert_array_equal(read_map(path, SHAPE), indices)
 

@@ -51,6 +51,15 @@ def test_a_folder_is_read_as_it_describes_itself(root):
     assert (depth.name, depth.unit, motion.classes) == ('depth', 'm', ('static', 'moving'))
 
 
+def test_the_image_before_10_is_9(root):
+    write_text(root / 'dataset.yaml', 'images: numbered')
+    for number in (1, 2, 9, 10, 11):
+        write_image(root / f'numbered/v2_{number}.png')
+    data = Folder(str(root), frames=2)
+    assert [[path.stem[3:] for path in clip] for clip in data.clips] == [
+        ['1', '2'], ['2', '9'], ['9', '10'], ['10', '11']]
+
+
 def test_a_folder_may_store_disparity(root):
     text = DESCRIPTION.replace('depth: depth', 'disparity: depth').replace(
         'depth_m: 0.001', 'disparity_px: 0.01\nfocal_px: 500\nbaseline_m: 0.2')
