@@ -28,6 +28,7 @@ class CommandModule(Protocol):
 
 COMMANDS = {
     'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
+    'data': ('mtl_perception.datasets.command', 'look at a data set before training on it'),
     'train': ('mtl_perception.training.command', 'train a network from a recipe'),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),

@@ -2,9 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that more than one room needs."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+"""Recorded driving data beside the project; its licences keep it out of the repository."""
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """Return what gives the path of a recorded data set, or skips the test without it."""
+    def path_of(name: str) -> Path:
+        if not (REAL_DATA / name).is_dir():
+            pytest.skip(f'there is no recorded data {REAL_DATA / name}')
+        return REAL_DATA / name
+    return path_of
 
 
 def write_tiny_model(path: Path, frames: int = 2, height: int = 64, width: int = 96) -> Path:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Random changes of a clip's look; one draw for all of its frames."""
+"""Random changes of a clip's look and view; one draw for all of its frames and labels."""
 
 from dataclasses import dataclass, replace
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import ConfigurationError
 
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
@@ -16,9 +17,12 @@ _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.5
 @dataclass(frozen=True)
 class Augmentation:
     """
-    How much the look of a clip may change; 0 everywhere changes nothing.
+    How much a clip may change; 0 everywhere changes nothing.
 
-    Each strength is the largest change in either direction, drawn evenly.
+    Each strength is the largest change in either direction, drawn evenly. With zoom, a part of the
+    image is enlarged to the size of the whole, in every frame and label alike. What that means for
+    depth has to be said: the same enlarged image comes from a longer lens or a nearer scene, and
+    the published codes differ (MTAN's divides depth by the zoom, XTasC-Net's leaves it).
 
     :param flip: probability of mirroring left to right, labels included.
     :param brightness: factor exp(+-brightness) on all values.
@@ -31,6 +35,11 @@ class Augmentation:
     :param noise: largest standard deviation of the noise of a pixel, 0 to 255.
     :param blur: probability of a Gaussian blur.
     :param blur_sigma: largest standard deviation of the blur, pixels at 384 columns.
+    :param zoom: the view is enlarged by up to 1 + zoom, its place drawn evenly.
+    :param nearer: True divides depth by the zoom, as if the same lens saw a scene that is nearer:
+        right for a network that learns one focal length. False leaves depth, as a longer lens
+        does. Either way a disparity in pixels (focal length x baseline / depth) grows with it.
+    :raises ConfigurationError: if zoom is negative.
     """
 
     flip: float = 0.5
@@ -44,6 +53,14 @@ class Augmentation:
     noise: float = 8.0
     blur: float = 0.25
     blur_sigma: float = 1.2
+    zoom: float = 0.0
+    nearer: bool = True
+
+    def __post_init__(self) -> None:
+        if self.zoom < 0:
+            raise ConfigurationError(
+                f'zoom is {self.zoom:g}; it must be at least 0, for there is nothing to show '
+                'around an image')
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """
@@ -54,6 +71,8 @@ class Augmentation:
         """
         if generator.random() < self.flip:
             sample = sample.flipped()
+        if self.zoom:
+            sample = self._zoomed(sample, generator)
         curve = self._curve(generator)
         colours = self._colour_matrix(generator)
         noise = generator.uniform(0, self.noise) if self.noise else 0.0
@@ -72,6 +91,19 @@ class Augmentation:
                 changed = np.clip(changed + grain, 0, 255).round().astype(np.uint8)
             frames.append(changed)
         return replace(sample, image=np.stack(frames).astype(np.uint8, copy=False))
+
+    def _zoomed(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Return an enlarged part of every frame and label."""
+        height, width = sample.image.shape[1:3]
+        columns = max(1, round(width / generator.uniform(1, 1 + self.zoom)))
+        rows = max(1, round(height * columns / width))
+        top, left = generator.integers([height - rows + 1, width - columns + 1])
+        part = np.s_[:, top:top + rows, left:left + columns]
+        labels = {task: label[part] for task, label in sample.labels().items()}
+        if self.nearer and 'depth' in labels:
+            depth = labels['depth']
+            labels['depth'] = (depth * (columns / width)).astype(depth.dtype)
+        return replace(sample, image=sample.image[part], **labels).resized(height, width)
 
     def _curve(self, generator: np.random.Generator) -> NDArray[np.float64]:
         """Return what becomes of each of the 256 values."""

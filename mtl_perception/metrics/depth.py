@@ -2,13 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far predicted depth is from the truth."""
 
+from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.metrics.bootstrap import bootstrap_interval
+
 NEAREST = 1e-3
 """Smallest depth that a prediction is taken for, metres; keeps ratios finite."""
+
+_FIGURES = ('abs_rel', 'mae', 'rmse', 'delta1', 'delta2', 'delta3', 'not_finite')
 
 
 class DepthMetrics:
@@ -26,12 +32,7 @@ class DepthMetrics:
         if not maximum > 0:
             raise ValueError(f'maximum depth is {maximum} m; it must be positive')
         self.maximum = maximum
-        self._pixels = 0
-        self._not_finite = 0
-        self._relative = 0.0
-        self._squared = 0.0
-        self._absolute = 0.0
-        self._within = np.zeros(3, np.int64)
+        self._frames: list[NDArray[np.float64]] = []
 
     def update(
             self, prediction: NDArray[np.floating[Any]],
@@ -54,12 +55,10 @@ class DepthMetrics:
         found = np.clip(np.where(finite, found, self.maximum), NEAREST, self.maximum)
         difference = np.abs(found - wanted)
         ratio = np.maximum(found / wanted, wanted / found)
-        self._pixels += wanted.size
-        self._not_finite += int(wanted.size - finite.sum())
-        self._relative += float((difference / wanted).sum())
-        self._squared += float((difference ** 2).sum())
-        self._absolute += float(difference.sum())
-        self._within += [int((ratio < 1.25 ** power).sum()) for power in (1, 2, 3)]
+        within = [(ratio < 1.25 ** power).sum() for power in (1, 2, 3)]
+        self._frames.append(np.array([  # the pixels, then a sum for each of _FIGURES
+            wanted.size, (difference / wanted).sum(), difference.sum(), (difference ** 2).sum(),
+            *within, wanted.size - finite.sum()], np.float64))
 
     def compute(self) -> dict[str, Any]:
         """
@@ -69,11 +68,28 @@ class DepthMetrics:
             ``delta3`` (share of pixels with max(p / g, g / p) below 1.25, 1.25^2, 1.25^3),
             ``not_finite`` (share of judged pixels whose prediction was not finite), ``pixels``.
         """
-        pixels = self._pixels
-        names = ('abs_rel', 'mae', 'rmse', 'delta1', 'delta2', 'delta3', 'not_finite')
-        if not pixels:
-            return {**dict.fromkeys(names), 'pixels': 0}
-        figures = (
-            self._relative / pixels, self._absolute / pixels, (self._squared / pixels) ** 0.5,
-            *(float(count) / pixels for count in self._within), self._not_finite / pixels)
-        return {**dict(zip(names, figures)), 'pixels': pixels}
+        total = sum(self._frames, np.zeros(1 + len(_FIGURES)))
+        figures = {name: _figure(total, name) for name in _FIGURES}
+        return {**figures, 'pixels': int(total[0])}
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, tuple[float, float] | None]:
+        """
+        Return the bootstrap interval of each figure over what was counted.
+
+        :param level: share of the resampled figures inside.
+        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        :return: name -> (low, high), None if there is no interval.
+        """
+        return {
+            name: bootstrap_interval(self._frames, partial(_figure, name=name), level, groups)
+            for name in _FIGURES}
+
+
+def _figure(total: NDArray[np.float64], name: str) -> float | None:
+    """Return a figure from the sums over all pixels, None without any."""
+    if not total[0]:
+        return None
+    mean = float(total[1 + _FIGURES.index(name)] / total[0])
+    return mean ** 0.5 if name == 'rmse' else mean

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well class ids per pixel agree with the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtl_perception.metrics.bootstrap import bootstrap_interval
 
 
 class SegmentationMetrics:
@@ -25,6 +27,7 @@ class SegmentationMetrics:
         self.classes = tuple(classes)
         # One more column than rows: what was predicted as no known class is wrong for its row.
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
+        self._frames: list[NDArray[np.int64]] = []
         self._image_mious: list[float] = []
 
     def update(self, prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
@@ -45,6 +48,7 @@ class SegmentationMetrics:
         cells = truth[known].astype(np.int64) * (count + 1) + columns
         confusion = np.bincount(cells, minlength=count * (count + 1)).reshape(count, count + 1)
         self.confusion += confusion
+        self._frames.append(confusion)
         if (ious := _ious(confusion)[0]).size and not np.isnan(ious).all():
             self._image_mious.append(float(np.nanmean(ious)))
 
@@ -56,17 +60,30 @@ class SegmentationMetrics:
             IoU or None), ``absent`` (class names without a pixel of truth), ``pixels``.
         """
         ious, present = _ious(self.confusion)
-        pixels = int(self.confusion.sum())
         return {
-            'miou': float(ious[present].mean()) if present.any() else None,
+            'miou': _miou(self.confusion),
             'miou_per_image': float(np.mean(self._image_mious)) if self._image_mious else None,
-            'pixel_accuracy': float(np.trace(self.confusion) / pixels) if pixels else None,
+            'pixel_accuracy': _pixel_accuracy(self.confusion),
             'iou': {
                 name: float(iou) if known else None
                 for name, iou, known in zip(self.classes, ious, present)},
             'absent': [name for name, known in zip(self.classes, present) if not known],
-            'pixels': pixels,
+            'pixels': int(self.confusion.sum()),
         }
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, tuple[float, float] | None]:
+        """
+        Return the bootstrap intervals of ``miou`` and ``pixel_accuracy`` over what was counted.
+
+        :param level: share of the resampled figures inside.
+        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        :return: name -> (low, high), None if there is no interval.
+        """
+        return {
+            name: bootstrap_interval(self._frames, figure, level, groups)
+            for name, figure in (('miou', _miou), ('pixel_accuracy', _pixel_accuracy))}
 
 
 def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -77,3 +94,15 @@ def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np
     present = truth > 0
     ious = np.where(present, hits / np.maximum(union, 1), np.nan)
     return ious, present
+
+
+def _miou(confusion: NDArray[np.int64]) -> float | None:
+    """Return the mean IoU of the classes with truth, None without any."""
+    ious, present = _ious(confusion)
+    return float(ious[present].mean()) if present.any() else None
+
+
+def _pixel_accuracy(confusion: NDArray[np.int64]) -> float | None:
+    """Return the share of the pixels that are right, None without any."""
+    pixels = int(confusion.sum())
+    return float(np.trace(confusion) / pixels) if pixels else None

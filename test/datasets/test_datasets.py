@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -269,3 +270,78 @@ def test_augmentation_changes_the_look_only_and_not_the_labels():
     assert not np.array_equal(changed.image, sample.image)
     assert all(np.array_equal(label, changed.labels()[task])
                for task, label in sample.labels().items())
+
+
+def still_zoom(**settings):
+    """Return an augmentation that zooms and changes nothing else."""
+    return replace(NOTHING, **settings)
+
+
+def ramps(height=24, width=36):
+    """Return two equal frames whose labels say the column, the depth the row."""
+    rows, columns = np.indices((height, width))
+    image = np.stack([columns * 5, rows * 5, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+    depth = np.where(columns == 0, np.nan, 4.0 + rows).astype(np.float32)
+    return Sample(
+        np.stack([image] * 2), np.stack([columns.astype(np.uint8)] * 2), np.stack([depth] * 2),
+        np.stack([(columns % 2).astype(np.uint8)] * 2))
+
+
+def test_zoom_shows_the_same_part_in_every_frame_and_label():
+    parts = set()
+    for seed in range(20):
+        changed = still_zoom(zoom=1.0, nearer=False)(ramps(), np.random.default_rng(seed))
+        assert changed.image.shape == (2, 24, 36, 3)
+        np.testing.assert_array_equal(changed.image[0], changed.image[1])
+        np.testing.assert_array_equal(changed.motion, changed.semantic % 2)
+        column, row = changed.image[..., 0] / 5.0, changed.image[..., 1] / 5.0
+        assert np.abs(column - changed.semantic).max() <= 0.81  # half a pixel and a rounded colour
+        known = np.isfinite(changed.depth)
+        assert np.abs(row + 4 - changed.depth)[known].max() <= 0.81
+        assert (known == (changed.semantic > 0)).all()
+        parts.add((int(changed.semantic[0, 0, 0]), int(changed.semantic[0, 0, -1])))
+        assert changed.semantic[0, 0, -1] - changed.semantic[0, 0, 0] + 1 >= 18  # at most twice
+    assert len(parts) > 10
+
+
+def test_zoom_leaves_metric_depth_or_makes_it_nearer_by_the_zoom():
+    kept, nearer = (
+        still_zoom(zoom=1.0, nearer=flag)(ramps(), np.random.default_rng(3))
+        for flag in (False, True))
+    np.testing.assert_array_equal(kept.image, nearer.image)
+    first, last = int(kept.semantic[0, 0, 0]), int(kept.semantic[0, 0, -1])
+    zoom = 36 / (last - first + 1)
+    assert zoom > 1.2
+    np.testing.assert_allclose(nearer.depth, kept.depth / zoom, rtol=1e-6)
+    assert np.isin(kept.depth[np.isfinite(kept.depth)], ramps().depth).all()
+
+
+def test_a_nearer_scene_is_what_a_pinhole_sees_of_it():
+    """A fronto-parallel board of stripes at a third of the distance is the same as zoom 3."""
+    focal, width = 36.0, 36
+
+    def seen(distance):
+        columns = np.arange(width) + 0.5 - width / 2
+        stripe = np.floor(columns * distance / focal + 100).astype(np.uint8)  # 1 m each
+        return Sample(
+            np.zeros((1, 24, width, 3), np.uint8), np.tile(stripe, (1, 24, 1)),
+            np.full((1, 24, width), distance, np.float32))
+
+    class Middle:
+        def uniform(self, low, high):
+            return high
+
+        def integers(self, end):
+            return [(value - 1) // 2 for value in end]
+
+    zoomed = Augmentation(zoom=2.0)._zoomed(seen(9.0), Middle())
+    np.testing.assert_array_equal(zoomed.depth, seen(3.0).depth)
+    np.testing.assert_array_equal(zoomed.semantic, seen(3.0).semantic)
+
+
+def test_no_zoom_draws_nothing_and_a_negative_one_is_refused():
+    sample = some_sample()
+    assert same(Augmentation()(sample, np.random.default_rng(4)),
+                Augmentation(nearer=False)(sample, np.random.default_rng(4)))
+    with pytest.raises(ConfigurationError, match='zoom is -0'):
+        Augmentation(zoom=-0.5)

@@ -1,0 +1,211 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Walk through a data set before hours are spent on it: what is there, and what is wrong."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.datasets.build import build_dataset
+from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import DataError
+from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, UNLABELLED, Task
+
+
+@dataclass
+class Findings:
+    """
+    What was found in one data set.
+
+    :param name: what the configuration calls it.
+    :param data: the data set, None if it could not be built.
+    :param problems: what is wrong, each with the path of its file.
+    :param sizes: (height, width) of an image -> number of clips.
+    :param labelled: task -> number of clips with at least one known pixel.
+    :param pixels: task -> number of pixels, known or not, of the images with a known one.
+    :param counts: task -> how many of these have each of the 256 values; not for depth.
+    :param depth_known: pixels with a depth.
+    :param depth_beyond: pixels whose depth is larger than the task's maximum.
+    :param depth_range: smallest and largest finite depth, metres.
+    :param images: digest of an image's pixels -> the paths with these pixels.
+    :param tasks_of: number of a clip -> how many tasks are labelled in its last image.
+    """
+
+    name: str
+    data: RecordedClips | None = None
+    problems: list[str] = field(default_factory=list)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    labelled: Counter[str] = field(default_factory=Counter)
+    pixels: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    depth_known: int = 0
+    depth_beyond: int = 0
+    depth_range: tuple[float, float] = (np.inf, 0.0)
+    images: dict[bytes, set[Path]] = field(default_factory=dict)
+    tasks_of: Counter[int] = field(default_factory=Counter)
+
+    def task(self, name: str) -> Task | None:
+        """Return the task of that name, None if the data set does not label it."""
+        tasks = self.data.tasks if self.data else ()
+        return next((task for task in tasks if task.name == name), None)
+
+    def best(self) -> list[int]:
+        """Return the numbers of the clips whose last image has labels for the most tasks."""
+        most = max(self.tasks_of.values(), default=0)
+        return [number for number, tasks in self.tasks_of.items() if tasks == most]
+
+    def add(self, number: int, clip: tuple[Path, ...], sample: Sample) -> None:
+        """Count one clip."""
+        self.tasks_of[number] = 0
+        self.sizes[sample.image.shape[1], sample.image.shape[2]] += 1
+        for path, image in zip(clip, sample.image):
+            digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+            self.images.setdefault(digest, set()).add(path)
+        for task, label in sample.labels().items():
+            add = self._add_depth if task == 'depth' else partial(self._add_classes, task)
+            known = [add(image) for image in label]
+            self.pixels[task] += label[0].size * sum(known)
+            self.labelled[task] += any(known)
+            self.tasks_of[number] += known[-1]
+
+    def _add_classes(self, task: str, ids: NDArray[Any]) -> bool:
+        """Count the classes of one image and return whether it has a known pixel."""
+        values = np.bincount(ids.ravel(), minlength=256)
+        known = bool(values[:UNKNOWN_MOTION].any())
+        if known:
+            self.counts[task] = self.counts.get(task, np.int64(0)) + values
+        return known
+
+    def _add_depth(self, depth: NDArray[Any]) -> bool:
+        """Count the depth of one image and return whether it has a known pixel."""
+        known = depth[np.isfinite(depth) & (depth > 0)]
+        if known.size:
+            task = self.task('depth')
+            self.depth_known += known.size
+            self.depth_beyond += int((known > task.maximum).sum()) if task else 0
+            nearest, farthest = self.depth_range
+            self.depth_range = (
+                min(nearest, float(known.min())), max(farthest, float(known.max())))
+        return bool(known.size)
+
+
+def examine(
+        descriptions: Mapping[str, Mapping[str, Any]],
+        show: Callable[[Iterable[int], str], Iterable[int]] = lambda items, name: items,
+) -> list[Findings]:
+    """
+    Read every clip of every data set once, and look for images that two of them share.
+
+    :param descriptions: name -> description for :func:`build_dataset`.
+    :param show: wraps the clips' numbers of the data set with that name, for a progress bar.
+    :raises ConfigurationError: if a description is wrong; wrong data is a problem, not an error.
+    """
+    every = []
+    for name, description in descriptions.items():
+        findings = Findings(name)
+        every.append(findings)
+        try:
+            data = build_dataset(description, name)
+        except DataError as error:
+            findings.problems.append(str(error))
+            continue
+        findings.data = data
+        problems: dict[str, None] = {}  # a set that keeps the order; clips share images
+        for number in show(range(len(data)), name):
+            try:
+                findings.add(number, data.clips[number], data[number])
+            except DataError as error:
+                problems[str(error)] = None
+        findings.problems += problems
+    for one, other in combinations(every, 2):
+        for digest in one.images.keys() & other.images.keys():
+            first, second = min(one.images[digest]), min(other.images[digest])
+            other.problems.append(
+                f'{second}: is the same image as {first} of {one.name}; keep it in one of the two')
+        other.problems.sort()
+    return every
+
+
+def rows_of(every: list[Findings]) -> list[tuple[str, ...]]:
+    """Return a table: what, and what each data set has of it; an empty row parts the tasks."""
+    def row(what: str, value: Callable[[Findings], str]) -> tuple[str, ...]:
+        return (what, *(value(findings) for findings in every))
+
+    def has(task: str) -> bool:
+        return any(findings.task(task) for findings in every)
+
+    empty = row('', lambda _: '')
+    rows = [
+        row('clips', lambda it: str(len(it.data)) if it.data else '0'),
+        row('images per clip', lambda it: str(len(it.data.clips[0])) if it.data else ''),
+        row('left out for want of an earlier image',
+            lambda it: str(len(it.data.incomplete)) if it.data else ''),
+        row('images that exist twice',
+            lambda it: str(sum(len(paths) - 1 for paths in it.images.values()))),
+        row('height x width', lambda it: ', '.join(
+            f'{height} x {width}' for (height, width), _ in it.sizes.most_common(3))
+            + (' ...' if len(it.sizes) > 3 else '')),
+        row('problems', lambda it: str(len(it.problems)))]
+    if has('semantic'):
+        tasks = filter(None, (it.task('semantic') for it in every))
+        names = dict.fromkeys(name for task in tasks for name in task.classes)
+        rows += [empty, _labelled('semantic', row)]
+        rows += [row(f'  {name}', partial(_class_share, name=name)) for name in names]
+        rows.append(row('  unlabelled', lambda it: _share(it, 'semantic', UNLABELLED)))
+    if has('depth'):
+        rows += [
+            empty, _labelled('depth', row),
+            row('  pixels with depth',
+                lambda it: _percent(it.depth_known, it.pixels['depth'])),
+            row('  nearest, farthest', lambda it: (
+                '{:.2f} m, {:.2f} m'.format(*it.depth_range) if it.depth_known else '')),
+            row('  beyond the maximum', _beyond)]
+    if has('motion'):
+        rows += [
+            empty, _labelled('motion', row),
+            row('  moving', lambda it: _share(it, 'motion', MOVING)),
+            row('  unknown', lambda it: _share(it, 'motion', UNKNOWN_MOTION))]
+    return rows
+
+
+def _labelled(
+        task: str, row: Callable[[str, Callable[[Findings], str]], tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Return in how many clips a task is labelled."""
+    return row(f'{task}: clips with labels',
+               lambda it: str(it.labelled[task]) if it.task(task) else 'none')
+
+
+def _class_share(findings: Findings, name: str) -> str:
+    """Return the share of a class among the pixels of the labelled images."""
+    task = findings.task('semantic')
+    if task is None or name not in task.classes:
+        return ''
+    return _share(findings, 'semantic', task.classes.index(name))
+
+
+def _share(findings: Findings, task: str, value: int) -> str:
+    """Return the share of a value among the pixels of a task's labels."""
+    counts = findings.counts.get(task)
+    return '' if counts is None else _percent(int(counts[value]), findings.pixels[task])
+
+
+def _beyond(findings: Findings) -> str:
+    """Return the share of depths that are too large to be learned."""
+    task = findings.task('depth')
+    if task is None or not findings.depth_known:
+        return ''
+    return f'{_percent(findings.depth_beyond, findings.depth_known)} > {task.maximum:g} m'
+
+
+def _percent(part: int, whole: int) -> str:
+    return f'{100 * part / whole:.2f} %' if whole else ''

@@ -1,0 +1,213 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cityscapes: fine semantics, objects, depth from disparity, the frames before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.datasets.files import (
+    expand,
+    find_image,
+    images_in,
+    need_folder,
+    read_bytes,
+    read_map,
+    to_ids,
+)
+from mtl_perception.datasets.geometry import (
+    check_camera,
+    cityscapes_disparity,
+    depth_from_disparity,
+)
+from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.tasks import STREET_DEPTH, UNLABELLED, Task
+
+SPLITS = ('train', 'val', 'test')
+
+SEMANTIC = Task(
+    name='semantic', kind='classes',
+    classes=('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light',
+             'traffic sign', 'vegetation', 'terrain', 'sky', 'person', 'rider', 'car', 'truck',
+             'bus', 'train', 'motorcycle', 'bicycle'),
+    palette=((128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153),
+             (153, 153, 153), (250, 170, 30), (220, 220, 0), (107, 142, 35), (152, 251, 152),
+             (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70), (0, 60, 100),
+             (0, 80, 100), (0, 0, 230), (119, 11, 32)),
+    movable=(11, 12, 13, 14, 15, 16, 17, 18), sky=10)
+"""The 19 classes of the benchmark."""
+
+CATEGORIES = Task(
+    name='semantic', kind='classes',
+    classes=('flat', 'construction', 'object', 'nature', 'sky', 'human', 'vehicle'),
+    palette=((128, 64, 128), (70, 70, 70), (220, 220, 0), (107, 142, 35), (70, 130, 180),
+             (220, 20, 60), (0, 0, 142)),
+    movable=(5, 6), sky=4)
+"""The 7 groups of the 19 classes, which MTAN and XTasC-Net predict."""
+
+_CATEGORY_OF = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
+"""Class -> category."""
+
+LABEL_IDS = {
+    'unlabeled': 0, 'ego vehicle': 1, 'rectification border': 2, 'out of roi': 3, 'static': 4,
+    'dynamic': 5, 'ground': 6, 'road': 7, 'sidewalk': 8, 'parking': 9, 'rail track': 10,
+    'building': 11, 'wall': 12, 'fence': 13, 'guard rail': 14, 'bridge': 15, 'tunnel': 16,
+    'pole': 17, 'polegroup': 18, 'traffic light': 19, 'traffic sign': 20, 'vegetation': 21,
+    'terrain': 22, 'sky': 23, 'person': 24, 'rider': 25, 'car': 26, 'truck': 27, 'bus': 28,
+    'caravan': 29, 'trailer': 30, 'train': 31, 'motorcycle': 32, 'bicycle': 33}
+"""Name of a label -> its number in ``labelIds``; a licence plate has none."""
+
+_CLASS_OF = {number: SEMANTIC.classes.index(name) if name in SEMANTIC.classes else UNLABELLED
+             for name, number in LABEL_IDS.items()}
+_SUFFIX = '_leftImg8bit'
+_FIRST_OBJECT = 1000
+"""Smallest number in ``instanceIds`` that is an object: label * 1000 + count."""
+
+
+class Cityscapes(RecordedClips):
+    """
+    Cityscapes (Cordts et al., CVPR 2016) with fine labels in 19 or 7 classes.
+
+    Reads ``<root>/leftImg8bit/<split>/<city>/<city>_SSSSSS_FFFFFF_leftImg8bit.png`` and, where
+    the folders exist,
+
+    - ``gtFine``: ``..._gtFine_labelIds.png``, or else ``..._gtFine_polygons.json``, drawn here;
+      ``..._gtFine_instanceIds.png`` for objects
+    - ``disparity``: ``..._disparity.png``, stored as 256 d + 1 with d in pixels, 0 = unknown
+    - ``camera``: ``..._camera.json`` with focal length and baseline, for metric depth
+    - ``leftImg8bit_sequence``: the 19 frames before and the 10 after, at 17 Hz, unlabelled
+
+    :param root: the folder with ``leftImg8bit``.
+    :param split: ``train``, ``val`` or ``test``.
+    :param classes: 19 for the benchmark's classes, 7 for their categories.
+    :param frames: images T per clip.
+    :param spacing: how many frames of the sequence lie between two images of a clip.
+    :param focal_px: focal length in pixels where there is no ``camera``.
+    :param baseline_m: baseline in metres where there is no ``camera``.
+    :raises ConfigurationError: if there is no such split, the number of classes is another or the
+        camera is given half.
+    :raises DataError: if a folder is missing or empty.
+    """
+
+    def __init__(
+            self, root: str, split: str, classes: int = 19, frames: int = 1, spacing: int = 1,
+            focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
+        if split not in SPLITS:
+            raise ConfigurationError(f'Cityscapes has no split {split!r}; it has {list(SPLITS)}')
+        if classes not in (7, 19):
+            raise ConfigurationError(f'classes is {classes}; Cityscapes has 19, in 7 categories')
+        self.tasks = (SEMANTIC if classes == 19 else CATEGORIES, STREET_DEPTH)
+        self._ids = _CLASS_OF if classes == 19 else {
+            number: _CATEGORY_OF[kind] if kind != UNLABELLED else UNLABELLED
+            for number, kind in _CLASS_OF.items()}
+        check_camera(focal_px, baseline_m)
+        self._camera = (focal_px, baseline_m)
+        self._root, self._split = expand(root), split
+        self._has_labels = (self._root / 'gtFine' / split).is_dir()
+        self._has_disparity = (self._root / 'disparity' / split).is_dir()
+        if self._has_disparity and not focal_px:
+            need_folder(self._root / 'camera' / split)
+        if frames > 1:
+            need_folder(self._root / 'leftImg8bit_sequence' / split)
+        self._annotated = self._root / 'leftImg8bit' / split
+        super().__init__(images_in(self._annotated, f'*/*{_SUFFIX}'), frames, spacing)
+
+    def find_earlier(self, image: Path, back: int) -> Path | None:
+        """Return the image of the sequence ``back`` frames before."""
+        city, snippet, frame = _key(image).rsplit('_', 2)
+        if int(frame) < back:
+            return None
+        name = f'{city}_{snippet}_{int(frame) - back:06d}{_SUFFIX}'
+        return find_image(self._root / 'leftImg8bit_sequence' / self._split / city / name)
+
+    def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
+        """Return semantics and depth of an annotated image."""
+        if not image.is_relative_to(self._annotated):
+            return {}
+        labels: dict[str, NDArray[Any]] = {}
+        if self._has_labels:
+            path = self._file(image, 'gtFine', 'gtFine_labelIds.png')
+            polygons = self._file(image, 'gtFine', 'gtFine_polygons.json')
+            if not path.is_file() and polygons.is_file():
+                path, values = polygons, draw_polygons(polygons, shape)
+            else:
+                values = read_map(path, shape)
+            labels['semantic'] = to_ids(values, self._ids, path)
+        if self._has_disparity:
+            path = self._file(image, 'disparity', 'disparity.png')
+            disparity = cityscapes_disparity(read_map(path, shape))
+            labels['depth'] = depth_from_disparity(disparity, *self.camera(image))
+        return labels
+
+    def read_instances(self, image: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
+        """Return the objects of an annotated image: label * 1000 + count."""
+        path = self._file(image, 'gtFine', 'gtFine_instanceIds.png')
+        if not self._has_labels or not path.is_file():
+            return None
+        numbers = read_map(path, shape).astype(np.int32)
+        return np.where(numbers >= _FIRST_OBJECT, numbers, np.int32(0))
+
+    def camera(self, image: Path) -> tuple[float, float]:
+        """
+        Return (focal length in pixels, baseline in metres) of an image.
+
+        :raises DataError: if its camera file is missing or lacks them.
+        """
+        if self._camera[0]:
+            return self._camera
+        path = self._file(image, 'camera', 'camera.json')
+        try:
+            camera = json.loads(read_bytes(path))
+            return float(camera['intrinsic']['fx']), float(camera['extrinsic']['baseline'])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f'{path}: lacks intrinsic.fx or extrinsic.baseline ({error!r}); unpack the camera '
+                'archive again') from error
+
+    def _file(self, image: Path, kind: str, ending: str) -> Path:
+        """Return the file that belongs to an image."""
+        return self._root / kind / self._split / image.parent.name / f'{_key(image)}_{ending}'
+
+
+def draw_polygons(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """
+    Return the label ids that the polygons of an annotation draw, later ones over earlier ones.
+
+    Edges differ by up to a pixel from the ``labelIds`` that the data set's own tools draw.
+
+    :param path: a ``gtFine_polygons.json``.
+    :param shape: (H, W) of its image.
+    :return: (H, W) uint8 label ids.
+    :raises DataError: if it is no such file, is of another size or has a label without a number.
+    """
+    try:
+        content = json.loads(read_bytes(path))
+        size = (int(content['imgHeight']), int(content['imgWidth']))
+        objects = [(str(part['label']), np.array(part['polygon'], np.float64).reshape(-1, 2))
+                   for part in content['objects'] if not part.get('deleted')]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f'{path}: is no annotation of Cityscapes ({error!r}); unpack gtFine again') from error
+    if size != shape:
+        raise DataError(
+            f'{path}: is for {size[0]} x {size[1]} (height x width), its image is {shape[0]} x '
+            f'{shape[1]}; they must be of one size')
+    ids: NDArray[np.uint8] = np.zeros(shape, np.uint8)
+    for label, corners in objects:
+        if label == 'license plate':
+            continue
+        number = LABEL_IDS.get(label, LABEL_IDS.get(label.removesuffix('group')))
+        if number is None:
+            raise DataError(f'{path}: label {label!r} is none of {sorted(LABEL_IDS)}')
+        cv2.fillPoly(ids, [np.rint(corners).astype(np.int32)], number)
+    return ids
+
+
+def _key(image: Path) -> str:
+    """Return what the names of all files of an image begin with."""
+    return image.stem.removesuffix(_SUFFIX)

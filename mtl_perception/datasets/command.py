@@ -1,0 +1,79 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl data check``: look at a data set before hours are spent on it."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mtl_perception.datasets.build import DATASETS, read_descriptions
+from mtl_perception.datasets.check import Findings, examine, rows_of
+from mtl_perception.datasets.mosaic import draw_clips
+from mtl_perception.errors import ConfigurationError, DataError, StorageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl data``."""
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    text = 'read every file of a data set, count its labels, draw some samples'
+    check = actions.add_parser('check', help=text, description=text)
+    check.add_argument(
+        'config', type=Path,
+        help=f'YAML: dataset (one of {", ".join(DATASETS)}), root, split and the other arguments '
+             'of the data set; or several of these, each below a name such as train')
+    check.add_argument(
+        '--mosaic', type=Path, help='PNG to draw (default: name of CONFIG with .png, here)')
+    check.add_argument(
+        '--samples', type=int, default=4, help='clips to draw of each data set (default: 4)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl data check``; the exit code is 3 if something is wrong."""
+    if arguments.samples < 1:
+        raise ConfigurationError(f'--samples is {arguments.samples}; it must be at least 1')
+    every = examine(read_descriptions(arguments.config), _progress)
+    Console().print(_table(every, arguments.config))
+    mosaic = arguments.mosaic or Path(f'{arguments.config.stem}.png')
+    _draw(every, arguments.samples, mosaic)
+    problems = [(it.name, problem) for it in every for problem in it.problems]
+    for name, problem in problems:
+        print(f'{name}: {problem}')
+    if problems:
+        raise DataError(f'problems: {len(problems)}; each is listed above with its path')
+    print('nothing is wrong')
+    return 0
+
+
+def _progress(numbers: Iterable[int], name: str) -> Iterable[int]:
+    return track(numbers, name, console=Console(stderr=True), transient=True)
+
+
+def _table(every: list[Findings], config: Path) -> Table:
+    """Return what each data set holds."""
+    table = Table(title=str(config))
+    for number, name in enumerate(['', *(it.name for it in every)]):
+        table.add_column(name, justify='right' if number else 'left')
+    for row in rows_of(every):
+        table.add_row(*row)
+    return table
+
+
+def _draw(every: list[Findings], samples: int, path: Path) -> None:
+    """Write the mosaic, if there is a clip to draw."""
+    sets = [(it.name, it.data, it.best()) for it in every if it.data is not None]
+    picture = draw_clips(sets, samples)
+    if picture is None:
+        return
+    done, content = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert done
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.tobytes())
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written ({error})') from error
+    print(f'samples: {path}')

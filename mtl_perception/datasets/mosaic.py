@@ -1,0 +1,158 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of some clips with everything that is known about them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.datasets.recorded import RecordedClips, boxes_of
+from mtl_perception.errors import DataError
+from mtl_perception.postprocessing import (
+    colourise_depth,
+    colourise_semantic,
+    overlay,
+    overlay_motion,
+)
+from mtl_perception.preprocessing import resize
+from mtl_perception.tasks import UNKNOWN_MOTION, Task
+
+Image = NDArray[np.uint8]
+
+COLUMNS = ('before', 'image', 'semantic', 'depth', 'motion')
+DARK, LIGHT, BOX = (24, 24, 24), (235, 235, 235), (255, 220, 0)
+LINE = 18
+"""Height of a line of text, pixels."""
+
+SPARSE = 0.3
+"""Depth that is known for a smaller share of the pixels is drawn with larger dots."""
+
+
+def draw_clips(
+        sets: Sequence[tuple[str, RecordedClips, Sequence[int]]], count: int,
+        width: int = 384) -> Image | None:
+    """
+    Return one row per clip: the image before, the image with its objects, and every label.
+
+    :param sets: name, data set and the numbers of the clips to choose from.
+    :param count: clips of each data set, spread evenly; what cannot be read is left out.
+    :param width: of a tile, pixels.
+    :return: (H, W, 3) uint8 RGB, None if no clip can be read.
+    """
+    shown = {'image', *(task.name for _, data, _ in sets for task in data.tasks)}
+    if any(len(data.clips[0]) > 1 for _, data, _ in sets):
+        shown.add('before')
+    columns = [name for name in COLUMNS if name in shown]
+    rows = []
+    for name, data, numbers in sets:
+        places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+        drawn = [_row(name, data, numbers[place], columns, width) for place in places]
+        rows += [row for row in drawn if row is not None]
+        task = next((task for task in data.tasks if task.name == 'semantic'), None)
+        if task is not None:
+            rows.append(_legend(task, width * len(columns)))
+    return np.vstack(rows) if rows else None
+
+
+def _row(
+        name: str, data: RecordedClips, number: int, columns: list[str],
+        width: int) -> Image | None:
+    """Return the tiles of one clip side by side, None if it cannot be read."""
+    clip = data.clips[number]
+    try:
+        sample = data[number]
+        instances = data.read_instances(clip[-1], sample.image.shape[1:3])
+    except DataError:
+        return None
+    height = round(width * sample.image.shape[1] / sample.image.shape[2])
+    small = resize(np.ascontiguousarray(sample.image[-1]), height, width)
+    labels = {task: label[-1] for task, label in sample.labels().items()}
+    tasks = {task.name: task for task in data.tasks}
+    tiles = []
+    for column in columns:
+        blank = np.full_like(small, DARK)
+        if column == 'before':
+            tile = blank if len(clip) == 1 else resize(
+                np.ascontiguousarray(sample.image[-2]), height, width)
+            tiles.append(_write(tile, _short(clip[-2]) if len(clip) > 1 else 'none before'))
+        elif column == 'image':
+            tile = small.copy() if instances is None else _boxes(small, instances)
+            tiles.append(_write(tile, f'{name} {number}: {_short(clip[-1])}'))
+        elif column in labels:
+            tile = _coloured(small, labels[column], tasks[column])
+            tiles.append(_write(tile, column))
+        else:
+            tiles.append(_write(blank, f'{column}: none'))
+    return np.hstack(tiles)
+
+
+def _coloured(image: Image, values: NDArray[Any], task: Task) -> Image:
+    """Return one label as colours, at the size of the image."""
+    height, width = image.shape[:2]
+    if task.name == 'depth':
+        depth = _thickened(values.astype(np.float32), values.shape[1] / width)
+        return colourise_depth(_smaller(depth, height, width), task.maximum)
+    ids = _smaller(np.ascontiguousarray(values), height, width)
+    if task.name == 'motion':
+        grey = np.where((ids == UNKNOWN_MOTION)[:, :, None], np.uint8(128), image)
+        return overlay_motion(grey, ids, task)
+    return overlay(image, colourise_semantic(ids, task), 0.65)
+
+
+def _smaller(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def _thickened(depth: NDArray[np.float32], shrinkage: float) -> NDArray[np.float32]:
+    """Return sparse depth in dots that are still seen when it is shrunk, the nearest on top."""
+    if np.isfinite(depth).mean() > SPARSE:
+        return depth
+    far = np.where(np.isfinite(depth), depth, np.float32(np.finfo(np.float32).max))
+    size = 2 * int(shrinkage / 2 + 0.5) + 1
+    spread = cv2.erode(far, np.ones((size, size), np.uint8))
+    return np.where(spread < np.finfo(np.float32).max, spread, np.nan).astype(np.float32)
+
+
+def _boxes(image: Image, instances: NDArray[np.int32]) -> Image:
+    """Return a copy with a box around each object."""
+    drawn = image.copy()
+    scale = image.shape[1] / instances.shape[1]
+    for left, top, right, bottom in boxes_of(instances).values():
+        corners = np.rint(np.array([left, top, right, bottom]) * scale).astype(int).tolist()
+        cv2.rectangle(drawn, corners[:2], corners[2:], BOX, 1)
+    return drawn
+
+
+def _legend(task: Task, width: int) -> Image:
+    """Return the names of the classes in their colours."""
+    per_row = max(1, width // 110)
+    lines = -(-len(task.classes) // per_row)
+    legend = np.full((lines * LINE + 8, width, 3), DARK, np.uint8)
+    for index, (name, colour) in enumerate(zip(task.classes, task.palette)):
+        y, x = index // per_row * LINE + 4, index % per_row * 110 + 6
+        legend[y + 2:y + LINE - 2, x:x + 12] = colour
+        _text(legend, name, x + 17, y + LINE - 5)
+    return legend
+
+
+def _short(path: Path) -> str:
+    """Return the end of a file's name."""
+    return path.stem[-28:]
+
+
+def _write(image: Image, line: str) -> Image:
+    """Return the image with a line of text at its top left."""
+    (width, height), below = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
+    cv2.rectangle(image, (0, 0), (width + 6, height + below + 4), DARK, cv2.FILLED)
+    _text(image, line, 3, height + 3)
+    return image
+
+
+def _text(image: Image, line: str, x: int, y: int) -> None:
+    """Write on the image itself; OpenCV's fonts know ASCII only."""
+    words = line.encode('ascii', 'replace').decode()
+    cv2.putText(image, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, LIGHT, 1, cv2.LINE_AA)

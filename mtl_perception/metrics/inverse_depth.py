@@ -1,0 +1,93 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""How far depth is from the truth, in the units of papers that predict its inverse."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNITS = ('inverse_depth', 'disparity_px', 'mtan')
+
+MTAN_STEPS = 256.0
+"""Pixels of disparity per unit of MTAN's Cityscapes files: they hold (stored - 1) / 65536."""
+
+MTAN_LARGEST = 32257 / 65536
+"""Where MTAN's files are clipped."""
+
+
+class InverseDepthMetrics:
+    """
+    Abs Err and Rel Err of inverse depth, accumulated over all pixels.
+
+    The papers on Cityscapes (MTAN, XTasC-Net) regress a stored disparity d and give the mean of
+    |p - g| and of |p - g| / g in its units, which are not metres. Which ones has to be said:
+
+    - ``inverse_depth``: 1 / Z, in 1/m
+    - ``disparity_px``: d = f B / Z, in pixels of the image whose focal length is given
+    - ``mtan``: d / 256 with d in pixels at 2048 columns, clipped at 0.4922: the unit of the
+      published 0.0122, which is 3.1 px
+
+    A pixel counts if its true depth is positive and finite. A predicted depth that is +Inf has the
+    inverse 0; one that is NaN or not positive is taken for that too.
+
+    :param unit: one of the three.
+    :param focal_px: focal length f, pixels; not for ``inverse_depth``.
+    :param baseline_m: distance of the stereo cameras B, metres; not for ``inverse_depth``.
+    :raises ValueError: if the unit is unknown or the camera does not go with it.
+    """
+
+    def __init__(self, unit: str, focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
+        if unit not in UNITS:
+            raise ValueError(f'unit is {unit!r}; it must be one of {UNITS}')
+        factor = focal_px * baseline_m
+        if (unit == 'inverse_depth') != (factor == 0) or factor < 0:
+            raise ValueError(
+                f'unit {unit!r} with focal_px {focal_px:g} and baseline_m {baseline_m:g}: a '
+                'disparity needs both, positive; an inverse depth needs neither')
+        self.unit = unit
+        self._factor = {
+            'inverse_depth': 1.0, 'disparity_px': factor, 'mtan': factor / MTAN_STEPS}[unit]
+        self._pixels = 0
+        self._absolute = self._relative = 0.0
+
+    def update(
+            self, prediction: NDArray[np.floating[Any]],
+            truth: NDArray[np.floating[Any]]) -> None:
+        """
+        Count one frame.
+
+        :param prediction: (..., H, W) floating, metres along Z.
+        :param truth: the same shape, metres; NaN, Inf and 0 are pixels without truth.
+        :raises ValueError: if the shapes differ.
+        """
+        if prediction.shape != truth.shape:
+            raise ValueError(
+                f'prediction has shape {prediction.shape}, the truth {truth.shape}; resize one '
+                'of them before they are compared')
+        valid = np.isfinite(truth) & (truth > 0)
+        wanted, found = self._inverse(truth[valid]), self._inverse(prediction[valid])
+        difference = np.abs(found - wanted)
+        self._pixels += wanted.size
+        self._absolute += float(difference.sum())
+        self._relative += float((difference / wanted).sum())
+
+    def compute(self) -> dict[str, Any]:
+        """
+        Return the figures so far; a figure that does not exist is None.
+
+        :return: ``abs_err`` in the unit, ``rel_err`` (a share; the papers print it times 100),
+            ``unit``, ``pixels``.
+        """
+        pixels = self._pixels
+        return {
+            'abs_err': self._absolute / pixels if pixels else None,
+            'rel_err': self._relative / pixels if pixels else None,
+            'unit': self.unit, 'pixels': pixels}
+
+    def _inverse(self, metres: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Return depth in the unit, 0 for what is no depth."""
+        usable = metres > 0
+        inverse = np.zeros(metres.shape)
+        np.divide(self._factor, metres, out=inverse, where=usable, dtype=np.float64)
+        return np.minimum(inverse, MTAN_LARGEST) if self.unit == 'mtan' else inverse
