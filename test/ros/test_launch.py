@@ -126,7 +126,8 @@ class Launched:
     def call(self, *words):
         """Return what another ros2 command prints."""
         done = subprocess.run([*ros2(), *words], env=self.environment, text=True, timeout=60,
-                              capture_output=True, check=True)
+                              capture_output=True)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     def spin_until(self, graph, condition, timeout_s):
