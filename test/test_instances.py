@@ -52,9 +52,10 @@ def test_perfect_vectors_give_the_true_objects_even_where_they_touch():
     assert (found[ids == 0] == 0).all()
 
 
-def test_noise_of_a_pixel_costs_few_pixels_and_joins_nothing():
+@pytest.mark.parametrize('pixels', [0.5, 1.0, 2.0])
+def test_noise_costs_few_pixels_and_joins_nothing(pixels):
     ids = discs()
-    noise = np.random.default_rng(0).normal(0, 1.0, (2, *ids.shape)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, pixels, (2, *ids.shape)).astype(np.float32)
     found = find_instances(np.nan_to_num(offsets_of(ids)) + noise, ids > 0)
     assert found.max() == 4
     assert overlap(found, ids).min() > 0.9
@@ -102,12 +103,14 @@ def test_small_objects_and_empty_masks_give_nothing():
     assert not find_instances(np.zeros((2, 20, 20), np.float32), np.zeros((20, 20), bool)).any()
 
 
-def test_the_objects_of_the_street_are_found():
+@pytest.mark.parametrize('noise', [0.0, 2.0])
+def test_the_objects_of_the_street_are_found(noise):
     found, seen = 0, 0
     for seed in range(3):
         frame = Street(seed=seed, width=384, height=224).render(index=20)
-        ids = np.where(frame.instance > 0, frame.instance, 0)
-        result = find_instances(offsets_of(ids), ids > 0)
+        ids = frame.instance
+        wrong = np.random.default_rng(seed).normal(0, noise, (2, *ids.shape)).astype(np.float32)
+        result = find_instances(np.nan_to_num(offsets_of(ids)) + wrong, ids > 0)
         large = [one for one in np.unique(ids[ids > 0]) if (ids == one).sum() >= 40]
         best = overlap(result, np.where(np.isin(ids, large), ids, 0))
         found, seen = found + (best > 0.5).sum(), seen + len(best)
