@@ -114,6 +114,7 @@ street, spares the first steps of a training a loss that only the offset causes.
 """
 
 MAX_FRAMES = 16
+"""More than this is taken for a mistake."""
 
 
 def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:

@@ -108,8 +108,8 @@ class StreamingNetwork(nn.Module):
                     {task: (decoder.score, decoder.reads) for task, decoder in linear.items()},
                     stages, state)
                 for task in wanted:
-                    outputs.update(meaning(
-                        task, linear[task].combine(scores[task]), self.sky))
+                    outputs.update(
+                        meaning(task, linear[task].combine(scores[task]), self.sky))
             return outputs, following
         else:
             joined, following = self._window(stages, state)
@@ -182,7 +182,7 @@ class StreamingNetwork(nn.Module):
                 total, known = _advanced([stage] * (before + 1), state, index)
             else:
                 repeated = torch.cat([stage] * before, dim=1)
-                known = repeated if state is None else _checked(state, index, repeated)
+                known = repeated if state is None else _checked(state, index, repeated.shape)
                 total = torch.cat((stage, known), dim=1)
                 known = total[:, :repeated.shape[1]].contiguous()
             joined.append(total)
@@ -204,17 +204,19 @@ def _advanced(
     if state is None:
         known = [torch.stack(later[first:]).sum(0) for first in range(len(later))]
     else:
-        known = list(_checked(state, index, torch.cat(later, dim=1)).chunk(len(later), dim=1))
+        count, channels, *size = later[0].shape
+        known = list(torch.split(
+            _checked(state, index, (count, len(later) * channels, *size)), channels, dim=1))
     following = [part + more for part, more in zip(later, known[1:])] + later[-1:]
-    return parts[0] + known[0], torch.cat(following, dim=1).contiguous()
+    return parts[0] + known[0], torch.cat(following, dim=1)
 
 
-def _checked(state: State, index: int, like: Tensor) -> Tensor:
+def _checked(state: State, index: int, shape: Sequence[int]) -> Tensor:
     """Return one stage of a state, refused if it has another shape."""
-    found = state[index].shape if index < len(state) else None
-    if found != like.shape:
+    found = tuple(state[index].shape) if index < len(state) else None
+    if found != tuple(shape):
         raise ValueError(
-            f'the state has shape {found} where {like.shape} is wanted; start with state None '
+            f'the state has shape {found} where {tuple(shape)} is wanted; start with state None '
             'when the image size, the batch or the network changes')
     return state[index]
 
@@ -228,7 +230,7 @@ def meaning(task: str, output: Tensor, sky: int) -> dict[str, Tensor]:
     :param sky: id of the semantic class of sky, -1 if there is none.
     """
     if task in ('instance', 'detection'):
-        return {task: output.float()}
+        return {task: output}
     if task == 'depth':
         limit = DEPTH_LOGARITHM_LIMIT
         return {task: output[:, 0].clamp(-limit, limit).exp()}
