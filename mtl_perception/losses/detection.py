@@ -127,7 +127,7 @@ class BoxLoss(nn.Module):
         limit = centre.new_tensor([grid[1] - 1, grid[0] - 1])
         cell = torch.minimum(centre.floor().clamp(min=0), limit)
         column, row = cell.long().unbind(1)
-        wanted = torch.cat((centre - cell, (sides / size[anchor]).log()), dim=1)
+        wanted = torch.cat(((centre - cell).clamp(0, 1), (sides / size[anchor]).log()), dim=1)
         place = ((image * len(size) + anchor) * grid[0] + row) * grid[1] + column
         position = torch.arange(len(place), device=place.device)
         first = torch.full(

@@ -112,8 +112,11 @@ def test_without_a_labelled_image_the_task_drops_out_and_without_a_box_it_is_fin
 
 
 def test_a_box_whose_centre_is_outside_belongs_to_the_nearest_cell():
+    # 20 x 40 pixels around (70, 40): the second anchor of the last cell, at its corner
     value = loss()(torch.zeros(SHAPE), target([60.0, 20.0, 80.0, 60.0, 1]))
-    assert torch.isfinite(value)
+    place = 0.5 ** 2 + 0.5 ** 2 + math.log(20 / 32) ** 2 + math.log(40 / 16) ** 2
+    assert float(value) == pytest.approx(
+        5 * place + math.log(2) * (1 + 0.5 * 15) + math.log(3), rel=1e-6)
 
 
 def test_the_gradient_is_that_of_finite_differences():
