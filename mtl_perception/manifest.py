@@ -29,13 +29,25 @@ class NetworkSpec:
     """
     The architecture, in the words of :func:`mtl_perception.models.build.build_network`.
 
-    :param encoder: ``resnet10``, ``resnet18`` or ``resnet50``.
-    :param frames: 1, or 2 for the previous and the current frame.
+    :param encoder: one of :data:`mtl_perception.models.build.ENCODERS`.
+    :param frames: how many frames of a stream are looked at together, the newest among them.
     :param finest_stride: stride of the finest encoder stage that the decoders see: 8 is the
         FCN8 of the papers, 4 and 2 add one and two more skips, which thin objects need.
-    :param channels: output channels per task, such as ``{'semantic': 12, 'depth': 1}``.
+    :param channels: output channels per task, such as ``{'semantic': 12, 'depth': 1}``; for
+        ``detection`` the number of classes, of which the decoder makes anchors x (5 + classes).
     :param pyramid: channels per stage of a feature pyramid between encoder and decoders, 0 for
         none, as in the papers.
+    :param decoders: task -> one of :data:`mtl_perception.models.build.DECODERS`; a task that is
+        not named has ``fcn8``, detection ``yolo``.
+    :param aggregation: how the features of the frames are joined, one of
+        :data:`mtl_perception.models.siamese.AGGREGATIONS`.
+    :param output_stride: stride of the coarsest encoder stage: 32, or 16 or 8 by dilation.
+    :param aspp: channels per branch of an ASPP between encoder and decoders, 0 for none; 256 is
+        that of Kendall et al.
+    :param anchors: (width, height) of each anchor box of the detection, as fractions of the
+        image's width and height.
+    :param transfer: whether there are task-transfer networks between semantics and depth, which
+        only a training with consistency losses needs.
     """
 
     encoder: str = 'resnet50'
@@ -43,6 +55,12 @@ class NetworkSpec:
     finest_stride: int = 8
     channels: dict[str, int] = field(default_factory=dict)
     pyramid: int = 0
+    decoders: dict[str, str] = field(default_factory=dict)
+    aggregation: str = 'concatenate'
+    output_stride: int = 32
+    aspp: int = 0
+    anchors: list[list[float]] = field(default_factory=list)
+    transfer: bool = False
 
 
 @dataclass(frozen=True)

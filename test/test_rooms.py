@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
 VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
-              'preprocessing', 'postprocessing', 'colours'}
+              'preprocessing', 'postprocessing', 'instances', 'colours'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics'}
 ASSEMBLIES = {'training', 'inference', 'evaluation'}
 DOORS = {'ros', 'cli', 'doctor'}

@@ -1,10 +1,12 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Loss for metric depth."""
+"""Losses for depth, each of a quantity with a name."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mtl_perception.losses.masking import mean_per_image, precise
 
 
 class LogDepthLoss(nn.Module):
@@ -34,10 +36,83 @@ class LogDepthLoss(nn.Module):
         :param output: (N, 1, H, W) float, natural logarithm of metres.
         :param target: (N, H, W) float, metres; NaN, Inf, 0 and negative are invalid.
         """
-        target = target.float()
-        valid = torch.isfinite(target) & (target > 0) & (target <= self.maximum)
+        target = precise(target)
+        valid = self.valid(target)
         if not bool(valid.any()):
             return None
         wanted = target[valid].log()
-        found = output[:, 0].float()[valid]
-        return functional.smooth_l1_loss(found, wanted, beta=self.beta)
+        found = precise(output[:, 0])[valid]
+        return functional.smooth_l1_loss(found, wanted.to(found.dtype), beta=self.beta)
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Return which pixels count."""
+        return torch.isfinite(target) & (target > 0) & (target <= self.maximum)
+
+
+class DepthL1Loss(nn.Module):
+    """
+    Absolute difference to the target, averaged per image and then over the images.
+
+    The depth loss of XTasC-Net (Nakano et al., equation 14) and of Kendall et al., on inverse
+    depth or disparity: output and target are in the same unit, see
+    :func:`mtl_perception.losses.depth_units.from_metres`. An image without a valid pixel does not
+    count.
+    """
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """
+        Return the 0-dimensional loss in the unit of the target, None if no pixel is valid.
+
+        :param output: (N, 1, H, W) float.
+        :param target: (N, H, W) float in the unit of the output; NaN and Inf are invalid.
+        """
+        valid = self.valid(target)
+        wanted = torch.where(valid, precise(target), torch.zeros_like(precise(target)))
+        return mean_per_image((precise(output[:, 0]) - wanted).abs(), valid)
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Return which pixels count."""
+        return torch.isfinite(target)
+
+
+STEPS = {'disparity_256': 1.0, 'disparity_px': 256.0}
+"""Steps of a 16-bit disparity file in one of each unit that :class:`HuberLoss` takes."""
+
+
+class HuberLoss(nn.Module):
+    """
+    Huber loss on disparity: e^2 / 2 up to delta, delta (|e| - delta / 2) beyond.
+
+    MultiNet++ (Chennupati et al., CVPRW 2019) learns depth so, with a delta of 250. Its targets
+    are 16-bit integers in steps of 1/256 pixel, where 250 is 0.98 pixel; a target in pixels needs
+    the delta of 250 / 256.
+
+    :param unit: of output and target, ``disparity_256`` or ``disparity_px``.
+    :param delta: in 1/256 pixel, whatever the unit.
+    """
+
+    def __init__(self, unit: str, delta: float = 250.0) -> None:
+        super().__init__()
+        if unit not in STEPS or not delta > 0:
+            raise ValueError(
+                f'unit is {unit!r} and delta {delta}; the units are {list(STEPS)}, delta '
+                'must be positive')
+        self.delta = delta / STEPS[unit]
+        """In the unit of output and target."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """
+        Return the 0-dimensional loss in the square of the unit, None if no pixel is valid.
+
+        :param output: (N, 1, H, W) float.
+        :param target: (N, H, W) float in the unit; NaN and Inf are invalid.
+        """
+        valid = self.valid(target)
+        if not bool(valid.any()):
+            return None
+        found = precise(output[:, 0])[valid]
+        return functional.huber_loss(found, target[valid].to(found.dtype), delta=self.delta)
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Return which pixels count."""
+        return torch.isfinite(target)

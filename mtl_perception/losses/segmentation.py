@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_perception.losses.masking import precise
 from mtl_perception.tasks import UNLABELLED
 
 
@@ -36,10 +37,16 @@ class PixelCrossEntropy(nn.Module):
         :param output: (N, K, H, W) float, unnormalised.
         :param target: (N, H, W) uint8 class ids, 255 = unlabelled.
         """
-        if not bool((target != UNLABELLED).any()):
+        if not bool(self.valid(target).any()):
             return None
+        output = precise(output)
+        weights = None if self.weights is None else self.weights.to(output.dtype)
         return functional.cross_entropy(
-            output.float(), target.long(), self.weights, ignore_index=UNLABELLED)
+            output, target.long(), weights, ignore_index=UNLABELLED)
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Return which pixels count."""
+        return target != UNLABELLED
 
 
 def median_frequency_weights(

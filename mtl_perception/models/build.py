@@ -2,20 +2,108 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the words of a :class:`mtl_perception.manifest.NetworkSpec` to a network."""
 
+import dataclasses
 import difflib
 import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
 
 from mtl_perception.manifest import NetworkSpec
-from mtl_perception.models.encoders import resnet10, resnet18, resnet50
+from mtl_perception.models.aspp import ASPP, TwoLayerDecoder
+from mtl_perception.models.detection_head import DetectionHead
+from mtl_perception.models.encoders import (
+    mobilenet_v2,
+    resnet10,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+)
 from mtl_perception.models.fcn8 import FCN8
 from mtl_perception.models.pyramid import FeaturePyramid
-from mtl_perception.models.siamese import SiameseMultiTaskNetwork
+from mtl_perception.models.siamese import AGGREGATIONS, SiameseMultiTaskNetwork
+from mtl_perception.models.ttnet import TTNet
+from mtl_perception.models.unet import UNetDecoder
+
+
+@dataclass(frozen=True)
+class Seen:
+    """
+    What a decoder gets to see and has to make.
+
+    :param channels: channels of each stage, finest first.
+    :param strides: stride of each stage.
+    :param richest: index of the stage that knows most: the finest of a pyramid, else the coarsest.
+    :param outputs: output channels of the task; for detection the number of classes.
+    :param initial: value that the outputs start around.
+    :param anchors: number of anchor boxes.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    richest: int
+    outputs: int
+    initial: float
+    anchors: int
+
+
+def fcn8(seen: Seen) -> FCN8:
+    """Return the FCN8 of MultiNet++ and Leang et al., on all stages."""
+    return FCN8(seen.channels, seen.outputs, seen.strides[0], seen.initial)
+
+
+def two_layer(seen: Seen) -> TwoLayerDecoder:
+    """Return the decoder of Kendall et al., on the stage that knows most."""
+    index = seen.richest
+    return TwoLayerDecoder(
+        seen.channels[index], seen.outputs, seen.strides[index], index, seen.initial)
+
+
+def unet(seen: Seen) -> UNetDecoder:
+    """Return the decoder of XTasC-Net, on all stages."""
+    return UNetDecoder(seen.channels, seen.outputs, seen.strides[0], seen.initial)
+
+
+def yolo(seen: Seen) -> DetectionHead:
+    """Return the box decoder of Leang et al., on the coarsest stage."""
+    return _detection_head(seen, seen.strides[-1])
+
+
+def yolo16(seen: Seen) -> DetectionHead:
+    """Return a box decoder on the stage of stride 16, for small objects."""
+    return _detection_head(seen, 16)
+
+
+def yolo8(seen: Seen) -> DetectionHead:
+    """Return a box decoder on the stage of stride 8, for very small objects."""
+    return _detection_head(seen, 8)
+
 
 ENCODERS = {
     'resnet10': resnet10,
     'resnet18': resnet18,
+    'resnet34': resnet34,
     'resnet50': resnet50,
+    'resnet101': resnet101,
+    'mobilenet_v2': mobilenet_v2,
 }
+
+DECODERS: dict[str, Callable[[Seen], nn.Module]] = {
+    'fcn8': fcn8,
+    'two_layer': two_layer,
+    'unet': unet,
+    'yolo': yolo,
+    'yolo16': yolo16,
+    'yolo8': yolo8,
+}
+
+BOX_DECODERS = ('yolo', 'yolo16', 'yolo8')
+"""The decoders of detection; no other task can have them, and it can have no other."""
+
+FIXED_CHANNELS = {'depth': 1, 'motion': 2, 'instance': 2}
+"""Tasks whose number of output channels leaves no choice."""
 
 INITIAL_OUTPUTS = {'depth': math.log(10.0)}
 """
@@ -25,42 +113,129 @@ Depth is the natural logarithm of metres. Starting at ten metres, about the geom
 street, spares the first steps of a training a loss that only the offset causes.
 """
 
+MAX_FRAMES = 16
+"""More than this is taken for a mistake."""
+
 
 def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
     """
     Return a network with random weights.
 
-    :param spec: encoder, frames, finest stride, pyramid and channels per task.
-    :raises ValueError: if a name or a number is not one of those that exist.
+    :param spec: the words for its parts.
+    :raises ValueError: if a name or a number is not one of those that exist, or parts do not fit.
     """
-    if spec.encoder not in ENCODERS:
-        nearest = difflib.get_close_matches(spec.encoder, ENCODERS, 1, 0.0)[0]
+    _check_word('encoder', spec.encoder, ENCODERS)
+    _check_word('aggregation', spec.aggregation, AGGREGATIONS)
+    if not _whole(spec.frames, MAX_FRAMES):
         raise ValueError(
-            f'unknown encoder {spec.encoder!r}; the encoders are {list(ENCODERS)}, the nearest is '
-            f'{nearest!r}')
-    if spec.frames not in (1, 2):
-        raise ValueError(f'frames is {spec.frames!r}; it must be 1 or 2')
+            f'frames is {spec.frames!r}; it must be a whole number from 1 to {MAX_FRAMES}')
     if spec.finest_stride not in (2, 4, 8):
         raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 2, 4 or 8')
     if not isinstance(spec.pyramid, int) or spec.pyramid < 0 or spec.pyramid % 2:
         raise ValueError(f'pyramid is {spec.pyramid!r}; it must be 0 (none) or even and positive')
-    if not spec.channels:
-        raise ValueError('channels is empty; name at least one task, such as {"semantic": 12}')
-    for task, count in spec.channels.items():
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 255:
-            raise ValueError(
-                f'channels of task {task!r} is {count!r}; it must be a whole number from 1 to 255')
-        if task == 'depth' and count != 1:
-            raise ValueError(f'channels of task {task!r} is {count}; depth has 1 channel')
-        if task == 'motion' and count != 2:
-            raise ValueError(f'channels of task {task!r} is {count}; motion has 2 channels')
-    encoder = ENCODERS[spec.encoder](spec.finest_stride)
-    channels = [spec.frames * count for count in encoder.channels]
-    pyramid = None
+    if spec.pyramid and spec.aspp:
+        raise ValueError('pyramid and aspp are both set; a network has one of them or none')
+    decoders = _decoder_words(spec)
+    encoder = ENCODERS[spec.encoder](spec.finest_stride, spec.output_stride)
+    times = spec.frames if spec.aggregation == 'concatenate' else 1
+    channels, strides = tuple(times * count for count in encoder.channels), encoder.strides
+    pyramid, aspp, richest = None, None, len(channels) - 1
     if spec.pyramid:
         pyramid = FeaturePyramid(channels, spec.finest_stride, spec.pyramid)
-        channels = list(pyramid.channels)
-    decoders = {
-        task: FCN8(channels, count, spec.finest_stride, INITIAL_OUTPUTS.get(task, 0.0))
-        for task, count in spec.channels.items()}
-    return SiameseMultiTaskNetwork(encoder, decoders, spec.frames, pyramid)
+        channels, richest = pyramid.channels, 0
+    elif spec.aspp:
+        aspp = ASPP(channels[-1], spec.aspp)
+        channels, strides, richest = (aspp.channels,), strides[-1:], 0
+    transfer = None
+    if spec.transfer:
+        if missing := {'semantic', 'depth'} - set(spec.channels):
+            raise ValueError(
+                f'transfer is between semantic and depth, but there is no task {sorted(missing)}')
+        classes = spec.channels['semantic']
+        transfer = {'semantic': TTNet(1, classes), 'depth': TTNet(classes, 1)}
+    return SiameseMultiTaskNetwork(
+        encoder,
+        {task: DECODERS[word](Seen(
+            channels, strides, richest, spec.channels[task], INITIAL_OUTPUTS.get(task, 0.0),
+            len(spec.anchors))) for task, word in decoders.items()},
+        spec.frames, pyramid, spec.aggregation, aspp, transfer)
+
+
+def without_transfer(
+    spec: NetworkSpec, weights: Mapping[str, Tensor],
+) -> tuple[NetworkSpec, dict[str, Tensor]]:
+    """
+    Return what is deployed of a network and its weights: all but the task-transfer networks.
+
+    :param spec: of the trained network.
+    :param weights: its state dict.
+    """
+    kept = {name: value for name, value in weights.items() if not name.startswith('transfer.')}
+    return dataclasses.replace(spec, transfer=False), kept
+
+
+def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
+    """Return task -> name of its decoder, refused if a word or a number does not fit its task."""
+    if not spec.channels:
+        raise ValueError('channels is empty; name at least one task, such as {"semantic": 12}')
+    if not isinstance(spec.decoders, dict):
+        raise ValueError(f'decoders is {spec.decoders!r}; it must be a table, task -> decoder')
+    if unknown := sorted(set(spec.decoders) - set(spec.channels)):
+        raise ValueError(
+            f'decoders names {unknown}; the tasks in channels are {list(spec.channels)}')
+    words = {}
+    for task, count in spec.channels.items():
+        if not _whole(count, 255):
+            raise ValueError(
+                f'channels of task {task!r} is {count!r}; it must be a whole number from 1 to 255')
+        if count != FIXED_CHANNELS.get(task, count):
+            fixed = FIXED_CHANNELS[task]
+            raise ValueError(
+                f'channels of task {task!r} is {count}; {task} has {fixed} '
+                f'channel{"s" if fixed > 1 else ""}')
+        boxes = task == 'detection'
+        word = spec.decoders.get(task, 'yolo' if boxes else 'fcn8')
+        _check_word(f'decoder of task {task!r}', word, DECODERS)
+        if (word in BOX_DECODERS) != boxes:
+            fitting = [name for name in DECODERS if (name in BOX_DECODERS) == boxes]
+            raise ValueError(f'decoder of task {task!r} is {word!r}; it must be one of {fitting}')
+        words[task] = word
+    _check_anchors(spec)
+    return words
+
+
+def _check_anchors(spec: NetworkSpec) -> None:
+    """Refuse detection without anchors, anchors without detection, and impossible anchors."""
+    if ('detection' in spec.channels) != bool(spec.anchors):
+        raise ValueError(
+            f'there are {len(spec.anchors)} anchors and the tasks are {list(spec.channels)}; '
+            'detection needs anchors, see mtl_perception.losses.anchors, other tasks have none')
+    for anchor in spec.anchors:
+        if len(anchor) != 2 or not all(0 < side <= 1 for side in anchor):
+            raise ValueError(
+                f'an anchor is {anchor}; it must be [width, height] as fractions of the image, '
+                'above 0 and at most 1')
+
+
+def _detection_head(seen: Seen, stride: int) -> DetectionHead:
+    """Return a detection head on the stage of a stride."""
+    if stride not in seen.strides:
+        raise ValueError(
+            f'there is no stage of stride {stride} for the detection; the strides are '
+            f'{list(seen.strides)}, see finest_stride and output_stride')
+    index = seen.strides.index(stride)
+    return DetectionHead(seen.channels[index], seen.anchors, seen.outputs, stride, index)
+
+
+def _check_word(kind: str, word: str, table: Collection[str]) -> None:
+    """Refuse a name that a table does not have."""
+    if word not in table:
+        nearest = difflib.get_close_matches(str(word), table, 1, 0.0)[0]
+        raise ValueError(
+            f'unknown {kind} {word!r}; it must be one of {list(table)}, the nearest is '
+            f'{nearest!r}')
+
+
+def _whole(value: object, highest: int) -> bool:
+    """Say whether a value is a whole number from 1 on."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= highest

@@ -39,6 +39,8 @@ class FCN8(nn.Module):
     ) -> None:
         super().__init__()
         self.outputs = outputs
+        self.reads = tuple(range(len(channels)))
+        """Index of the stage that each of the score convolutions sees."""
         self.score = nn.ModuleList(nn.Conv2d(count, outputs, 1) for count in channels)
         self.upsample = nn.ModuleList(
             [BilinearUpsample(outputs, finest_stride)]

@@ -5,7 +5,6 @@
 import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,8 +70,3 @@ class FeaturePyramid(nn.Module):
                 self.down[own](found[0]), scale_factor=2.0, mode='nearest')
             found.insert(0, self.smooth[own](laterals[own] + above))
         return found
-
-
-def join_frames(current: Sequence[Tensor], previous: Sequence[Tensor]) -> list[Tensor]:
-    """Return the stages of both frames side by side in their channels, current first."""
-    return [torch.cat(pair, dim=1) for pair in zip(current, previous)]

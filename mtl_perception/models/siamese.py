@@ -1,52 +1,82 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One shared encoder, one decoder per task, one or two frames."""
+"""One shared encoder, one decoder per task, any number of frames."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mtl_perception.models.encoders import ResNetEncoder
-from mtl_perception.models.fcn8 import FCN8
-from mtl_perception.models.pyramid import FeaturePyramid, join_frames
+from mtl_perception.models.aspp import ASPP
+from mtl_perception.models.encoders import Encoder
+from mtl_perception.models.pyramid import FeaturePyramid
+from mtl_perception.models.ttnet import TTNet
+
+Stages = Sequence[Tensor]
+"""One (N, C_s, H / t_s, W / t_s) per stage, finest first."""
+
+
+def concatenate(frames: Sequence[Stages]) -> list[Tensor]:
+    """Return the stages of all frames side by side in their channels, current frame first."""
+    return [torch.cat(stages, dim=1) for stages in zip(*frames)]
+
+
+def add(frames: Sequence[Stages]) -> list[Tensor]:
+    """Return the sum of the frames' stages."""
+    return [torch.stack(stages).sum(0) for stages in zip(*frames)]
+
+
+AGGREGATIONS = {'concatenate': concatenate, 'sum': add}
 
 
 class SiameseMultiTaskNetwork(nn.Module):
     """
-    Predict every task from the current frame and, with two frames, the previous one.
+    Predict every task from the current frame and, with several frames, those before it.
 
     MultiNet++ (Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss
-    Strategy for Multi-Task Learning, CVPRW 2019): both frames share the encoder, and each decoder
-    sees the concatenation of their features, current first.
+    Strategy for Multi-Task Learning, CVPRW 2019): all frames share the encoder, and each decoder
+    sees the concatenation of their features, current first. A sum needs no more parameters than
+    one frame, but cannot tell the frames apart.
 
-    In training the encoder is called once, on both frames together: batch normalisation takes
+    With one frame it is the network of the other papers: Kendall et al. (ASPP and two-layer
+    decoders), Leang et al. (detection head and FCN8), XTasC-Net (U-Net decoders and TTNets).
+
+    In training the encoder is called once, on all frames together: batch normalisation takes
     its statistics from all of them, whereas two calls would normalise each frame by its own
     statistics and move the running ones twice. In evaluation the two are the same.
 
     Shapes, for stage ``s`` with stride ``t_s`` and ``C_s`` channels:
 
-    - image: (N, 3, H, W) float32, normalised; H and W divisible by 32
+    - image: (N, 3, H, W) float32, normalised; H and W divisible by the largest stride
     - features: list of (N, C_s, H / t_s, W / t_s), finest first
     - output of a task with K channels: (N, K, H, W) float32, unnormalised; for depth one channel,
-      the natural logarithm of metres
+      the natural logarithm of metres; for instances two, x and y from the pixel to the centroid
+      of its object in pixels; for detection (N, A (5 + C), H / t, W / t), see
+      :mod:`mtl_perception.models.boxes`
 
     :param encoder: maps an image to features.
-    :param decoders: one per task; each takes stages of frames * C_s channels, or those of the
-        pyramid.
-    :param frames: 1 or 2.
+    :param decoders: one per task; each takes the joined stages, or those of pyramid or ASPP.
+    :param frames: how many frames are looked at together.
     :param pyramid: between the features of all frames and the decoders, None for none.
+    :param aggregation: a key of :data:`AGGREGATIONS`.
+    :param aspp: between the features of all frames and the decoders, None for none.
+    :param transfer: task -> network that predicts it from the other of semantics and depth; the
+        outputs do not depend on them.
     """
 
     def __init__(
-        self, encoder: ResNetEncoder, decoders: Mapping[str, FCN8], frames: int = 2,
-        pyramid: FeaturePyramid | None = None,
+        self, encoder: Encoder, decoders: Mapping[str, nn.Module], frames: int = 2,
+        pyramid: FeaturePyramid | None = None, aggregation: str = 'concatenate',
+        aspp: ASPP | None = None, transfer: Mapping[str, TTNet] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pyramid = pyramid
+        self.aspp = aspp
         self.decoders = nn.ModuleDict(decoders)
+        self.transfer = nn.ModuleDict(transfer) if transfer else None
         self.frames = frames
+        self.aggregation = aggregation
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Return the features of a batch of images."""
@@ -54,8 +84,8 @@ class SiameseMultiTaskNetwork(nn.Module):
         return stages
 
     def decode(
-        self, current: Sequence[Tensor], previous: Sequence[Tensor] | None = None,
-        detached: Collection[str] = (),
+        self, current: Stages, previous: Stages | None = None, detached: Collection[str] = (),
+        earlier: Sequence[Stages] = (),
     ) -> dict[str, Tensor]:
         """
         Return every task's output.
@@ -63,37 +93,63 @@ class SiameseMultiTaskNetwork(nn.Module):
         :param current: features of the current frame.
         :param previous: features of the previous frame; None for a network of one frame.
         :param detached: tasks whose decoder learns from the features without changing them.
+        :param earlier: features of the frames before the previous one, newest first, for a
+            network of more than two.
         :raises ValueError: if the number of frames is not the network's.
         """
-        self._check_frames(previous is not None)
-        stages = list(current)
-        if previous is not None:
-            stages = join_frames(current, previous)
-        if self.pyramid is not None:
-            stages = self.pyramid(stages)
+        frames = [current, *([] if previous is None else [previous]), *earlier]
+        self._check_frames(len(frames))
+        stages = frames[0] if self.frames == 1 else AGGREGATIONS[self.aggregation](frames)
+        stages = self.between(stages)
         fixed = [stage.detach() for stage in stages] if detached else stages
         return {
             task: decoder(fixed if task in detached else stages)
             for task, decoder in self.decoders.items()}
 
-    def forward(self, image: Tensor, previous: Tensor | None = None) -> dict[str, Tensor]:
+    def between(self, stages: Stages) -> Stages:
+        """Return what the decoders see of the joined features."""
+        if self.pyramid is not None:
+            stages = self.pyramid(stages)
+        if self.aspp is not None:
+            stages = self.aspp(stages)
+        return stages
+
+    def forward(self, image: Tensor, *previous: Tensor) -> dict[str, Tensor]:
         """
         Return every task's output.
 
         :param image: the current frame.
-        :param previous: the previous frame; None for a network of one frame.
+        :param previous: the frames before it, newest first; none for a network of one frame.
         :raises ValueError: if the number of frames is not the network's, or the size does not fit.
         """
-        self._check_frames(previous is not None)
-        if previous is None:
+        self._check_frames(1 + len(previous))
+        if not previous:
             return self.decode(self.encode(image))
-        both = self.encode(torch.cat((image, previous)))
-        count = image.shape[0]
-        return self.decode([stage[:count] for stage in both], [stage[count:] for stage in both])
+        features = self.encode(torch.cat((image, *previous)))
+        current, before, *earlier = zip(
+            *(torch.split(stage, len(image)) for stage in features))
+        return self.decode(current, before, (), earlier)
 
-    def _check_frames(self, has_previous: bool) -> None:
-        """Refuse one frame for a network of two and the other way round."""
-        if has_previous != (self.frames == 2):
+    def transferred(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """
+        Return semantics as predicted from depth and depth as predicted from semantics.
+
+        As in the authors' code of XTasC-Net, one reads the logarithms of the class
+        probabilities, the other the depth output as it is. Gradients pass through both into the
+        decoder whose output is read.
+
+        :param outputs: as :meth:`forward` returned them.
+        :return: ``semantic`` and ``depth``, each of the shape of its output.
+        :raises ValueError: if the network was built without task-transfer networks.
+        """
+        if self.transfer is None:
+            raise ValueError('the network has no task-transfer networks; build it with transfer')
+        return {
+            'semantic': self.transfer['semantic'](outputs['depth']),
+            'depth': self.transfer['depth'](outputs['semantic'].log_softmax(1))}
+
+    def _check_frames(self, found: int) -> None:
+        """Refuse more or fewer frames than the network looks at."""
+        if found != self.frames:
             raise ValueError(
-                f'the network takes {self.frames} frame(s), but the previous frame '
-                f'{"was" if has_previous else "was not"} given')
+                f'the network takes {self.frames} frame(s), but {found} were given')

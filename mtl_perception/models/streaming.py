@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.fcn8 import FCN8
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 State = tuple[Tensor, ...]
 """
-What the next frame needs: one (N, K, H / t_s, W / t_s) per stage. K is the number of scores of all
-tasks or, with a pyramid, of its channels.
+What the next frame needs: one (N, (frames - 1) * K, H / t_s, W / t_s) per stage. K is the number
+of scores of all tasks, with a pyramid that of its channels, and where the features themselves
+are kept that of the stage. A network of one frame needs nothing: its state is empty.
 """
 
 DEPTH_LOGARITHM_LIMIT = 10.0
@@ -35,11 +37,14 @@ class StreamingNetwork(nn.Module):
     """
     From a camera image and the state of the previous one to ids, depth and the next state.
 
-    The decoders, or the pyramid before them, start with a 1x1 convolution over the concatenated
-    features of both frames. It is linear, so it is the sum of one convolution per frame:
+    FCN8, the detection head, and the pyramid before them, start with a 1x1 convolution over the
+    joined features of all frames. It is linear, so it is the sum of one convolution per frame:
     W F = W_cur F(t) + W_prev F(t-1). The state is W_prev F(t), a few channels where the features
     have thousands; with it, two frames cost what one costs and give what the forward pass on both
-    gives.
+    gives. With more frames it is the sum, for each frame to come, of what is known of it already.
+
+    If another decoder or an ASPP looks at several frames, the state is the features themselves:
+    each frame is still encoded once.
 
     The state belongs to one camera, one image size and one set of weights. It always covers all
     tasks, whichever were asked for.
@@ -71,16 +76,18 @@ class StreamingNetwork(nn.Module):
         """
         Return the outputs for one frame and the state for the next.
 
-        :param image: (N, H, W, 3) uint8 RGB; H and W divisible by 32.
+        :param image: (N, H, W, 3) uint8 RGB; H and W divisible by the encoder's largest stride.
         :param state: what the previous call returned; None for the first frame, whose previous
-            frame is then itself. The state of a network of one frame is empty.
+            frames are then all itself.
         :param tasks: the tasks to compute; all if None.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
             metres, ``motion_score`` (N, H, W) float32 probability of moving; with ``semantic``
-            and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`; and the state.
+            and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`; ``instance``
+            (N, 2, H, W) float32 pixels to the centroid of the object, x and y; ``detection``
+            (N, A (5 + C), h, w) float32, see :mod:`mtl_perception.models.boxes`; and the state.
         :raises ValueError: if the network has no such task, or the state is of another size.
         """
-        decoders = cast('dict[str, FCN8]', dict(self.network.decoders.items()))
+        decoders = dict(self.network.decoders.items())
         wanted = list(decoders) if tasks is None else [task for task in decoders if task in tasks]
         if tasks is not None and (unknown := sorted(set(tasks) - set(decoders))):
             raise ValueError(f'no tasks {unknown}; the tasks of the network are {list(decoders)}')
@@ -88,18 +95,27 @@ class StreamingNetwork(nn.Module):
         stages = self.network.encode(normalised)
         outputs: dict[str, Tensor] = {}
         pyramid = self.network.pyramid
+        linear = {
+            task: decoder for task, decoder in decoders.items()
+            if isinstance(decoder, FCN8 | DetectionHead)}
         if pyramid is not None:
-            laterals, following = self._joined({'': pyramid.lateral}, stages, state)
+            laterals, following = self._joined(
+                {'': (pyramid.lateral, range(len(stages)))}, stages, state)
             stages = pyramid.combine(laterals[''])
-            for task in wanted:
-                outputs.update(meaning(task, decoders[task](stages), self.sky))
+        elif len(linear) == len(decoders) and self.network.aspp is None:
+            with torch.autocast(image.device.type, enabled=False):
+                scores, following = self._joined(
+                    {task: (decoder.score, decoder.reads) for task, decoder in linear.items()},
+                    stages, state)
+                for task in wanted:
+                    outputs.update(
+                        meaning(task, linear[task].combine(scores[task]), self.sky))
             return outputs, following
-        with torch.autocast(image.device.type, enabled=False):
-            scores, following = self._joined(
-                {task: decoder.score for task, decoder in decoders.items()}, stages, state)
-            for task in wanted:
-                outputs.update(
-                    meaning(task, decoders[task].combine(scores[task]), self.sky))
+        else:
+            joined, following = self._window(stages, state)
+            stages = list(self.network.between(joined)) if wanted else joined
+        for task in wanted:
+            outputs.update(meaning(task, decoders[task](stages), self.sky))
         return outputs, following
 
     def forward(
@@ -109,46 +125,98 @@ class StreamingNetwork(nn.Module):
         return self.step(image, state, tasks)
 
     def _joined(
-        self, convolutions: Mapping[str, nn.ModuleList], stages: list[Tensor],
-        state: State | None,
+        self, convolutions: Mapping[str, tuple[nn.ModuleList, Sequence[int]]],
+        stages: list[Tensor], state: State | None,
     ) -> tuple[dict[str, list[Tensor]], State]:
         """
-        Return what 1x1 convolutions make of both frames, and the state.
+        Return what 1x1 convolutions make of all frames, and the state.
 
-        All convolutions of both frames are one convolution per stage.
+        All convolutions of all frames are one convolution per stage.
 
-        :param convolutions: name -> one 1x1 convolution over both frames' features per stage.
+        :param convolutions: name -> 1x1 convolutions over the joined frames, and the index of the
+            stage that each of them reads.
         :param stages: features of the current frame.
         :param state: what the previous frame left.
-        :return: name -> one (N, K, H / t_s, W / t_s) per stage; and the state.
+        :return: name -> one (N, K, H / t_s, W / t_s) per convolution; and the state.
         """
         joined: dict[str, list[Tensor]] = {name: [] for name in convolutions}
         following: list[Tensor] = []
         for index, stage in enumerate(stages):
-            layers = [cast(nn.Conv2d, stack[index]) for stack in convolutions.values()]
-            sizes = [layer.out_channels for layer in layers]
-            halves = [torch.split(layer.weight, stage.shape[1], dim=1) for layer in layers]
+            layers = {
+                name: cast(nn.Conv2d, stack[reads.index(index)])
+                for name, (stack, reads) in convolutions.items() if index in reads}
+            if not layers:
+                continue
+            sizes = [layer.out_channels for layer in layers.values()]
+            halves = [
+                torch.split(layer.weight, stage.shape[1], dim=1) for layer in layers.values()]
             weight = torch.cat([half for frame in zip(*halves) for half in frame])
             if not torch.is_autocast_enabled(stage.device.type):
                 stage = stage.float()
             total = functional.conv2d(stage, weight)
-            if self.network.frames == 2:
-                total, previous = total.chunk(2, dim=1)
-                following.append(previous.contiguous())
-                total = total + (previous if state is None else _checked(state, index, previous))
-            bias = torch.cat([cast(Tensor, layer.bias) for layer in layers])
+            if self.network.frames > 1:
+                parts = list(torch.split(total, sum(sizes), dim=1))
+                total, known = _advanced(
+                    parts if len(parts) > 1 else parts * self.network.frames, state,
+                    len(following))
+                following.append(known)
+            bias = torch.cat([cast(Tensor, layer.bias) for layer in layers.values()])
             total = total + bias[:, None, None]
-            for name, part in zip(convolutions, torch.split(total, sizes, dim=1)):
+            for name, part in zip(layers, torch.split(total, sizes, dim=1)):
                 joined[name].append(part)
         return joined, tuple(following)
 
+    def _window(self, stages: list[Tensor], state: State | None) -> tuple[list[Tensor], State]:
+        """
+        Return the joined features of all frames, and the state.
 
-def _checked(state: State, index: int, like: Tensor) -> Tensor:
+        :param stages: features of the current frame.
+        :param state: what the previous frame left.
+        """
+        before = self.network.frames - 1
+        if not before:
+            return stages, ()
+        joined, following = [], []
+        for index, stage in enumerate(stages):
+            if self.network.aggregation == 'sum':
+                total, known = _advanced([stage] * (before + 1), state, index)
+            else:
+                repeated = torch.cat([stage] * before, dim=1)
+                known = repeated if state is None else _checked(state, index, repeated.shape)
+                total = torch.cat((stage, known), dim=1)
+                known = total[:, :repeated.shape[1]].contiguous()
+            joined.append(total)
+            following.append(known)
+        return joined, tuple(following)
+
+
+def _advanced(
+    parts: Sequence[Tensor], state: State | None, index: int,
+) -> tuple[Tensor, Tensor]:
+    """
+    Return the sum over all frames for this one, and what is known of those to come.
+
+    :param parts: what the current frame adds to its own sum, to that of the next frame, and so on.
+    :param state: what the previous frame left; None if all frames before are like the current.
+    :param index: of the stage.
+    """
+    later = list(parts[1:])
+    if state is None:
+        known = [torch.stack(later[first:]).sum(0) for first in range(len(later))]
+    else:
+        count, channels, *size = later[0].shape
+        known = list(torch.split(
+            _checked(state, index, (count, len(later) * channels, *size)), channels, dim=1))
+    following = [part + more for part, more in zip(later, known[1:])] + later[-1:]
+    return parts[0] + known[0], torch.cat(following, dim=1)
+
+
+def _checked(state: State, index: int, shape: Sequence[int]) -> Tensor:
     """Return one stage of a state, refused if it has another shape."""
-    found = state[index].shape if index < len(state) else None
-    if found != like.shape:
+    found = tuple(state[index].shape) if index < len(state) else None
+    if found != tuple(shape):
         raise ValueError(
-            f'the state has shape {found} where {like.shape} is wanted; start with state None '
+            f'the state has shape {found} where {tuple(shape)} is wanted; start with state None '
             'when the image size, the batch or the network changes')
     return state[index]
 
@@ -161,6 +229,8 @@ def meaning(task: str, output: Tensor, sky: int) -> dict[str, Tensor]:
     :param output: (N, K, H, W) float32, unnormalised.
     :param sky: id of the semantic class of sky, -1 if there is none.
     """
+    if task in ('instance', 'detection'):
+        return {task: output}
     if task == 'depth':
         limit = DEPTH_LOGARITHM_LIMIT
         return {task: output[:, 0].clamp(-limit, limit).exp()}

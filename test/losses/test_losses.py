@@ -98,3 +98,13 @@ def test_impossible_settings_are_refused():
         LogDepthLoss(-1.0)
     with pytest.raises(ValueError, match='must be positive'):
         MotionCrossEntropy(0.0)
+
+
+@pytest.mark.parametrize('loss', [
+    PixelCrossEntropy(), PixelCrossEntropy([1.0, 2.0]), MotionCrossEntropy(3.0)])
+def test_the_gradient_of_cross_entropy_is_that_of_finite_differences(loss):
+    torch.manual_seed(0)
+    output = torch.randn(2, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 2, (2, 3, 4)).to(torch.uint8)
+    target[0, 0, :2] = 255
+    assert torch.autograd.gradcheck(lambda found: loss(found, target), output)

