@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One shared encoder, one decoder per task, one or two frames."""
 
+import typing
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
@@ -65,16 +66,57 @@ class SiameseMultiTaskNetwork(nn.Module):
         :param detached: tasks whose decoder learns from the features without changing them.
         :raises ValueError: if the number of frames is not the network's.
         """
+        return self.decode_shared(self.share(current, previous), detached)
+
+    def share(
+        self, current: Sequence[Tensor], previous: Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """
+        Return what every decoder sees: the features of all frames, or the pyramid over them.
+
+        :param current: features of the current frame.
+        :param previous: features of the previous frame; None for a network of one frame.
+        :raises ValueError: if the number of frames is not the network's.
+        """
         self._check_frames(previous is not None)
         stages = list(current)
         if previous is not None:
             stages = join_frames(current, previous)
         if self.pyramid is not None:
             stages = self.pyramid(stages)
+        return stages
+
+    def decode_shared(
+        self, stages: Sequence[Tensor], detached: Collection[str] = (),
+        tasks: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """
+        Return the tasks' outputs.
+
+        :param stages: from :meth:`share`.
+        :param detached: tasks whose decoder learns from the features without changing them.
+        :param tasks: the tasks to compute; all if None.
+        """
         fixed = [stage.detach() for stage in stages] if detached else stages
         return {
             task: decoder(fixed if task in detached else stages)
-            for task, decoder in self.decoders.items()}
+            for task, decoder in self.decoders.items() if tasks is None or task in tasks}
+
+    def last_shared(self) -> nn.Parameter:
+        """
+        Return the weight of the last convolution that all tasks share.
+
+        That is the last 3x3 convolution of the pyramid's coarsest stage, from which every finer
+        one comes, or, without a pyramid, the last convolution of the encoder, which only the
+        coarsest stage comes from.
+        """
+        if self.pyramid is not None:
+            weight: nn.Parameter = self.pyramid.smooth[-1][0].weight  # type: ignore[index]
+            return weight
+        *_, last = (
+            module for name, module in self.encoder.named_modules()
+            if isinstance(module, nn.Conv2d) and 'downsample' not in name)
+        return typing.cast(nn.Parameter, last.weight)
 
     def forward(self, image: Tensor, previous: Tensor | None = None) -> dict[str, Tensor]:
         """
