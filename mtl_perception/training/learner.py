@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtl_perception.losses import LogDepthLoss, MotionCrossEntropy, PixelCrossEntropy
 from mtl_perception.tasks import UNKNOWN_MOTION, Task
 from mtl_perception.training.batches import Batch
-from mtl_perception.weighting import Shared
+from mtl_perception.weighting.shared import Shared, tapped
 
 
 class ClipLearner(nn.Module):
@@ -87,9 +87,9 @@ class ClipLearner(nn.Module):
                   if task in batch and (tasks is None or task in tasks)]
         network: Any = self.network
         with self._autocast(batch['image']):
-            stages = self._stages(batch['image'])
-            outputs = network.decode_shared(stages, self.detached, wanted)
-        self.shared = Shared(stages, network.last_shared())
+            taps = tapped(self._stages(batch['image']))
+            outputs = network.decode_shared(taps, self.detached, wanted)
+        self.shared = Shared(taps, network.last_shared())
         losses = {}
         for task in wanted:
             loss = self.losses[task]

@@ -34,7 +34,7 @@ class GradNorm(TaskWeighting):
 
     Choices of ours: the initial loss is the running mean of the first ``steps`` ones. The step is
     taken in units of the mean of :math:`n_i`, so that the units of the losses do not matter.
-    Weights do not fall below 0.001, and their sum is kept after each step. The gradient of each
+    Weights do not fall below 0.001, and they add up to the number of tasks. The gradient of each
     decoder is computed once and cut at the taps, so the encoder sees one backward pass. A task
     that does not depend on the layer keeps its weight and stays out of the balance.
 
@@ -107,7 +107,7 @@ class GradNorm(TaskWeighting):
         gradient = weight_gradient(weights, norms[known], progress[known], self.alpha)
         moved = (weights - self.step_size * gradient / norms[known].mean()).clamp(min=SMALLEST)
         current = self.current.clone()
-        current[known] = moved * weights.sum() / moved.sum()
+        current[known] = moved * (len(self.tasks) - current[~known].sum()) / moved.sum()
         self.current = current
 
 

@@ -15,13 +15,23 @@ class Shared:
     """
     What the losses of one batch have in common, for strategies that look at gradients.
 
-    :param taps: features between the shared part of the network and the tasks' decoders, with
-        their graph; whatever a loss depends on beyond a decoder it reaches through one of them.
+    :param taps: what the decoders read, from :func:`tapped`: no tap may be computed from another.
+        Whatever shared a loss depends on, it reaches through one of them.
     :param layer: weight of the last shared layer, before the taps.
     """
 
     taps: Sequence[Tensor]
     layer: nn.Parameter
+
+
+def tapped(stages: Sequence[Tensor]) -> list[Tensor]:
+    """
+    Return views of the shared features, for the decoders to read instead.
+
+    A coarse stage is computed from a finer one, so the gradient with respect to the finer one
+    would go through the encoder. That with respect to its view ends at the decoders.
+    """
+    return [stage.view_as(stage) for stage in stages]
 
 
 @dataclass(frozen=True)

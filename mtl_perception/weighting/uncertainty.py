@@ -77,8 +77,8 @@ class UncertaintyWeights(TaskWeighting):
         with torch.no_grad():
             for parameter in self.log_variances.values():
                 parameter.clamp_(-LARGEST, LARGEST)
-        factors = torch.stack([self.factor(task) for task in self.tasks])
-        total = self.weighted_sum(losses, factors.detach())
+        factors = [self.factor(task) for task in self.tasks]
+        total = self.weighted_sum(losses, torch.stack(factors).detach())
         means = mean_over_ranks(self.values(losses))
         for task, factor, mean in zip(self.tasks, factors, means):
             if not mean.isnan():  # moves s alone: the losses' own gradients are in the total
