@@ -13,6 +13,7 @@ disturb it.
 import argparse
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,9 +70,10 @@ class Training:
         torch.manual_seed(0)
         self.weighting = weighting
         self.network = Network().to(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.AdamW([
+        groups: list[dict[str, Any]] = [
             {'params': self.network.parameters()},
-            {'params': list(weighting.parameters()), 'weight_decay': 0.0}], 1e-3)
+            {'params': list(weighting.parameters()), 'weight_decay': 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, 1e-3)
         self.image = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
         self.classes = torch.randint(CHANNELS['semantic'], (batch, height, width))
         self.depth = torch.rand(batch, 1, height, width)

@@ -134,7 +134,8 @@ def test_gradients_cut_at_the_taps_of_the_real_network_are_those_of_one_backward
     torch.manual_seed(0)
     network = build_network(spec).eval()
     one = ClipLearner(
-        network, (90, 90, 90), (50, 50, 50), build_losses(STREET_TASKS, None, 0.0, 1.0), ['motion'])
+        network, (90, 90, 90), (50, 50, 50), build_losses(STREET_TASKS, None, 0.0, 1.0),
+        ['motion'])
     batch = collate([boxes[number].resized(32, 32) for number in (1, 2)])
     found = []
     strategies = EqualWeights(TASKS), GradNorm(TASKS)

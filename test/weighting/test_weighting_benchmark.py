@@ -7,7 +7,8 @@ from mtl_perception.weighting import WEIGHTINGS, benchmark, build_weighting
 
 
 def test_every_strategy_has_one_ratio_per_round_and_equal_is_the_unit():
-    base, found = benchmark.ratios(list(WEIGHTINGS), rounds=2, steps=1, height=32, width=64, batch=1)
+    base, found = benchmark.ratios(
+        list(WEIGHTINGS), rounds=2, steps=1, height=32, width=64, batch=1)
     assert base > 0
     assert set(found) == set(WEIGHTINGS)
     assert found['equal'] == [1.0, 1.0]

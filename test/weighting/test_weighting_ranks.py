@@ -19,7 +19,8 @@ BATCHES = (  # for each rank the losses of three steps
 def learn(name, batches, rank=None):
     """Return what a strategy remembers after three epochs of three steps."""
     weighting = build_weighting(name, TASKS)
-    optimiser = torch.optim.SGD([*weighting.parameters(), torch.zeros((), requires_grad=True)], 0.1)
+    others = torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.SGD([*weighting.parameters(), others], 0.1)
     for _ in range(3):
         for values in batches:
             optimiser.zero_grad()
