@@ -86,6 +86,7 @@ class ClipLearner(nn.Module):
         wanted = [task for task in self.losses
                   if task in batch and (tasks is None or task in tasks)]
         network: Any = self.network
+        self.shared = None  # what the last batch has left is not needed any more
         with self._autocast(batch['image']):
             taps = tapped(self._stages(batch['image']))
             outputs = network.decode_shared(taps, self.detached, wanted)

@@ -224,7 +224,7 @@ class Trainer:
         Do one optimiser step.
 
         :return: task name -> loss, empty if the weighting wants no task at this step; None if a
-            loss or the gradient was not finite. In both cases nothing is changed.
+            loss or the gradient was not finite. In both cases the network does not change.
         """
         due = self.weighting.active(self.progress.step)
         if not due:
@@ -244,7 +244,7 @@ class Trainer:
             if math.isfinite(norm.item()):
                 self.optimiser.step()
                 self.average.update(self.learner.network)
-                return losses
+                return {task: loss.detach() for task, loss in losses.items()}
         for item, before in zip(self.learner.network.buffers(), buffers):
             item.copy_(before)  # batch normalisation has seen what was not finite
         self.progress.skipped += 1

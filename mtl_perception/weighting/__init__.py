@@ -16,6 +16,7 @@ from mtl_perception.weighting.dynamic_scaling import DynamicScaling
 from mtl_perception.weighting.equal import EqualWeights
 from mtl_perception.weighting.focused import FocusedGeometricMean
 from mtl_perception.weighting.geometric import GeometricMean
+from mtl_perception.weighting.gradient_method import GradientMethod
 from mtl_perception.weighting.gradnorm import GradNorm
 from mtl_perception.weighting.handcrafted import HandcraftedWeights
 from mtl_perception.weighting.shared import Shared
@@ -24,8 +25,8 @@ from mtl_perception.weighting.weight_learning import WeightLearning
 
 __all__ = [
     'WEIGHTINGS', 'Asynchronous', 'DynamicScaling', 'DynamicWeightAverage', 'EqualWeights',
-    'FocusedGeometricMean', 'GeometricMean', 'GradNorm', 'HandcraftedWeights', 'Shared',
-    'TaskWeighting', 'UncertaintyWeights', 'WeightLearning', 'build_weighting']
+    'FocusedGeometricMean', 'GeometricMean', 'GradNorm', 'GradientMethod', 'HandcraftedWeights',
+    'Shared', 'TaskWeighting', 'UncertaintyWeights', 'WeightLearning', 'build_weighting']
 
 WEIGHTINGS: dict[str, type[TaskWeighting]] = {
     'equal': EqualWeights,
@@ -38,8 +39,9 @@ WEIGHTINGS: dict[str, type[TaskWeighting]] = {
     'focused': FocusedGeometricMean,
     'weight_learning': WeightLearning,
     'asynchronous': Asynchronous,
+    'gradient_method': GradientMethod,
 }
-"""Name in a recipe -> strategy."""
+"""Name in a recipe -> strategy. All but the last need nothing that is not installed anyway."""
 
 _PLAIN = (bool, int, float, str)
 

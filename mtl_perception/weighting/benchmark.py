@@ -11,6 +11,7 @@ disturb it.
 """
 
 import argparse
+import contextlib
 import statistics
 import time
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import resnet18
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.weighting import WEIGHTINGS, Shared, TaskWeighting, build_weighting
 from mtl_perception.weighting.shared import tapped
 
@@ -132,14 +134,24 @@ def ratios(
     return statistics.median(base), found
 
 
+def available() -> list[str]:
+    """Return the strategies that have everything they need installed."""
+    found = []
+    for name in WEIGHTINGS:
+        with contextlib.suppress(ConfigurationError):
+            build_weighting(name, list(CHANNELS), OPTIONS)
+            found.append(name)
+    return found
+
+
 def main() -> None:
     """Print a table of median ratios with their lowest and highest."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
     parser.add_argument('--rounds', type=int, default=15, help='default: 15')
     parser.add_argument('--threads', type=int, default=1, help='threads of torch (default: 1)')
     parser.add_argument(
-        '--strategies', nargs='+', default=list(WEIGHTINGS), choices=list(WEIGHTINGS),
-        metavar='NAME', help='default: all')
+        '--strategies', nargs='+', default=available(), choices=available(),
+        metavar='NAME', help='default: all that are installed')
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     base, found = ratios(arguments.strategies, arguments.rounds)

@@ -17,7 +17,7 @@ class DynamicWeightAverage(TaskWeighting):
     r"""
     Weights from how the losses changed, :math:`K e^{r_i / T} / \sum_j e^{r_j / T}`.
 
-    Liu, Johns, Davison, End-to-End Multi-Task Learning with Attention, CVPR 2019, equation 7:
+    Liu, Johns, Davison, End-to-End Multi-Task Learning with Attention, CVPR 2019:
     :math:`r_i = \tilde L_i(t-1) / \tilde L_i(t-2)` compares the mean losses of the two epochs
     before. All weights are 1 in the first two epochs. A task that an epoch did not have keeps the
     last two that it had, and a task with less than two counts as r = 1; both are ours.

@@ -13,6 +13,7 @@ from mtl_perception.weighting.history import initial_losses, ratio
 from mtl_perception.weighting.shared import (
     Shared,
     layer_gradient,
+    required,
     task_gradient,
     total_with_gradient,
 )
@@ -72,11 +73,7 @@ class GradNorm(TaskWeighting):
 
         :raises ValueError: also if ``shared`` is missing.
         """
-        tasks = self.present(losses)
-        if shared is None:
-            raise ValueError(
-                'gradnorm looks at gradients; give it the taps and the last shared layer: '
-                'weighting(losses, Shared(taps, layer))')
+        tasks, shared = self.present(losses), required(shared)
         value = self.weighted_sum(
             {task: loss.detach() for task, loss in losses.items()}, self.current)
         gradients = [task_gradient(losses[task], shared.taps) for task in tasks]

@@ -24,6 +24,19 @@ class Shared:
     layer: nn.Parameter
 
 
+def required(shared: Shared | None) -> Shared:
+    """
+    Return what is shared.
+
+    :raises ValueError: if it was not given to a strategy that needs it.
+    """
+    if shared is None:
+        raise ValueError(
+            'this strategy looks at gradients; give it the taps and the last shared layer: '
+            'weighting(losses, Shared(taps, layer))')
+    return shared
+
+
 def tapped(stages: Sequence[Tensor]) -> list[Tensor]:
     """
     Return views of the shared features, for the decoders to read instead.

@@ -22,11 +22,11 @@ class UncertaintyWeights(TaskWeighting):
     Homoscedastic uncertainty: each task learns :math:`s = \log \sigma^2`, its log variance.
 
     Kendall, Gal, Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
-    Geometry and Semantics, CVPR 2018. What a task adds to the total, and the weight that its
-    gradient has once s is where the total is smallest:
+    Geometry and Semantics, CVPR 2018, section 3. What a task adds to the total, and the weight
+    that its gradient has once s is where the total is smallest:
 
-    - ``regression`` (equation 5): :math:`e^{-s} L / 2 + s / 2`, weight :math:`1 / (2 L)`
-    - ``classification`` (equation 10): :math:`e^{-s} L + s / 2`, weight :math:`1 / (2 L)`
+    - ``regression`` (Gaussian): :math:`e^{-s} L / 2 + s / 2`, weight :math:`1 / (2 L)`
+    - ``classification`` (softmax): :math:`e^{-s} L + s / 2`, weight :math:`1 / (2 L)`
     - ``laplace``, the likelihood of an L1 loss with :math:`s = \log b`: :math:`e^{-s} L + s`,
       weight :math:`1 / L`
     - ``xtasc``, as the authors of XTasC-Net compute it: :math:`e^{-s} L / 2 + s`, weight

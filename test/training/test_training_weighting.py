@@ -60,6 +60,8 @@ def test_the_loop_knows_no_strategy():
 
 @pytest.mark.parametrize('weighting', WEIGHTINGS)
 def test_every_strategy_trains_and_goes_on_from_a_checkpoint_bit_for_bit(make, boxes, weighting):
+    if weighting == 'gradient_method':
+        pytest.importorskip('torchjd')
     options = ASYNCHRONOUS if weighting == 'asynchronous' else None
     trainer = make(weighting, options)
     stage = trainer.config.stages[0]

@@ -7,10 +7,12 @@ from mtl_perception.weighting import WEIGHTINGS, benchmark, build_weighting
 
 
 def test_every_strategy_has_one_ratio_per_round_and_equal_is_the_unit():
+    names = benchmark.available()
+    assert set(WEIGHTINGS) - set(names) <= {'gradient_method'}  # needs torchjd
     base, found = benchmark.ratios(
-        list(WEIGHTINGS), rounds=2, steps=1, height=32, width=64, batch=1)
+        names, rounds=2, steps=1, height=32, width=64, batch=1)
     assert base > 0
-    assert set(found) == set(WEIGHTINGS)
+    assert list(found) == names
     assert found['equal'] == [1.0, 1.0]
     assert all(len(values) == 2 and min(values) > 0 for values in found.values())
 

@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strategies that look at gradients: what is cut at the taps must be what autograd finds."""
 
+import sys
+
 import pytest
 import torch
 from batch_of_losses import TASKS, Losses, step
 from torch import nn
 
-from mtl_perception.weighting import GradNorm, Shared
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.weighting import GradientMethod, GradNorm, Shared, build_weighting
 from mtl_perception.weighting.gradnorm import weight_gradient
 from mtl_perception.weighting.shared import leaves_before, tapped
 
@@ -178,3 +181,54 @@ def test_an_infinite_gradient_does_not_spoil_the_weights():
 def test_what_is_shared_has_to_be_given():
     with pytest.raises(ValueError, match='give it the taps and the last shared layer'):
         GradNorm(TASKS)(Losses(depth=1.0))
+
+
+# gradients combined by torchjd
+
+ROWS = {'semantic': [1.0, 0.0, 2.0], 'depth': [-0.5, 1.0, 0.0]}
+
+
+@pytest.mark.parametrize(('method', 'semantic', 'depth'), [
+    # inner products 5, 1.25 and -0.5: what is left of each without its part along the other
+    ('pcgrad', 1 + 0.5 / 5, 1 + 0.5 / 1.25),
+    # shortest vector between the two: (1.25 + 0.5) / (5 + 1.25 + 1)
+    ('mgda', 1.75 / 7.25, 5.5 / 7.25),
+    # equal projections on both unit vectors: in inverse proportion to the norms
+    ('imtl_g', 1 / 3, 2 / 3),
+])
+def test_weights_of_two_conflicting_gradients(method, semantic, depth):
+    pytest.importorskip('torchjd')
+    layer = nn.Parameter(torch.ones(3))
+    taps = tapped([layer[:1] * 1, layer[1:] * 1])
+    losses = {task: (torch.cat(taps) * torch.tensor(row)).sum() + 5 for task, row in ROWS.items()}
+    weighting = GradientMethod(list(ROWS), method)
+    total = weighting(losses, Shared(taps, layer))
+    assert total.item() == pytest.approx(8.0 + 5.5)
+    total.backward()
+    assert weighting.weights() == pytest.approx(
+        {'semantic': semantic, 'depth': depth}, abs=1e-3)
+    wanted = semantic * torch.tensor(ROWS['semantic']) + depth * torch.tensor(ROWS['depth'])
+    torch.testing.assert_close(layer.grad, wanted, rtol=0, atol=3e-3)
+
+
+@pytest.mark.parametrize('method', ['pcgrad', 'mgda', 'imtl_g', 'aligned_mtl'])
+def test_decoders_learn_from_their_own_loss_and_detached_tasks_stay_out(method):
+    pytest.importorskip('torchjd')
+    network, weighting = Toy(detached=('motion',)), GradientMethod(TASKS, method)
+    weighting(*network()).backward()
+    found = gradients(network)
+    network.zero_grad()
+    sum(network()[0].values()).backward()
+    wanted = gradients(network)
+    for name in wanted:
+        same = torch.allclose(found[name], wanted[name], atol=1e-6)
+        assert same == name.startswith('heads'), name
+    assert weighting.weights()['motion'] == 1.0
+
+
+def test_a_missing_torchjd_and_an_unknown_method_are_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchjd', None)
+    with pytest.raises(ConfigurationError, match=r'pip install .mtl_perception\[gradients\]'):
+        build_weighting('gradient_method', TASKS)
+    with pytest.raises(ValueError, match='it must be one of'):
+        GradientMethod(TASKS, 'pcgard')
