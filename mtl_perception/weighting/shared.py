@@ -102,8 +102,7 @@ def layer_gradient(gradient: TaskGradient, shared: Shared) -> Tensor | None:
     :return: None if the loss does not depend on it, as that of a task that does not shape the
         features.
     """
-    pairs = [(tap, own) for tap, own in zip(shared.taps, gradient.taps)
-             if own is not None and tap.requires_grad]
+    pairs = [(tap, own) for tap, own in zip(shared.taps, gradient.taps) if own is not None]
     if not pairs:
         return None
     found: Tensor | None = torch.autograd.grad(

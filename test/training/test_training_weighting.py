@@ -15,7 +15,14 @@ from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import learner, loop
 from mtl_perception.training.batches import collate
-from mtl_perception.training.config import Stage, WeightingOptions, load_config, to_yaml
+from mtl_perception.training.command import _check_same
+from mtl_perception.training.config import (
+    Stage,
+    WeightingOptions,
+    load_config,
+    to_plain,
+    to_yaml,
+)
 from mtl_perception.training.learner import ClipLearner, build_losses
 from mtl_perception.training.loop import Trainer
 from mtl_perception.weighting import WEIGHTINGS, EqualWeights, GradNorm
@@ -167,6 +174,15 @@ def test_options_come_from_the_recipe_and_the_command_line(tmp_path):
     assert load_config(printed) == config
     assert load_config(path).weighting_options.gradnorm['alpha'] == 0.1
     assert load_config(path, ['--weighting', 'equal']).weighting == 'equal'
+
+
+def test_options_that_a_checkpoint_does_not_know_yet_are_no_change_unless_they_are_used(config):
+    before = to_plain(config)
+    del before['weighting_options']
+    _check_same(config, before)
+    changed = replace(config, weighting_options=WeightingOptions(dwa={'temperature': 1}))
+    with pytest.raises(ConfigurationError, match=r'options\.dwa\.temperature: None -> 1'):
+        _check_same(changed, before)
 
 
 @pytest.mark.parametrize(('words', 'message'), [
