@@ -32,6 +32,7 @@ ROS_WHEELS = [
     'ros-visualization-msgs',
 ]
 TRAIN = ['jsonargparse[signatures]>=4.35', 'matplotlib>=3.7', 'tensorboard>=2.16']
+GRADIENTS = ['torchjd>=0.18']
 EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
 TEST = [
     'catkin-pkg',
@@ -72,9 +73,10 @@ setup(
         'runtime': RUNTIME,
         'ros-wheels': ROS_WHEELS,
         'train': RUNTIME + TRAIN,
+        'gradients': GRADIENTS,
         'evaluate': RUNTIME + EVALUATE,
         'test': TEST,
-        'all': RUNTIME + ROS_WHEELS + TRAIN + EVALUATE + TEST,
+        'all': RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + EVALUATE + TEST,
     },
     entry_points={
         'console_scripts': [

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One shared encoder, one decoder per task, any number of frames."""
 
+import typing
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
@@ -97,14 +98,56 @@ class SiameseMultiTaskNetwork(nn.Module):
             network of more than two.
         :raises ValueError: if the number of frames is not the network's.
         """
+        return self.decode_shared(self.share(current, previous, earlier), detached)
+
+    def share(
+        self, current: Sequence[Tensor], previous: Sequence[Tensor] | None = None,
+        earlier: Sequence[Sequence[Tensor]] = (),
+    ) -> Stages:
+        """
+        Return what every decoder sees: the joined features, or what stands between.
+
+        :param current: features of the current frame.
+        :param previous: features of the previous frame; None for a network of one frame.
+        :param earlier: features of the frames before the previous one, newest first.
+        :raises ValueError: if the number of frames is not the network's.
+        """
         frames = [current, *([] if previous is None else [previous]), *earlier]
         self._check_frames(len(frames))
         stages = frames[0] if self.frames == 1 else AGGREGATIONS[self.aggregation](frames)
-        stages = self.between(stages)
+        return self.between(stages)
+
+    def decode_shared(
+        self, stages: Sequence[Tensor], detached: Collection[str] = (),
+        tasks: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """
+        Return the tasks' outputs.
+
+        :param stages: from :meth:`share`.
+        :param detached: tasks whose decoder learns from the features without changing them.
+        :param tasks: the tasks to compute; all if None.
+        """
         fixed = [stage.detach() for stage in stages] if detached else stages
         return {
             task: decoder(fixed if task in detached else stages)
-            for task, decoder in self.decoders.items()}
+            for task, decoder in self.decoders.items() if tasks is None or task in tasks}
+
+    def last_shared(self) -> nn.Parameter:
+        """
+        Return the weight of the last convolution that all tasks share.
+
+        That is the last 3x3 convolution of the pyramid's coarsest stage, from which every finer
+        one comes, or, without a pyramid, the last convolution of the encoder, which only the
+        coarsest stage comes from. The branches of an ASPP are beside one another: none is last.
+        """
+        if self.pyramid is not None:
+            weight: nn.Parameter = self.pyramid.smooth[-1][0].weight  # type: ignore[index]
+            return weight
+        *_, last = (
+            module for name, module in self.encoder.named_modules()
+            if isinstance(module, nn.Conv2d) and 'downsample' not in name)
+        return typing.cast(nn.Parameter, last.weight)
 
     def between(self, stages: Stages) -> Stages:
         """Return what the decoders see of the joined features."""

@@ -220,12 +220,12 @@ def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
 
 def _differences(
         old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[tuple[str, Any, Any]]:
-    """Return (path, old value, new value) of what differs."""
+    """Return (path, old value, new value) of what differs; what was missing counts as empty."""
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys([*old, *new]):
         one, other = old.get(key), new.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f'{prefix}{key}.')
+        if isinstance(one, dict | None) and isinstance(other, dict):
+            found += _differences(one or {}, other, f'{prefix}{key}.')
         elif one != other:
             found.append((f'{prefix}{key}', one, other))
     return found

@@ -7,7 +7,7 @@ import io
 import typing
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,13 @@ from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.tasks import STREET_TASKS, Task
-from mtl_perception.weighting import build_weighting
+from mtl_perception.weighting import WEIGHTINGS, build_weighting
 
 PRECISIONS = ('fp32', 'bf16')
+
+WeightingOptions = make_dataclass('WeightingOptions', [
+    (name, dict[str, Any], field(default_factory=dict)) for name in WEIGHTINGS], frozen=True)
+"""For each strategy of weighting the arguments of its constructor; those left out are default."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,8 @@ class TrainingConfig:
     :param seed: seed of weights, order and augmentation.
     :param tasks: tasks to learn, of ``semantic``, ``depth``, ``motion``.
     :param weighting: strategy of weighting the losses, see :mod:`mtl_perception.weighting`.
+    :param weighting_options: strategy -> its options, such as ``{dwa: {temperature: 1}}``; those
+        of strategies that are not chosen are checked too, and then only wait for their turn.
     :param precision: of encoder and pyramid: ``fp32``, or ``bf16`` where the CPU or GPU computes
         in it; weights, decoders and losses are always fp32.
     :param stages: resolutions and their steps, in order.
@@ -176,6 +182,8 @@ class TrainingConfig:
     seed: int = 0
     tasks: list[str] = field(default_factory=lambda: ['semantic', 'depth', 'motion'])
     weighting: str = 'geometric'
+    weighting_options: WeightingOptions = field(  # type: ignore[valid-type]
+        default_factory=WeightingOptions)
     precision: str = 'fp32'
     network: NetworkSettings = field(default_factory=NetworkSettings)
     data: DataSettings = field(default_factory=DataSettings)
@@ -193,7 +201,9 @@ class TrainingConfig:
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ConfigurationError(
                 f'tasks are {self.tasks}; name at least one of {known}, each only once')
-        build_weighting(self.weighting, self.tasks)
+        options: dict[str, dict[str, Any]] = asdict(self.weighting_options)
+        for name in [self.weighting, *(name for name, chosen in options.items() if chosen)]:
+            build_weighting(name, self.tasks, options)
         if self.precision not in PRECISIONS:
             raise ConfigurationError(
                 f'precision is {self.precision!r}; it must be one of {list(PRECISIONS)}')

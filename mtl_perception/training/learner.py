@@ -3,6 +3,7 @@
 """From a batch of clips to one loss per task."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from mtl_perception.losses import LogDepthLoss, MotionCrossEntropy, PixelCrossEntropy
 from mtl_perception.tasks import UNKNOWN_MOTION, Task
 from mtl_perception.training.batches import Batch
+from mtl_perception.weighting.shared import Shared, tapped
 
 
 class ClipLearner(nn.Module):
@@ -21,7 +23,7 @@ class ClipLearner(nn.Module):
     frame t - 1; frame 0 has none and is decoded with its own, as after a reset, where nothing can
     be said about motion: its motion labels are ignored.
 
-    :param network: has ``frames``, ``encode`` and ``decode``.
+    :param network: has ``frames``, ``encode``, ``share``, ``decode_shared``, ``last_shared``.
     :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
     :param std: RGB standard deviation that they are divided by, 0 to 255.
     :param losses: task name -> loss.
@@ -43,6 +45,8 @@ class ClipLearner(nn.Module):
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.losses = nn.ModuleDict(losses)
+        self.shared: Shared | None = None
+        """What the losses of the last batch have in common."""
 
     def outputs(self, image: Tensor) -> dict[str, Tensor]:
         """
@@ -50,29 +54,46 @@ class ClipLearner(nn.Module):
 
         :param image: (B, T, H, W, 3) uint8.
         """
+        network: Any = self.network
+        with self._autocast(image):
+            outputs: dict[str, Tensor] = network.decode_shared(self._stages(image), self.detached)
+        return outputs
+
+    def _autocast(self, image: Tensor) -> AbstractContextManager[Any]:
+        """Return the context that encoder and pyramid compute in."""
+        return torch.autocast(
+            image.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
+
+    def _stages(self, image: Tensor) -> list[Tensor]:
+        """Return what every decoder sees of (B, T, H, W, 3) uint8 clips."""
         clips = len(image)
         pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
         network: Any = self.network
-        with torch.autocast(
-                image.device.type, torch.bfloat16, enabled=self.precision == 'bf16'):
-            features = network.encode((pixels.float() - self.mean) / self.std)
-            previous = None
-            if network.frames == 2:
-                previous = [_before(stage, clips) for stage in features]
-            outputs: dict[str, Tensor] = network.decode(features, previous, self.detached)
-        return outputs
+        features = network.encode((pixels.float() - self.mean) / self.std)
+        previous = None
+        if network.frames == 2:
+            previous = [_before(stage, clips) for stage in features]
+        stages: list[Tensor] = network.share(features, previous)
+        return stages
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """
         Return task name -> 0-dimensional loss; a task without labels in the batch is left out.
 
         :param batch: see :data:`mtl_perception.training.batches.Batch`.
+        :param tasks: the tasks to compute; all if None. The decoders of the others do not run.
         """
-        outputs = self.outputs(batch['image'])
+        wanted = [task for task in self.losses
+                  if task in batch and (tasks is None or task in tasks)]
+        network: Any = self.network
+        self.shared = None  # what the last batch has left is not needed any more
+        with self._autocast(batch['image']):
+            taps = tapped(self._stages(batch['image']))
+            outputs = network.decode_shared(taps, self.detached, wanted)
+        self.shared = Shared(taps, network.last_shared())
         losses = {}
-        for task, loss in self.losses.items():
-            if task not in batch:
-                continue
+        for task in wanted:
+            loss = self.losses[task]
             target = batch[task]
             if task == 'motion':
                 target = target.clone()

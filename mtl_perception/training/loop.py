@@ -6,7 +6,7 @@ import json
 import math
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,13 @@ class Trainer:
         self.spec = config.network.spec(tasks)
         self.learner = self._make_learner(class_weights)
         self.averaged = self._make_learner(class_weights)
-        self.weighting = build_weighting(config.weighting, [task.name for task in tasks])
+        self.weighting = build_weighting(
+            config.weighting, [task.name for task in tasks], asdict(config.weighting_options))
         self.average = WeightAverage(self.learner.network, config.optimiser.average)
         groups = parameter_groups([self.learner.network], config.optimiser.weight_decay)
         if learned := list(self.weighting.parameters()):
-            groups.append({'params': learned, 'weight_decay': 0.0})
+            groups.append({
+                'params': learned, 'weight_decay': 0.0, 'rate': self.weighting.rate})
         self.optimiser = torch.optim.AdamW(groups, betas=config.optimiser.betas)
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()
@@ -221,25 +223,28 @@ class Trainer:
         """
         Do one optimiser step.
 
-        :return: task name -> loss; None if a loss or the gradient was not finite, nothing is
-            changed then.
+        :return: task name -> loss, empty if the weighting wants no task at this step; None if a
+            loss or the gradient was not finite. In both cases the network does not change.
         """
+        due = self.weighting.active(self.progress.step)
+        if not due:
+            return {}
         settings = self.config.optimiser
         rate = settings.lr * learning_rate(
             self.progress.stage_step, stage.steps, stage.lr, settings.warm_up, settings.final)
         for group in self.optimiser.param_groups:
-            group['lr'] = rate
+            group['lr'] = rate * group.get('rate', 1.0)
         buffers = [item.clone() for item in self.learner.network.buffers()]
-        losses: dict[str, Tensor] = self.learner(batch)
+        losses: dict[str, Tensor] = self.learner(batch, due)
         if losses and all(math.isfinite(loss.item()) for loss in losses.values()):
             self.optimiser.zero_grad(set_to_none=True)
-            self.weighting(losses).backward()
+            self.weighting(losses, self.learner.shared).backward()
             norm = torch.nn.utils.clip_grad_norm_(
                 self.learner.network.parameters(), settings.clip_norm)
             if math.isfinite(norm.item()):
                 self.optimiser.step()
                 self.average.update(self.learner.network)
-                return losses
+                return {task: loss.detach() for task, loss in losses.items()}
         for item, before in zip(self.learner.network.buffers(), buffers):
             item.copy_(before)  # batch normalisation has seen what was not finite
         self.progress.skipped += 1

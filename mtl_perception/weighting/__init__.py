@@ -3,33 +3,100 @@
 """Strategies of weighting the tasks' losses, one file each, and the table of their names."""
 
 import difflib
-from collections.abc import Sequence
+import inspect
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.weighting.asynchronous import Asynchronous
 from mtl_perception.weighting.base import TaskWeighting
+from mtl_perception.weighting.dwa import DynamicWeightAverage
+from mtl_perception.weighting.dynamic_scaling import DynamicScaling
 from mtl_perception.weighting.equal import EqualWeights
+from mtl_perception.weighting.focused import FocusedGeometricMean
 from mtl_perception.weighting.geometric import GeometricMean
+from mtl_perception.weighting.gradient_method import GradientMethod
+from mtl_perception.weighting.gradnorm import GradNorm
+from mtl_perception.weighting.handcrafted import HandcraftedWeights
+from mtl_perception.weighting.shared import Shared
+from mtl_perception.weighting.uncertainty import UncertaintyWeights
+from mtl_perception.weighting.weight_learning import WeightLearning
 
-__all__ = ['WEIGHTINGS', 'EqualWeights', 'GeometricMean', 'TaskWeighting', 'build_weighting']
+__all__ = [
+    'WEIGHTINGS', 'Asynchronous', 'DynamicScaling', 'DynamicWeightAverage', 'EqualWeights',
+    'FocusedGeometricMean', 'GeometricMean', 'GradNorm', 'GradientMethod', 'HandcraftedWeights',
+    'Shared', 'TaskWeighting', 'UncertaintyWeights', 'WeightLearning', 'build_weighting']
 
 WEIGHTINGS: dict[str, type[TaskWeighting]] = {
     'equal': EqualWeights,
+    'handcrafted': HandcraftedWeights,
+    'dynamic_scaling': DynamicScaling,
+    'uncertainty': UncertaintyWeights,
+    'gradnorm': GradNorm,
+    'dwa': DynamicWeightAverage,
     'geometric': GeometricMean,
+    'focused': FocusedGeometricMean,
+    'weight_learning': WeightLearning,
+    'asynchronous': Asynchronous,
+    'gradient_method': GradientMethod,
 }
-"""Name in a recipe -> strategy."""
+"""Name in a recipe -> strategy. All but the last need nothing that is not installed anyway."""
+
+_PLAIN = (bool, int, float, str)
 
 
-def build_weighting(name: str, tasks: Sequence[str]) -> TaskWeighting:
+def build_weighting(
+        name: str, tasks: Sequence[str],
+        options: Mapping[str, Mapping[str, Any]] | None = None) -> TaskWeighting:
     """
     Return the strategy of that name.
 
+    An option is an argument of the strategy's constructor. One that is a strategy itself, as
+    ``strategy`` of ``asynchronous``, is given by its name and takes its own options.
+
     :param name: a key of :data:`WEIGHTINGS`.
     :param tasks: names of all tasks.
-    :raises ConfigurationError: if there is no such strategy; the message names the nearest.
+    :param options: name of a strategy -> its options; those of the others are not looked at.
+    :raises ConfigurationError: if there is no such strategy or option, in which case the message
+        names the nearest, or if an option's value is refused.
     """
     if name not in WEIGHTINGS:
-        nearest = difflib.get_close_matches(name, WEIGHTINGS, n=1, cutoff=0.0)
-        raise ConfigurationError(
-            f'weighting {name!r} does not exist; did you mean {nearest[0]!r}? '
-            f'The strategies are {sorted(WEIGHTINGS)}')
-    return WEIGHTINGS[name](tasks)
+        raise ConfigurationError(_unknown(f'weighting {name!r}', name, WEIGHTINGS))
+    parameters = dict(inspect.signature(WEIGHTINGS[name]).parameters)
+    del parameters['tasks']
+    chosen = dict((options or {}).get(name, {}))
+    for key, value in chosen.items():
+        if key not in parameters:
+            raise ConfigurationError(_unknown(f'option {key!r} of {name}', key, parameters))
+        wanted = parameters[key].annotation
+        if TaskWeighting in typing.get_args(wanted) and isinstance(value, str):
+            if value == name:
+                raise ConfigurationError(f'{name}.{key} is {value!r}; it cannot be around itself')
+            chosen[key] = build_weighting(value, tasks, options)
+        elif not _fits(value, wanted):
+            raise ConfigurationError(
+                f'{name}.{key} is {value!r}; it must be '
+                f'{wanted.__name__ if wanted in _PLAIN else wanted}')
+    try:
+        return WEIGHTINGS[name](tasks, **chosen)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f'weighting {name}: {error}') from error
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Return whether a value of an option has the type of the constructor's argument."""
+    if wanted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted in _PLAIN:
+        return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+    return not isinstance(value, _PLAIN)
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return a message that names the nearest of what exists."""
+    names = list(known)
+    if not names:
+        return f'{what} does not exist; there are none'
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    return f'{what} does not exist; did you mean {nearest[0]!r}? There are {sorted(names)}'

@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every strategy of weighting the tasks' losses offers to the training loop."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+
+from mtl_perception.weighting.shared import Shared
 
 
 class TaskWeighting(nn.Module):
@@ -14,14 +17,17 @@ class TaskWeighting(nn.Module):
     Make one total out of the losses of all tasks.
 
     A strategy keeps whatever it remembers in parameters or buffers, so that it survives a
-    checkpoint. A task that is missing from the losses of a batch has no labels there and drops
-    out of the total.
+    checkpoint. Its parameters are trained by the network's optimiser. A task that is missing from
+    the losses of a batch has no labels there and drops out of the total. Where training runs on
+    several ranks, whatever a strategy remembers or learns is the same on all of them.
 
     :param tasks: names of all tasks.
     :raises ValueError: if there is no task or one is named twice.
     """
 
     last_weights: Tensor
+    rate = 1.0
+    """Learning rate of the strategy's parameters, as a multiple of the network's."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -31,13 +37,23 @@ class TaskWeighting(nn.Module):
         self.register_buffer('last_weights', torch.ones(len(self.tasks)))
 
     @abstractmethod
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """
-        Return the 0-dimensional float32 total of one batch.
+        Return the 0-dimensional float32 total of one batch, to be called once per step.
 
         :param losses: task name -> 0-dimensional loss, positive; at least one.
+        :param shared: what the losses have in common; only strategies that look at gradients
+            need it.
         :raises ValueError: if a name is unknown, no task is there, or a loss is not positive.
         """
+
+    def active(self, step: int) -> tuple[str, ...]:
+        """
+        Return the tasks that are due at a step; the others need not even be computed.
+
+        :param step: steps done before.
+        """
+        return self.tasks
 
     def end_epoch(self, validation: Mapping[str, float]) -> None:
         """
@@ -50,31 +66,76 @@ class TaskWeighting(nn.Module):
         """Return task name -> weight of its gradient in the last total, 0 if it dropped out."""
         return dict(zip(self.tasks, self.last_weights.tolist()))
 
-    def note_weights(self, weights: Mapping[str, Tensor]) -> None:
+    def weighted_sum(self, losses: Mapping[str, Tensor], weights: Tensor) -> Tensor:
+        """
+        Return the sum of the weighted losses, and remember the weights for :meth:`weights`.
+
+        :param losses: see :meth:`forward`.
+        :param weights: (tasks,) float32 without gradient, one for each of :attr:`tasks`.
+        """
+        self.note_weights(losses, weights)
+        return torch.stack([
+            weight.to(losses[task].device) * losses[task].float()
+            for task, weight in zip(self.tasks, weights) if task in losses]).sum()
+
+    def note_weights(self, losses: Iterable[str], weights: Tensor) -> None:
         """
         Remember what :meth:`weights` shows.
 
-        :param weights: task name -> 0-dimensional weight; what is missing is 0.
+        :param losses: tasks of the batch; the weight of another is 0.
+        :param weights: (tasks,) float32, one for each of :attr:`tasks`.
         """
-        zero = self.last_weights.new_zeros(())
-        self.last_weights = torch.stack([
-            weights[task].detach().to(self.last_weights) if task in weights else zero
-            for task in self.tasks])
+        known = set(losses)
+        there = torch.tensor([task in known for task in self.tasks], device=weights.device)
+        self.last_weights = torch.where(there, weights.detach(), 0.0).to(self.last_weights)
 
     def present(self, losses: Mapping[str, Tensor]) -> list[str]:
         """
         Return the tasks of a batch in the order of :attr:`tasks`.
 
-        :raises ValueError: if a name is unknown, no task is there, or a loss is not positive.
+        :raises ValueError: if a name is unknown, no task is there, or a loss is not positive and
+            finite.
         """
-        if unknown := sorted(set(losses) - set(self.tasks)):
-            raise ValueError(f'losses of unknown tasks {unknown}; the tasks are {self.tasks}')
+        self.refuse_unknown(losses, 'losses')
         if not losses:
             raise ValueError(f'no loss at all; expected some of {self.tasks}')
         for task, loss in losses.items():
-            if not float(loss.detach()) > 0:
+            if not 0 < float(loss.detach()) < math.inf:
                 raise ValueError(
                     f'the loss of {task!r} is {float(loss.detach())}; weighting needs positive '
-                    'losses. Leave a task without labels out of the batch, and use a loss that '
-                    'is bounded below by zero')
+                    'and finite losses. Leave a task without labels out of the batch, and use a '
+                    'loss that is bounded below by zero')
         return [task for task in self.tasks if task in losses]
+
+    def refuse_unknown(self, names: Iterable[str], what: str) -> None:
+        """
+        Refuse names that are not among :attr:`tasks`.
+
+        :param what: what the names stand in, for the message.
+        :raises ValueError: naming them.
+        """
+        if unknown := sorted(set(names) - set(self.tasks)):
+            raise ValueError(f'{what} of unknown tasks {unknown}; the tasks are {self.tasks}')
+
+    def values(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return (tasks,) float32 losses without gradient, NaN where a task is missing."""
+        found = self.last_weights.new_full((len(self.tasks),), math.nan)
+        for number, task in enumerate(self.tasks):
+            if task in losses:
+                found[number] = losses[task].detach().float()
+        return found
+
+
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """
+    Return the mean of every element over the ranks where it is not NaN; NaN if it is so on all.
+
+    Without ``torch.distributed`` that is the tensor itself. With it, all ranks must call.
+
+    :param values: float32 of the same shape on every rank.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    both = torch.stack((values.nan_to_num(nan=0.0), (~values.isnan()).to(values)))
+    distributed.all_reduce(both)
+    return both[0] / both[1]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_perception.weighting.base import TaskWeighting
+from mtl_perception.weighting.shared import Shared
 
 
 class EqualWeights(TaskWeighting):
@@ -20,8 +21,7 @@ class EqualWeights(TaskWeighting):
     :param tasks: names of all tasks.
     """
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """Return the sum of the losses, see :meth:`TaskWeighting.forward`."""
-        tasks = self.present(losses)
-        self.note_weights({task: torch.ones(()) for task in tasks})
-        return torch.stack([losses[task].float() for task in tasks]).sum()
+        self.present(losses)
+        return self.weighted_sum(losses, torch.ones_like(self.last_weights))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mtl_perception.weighting.base import TaskWeighting
-
-SMALLEST = 1e-12
+from mtl_perception.weighting.history import SMALLEST
+from mtl_perception.weighting.shared import Shared
 
 
 class GeometricMean(TaskWeighting):
@@ -28,11 +28,14 @@ class GeometricMean(TaskWeighting):
     :param tasks: names of all tasks.
     """
 
-    def forward(self, losses: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """Return the geometric mean of the losses, see :meth:`TaskWeighting.forward`."""
         tasks = self.present(losses)
-        stacked = torch.stack([losses[task].float() for task in tasks]).clamp(min=SMALLEST)
-        total = stacked.log().mean().exp()
-        weights = total.detach() / (len(tasks) * stacked.detach())
-        self.note_weights(dict(zip(tasks, weights)))
+        total = geometric_mean([losses[task] for task in tasks])
+        self.note_weights(tasks, total / (len(tasks) * self.values(losses).clamp(min=SMALLEST)))
         return total
+
+
+def geometric_mean(losses: list[Tensor]) -> Tensor:
+    """Return the 0-dimensional float32 geometric mean of positive losses."""
+    return torch.stack([loss.float().clamp(min=SMALLEST).log() for loss in losses]).mean().exp()

@@ -62,10 +62,15 @@ class TinyNetwork(nn.Module):
     def encode(self, image):
         return [self.encoder(image)]
 
-    def decode(self, current, previous, detached):
-        both = torch.cat([current[0], previous[0]], 1)
-        return {task: functional.interpolate(decoder(both), scale_factor=4)
-                for task, decoder in self.decoders.items()}
+    def share(self, current, previous):
+        return [torch.cat([current[0], previous[0]], 1)]
+
+    def decode_shared(self, stages, detached, tasks=None):
+        return {task: functional.interpolate(decoder(stages[0]), scale_factor=4)
+                for task, decoder in self.decoders.items() if tasks is None or task in tasks}
+
+    def last_shared(self):
+        return self.encoder[3].weight
 
 
 @pytest.fixture

@@ -96,9 +96,16 @@ class Recorder(nn.Module):
     def encode(self, image):
         return [image.mean((2, 3), keepdim=True)]
 
-    def decode(self, current, previous, detached):
+    def share(self, current, previous):
         self.seen = (current[0][:, 0, 0, 0].tolist(), previous[0][:, 0, 0, 0].tolist())
-        shape = (len(current[0]), 2, 4, 4)
+        return current
+
+    def last_shared(self):
+        return None
+
+    def decode_shared(self, stages, detached, tasks=None):
+        self.wanted = tasks
+        shape = (len(stages[0]), 2, 4, 4)
         return {'motion': torch.zeros(shape, requires_grad=True)}
 
 
@@ -111,9 +118,9 @@ def test_each_frame_is_compared_with_the_one_before_and_the_first_with_itself():
 
 def test_bfloat16_and_detached_tasks_reach_the_network():
     class Noting(Recorder):
-        def decode(self, current, previous, detached):
+        def decode_shared(self, stages, detached, tasks=None):
             self.context = (torch.is_autocast_enabled('cpu'), detached)
-            return super().decode(current, previous, detached)
+            return super().decode_shared(stages, detached, tasks)
 
     image = torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
     for precision, enabled in (('fp32', False), ('bf16', True)):
@@ -265,8 +272,11 @@ class Truthful(nn.Module):
     def encode(self, image):
         return [image]
 
-    def decode(self, current, previous, detached):
-        red, blue = current[0][:, 0], current[0][:, 2]
+    def share(self, current, previous):
+        return current
+
+    def decode_shared(self, stages, detached, tasks=None):
+        red, blue = stages[0][:, 0], stages[0][:, 2]
         car, sky = red > 160, blue > 180
         ids = torch.zeros_like(red, dtype=torch.long)
         ids[car], ids[sky] = 8, 11

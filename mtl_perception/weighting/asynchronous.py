@@ -1,0 +1,85 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Asynchronous back-propagation: some tasks are learned less often."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mtl_perception.weighting.base import TaskWeighting
+from mtl_perception.weighting.equal import EqualWeights
+from mtl_perception.weighting.shared import Shared
+
+UNITS = ('step', 'epoch')
+
+
+class Asynchronous(TaskWeighting):
+    r"""
+    Learn task i when :math:`t \bmod \nu_i = 0` and leave it out otherwise, around any strategy.
+
+    Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in Autonomous Driving
+    Systems, ITSC 2020, equations 10 to 12. There one task is always on; its section V gives every
+    task a frequency, and so does this. The paper counts t in epochs, but its short trials with
+    frequencies up to 10 only make sense for steps, which are the default. A task that is off has
+    weight 0 in the paper; here it is not computed at all, so its decoder stays as it is, without
+    the moves that momentum and weight decay make on a gradient of zero.
+
+    :param tasks: names of all tasks.
+    :param frequencies: task name -> nu; 1, always on, by default.
+    :param unit: what t counts, ``step`` or ``epoch``.
+    :param strategy: weights the losses of the tasks that are on; None for equal weights.
+    :raises ValueError: if a task or unit is unknown, a frequency is not a positive whole number,
+        or the strategy has other tasks.
+    """
+
+    epoch: Tensor
+
+    def __init__(
+            self, tasks: Sequence[str], frequencies: Mapping[str, int] | None = None,
+            unit: str = 'step', strategy: TaskWeighting | None = None) -> None:
+        super().__init__(tasks)
+        frequencies = frequencies or {}
+        self.refuse_unknown(frequencies, 'frequencies')
+        for task, value in frequencies.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f'the frequency of {task!r} is {value!r}; it must be a positive whole number')
+        if unit not in UNITS:
+            raise ValueError(f'unit is {unit!r}; it must be one of {UNITS}')
+        self.strategy = strategy or EqualWeights(tasks)
+        if self.strategy.tasks != self.tasks:
+            raise ValueError(
+                f'the strategy weights {self.strategy.tasks}; it must have the tasks {self.tasks}')
+        self.rate = self.strategy.rate
+        self.frequencies = {task: frequencies.get(task, 1) for task in self.tasks}
+        self.unit = unit
+        self.due = self.tasks
+        self.register_buffer('epoch', torch.zeros((), dtype=torch.long))
+
+    def active(self, step: int) -> tuple[str, ...]:
+        """Return the tasks that are due, see :meth:`TaskWeighting.active`; possibly none."""
+        time = step if self.unit == 'step' else int(self.epoch)
+        due = self.strategy.active(step)
+        self.due = tuple(task for task in due if time % self.frequencies[task] == 0)
+        return self.due
+
+    def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
+        """
+        Return the strategy's total of the tasks that :meth:`active` last returned.
+
+        See :meth:`TaskWeighting.forward`.
+        """
+        self.present(losses)
+        total: Tensor = self.strategy(
+            {task: losses[task] for task in self.due if task in losses}, shared)
+        return total
+
+    def end_epoch(self, validation: Mapping[str, float]) -> None:
+        """Count the epoch, see :meth:`TaskWeighting.end_epoch`."""
+        self.epoch += 1
+        self.strategy.end_epoch(validation)
+
+    def weights(self) -> dict[str, float]:
+        """Return the strategy's weights, see :meth:`TaskWeighting.weights`."""
+        return self.strategy.weights()

@@ -1,0 +1,167 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What each strategy adds to a training step: ``python -m mtl_perception.weighting.benchmark``.
+
+ResNet-18 with two FCN8-like decoders (semantic with 12 classes, depth), 128x256, batch 4, AdamW.
+In every round each strategy does the same number of steps, one strategy after the other, each
+round beginning with the next one. The table shows the median over the rounds of the CPU time of a
+strategy's steps over that of equal weights in the same round, so that other programs hardly
+disturb it.
+"""
+
+import argparse
+import contextlib
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import resnet18
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.weighting import WEIGHTINGS, Shared, TaskWeighting, build_weighting
+from mtl_perception.weighting.shared import tapped
+
+CHANNELS = {'semantic': 12, 'depth': 1}
+OPTIONS = {'asynchronous': {'frequencies': {'semantic': 7}}}
+STEPS = 7
+"""Steps per round: one period of the asynchronous strategy."""
+
+
+class Network(nn.Module):
+    """ResNet-18 whose strides 8, 16 and 32 are scored, added up and upsampled for each task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        body = resnet18(weights=None)
+        self.stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool, body.layer1)
+        self.layers = nn.ModuleList([body.layer2, body.layer3, body.layer4])
+        self.last: nn.Parameter = body.layer4[-1].conv2.weight
+        self.heads = nn.ModuleDict({
+            task: nn.ModuleList([nn.Conv2d(width, count, 1) for width in (128, 256, 512)])
+            for task, count in CHANNELS.items()})
+        self.upsample = nn.ModuleDict({
+            task: nn.ConvTranspose2d(count, count, 16, 8, 4) for task, count in CHANNELS.items()})
+
+    def forward(self, image: Tensor, tasks: tuple[str, ...]) -> tuple[dict[str, Tensor], Shared]:
+        """Return the (N, K, H, W) outputs of the tasks and what they share."""
+        stages = [self.stem(image)]
+        for layer in self.layers:
+            stages.append(layer(stages[-1]))
+        taps = tapped(stages[1:])
+        return {task: self.decode(task, taps) for task in tasks}, Shared(taps, self.last)
+
+    def decode(self, task: str, taps: list[Tensor]) -> Tensor:
+        """Return the (N, K, H, W) output of a task."""
+        heads = self.heads[task]
+        assert isinstance(heads, nn.ModuleList)
+        fine, middle, total = (head(tap) for head, tap in zip(heads, taps))
+        for score in (middle, fine):
+            total = score + functional.interpolate(total, scale_factor=2.0, mode='bilinear')
+        output: Tensor = self.upsample[task](total)
+        return output
+
+
+class Training:
+    """A network that is trained under one strategy on one batch."""
+
+    def __init__(self, weighting: TaskWeighting, height: int, width: int, batch: int) -> None:
+        torch.manual_seed(0)
+        self.weighting = weighting
+        self.network = Network().to(memory_format=torch.channels_last)
+        groups: list[dict[str, Any]] = [
+            {'params': self.network.parameters()},
+            {'params': list(weighting.parameters()), 'weight_decay': 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, 1e-3)
+        self.image = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
+        self.classes = torch.randint(CHANNELS['semantic'], (batch, height, width))
+        self.depth = torch.rand(batch, 1, height, width)
+        self.steps = 0
+
+    def step(self) -> None:
+        """Do one step of the optimiser with the tasks that are due."""
+        due = self.weighting.active(self.steps)
+        self.steps += 1
+        if not due:
+            return
+        outputs, shared = self.network(self.image, due)
+        losses = {}
+        if 'semantic' in due:
+            losses['semantic'] = functional.cross_entropy(outputs['semantic'], self.classes)
+        if 'depth' in due:
+            losses['depth'] = functional.l1_loss(outputs['depth'], self.depth)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.weighting(losses, shared).backward()
+        self.optimiser.step()
+
+
+def ratios(
+        names: list[str], rounds: int, steps: int = STEPS, height: int = 128, width: int = 256,
+        batch: int = 4) -> tuple[float, dict[str, list[float]]]:
+    """
+    Return the median CPU seconds of a step with equal weights, and each strategy's ratios to it.
+
+    :param names: keys of :data:`mtl_perception.weighting.WEIGHTINGS`.
+    :param rounds: ratios of each strategy.
+    :param steps: steps of each strategy per round.
+    :param height: pixels, divisible by 32.
+    :param width: pixels, divisible by 32.
+    :param batch: images per step.
+    """
+    trainings = {
+        name: Training(build_weighting(name, list(CHANNELS), OPTIONS), height, width, batch)
+        for name in dict.fromkeys(['equal', *names])}
+    for training in trainings.values():
+        training.step()
+        training.steps = 0
+    order = list(trainings)
+    base: list[float] = []
+    found: dict[str, list[float]] = {name: [] for name in trainings}
+    for number in range(rounds):
+        seconds = {}
+        first = number % len(order)
+        for name in [*order[first:], *order[:first]]:
+            begin = time.process_time()
+            for _ in range(steps):
+                trainings[name].step()
+            seconds[name] = time.process_time() - begin
+        base.append(seconds['equal'] / steps)
+        for name, taken in seconds.items():
+            found[name].append(taken / seconds['equal'])
+    return statistics.median(base), found
+
+
+def available() -> list[str]:
+    """Return the strategies that have everything they need installed."""
+    found = []
+    for name in WEIGHTINGS:
+        with contextlib.suppress(ConfigurationError):
+            build_weighting(name, list(CHANNELS), OPTIONS)
+            found.append(name)
+    return found
+
+
+def main() -> None:
+    """Print a table of median ratios with their lowest and highest."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=15, help='default: 15')
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch (default: 1)')
+    parser.add_argument(
+        '--strategies', nargs='+', default=available(), choices=available(),
+        metavar='NAME', help='default: all that are installed')
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    base, found = ratios(arguments.strategies, arguments.rounds)
+    print(f'equal: {1000 * base:.0f} ms CPU per step; {arguments.rounds} rounds of {STEPS} steps; '
+          f'asynchronous learns semantic every {STEPS} steps')
+    print('| strategy | median ratio to equal | lowest | highest |\n|---|---|---|---|')
+    for name, values in found.items():
+        print(f'| {name} | {statistics.median(values):.3f} | {min(values):.3f} | '
+              f'{max(values):.3f} |')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,95 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Methods that combine the tasks' gradients instead of their losses, from torchjd."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_perception.weighting.base import TaskWeighting
+from mtl_perception.weighting.shared import (
+    Shared,
+    TaskGradient,
+    required,
+    task_gradient,
+    total_with_gradient,
+)
+
+METHODS = {
+    'pcgrad': 'PCGradWeighting',
+    'mgda': 'MGDAWeighting',
+    'imtl_g': 'IMTLGWeighting',
+    'aligned_mtl': 'AlignedMTLWeighting',
+}
+"""Name -> class in ``torchjd.aggregation`` that makes weights of the gradients' inner products."""
+
+
+class GradientMethod(TaskWeighting):
+    """
+    Weights of the gradients at the taps, from their inner products; needs ``torchjd`` (MIT).
+
+    - ``pcgrad``: Yu et al., Gradient Surgery for Multi-Task Learning, NeurIPS 2020
+    - ``mgda``: Sener, Koltun, Multi-Task Learning as Multi-Objective Optimization, NeurIPS 2018
+    - ``imtl_g``: Liu et al., Towards Impartial Multi-Task Learning, ICLR 2021
+    - ``aligned_mtl``: Senushkin et al., Independent Component Alignment for Multi-Task Learning,
+      CVPR 2023
+
+    The papers take the gradients with respect to all shared parameters, which costs a backward
+    pass of the encoder per task. Here they are those with respect to the taps, which costs none
+    and is an approximation (for MGDA that of Sener and Koltun's section 3.3). Decoders learn from
+    their own loss with weight 1; :meth:`weights` shows the weights in the encoder. A task that
+    does not shape the features stays out.
+
+    :param tasks: names of all tasks.
+    :param method: one of :data:`METHODS`.
+    :raises ValueError: if the method is unknown or torchjd is not installed.
+    """
+
+    def __init__(self, tasks: Sequence[str], method: str = 'pcgrad') -> None:
+        super().__init__(tasks)
+        if method not in METHODS:
+            raise ValueError(f'method is {method!r}; it must be one of {list(METHODS)}')
+        try:
+            from torchjd import aggregation
+        except ImportError as error:
+            raise ValueError(
+                "torchjd is not installed; pip install 'mtl_perception[gradients]'") from error
+        self.method: Any = getattr(aggregation, METHODS[method])()
+
+    def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
+        """
+        Return the sum of the losses, whose gradient in the encoder is the method's.
+
+        See :meth:`TaskWeighting.forward`.
+
+        :raises ValueError: also if ``shared`` is missing.
+        """
+        tasks, shared = self.present(losses), required(shared)
+        gradients = [task_gradient(losses[task], shared.taps) for task in tasks]
+        ones = torch.ones_like(self.last_weights)
+        weights = ones.clone()
+        shaping = [number for number, gradient in enumerate(gradients)
+                   if any(part is not None for part in gradient.taps)]
+        if shaping:
+            products = inner_products([gradients[number] for number in shaping])
+            for number, weight in zip(shaping, self.method(products)):
+                weights[self.tasks.index(tasks[number])] = weight
+        value = self.weighted_sum({task: losses[task].detach() for task in tasks}, ones)
+        self.note_weights(tasks, weights)
+        there = torch.tensor([self.tasks.index(task) for task in tasks], device=weights.device)
+        return total_with_gradient(value, gradients, weights[there], ones[there], shared.taps)
+
+
+def inner_products(gradients: Sequence[TaskGradient]) -> Tensor:
+    """Return the (tasks, tasks) float32 inner products of gradients at all taps."""
+    products = []
+    for parts in zip(*(gradient.taps for gradient in gradients)):
+        known = next((part for part in parts if part is not None), None)
+        if known is not None:
+            rows = torch.stack([
+                torch.zeros_like(known) if part is None else part for part in parts])
+            rows = rows.reshape(len(parts), -1).float()
+            products.append(rows @ rows.T)
+    return torch.stack(products).sum(0)

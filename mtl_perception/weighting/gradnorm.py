@@ -1,0 +1,122 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""GradNorm: weights that balance how strongly the tasks pull at the shared layers."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mtl_perception.weighting.base import TaskWeighting, mean_over_ranks
+from mtl_perception.weighting.history import initial_losses, ratio
+from mtl_perception.weighting.shared import (
+    Shared,
+    layer_gradient,
+    required,
+    task_gradient,
+    total_with_gradient,
+)
+
+SMALLEST = 1e-3
+"""No weight falls below this: a negative one would turn a task's gradient round."""
+
+
+class GradNorm(TaskWeighting):
+    r"""
+    Gradient normalisation.
+
+    Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask
+    Networks, ICML 2018, equations 1 and 2 and algorithm 1. With :math:`n_i` the norm of the
+    gradient of loss i with respect to the last shared layer, :math:`G_i = w_i n_i`, the weights
+    descend :math:`\sum_i |G_i - \bar G r_i^\alpha|`, where :math:`r_i` is the loss's ratio to its
+    initial one over the mean of these ratios, and the target counts as constant. Its gradient is
+    :math:`\mathrm{sign}(G_i - \bar G r_i^\alpha) n_i`; no second backward pass is needed.
+
+    Choices of ours: the initial loss is the running mean of the first ``steps`` ones. The step is
+    taken in units of the mean of :math:`n_i`, so that the units of the losses do not matter.
+    Weights do not fall below 0.001, and they add up to the number of tasks. The gradient of each
+    decoder is computed once and cut at the taps, so the encoder sees one backward pass. A task
+    that does not depend on the layer keeps its weight and stays out of the balance.
+
+    The last shared layer of an encoder with several taps sees only the part of a gradient that
+    comes through the taps behind it.
+
+    :param tasks: names of all tasks.
+    :param alpha: how strongly slow tasks are pushed, 0 for equal norms; 1.5 is the paper's for
+        NYUv2, 0.16 that of XTasC-Net.
+    :param rate: step of the weights' descent.
+    :param steps: losses that the initial one is the mean of.
+    :raises ValueError: if a number is out of range.
+    """
+
+    current: Tensor
+
+    def __init__(
+            self, tasks: Sequence[str], alpha: float = 1.5, rate: float = 0.025,
+            steps: int = 20) -> None:
+        super().__init__(tasks)
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f'alpha is {alpha}; it must be 0 or more')
+        if not 0 < rate < math.inf:
+            raise ValueError(f'rate is {rate}; it must be positive')
+        self.alpha = alpha
+        self.step_size = rate
+        self.initial = initial_losses(len(self.tasks), steps)
+        self.register_buffer('current', torch.ones(len(self.tasks)))
+
+    def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
+        """
+        Return the weighted sum of the losses, then take a step with the weights.
+
+        See :meth:`TaskWeighting.forward`.
+
+        :raises ValueError: also if ``shared`` is missing.
+        """
+        tasks, shared = self.present(losses), required(shared)
+        value = self.weighted_sum(
+            {task: loss.detach() for task, loss in losses.items()}, self.current)
+        gradients = [task_gradient(losses[task], shared.taps) for task in tasks]
+        weights = torch.stack([self.current[self.tasks.index(task)] for task in tasks])
+        total = total_with_gradient(value, gradients, weights, weights, shared.taps)
+        norms = torch.full_like(self.current, math.nan)
+        for task, gradient in zip(tasks, gradients):
+            found = layer_gradient(gradient, shared)
+            if found is not None:
+                norms[self.tasks.index(task)] = found.float().norm()
+        norms, means = mean_over_ranks(torch.stack((norms, self.values(losses))))
+        self.initial.add(means)
+        self.descend(norms, ratio(means, self.initial.means()))
+        return total
+
+    def descend(self, norms: Tensor, progress: Tensor) -> None:
+        """
+        Take one step with the weights.
+
+        :param norms: (tasks,) norms of the unweighted gradients, NaN for tasks that do not take
+            part. If one is infinite, nothing is changed.
+        :param progress: (tasks,) losses divided by their initial ones.
+        """
+        known = ~norms.isnan()
+        if not known.any() or norms[known].isinf().any() or not norms[known].sum() > 0:
+            return
+        weights = self.current[known]
+        gradient = weight_gradient(weights, norms[known], progress[known], self.alpha)
+        moved = (weights - self.step_size * gradient / norms[known].mean()).clamp(min=SMALLEST)
+        current = self.current.clone()
+        current[known] = moved * (len(self.tasks) - current[~known].sum()) / moved.sum()
+        self.current = current
+
+
+def weight_gradient(weights: Tensor, norms: Tensor, progress: Tensor, alpha: float) -> Tensor:
+    """
+    Return the gradient of GradNorm's own loss with respect to the weights.
+
+    :param weights: (tasks,) positive.
+    :param norms: (tasks,) norms of the gradients of the unweighted losses.
+    :param progress: (tasks,) losses divided by their initial ones.
+    :param alpha: exponent of the relative progress.
+    """
+    weighted = weights * norms
+    target = weighted.mean() * (progress / progress.mean()) ** alpha
+    return torch.sign(weighted - target) * norms

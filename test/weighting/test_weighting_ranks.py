@@ -1,0 +1,54 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes that see different batches remember and learn the same."""
+
+import torch
+from batch_of_losses import TASKS, Losses
+from torch import distributed, multiprocessing
+
+from mtl_perception.weighting import build_weighting
+
+NAMES = ('handcrafted', 'dynamic_scaling', 'uncertainty', 'gradnorm', 'dwa', 'weight_learning')
+BATCHES = (  # for each rank the losses of three steps
+    ({'semantic': 1.0, 'depth': 4.0, 'motion': 2.0}, {'semantic': 2.0, 'depth': 3.0},
+     {'semantic': 0.5, 'depth': 2.0, 'motion': 1.0}),
+    ({'semantic': 3.0, 'depth': 1.0}, {'semantic': 1.0, 'depth': 1.0},
+     {'semantic': 2.5, 'depth': 0.1, 'motion': 4.0}))
+
+
+def learn(name, batches, rank=None):
+    """Return what a strategy remembers after three epochs of three steps."""
+    weighting = build_weighting(name, TASKS)
+    others = torch.zeros((), requires_grad=True)
+    optimiser = torch.optim.SGD([*weighting.parameters(), others], 0.1)
+    for _ in range(3):
+        for values in batches:
+            optimiser.zero_grad()
+            Losses(**values).total(weighting).backward()
+            optimiser.step()
+        weighting.end_epoch({})
+    state = weighting.state_dict()
+    # dwa and dynamic scaling hold sums of the running epoch, which have been cleared
+    return {key: item for key, item in state.items() if key != 'last_weights'}
+
+
+def run(rank, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2)
+    torch.save({name: learn(name, BATCHES[rank]) for name in NAMES}, f'{folder}/{rank}.pt')
+    distributed.destroy_process_group()
+
+
+def test_two_ranks_agree(tmp_path):
+    multiprocessing.spawn(run, (str(tmp_path),), nprocs=2)
+    one, other = (torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in (0, 1))
+    for name in NAMES:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+        # the control: on its own, the first rank would have come to something else
+        alone = learn(name, BATCHES[0])
+        assert any(not torch.equal(alone[key], one[name][key]) for key in alone), name
+    # the mean over the ranks that have the task: 2.5 / 2 in the first step, and so on
+    wanted = [(2 + 1.5 + 1.5) / 3, (2.5 + 2 + 1.05) / 3, (2 + 2.5) / 2]
+    torch.testing.assert_close(one['handcrafted']['initial.sums'] / torch.tensor([9., 9., 6.]),
+                               torch.tensor(wanted))
