@@ -37,6 +37,10 @@ class NetworkSettings:
     :param frames: 1, or 2 for the previous and the current frame.
     :param finest_stride: 8 for the papers' FCN8, 4 for one more skip, 2 for two.
     :param pyramid: channels of a feature pyramid before the decoders, 0 for none.
+    :param decoders: task -> name of its decoder, ``fcn8`` where nothing is said.
+    :param aggregation: how the features of the frames are joined.
+    :param output_stride: stride of the coarsest stage: 32, or 16 or 8 by dilation.
+    :param aspp: channels per branch of an ASPP before the decoders, 0 for none.
     :param mean: RGB mean that is subtracted, 0 to 255.
     :param std: RGB standard deviation that is divided by, 0 to 255.
     """
@@ -45,6 +49,10 @@ class NetworkSettings:
     frames: int = 2
     finest_stride: int = 4
     pyramid: int = 0
+    decoders: dict[str, str] = field(default_factory=dict)
+    aggregation: str = 'concatenate'
+    output_stride: int = 32
+    aspp: int = 0
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
@@ -52,7 +60,8 @@ class NetworkSettings:
         """Return the architecture for these tasks."""
         return NetworkSpec(
             self.encoder, self.frames, self.finest_stride,
-            {task.name: task.channels for task in tasks}, self.pyramid)
+            {task.name: task.channels for task in tasks}, self.pyramid, self.decoders,
+            self.aggregation, self.output_stride, self.aspp)
 
 
 @dataclass(frozen=True)

@@ -312,7 +312,7 @@ def test_depth_scales_with_the_focal_length_at_the_networks_width(stream):
 
 def test_depth_scales_with_the_height_of_the_camera(recorder):
     for trained, own, wanted in (
-            (1.5, 0.5, 1 / 3), (1.5, 3.0, 2.0), (1.5, 0.0, 1.0), (0.0, 0.5, 1.0)):
+            (1.5, 0.5, 3 ** -0.7), (1.5, 3.0, 2 ** 0.7), (1.5, 0.0, 1.0), (0.0, 0.5, 1.0)):
         recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=trained)
         stream = CameraStream(recorder, camera_height=own)
         np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, wanted)

@@ -16,6 +16,7 @@ import torch
 from mtl_perception import __version__, cli, synthetic
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import CheckpointError
+from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import NetworkSpec, read_model
 from mtl_perception.models.build import build_network
 from mtl_perception.training.command import class_weights
@@ -125,6 +126,23 @@ def test_a_signal_stops_rendering_with_75_and_the_same_command_goes_on(
     assert 'SIGTERM: stopped after 2 of 3 seeds' in capsys.readouterr().out
     assert train('--render-only') == 0
     assert sorted(seen) == [0, 1, 2, 10000]
+
+
+@pytest.mark.parametrize('words', [
+    ['--network.encoder=mobilenet_v2', '--network.aggregation=sum', '--network.pyramid=8'],
+    ['--network.frames=1', '--network.output_stride=8', '--network.finest_stride=8',
+     '--network.aspp=8', '--network.decoders={semantic: two_layer, depth: two_layer}',
+     '--tasks=[semantic, depth]', '--weighting=uncertainty'],
+    ['--network.frames=1', '--network.finest_stride=2', '--network.decoders.depth=unet',
+     '--tasks=[semantic, depth]', '--weighting=gradnorm']], ids=['mobile', 'aspp', 'unet'])
+def test_a_network_of_other_parts_is_trained_and_runs(train, tmp_path, words):
+    stages = '--stages=[{height: 32, width: 64, steps: 1, batch: 2}]'
+    assert train(stages, '--data.train_seeds=0:1', *words) == 0
+    engine = TorchEngine.load(
+        tmp_path / 'runs' / 'tiny' / 'tiny.safetensors', device='cpu', threads=1)
+    outputs, _ = engine.step(np.zeros((32, 64, 3), np.uint8))
+    assert outputs.semantic.shape == (32, 64)
+    assert np.isfinite(outputs.depth).all()
 
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
