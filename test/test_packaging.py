@@ -59,8 +59,10 @@ def test_colcon_builds_and_installs_what_ros2_looks_for(workspace):
 
 def test_a_plain_pip_installation_is_complete(workspace):
     target = workspace / 'prefix'
+    # without --ignore-installed pip would first remove the package from the environment itself
     run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-build-isolation',
-        '--prefix', str(target), str(workspace / 'src' / 'mtl_perception'), cwd=workspace)
+        '--ignore-installed', '--prefix', str(target), str(workspace / 'src' / 'mtl_perception'),
+        cwd=workspace)
     programs = target / 'lib' / 'mtl_perception'
     assert {path.name for path in programs.iterdir()} == PROGRAMS
     assert all(os.access(programs / name, os.X_OK) for name in PROGRAMS)
