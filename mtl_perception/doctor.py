@@ -26,6 +26,7 @@ OPTIONAL = {
     'cv_bridge': 'image encodings beyond the built-in table',
     'rosbags': 'mtl demo', 'av': 'the video of mtl demo',
     'jsonargparse': 'mtl train', 'tensorboard': 'curves of mtl train',
+    'matplotlib': 'mtl plot', 'torchjd': 'the weighting gradient_method of mtl train',
 }
 
 

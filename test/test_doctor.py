@@ -45,3 +45,10 @@ def test_missing_ros_fails_with_what_to_do():
     assert done.returncode == 2
     line = next(line for line in done.stdout.splitlines() if line.split()[1] == 'rclpy')
     assert line.startswith('FAIL')
+
+
+def test_what_only_some_commands_need_is_a_note(monkeypatch):
+    for name in ('matplotlib', 'torchjd'):
+        monkeypatch.setitem(sys.modules, name, None)
+    found = findings()
+    assert found['matplotlib'].level == found['torchjd'].level == 'note'
