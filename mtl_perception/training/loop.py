@@ -187,12 +187,16 @@ class Trainer:
             self.config.augmentation, self.config.data.window)
         left = stage.steps - progress.stage_step
         self.learner.train()
-        recent, bad, began = Recent(), 0, time.monotonic()
+        recent, began = Recent(), time.monotonic()
+        bad: list[int] = []  # first draw of each step in a row that was not finite
         for batch in batches(
                 draws, progress.clips, left, stage.batch, self.config.data.loaders):
             losses = self.step(batch, stage)
-            bad = 0 if losses is not None else bad + 1
-            if bad > NAN_STEPS:
+            if losses is None:
+                bad.append(progress.clips)
+            elif losses:  # a step at which no task is due says nothing
+                bad.clear()
+            if len(bad) > NAN_STEPS:
                 self._give_up(stage, bad)
             clips = len(batch['image'])
             epoch = progress.clips // len(self.train_clips)
@@ -250,18 +254,18 @@ class Trainer:
         self.progress.skipped += 1
         return None
 
-    def _give_up(self, stage: Stage, bad: int) -> None:
+    def _give_up(self, stage: Stage, bad: list[int]) -> None:
         """Write what is needed to look into it, and end the training."""
         progress = self.progress
         dump = self.folder / 'not_finite.json'
-        first = progress.clips - (bad - 1) * stage.batch
         dump.write_text(json.dumps({
-            'step': progress.step, 'first_draw': first, 'draws': bad * stage.batch,
+            'step': progress.step, 'first_draw': bad[0],
+            'draws': progress.clips + stage.batch - bad[0],
             'seed': self.config.seed,
             'last_checkpoint': str(next(iter(self.checkpoints.paths()), None))}, indent=2))
         self._describe(f'given up at step {progress.step}: not a number')
         raise NumericError(
-            f'the loss or gradient was not finite in {bad} steps in a row, the last is step '
+            f'the loss or gradient was not finite in {len(bad)} steps in a row, the last is step '
             f'{progress.step}; no such weights were kept. {dump} says which clips they were; '
             'lower the learning rate (--optimiser.lr 0.5) and --resume')
 

@@ -3,13 +3,14 @@
 """The training loop under every strategy of weighting, none of which it knows by name."""
 
 import inspect
+import json
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, NumericError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_TASKS
@@ -133,6 +134,20 @@ def test_a_training_with_steps_where_nothing_is_due_comes_to_its_end(make):
     trainer = make('asynchronous', ASYNCHRONOUS, steps=7)
     assert trainer.run(Never())
     assert trainer.progress.step == 7
+
+
+def test_steps_where_nothing_is_due_do_not_hide_that_the_others_are_not_finite(
+        make, monkeypatch):
+    trainer = make('asynchronous', WeightingOptions(
+        asynchronous={'frequencies': dict.fromkeys(TASKS, 2)}), steps=12)
+    loss = trainer.learner.losses['depth']
+    forward = loss.forward
+    monkeypatch.setattr(loss, 'forward', lambda *arguments: forward(*arguments) * float('nan'))
+    with pytest.raises(NumericError, match='4 steps in a row'):
+        trainer.run(Never())
+    dump = json.loads((trainer.folder / 'not_finite.json').read_text())
+    batch = trainer.config.stages[0].batch
+    assert (dump['first_draw'], dump['draws']) == (0, 7 * batch)
 
 
 @pytest.mark.parametrize(('frames', 'pyramid'), [(2, 0), (1, 0), (2, 8), (1, 8)])
