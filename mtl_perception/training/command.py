@@ -116,22 +116,22 @@ def _train(
               f'{torch.get_num_threads()}; the last bits of the numbers will differ',
               file=sys.stderr)
     code = state['notes']['street_code'] if state is not None else config.data.street_code
-    with StopRequest() as stop:
+    with StopRequest() as stop:  # one for both, or a signal between them would be lost
         both = _clips(config, code, stop)
-    if both is None:
-        return STOPPED
-    train, validation = both
-    (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
-    tasks = tasks_of(config)
-    weights = None
-    if config.loss.class_balance != 0:
-        weights = class_weights(train, tasks, config.loss.class_balance)
-    trainer = Trainer(
-        config, folder, tasks, train, validation, weights, {'street_code': train.code}, command)
-    if state is not None:
-        trainer.load_state(state)
-        print(f'resuming after step {trainer.progress.step}')
-    with StopRequest() as stop:
+        if both is None:
+            return STOPPED
+        train, validation = both
+        (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
+        tasks = tasks_of(config)
+        weights = None
+        if config.loss.class_balance != 0:
+            weights = class_weights(train, tasks, config.loss.class_balance)
+        trainer = Trainer(
+            config, folder, tasks, train, validation, weights, {'street_code': train.code},
+            command)
+        if state is not None:
+            trainer.load_state(state)
+            print(f'resuming after step {trainer.progress.step}')
         if not trainer.run(stop):
             return STOPPED
     _export(

@@ -162,6 +162,20 @@ def test_a_signal_stops_with_75_and_resume_goes_on(train, tmp_path, capsys, monk
     assert json.loads(lines[-1])['step'] == 6
 
 
+@pytest.mark.usefixtures('small_network')
+def test_a_signal_between_rendering_and_training_is_not_lost(train, monkeypatch, capsys):
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # outside, it would end the tests
+    try:
+        monkeypatch.setattr('mtl_perception.training.command.class_weights', signalled)
+        assert train() == 75
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert 'SIGTERM: stopped after step 1' in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
 def test_a_changed_recipe_is_accepted_with_force_before_or_after_the_recipe(train, monkeypatch):
     monkeypatch.setattr('mtl_perception.training.command._export', lambda *arguments: None)
