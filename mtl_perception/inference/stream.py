@@ -26,8 +26,10 @@ HEIGHT_EXPONENT = 0.7
 How depth follows the height of the camera: as (height / height of the training) to this power.
 
 A world twice as large looks the same from twice the height, which would make it 1; but cars,
-people and lanes do not grow, and a network knows their sizes too. 0.7 is what the shipped model
-does on the street between 0.5 and 2.5 m: its depth is off by less than 8 % in the median then.
+people and lanes do not grow, and a network knows their sizes too. 0.7 fits the shipped model on
+the street. It mends the scale and not what the model has never seen from there: on 20 frames for
+each height the median depth was within 4 % of the truth from 0.8 to 2.0 m, 8 % too large at 2.5 m
+and 11 % at 0.5 m, and the mean error grew to the double at 2.0 m and to the triple at 0.5 m.
 """
 
 
