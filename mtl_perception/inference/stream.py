@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import FrameError
+from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Outputs, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.postprocessing import to_perception
@@ -65,9 +65,12 @@ class CameraStream:
                 f'camera_height is {camera_height}; it must be metres, 0 = that of training')
         self.engine = engine
         self.max_gap_s = max_gap_s
-        trained = engine.manifest.camera_height
-        self.height_scale = (
-            (camera_height / trained) ** HEIGHT_EXPONENT if camera_height and trained else 1.0)
+        trained = engine.manifest.camera_height if camera_height else 0.0
+        if camera_height and not trained:
+            raise ConfigurationError(
+                f'camera_height is {camera_height:g} m, but model {engine.manifest.name!r} does '
+                'not say at which height it was trained; export it again, or leave the height 0')
+        self.height_scale = (camera_height / trained) ** HEIGHT_EXPONENT if trained else 1.0
         """Factor on depth that the height of the camera asks for."""
         self.resets: collections.Counter[str] = collections.Counter()
         """How often the temporal state started anew, by reason."""

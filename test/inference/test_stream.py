@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_perception.errors import FrameError
+from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Outputs
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.inference.torch_engine import TorchEngine
@@ -312,11 +312,13 @@ def test_depth_scales_with_the_focal_length_at_the_networks_width(stream):
 
 def test_depth_scales_with_the_height_of_the_camera(recorder):
     for trained, own, wanted in (
-            (1.5, 0.5, 3 ** -0.7), (1.5, 3.0, 2 ** 0.7), (1.5, 0.0, 1.0), (0.0, 0.5, 1.0)):
+            (1.5, 0.5, 3 ** -0.7), (1.5, 3.0, 2 ** 0.7), (1.5, 0.0, 1.0), (0.0, 0.0, 1.0)):
         recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=trained)
         stream = CameraStream(recorder, camera_height=own)
         np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, wanted)
-    both = CameraStream(recorder, camera_height=0.5)
+    with pytest.raises(ConfigurationError, match='does not say at which height'):
+        CameraStream(recorder, camera_height=0.5)
+    both = CameraStream(recorder)
     both.height_scale = 0.5
     perception = both.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
     np.testing.assert_allclose(perception.depth, 0.5 * 50 / 40)

@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from perceiving import LATCHED, RESULTS, FakeEngine, picture
+from perceiving import FAILURE, LATCHED, RESULTS, SUCCESS, FakeEngine, picture
+from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
@@ -187,6 +188,14 @@ def test_a_lower_camera_makes_depth_smaller(bench):
         found[height] = decode_array(test.heard['depth/image'].pop())
         test.node.trigger_deactivate()
     np.testing.assert_allclose(found[0.5], found[1.5] * 3 ** -0.7, rtol=1e-6)
+
+
+def test_a_height_for_a_model_that_knows_none_is_refused_and_can_be_mended(bench):
+    test = bench(depth__camera_height=0.5)  # the manifest of this engine has no height
+    assert test.node.trigger_configure() == FAILURE
+    assert 'does not say at which height' in test.node.last_error
+    test.node.set_parameters([Parameter('depth.camera_height', value=0.0)])
+    assert test.node.trigger_configure() == SUCCESS, test.node.last_error
 
 
 def test_several_cameras_have_their_own_topics_state_and_account(bench):
