@@ -17,6 +17,18 @@ NEAREST = 1e-3
 _FIGURES = ('abs_rel', 'mae', 'rmse', 'delta1', 'delta2', 'delta3', 'not_finite')
 
 
+def check_shapes(prediction: NDArray[Any], truth: NDArray[Any]) -> None:
+    """
+    Refuse a prediction and a truth that do not lie over one another.
+
+    :raises ValueError: if the shapes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f'prediction has shape {prediction.shape}, the truth {truth.shape}; resize one of '
+            'them before they are compared')
+
+
 class DepthMetrics:
     """
     Errors of metric depth as in Eigen et al., NIPS 2014, accumulated over all pixels.
@@ -44,10 +56,7 @@ class DepthMetrics:
         :param truth: the same shape, metres; NaN, Inf and 0 are pixels without truth.
         :raises ValueError: if the shapes differ.
         """
-        if prediction.shape != truth.shape:
-            raise ValueError(
-                f'prediction has shape {prediction.shape}, the truth {truth.shape}; resize one '
-                'of them before they are compared')
+        check_shapes(prediction, truth)
         valid = np.isfinite(truth) & (truth > 0) & (truth <= self.maximum)
         wanted = truth[valid].astype(np.float64)
         found = prediction[valid].astype(np.float64)

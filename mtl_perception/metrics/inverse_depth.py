@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.metrics.depth import check_shapes
+
 UNITS = ('inverse_depth', 'disparity_px', 'mtan')
 
 MTAN_STEPS = 256.0
@@ -61,10 +63,7 @@ class InverseDepthMetrics:
         :param truth: the same shape, metres; NaN, Inf and 0 are pixels without truth.
         :raises ValueError: if the shapes differ.
         """
-        if prediction.shape != truth.shape:
-            raise ValueError(
-                f'prediction has shape {prediction.shape}, the truth {truth.shape}; resize one '
-                'of them before they are compared')
+        check_shapes(prediction, truth)
         valid = np.isfinite(truth) & (truth > 0)
         wanted, found = self._inverse(truth[valid]), self._inverse(prediction[valid])
         difference = np.abs(found - wanted)
