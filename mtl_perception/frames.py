@@ -24,6 +24,21 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False)
+class Detections:
+    """
+    The boxes of one image, the most certain first.
+
+    :param corners: (B, 4) float32 pixels: x_min, y_min, x_max, y_max, from 0 to width and height.
+    :param scores: (B,) float32, probability of an object of the class, 0 to 1.
+    :param classes: (B,) uint8 ids of the classes of the detection task.
+    """
+
+    corners: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    classes: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
 class Outputs:
     """
     What a network says about one frame, at the network's resolution (h, w).
@@ -35,6 +50,8 @@ class Outputs:
     :param motion: (h, w) uint8, 0 static, 1 moving.
     :param motion_score: (h, w) float32, probability of moving, 0 to 1.
     :param sky: (h, w) bool, where the semantics are sure that there is nothing but sky.
+    :param offset: (2, h, w) float32 pixels from each pixel to the centroid of its object, x and y.
+    :param detections: boxes in pixels of the network's input.
     """
 
     semantic: NDArray[np.uint8] | None = None
@@ -42,6 +59,8 @@ class Outputs:
     motion: NDArray[np.uint8] | None = None
     motion_score: NDArray[np.float32] | None = None
     sky: NDArray[np.bool_] | None = None
+    offset: NDArray[np.float32] | None = None
+    detections: Detections | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +72,13 @@ class Perception:
     :param depth: (H, W) float32 metres along Z; NaN = invalid, +Inf = beyond range or sky.
     :param motion: (H, W) uint8, 0 static, 1 moving, 255 unknown (no valid previous frame).
     :param motion_score: (H, W) float32, probability of moving; NaN = unknown.
+    :param instance: (H, W) uint16, 0 = no object; an id is good for this frame alone.
+    :param detections: boxes in pixels of the size that was asked for.
     """
 
     semantic: NDArray[np.uint8] | None = None
     depth: NDArray[np.float32] | None = None
     motion: NDArray[np.uint8] | None = None
     motion_score: NDArray[np.float32] | None = None
+    instance: NDArray[np.uint16] | None = None
+    detections: Detections | None = None

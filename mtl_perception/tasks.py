@@ -9,11 +9,14 @@ Task names are the same in code, configuration, topics and metrics.
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal['classes', 'regression']
+Kind = Literal['classes', 'regression', 'offsets', 'boxes']
 Colour = tuple[int, int, int]
 
 UNLABELLED = 255
 """Class id (uint8) of a pixel without a label."""
+
+NO_BOX, NOT_LABELLED = -1, -2
+"""Class of a row of boxes that only fills up, and of the rows of an image without box labels."""
 
 STATIC, MOVING, UNKNOWN_MOTION = 0, 1, 255
 """Values (uint8) of a motion mask."""
@@ -24,14 +27,21 @@ class Task:
     """
     One task of a network.
 
-    :param name: ``semantic``, ``depth`` or ``motion``.
-    :param kind: ``classes`` for a label per pixel, ``regression`` for a value per pixel.
-    :param classes: class names, the index is the id; empty for a regression.
+    :param name: ``semantic``, ``depth``, ``motion``, ``instance`` or ``detection``.
+    :param kind: ``classes`` for a label per pixel, ``regression`` for a value per pixel,
+        ``offsets`` for a vector per pixel to the centroid of its object, ``boxes`` for objects.
+    :param classes: class names, the index is the id; empty for regression and offsets.
     :param palette: one RGB colour (0-255) per class.
-    :param movable: ids of the classes whose objects can move by themselves.
+    :param movable: ids of the classes whose objects can move by themselves; these are the classes
+        whose objects are told apart as instances.
     :param sky: id of the class that has no finite depth, -1 if there is none.
     :param unit: unit of a regression's values, such as ``m``.
     :param maximum: largest value of a regression that the network was trained on, in its unit.
+    :param inverse: what depth is, times the output, if the network puts out an inverse depth or a
+        disparity: 1 for an output in 1/m, focal length times baseline for one in pixels. 0 = the
+        output is the natural logarithm of metres.
+    :param semantic_ids: of a box task, the class that the semantic task gives each of its classes;
+        empty if the two have nothing to do with one another.
     """
 
     name: str
@@ -42,17 +52,21 @@ class Task:
     sky: int = -1
     unit: str = ''
     maximum: float = 0.0
+    inverse: float = 0.0
+    semantic_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind == 'classes' and len(self.classes) != len(self.palette):
+        if self.kind in ('classes', 'boxes') and len(self.classes) != len(self.palette):
             raise ValueError(
                 f'task {self.name!r} has {len(self.classes)} classes but {len(self.palette)} '
                 'colours; give one RGB colour per class')
 
     @property
     def channels(self) -> int:
-        """Return the number of output channels of a decoder for this task."""
-        return len(self.classes) if self.kind == 'classes' else 1
+        """Return the channels of a decoder for this task; for boxes, the number of classes."""
+        if self.kind in ('classes', 'boxes'):
+            return len(self.classes)
+        return 2 if self.kind == 'offsets' else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the task as plain JSON types."""
@@ -66,7 +80,9 @@ class Task:
             classes=tuple(fields['classes']),
             palette=tuple((int(r), int(g), int(b)) for r, g, b in fields['palette']),
             movable=tuple(fields['movable']), sky=int(fields['sky']),
-            unit=str(fields['unit']), maximum=float(fields['maximum']))
+            unit=str(fields['unit']), maximum=float(fields['maximum']),
+            inverse=float(fields.get('inverse', 0.0)),
+            semantic_ids=tuple(fields.get('semantic_ids', ())))
 
 
 STREET_SEMANTIC = Task(
@@ -87,4 +103,17 @@ STREET_MOTION = Task(
     palette=((0, 0, 0), (255, 64, 64)))
 """Whether the object in a pixel moves in the world, whatever the camera does."""
 
+STREET_INSTANCE = Task(name='instance', kind='offsets', unit='px')
+"""Which object a pixel of a movable class belongs to."""
+
+STREET_DETECTION = Task(
+    name='detection', kind='boxes', classes=('car', 'person', 'cyclist'),
+    palette=tuple(STREET_SEMANTIC.palette[number] for number in STREET_SEMANTIC.movable),
+    semantic_ids=STREET_SEMANTIC.movable)
+"""The smallest upright box around the visible part of each movable object."""
+
 STREET_TASKS = (STREET_SEMANTIC, STREET_DEPTH, STREET_MOTION)
+"""The tasks of the shipped model."""
+
+STREET_ALL_TASKS = (*STREET_TASKS, STREET_INSTANCE, STREET_DETECTION)
+"""Everything that the street has labels for."""

@@ -143,7 +143,7 @@ def test_depth_that_is_not_finite_is_invalid_and_does_not_spread(size):
 
 def test_what_was_not_computed_stays_missing():
     result = to_perception(Outputs(), MANIFEST, 8, 8)
-    assert dataclasses.astuple(result) == (None, None, None, None)
+    assert set(dataclasses.astuple(result)) == {None}
 
 
 def test_motion_without_a_previous_frame_is_unknown():
@@ -156,10 +156,11 @@ def test_motion_without_a_previous_frame_is_unknown():
 def test_the_outputs_are_not_written_to():
     network = outputs(8, 8)
     network = dataclasses.replace(network, sky=network.semantic == SKY)
-    copies = [value.copy() for value in dataclasses.astuple(network)]
+    values = [value for value in vars(network).values() if value is not None]
+    copies = [value.copy() for value in values]
     for size in ((8, 8), (16, 16)):
         to_perception(network, MANIFEST, *size, depth_scale=3.0, motion_known=False)
-    for value, copy in zip(dataclasses.astuple(network), copies, strict=True):
+    for value, copy in zip(values, copies, strict=True):
         np.testing.assert_array_equal(value, copy)
 
 

@@ -98,12 +98,11 @@ class Augmentation:
         columns = max(1, round(width / generator.uniform(1, 1 + self.zoom)))
         rows = max(1, round(height * columns / width))
         top, left = generator.integers([height - rows + 1, width - columns + 1])
-        part = np.s_[:, top:top + rows, left:left + columns]
-        labels = {task: label[part] for task, label in sample.labels().items()}
-        if self.nearer and 'depth' in labels:
-            depth = labels['depth']
-            labels['depth'] = (depth * (columns / width)).astype(depth.dtype)
-        return replace(sample, image=sample.image[part], **labels).resized(height, width)
+        part = sample.cropped(int(top), int(left), rows, columns)
+        if self.nearer and part.depth is not None:
+            nearer = (part.depth * (columns / width)).astype(part.depth.dtype)
+            part = replace(part, depth=nearer)
+        return part.resized(height, width)
 
     def _curve(self, generator: np.random.Generator) -> NDArray[np.float64]:
         """Return what becomes of each of the 256 values."""

@@ -19,16 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception import synthetic
-from mtl_perception.datasets.sample import Sample
+from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import DataError, StorageError
+from mtl_perception.tasks import STREET_DETECTION
 
-_FORMAT = 1
-_KINDS = {'image': np.uint8, 'semantic': np.uint8, 'depth': np.float16, 'motion': np.uint8}
+_FORMAT = 2
+_KINDS = {
+    'image': np.uint8, 'semantic': np.uint8, 'depth': np.float16, 'motion': np.uint8,
+    'instance': np.uint16}
+_BOXES = 'detection'
+
+SMALLEST_BOX = 20
+"""Objects of which fewer pixels are visible in the rendered frame have no box."""
 
 
 class StreetLike(Protocol):
-    """What is asked of a street: frames with image, semantic, depth and motion."""
+    """What is asked of a street: frames with an image, all labels, and boxes."""
 
     def render(self, index: int) -> Any:
         """Return frame ``index``."""
@@ -77,10 +84,11 @@ class StreetClips:
     20000 and up for tests; a seed of another split is refused.
 
     The cache holds one folder per seed with the arrays ``image`` (clips, T, H, W, 3) uint8,
-    ``semantic``, ``motion`` (clips, T, H, W) uint8 and ``depth`` float16; reading maps them into
-    memory. Its name contains a digest of the street's source code and of the plan, so a cache of
-    another street is never taken for this one. A seed appears in it whole or not at all, so
-    rendering can be stopped at any time and goes on where it was.
+    ``semantic``, ``motion`` (clips, T, H, W) uint8, ``instance`` uint16 and ``depth`` float16, and
+    ``detection`` (clips, T, M, 5) float32; reading maps them into memory. Its name contains a
+    digest of the street's source code and of the plan, so a cache of another street is never taken
+    for this one. A seed appears in it whole or not at all, so rendering can be stopped at any time
+    and goes on where it was.
 
     :param cache: folder of all caches; made if missing.
     :param seeds: street seeds.
@@ -117,11 +125,12 @@ class StreetClips:
         try:
             arrays = {
                 kind: np.load(folder / f'{kind}.npy', mmap_mode='r', allow_pickle=False)[clip]
-                for kind in _KINDS}
+                for kind in (*_KINDS, _BOXES)}
         except (OSError, ValueError) as error:
             raise DataError(
                 f'{folder}: clip {clip} cannot be read ({error}); remove the folder and render '
                 'it again') from error
+        arrays['instance'] = arrays['instance'].astype(np.int32)
         return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()})
 
     def missing(self) -> list[int]:
@@ -188,6 +197,7 @@ def _render_seed(
     arrays = {
         kind: np.empty((*shape, 3) if kind == 'image' else shape, dtype)
         for kind, dtype in _KINDS.items()}
+    boxes: list[NDArray[np.float32]] = []
     try:
         street = (street_class or _street_class())(
             seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias)
@@ -196,6 +206,7 @@ def _render_seed(
                 frame = street.render(int(index))
                 for kind, array in arrays.items():
                     array[clip, position] = getattr(frame, kind)
+                boxes.append(_boxes(frame))
     except Exception as error:  # whatever it is, the seed must be named
         raise DataError(
             f'street seed {seed} cannot be rendered ({type(error).__name__}: {error}); leave it '
@@ -204,6 +215,7 @@ def _render_seed(
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    arrays[_BOXES] = stacked(boxes).reshape(plan.clips, plan.frames, -1, 5)
     try:
         for kind, array in arrays.items():
             np.save(temporary / f'{kind}.npy', array)
@@ -215,6 +227,16 @@ def _render_seed(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return seed
+
+
+def _boxes(frame: Any) -> NDArray[np.float32]:
+    """Return the (M, 5) boxes of the objects of which enough is visible."""
+    visible = np.bincount(frame.instance.ravel())
+    rows = [
+        (box.x_min, box.y_min, box.x_max + 1, box.y_max + 1,
+         STREET_DETECTION.semantic_ids.index(box.class_id))
+        for box in frame.boxes if visible[box.instance] >= SMALLEST_BOX]
+    return np.array(rows, np.float32).reshape(-1, 5)
 
 
 def _end_with_parent() -> None:

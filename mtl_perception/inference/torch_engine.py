@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
-from mtl_perception.frames import Outputs
+from mtl_perception.frames import Detections, Outputs
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import Manifest
+from mtl_perception.models.boxes import find_boxes
+from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.streaming import StreamingNetwork
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -104,7 +106,7 @@ class TorchEngine:
                 # the copy is for torch, which wants memory that it may write to
                 batch = torch.from_numpy(np.array(image)[None]).to(self.device)
                 outputs, following = self._network.step(batch, state, tasks)
-                arrays = {name: _array(value) for name, value in outputs.items()}
+                found = self._outputs(outputs)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise FrameError(f'out of device memory ({_first_line(error)})', 'D02_oom') from error
@@ -119,7 +121,21 @@ class TorchEngine:
                     f'the device is lost ({_first_line(error)}); start the process again',
                     'D03') from error
             raise
-        return Outputs(**arrays), following
+        return found, following
+
+    def _outputs(self, outputs: dict[str, Tensor]) -> Outputs:
+        """Return what the network says about the one image of a batch, as arrays."""
+        arrays = {
+            'offset' if name == 'instance' else name: _array(value)
+            for name, value in outputs.items() if name != 'detection'}
+        detections = None
+        if 'detection' in outputs:
+            head = cast(DetectionHead, self._network.network.decoders['detection'])
+            boxes, = find_boxes(
+                outputs['detection'], self.manifest.network.anchors, head.stride)
+            corners, scores, classes = (value.cpu().numpy() for value in boxes)
+            detections = Detections(corners, scores, classes.astype(np.uint8))
+        return Outputs(**arrays, detections=detections)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which the encoder computes in the wanted precision."""

@@ -10,9 +10,7 @@ from torch.nn import functional
 from torchvision.ops import box_iou
 
 from mtl_perception.losses.masking import precise
-
-NO_BOX, NOT_LABELLED = -1, -2
-"""Class of a row that is there to fill up, and of one that says: the image has no box labels."""
+from mtl_perception.tasks import NO_BOX, NOT_LABELLED
 
 
 class BoxLoss(nn.Module):

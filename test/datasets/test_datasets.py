@@ -33,7 +33,11 @@ class FakeStreet:
         return SimpleNamespace(
             image=np.full((*self.shape, 3), self.seed % 256, np.uint8), depth=depth,
             semantic=np.full(self.shape, index % 12, np.uint8),
-            motion=np.full(self.shape, index % 2, np.uint8))
+            motion=np.full(self.shape, index % 2, np.uint8),
+            instance=np.full(self.shape, 7, np.uint16),
+            boxes=[SimpleNamespace(
+                instance=7, class_id=8, x_min=0, y_min=0, x_max=self.shape[1] - 1,
+                y_max=self.shape[0] - 1)])
 
 
 class BrokenStreet(FakeStreet):
@@ -52,12 +56,45 @@ def some_sample():
         generator.integers(0, 256, (*shape, 3), np.uint8),
         generator.integers(0, 12, shape, np.uint8),
         generator.uniform(1, 80, shape).astype(np.float16),
-        generator.integers(0, 2, shape, np.uint8))
+        generator.integers(0, 2, shape, np.uint8),
+        generator.integers(0, 4, shape, np.int32),
+        np.float32([[[1, 2, 5, 7, 0], [0, 0, 12, 8, 2]], [[3, 1, 4, 2, 1], [0, 0, 0, 0, -1]]]))
 
 
 def same(one, other):
-    return np.array_equal(one.image, other.image) and all(
-        np.array_equal(label, other.labels()[task]) for task, label in one.labels().items())
+    return (
+        np.array_equal(one.image, other.image)
+        and np.array_equal(one.detection, other.detection)
+        and all(np.array_equal(label, other.labels()[task])
+                for task, label in one.labels().items()))
+
+
+def test_boxes_follow_a_flip_a_crop_and_another_size():
+    sample = some_sample()
+    assert sample.flipped().detection[0, 0].tolist() == [7, 2, 11, 7, 0]
+    assert sample.resized(16, 6).detection[0, 0].tolist() == [0.5, 4, 2.5, 14, 0]
+    part = sample.cropped(1, 2, 6, 8)
+    assert part.instance.shape == (2, 6, 8)
+    assert part.detection[0].tolist() == [[0, 1, 3, 6, 0], [0, 0, 8, 6, 2]]
+    corner = sample.cropped(0, 4, 3, 8).detection[0]  # 1 of 20 and 24 of 96 square pixels are left
+    assert corner[:, 4].tolist() == [-1, 2]
+    assert sample.window(1, 1).detection.shape == (1, 2, 5)
+
+
+def test_a_street_clip_has_the_boxes_of_objects_that_can_be_seen(tmp_path):
+    sample = StreetClips(tmp_path, [3], 'train', ClipPlan(96, 64, clips=2, frames=2, drive=100))
+    assert list(sample.render()) == [3]
+    for clip in (sample[0], sample[1]):
+        for instance, semantic, boxes in zip(clip.instance, clip.semantic, clip.detection):
+            ids, counts = np.unique(instance, return_counts=True)
+            large = [one for one, count in zip(ids, counts) if one and count >= 20]
+            found = boxes[boxes[:, 4] >= 0]
+            assert len(found) == len(large)
+            for one, (left, top, right, bottom, kind) in zip(large, found.astype(int)):
+                rows, columns = np.nonzero(instance == one)
+                assert (left, top) == (columns.min(), rows.min())
+                assert (right, bottom) == (columns.max() + 1, rows.max() + 1)
+                assert (semantic[rows, columns] == 8 + kind).all()
 
 
 def test_a_clip_holds_the_frames_that_the_plan_says(tmp_path):

@@ -88,7 +88,9 @@ def test_the_engine_gives_what_the_network_gives(tiny_model, engine):
 
 def test_the_outputs_are_those_of_the_frames_module(engine):
     outputs, _ = engine.step(picture())
-    found = {name: (value.shape, value.dtype) for name, value in vars(outputs).items()}
+    found = {
+        name: (value.shape, value.dtype) for name, value in vars(outputs).items()
+        if value is not None}
     assert found == {
         'semantic': ((64, 96), np.uint8), 'depth': ((64, 96), np.float32),
         'motion': ((64, 96), np.uint8), 'motion_score': ((64, 96), np.float32),

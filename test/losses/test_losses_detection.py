@@ -11,8 +11,8 @@ from sklearn.cluster import KMeans
 
 from mtl_perception.losses import BoxLoss, find_anchors
 from mtl_perception.losses.anchors import shape_overlap
-from mtl_perception.losses.detection import NO_BOX, NOT_LABELLED
 from mtl_perception.models.boxes import decode_boxes
+from mtl_perception.tasks import NO_BOX, NOT_LABELLED
 
 # two anchors in an image of 64 x 32 pixels with cells of 16: 8 x 8 and 32 x 16 pixels
 ANCHORS, STRIDE, CLASSES = [[0.125, 0.25], [0.5, 0.5]], 16, 3
