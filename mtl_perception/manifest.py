@@ -46,6 +46,10 @@ class NetworkSpec:
         that of Kendall et al.
     :param anchors: (width, height) of each anchor box of the detection, as fractions of the
         image's width and height.
+    :param decoder_width: channels inside the decoders ``unet`` and ``two_layer``, 0 for the 128
+        and 256 of the papers; the task-transfer networks start with half of it.
+    :param initial: task -> what its outputs start around; the logarithm of ten metres for depth,
+        else 0, where nothing is said.
     :param transfer: whether there are task-transfer networks between semantics and depth, which
         only a training with consistency losses needs.
     """
@@ -60,6 +64,8 @@ class NetworkSpec:
     output_stride: int = 32
     aspp: int = 0
     anchors: list[list[float]] = field(default_factory=list)
+    decoder_width: int = 0
+    initial: dict[str, float] = field(default_factory=dict)
     transfer: bool = False
 
 

@@ -70,9 +70,10 @@ class TorchEngine:
         torch.set_num_threads(threads or max(1, _cpus() - 1))
         manifest, network = load_network(model)
         fuse_batch_norm(network.eval())
-        semantic = manifest.task('semantic')
+        semantic, depth = manifest.task('semantic'), manifest.task('depth')
         streaming = StreamingNetwork(
-            network, manifest.mean, manifest.std, semantic.sky if semantic else -1)
+            network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
+            depth.inverse if depth else 0.0)
         engine = cls(streaming, manifest, target, precision)
         engine.warm_up()
         return engine

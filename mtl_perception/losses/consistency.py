@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_perception.losses.depth import DepthL1Loss, HuberLoss, LogDepthLoss
+from mtl_perception.losses.depth import DepthInUnit, DepthL1Loss, HuberLoss, LogDepthLoss
 from mtl_perception.losses.masking import mean_per_image, precise
 from mtl_perception.losses.segmentation import PixelCrossEntropy
 
@@ -45,7 +45,8 @@ class CrossTaskLoss(nn.Module):
     """
 
     def __init__(
-        self, semantic: PixelCrossEntropy, depth: LogDepthLoss | DepthL1Loss | HuberLoss,
+        self, semantic: PixelCrossEntropy,
+        depth: LogDepthLoss | DepthL1Loss | HuberLoss | DepthInUnit,
         semantic_share: float = 0.01, depth_share: float = 0.01,
         kind: Literal['consistency', 'alignment'] = 'consistency',
         target: Literal['hard', 'soft'] = 'hard', legacy_mean: bool = False,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_perception.losses.depth_units import Stereo, from_metres
 from mtl_perception.losses.masking import mean_per_image, precise
 
 
@@ -116,3 +117,44 @@ class HuberLoss(nn.Module):
     def valid(self, target: Tensor) -> Tensor:
         """Return which pixels count."""
         return torch.isfinite(target)
+
+
+class DepthInUnit(nn.Module):
+    """
+    A loss of depth in another unit, for labels in metres.
+
+    :param loss: takes output and target in the unit.
+    :param unit: one of :data:`mtl_perception.losses.depth_units.UNITS`.
+    :param maximum: largest true depth that counts, metres.
+    :param stereo: what a disparity is measured with; at the width of its ``focal_px``, whatever
+        the size of the image that the network sees.
+    :raises ValueError: if the maximum is not positive, or the unit needs a camera and has none.
+    """
+
+    def __init__(
+        self, loss: nn.Module, unit: str, maximum: float, stereo: Stereo | None = None,
+    ) -> None:
+        super().__init__()
+        if not maximum > 0:
+            raise ValueError(f'maximum is {maximum} m; it must be positive')
+        from_metres(torch.ones(1), unit, stereo)  # refuses a unit that cannot be
+        self.loss = loss
+        self.unit = unit
+        self.maximum = maximum
+        self.stereo = stereo
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """
+        Return the 0-dimensional loss, None if no pixel has a valid depth.
+
+        :param output: (N, 1, H, W) float in the unit.
+        :param target: (N, H, W) float, metres; NaN, Inf, 0 and negative are invalid.
+        """
+        target = precise(target)
+        wanted = torch.where(self.valid(target), target, torch.full_like(target, torch.nan))
+        loss: Tensor | None = self.loss(output, from_metres(wanted, self.unit, self.stereo))
+        return loss
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Return which pixels count."""
+        return torch.isfinite(target) & (target > 0) & (target <= self.maximum)

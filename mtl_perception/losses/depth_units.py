@@ -87,6 +87,21 @@ def to_metres(values: Tensor, unit: str, stereo: Stereo | None = None) -> Tensor
     return _numerator(unit, stereo) / values
 
 
+def inverse_of(unit: str, stereo: Stereo | None = None) -> float:
+    """
+    Return what a depth in metres is, times its value in the unit.
+
+    :return: 1 for ``inverse_metres``, focal length times baseline in the unit for a disparity, 0
+        for ``log_metres``.
+    :raises ValueError: if there is no such unit, it is a disparity without a camera, or metres.
+    """
+    if unit == 'metres':
+        raise ValueError('metres are no output of a network; take log_metres or an inverse')
+    if unit in _PLAIN:
+        return 1.0 if unit == 'inverse_metres' else 0.0
+    return _numerator(unit, stereo)
+
+
 def _numerator(unit: str, stereo: Stereo | None) -> float:
     """Return disparity times depth, for a unit of disparity."""
     if unit not in _PER_DISPARITY:

@@ -67,19 +67,21 @@ class TwoLayerDecoder(nn.Module):
     :param stride: stride of the stage.
     :param stage: index of the stage among those of the network.
     :param initial: value that every output starts around, such as the logarithm of a usual depth.
+    :param width: channels of the hidden layer.
     """
 
     WIDTH = 256
 
     def __init__(
         self, channels: int, outputs: int, stride: int, stage: int = -1, initial: float = 0.0,
+        width: int = WIDTH,
     ) -> None:
         super().__init__()
         self.outputs = outputs
         self.stride = stride
         self.stage = stage
-        self.hidden = _branch(channels, self.WIDTH, 1)
-        self.score = nn.Conv2d(self.WIDTH, outputs, 1)
+        self.hidden = _branch(channels, width, 1)
+        self.score = nn.Conv2d(width, outputs, 1)
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.constant_(self.score.bias, initial)  # type: ignore[arg-type]
 

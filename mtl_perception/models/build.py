@@ -39,6 +39,7 @@ class Seen:
     :param outputs: output channels of the task; for detection the number of classes.
     :param initial: value that the outputs start around.
     :param anchors: number of anchor boxes.
+    :param width: channels inside the decoder, 0 for the paper's.
     """
 
     channels: tuple[int, ...]
@@ -47,6 +48,7 @@ class Seen:
     outputs: int
     initial: float
     anchors: int
+    width: int
 
 
 def fcn8(seen: Seen) -> FCN8:
@@ -58,12 +60,15 @@ def two_layer(seen: Seen) -> TwoLayerDecoder:
     """Return the decoder of Kendall et al., on the stage that knows most."""
     index = seen.richest
     return TwoLayerDecoder(
-        seen.channels[index], seen.outputs, seen.strides[index], index, seen.initial)
+        seen.channels[index], seen.outputs, seen.strides[index], index, seen.initial,
+        seen.width or TwoLayerDecoder.WIDTH)
 
 
 def unet(seen: Seen) -> UNetDecoder:
     """Return the decoder of XTasC-Net, on all stages."""
-    return UNetDecoder(seen.channels, seen.outputs, seen.strides[0], seen.initial)
+    return UNetDecoder(
+        seen.channels, seen.outputs, seen.strides[0], seen.initial,
+        seen.width or UNetDecoder.WIDTH)
 
 
 def yolo(seen: Seen) -> DetectionHead:
@@ -107,7 +112,7 @@ FIXED_CHANNELS = {'depth': 1, 'motion': 2, 'instance': 2}
 
 INITIAL_OUTPUTS = {'depth': math.log(10.0)}
 """
-What a task's output starts around, 0 if not listed.
+What a task's output starts around if the spec does not say it, 0 if not listed.
 
 Depth is the natural logarithm of metres. Starting at ten metres, about the geometric mean of a
 street, spares the first steps of a training a loss that only the offset causes.
@@ -133,6 +138,10 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
         raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 2, 4 or 8')
     if not isinstance(spec.pyramid, int) or spec.pyramid < 0 or spec.pyramid % 2:
         raise ValueError(f'pyramid is {spec.pyramid!r}; it must be 0 (none) or even and positive')
+    if not isinstance(spec.decoder_width, int) or spec.decoder_width < 0 or spec.decoder_width % 2:
+        raise ValueError(
+            f'decoder_width is {spec.decoder_width!r}; it must be 0 (that of the paper) or even '
+            'and positive')
     if spec.pyramid and spec.aspp:
         raise ValueError('pyramid and aspp are both set; a network has one of them or none')
     decoders = _decoder_words(spec)
@@ -152,12 +161,14 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
             raise ValueError(
                 f'transfer is between semantic and depth, but there is no task {sorted(missing)}')
         classes = spec.channels['semantic']
-        transfer = {'semantic': TTNet(1, classes), 'depth': TTNet(classes, 1)}
+        width = spec.decoder_width // 2 or TTNet.WIDTH
+        transfer = {'semantic': TTNet(1, classes, width), 'depth': TTNet(classes, 1, width)}
+    initial = {**INITIAL_OUTPUTS, **spec.initial}
     return SiameseMultiTaskNetwork(
         encoder,
         {task: DECODERS[word](Seen(
-            channels, strides, richest, spec.channels[task], INITIAL_OUTPUTS.get(task, 0.0),
-            len(spec.anchors))) for task, word in decoders.items()},
+            channels, strides, richest, spec.channels[task], initial.get(task, 0.0),
+            len(spec.anchors), spec.decoder_width)) for task, word in decoders.items()},
         spec.frames, pyramid, spec.aggregation, aspp, transfer)
 
 
@@ -200,6 +211,9 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
             fitting = [name for name in DECODERS if (name in BOX_DECODERS) == boxes]
             raise ValueError(f'decoder of task {task!r} is {word!r}; it must be one of {fitting}')
         words[task] = word
+    if unknown := sorted(set(spec.initial) - set(spec.channels)):
+        raise ValueError(
+            f'initial names {unknown}; the tasks in channels are {list(spec.channels)}')
     _check_anchors(spec)
     return words
 

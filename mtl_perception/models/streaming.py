@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One frame of a video at a time, each encoded once."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
@@ -53,6 +54,7 @@ class StreamingNetwork(nn.Module):
     :param mean: per-channel RGB mean to subtract, 0 to 255.
     :param std: per-channel RGB standard deviation to divide by, 0 to 255.
     :param sky: id of the semantic class that has no depth, -1 if there is none.
+    :param inverse: what depth is, times the output; see :class:`mtl_perception.tasks.Task`.
     """
 
     scale: Tensor
@@ -60,11 +62,12 @@ class StreamingNetwork(nn.Module):
 
     def __init__(
         self, network: SiameseMultiTaskNetwork, mean: Sequence[float], std: Sequence[float],
-        sky: int = -1,
+        sky: int = -1, inverse: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = network
         self.sky = sky
+        self.inverse = inverse
         deviation = torch.tensor(std, dtype=torch.float32)[:, None, None]
         self.register_buffer('scale', 1 / deviation)
         self.register_buffer(
@@ -109,13 +112,14 @@ class StreamingNetwork(nn.Module):
                     stages, state)
                 for task in wanted:
                     outputs.update(
-                        meaning(task, linear[task].combine(scores[task]), self.sky))
+                        meaning(
+                            task, linear[task].combine(scores[task]), self.sky, self.inverse))
             return outputs, following
         else:
             joined, following = self._window(stages, state)
             stages = list(self.network.between(joined)) if wanted else joined
         for task in wanted:
-            outputs.update(meaning(task, decoders[task](stages), self.sky))
+            outputs.update(meaning(task, decoders[task](stages), self.sky, self.inverse))
         return outputs, following
 
     def forward(
@@ -221,19 +225,32 @@ def _checked(state: State, index: int, shape: Sequence[int]) -> Tensor:
     return state[index]
 
 
-def meaning(task: str, output: Tensor, sky: int) -> dict[str, Tensor]:
+def metres(output: Tensor, inverse: float = 0.0) -> Tensor:
+    """
+    Return depth in metres, finite and positive wherever the output is a number.
+
+    :param output: float, of a depth decoder.
+    :param inverse: what depth is, times the output; 0 = the output is its logarithm.
+    """
+    if not inverse:
+        return output.clamp(-DEPTH_LOGARITHM_LIMIT, DEPTH_LOGARITHM_LIMIT).exp()
+    farthest = math.exp(DEPTH_LOGARITHM_LIMIT)
+    return inverse / output.clamp(inverse / farthest, inverse * farthest)
+
+
+def meaning(task: str, output: Tensor, sky: int, inverse: float = 0.0) -> dict[str, Tensor]:
     """
     Return what the output of a task means, in the words of :meth:`StreamingNetwork.step`.
 
     :param task: name of the task.
     :param output: (N, K, H, W) float32, unnormalised.
     :param sky: id of the semantic class of sky, -1 if there is none.
+    :param inverse: what depth is, times the output; 0 = the output is its logarithm.
     """
     if task in ('instance', 'detection'):
         return {task: output}
     if task == 'depth':
-        limit = DEPTH_LOGARITHM_LIMIT
-        return {task: output[:, 0].clamp(-limit, limit).exp()}
+        return {task: metres(output[:, 0], inverse)}
     if task == 'motion':
         difference = output[:, 1] - output[:, 0]
         return {task: (difference > 0).to(torch.uint8), 'motion_score': difference.sigmoid()}

@@ -22,16 +22,20 @@ class TTNet(nn.Module):
 
     :param inputs: channels of the prediction that is read.
     :param outputs: channels of the prediction that is made.
+    :param width: channels of the first block.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    WIDTH = 64
+
+    def __init__(self, inputs: int, outputs: int, width: int = WIDTH) -> None:
         super().__init__()
-        self.down = nn.ModuleList(
-            [_double(inputs, 64), _double(64, 128), _double(128, 256)])
+        self.down = nn.ModuleList([
+            _double(inputs, width), _double(width, 2 * width), _double(2 * width, 4 * width)])
         self.pool = nn.MaxPool2d(2)
-        self.up = nn.ModuleList(
-            [_double(256, 128), _double(128 + 128, 64), _double(64 + 64, 64)])
-        self.score = nn.Conv2d(64, outputs, 1, bias=False)
+        self.up = nn.ModuleList([
+            _double(4 * width, 2 * width), _double(2 * width + 2 * width, width),
+            _double(width + width, width)])
+        self.score = nn.Conv2d(width, outputs, 1, bias=False)
 
     def forward(self, prediction: Tensor) -> Tensor:
         """

@@ -26,25 +26,25 @@ class UNetDecoder(nn.Module):
         convolution comes before that instead of after it, which gives the same for less.
     :param initial: constant that is added to every output, such as the logarithm of a usual
         depth; not a parameter.
+    :param width: channels of the convolutions.
     """
 
     WIDTH = 128
 
     def __init__(
         self, channels: Sequence[int], outputs: int, finest_stride: int = 2,
-        initial: float = 0.0,
+        initial: float = 0.0, width: int = WIDTH,
     ) -> None:
         super().__init__()
         self.outputs = outputs
         self.initial = initial
         self.finest_stride = finest_stride
-        above = [self.WIDTH] * (len(channels) - 1) + [0]
+        above = [width] * (len(channels) - 1) + [0]
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                *_layer(count + more, self.WIDTH), *_layer(self.WIDTH, self.WIDTH),
-                *_layer(self.WIDTH, self.WIDTH))
+                *_layer(count + more, width), *_layer(width, width), *_layer(width, width))
             for count, more in zip(channels, above))
-        self.score = nn.Conv2d(self.WIDTH, outputs, 1, bias=False)
+        self.score = nn.Conv2d(width, outputs, 1, bias=False)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """

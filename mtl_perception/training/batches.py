@@ -7,20 +7,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
-from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
+from mtl_perception.tasks import NO_BOX, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED
 
 Batch = dict[str, Tensor]
 """
 ``image`` (B, T, H, W, 3) uint8 and the labels that exist: ``semantic`` and ``motion`` (B, T, H, W)
-uint8, ``depth`` (B, T, H, W) float.
+uint8, ``depth`` (B, T, H, W) float, ``instance`` (B, T, H, W) int32, and ``detection``
+(B, T, M, 5) float, see :class:`mtl_perception.datasets.sample.Sample`.
 """
 
-_MISSING = {'semantic': UNLABELLED, 'motion': UNKNOWN_MOTION, 'depth': np.nan}
+_MISSING = {
+    'semantic': UNLABELLED, 'motion': UNKNOWN_MOTION, 'depth': np.nan, 'instance': -1}
 
 
 class Clips(Protocol):
@@ -124,4 +127,20 @@ def collate(samples: Sequence[Sample]) -> Batch:
         if known is not None:
             filled = [np.full_like(known, missing) if label is None else label for label in labels]
             batch[task] = torch.from_numpy(np.stack(filled))
+    if any(sample.detection is not None for sample in samples):
+        batch['detection'] = torch.from_numpy(_boxes(samples))
     return batch
+
+
+def _boxes(samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """Return the (B, T, M, 5) boxes of samples, filled up; those of a sample may be unknown."""
+    most = max(sample.detection.shape[1] for sample in samples if sample.detection is not None)
+    boxes = np.zeros((len(samples), len(samples[0].image), most, 5), np.float32)
+    for rows, sample in zip(boxes, samples):
+        rows[..., 4] = NOT_LABELLED
+        if sample.detection is not None:
+            known = sample.detection.shape[1]
+            rows[:, :known] = sample.detection
+            unknown = (sample.detection[..., 4] == NOT_LABELLED).any(1)
+            rows[:, known:, 4] = np.where(unknown, NOT_LABELLED, NO_BOX)[:, None]
+    return boxes

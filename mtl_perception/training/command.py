@@ -3,6 +3,7 @@
 """``mtl train``: render what is to be learned from, train, export."""
 
 import argparse
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ import torch
 
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
-from mtl_perception.errors import CheckpointError, ConfigurationError
-from mtl_perception.losses import median_frequency_weights
+from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
+from mtl_perception.losses import find_anchors, median_frequency_weights
 from mtl_perception.models.build import build_network
-from mtl_perception.tasks import STREET_TASKS, Task
+from mtl_perception.tasks import STREET_ALL_TASKS, Task
 from mtl_perception.training.batches import Clips
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
 from mtl_perception.training.config import TrainingConfig, load_config, to_plain, to_yaml
@@ -127,8 +128,8 @@ def _train(
         if config.loss.class_balance != 0:
             weights = class_weights(train, tasks, config.loss.class_balance)
         trainer = Trainer(
-            config, folder, tasks, train, validation, weights, {'street_code': train.code},
-            command)
+            config, folder, tasks, train, validation, weights,
+            {'street_code': train.code, 'anchors': anchors_of(config, train)}, command)
         if state is not None:
             trainer.load_state(state)
             print(f'resuming after step {trainer.progress.step}')
@@ -178,14 +179,42 @@ def check_network(config: TrainingConfig) -> None:
     """
     try:
         with torch.device('meta'):
-            build_network(config.network.spec(tasks_of(config)))
+            build_network(config.network.spec(
+                tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
     except ValueError as error:
         raise ConfigurationError(f'network: {error}') from error
 
 
 def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
     """Return the street's tasks that a recipe names, in the street's order."""
-    return tuple(task for task in STREET_TASKS if task.name in config.tasks)
+    inverse = config.loss.inverse()
+    return tuple(
+        dataclasses.replace(task, inverse=inverse) if task.name == 'depth' else task
+        for task in STREET_ALL_TASKS if task.name in config.tasks)
+
+
+def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
+    """
+    Return the anchors of a recipe, found in its training data if it names none.
+
+    :raises DataError: if there are not enough boxes.
+    """
+    if config.network.anchors or 'detection' not in config.tasks:
+        return config.network.anchors
+    sizes = []
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        sample = clips[int(number)]
+        if sample.detection is not None:
+            boxes = sample.detection[sample.detection[..., 4] >= 0]
+            size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]
+            sizes.append(size[(size > 0).all(1)].clip(max=1))
+    try:
+        return find_anchors(
+            np.concatenate([np.zeros((0, 2)), *sizes]), config.network.anchor_count, config.seed)
+    except ValueError as error:
+        raise DataError(
+            f'no anchors can be found in the training data ({error}); name them in '
+            'network.anchors') from error
 
 
 def class_weights(

@@ -18,7 +18,8 @@ from mtl_perception.datasets.augmentation import Augmentation
 from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
-from mtl_perception.tasks import STREET_TASKS, Task
+from mtl_perception.tasks import STREET_ALL_TASKS, Task
+from mtl_perception.training.losses import LossSettings
 from mtl_perception.weighting import WEIGHTINGS, build_weighting
 
 PRECISIONS = ('fp32', 'bf16')
@@ -34,13 +35,23 @@ class NetworkSettings:
     The architecture, see :class:`mtl_perception.manifest.NetworkSpec`.
 
     :param encoder: name of the encoder.
-    :param frames: 1, or 2 for the previous and the current frame.
+    :param frames: 1, or 2 for the previous and the current frame, or more.
     :param finest_stride: 8 for the papers' FCN8, 4 for one more skip, 2 for two.
     :param pyramid: channels of a feature pyramid before the decoders, 0 for none.
-    :param decoders: task -> name of its decoder, ``fcn8`` where nothing is said.
+    :param decoders: task -> name of its decoder, ``fcn8`` where nothing is said, for boxes
+        ``yolo``.
     :param aggregation: how the features of the frames are joined.
     :param output_stride: stride of the coarsest stage: 32, or 16 or 8 by dilation.
     :param aspp: channels per branch of an ASPP before the decoders, 0 for none.
+    :param anchors: (width, height) of the boxes' anchors as fractions of the image; empty to find
+        them in the training data.
+    :param anchor_count: how many are found.
+    :param decoder_width: channels inside the decoders ``unet`` and ``two_layer``, 0 for the
+        papers' 128 and 256.
+    :param initial: task -> what its outputs start around, such as 0.1 for an inverse depth.
+    :param pretrained: weights that the encoder starts with: the path of a file, ``torchvision`` or
+        ``timm:NAME`` to download them; empty for random ones.
+    :param pretrained_by_order: whether the file's weights are matched by their order.
     :param mean: RGB mean that is subtracted, 0 to 255.
     :param std: RGB standard deviation that is divided by, 0 to 255.
     """
@@ -53,15 +64,34 @@ class NetworkSettings:
     aggregation: str = 'concatenate'
     output_stride: int = 32
     aspp: int = 0
+    anchors: list[list[float]] = field(default_factory=list)
+    anchor_count: int = 5
+    decoder_width: int = 0
+    initial: dict[str, float] = field(default_factory=dict)
+    pretrained: str = ''
+    pretrained_by_order: bool = False
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
-    def spec(self, tasks: Sequence[Task]) -> NetworkSpec:
-        """Return the architecture for these tasks."""
+    def spec(
+            self, tasks: Sequence[Task], anchors: Sequence[Sequence[float]] = (),
+            transfer: bool = False) -> NetworkSpec:
+        """
+        Return the architecture for these tasks.
+
+        :param anchors: those that were found in the data, for a recipe that names none.
+        :param transfer: whether the training needs task-transfer networks.
+        """
+        channels = {task.name: task.channels for task in tasks}
+        chosen = self.anchors or [list(anchor) for anchor in anchors]
+        if 'detection' in channels and not chosen:  # not found yet: any will do for its shape
+            chosen = [[0.1, 0.1]] * self.anchor_count
         return NetworkSpec(
-            self.encoder, self.frames, self.finest_stride,
-            {task.name: task.channels for task in tasks}, self.pyramid, self.decoders,
-            self.aggregation, self.output_stride, self.aspp)
+            self.encoder, self.frames, self.finest_stride, channels, self.pyramid,
+            {task: word for task, word in self.decoders.items() if task in channels},
+            self.aggregation, self.output_stride, self.aspp,
+            chosen if 'detection' in channels else [], self.decoder_width,
+            {task: value for task, value in self.initial.items() if task in channels}, transfer)
 
 
 @dataclass(frozen=True)
@@ -88,24 +118,6 @@ class DataSettings:
     street_code: str = ''
     workers: int = 2
     loaders: int = 0
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """
-    The losses.
-
-    :param class_balance: exponent of the median-frequency weights of the semantic classes, which
-        are counted in the training clips; 0 for none.
-    :param depth_beta: width of the quadratic part of the depth loss, 0 for plain L1.
-    :param moving_weight: weight of a moving pixel against a static one.
-    :param detached: tasks that learn from the shared features without changing them.
-    """
-
-    class_balance: float = 0.5
-    depth_beta: float = 0.0
-    moving_weight: float = 1.0
-    detached: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,8 @@ class TrainingConfig:
     :param name: name of the run and of the model that it exports.
     :param output: folder of all runs.
     :param seed: seed of weights, order and augmentation.
-    :param tasks: tasks to learn, of ``semantic``, ``depth``, ``motion``.
+    :param tasks: tasks to learn, of ``semantic``, ``depth``, ``motion``, ``instance`` and
+        ``detection``.
     :param weighting: strategy of weighting the losses, see :mod:`mtl_perception.weighting`.
     :param weighting_options: strategy -> its options, such as ``{dwa: {temperature: 1}}``; those
         of strategies that are not chosen are checked too, and then only wait for their turn.
@@ -203,13 +216,17 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse what would fail or learn nothing, before hours are spent on it."""
-        known = [task.name for task in STREET_TASKS]
+        known = [task.name for task in STREET_ALL_TASKS]
         if unknown := sorted(set(self.tasks) - set(known)):
             raise ConfigurationError(
                 f'tasks {unknown} do not exist on the street; it has {known}')
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise ConfigurationError(
                 f'tasks are {self.tasks}; name at least one of {known}, each only once')
+        if 'instance' in self.tasks and 'semantic' not in self.tasks:
+            raise ConfigurationError(
+                'tasks has instance without semantic, which says what the objects are; add it')
+        self.loss.check(self.tasks)
         options: dict[str, dict[str, Any]] = asdict(self.weighting_options)
         for name in [self.weighting, *(name for name, chosen in options.items() if chosen)]:
             build_weighting(name, self.tasks, options)
@@ -249,6 +266,8 @@ class TrainingConfig:
                 ('network.pyramid', self.network.pyramid,
                  self.network.pyramid >= 0 and self.network.pyramid % 2 == 0,
                  '0 (none) or an even number'),
+                ('network.anchor_count', self.network.anchor_count,
+                 self.network.anchor_count >= 1, 'at least 1'),
                 ('data.window', data.window, data.window >= 0, '0 (all) or more'),
                 ('data.workers', data.workers, data.workers >= 0, '0 or more'),
                 ('data.loaders', data.loaders, data.loaders >= 0, '0 or more'),

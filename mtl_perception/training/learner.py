@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtl_perception.losses import LogDepthLoss, MotionCrossEntropy, PixelCrossEntropy
-from mtl_perception.tasks import UNKNOWN_MOTION, Task
+from mtl_perception.losses import CrossTaskLoss
+from mtl_perception.tasks import UNKNOWN_MOTION
 from mtl_perception.training.batches import Batch
 from mtl_perception.weighting.shared import Shared, tapped
 
@@ -20,14 +20,17 @@ class ClipLearner(nn.Module):
     Run a network over clips as it will be run over a stream, and measure its losses.
 
     All frames of a clip are encoded once, in one batch. Frame t is decoded with the features of
-    frame t - 1; frame 0 has none and is decoded with its own, as after a reset, where nothing can
-    be said about motion: its motion labels are ignored.
+    frame t - 1, and of t - 2 and so on if the network looks at more; where there is none, the
+    first frame stands for it. Frame 0 is decoded with its own, as after a reset, where nothing
+    can be said about motion: its motion labels are ignored.
 
-    :param network: has ``frames``, ``encode``, ``share``, ``decode_shared``, ``last_shared``.
+    :param network: has ``frames``, ``encode``, ``share``, ``decode_shared``, ``last_shared``, and
+        ``transferred`` for a cross-task loss.
     :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
     :param std: RGB standard deviation that they are divided by, 0 to 255.
     :param losses: task name -> loss.
     :param detached: tasks that learn from the features without changing them.
+    :param cross_task: takes the place of the losses of semantics and depth if it is given.
     :param precision: of encoder and pyramid: ``fp32`` or ``bf16``; decoders are always fp32.
     """
 
@@ -37,7 +40,7 @@ class ClipLearner(nn.Module):
     def __init__(
             self, network: nn.Module, mean: Sequence[float], std: Sequence[float],
             losses: Mapping[str, nn.Module], detached: Collection[str] = (),
-            precision: str = 'fp32') -> None:
+            precision: str = 'fp32', cross_task: CrossTaskLoss | None = None) -> None:
         super().__init__()
         self.network = network
         self.detached = tuple(detached)
@@ -45,6 +48,7 @@ class ClipLearner(nn.Module):
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.losses = nn.ModuleDict(losses)
+        self.cross_task = cross_task
         self.shared: Shared | None = None
         """What the losses of the last batch have in common."""
 
@@ -70,10 +74,10 @@ class ClipLearner(nn.Module):
         pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
         network: Any = self.network
         features = network.encode((pixels.float() - self.mean) / self.std)
-        previous = None
-        if network.frames == 2:
-            previous = [_before(stage, clips) for stage in features]
-        stages: list[Tensor] = network.share(features, previous)
+        earlier = [
+            [_before(stage, clips, steps) for stage in features]
+            for steps in range(1, network.frames)]
+        stages: list[Tensor] = network.share(features, *earlier[:1], earlier=earlier[1:])
         return stages
 
     def forward(self, batch: Batch, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -90,53 +94,43 @@ class ClipLearner(nn.Module):
         with self._autocast(batch['image']):
             taps = tapped(self._stages(batch['image']))
             outputs = network.decode_shared(taps, self.detached, wanted)
+            transferred = None
+            if self.cross_task is not None and {'semantic', 'depth'} <= set(wanted):
+                transferred = network.transferred(outputs)
         self.shared = Shared(taps, network.last_shared())
-        losses = {}
+        targets = {task: self._target(task, batch[task]) for task in wanted}
+        losses: dict[str, Tensor] = {}
+        if self.cross_task is not None and transferred is not None:
+            losses = self.cross_task(outputs, transferred, targets)
+            wanted = [task for task in wanted if task not in ('semantic', 'depth')]
         for task in wanted:
-            loss = self.losses[task]
-            target = batch[task]
-            if task == 'motion':
-                target = target.clone()
-                target[:, 0] = UNKNOWN_MOTION
-            value = loss(outputs[task], target.flatten(0, 1))
+            value = self.losses[task](outputs[task], targets[task])
             if value is not None:
                 losses[task] = value
         return losses
 
+    @staticmethod
+    def _target(task: str, label: Tensor) -> Tensor:
+        """Return the (B * T, ...) label of every frame of (B, T, ...) clips."""
+        if task == 'motion':
+            label = label.clone()
+            label[:, 0] = UNKNOWN_MOTION
+        return label.flatten(0, 1)
 
-def _before(stage: Tensor, clips: int) -> Tensor:
+
+def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
     """
-    Return the features of each frame's predecessor; the first of a clip is its own.
+    Return the features of the frame so many steps before each; of the first where there is none.
 
     Indexing would do the same, but its gradient takes a sixth of a training step on a CPU.
 
     :param stage: (clips * T, C, h, w), clip after clip.
+    :param clips: number of clips.
+    :param steps: at least 1.
     """
     pixels = stage.permute(0, 2, 3, 1)
     pixels = pixels.reshape(clips, -1, *pixels.shape[1:])
-    shifted = torch.cat((pixels[:, :1], pixels[:, :-1]), dim=1)
+    frames = pixels.shape[1]
+    shifted = torch.cat(
+        [pixels[:, :1]] * min(steps, frames) + [pixels[:, :max(frames - steps, 0)]], dim=1)
     return shifted.flatten(0, 1).permute(0, 3, 1, 2)
-
-
-def build_losses(
-        tasks: Sequence[Task], class_weights: Sequence[float] | None, depth_beta: float,
-        moving_weight: float) -> dict[str, nn.Module]:
-    """
-    Return task name -> loss.
-
-    :param tasks: tasks of the network.
-    :param class_weights: weight of each semantic class, None for ones.
-    :param depth_beta: width of the quadratic part of the depth loss.
-    :param moving_weight: weight of a moving pixel.
-    """
-    losses: dict[str, nn.Module] = {}
-    for task in tasks:
-        if task.name == 'semantic':
-            losses[task.name] = PixelCrossEntropy(class_weights)
-        elif task.name == 'depth':
-            losses[task.name] = LogDepthLoss(task.maximum, depth_beta)
-        elif task.name == 'motion':
-            losses[task.name] = MotionCrossEntropy(moving_weight)
-        else:
-            raise ValueError(f'no loss for task {task.name!r}')
-    return losses

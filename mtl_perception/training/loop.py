@@ -8,7 +8,7 @@ import random
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from mtl_perception.errors import CheckpointError, NumericError
 from mtl_perception.models.build import build_network
+from mtl_perception.models.detection_head import DetectionHead
+from mtl_perception.models.encoders import Encoder
+from mtl_perception.models.pretrained import load_encoder
 from mtl_perception.tasks import Task
 from mtl_perception.training.batches import Batch, Clips, Draws, batches
 from mtl_perception.training.checkpoint import (
@@ -25,7 +28,8 @@ from mtl_perception.training.checkpoint import (
 )
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
 from mtl_perception.training.display import TrainingLog, write_picture
-from mtl_perception.training.learner import ClipLearner, build_losses
+from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.readme import main_figures, picture_path, write_readme
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.stopping import StopRequest
@@ -90,7 +94,8 @@ class Trainer:
     :param train: clips to learn from.
     :param validation: clips to choose the model by.
     :param class_weights: weight of each semantic class, None for ones.
-    :param notes: what else a checkpoint remembers, such as the version of the data.
+    :param notes: what else a checkpoint remembers, such as the version of the data; ``anchors``
+        are those of the boxes.
     :param command: the command line, for the README of the run folder.
     """
 
@@ -108,9 +113,14 @@ class Trainer:
         self.validation_clips = validation
         self.notes = notes or {}
         self.command = command
-        self.spec = config.network.spec(tasks)
+        self.spec = config.network.spec(
+            tasks, self.notes.get('anchors', ()), config.loss.cross_task.kind != 'none')
         self.learner = self._make_learner(class_weights)
         self.averaged = self._make_learner(class_weights)
+        if source := config.network.pretrained:
+            load_encoder(
+                cast(Encoder, self.learner.network.encoder), config.network.encoder, source,
+                config.network.pretrained_by_order)
         self.weighting = build_weighting(
             config.weighting, [task.name for task in tasks], asdict(config.weighting_options))
         self.average = WeightAverage(self.learner.network, config.optimiser.average)
@@ -125,13 +135,15 @@ class Trainer:
 
     def _make_learner(self, class_weights: list[float] | None) -> ClipLearner:
         """Return a network with fresh weights and its losses."""
-        settings = self.config.loss
-        network = build_network(self.spec).to(memory_format=torch.channels_last)
+        settings, network = self.config.loss, build_network(self.spec)
+        head = dict(network.decoders.items()).get('detection')
         losses = build_losses(
-            self.tasks, class_weights, settings.depth_beta, settings.moving_weight)
+            self.tasks, settings, class_weights, self.spec.anchors,
+            head.stride if isinstance(head, DetectionHead) else 32)
         return ClipLearner(
-            network, self.config.network.mean, self.config.network.std, losses,
-            settings.detached, self.config.precision)
+            network.to(memory_format=torch.channels_last), self.config.network.mean,
+            self.config.network.std, losses, settings.detached, self.config.precision,
+            build_cross_task(losses, settings.cross_task))
 
     def run(self, stop: StopRequest) -> bool:
         """

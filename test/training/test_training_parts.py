@@ -22,8 +22,9 @@ from mtl_perception.training.batches import Draws, batches, collate
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
 from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig
 from mtl_perception.training.display import TrainingLog
-from mtl_perception.training.learner import ClipLearner, build_losses
+from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.loop import Trainer
+from mtl_perception.training.losses import build_losses
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.validation import merit, picture, validate
 
@@ -141,7 +142,7 @@ def test_motion_of_the_first_frame_is_not_learned():
 
 def test_tasks_without_labels_have_no_loss():
     batch = {'image': torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)}
-    losses = build_losses(STREET_TASKS, None, 0.0, 1.0)
+    losses = build_losses(STREET_TASKS)
     assert ClipLearner(Recorder(), (0, 0, 0), (1, 1, 1), losses)(batch) == {}
 
 

@@ -24,8 +24,9 @@ from mtl_perception.training.config import (
     to_plain,
     to_yaml,
 )
-from mtl_perception.training.learner import ClipLearner, build_losses
+from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.loop import Trainer
+from mtl_perception.training.losses import build_losses
 from mtl_perception.weighting import WEIGHTINGS, EqualWeights, GradNorm
 
 TASKS = [task.name for task in STREET_TASKS]
@@ -158,7 +159,7 @@ def test_gradients_cut_at_the_taps_of_the_real_network_are_those_of_one_backward
     torch.manual_seed(0)
     network = build_network(spec).eval()
     one = ClipLearner(
-        network, (90, 90, 90), (50, 50, 50), build_losses(STREET_TASKS, None, 0.0, 1.0),
+        network, (90, 90, 90), (50, 50, 50), build_losses(STREET_TASKS),
         ['motion'])
     batch = collate([boxes[number].resized(32, 32) for number in (1, 2)])
     found = []
