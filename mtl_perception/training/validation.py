@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtl_perception.metrics import DepthMetrics, MotionMetrics, SegmentationMetrics
+from mtl_perception.models.streaming import metres
 from mtl_perception.tasks import Task
 from mtl_perception.training.batches import Clips, collate
 from mtl_perception.training.learner import ClipLearner
@@ -45,7 +46,8 @@ def validate(
             for prediction, truth in zip(found, sample.semantic):
                 segmentation.update(prediction, truth)
         if 'depth' in outputs and sample.depth is not None:
-            depth.update(outputs['depth'][:, 0].exp().numpy(), sample.depth)
+            depth.update(
+                metres(outputs['depth'][:, 0], by_name['depth'].inverse).numpy(), sample.depth)
         if 'motion' in outputs and sample.motion is not None and sample.semantic is not None:
             found = _ids(outputs['motion'])
             for frame in range(1, len(found)):
@@ -53,7 +55,7 @@ def validate(
     learner.train(was_training)
     figures = {
         'semantic': segmentation.compute(), 'depth': depth.compute(), 'motion': motion.compute()}
-    return {task: figures[task] for task in by_name}
+    return {task: figures[task] for task in by_name if task in figures}
 
 
 def merit(figures: dict[str, Any]) -> float:
@@ -86,12 +88,12 @@ def picture(
         above, below = [sample.image[-1]], [np.zeros_like(sample.image[-1])]
         for task in tasks:
             truth = sample.labels().get(task.name)
-            if truth is None:
+            if truth is None or task.kind not in ('classes', 'regression'):
                 continue
             if task.kind == 'classes':
                 prediction: NDArray[Any] = _ids(outputs[task.name])[-1]
             else:
-                prediction = outputs[task.name][-1, 0].exp().numpy()
+                prediction = metres(outputs[task.name][-1, 0], task.inverse).numpy()
             above.append(_colours(prediction, task))
             below.append(_colours(truth[-1], task))
         rows.append(np.concatenate([np.concatenate(above, 1), np.concatenate(below, 1)]))
