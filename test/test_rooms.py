@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
 VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
               'preprocessing', 'postprocessing', 'instances', 'colours'}
-PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics'}
+PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
 ASSEMBLIES = {'training', 'inference', 'evaluation'}
 DOORS = {'ros', 'cli', 'doctor'}
 ALLOWED = {
@@ -20,7 +20,7 @@ ALLOWED = {
     **{room: VOCABULARY | {room} for room in PARTS},
     'datasets': VOCABULARY | {'datasets', 'synthetic'},
     'training': VOCABULARY | PARTS | {'training', 'inference'},
-    'inference': VOCABULARY | {'models', 'inference'},
+    'inference': VOCABULARY | {'models', 'egomotion', 'inference'},
     'evaluation': VOCABULARY | PARTS | {'evaluation', 'inference'},
     'ros': VOCABULARY | {'ros', 'inference', 'synthetic'},
     'cli': {'errors'},
@@ -32,6 +32,7 @@ FORBIDDEN = {
     **dict.fromkeys(PARTS | ASSEMBLIES, ('rclpy', 'sensor_msgs')),
     'synthetic': ('torch', 'rclpy', 'sensor_msgs'),
     'metrics': ('torch', 'rclpy', 'sensor_msgs'),
+    'egomotion': ('torch', 'rclpy', 'sensor_msgs'),
     'cli': ('torch', 'rclpy', 'numpy', 'cv2'),
     'doctor': ('torch', 'rclpy'),
 }

@@ -1,0 +1,183 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The camera's motion between two frames, from optical flow, depth and what stands still."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole, rigid_flow, warp
+from mtl_perception.egomotion.solve import Fit, Matches, ransac, refine
+
+Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+CELL = 8
+"""One match is taken from each cell of so many pixels a side: the one with the most texture."""
+FARTHEST_M = 80.0
+"""Depth is cut here: farther points tell of the rotation alone."""
+TEXTURE = 2e-5
+"""Smallest eigenvalue of the gradients' matrix (grey values 0 to 1) of a usable match."""
+AGREES = 2.5
+"""Errors below so many times the expected one agree with a pose."""
+BELIEVABLE = 0.5
+"""Quality below which a pose should not be used."""
+START = np.diag([1 / np.radians(0.5) ** 2] * 3 + [1 / 0.1 ** 2] * 3)
+"""Information of the guess that an estimate starts from: half a degree, 0.1 m."""
+
+
+@dataclass(frozen=True, eq=False)
+class EgoMotion:
+    """
+    The motion of a camera between two frames.
+
+    :param pose: (4, 4) float64 from this camera's frame to the earlier one's; its last column is
+        where this camera is in the earlier one's frame, metres.
+    :param quality: 0 to 1: the share of static texture that agrees with the pose, less where the
+        matches leave the pose open. Below :data:`BELIEVABLE`, do not believe the pose.
+    :param matches: how many matches the pose is from.
+    :param flow: (H, W, 2) float32 optical flow to the earlier frame, pixels; None if it was not
+        asked for.
+    """
+
+    pose: Matrix
+    quality: float
+    matches: int
+    flow: Floats | None = None
+
+    @property
+    def travel(self) -> float:
+        """Return how far the camera moved, metres."""
+        return float(np.linalg.norm(self.pose[:3, 3]))
+
+
+class MotionEstimator:
+    """
+    Estimate the motion of one camera.
+
+    The earlier image is first warped by the guess, so that the optical flow (DIS, Kroeger et al.,
+    ECCV 2016) has only the rest to find: on a road without texture, close to the camera, it does
+    not find the whole. Not safe to use from several threads.
+
+    :param camera: of the images, at their size.
+    :param fine: down to which scale the flow goes: ``step`` is fast and enough between neighbours,
+        ``full`` ends at full resolution, as what follows from the residual needs it.
+    """
+
+    def __init__(self, camera: Pinhole, fine: Literal['step', 'full'] = 'step') -> None:
+        self.camera = camera
+        if fine == 'step':
+            self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+            self._flow.setFinestScale(1)
+        else:
+            self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+            self._flow.setFinestScale(0)
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def estimate(
+        self, current: Image, earlier: Image, depth: Floats, static: Mask,
+        guess: Matrix | None = None, keep_flow: bool = False,
+    ) -> EgoMotion:
+        """
+        Return the motion from the earlier frame to the current one.
+
+        :param current: (H, W) uint8 grey.
+        :param earlier: (H, W) uint8 grey.
+        :param depth: (H, W) float32 metres along Z of the current frame; its scale becomes that
+            of the translation.
+        :param static: (H, W) bool, pixels of the current frame that can be expected to stand
+            still and have a depth.
+        :param guess: (4, 4) float64 of the pose, such as the last one; None searches.
+        :param keep_flow: whether the flow is returned.
+        :raises ValueError: if shapes differ.
+        """
+        for name, array in (('earlier', earlier), ('depth', depth), ('static', static)):
+            if array.shape != current.shape:
+                raise ValueError(
+                    f'{name} has shape {array.shape}, the current image {current.shape}')
+        depth = np.clip(depth, 0.5, FARTHEST_M)
+        pixels = self._textured(current, static)
+        result = None
+        if guess is not None:
+            result = self._follow(current, earlier, depth, pixels, guess)
+        if result is None or result.quality < BELIEVABLE:
+            found = self._search_pose(current, earlier, depth, pixels)
+            if found is not None:
+                again = self._follow(current, earlier, depth, pixels, found)
+                if result is None or again.quality > result.quality:
+                    result = again
+        if result is None:
+            result = self._follow(current, earlier, depth, pixels, np.eye(4))
+        return result if keep_flow else EgoMotion(result.pose, result.quality, result.matches)
+
+    def _textured(self, image: Image, static: Mask) -> NDArray[np.intp]:
+        """Return (N, 2) rows and columns: of each cell the static pixel with most texture."""
+        strength = cv2.cornerMinEigenVal(image, 5)
+        strength = np.where(static, strength, np.float32(0))
+        rows, columns = (length // CELL for length in image.shape)
+        cells = strength[:rows * CELL, :columns * CELL].reshape(rows, CELL, columns, CELL)
+        cells = cells.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
+        best = cells.argmax(1)
+        usable = np.flatnonzero(cells[np.arange(len(best)), best] > TEXTURE)
+        y = usable // columns * CELL + best[usable] // CELL
+        x = usable % columns * CELL + best[usable] % CELL
+        return np.stack([y, x], 1)
+
+    def _search_pose(
+        self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
+    ) -> Matrix | None:
+        """Return a pose found without a guess, from the flow between the images as they are."""
+        flow = np.asarray(self._search.calc(current, earlier, None), np.float32)  # type: ignore
+        matches = self._matches(depth, pixels, flow[pixels[:, 0], pixels[:, 1]])
+        return ransac(matches, self.camera)
+
+    def _follow(
+        self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
+        guess: Matrix,
+    ) -> EgoMotion:
+        """Return the pose near a guess, from the flow that the guess leaves."""
+        expected = rigid_flow(depth, guess, self.camera)
+        height, width = depth.shape
+        left = np.asarray(self._flow.calc(  # type: ignore[call-overload]
+            current, warp(earlier, expected), None), np.float32)
+        total = left + cv2.remap(
+            expected, left[..., 0] + np.arange(width, dtype=np.float32),
+            left[..., 1] + np.arange(height, dtype=np.float32)[:, None], cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE)
+        matches = self._matches(depth, pixels, total[pixels[:, 0], pixels[:, 1]])
+        inside = ((matches.earlier >= 0) & (matches.earlier <= (width - 1, height - 1))).all(1)
+        matches = matches.take(inside)
+        fit = refine(guess, matches, self.camera, information=START)
+        return EgoMotion(fit.pose, quality(fit), len(matches.points), total)
+
+    def _matches(
+        self, depth: Floats, pixels: NDArray[np.intp], flow: Floats,
+    ) -> Matches:
+        """Return the matches of some pixels, without those that have no finite flow."""
+        known = np.isfinite(flow).all(1)
+        pixels, flow = pixels[known], flow[known]
+        places = pixels[:, ::-1].astype(np.float64)
+        distance = depth[pixels[:, 0], pixels[:, 1]].astype(np.float64)
+        camera = self.camera
+        points = np.stack([(places[:, 0] - camera.cx) / camera.fx * distance,
+                           (places[:, 1] - camera.cy) / camera.fy * distance, distance], 1)
+        return Matches(points, places, places + flow)
+
+
+def quality(fit: Fit) -> float:
+    """
+    Return how far a fit can be believed, 0 to 1.
+
+    The share of the matches that agree with it, lessened where their number or their places leave
+    the translation open by more than a tenth of itself.
+    """
+    if len(fit.chi) < 12:
+        return 0.0
+    agree = float((fit.chi < AGREES).mean())
+    covariance = np.linalg.pinv(fit.information)
+    open_m = float(np.sqrt(max(np.trace(covariance[3:, 3:]), 0.0)))
+    travel = float(np.linalg.norm(fit.pose[:3, 3]))
+    return agree / (1 + max(0.0, open_m - 0.02) / (0.1 * travel + 0.02))

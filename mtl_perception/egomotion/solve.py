@@ -1,0 +1,154 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The pose that explains matched points: PnP with RANSAC for a start, weighted least squares."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.egomotion.pinhole import Matrix, Pinhole, rotation_of
+
+Points = NDArray[np.float64]
+
+FLOW_SIGMA_PX = 0.3
+"""Error of the optical flow in every direction, pixels."""
+DEPTH_SIGMA = 0.13
+"""Relative error of depth; it moves a point along its epipolar line alone."""
+FREEDOM = 4.0
+"""Degrees of freedom of the Student's t distribution that the errors are taken to have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """
+    Points of this frame and where they were in the earlier one.
+
+    :param points: (N, 3) float64 in this camera's frame, metres.
+    :param pixels: (N, 2) float64 in this image.
+    :param earlier: (N, 2) float64 in the earlier image.
+    """
+
+    points: Points
+    pixels: Points
+    earlier: Points
+
+    def take(self, rows: NDArray[np.bool_]) -> 'Matches':
+        """Return some of the matches."""
+        return Matches(self.points[rows], self.pixels[rows], self.earlier[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """
+    A pose and how well it explains the matches.
+
+    :param pose: (4, 4) float64 from this camera's frame to the earlier one's.
+    :param chi: (N,) float64 error of each match in units of what is expected.
+    :param information: (6, 6) float64 of (rotation, translation) in radians and metres.
+    """
+
+    pose: Matrix
+    chi: Points
+    information: Matrix
+
+
+def ransac(matches: Matches, camera: Pinhole, threshold_px: float = 1.5) -> Matrix | None:
+    """
+    Return the pose that most matches agree on, None if there is none.
+
+    SQPNP (Terzakis and Lourakis, ECCV 2020) inside RANSAC. The random numbers are the same in
+    every call.
+
+    :param matches: at least 6, of which a part may be wrong.
+    :param camera: of both frames.
+    :param threshold_px: within which a match agrees.
+    :return: (4, 4) float64 from this camera's frame to the earlier one's.
+    """
+    if len(matches.points) < 6:
+        return None
+    cv2.setRNGSeed(0)
+    found, turn, shift, _ = cv2.solvePnPRansac(
+        matches.points, matches.earlier, camera.matrix, None, iterationsCount=60,
+        reprojectionError=threshold_px, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP)
+    if not found or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
+        return None
+    pose = np.eye(4)
+    pose[:3, :3] = rotation_of(np.asarray(turn, np.float64).ravel())
+    pose[:3, 3] = np.asarray(shift, np.float64).ravel()
+    return pose
+
+
+def refine(
+    pose: Matrix, matches: Matches, camera: Pinhole, iterations: int = 6,
+    information: Matrix | None = None,
+) -> Fit:
+    """
+    Return the pose of least weighted error, by iteratively reweighted Gauss-Newton steps.
+
+    The error of a match is split along and across its epipolar line. Across it, only the flow is
+    wrong (:data:`FLOW_SIGMA_PX`); along it the depth is too, by :data:`DEPTH_SIGMA` of the flow
+    that the translation causes. Weights are those of a Student's t distribution.
+
+    :param pose: (4, 4) float64 to start from.
+    :param matches: N of them.
+    :param camera: of both frames.
+    :param iterations: steps.
+    :param information: (6, 6) float64 with which the starting pose is believed; None = not.
+    """
+    start, prior = pose, np.zeros((6, 6)) if information is None else information
+    moved = np.zeros(6)
+    for _ in range(iterations):
+        error, jacobian, _ = _linearised(pose, matches, camera)
+        weight = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))
+        rows = (jacobian * weight[:, None, None]).reshape(-1, 6)
+        normal = rows.T @ jacobian.reshape(-1, 6) + prior
+        step = np.linalg.lstsq(
+            normal + 1e-9 * np.trace(normal) / 6 * np.eye(6),
+            rows.T @ error.ravel() - prior @ moved, rcond=None)[0]
+        moved = moved + step
+        pose = _moved(start, moved)
+        if np.abs(step[:3]).max() < 1e-6 and np.abs(step[3:]).max() < 1e-5:
+            break
+    error, jacobian, chi = _linearised(pose, matches, camera)
+    weight = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))
+    flat = jacobian.reshape(-1, 6)
+    return Fit(pose, chi, (flat * np.repeat(weight, 2)[:, None]).T @ flat)
+
+
+def _moved(pose: Matrix, step: Points) -> Matrix:
+    """Return a pose after a small turn about the earlier camera and a shift in its frame."""
+    result = np.eye(4)
+    turn = rotation_of(step[:3])
+    result[:3, :3] = turn @ pose[:3, :3]
+    result[:3, 3] = turn @ pose[:3, 3] + step[3:]
+    return result
+
+
+def _linearised(pose: Matrix, matches: Matches, camera: Pinhole) -> tuple[Points, Points, Points]:
+    """Return whitened errors (N, 2), their Jacobian (N, 2, 6) and their length (N,)."""
+    turned = matches.points @ pose[:3, :3].T
+    there = turned + pose[:3, 3]
+    behind = there[:, 2] < 0.1
+    far = np.where(behind, 0.1, there[:, 2])
+    focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+    projected = there[:, :2] / far[:, None] * focal + centre
+    static = turned[:, :2] / np.maximum(turned[:, 2:], 0.1) * focal + centre
+    parallax = projected - static
+    size = np.sqrt((parallax ** 2).sum(1))
+    along = parallax / np.maximum(size, 1e-9)[:, None]
+    along[size < 1e-6] = (1.0, 0.0)
+    axes = np.stack([along, np.stack([-along[:, 1], along[:, 0]], 1)], 1)  # (N, 2, 2)
+    sigma = np.stack([np.hypot(FLOW_SIGMA_PX, DEPTH_SIGMA * size),
+                      np.full_like(size, FLOW_SIGMA_PX)], 1)
+    axes = axes / sigma[:, :, None]
+    error = np.einsum('nij,nj->ni', axes, matches.earlier - projected)
+    error[behind] = 10.0
+    x, y = there[:, 0] / far, there[:, 1] / far
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    rows = np.stack([
+        np.stack([-x * y, 1 + x * x, -y, one / far, zero, -x / far], 1) * camera.fx,
+        np.stack([-1 - y * y, x * y, x, zero, one / far, -y / far], 1) * camera.fy], 1)
+    rows[behind] = 0
+    return error, np.einsum('nij,njk->nik', axes, rows), np.sqrt((error ** 2).sum(1))
