@@ -30,8 +30,12 @@ COMMANDS = {
     'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
     'data': ('mtl_perception.datasets.command', 'look at a data set before training on it'),
     'train': ('mtl_perception.training.command', 'train a network from a recipe'),
+    'train-motion': ('mtl_perception.training.motion_command',
+                     'train the head that tells moving objects from parked ones'),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
+    'evaluate-motion': ('mtl_perception.evaluation.moving',
+                        'measure ego-motion and moving objects on such streets'),
     'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
 }
 """Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(to_yaml(config), end='')
         return 0
-    command = shlex.join(['mtl', 'train', arguments.recipe, *_portable(overrides)])
+    command = shlex.join(['mtl', 'train', arguments.recipe, *without_folders(overrides)])
     folder = Path(config.output) / config.name
     if arguments.export:
         _export(config, folder, arguments.export, command, arguments.export_precision)
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _train(config, folder, arguments, command)
 
 
-def _portable(overrides: list[str]) -> list[str]:
+def without_folders(overrides: list[str]) -> list[str]:
     """Return overrides without folders, which mean nothing on another machine."""
     kept, words = [], iter(overrides)
     for word in words:

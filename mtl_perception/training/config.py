@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -23,6 +23,7 @@ from mtl_perception.training.losses import LossSettings
 from mtl_perception.weighting import WEIGHTINGS, build_weighting
 
 PRECISIONS = ('fp32', 'bf16')
+Recipe = TypeVar('Recipe')
 
 WeightingOptions = make_dataclass('WeightingOptions', [
     (name, dict[str, Any], field(default_factory=dict)) for name in WEIGHTINGS], frozen=True)
@@ -299,10 +300,20 @@ class TrainingConfig:
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """
+    Read the recipe of a network.
+
+    :raises ConfigurationError: as :func:`load_recipe`.
+    """
+    return load_recipe(path, overrides, TrainingConfig)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Recipe]) -> Recipe:
+    """
     Read a recipe.
 
     :param path: YAML file.
     :param overrides: words such as ``['--optimiser.lr', '0.5']`` or ``['--seed=3']``.
+    :param kind: the dataclass of its settings.
     :raises ConfigurationError: if the file cannot be read, a key does not exist (the message
         names the nearest one) or a value has the wrong type.
     """
@@ -312,15 +323,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
         raise ConfigurationError(f'{path}: not a readable YAML file ({error})') from error
     if not isinstance(content, dict):
         raise ConfigurationError(f'{path}: expected keys and values, found {content!r}')
-    check_keys(TrainingConfig, content, str(path))
+    check_keys(kind, content, str(path))
     for word in overrides:
         if word.startswith('--'):
             nested: Any = None
             for key in reversed(word[2:].split('=')[0].split('.')):
                 nested = {key: nested}
-            check_keys(TrainingConfig, nested, word)
+            check_keys(kind, nested, word)
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(TrainingConfig, 'config')
+    parser.add_class_arguments(kind, 'config')
     words = [f'--config.{word[2:]}' if word.startswith('--') else word for word in overrides]
     try:
         with redirect_stderr(io.StringIO()):
@@ -330,7 +341,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
                                  parsed.config.items()})
             parsed = parser.parse_args(words)
         instantiate = getattr(parser, 'instantiate', None) or parser.instantiate_classes
-        return typing.cast(TrainingConfig, instantiate(parsed).config)
+        return typing.cast(Recipe, instantiate(parsed).config)
     except ConfigurationError:
         raise
     except Exception as error:  # jsonargparse raises many kinds

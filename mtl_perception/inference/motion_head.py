@@ -1,0 +1,124 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The motion head of a model: the file beside its weights, and how it is run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mtl_perception.egomotion import RESIDUAL_CHANNELS
+from mtl_perception.errors import CheckpointError, StorageError
+from mtl_perception.manifest import Manifest, find_model
+from mtl_perception.models.motion_head import ResidualMotionHead
+
+SUFFIX = '.motion.safetensors'
+"""Ending of a motion head's file; before it comes the name of its model."""
+LARGEST_BYTES = 8_000_000
+
+
+class MotionHead:
+    """
+    A trained head and what it was trained for.
+
+    :param network: in evaluation mode, on the CPU.
+    :param notes: from the file: ``model`` (sha256 of the weights whose depth and semantics it
+        learned from), ``channels``, ``movable``, ``width`` and what the training noted.
+    """
+
+    def __init__(self, network: ResidualMotionHead, notes: dict[str, Any]) -> None:
+        self.network, self.notes = network.eval(), notes
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Return the probability that what is in a pixel moves.
+
+        :param features: (C, h, w) float32 of :func:`mtl_perception.egomotion.motion_features`.
+        :return: (h, w) float32, 0 to 1.
+        """
+        with torch.inference_mode():
+            logits = self.network(torch.from_numpy(features[None]))
+            probability: NDArray[np.float32] = torch.sigmoid(logits)[0].numpy()
+        return probability
+
+
+def motion_head_of(model: str | Path, manifest: Manifest) -> MotionHead | None:
+    """
+    Return the motion head that lies beside a model's weights, None if there is none.
+
+    :param model: shipped name or path of the ``.safetensors`` file.
+    :param manifest: of the model.
+    :raises CheckpointError: if the head cannot be read, or belongs to another model.
+    """
+    path = find_model(model)
+    path = path.with_name(path.stem + SUFFIX)
+    return read_motion_head(path, manifest) if path.is_file() else None
+
+
+def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
+    """
+    Return the motion head of a file.
+
+    :param path: as written by :func:`write_motion_head`.
+    :param manifest: of the model that it is to be used with.
+    :raises CheckpointError: if it cannot be read, or its classes are not the model's.
+    """
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise CheckpointError(
+                f'{path}: {path.stat().st_size} bytes, a motion head has at most '
+                f'{LARGEST_BYTES}; is it another model?', 'M05')
+        with safe_open(path, 'pt') as content:
+            notes = json.loads((content.metadata() or {})['motion'])
+            names = content.keys()
+            weights = {name: content.get_tensor(name) for name in names}
+        wanted = [*RESIDUAL_CHANNELS, *_movable(manifest)]
+        if notes['channels'] != wanted:
+            raise CheckpointError(
+                f'{path}: it looks at {notes["channels"]}, model {manifest.name!r} of this '
+                f'version gives {wanted}; train it again with mtl train-motion', 'M06')
+        if not all(bool(torch.isfinite(item).all()) for item in weights.values()):
+            raise CheckpointError(f'{path}: a weight is not finite; train it again', 'M08')
+        network = ResidualMotionHead(len(wanted), int(notes['width']))
+        network.load_state_dict(weights)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f'{path}: not a motion head ({type(error).__name__}: {error}); train it again with '
+            'mtl train-motion', 'M02') from error
+    return MotionHead(network.requires_grad_(False), notes)
+
+
+def write_motion_head(
+    network: ResidualMotionHead, manifest: Manifest, path: Path, notes: dict[str, Any],
+) -> None:
+    """
+    Write a motion head.
+
+    :param network: trained.
+    :param manifest: of the model whose depth and semantics it learned from.
+    :param path: of the file; beside a model it is ``NAME.motion.safetensors``.
+    :param notes: plain JSON types, kept with it.
+    :raises StorageError: if the file cannot be written.
+    """
+    stored = {
+        'model': manifest.sha256, 'channels': [*RESIDUAL_CHANNELS, *_movable(manifest)],
+        'width': network.score.in_channels, **notes}
+    weights = {name: item.contiguous() for name, item in network.state_dict().items()}
+    temporary = path.with_name(f'.{path.name}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(weights, metadata={'motion': json.dumps(stored)}))
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written ({error})') from error
+
+
+def _movable(manifest: Manifest) -> list[str]:
+    """Return the names of the model's movable classes."""
+    semantic = manifest.task('semantic')
+    return [] if semantic is None else [semantic.classes[number] for number in semantic.movable]
