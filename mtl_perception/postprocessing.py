@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.frames import Outputs, Perception
+from mtl_perception.frames import Detections, Outputs, Perception
+from mtl_perception.instances import find_instances
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, Task
 
@@ -56,10 +57,37 @@ def to_perception(
     if score is not None:
         score = (_linear(score, height, width) if motion_known else
                  np.full((height, width), np.nan, np.float32))
-    semantic = outputs.semantic
+    semantic, instance, detections = outputs.semantic, None, outputs.detections
+    if outputs.offset is not None and semantic is not None:
+        instance = _nearest(
+            separate(outputs.offset, semantic, manifest.task('semantic')), height, width)
+    if detections is not None:
+        factors = np.array([width / manifest.width, height / manifest.height], np.float32)
+        detections = Detections(
+            detections.corners * np.tile(factors, 2), detections.scores, detections.classes)
     if semantic is not None:
         semantic = _nearest(semantic, height, width)
-    return Perception(semantic=semantic, depth=depth, motion=motion, motion_score=score)
+    return Perception(semantic, depth, motion, score, instance, detections)
+
+
+def separate(
+    offset: Depth, semantic: Image, task: Task | None,
+) -> NDArray[np.uint16]:
+    """
+    Return which object each pixel of a movable class belongs to.
+
+    :param offset: (2, h, w) float32 pixels to the centroid of the object, x and y.
+    :param semantic: (h, w) uint8 class ids.
+    :param task: of the semantics, which says what is movable.
+    :return: (h, w) uint16; 0 = no object. Within a class the largest object comes first.
+    """
+    ids = np.zeros(semantic.shape, np.uint16)
+    for movable in task.movable if task is not None else ():
+        thing = semantic == movable
+        if thing.any():
+            found = find_instances(offset, thing)
+            ids = np.where(found > 0, found + ids.max(), ids).astype(np.uint16, copy=False)
+    return ids
 
 
 def _sky(outputs: Outputs, manifest: Manifest) -> NDArray[np.bool_] | None:
@@ -144,6 +172,62 @@ def colourise_semantic(ids: Image, task: Task) -> Image:
 
 colourise_motion = colourise_semantic
 """Return a motion mask in the colours of its task; unknown motion is grey."""
+
+
+def colourise_instance(ids: NDArray[np.uint16]) -> Image:
+    """
+    Return instances in colours that differ from id to id; no object is black.
+
+    :param ids: (H, W) uint16.
+    :return: (H, W, 3) uint8 RGB.
+    """
+    return _coloured(np.where(ids > 0, (ids - 1) % 255 + 1, 0).astype(np.uint8), _instance_table())
+
+
+@functools.lru_cache(maxsize=1)
+def _instance_table() -> Image:
+    """Return the (256, 1, 3) colours of ids; each hue is a golden section from the one before."""
+    hues = (np.arange(256) * 0.618034 % 1 * 180).astype(np.uint8)
+    values = np.stack([hues, np.full(256, 220), np.where(np.arange(256) % 2, 255, 190)], axis=1)
+    table = cv2.cvtColor(values.astype(np.uint8)[:, None], cv2.COLOR_HSV2RGB)
+    table[0] = 0
+    return table.astype(np.uint8)
+
+
+def overlay_instance(image: Image, ids: NDArray[np.uint16], opacity: float = 0.6) -> Image:
+    """
+    Return an image in which each object has a colour of its own.
+
+    :param image: (H, W, 3) uint8 RGB.
+    :param ids: (H, W) uint16, 0 = no object.
+    :param opacity: of the colours, 0 to 1.
+    :return: (H, W, 3) uint8 RGB.
+    """
+    tinted = overlay(image, colourise_instance(ids), opacity)
+    return cv2.copyTo(tinted, (ids > 0).view(np.uint8), image.copy()).astype(np.uint8, copy=False)
+
+
+def draw_boxes(image: Image, found: Detections, task: Task, text: bool = True) -> Image:
+    """
+    Return an image with boxes, their classes and scores.
+
+    :param image: (H, W, 3) uint8 RGB, of the size that the boxes are given in.
+    :param found: the boxes.
+    :param task: whose classes and colours they have.
+    :param text: whether the names and scores are written.
+    :return: (H, W, 3) uint8 RGB.
+    """
+    drawn = image.copy()
+    size = max(0.35, image.shape[1] / 1600)
+    for corners, score, kind in reversed(list(zip(*vars(found).values()))):  # the best on top
+        left, top, right, bottom = (round(float(value)) for value in corners)
+        colour = task.palette[kind]
+        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), colour, 2)
+        if text:
+            cv2.putText(
+                drawn, f'{task.classes[kind]} {score:.2f}', (left, max(top - 3, 9)),
+                cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
+    return drawn
 
 
 def colourise_depth(depth: Depth, maximum: float = 80.0) -> Image:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_perception import postprocessing as post
-from mtl_perception.frames import Outputs
+from mtl_perception.frames import Detections, Outputs
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
-from mtl_perception.tasks import STREET_MOTION, STREET_SEMANTIC, STREET_TASKS
+from mtl_perception.tasks import STREET_DETECTION, STREET_MOTION, STREET_SEMANTIC, STREET_TASKS
 
 SKY = STREET_SEMANTIC.sky
 MANIFEST = Manifest(
@@ -202,4 +202,54 @@ def test_the_motion_overlay_leaves_alone_what_does_not_move():
     motion = np.array([[0, 1, 255]], np.uint8)
     result = post.overlay_motion(image, motion, STREET_MOTION, opacity=1.0)
     assert result.tolist() == [[[100, 100, 100], [255, 64, 64], [100, 100, 100]]]
+    assert (image == 100).all()
+
+
+def two_cars_and_a_person():
+    """Return semantics, and vectors from each pixel to the middle of its object."""
+    semantic = np.zeros((32, 64), np.uint8)
+    offset = np.full((2, 32, 64), 50.0, np.float32)  # pixels of no object point anywhere
+    rows, columns = np.indices((32, 64))
+    for kind, left, right in ((8, 2, 22), (8, 22, 42), (9, 42, 52)):
+        semantic[4:24, left:right] = kind
+        part = np.s_[4:24, left:right]
+        offset[0][part] = (left + right - 1) / 2 - columns[part]
+        offset[1][part] = 13.5 - rows[part]
+    return semantic, offset
+
+
+def test_touching_objects_of_a_class_are_told_apart_and_classes_never_share_an_id():
+    semantic, offset = two_cars_and_a_person()
+    result = to_perception(Outputs(semantic=semantic, offset=offset), MANIFEST, 32, 64)
+    assert result.instance.dtype == np.uint16
+    ids = [set(result.instance[4:24, left:right].ravel().tolist())
+           for left, right in ((2, 22), (22, 42), (42, 52))]
+    assert all(len(one) == 1 for one in ids)
+    assert set.union(*ids) == {1, 2, 3}
+    assert ids[2] == {3}  # the classes come in the order of their ids
+    assert (result.instance[semantic == 0] == 0).all()
+    large = to_perception(Outputs(semantic=semantic, offset=offset), MANIFEST, 64, 128)
+    np.testing.assert_array_equal(large.instance, nearest(result.instance, 64, 128))
+
+
+def test_boxes_are_in_pixels_of_the_size_that_was_asked_for():
+    boxes = Detections(
+        np.float32([[2, 4, 22, 24]]), np.float32([0.5]), np.array([1], np.uint8))
+    result = to_perception(Outputs(detections=boxes), MANIFEST, 96, 128)
+    assert result.detections.corners.tolist() == [[4, 12, 44, 72]]
+    assert result.detections.classes.tolist() == [1]
+
+
+def test_instances_have_colours_and_boxes_lines_in_those_of_their_classes():
+    ids = np.array([[0, 1, 2, 256]], np.uint16)
+    colours = [tuple(colour) for colour in post.colourise_instance(ids)[0].tolist()]
+    assert colours[0] == (0, 0, 0)
+    assert len({*colours[:3]}) == 3
+    assert colours[3] == colours[1]  # 255 colours, then they come again; none is black
+    image = np.full((40, 60, 3), 100, np.uint8)
+    assert (post.overlay_instance(image, np.zeros((40, 60), np.uint16)) == 100).all()
+    boxes = Detections(np.float32([[10, 15, 40, 35]]), np.float32([0.5]), np.array([0], np.uint8))
+    drawn = post.draw_boxes(image, boxes, STREET_DETECTION, text=False)
+    assert tuple(drawn[15, 20]) == STREET_DETECTION.palette[0]
+    assert (drawn[20:30, 15:35] == 100).all()
     assert (image == 100).all()

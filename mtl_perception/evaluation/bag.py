@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
@@ -21,14 +22,16 @@ TOPICS = {
     'semantic': 'semantic/image',
     'depth': 'depth/image',
     'motion': 'motion/image',
+    'instance': 'instances/image',
+    'detection': 'detections/markers',
     'true_semantic': 'truth/semantic/image',
     'true_depth': 'truth/depth/image',
     'true_motion': 'truth/motion/image',
     'true_instance': 'truth/instances/image',
 }
-"""Role of an image -> its topic, relative to the camera's namespace."""
+"""Role of an image or of boxes -> its topic, relative to the camera's namespace."""
 
-ANSWERS = ('semantic', 'depth', 'motion')
+ANSWERS = ('semantic', 'depth', 'motion', 'instance', 'detection')
 WAITING = 50
 """For so many later images a frame waits for its answer."""
 
@@ -36,10 +39,11 @@ WAITING = 50
 @dataclass(eq=False)
 class Moment:
     """
-    All images with one stamp.
+    All images with one stamp, and the boxes.
 
     :param stamp_ns: the stamp, nanoseconds.
-    :param arrays: role of :data:`TOPICS` -> (H, W, 3) uint8 RGB, or (H, W) uint8, uint16, float32.
+    :param arrays: role of :data:`TOPICS` -> (H, W, 3) uint8 RGB, or (H, W) uint8, uint16, float32;
+        of the boxes (M, 7) float32: x_min, y_min, x_max, y_max in pixels and RGB from 0 to 255.
     :param logged_ns: role -> when the recorder received it, nanoseconds.
     """
 
@@ -161,6 +165,8 @@ class Bag:
 
     def _pixels(self, topic: str, role: str, message: Any) -> NDArray[Any]:
         try:
+            if role == 'detection':
+                return _boxes(message)
             return decode_image(message) if role == 'image' else decode_array(message)
         except FrameError as error:
             raise DataError(f'{self.path}: {topic}: {error}', 'B05') from error
@@ -177,6 +183,24 @@ class Bag:
                 yield connection.topic, logged_ns, message
         except Exception as error:
             raise DataError(f'{self.path}: damaged ({_text(error)})', 'B02') from error
+
+
+def _boxes(message: Any) -> NDArray[np.float32]:
+    """
+    Return the (M, 7) boxes of outlines: four lines for each, all of one colour.
+
+    :raises FrameError: if they are not outlines of boxes.
+    """
+    points = np.array([(point.x, point.y) for point in message.points], np.float32)
+    colours = np.array(
+        [(colour.r, colour.g, colour.b) for colour in message.outline_colors], np.float32)
+    if len(points) % 8 or len(colours) * 2 != len(points):
+        raise FrameError(
+            f'{len(points)} points and {len(colours)} colours are no boxes of four lines each',
+            'B05')
+    points, colours = points.reshape(-1, 8, 2), colours.reshape(-1, 4, 3)
+    return np.hstack([points.min(1), points.max(1), colours[:, 0] * 255]) if len(points) else (
+        np.zeros((0, 7), np.float32))
 
 
 def _file(path: Path) -> Path:

@@ -173,7 +173,7 @@ def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review
         account = settle(
             score, {role: bag.count(role) for role in tasks}, node, statuses.get('camera_source'))
         truth = ', prediction over truth' if 'true_semantic' in bag.roles else ''
-    title = f'model {manifest.name}: input, semantics, depth, motion{truth}'
+    title = f'model {manifest.name}: input, {", ".join(painter.columns)}{truth}'
     _save(output / 'mosaic.png', painter.mosaic(drawn, title))
     return Review(score, account, statuses, samples)
 

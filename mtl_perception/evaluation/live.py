@@ -15,10 +15,15 @@ DRAIN_TIMEOUT_S = 10.0
 IMAGE, INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
 TEXT, DIAGNOSTICS = 'std_msgs/msg/String', 'diagnostic_msgs/msg/DiagnosticArray'
 
-ANSWERS = ('/semantic/image', '/depth/image', '/motion/image')
+MARKERS = 'visualization_msgs/msg/ImageMarker'
+
+ANSWERS = {
+    '/semantic/image': IMAGE, '/depth/image': IMAGE, '/motion/image': IMAGE,
+    '/instances/image': IMAGE, '/detections/markers': MARKERS}
 TOPICS = {
-    '/image_raw': IMAGE, '/camera_info': INFO, **dict.fromkeys(ANSWERS, IMAGE),
+    '/image_raw': IMAGE, '/camera_info': INFO, **ANSWERS,
     '/depth/camera_info': INFO, '/semantic/labels': TEXT, '/motion/labels': TEXT,
+    '/detections/labels': TEXT,
     '/diagnostics': DIAGNOSTICS, '/perception_node/timing': DIAGNOSTICS,
 }
 """What is always recorded: topic -> type, so that no message is missed while it is found out."""

@@ -15,6 +15,7 @@ from mtl_perception.postprocessing import (
     colourise_depth,
     colourise_semantic,
     overlay,
+    overlay_instance,
     overlay_motion,
 )
 from mtl_perception.preprocessing import resize
@@ -22,7 +23,9 @@ from mtl_perception.tasks import MOVING, Task
 
 Image = NDArray[np.uint8]
 
-COLUMNS = ('image', 'semantic', 'depth', 'motion')
+COLUMNS = ('semantic', 'instance', 'detection', 'depth', 'motion')
+"""The tasks, in the order in which they are shown."""
+
 OPACITY = 0.65
 DARK, LIGHT = (24, 24, 24), (235, 235, 235)
 LINE = 20
@@ -34,20 +37,22 @@ class Painter:
     Draw moments of a recording.
 
     :param tasks: with their colours.
-    :param tile_width: width of each of the four columns, pixels; made even, as videos want it.
+    :param tile_width: width of each column, pixels; made even, as videos want it.
+    :ivar columns: the tasks that are shown beside the camera's image.
     """
 
     def __init__(self, tasks: Sequence[Task], tile_width: int = 384) -> None:
         self._tasks = {task.name: task for task in tasks}
         self._width = tile_width // 2 * 2
+        self.columns = [name for name in COLUMNS if name in self._tasks]
 
     def draw(self, moment: Moment, lines: Sequence[str] = ()) -> Image:
         """
-        Draw input, semantics, depth and motion side by side, and the truth below if there is any.
+        Draw the input and every task side by side, and the truth below if there is any.
 
         :param moment: with an image.
         :param lines: text; below the input if there is room, else on it.
-        :return: (h or 2 h, 4 * tile_width, 3) uint8 RGB.
+        :return: (h or 2 h, (1 + tasks) * tile_width, 3) uint8 RGB.
         """
         arrays = moment.arrays
         tiles = self._tiles(arrays, '')
@@ -68,9 +73,9 @@ class Painter:
     def legend(self, width: int) -> Image:
         """Return what the colours mean, (H, width, 3) uint8 RGB."""
         entries: list[tuple[str, Sequence[int]]] = []
-        for name in ('semantic', 'motion'):
+        for name in ('semantic', 'detection', 'motion'):
             task = self._tasks.get(name)
-            if task is not None:
+            if task is not None and (name != 'detection' or 'semantic' not in self._tasks):
                 first = MOVING if name == 'motion' else 0
                 entries += list(zip(task.classes[first:], task.palette[first:]))
         column = max(120, width // 12)
@@ -87,6 +92,22 @@ class Painter:
             self._depth_scale(legend, (lines - 1) * LINE + 6, depth.maximum)
         return legend
 
+    def _true_boxes(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | None:
+        """Return the (M, 7) boxes around the true instances, in the colours of their classes."""
+        instance, semantic = arrays.get('true_instance'), arrays.get('true_semantic')
+        task = self._tasks['detection']
+        if instance is None or semantic is None or not task.semantic_ids:
+            return None
+        boxes = []
+        for number in np.unique(instance[instance > 0]):
+            rows, columns = np.nonzero(instance == number)
+            kind = int(semantic[rows[0], columns[0]])
+            if kind in task.semantic_ids:
+                boxes.append((
+                    columns.min(), rows.min(), columns.max() + 1, rows.max() + 1,
+                    *task.palette[task.semantic_ids.index(kind)]))
+        return np.array(boxes, np.float32).reshape(-1, 7)
+
     def _depth_scale(self, legend: Image, y: int, maximum: float) -> None:
         """Draw the colours of depth, logarithmic, with a few distances."""
         width = min(512, legend.shape[1] - 300)
@@ -99,22 +120,38 @@ class Painter:
         _text(legend, f'{maximum:g} m; light grey: beyond or sky', 72 + width, y + LINE - 6, 0.42)
 
     def _tiles(self, arrays: Mapping[str, NDArray[Any]], prefix: str) -> list[Image]:
-        """Return the four tiles of the answers or of the truth, at one size."""
+        """Return the tiles of the answers or of the truth, at one size."""
         image: Image = arrays['image']
         height = round(self._width * image.shape[0] / image.shape[1] / 2) * 2
         small = resize(image, height, self._width)
         tiles = [_write(small, ['camera'])]
-        for name in COLUMNS[1:]:
-            values, task = arrays.get(prefix + name), self._tasks.get(name)
+        for name in self.columns:
+            values, task = arrays.get(prefix + name), self._tasks[name]
+            if name == 'detection' and prefix:
+                values = self._true_boxes(arrays)
             caption = f'{name}{", truth" if prefix else ""}'
-            if values is None or task is None:
+            if values is None:
                 blank = np.full_like(small, DARK)
                 tiles.append(_write(blank, [f'{caption}: none']))
+                continue
+            if name == 'detection':
+                boxes = np.array(values)
+                boxes[:, :4] *= self._width / image.shape[1]
+                tiles.append(_write(_outlined(small, boxes), [caption]))
                 continue
             shrunk = cv2.resize(
                 values, (self._width, height), interpolation=cv2.INTER_NEAREST_EXACT)
             tiles.append(_write(_coloured(small, shrunk, task), [caption]))
         return tiles
+
+
+def _outlined(image: Image, boxes: NDArray[np.float32]) -> Image:
+    """Return an image with (M, 7) boxes, see :class:`mtl_perception.evaluation.bag.Moment`."""
+    drawn = image.copy()
+    for left, top, right, bottom, *colour in boxes.tolist():
+        cv2.rectangle(
+            drawn, (round(left), round(top)), (round(right) - 1, round(bottom) - 1), colour, 1)
+    return drawn
 
 
 def choose(count: int, total: int) -> list[int]:
@@ -128,6 +165,8 @@ def _coloured(image: Image, values: NDArray[Any], task: Task) -> Image:
         return colourise_depth(values, task.maximum)
     if task.name == 'motion':
         return overlay_motion(image, values, task)
+    if task.name == 'instance':
+        return overlay_instance(image, values)
     return overlay(image, colourise_semantic(values, task), OPACITY)
 
 

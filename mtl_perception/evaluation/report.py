@@ -66,6 +66,11 @@ def _quality(figures: Figures) -> list[tuple[str, str, str]]:
              f'everything movable moves: {_number(motion.get("iou_all_movable"))}'),
             ('motion AUC of objects', _number(motion.get('auc')), 'chance: 0.500'),
             ('moving on identical frames', _number(identical), 'right: 0.000')]
+    if instance := figures.get('instance'):
+        rows += [
+            ('objects found as instances', _number(instance.get('found')),
+             'of at least 60 pixels, overlap above 0.5'),
+            ('instances that are objects', _number(instance.get('precision')), '')]
     return rows
 
 

@@ -15,6 +15,7 @@ from mtl_perception.evaluation.bag import ANSWERS, Moment
 from mtl_perception.frames import Outputs
 from mtl_perception.metrics import (
     DepthMetrics,
+    InstanceMetrics,
     MajorityClass,
     MeanDepth,
     MotionMetrics,
@@ -51,6 +52,8 @@ class Score:
         self._depth = DepthMetrics(depth.maximum) if depth else None
         self._motion = MotionMetrics(semantic.movable) if semantic else None
         self._objects = MotionMetrics(semantic.movable) if semantic else None
+        self._instance = InstanceMetrics(
+            {kind: semantic.classes[kind] for kind in semantic.movable}) if semantic else None
 
     def update(self, moment: Moment) -> None:
         """Count one moment."""
@@ -104,6 +107,8 @@ class Score:
                              ('motion', self._motion)):
             if metric is not None and (found := metric.compute())['pixels']:
                 figures[name] = found
+        if self._instance is not None and (found := self._instance.compute())['frames']:
+            figures['instance'] = found
         if 'motion' in figures and self._objects is not None \
                 and (objects := self._objects.compute())['objects']:
             figures['motion'] |= {name: objects[name] for name in OBJECT_FIGURES}
@@ -122,6 +127,12 @@ class Score:
             self._motion.update(
                 _as_large(arrays['motion'], motion), None, motion, semantic,
                 arrays.get('true_instance'))
+        instance, mask = arrays.get('true_instance'), arrays.get('semantic')
+        if self._instance is not None and 'instance' in arrays and instance is not None \
+                and semantic is not None and mask is not None:
+            self._instance.update(
+                _as_large(arrays['instance'], instance), _as_large(mask, instance),
+                instance.astype(np.int64), semantic)
         if self.answered % BASELINE_EVERY == 1:
             self._truths.append((semantic, depth))
 

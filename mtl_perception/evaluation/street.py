@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.evaluation.judges import (
+    LOWEST_SCORE,
+    DepthJudge,
+    DetectionJudge,
+    InstanceJudge,
+    Judge,
+    MotionJudge,
+    SemanticJudge,
+    rows,
+)
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
-from mtl_perception.metrics import (
-    DepthMetrics,
-    MajorityClass,
-    MeanDepth,
-    MotionMetrics,
-    SegmentationMetrics,
-)
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
-
-TARGETS = {'miou': 0.72, 'abs_rel': 0.11, 'delta1': 0.88}
-"""What the shipped model must reach; AbsRel at most, the others at least."""
+from mtl_perception.tasks import STREET_SEMANTIC
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
     check_seeds(seeds, 'test')
-    engine = TorchEngine.load(arguments.model, arguments.device, threads=arguments.threads)
+    engine = TorchEngine.load(
+        arguments.model, arguments.device, threads=arguments.threads,
+        minimum_score=LOWEST_SCORE)
     manifest = engine.manifest
     moments = Moments(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
@@ -145,44 +147,49 @@ def evaluate(
     :raises ConfigurationError: if a seed may have been trained on.
     """
     check_seeds(seeds, 'test')
-    semantic_task, depth_task = engine.manifest.task('semantic'), engine.manifest.task('depth')
-    if semantic_task is None or depth_task is None:
-        raise ConfigurationError(
-            f'model {engine.manifest.name!r} lacks semantics or depth; the street is judged by '
-            'both')
-    classes, maximum = semantic_task.classes, depth_task.maximum
-    segmentation, depth = SegmentationMetrics(classes), DepthMetrics(maximum)
-    motion = MotionMetrics(semantic_task.movable)
-    majority = MajorityClass(len(classes), moments.height, moments.width)
-    mean_depth = MeanDepth(maximum, moments.height, moments.width)
-    truths: list[tuple[NDArray[np.uint8], NDArray[np.float16]]] = []
+    judges = _judges(engine.manifest, moments)
+    frames = 0
     for seed in show(seeds):
         for truth, found, again in _drive(engine, seed, moments, street or Street):
-            assert found.semantic is not None
-            assert found.depth is not None
-            segmentation.update(found.semantic, truth.semantic)
-            depth.update(found.depth, truth.depth)
-            majority.update(truth.semantic)
-            mean_depth.update(truth.depth)
-            truths.append((truth.semantic, truth.depth.astype(np.float16)))
-            if found.motion is not None and again.motion is not None:
-                motion.update(found.motion, found.motion_score, truth.motion, truth.semantic,
-                              truth.instance)
-                motion.update_identical(again.motion, truth.semantic)
-    guess_segmentation, guess_depth = SegmentationMetrics(classes), DepthMetrics(maximum)
-    guess, distance = majority.predict(), mean_depth.predict()
-    for semantic, metres in truths:
-        guess_segmentation.update(guess, semantic)
-        guess_depth.update(distance, metres)
-    return {
-        'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': len(truths),
+            frames += 1
+            for judge in judges.values():
+                judge.update(truth, found, again)
+    figures: dict[str, Any] = {
+        'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': frames,
         'spacing_s': moments.spacing, 'size': [moments.width, moments.height],
-        'camera_height': moments.camera_height,
-        'semantic': segmentation.compute(), 'depth': depth.compute(),
-        'motion': motion.compute(),
-        'baseline': {
-            'from': 'the judged frames themselves',
-            'semantic': guess_segmentation.compute(), 'depth': guess_depth.compute()}}
+        'camera_height': moments.camera_height}
+    baseline: dict[str, Any] = {'from': 'the judged frames themselves'}
+    for name, judge in judges.items():
+        figures[name] = judge.metric.compute()
+        if (guess := judge.guess()) is not None:
+            baseline[name] = guess
+    return {**figures, 'baseline': baseline}
+
+
+def _judges(manifest: Manifest, moments: Moments) -> dict[str, Judge]:
+    """
+    Return task name -> what judges it.
+
+    :raises ConfigurationError: if the model has no task that the street can judge.
+    """
+    semantic = manifest.task('semantic')
+    judges: dict[str, Judge] = {}
+    for task in manifest.tasks:
+        if task.name == 'semantic':
+            judges[task.name] = SemanticJudge(task, moments.height, moments.width)
+        elif task.name == 'depth':
+            judges[task.name] = DepthJudge(task, moments.height, moments.width)
+        elif task.name == 'motion':
+            judges[task.name] = MotionJudge(semantic or STREET_SEMANTIC)
+        elif task.name == 'instance' and semantic is not None:
+            judges[task.name] = InstanceJudge(semantic)
+        elif task.name == 'detection':
+            judges[task.name] = DetectionJudge(task)
+    if not judges:
+        raise ConfigurationError(
+            f'model {manifest.name!r} has the tasks {[task.name for task in manifest.tasks]}; '
+            'the street can judge none of them')
+    return judges
 
 
 def _drive(
@@ -208,25 +215,7 @@ def _drive(
 
 def as_markdown(figures: dict[str, Any]) -> str:
     """Return the figures as a table, each beside what can be had without the network."""
-    semantic, depth, motion = figures['semantic'], figures['depth'], figures['motion']
     base = figures['baseline']
-    rows: list[tuple[str, float | None, float | None, str]] = [
-        ('mIoU', semantic['miou'], base['semantic']['miou'], f'>= {TARGETS["miou"]}'),
-        ('mIoU per image', semantic['miou_per_image'], base['semantic']['miou_per_image'], ''),
-        ('pixel accuracy', semantic['pixel_accuracy'], base['semantic']['pixel_accuracy'], ''),
-        *((f'IoU {name}', iou, base['semantic']['iou'][name], '')
-          for name, iou in semantic['iou'].items()),
-        ('depth AbsRel', depth['abs_rel'], base['depth']['abs_rel'],
-         f'<= {TARGETS["abs_rel"]}'),
-        ('depth RMSE (m)', depth['rmse'], base['depth']['rmse'], ''),
-        ('depth delta1', depth['delta1'], base['depth']['delta1'], f'>= {TARGETS["delta1"]}'),
-        ('depth delta2', depth['delta2'], base['depth']['delta2'], ''),
-        ('depth delta3', depth['delta3'], base['depth']['delta3'], ''),
-        ('moving IoU', motion['iou_moving'], motion['iou_all_movable'], ''),
-        ('moving objects AUC', motion['auc'], 0.5, ''),
-        ('moving objects balanced accuracy', motion['balanced_accuracy'], 0.5, ''),
-        ('called moving on identical frames', motion['identical_frames_moving'], 1.0, '0'),
-    ]
     lines = [
         f'{figures["frames"]} frames of {figures["streets"]} streets (seeds '
         f'{figures["seeds"][0]} to {figures["seeds"][1]}), previous frame '
@@ -234,12 +223,13 @@ def as_markdown(figures: dict[str, Any]) -> str:
         f'{_height(figures.get("camera_height"))}, model {figures.get("model", "")}',
         '',
         '| | model | without looking | target |', '|---|---|---|---|',
-        *(f'| {name} | {_number(value)} | {_number(baseline)} | {target} |'
-          for name, value, baseline, target in rows),
+        *(f'| {name} | {_number(value)} | {_number(guess)} | {target} |'
+          for name, value, guess, target in rows(figures)),
         '',
         'Without looking: the most frequent class and the mean depth of each pixel of '
-        f'{base["from"]}; for motion, every movable object called moving.']
-    if absent := semantic['absent']:
+        f'{base["from"]}; for motion, every movable object called moving; for instances, each '
+        'connected region of a class in the true mask called one object; no boxes.']
+    if absent := figures.get('semantic', {}).get('absent'):
         lines.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
     return '\n'.join(lines)
 
@@ -252,8 +242,9 @@ def record(model: str | Path, figures: dict[str, Any]) -> Manifest:
     :raises StorageError: if it cannot be written.
     """
     manifest, content = read_model(model)
-    kept = {key: figures[key] for key in (
-        'seeds', 'streets', 'frames', 'spacing_s', 'semantic', 'depth', 'motion', 'baseline')}
+    kept = {
+        key: value for key, value in figures.items()
+        if key not in ('model', 'sha256', 'size', 'camera_height')}
     metrics = {**manifest.metrics, 'street': kept}
     return write_model(
         dataclasses.replace(manifest, metrics=metrics), content, find_model(model))

@@ -145,11 +145,17 @@ class CameraStream:
         return perception
 
     def _needed(self, tasks: Collection[str] | None) -> Collection[str] | None:
-        """Return the tasks to compute: depth without semantics would not know the sky."""
+        """
+        Return the tasks to compute.
+
+        Depth without semantics would not know the sky, instances not what the objects are.
+        """
         semantic = self.engine.manifest.task('semantic')
-        if tasks is None or 'depth' not in tasks or semantic is None or semantic.sky < 0:
+        if tasks is None or semantic is None:
             return tasks
-        return {*tasks, 'semantic'}
+        if 'instance' in tasks or ('depth' in tasks and semantic.sky >= 0):
+            return {*tasks, 'semantic'}
+        return tasks
 
     def _forget(self) -> None:
         """Drop the temporal state."""
@@ -214,3 +220,34 @@ class CameraStream:
                     'M10_output')
             if values.dtype == np.float32 and not np.isfinite(values).any():
                 raise FrameError(f'{task} has no finite value', 'M09_nonfinite')
+        self._check_objects(outputs)
+
+    def _check_objects(self, outputs: Outputs) -> None:
+        """
+        Refuse vectors and boxes that cannot be.
+
+        :raises FrameError: ``M09_nonfinite`` or ``M10_output``.
+        """
+        manifest, offset, found = self.engine.manifest, outputs.offset, outputs.detections
+        if offset is not None:
+            wanted = (2, manifest.height, manifest.width)
+            if offset.shape != wanted or offset.dtype != np.float32:
+                raise FrameError(
+                    f'instance is {offset.dtype} {offset.shape}, wanted float32 {wanted}',
+                    'M10_output')
+            if not np.isfinite(offset).any():
+                raise FrameError('instance has no finite value', 'M09_nonfinite')
+        if found is None:
+            return
+        count = len(found.scores)
+        if found.corners.shape != (count, 4) or found.classes.shape != (count,):
+            raise FrameError(
+                f'detection has corners of shape {found.corners.shape} and classes of shape '
+                f'{found.classes.shape} for {count} scores', 'M10_output')
+        if not (np.isfinite(found.corners).all() and np.isfinite(found.scores).all()):
+            raise FrameError('detection has numbers that are not finite', 'M09_nonfinite')
+        task = manifest.task('detection')
+        if count and task is not None and found.classes.max() >= task.channels:
+            raise FrameError(
+                f'detection has the class {found.classes.max()}, wanted less than '
+                f'{task.channels}', 'M10_output')

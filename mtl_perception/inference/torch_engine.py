@@ -25,6 +25,9 @@ from mtl_perception.models.streaming import StreamingNetwork
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 WARM_UP_STEPS = 2
 
+MINIMUM_SCORE = 0.3
+"""Lowest score of a box where nothing else is said."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -36,13 +39,15 @@ class TorchEngine:
     :param manifest: of the network.
     :param device: where it runs.
     :param precision: of the encoder: ``fp32``, ``bf16`` or ``fp16``; decoders are always fp32.
+    :param minimum_score: lowest score of a box.
     """
 
     def __init__(
         self, network: StreamingNetwork, manifest: Manifest, device: torch.device,
-        precision: str = 'fp32',
+        precision: str = 'fp32', minimum_score: float = MINIMUM_SCORE,
     ) -> None:
         self.manifest = manifest
+        self.minimum_score = minimum_score
         self.device = device
         self.precision = precision
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
@@ -50,6 +55,7 @@ class TorchEngine:
     @classmethod
     def load(
         cls, model: str | Path, device: str = 'auto', precision: str = 'fp32', threads: int = 0,
+        minimum_score: float = MINIMUM_SCORE,
     ) -> 'TorchEngine':
         """
         Load a model, verify it, and run it until it is warm.
@@ -59,6 +65,7 @@ class TorchEngine:
         :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
         :param threads: CPU threads of torch in this process; 0 means one less than there are
             CPUs, which leaves one to the rest of the node.
+        :param minimum_score: lowest score of a box, 0 to 1.
         :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
         :raises DeviceError: if this machine does not have the device.
         :raises ConfigurationError: if a setting does not exist.
@@ -74,7 +81,7 @@ class TorchEngine:
         streaming = StreamingNetwork(
             network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
             depth.inverse if depth else 0.0)
-        engine = cls(streaming, manifest, target, precision)
+        engine = cls(streaming, manifest, target, precision, minimum_score)
         engine.warm_up()
         return engine
 
@@ -133,7 +140,8 @@ class TorchEngine:
         if 'detection' in outputs:
             head = cast(DetectionHead, self._network.network.decoders['detection'])
             boxes, = find_boxes(
-                outputs['detection'], self.manifest.network.anchors, head.stride)
+                outputs['detection'], self.manifest.network.anchors, head.stride,
+                minimum_score=self.minimum_score)
             corners, scores, classes = (value.cpu().numpy() for value in boxes)
             detections = Detections(corners, scores, classes.astype(np.uint8))
         return Outputs(**arrays, detections=detections)

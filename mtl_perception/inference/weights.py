@@ -19,7 +19,9 @@ from mtl_perception.models.encoders import check_size
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 MAX_PIXELS = 2 ** 25
-KINDS = {'semantic': 'classes', 'depth': 'regression', 'motion': 'classes'}
+KINDS = {
+    'semantic': 'classes', 'depth': 'regression', 'motion': 'classes', 'instance': 'offsets',
+    'detection': 'boxes'}
 SHOWN = 5
 
 
@@ -72,8 +74,12 @@ def check_manifest(manifest: Manifest) -> None:
     for field, value in (('height', manifest.height), ('width', manifest.width)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise CheckpointError(f'{name}: {field} is {value!r}, wanted a whole number', 'M07')
+    stride = manifest.network.output_stride
+    if isinstance(stride, bool) or stride not in (8, 16, 32):
+        raise CheckpointError(
+            f'{name}: network.output_stride is {stride!r}, wanted 8, 16 or 32', 'M07')
     try:
-        check_size(manifest.height, manifest.width)
+        check_size(manifest.height, manifest.width, stride)
     except ValueError as error:
         raise CheckpointError(f'{name}: {error}', 'M06') from error
     if manifest.height * manifest.width > MAX_PIXELS:
@@ -105,6 +111,10 @@ def check_manifest(manifest: Manifest) -> None:
         if KINDS.get(task.name) != task.kind:
             raise CheckpointError(
                 f'{name}: task {task.name!r} of kind {task.kind!r} is not one of {KINDS}', 'M07')
+    if 'instance' in tasks and 'semantic' not in tasks:
+        raise CheckpointError(
+            f'{name}: there are instances without semantics, which say what the objects are',
+            'M07')
 
 
 def _fitting(

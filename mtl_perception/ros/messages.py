@@ -71,18 +71,22 @@ def labels_message(task: Task) -> String:
     Return what the ids of a mask mean, as JSON.
 
     ``{"task": ..., "classes": [{"id", "name", "color": [r, g, b], "movable"}, ...],
-    "unlabelled": 255}``
+    "unlabelled": 255}``; the last only for masks.
     """
     classes = [
         {'id': index, 'name': name, 'color': list(colour), 'movable': index in task.movable}
         for index, (name, colour) in enumerate(zip(task.classes, task.palette))]
-    return String(data=json.dumps(
-        {'task': task.name, 'classes': classes, 'unlabelled': _unlabelled(task)}))
+    fields: dict[str, Any] = {'task': task.name, 'classes': classes}
+    if task.kind == 'classes':
+        fields['unlabelled'] = _unlabelled(task)
+    return String(data=json.dumps(fields))
 
 
 def label_info_message(task: Task, header: Header) -> Any:
     """Return the same as a ``vision_msgs/LabelInfo``; only where that package is installed."""
-    names = [*enumerate(task.classes), (_unlabelled(task), 'unlabelled')]
+    names = list(enumerate(task.classes))
+    if task.kind == 'classes':
+        names.append((_unlabelled(task), 'unlabelled'))
     return LABEL_INFO(header=header, class_map=[
         vision.VisionClass(class_id=index, class_name=name) for index, name in names])
 

@@ -12,17 +12,20 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
+from visualization_msgs.msg import ImageMarker
 
-from mtl_perception.frames import Perception
+from mtl_perception.frames import Detections, Perception
 from mtl_perception.manifest import Manifest
 from mtl_perception.postprocessing import (
     colourise_depth,
     colourise_semantic,
+    draw_boxes,
     overlay,
+    overlay_instance,
     overlay_motion,
 )
 from mtl_perception.preprocessing import resize
-from mtl_perception.ros import messages
+from mtl_perception.ros import box_messages, messages
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.parameters import Settings
 from mtl_perception.tasks import Task
@@ -36,8 +39,14 @@ LATCHED = QoSProfile(
 Ready = tuple[LifecyclePublisher, Any]
 """A publisher and the message that it is to publish."""
 
-Draw = Callable[[NDArray[Any], NDArray[np.uint8], Task], NDArray[Any]]
+Draw = Callable[[Any, NDArray[np.uint8], Task], NDArray[Any]]
 """From a task's result, the camera image at the same size and the task to the picture."""
+
+PLURAL = {'instance': 'instances', 'detection': 'detections'}
+"""Task -> first part of its topics, where that is not the task's name."""
+
+RESULTS = {'detection': 'detections'}
+"""Task -> where a perception has its result, where that is not the task's name."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class ImageTopic:
     """
     One image topic.
 
-    :param task: whose result it shows; also the first part of the topic's name.
+    :param task: whose result it shows; its name or plural is the first part of the topic's name.
     :param name: the second part.
     :param encoding: of the image.
     :param draw: makes the picture.
@@ -59,7 +68,26 @@ class ImageTopic:
     @property
     def topic(self) -> str:
         """Return the topic's name below the camera's namespace."""
-        return f'{self.task}/{self.name}'
+        return f'{PLURAL.get(self.task, self.task)}/{self.name}'
+
+
+@dataclass(frozen=True)
+class BoxTopic:
+    """
+    One topic of boxes.
+
+    :param topic: its name below the camera's namespace.
+    :param kind: type of its messages, None where that is not installed.
+    :param make: makes a message from header, boxes and task.
+    """
+
+    topic: str
+    kind: Any
+    make: Callable[[Header, Detections, Task], Any]
+    task: str = 'detection'
+
+
+Topic = ImageTopic | BoxTopic
 
 
 def _as_it_is(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
@@ -86,6 +114,14 @@ def _motion_overlay(result: NDArray[Any], image: NDArray[np.uint8], task: Task) 
     return overlay_motion(image, result, task)
 
 
+def _instances(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return overlay_instance(image, result)
+
+
+def _boxes(result: Detections, image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
+    return draw_boxes(image, result, task)
+
+
 IMAGE_TOPICS = (
     ImageTopic('semantic', 'image', 'mono8', _as_it_is),
     ImageTopic('semantic', 'color', 'rgb8', _colours),
@@ -95,6 +131,14 @@ IMAGE_TOPICS = (
     ImageTopic('depth', 'color', 'rgb8', _depth_colours),
     ImageTopic('motion', 'image', 'mono8', _as_it_is),
     ImageTopic('motion', 'overlay', 'rgb8', _motion_overlay),
+    ImageTopic('instance', 'image', '16UC1', _as_it_is),
+    ImageTopic('instance', 'overlay', 'rgb8', _instances),
+    ImageTopic('detection', 'overlay', 'rgb8', _boxes),
+)
+
+BOX_TOPICS = (
+    BoxTopic('detections', box_messages.DETECTIONS, box_messages.detections_message),
+    BoxTopic('detections/markers', ImageMarker, box_messages.markers_message),
 )
 
 
@@ -113,8 +157,11 @@ class CameraOutputs:
     ) -> None:
         self._node = node
         self._prefix = prefix
+        self._size_of = (
+            (manifest.height, manifest.width) if settings.output_size == 'network' else None)
         self._tasks = {task.name: task for task in manifest.tasks}
         self._images: dict[ImageTopic, LifecyclePublisher] = {}
+        self._boxes: dict[BoxTopic, LifecyclePublisher] = {}
         self._used: dict[ImageTopic, Image] = {}
         self._labels: list[tuple[LifecyclePublisher, Task]] = []
         self._infos: list[tuple[LifecyclePublisher, Task]] = []
@@ -125,13 +172,14 @@ class CameraOutputs:
             self.destroy()
             raise
 
-    def wanted(self) -> list[ImageTopic]:
-        """Return the image topics that somebody has subscribed to."""
-        return [topic for topic, publisher in self._images.items()
-                if publisher.get_subscription_count() > 0]
+    def wanted(self) -> list[Topic]:
+        """Return the topics of images and boxes that somebody has subscribed to."""
+        both: list[tuple[Topic, LifecyclePublisher]] = [
+            *self._images.items(), *self._boxes.items()]
+        return [topic for topic, publisher in both if publisher.get_subscription_count() > 0]
 
     def messages(
-        self, wanted: Sequence[ImageTopic], perception: Perception, image: NDArray[np.uint8],
+        self, wanted: Sequence[Topic], perception: Perception, image: NDArray[np.uint8],
         header: Header, info: CameraInfo | None,
     ) -> list[Ready]:
         """
@@ -145,10 +193,14 @@ class CameraOutputs:
         """
         ready: list[Ready] = []
         for topic in wanted:
-            result: NDArray[Any] | None = getattr(perception, topic.task)
+            result: Any = getattr(perception, RESULTS.get(topic.task, topic.task))
             if result is None:
                 continue
-            height, width = result.shape
+            if isinstance(topic, BoxTopic):
+                ready.append((
+                    self._boxes[topic], topic.make(header, result, self._tasks[topic.task])))
+                continue
+            height, width = self._size(result, image)
             background = resize(image, height, width) if topic.name == 'overlay' else image
             picture = topic.draw(result, background, self._tasks[topic.task])
             message = messages.image_message(
@@ -161,6 +213,12 @@ class CameraOutputs:
             ready.append((publisher, fit_info(info, header, *depth.shape)))
         return ready
 
+    def _size(self, result: Any, image: NDArray[np.uint8]) -> tuple[int, int]:
+        """Return height and width of the pictures of a result."""
+        if not isinstance(result, Detections):
+            return result.shape[0], result.shape[1]
+        return image.shape[:2] if self._size_of is None else self._size_of
+
     def publish_labels(self) -> None:
         """Publish what the ids of the masks mean, for whoever listens now or later."""
         for publisher, task in self._labels:
@@ -171,10 +229,13 @@ class CameraOutputs:
 
     def destroy(self) -> None:
         """Take the publishers away."""
-        publishers = [*self._images.values(), *([self._depth_info] if self._depth_info else [])]
+        publishers = [*self._images.values(), *self._boxes.values()]
+        if self._depth_info:
+            publishers.append(self._depth_info)
         for publisher in publishers + [one for one, _ in self._labels + self._infos]:
             self._node.destroy_lifecycle_publisher(publisher)
         self._images.clear()
+        self._boxes.clear()
         self._labels.clear()
         self._infos.clear()
         self._depth_info = None
@@ -183,14 +244,19 @@ class CameraOutputs:
         for topic in IMAGE_TOPICS:
             if topic.task in self._tasks and (topic.name != 'image_raw' or settings.depth_raw_16u):
                 self._images[topic] = self._publisher(Image, topic.topic, IMAGES)
+        for box_topic in BOX_TOPICS:
+            if box_topic.task in self._tasks and box_topic.kind is not None:
+                self._boxes[box_topic] = self._publisher(
+                    box_topic.kind, box_topic.topic, IMAGES)
         if 'depth' in self._tasks:
             self._depth_info = self._publisher(CameraInfo, 'depth/camera_info', IMAGES)
         for task in self._tasks.values():
-            if task.kind == 'classes':
-                labels = self._publisher(String, f'{task.name}/labels', LATCHED)
+            if task.kind in ('classes', 'boxes'):
+                name = PLURAL.get(task.name, task.name)
+                labels = self._publisher(String, f'{name}/labels', LATCHED)
                 self._labels.append((labels, task))
                 if messages.LABEL_INFO is not None:
-                    info = self._publisher(messages.LABEL_INFO, f'{task.name}/label_info', LATCHED)
+                    info = self._publisher(messages.LABEL_INFO, f'{name}/label_info', LATCHED)
                     self._infos.append((info, task))
 
     def _publisher(self, kind: type[Any], topic: str, profile: QoSProfile) -> LifecyclePublisher:

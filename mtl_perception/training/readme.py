@@ -16,7 +16,9 @@ from mtl_perception.training.checkpoint import write_atomically
 FIGURES = {
     'semantic': {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'},
     'depth': {'abs_rel': 'AbsRel', 'delta1': 'delta1'},
-    'motion': {'iou_moving': 'moving IoU', 'iou_all_movable': 'all movable'}}
+    'motion': {'iou_moving': 'moving IoU', 'iou_all_movable': 'all movable'},
+    'instance': {'found': 'instances found', 'precision': 'instance precision'},
+    'detection': {'ap50': 'AP50', 'ap': 'AP', 'found': 'boxes found'}}
 """Task -> figure of its validation -> what it is called."""
 
 

@@ -3,17 +3,33 @@
 """Judge a network on clips that it does not learn from."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtl_perception.metrics import DepthMetrics, MotionMetrics, SegmentationMetrics
+from mtl_perception.frames import Detections
+from mtl_perception.losses import BoxLoss
+from mtl_perception.metrics import (
+    DepthMetrics,
+    DetectionMetrics,
+    InstanceMetrics,
+    MotionMetrics,
+    SegmentationMetrics,
+)
+from mtl_perception.models.boxes import find_boxes
 from mtl_perception.models.streaming import metres
-from mtl_perception.tasks import Task
+from mtl_perception.postprocessing import colourise_instance, draw_boxes, separate
+from mtl_perception.tasks import NOT_LABELLED, Task
 from mtl_perception.training.batches import Clips, collate
 from mtl_perception.training.learner import ClipLearner
+
+SMALLEST_OBJECT = 60
+"""Objects of fewer pixels, of the object or of its box, need not be found."""
+
+SURE = 0.3
+"""Lowest score of the boxes in a picture."""
 
 
 @torch.no_grad()
@@ -36,6 +52,11 @@ def validate(
     segmentation = SegmentationMetrics(semantic.classes if semantic else ())
     depth = DepthMetrics(by_name['depth'].maximum if 'depth' in by_name else 1.0)
     motion = MotionMetrics(semantic.movable if semantic else ())
+    instance = InstanceMetrics(
+        {kind: semantic.classes[kind] for kind in semantic.movable} if semantic else {},
+        SMALLEST_OBJECT)
+    detection = DetectionMetrics(
+        by_name['detection'].classes if 'detection' in by_name else ())
     was_training = learner.training
     learner.eval()
     for number in range(len(clips)):
@@ -52,19 +73,47 @@ def validate(
             found = _ids(outputs['motion'])
             for frame in range(1, len(found)):
                 motion.update(found[frame], None, sample.motion[frame], sample.semantic[frame])
+        if 'instance' in outputs and semantic is not None and sample.instance is not None \
+                and sample.semantic is not None:
+            for offset, classes, true, labels in zip(
+                    outputs['instance'].numpy(), _ids(outputs['semantic']), sample.instance,
+                    sample.semantic):
+                instance.update(separate(offset, classes, semantic), classes, true, labels)
+        if 'detection' in outputs and sample.detection is not None:
+            for boxes, known in zip(_boxes(learner, outputs['detection']), sample.detection):
+                if (known[:, 4] != NOT_LABELLED).all():
+                    true = known[known[:, 4] >= 0]
+                    small = (true[:, 2:4] - true[:, :2]).prod(1) < SMALLEST_OBJECT
+                    detection.update(
+                        boxes.corners, boxes.scores, boxes.classes, true[:, :4],
+                        true[:, 4].astype(int), small)
     learner.train(was_training)
-    figures = {
-        'semantic': segmentation.compute(), 'depth': depth.compute(), 'motion': motion.compute()}
-    return {task: figures[task] for task in by_name if task in figures}
+    metrics = {
+        'semantic': segmentation, 'depth': depth, 'motion': motion, 'instance': instance,
+        'detection': detection}
+    return {task: metrics[task].compute() for task in by_name}  # type: ignore[attr-defined]
+
+
+def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:
+    """Return the boxes of each image, also the unlikely ones."""
+    loss = cast(BoxLoss, learner.losses['detection'])
+    found = find_boxes(output, loss.anchors.tolist(), loss.stride, minimum_score=0.01)
+    return [
+        Detections(boxes.corners.numpy(), boxes.scores.numpy(), boxes.classes.to(
+            torch.uint8).numpy()) for boxes in found]
 
 
 def merit(figures: dict[str, Any]) -> float:
     """
-    Return the figure that models are chosen by: the geometric mean of mIoU and delta1.
+    Return the figure that models are chosen by.
+
+    It is the geometric mean of the semantics' mIoU, the depth's delta1, the boxes' AP50 and the
+    share of the objects that are told apart.
 
     :param figures: from :func:`validate`; what does not exist is left out. Motion does not enter.
     """
-    parts = [figures.get('semantic', {}).get('miou'), figures.get('depth', {}).get('delta1')]
+    parts = [figures.get(task, {}).get(name) for task, name in (
+        ('semantic', 'miou'), ('depth', 'delta1'), ('detection', 'ap50'), ('instance', 'found'))]
     known = [max(float(part), 1e-6) for part in parts if part is not None]
     return float(np.exp(np.mean(np.log(known)))) if known else 0.0
 
@@ -87,8 +136,24 @@ def picture(
         outputs = learner.outputs(collate([sample])['image'])
         above, below = [sample.image[-1]], [np.zeros_like(sample.image[-1])]
         for task in tasks:
+            if task.kind == 'boxes' and sample.detection is not None:
+                best = _boxes(learner, outputs[task.name])[-1]
+                above.append(_drawn(sample.image[-1], best, task))
+                true = sample.detection[-1]
+                true = true[true[:, 4] >= 0]
+                below.append(_drawn(sample.image[-1], Detections(
+                    true[:, :4], np.ones(len(true), np.float32), true[:, 4].astype(np.uint8)),
+                    task))
+                continue
             truth = sample.labels().get(task.name)
-            if truth is None or task.kind not in ('classes', 'regression'):
+            if truth is None:
+                continue
+            if task.kind == 'offsets':
+                semantic = next(one for one in tasks if one.name == 'semantic')
+                classes = _ids(outputs['semantic'])[-1]
+                above.append(colourise_instance(
+                    separate(outputs[task.name][-1].numpy(), classes, semantic)))
+                below.append(colourise_instance(truth[-1].clip(min=0).astype(np.uint16)))
                 continue
             if task.kind == 'classes':
                 prediction: NDArray[Any] = _ids(outputs[task.name])[-1]
@@ -99,6 +164,13 @@ def picture(
         rows.append(np.concatenate([np.concatenate(above, 1), np.concatenate(below, 1)]))
     learner.train(was_training)
     return np.concatenate(rows)
+
+
+def _drawn(image: NDArray[np.uint8], boxes: Detections, task: Task) -> NDArray[np.uint8]:
+    """Return an image with the boxes that are at least as sure as the node wants them."""
+    sure = boxes.scores >= SURE
+    boxes = Detections(boxes.corners[sure], boxes.scores[sure], boxes.classes[sure])
+    return draw_boxes(image, boxes, task, text=False)
 
 
 def _ids(output: torch.Tensor) -> NDArray[np.uint8]:

@@ -1,0 +1,175 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""How well boxes are found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""Intersections over union from which COCO's average precision is the mean."""
+
+RECALLS = np.linspace(0, 1, 101)
+LIMIT = 100
+"""COCO looks at so many boxes of an image, the most certain ones."""
+
+
+class DetectionMetrics:
+    """
+    Average precision as COCO computes it, and how many objects of each class are found at all.
+
+    Per class and overlap the boxes of all images, the most certain first, take the true boxes that
+    they overlap most and that are still free; precision, made to fall monotonically, is averaged
+    over 101 recalls. Small true boxes are wanted by nobody: they are neither missed, nor is a box
+    false that lies on one, as with COCO's ranges of area.
+
+    :param classes: names of the classes.
+    :param found_score: score from which a box counts as found for ``found``.
+    """
+
+    def __init__(self, classes: Sequence[str], found_score: float = 0.3) -> None:
+        self.classes = tuple(classes)
+        self.found_score = found_score
+        self._images = 0
+        self._boxes: list[list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]]] = [
+            [] for _ in self.classes]
+        self._wanted = np.zeros(len(self.classes), np.int64)
+        self._found = np.zeros(len(self.classes), np.int64)
+
+    def update(
+            self, corners: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]],
+            classes: NDArray[np.integer[Any]], true_corners: NDArray[np.floating[Any]],
+            true_classes: NDArray[np.integer[Any]],
+            ignored: NDArray[np.bool_] | None = None) -> None:
+        """
+        Count one image.
+
+        :param corners: (B, 4) floating predicted x_min, y_min, x_max, y_max, pixels.
+        :param scores: (B,) floating, 0 to 1.
+        :param classes: (B,) integer class ids.
+        :param true_corners: (M, 4) floating, in the same pixels.
+        :param true_classes: (M,) integer.
+        :param ignored: (M,) bool, true boxes that nobody has to find; none if None.
+        :raises ValueError: if the numbers of boxes differ.
+        """
+        if not len(corners) == len(scores) == len(classes):
+            raise ValueError(f'{len(corners)} boxes have {len(scores)} scores and '
+                             f'{len(classes)} classes')
+        if ignored is None:
+            ignored = np.zeros(len(true_corners), bool)
+        if not len(true_corners) == len(true_classes) == len(ignored):
+            raise ValueError(f'{len(true_corners)} true boxes have {len(true_classes)} classes '
+                             f'and {len(ignored)} marks')
+        self._images += 1
+        order = np.argsort(-np.asarray(scores), kind='stable')[:LIMIT]
+        overlaps = box_overlaps(np.asarray(corners, float)[order], np.asarray(true_corners, float))
+        for kind, found in enumerate(self._boxes):
+            mine, true = np.asarray(classes)[order] == kind, np.asarray(true_classes) == kind
+            score = np.asarray(scores, float)[order][mine]
+            small = np.asarray(ignored)[true]
+            hits, passed, taken = _matched(overlaps[mine][:, true], small)
+            found += [(float(value), hit, skip) for value, hit, skip in zip(score, hits, passed)]
+            self._wanted[kind] += int((~small).sum())
+            sure = score >= self.found_score
+            at_half = taken[sure, 0]
+            self._found[kind] += len({int(box) for box in at_half if box >= 0 and not small[box]})
+
+    def compute(self) -> dict[str, Any]:
+        """
+        Return the figures so far; a figure that does not exist is None.
+
+        :return: ``ap50`` and ``ap`` (COCO's, 0.5 to 0.95), means over the classes that occur;
+            ``ap50_of`` per class; ``found`` (share of the true boxes that a box of at least the
+            score overlaps by half) and ``found_of`` per class; ``objects`` per class, ``images``.
+        """
+        precisions = np.full((len(self.classes), len(OVERLAPS)), np.nan)
+        for kind, boxes in enumerate(self._boxes):
+            if self._wanted[kind]:
+                precisions[kind] = _average_precisions(boxes, int(self._wanted[kind]))
+        known = self._wanted > 0
+        at_half = precisions[:, 0]
+        return {
+            'ap50': float(at_half[known].mean()) if known.any() else None,
+            'ap': float(precisions[known].mean()) if known.any() else None,
+            'ap50_of': {
+                name: float(value) if one else None
+                for name, value, one in zip(self.classes, at_half, known)},
+            'found': float(self._found.sum() / self._wanted.sum()) if known.any() else None,
+            'found_of': {
+                name: float(part / whole) if whole else None
+                for name, part, whole in zip(self.classes, self._found, self._wanted)},
+            'objects': dict(zip(self.classes, self._wanted.tolist())),
+            'images': self._images,
+        }
+
+
+def box_overlaps(
+        one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]],
+) -> NDArray[np.float64]:
+    """
+    Return the (A, B) intersections over union of (A, 4) and (B, 4) boxes, 0 to 1.
+
+    :param one: x_min, y_min, x_max, y_max.
+    :param other: the same.
+    """
+    one, other = one.reshape(-1, 4), other.reshape(-1, 4)
+    low = np.maximum(one[:, None, :2], other[:, :2])
+    high = np.minimum(one[:, None, 2:], other[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, other)]
+    union = areas[0][:, None] + areas[1] - shared
+    result: NDArray[np.float64] = np.divide(
+        shared, union, out=np.zeros(shared.shape), where=union > 0)
+    return result
+
+
+def _matched(
+        overlaps: NDArray[np.float64], ignored: NDArray[np.bool_],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+    """
+    Return which boxes hit, which do not count, and the true box that each takes.
+
+    :param overlaps: (B, M) of one image and class, the most certain box first.
+    :param ignored: (M,) true boxes that nobody has to find.
+    :return: each (B, number of overlaps); the taken box is -1 where there is none.
+    """
+    hits = np.zeros((len(overlaps), len(OVERLAPS)), bool)
+    passed, taken = hits.copy(), np.full(hits.shape, -1)
+    for place, lowest in enumerate(OVERLAPS):
+        free = np.ones(len(ignored), bool)
+        for box, row in enumerate(overlaps):
+            # a box that counts comes before one that does not, as in COCO's own code
+            for kind in (~ignored, ignored):
+                open_ = kind & (free | ignored) & (row >= lowest)
+                if open_.any():
+                    best = int(np.where(open_, row, -1).argmax())
+                    free[best] = False
+                    taken[box, place] = best
+                    hits[box, place], passed[box, place] = not ignored[best], ignored[best]
+                    break
+    return hits, passed, taken
+
+
+def _average_precisions(
+        boxes: list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]], wanted: int,
+) -> NDArray[np.float64]:
+    """Return the average precision of one class at each overlap."""
+    averages = np.zeros(len(OVERLAPS))
+    if not boxes:
+        return averages
+    order = np.argsort([-score for score, _, _ in boxes], kind='stable')
+    hits = np.stack([boxes[place][1] for place in order])
+    passed = np.stack([boxes[place][2] for place in order])
+    for place in range(len(OVERLAPS)):
+        hit = hits[~passed[:, place], place]
+        if not hit.size:
+            continue
+        right = np.cumsum(hit)
+        precision = right / np.arange(1, len(hit) + 1)
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        at = np.searchsorted(right / wanted, RECALLS, side='left')
+        averages[place] = np.where(
+            at < len(hit), precision[np.minimum(at, len(hit) - 1)], 0).mean()
+    return averages

@@ -1,0 +1,152 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes and instances: by hand, and against another implementation."""
+
+import numpy as np
+import pytest
+
+from mtl_perception.metrics import DetectionMetrics, InstanceMetrics
+from mtl_perception.metrics.detection import box_overlaps
+
+
+def boxes(*rows):
+    """Return corners, scores and classes of rows (x, y, x, y, score, class)."""
+    rows = np.array(rows, float).reshape(-1, 6)
+    return rows[:, :4], rows[:, 4], rows[:, 5].astype(int)
+
+
+def truth(*rows):
+    rows = np.array(rows, float).reshape(-1, 5)
+    return rows[:, :4], rows[:, 4].astype(int)
+
+
+def test_overlap_of_boxes_by_hand():
+    found = box_overlaps(np.array([[0, 0, 2, 2.0]]), np.array([[1, 1, 3, 3], [5, 5, 6, 6.0]]))
+    assert found.tolist() == [[1 / 7, 0]]
+
+
+def test_average_precision_by_hand():
+    # Two cars; the most certain box is right, the second is nowhere, the third is right:
+    # precision 1 up to recall 0.5, then 2/3: (51 * 1 + 50 * 2/3) / 101.
+    metrics = DetectionMetrics(('car', 'person'))
+    metrics.update(
+        *boxes((0, 0, 10, 10, 0.9, 0), (50, 50, 60, 60, 0.8, 0), (20, 0, 30, 10, 0.2, 0)),
+        *truth((0, 0, 10, 10, 0), (20, 0, 30, 10, 0)))
+    figures = metrics.compute()
+    assert figures['ap50'] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert figures['ap'] == pytest.approx(figures['ap50'])  # both hits are exact
+    assert figures['ap50_of'] == {'car': figures['ap50'], 'person': None}
+    assert figures['found'] == 0.5  # the other car's score is below 0.3
+    assert figures['objects'] == {'car': 2, 'person': 0}
+
+
+def test_a_second_box_on_the_same_object_is_false():
+    metrics = DetectionMetrics(('car',))
+    metrics.update(
+        *boxes((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 9, 0.8, 0), (20, 0, 30, 10, 0.7, 0)),
+        *truth((0, 0, 10, 10, 0), (20, 0, 30, 10, 0)))
+    assert metrics.compute()['ap50'] == pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_a_box_on_an_ignored_object_is_neither_right_nor_false():
+    metrics = DetectionMetrics(('car',))
+    ignored = np.array([True, False])
+    metrics.update(
+        *boxes((0, 0, 10, 10, 0.9, 0), (20, 0, 30, 10, 0.8, 0)),
+        *truth((0, 0, 10, 10, 0), (20, 0, 30, 10, 0)), ignored)
+    metrics.update(*boxes(), *truth((0, 0, 4, 4, 0)), np.array([True]))
+    figures = metrics.compute()
+    assert (figures['ap50'], figures['found'], figures['objects']) == (1.0, 1.0, {'car': 1})
+
+
+def test_without_objects_there_are_no_figures():
+    metrics = DetectionMetrics(('car',))
+    metrics.update(*boxes((0, 0, 10, 10, 0.9, 0)), *truth())
+    assert metrics.compute()['ap50'] is metrics.compute()['found'] is None
+    with pytest.raises(ValueError, match='1 boxes have 0 scores'):
+        metrics.update(np.zeros((1, 4)), np.zeros(0), np.zeros(1, int), *truth())
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_average_precision_is_that_of_the_coco_tools(seed):
+    coco = pytest.importorskip('faster_coco_eval')
+    random = np.random.default_rng(seed)
+    metrics, images, annotations, results = DetectionMetrics(('a', 'b', 'c')), [], [], []
+    for image in range(1, 21):
+        images.append({'id': image, 'width': 100, 'height': 100})
+        corner, side = random.uniform(0, 60, (6, 2)), random.uniform(8, 40, (6, 2))
+        true, kinds = np.hstack([corner, corner + side]), random.integers(0, 3, 6)
+        keep = random.integers(0, 6, 12)
+        found = true[keep] + random.normal(0, 3, (12, 4))
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
+        scores, classes = random.random(12), kinds[keep]
+        classes[::5] = random.integers(0, 3, 3)
+        metrics.update(found, scores, classes, true, kinds)
+        for box, kind in zip(true, kinds):
+            size = box[2:] - box[:2]
+            annotations.append({
+                'id': len(annotations) + 1, 'image_id': image, 'category_id': int(kind) + 1,
+                'bbox': [*box[:2], *size], 'area': float(size.prod()), 'iscrowd': 0})
+        results += [
+            {'image_id': image, 'category_id': int(kind) + 1, 'score': float(score),
+             'bbox': [*box[:2], *(box[2:] - box[:2])]}
+            for box, score, kind in zip(found, scores, classes)]
+    wanted = coco.COCO({
+        'images': images, 'annotations': annotations,
+        'categories': [{'id': number, 'name': str(number)} for number in (1, 2, 3)]})
+    judge = coco.COCOeval_faster(wanted, wanted.loadRes(results), 'bbox')
+    judge.evaluate()
+    judge.accumulate()
+    judge.summarize()
+    figures = metrics.compute()
+    assert 0.2 < figures['ap50'] < 0.95
+    assert figures['ap'] == pytest.approx(judge.stats[0], abs=1e-6)
+    assert figures['ap50'] == pytest.approx(judge.stats[1], abs=1e-6)
+
+
+def scene():
+    """Return two cars of 100 pixels, one of 20, and a person of 100, and their classes."""
+    ids, classes = np.zeros((40, 60), np.int32), np.zeros((40, 60), np.uint8)
+    ids[:10, :10], ids[:10, 10:20], ids[20:24, :5], ids[20:30, 30:40] = 1, 2, 3, 4
+    classes[:10, :20] = classes[20:24, :5] = 8
+    classes[20:30, 30:40] = 9
+    return ids, classes
+
+
+def test_instances_by_hand():
+    ids, classes = scene()
+    found = np.zeros_like(ids)
+    found[:10, :9], found[:10, 9:20], found[20:24, :5] = 7, 5, 6  # 0.9, 100 / 110, a small one
+    found[35:, :20] = 9  # of 100 pixels where nothing is
+    metrics = InstanceMetrics({8: 'car', 9: 'person'})
+    metrics.update(found, classes, ids, classes)
+    figures = metrics.compute()
+    assert figures['found'] == pytest.approx(2 / 3)
+    assert figures['found_of'] == {'car': 1.0, 'person': 0.0}
+    assert figures['precision'] == pytest.approx(2 / 3)
+    assert figures['quality'] == pytest.approx((0.9 + 100 / 110) / 2)
+    assert figures['objects'] == {'car': 2, 'person': 1}
+
+
+def test_two_objects_taken_for_one_are_not_found_and_false():
+    ids, classes = scene()
+    merged = np.where(np.isin(ids, (1, 2)), 1, ids)
+    metrics = InstanceMetrics({8: 'car', 9: 'person'})
+    metrics.update(merged, classes, ids, classes)
+    figures = metrics.compute()  # the merged one overlaps each by exactly one half: not above it
+    assert figures['found_of'] == {'car': 0.0, 'person': 1.0}
+    assert figures['precision'] == 0.5
+
+
+def test_an_object_of_the_wrong_class_is_not_found_and_unknown_pixels_do_not_count():
+    ids, classes = scene()
+    metrics = InstanceMetrics({8: 'car', 9: 'person'})
+    metrics.update(ids, np.where(classes == 9, 8, classes), ids, classes)
+    assert metrics.compute()['found_of'] == {'car': 1.0, 'person': 0.0}
+    unknown = np.where(ids == 4, -1, ids)
+    metrics = InstanceMetrics({8: 'car', 9: 'person'})
+    metrics.update(np.where(ids == 4, 9, ids), classes, unknown, classes)
+    figures = metrics.compute()
+    assert (figures['objects']['person'], figures['precision']) == (0, 1.0)
+    with pytest.raises(ValueError, match='semantic has shape'):
+        metrics.update(ids, classes[1:], ids, classes)
