@@ -147,8 +147,8 @@ class MotionJudge:
         identical = self._follow(same)[-1]
         for name, moving in (('residual', last), ('residual, true odometry', known),
                              ('residual, single frame', identical)):
-            self._count(name, moving.outputs.motion_score, truth)
-        self._identical('residual', identical.outputs.motion_score, truth)
+            self._count(name, score_of(moving), truth)
+        self._identical('residual', score_of(identical), truth)
         if clip.papers is not None and clip.papers_identical is not None:
             self._count('papers', clip.papers, truth)
             self._count('papers, single frame', clip.papers_identical, truth)
@@ -190,6 +190,11 @@ class MotionJudge:
         return {'motion': {name: metrics.compute() for name, metrics in self.metrics.items()},
                 'ego_motion': self.ego.compute(), 'ego_motion_steps': self.ego_steps.compute(),
                 'unknown': self.unknown}
+
+
+def score_of(moving: Moving) -> NDArray[np.float32] | None:
+    """Return the score of a frame, None if nothing is known about it."""
+    return None if moving.reason else moving.outputs.motion_score
 
 
 def mask_of(score: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The motion head of a model: the file beside its weights, and how it is run."""
 
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from safetensors.torch import save
 
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
 from mtl_perception.errors import CheckpointError, StorageError
-from mtl_perception.manifest import Manifest, find_model
+from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.models.motion_head import ResidualMotionHead
 
 SUFFIX = '.motion.safetensors'
@@ -49,15 +51,53 @@ class MotionHead:
 
 def motion_head_of(model: str | Path, manifest: Manifest) -> MotionHead | None:
     """
-    Return the motion head that lies beside a model's weights, None if there is none.
+    Return the motion head that a model's manifest names, None if motion is the network's own.
 
     :param model: shipped name or path of the ``.safetensors`` file.
     :param manifest: of the model.
-    :raises CheckpointError: if the head cannot be read, or belongs to another model.
+    :raises CheckpointError: if the head is missing, changed, or cannot be used.
     """
-    path = find_model(model)
-    path = path.with_name(path.stem + SUFFIX)
-    return read_motion_head(path, manifest) if path.is_file() else None
+    if not manifest.motion_head:
+        return None
+    path = _beside(find_model(model))
+    if not path.is_file():
+        raise CheckpointError(
+            f'{path} does not exist, but the manifest names it; keep the three files together',
+            'M01')
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != manifest.motion_head:
+        raise CheckpointError(
+            f'{path}: sha256 is {digest}, the manifest wants {manifest.motion_head}; refusing to '
+            'load. Copy the model again or train the head again', 'M03')
+    return read_motion_head(path, manifest)
+
+
+def attach_motion_head(head: Path, model: str | Path) -> Path:
+    """
+    Put a motion head beside a model's weights and name it in the manifest.
+
+    :param head: file of the motion head.
+    :param model: shipped name or path of the ``.safetensors`` file.
+    :return: where the head is now.
+    :raises CheckpointError: if either cannot be read.
+    :raises StorageError: if a file cannot be written.
+    """
+    manifest, weights = read_model(model)
+    read_motion_head(head, manifest)
+    target, content = _beside(find_model(model)), head.read_bytes()
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise StorageError(f'{target}: cannot be written ({error})') from error
+    digest = hashlib.sha256(content).hexdigest()
+    write_model(
+        dataclasses.replace(manifest, motion_head=digest), weights, find_model(model))
+    return target
+
+
+def _beside(weights: Path) -> Path:
+    """Return where the motion head of a model's weights lies."""
+    return weights.with_name(weights.stem + SUFFIX)
 
 
 def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:

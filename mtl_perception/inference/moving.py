@@ -26,10 +26,10 @@ class Moving:
     """
     What is known about motion in a frame.
 
-    :param outputs: those of the frame with ``motion`` and ``motion_score`` of the residual flow;
-        without them where nothing is known.
-    :param reason: why nothing is known: ``first``, ``gap``, ``poor_ego_motion`` or ``no_depth``;
-        empty if something is.
+    :param outputs: those of the frame with ``motion`` and ``motion_score`` of the residual flow,
+        zero where nothing is known.
+    :param reason: why nothing is known: ``first``, ``reset``, ``gap``, ``camera`` (other
+        intrinsics), ``stamp``, ``poor_ego_motion`` or ``no_depth``; empty if something is.
     :param comparison: what it is from, None if there was no earlier frame.
     """
 
@@ -57,12 +57,15 @@ class MovingObjects:
         self.head, self.manifest, self.max_gap_s = head, manifest, max_gap_s
         self.unknown: collections.Counter[str] = collections.Counter()
         """How many frames nothing was known about, by reason."""
+        self.assumed = 0
+        """How many frames came without intrinsics."""
+        self._reason = 'first'
         self.tracker: MotionTracker | None = None
         """Of the ego-motion; None before the first frame."""
 
     def reset(self) -> None:
         """Forget all frames."""
-        self.tracker = None
+        self.tracker, self._reason = None, 'reset'
 
     def process(
         self, image: NDArray[np.uint8], stamp_ns: int, outputs: Outputs,
@@ -73,7 +76,8 @@ class MovingObjects:
         Return the frame's outputs with what moves.
 
         :param image: (h, w, 3) uint8 RGB at the network's size.
-        :param stamp_ns: time of exposure, nanoseconds.
+        :param stamp_ns: time of exposure, nanoseconds; not positive if it cannot be trusted: the
+            frame then leaves no trace.
         :param outputs: of the network: depth and semantics.
         :param camera: at the network's size; None assumes a focal length of
             :data:`ASSUMED_FOCAL` of the width.
@@ -81,17 +85,22 @@ class MovingObjects:
         :param odometry: (4, 4) float64 from this camera's frame to that of the frame before.
         """
         depth, semantic = outputs.depth, outputs.semantic
-        blank = dataclasses.replace(outputs, motion=None, motion_score=None)
+        if camera is None:
+            self.assumed += 1
+            camera = _assumed(image)
+        if stamp_ns <= 0:
+            return self._nothing(outputs, image, 'stamp')
         if depth is None or semantic is None:
-            return self._nothing(blank, 'no_depth')
-        reason = self._fit(stamp_ns, camera or self._assumed(image))
-        assert self.tracker is not None
-        comparison = self.tracker.add(
+            return self._nothing(outputs, image, 'no_depth')
+        tracker = self._fitting(stamp_ns, camera)
+        if tracker is None:
+            return self._nothing(outputs, image, 'stamp')
+        comparison = tracker.add(
             stamp_ns, image, depth * np.float32(depth_scale), semantic, odometry)
         if comparison is None:
-            return self._nothing(blank, reason or 'first')
+            return self._nothing(outputs, image, self._reason)
         if comparison.ego.quality < BELIEVABLE:
-            return self._nothing(blank, 'poor_ego_motion', comparison)
+            return self._nothing(outputs, image, 'poor_ego_motion', comparison)
         score = self.head.score(comparison.features)
         score = np.asarray(cv2.resize(
             score, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -99,28 +108,51 @@ class MovingObjects:
         return Moving(
             dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison)
 
-    def _assumed(self, image: NDArray[np.uint8]) -> Pinhole:
-        """Return a camera whose intrinsics are not known."""
-        height, width = image.shape[:2]
-        focal = ASSUMED_FOCAL * width
-        return Pinhole(focal, focal, (width - 1) / 2, (height - 1) / 2)
-
-    def _fit(self, stamp_ns: int, camera: Pinhole) -> str:
-        """Start anew if the frame does not follow the last one; return why, empty if it does."""
-        tracker, reason = self.tracker, ''
-        if tracker is not None and tracker.camera == camera:
-            newest = tracker.ring.newest
-            if newest is None or 0 < stamp_ns - newest.stamp_ns <= self.max_gap_s * 1e9:
-                return ''
-            reason = 'gap'
+    def _fitting(self, stamp_ns: int, camera: Pinhole) -> MotionTracker | None:
+        """Return the tracker for a frame, a new one if it does not follow; None if it is late."""
+        tracker = self.tracker
+        if tracker is not None and tracker.ring.newest is not None:
+            passed = stamp_ns - tracker.ring.newest.stamp_ns
+            if tracker.camera == camera and passed <= self.max_gap_s * 1e9:
+                return tracker if passed > 0 else None
+            self._reason = 'gap' if tracker.camera == camera else 'camera'
         semantic = self.manifest.task('semantic')
         assert semantic is not None  # a head was trained for its classes
         self.tracker = MotionTracker(camera, semantic.movable, semantic.sky, FrameRing())
-        return reason
+        return self.tracker
 
     def _nothing(
-        self, outputs: Outputs, reason: str, comparison: Comparison | None = None,
+        self, outputs: Outputs, image: NDArray[np.uint8], reason: str,
+        comparison: Comparison | None = None,
     ) -> Moving:
         """Count a frame that nothing is known about."""
         self.unknown[reason] += 1
-        return Moving(outputs, reason, comparison)
+        blank = dataclasses.replace(
+            outputs, motion=np.zeros(image.shape[:2], np.uint8),
+            motion_score=np.zeros(image.shape[:2], np.float32))
+        return Moving(blank, reason, comparison)
+
+
+def pinhole_of(
+    focal_px: float | None, shape: tuple[int, ...], wanted: tuple[int, ...],
+) -> Pinhole | None:
+    """
+    Return the camera of a resized image, its principal point in the middle.
+
+    :param focal_px: focal length at the camera's size, pixels; None or an impossible value is
+        unknown.
+    :param shape: of the camera's image, rows and columns first.
+    :param wanted: of the resized one.
+    """
+    if focal_px is None or not 0 < focal_px < np.inf:
+        return None
+    height, width = shape[:2]
+    camera = Pinhole(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
+    return camera.resized((height, width), (wanted[0], wanted[1]))
+
+
+def _assumed(image: NDArray[np.uint8]) -> Pinhole:
+    """Return a camera whose intrinsics are not known."""
+    height, width = image.shape[:2]
+    focal = ASSUMED_FOCAL * width
+    return Pinhole(focal, focal, (width - 1) / 2, (height - 1) / 2)

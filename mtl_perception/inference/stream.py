@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Outputs, Perception
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.motion_head import MotionHead
+from mtl_perception.inference.moving import MovingObjects, pinhole_of
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
 
@@ -53,10 +55,13 @@ class CameraStream:
     :param max_gap_s: longest time between two frames that may be compared, seconds.
     :param camera_height: of this camera above the ground, metres; scales depth, see
         :data:`HEIGHT_EXPONENT`. 0 = that of the training camera.
+    :param motion_head: of the model if it has one: motion is then told from the flow that the
+        camera's own motion leaves, see :class:`MovingObjects`.
     """
 
     def __init__(
         self, engine: Engine, max_gap_s: float = 0.5, camera_height: float = 0.0,
+        motion_head: MotionHead | None = None,
     ) -> None:
         if not max_gap_s > 0:
             raise ValueError(f'max_gap_s is {max_gap_s}; it must be a positive time')
@@ -76,6 +81,9 @@ class CameraStream:
         """How often the temporal state started anew, by reason."""
         self.warnings: collections.Counter[str] = collections.Counter()
         """How many frames were processed in spite of an odd stamp, by code."""
+        self.moving = None if motion_head is None else MovingObjects(
+            motion_head, engine.manifest, max_gap_s)
+        """Tells what moves if the model has a head for it; else the network does."""
         self._pending = 'first'
         self._has_previous = False
         self._state: Any = None
@@ -92,6 +100,8 @@ class CameraStream:
         """
         self.resets[reason] += 1
         self._forget()
+        if self.moving is not None:
+            self.moving.reset()
 
     def process(
         self, frame: Frame, tasks: Collection[str] | None = None,
@@ -132,16 +142,24 @@ class CameraStream:
             self._stamp_ns, self._shape, self._checksum = (
                 frame.stamp_ns, frame.image.shape, checksum)
         height, width = frame.image.shape[:2]
+        known = manifest.network.frames == 1 or state is not None
         scale = self.height_scale
         if focal_px is not None and np.isfinite(focal_px) and focal_px > 0:
             scale *= focal_length_at(focal_px, width, manifest.width) / manifest.focal_px
+        if self.moving is not None and (tasks is None or 'motion' in tasks):
+            camera = pinhole_of(focal_px, frame.image.shape, image.shape)
+            moving = self.moving.process(
+                image, 0 if odd else frame.stamp_ns, outputs, camera, scale)
+            outputs, known = moving.outputs, not moving.reason
         if output_size == 'network':
             height, width = manifest.height, manifest.width
         perception = to_perception(
             outputs, manifest, height, width, depth_scale=scale,
-            motion_known=manifest.network.frames == 1 or state is not None)
+            motion_known=known)
         if tasks is not None and 'semantic' not in tasks:
             perception = dataclasses.replace(perception, semantic=None)
+        if tasks is not None and 'depth' not in tasks:
+            perception = dataclasses.replace(perception, depth=None)
         return perception
 
     def _needed(self, tasks: Collection[str] | None) -> Collection[str] | None:
@@ -151,6 +169,10 @@ class CameraStream:
         Depth without semantics would not know the sky, instances not what the objects are.
         """
         semantic = self.engine.manifest.task('semantic')
+        if self.moving is not None:  # instead of the network's own head for motion
+            wanted = {task.name for task in self.engine.manifest.tasks} if tasks is None else tasks
+            needed = {'semantic', 'depth'} if 'motion' in wanted else set()
+            tasks = ({*wanted} - {'motion'}) | needed
         if tasks is None or semantic is None:
             return tasks
         if 'instance' in tasks or ('depth' in tasks and semantic.sky >= 0):

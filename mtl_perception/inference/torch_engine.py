@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
+from mtl_perception.inference.motion_head import MotionHead, motion_head_of
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.boxes import find_boxes
@@ -50,6 +51,8 @@ class TorchEngine:
         self.minimum_score = minimum_score
         self.device = device
         self.precision = precision
+        self.motion_head: MotionHead | None = None
+        """Tells motion from residual flow, if the model has such a head."""
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
@@ -82,6 +85,7 @@ class TorchEngine:
             network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
             depth.inverse if depth else 0.0)
         engine = cls(streaming, manifest, target, precision, minimum_score)
+        engine.motion_head = motion_head_of(model, manifest)
         engine.warm_up()
         return engine
 

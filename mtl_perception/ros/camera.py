@@ -81,7 +81,9 @@ class Camera:
         self._prefix = f'{name}/' if name else ''
         self._settings = settings
         self.account = Account()
-        self.stream = CameraStream(engine, settings.max_gap, settings.depth_camera_height)
+        self.stream = CameraStream(
+            engine, settings.max_gap, settings.depth_camera_height,
+            getattr(engine, 'motion_head', None))
         self._reset_reasons: list[str] = []
         self._infos = CameraInfoMemory()
         self._watch = PictureWatch()

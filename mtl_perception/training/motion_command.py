@@ -14,7 +14,7 @@ import torch
 
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
-from mtl_perception.inference.motion_head import write_motion_head
+from mtl_perception.inference.motion_head import attach_motion_head, write_motion_head
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.training.command import without_folders
 from mtl_perception.training.config import load_recipe
@@ -26,6 +26,9 @@ REPORT_EVERY = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl train-motion``."""
+    parser.add_argument(
+        '--attach', action='store_true',
+        help='put the head beside the model and name it in its manifest; before the recipe')
     parser.add_argument('recipe', metavar='RECIPE.yaml', help='config/train/street_motion.yaml')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
@@ -62,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         'data': f'synthetic street, seeds {data.train_seeds}'}
     write_motion_head(head, engine.manifest, path, notes)
     print(f'{path}: {sum(p.numel() for p in head.parameters())} parameters')
+    if arguments.attach:
+        print(f'attached: {attach_motion_head(path, settings.model)}')
     return 0
 
 
