@@ -118,8 +118,8 @@ class MotionEstimator:
         strength = cv2.cornerMinEigenVal(image, 5)
         strength = np.where(static, strength, np.float32(0))
         rows, columns = (length // CELL for length in image.shape)
-        cells = strength[:rows * CELL, :columns * CELL].reshape(rows, CELL, columns, CELL)
-        cells = cells.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
+        grid = strength[:rows * CELL, :columns * CELL].reshape(rows, CELL, columns, CELL)
+        cells = grid.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
         best = cells.argmax(1)
         usable = np.flatnonzero(cells[np.arange(len(best)), best] > TEXTURE)
         y = usable // columns * CELL + best[usable] // CELL
@@ -148,7 +148,8 @@ class MotionEstimator:
             left[..., 1] + np.arange(height, dtype=np.float32)[:, None], cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE)
         matches = self._matches(depth, pixels, total[pixels[:, 0], pixels[:, 1]])
-        inside = ((matches.earlier >= 0) & (matches.earlier <= (width - 1, height - 1))).all(1)
+        inside: Mask = np.all(
+            (matches.earlier >= 0) & (matches.earlier <= (width - 1, height - 1)), axis=1)
         matches = matches.take(inside)
         fit = refine(guess, matches, self.camera, information=START)
         return EgoMotion(fit.pose, quality(fit), len(matches.points), total)
