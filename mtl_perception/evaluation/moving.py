@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
-from mtl_perception.egomotion import Pinhole
+from mtl_perception.egomotion import RESIDUAL_CHANNELS, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import inverse
 from mtl_perception.errors import ConfigurationError
@@ -36,6 +37,10 @@ STANDING_M = 0.1
 """Below this travel the direction is not judged, and the translation may be off by 0.03 m."""
 TRANSLATION, DIRECTION = 0.30, 5.0
 """An ego-motion fails beyond this share of the travel, or so many degrees of its direction."""
+
+
+CHI = 2.0
+"""Without a head, what has a whitened residual above this is called moving."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +129,8 @@ class MotionJudge:
         self.metrics = {
             name: MotionMetrics(semantic.movable)
             for name in ('residual', 'residual, true odometry', 'residual, single frame',
-                         'papers', 'papers, single frame')}
+                         'chi without a head', 'papers', 'papers, single frame')}
+        self._movable = semantic.movable
         self.ego, self.ego_steps = EgoErrors(), EgoErrors()
         self.unknown: dict[str, int] = {}
 
@@ -149,6 +155,7 @@ class MotionJudge:
                              ('residual, single frame', identical)):
             self._count(name, score_of(moving), truth)
         self._identical('residual', score_of(identical), truth)
+        self._count('chi without a head', self._chi(last, clip.outputs[-1]), truth)
         if clip.papers is not None and clip.papers_identical is not None:
             self._count('papers', clip.papers, truth)
             self._count('papers, single frame', clip.papers_identical, truth)
@@ -178,6 +185,16 @@ class MotionJudge:
             score = np.full(truth.motion.shape, np.nan, np.float32)
         self.metrics[name].update(
             mask_of(score), score, truth.motion, truth.semantic, truth.instance)
+
+    def _chi(self, moving: Moving, outputs: Outputs) -> NDArray[np.float32] | None:
+        """Return a score from the whitened residual alone, 0.5 where it is :data:`CHI`."""
+        if moving.reason or moving.comparison is None or outputs.semantic is None:
+            return None
+        chi = np.expm1(moving.comparison.features[RESIDUAL_CHANNELS.index('chi')])
+        height, width = outputs.semantic.shape
+        chi = np.asarray(cv2.resize(chi, (width, height)), np.float32)
+        movable = np.isin(outputs.semantic, self._movable)
+        return np.where(movable, chi / (chi + np.float32(CHI)), np.float32(0))
 
     def _identical(
         self, name: str, score: NDArray[np.float32] | None, truth: StreetFrame,

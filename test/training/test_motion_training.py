@@ -1,0 +1,113 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from mtl_perception.datasets.synthetic import ClipPlan, StreetClips
+from mtl_perception.egomotion import RESIDUAL_CHANNELS
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.frames import Outputs
+from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC
+from mtl_perception.training.config import load_recipe
+from mtl_perception.training.motion_samples import MotionSampleCache, MotionSamples
+from mtl_perception.training.motion_training import (
+    MIRRORED,
+    MotionTraining,
+    judge,
+    object_weights,
+    train_motion_head,
+)
+
+CHANNELS = len(RESIDUAL_CHANNELS) + 3
+ACROSS = RESIDUAL_CHANNELS.index('across_sigma')
+
+
+def make_samples(count, seed=0):
+    """Return pairs with one square each, whose residual across the epipolar line says it all."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(0, 0.1, (count, CHANNELS, 16, 24)).astype(np.float16)
+    instance = np.zeros((count, 16, 24), np.uint16)
+    instance[:, 4:12, 8:16] = 1
+    moves = np.arange(count) % 2
+    features[:, ACROSS][instance > 0] = 0
+    sign = rng.choice([-2.0, 2.0], count)
+    features[:, ACROSS] += (instance > 0) * (moves * sign)[:, None, None].astype(np.float16)
+    return MotionSamples(features, (instance * moves[:, None, None]).astype(np.uint8), instance)
+
+
+def test_a_residual_that_tells_movers_apart_is_learned_in_a_few_steps():
+    settings = MotionTraining(width=4, steps=60, batch=8, lr=0.02)
+    head = train_motion_head(make_samples(16), settings)
+    assert judge(head, make_samples(8, seed=1)) == {'auc': 1.0, 'balanced_accuracy': 1.0}
+
+
+def test_a_residual_that_says_nothing_leaves_chance():
+    blind = make_samples(16)
+    blind.features[:, ACROSS] = 0
+    settings = MotionTraining(width=4, steps=20, batch=8)
+    hidden = make_samples(8, seed=1)
+    hidden.features[:] = 0
+    assert judge(train_motion_head(blind, settings), hidden)['auc'] == 0.5
+
+
+def test_the_same_seed_gives_the_same_head():
+    settings = MotionTraining(width=4, steps=3, batch=4)
+    first, second = (train_motion_head(make_samples(4), settings) for _ in range(2))
+    assert torch.equal(first.score.weight, second.score.weight)
+
+
+def test_an_object_counts_by_a_low_power_of_its_area():
+    instance = np.array([[0, 1, 1, 1], [2, 1, 0, 0]], np.uint16)
+    weights = object_weights(instance, background=0.5)
+    assert weights[1, 0] == pytest.approx(1.0)
+    assert weights[0, 1] == pytest.approx(4 ** -0.6)
+    assert weights[instance == 0].sum() == pytest.approx(0.5 * (1 + 4 ** 0.4), rel=1e-5)
+
+
+def test_only_what_lies_across_the_epipolar_line_changes_its_sign_in_a_mirror():
+    assert [RESIDUAL_CHANNELS[number] for number in MIRRORED] == ['across_sigma', 'across_px']
+
+
+def test_no_samples_and_settings_out_of_range_are_refused():
+    with pytest.raises(DataError, match='no pair of frames'):
+        train_motion_head(make_samples(0), MotionTraining())
+    with pytest.raises(ConfigurationError, match='steps is 0'):
+        MotionTraining(steps=0)
+
+
+def test_the_recipe_is_read_and_a_wrong_key_is_refused():
+    path = 'config/train/street_motion.yaml'
+    settings = load_recipe(path, ['--steps', '5'], MotionTraining)
+    assert (settings.name, settings.steps, settings.data.plan.clips) == ('street_motion', 5, 6)
+    with pytest.raises(ConfigurationError, match="did you mean 'steps'"):
+        load_recipe(path, ['--stepz', '5'], MotionTraining)
+
+
+@pytest.mark.slow
+def test_features_are_computed_once_and_read_back(tmp_path):
+    plan = ClipPlan(clips=1, frames=2, gaps=(1,))
+    clips = StreetClips(tmp_path, [3], 'train', plan)
+    list(clips.render(0))
+    sample = clips[0]
+    shape = (224, 384)
+    outputs = Outputs(
+        semantic=sample.semantic[-1],
+        depth=np.minimum(sample.depth[-1], 80).astype(np.float32))
+    manifest = types.SimpleNamespace(
+        name='true', sha256='0', height=shape[0], width=shape[1],
+        task={'semantic': STREET_SEMANTIC, 'depth': STREET_DEPTH}.get)
+    engine = types.SimpleNamespace(manifest=manifest, step=lambda *_: (outputs, None))
+    cache = MotionSampleCache(tmp_path, clips, engine)
+    assert list(cache.compute()) == [3]
+    found = cache.read([3])
+    assert found.features.shape == (1, CHANNELS, 112, 192)
+    assert np.array_equal(found.instance[0], sample.instance[-1][::2, ::2])
+    with pytest.raises(DataError, match='cannot be read'):
+        cache.read([4])
+    other = dataclasses.replace(plan, width=192)
+    with pytest.raises(ConfigurationError, match='takes 384x224'):
+        MotionSampleCache(tmp_path, StreetClips(tmp_path, [3], 'train', other), engine)
