@@ -30,6 +30,7 @@ COMMANDS = {
     'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
     'data': ('mtl_perception.datasets.command', 'look at a data set before training on it'),
     'train': ('mtl_perception.training.command', 'train a network from a recipe'),
+    'describe': ('mtl_perception.training.describe', 'the parts of a network and their sizes'),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
     'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
