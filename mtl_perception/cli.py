@@ -32,6 +32,7 @@ COMMANDS = {
     'train': ('mtl_perception.training.command', 'train a network from a recipe'),
     'train-motion': ('mtl_perception.training.motion_command',
                      'train the head that tells moving objects from parked ones'),
+    'describe': ('mtl_perception.training.describe', 'the parts of a network and their sizes'),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
     'evaluate-motion': ('mtl_perception.evaluation.moving',

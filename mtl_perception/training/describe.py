@@ -1,0 +1,168 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl describe``: the parts of a network, their shapes, parameters and operations."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtl_perception.manifest import NetworkSpec, read_model
+from mtl_perception.models.build import build_network
+from mtl_perception.models.papers import printed
+from mtl_perception.models.siamese import SiameseMultiTaskNetwork
+from mtl_perception.training.command import check_network, tasks_of
+from mtl_perception.training.config import load_config
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    One part of a network.
+
+    :param name: ``encoder``, ``pyramid``, ``aspp``, a task, or ``transfer.TASK``.
+    :param shapes: (C, H, W) of what it puts out, one per stage.
+    :param parameters: how many there are.
+    :param flops: operations for one frame of a stream, a multiplication and an addition being two.
+    :param paper: what a paper prints for it, empty if nothing.
+    """
+
+    name: str
+    shapes: list[tuple[int, ...]]
+    parameters: int
+    flops: int
+    paper: str = ''
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl describe``."""
+    parser.add_argument(
+        'network', metavar='RECIPE.yaml|MODEL', help='a recipe, a .safetensors file, or the name '
+        'of a shipped model')
+    parser.add_argument(
+        'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
+        help='settings that replace those of a recipe, such as --network.encoder resnet50')
+    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl describe``."""
+    late = '--json' in arguments.overrides
+    overrides = [word for word in arguments.overrides if word != '--json']
+    if arguments.network.endswith(('.yaml', '.yml')):
+        config = load_config(arguments.network, overrides)
+        check_network(config)
+        last = config.stages[-1]
+        spec = config.network.spec(
+            tasks_of(config), transfer=config.loss.cross_task.kind != 'none')
+        height, width = last.height, last.width
+    else:
+        manifest, _ = read_model(arguments.network)
+        spec, height, width = manifest.network, manifest.height, manifest.width
+    parts = describe(spec, height, width)
+    if arguments.json or late:
+        print(json.dumps(as_json(parts, spec, height, width), indent=2))
+    else:
+        Console().print(as_table(parts, spec, Path(arguments.network).stem, height, width))
+    return 0
+
+
+def describe(spec: NetworkSpec, height: int, width: int) -> list[Part]:
+    """
+    Return the parts of a network, in the order of the data.
+
+    :param spec: the architecture.
+    :param height: rows of the image.
+    :param width: columns of the image.
+    :raises ValueError: if the network cannot be built or does not take the size.
+    """
+    with FakeTensorMode():  # shapes and counts need neither memory nor time
+        return _described(spec, build_network(spec).eval(), torch.zeros(1, 3, height, width))
+
+
+def _described(
+        spec: NetworkSpec, network: SiameseMultiTaskNetwork, image: torch.Tensor) -> list[Part]:
+    """Run each part of a network once and return them all."""
+    parts: list[Part] = []
+
+    def add(name: str, module: nn.Module, work: Callable[[], Any]) -> Any:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            found = work()
+        stages = found if isinstance(found, list) else [found]
+        parts.append(Part(
+            name, [tuple(stage.shape[1:]) for stage in stages], _parameters(module),
+            counter.get_total_flops(), printed(spec, name)))
+        return found
+
+    encoder = network.encoder
+    stages = add('encoder', encoder, lambda: list(encoder(image)))
+    joined = _joined(network, stages)
+    for name, between in (('pyramid', network.pyramid), ('aspp', network.aspp)):
+        if between is not None:
+            joined = add(name, between, lambda: list(between(joined)))  # noqa: B023
+    outputs = {}
+    for task, decoder in network.decoders.items():
+        outputs[task] = add(task, decoder, lambda: decoder(joined))  # noqa: B023
+    if network.transfer is not None:
+        for task, source in (('semantic', 'depth'), ('depth', 'semantic')):
+            transfer = network.transfer[task]
+            add(f'transfer.{task}', transfer, lambda: transfer(outputs[source]))  # noqa: B023
+    return parts
+
+
+def as_json(parts: list[Part], spec: NetworkSpec, height: int, width: int) -> dict[str, Any]:
+    """Return the description for machines: ``parameters.total``, ``parameters.encoder``, ..."""
+    return {
+        'height': height, 'width': width, 'frames': spec.frames,
+        'parameters': {
+            'total': sum(part.parameters for part in parts),
+            **{part.name: part.parameters for part in parts}},
+        'flops': {
+            'total': sum(part.flops for part in parts),
+            **{part.name: part.flops for part in parts}},
+        'shapes': {part.name: part.shapes for part in parts},
+        'papers': {part.name: part.paper for part in parts if part.paper},
+        'paper': printed(spec, 'total')}
+
+
+def as_table(
+        parts: list[Part], spec: NetworkSpec, name: str, height: int, width: int) -> Table:
+    """Return the description for people."""
+    frames = f'{spec.frames} frame' + ('s' if spec.frames > 1 else '')
+    table = Table(title=f'{name}: {frames} of {width}x{height}')
+    for column in ('part', 'output (channels x height x width)'):
+        table.add_column(column)
+    for column in ('parameters', 'GFLOPs a frame'):
+        table.add_column(column, justify='right')
+    table.add_column('in the paper')
+    for part in parts:
+        table.add_row(
+            part.name, ', '.join('x'.join(map(str, shape)) for shape in part.shapes),
+            f'{part.parameters:,}'.replace(',', ' '), f'{part.flops / 1e9:.2f}', part.paper)
+    total = sum(part.parameters for part in parts)
+    table.add_section()
+    table.add_row(
+        'total', '', f'{total:,}'.replace(',', ' '),
+        f'{sum(part.flops for part in parts) / 1e9:.2f}', printed(spec, 'total'))
+    return table
+
+
+def _joined(network: SiameseMultiTaskNetwork, stages: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the features of all frames, of which only the newest is encoded."""
+    if network.frames == 1 or network.aggregation == 'sum':
+        return stages
+    return [torch.cat([stage] * network.frames, dim=1) for stage in stages]
+
+
+def _parameters(module: nn.Module) -> int:
+    """Return how many parameters a module has."""
+    return sum(parameter.numel() for parameter in module.parameters())
