@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which frames of a camera motion is known about, and the file of the head."""
 
+import shutil
 import types
 
 import numpy as np
@@ -10,11 +11,19 @@ import torch
 
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
 from mtl_perception.errors import CheckpointError
-from mtl_perception.frames import Outputs
-from mtl_perception.inference.motion_head import MotionHead, read_motion_head, write_motion_head
+from mtl_perception.frames import Frame, Outputs
+from mtl_perception.inference.motion_head import (
+    MotionHead,
+    attach_motion_head,
+    motion_head_of,
+    read_motion_head,
+    write_motion_head,
+)
 from mtl_perception.inference.moving import MovingObjects, pinhole_of
+from mtl_perception.inference.stream import CameraStream
+from mtl_perception.manifest import Manifest, NetworkSpec, read_model
 from mtl_perception.models.motion_head import ResidualMotionHead
-from mtl_perception.tasks import STREET_SEMANTIC
+from mtl_perception.tasks import STREET_SEMANTIC, STREET_TASKS
 
 MANIFEST = types.SimpleNamespace(
     name='made', sha256='0' * 64, task={'semantic': STREET_SEMANTIC}.get)
@@ -98,3 +107,55 @@ def test_a_camera_resized_to_other_proportions_has_two_focal_lengths():
     assert camera.fy == pytest.approx(700 * 224 / 375)
     assert pinhole_of(None, (4, 4), (4, 4)) is None
     assert pinhole_of(float('nan'), (4, 4), (4, 4)) is None
+
+
+class Recorder:
+    """An engine that notes which tasks it was asked for."""
+
+    def __init__(self, outputs):
+        self.manifest = Manifest(
+            name='recorder', network=NetworkSpec(), tasks=STREET_TASKS, height=112, width=192,
+            mean=(0, 0, 0), std=(1, 1, 1), focal_px=115.2)
+        self.outputs, self.asked = outputs, []
+
+    def step(self, image, state=None, tasks=None):
+        self.asked.append(tasks)
+        return self.outputs, 0
+
+
+def test_a_stream_runs_the_head_only_if_motion_is_wanted(head, scene):
+    engine = Recorder(scene[1])
+    stream = CameraStream(engine, motion_head=head)
+    stream.process(Frame('front', 100_000_000, scene[0]), ['semantic'])
+    assert stream.moving.unknown == {}
+    assert set(engine.asked[-1]) == {'semantic'}
+    first = stream.process(Frame('front', 200_000_000, scene[0]), ['motion'])
+    assert set(engine.asked[-1]) == {'semantic', 'depth'}
+    assert first.motion.min() == 255
+    assert first.depth is None
+    second = stream.process(Frame('front', 300_000_000, scene[0]), ['motion'])
+    assert second.motion.max() <= 1
+    assert np.isfinite(second.motion_score).all()
+    stream.reset('asked')
+    assert stream.process(Frame('front', 400_000_000, scene[0])).motion.min() == 255
+    assert 'motion' not in engine.asked[-1]
+    assert stream.moving.unknown == {'first': 1, 'reset': 1}
+
+
+def test_a_manifest_names_its_head_and_another_is_refused(tmp_path, tiny_model, head):
+    for file in (tiny_model, tiny_model.with_suffix('.json')):
+        shutil.copy(file, tmp_path)
+    model = tmp_path / tiny_model.name
+    manifest, _ = read_model(model)
+    assert motion_head_of(model, manifest) is None
+    made = tmp_path / 'made.safetensors'
+    write_motion_head(head.network, manifest, made, {})
+    attached = attach_motion_head(made, model)
+    manifest, _ = read_model(model)
+    assert motion_head_of(model, manifest) is not None
+    attached.write_bytes(attached.read_bytes() + b' ')
+    with pytest.raises(CheckpointError, match='sha256'):
+        motion_head_of(model, manifest)
+    attached.unlink()
+    with pytest.raises(CheckpointError, match='three files together'):
+        motion_head_of(model, manifest)
