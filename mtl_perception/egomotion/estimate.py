@@ -71,7 +71,7 @@ class MotionEstimator:
         self.camera = camera
         if fine == 'step':
             self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-            self._flow.setFinestScale(1)
+            self._flow.setFinestScale(2)
         else:
             self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
             self._flow.setFinestScale(0)

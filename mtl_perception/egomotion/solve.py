@@ -109,7 +109,7 @@ def refine(
             rows.T @ error.ravel() - prior @ moved, rcond=None)[0]
         moved = moved + step
         pose = _moved(start, moved)
-        if np.abs(step[:3]).max() < 1e-6 and np.abs(step[3:]).max() < 1e-5:
+        if np.abs(step[:3]).max() < 1e-5 and np.abs(step[3:]).max() < 1e-3:
             break
     error, jacobian, chi = _linearised(pose, matches, camera)
     weight = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))

@@ -104,6 +104,9 @@ class MovingObjects:
         score = self.head.score(comparison.features)
         score = np.asarray(cv2.resize(
             score, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+        movable = cv2.dilate(
+            np.isin(semantic, tracker.movable).view(np.uint8), np.ones((5, 5), np.uint8))
+        score *= movable.astype(np.float32)  # leaves and reflections move too
         motion = np.where(score > 0.5, np.uint8(MOVING), np.uint8(0))
         return Moving(
             dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison)
