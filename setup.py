@@ -58,7 +58,8 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
-    package_data={PACKAGE: ['py.typed', 'pretrained/*.safetensors', 'pretrained/*.json']},
+    package_data={PACKAGE: ['py.typed', 'pretrained/*.safetensors', 'pretrained/*.json',
+                            'pretrained/*.motion']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

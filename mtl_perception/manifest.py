@@ -84,7 +84,7 @@ class Manifest:
     :param focal_px: focal length of the training camera at the network's width, pixels.
     :param camera_height: of the training camera above the ground, metres; 0 = unknown.
     :param sha256: digest of the weights file, hexadecimal.
-    :param motion_head: digest of the file ``NAME.motion.safetensors`` beside the weights, which
+    :param motion_head: digest of the file ``NAME.motion`` beside the weights, which
         tells motion from residual flow; empty if motion is the network's own.
     :param metrics: what was measured on data that the training never saw.
     :param training: data, recipe, seed, steps and code version.

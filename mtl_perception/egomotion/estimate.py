@@ -102,16 +102,16 @@ class MotionEstimator:
         pixels = self._textured(current, static)
         result = None
         if guess is not None:
-            result = self._follow(current, earlier, depth, pixels, guess)
+            result = self._follow(current, earlier, depth, pixels, guess, keep_flow)
         if result is None or result.quality < BELIEVABLE:
             found = self._search_pose(current, earlier, depth, pixels)
             if found is not None:
-                again = self._follow(current, earlier, depth, pixels, found)
+                again = self._follow(current, earlier, depth, pixels, found, keep_flow)
                 if result is None or again.quality > result.quality:
                     result = again
         if result is None:
-            result = self._follow(current, earlier, depth, pixels, np.eye(4))
-        return result if keep_flow else EgoMotion(result.pose, result.quality, result.matches)
+            result = self._follow(current, earlier, depth, pixels, np.eye(4), keep_flow)
+        return result
 
     def _textured(self, image: Image, static: Mask) -> NDArray[np.intp]:
         """Return (N, 2) rows and columns: of each cell the static pixel with most texture."""
@@ -136,18 +136,18 @@ class MotionEstimator:
 
     def _follow(
         self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
-        guess: Matrix,
+        guess: Matrix, keep_flow: bool = False,
     ) -> EgoMotion:
         """Return the pose near a guess, from the flow that the guess leaves."""
         expected = rigid_flow(depth, guess, self.camera)
         height, width = depth.shape
         left = np.asarray(self._flow.calc(  # type: ignore[call-overload]
             current, warp(earlier, expected), None), np.float32)
-        total = left + cv2.remap(
-            expected, left[..., 0] + np.arange(width, dtype=np.float32),
-            left[..., 1] + np.arange(height, dtype=np.float32)[:, None], cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE)
-        matches = self._matches(depth, pixels, total[pixels[:, 0], pixels[:, 1]])
+        total = _composed(left, expected) if keep_flow else None
+        rows, columns = pixels[:, 0], pixels[:, 1]
+        matches = self._matches(depth, pixels, (
+            _composed_at(left, expected, rows, columns) if total is None else
+            total[rows, columns]))
         inside: Mask = np.all(
             (matches.earlier >= 0) & (matches.earlier <= (width - 1, height - 1)), axis=1)
         matches = matches.take(inside)
@@ -166,6 +166,28 @@ class MotionEstimator:
         points = np.stack([(places[:, 0] - camera.cx) / camera.fx * distance,
                            (places[:, 1] - camera.cy) / camera.fy * distance, distance], 1)
         return Matches(points, places, places + flow)
+
+
+def _composed(left: Floats, expected: Floats) -> Floats:
+    """Return the (H, W, 2) flow that first follows what is left and then what is expected."""
+    height, width = left.shape[:2]
+    return left + cv2.remap(
+        expected, left[..., 0] + np.arange(width, dtype=np.float32),
+        left[..., 1] + np.arange(height, dtype=np.float32)[:, None], cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE)
+
+
+def _composed_at(
+    left: Floats, expected: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp],
+) -> Floats:
+    """Return (N, 2) of :func:`_composed` at N pixels only."""
+    if not len(rows):
+        return np.zeros((0, 2), np.float32)
+    here = left[rows, columns]
+    there = cv2.remap(
+        expected, np.float32(here[:, 0] + columns), np.float32(here[:, 1] + rows),
+        cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(here + there.reshape(-1, 2), np.float32)
 
 
 def quality(fit: Fit) -> float:

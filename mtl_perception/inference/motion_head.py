@@ -19,7 +19,7 @@ from mtl_perception.errors import CheckpointError, StorageError
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.models.motion_head import ResidualMotionHead
 
-SUFFIX = '.motion.safetensors'
+SUFFIX = '.motion'
 """Ending of a motion head's file; before it comes the name of its model."""
 LARGEST_BYTES = 8_000_000
 
@@ -141,7 +141,7 @@ def write_motion_head(
 
     :param network: trained.
     :param manifest: of the model whose depth and semantics it learned from.
-    :param path: of the file; beside a model it is ``NAME.motion.safetensors``.
+    :param path: of the file; beside a model it is ``NAME.motion``, a safetensors file.
     :param notes: plain JSON types, kept with it.
     :raises StorageError: if the file cannot be written.
     """

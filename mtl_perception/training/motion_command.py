@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     minutes = (time.monotonic() - start) / 60
     figures = judge(head, unseen)
     print(f'validation: {figures}')
-    path = Path(settings.output) / settings.name / f'{settings.name}.safetensors'
+    path = Path(settings.output) / settings.name / f'{settings.name}.motion'
     notes: dict[str, Any] = {
         'command': shlex.join(
             ['mtl', 'train-motion', arguments.recipe, *without_folders(arguments.overrides)]),

@@ -83,7 +83,7 @@ def test_without_depth_nothing_is_known(head, scene):
 
 
 def test_a_head_is_read_as_it_was_written(tmp_path, head):
-    path = tmp_path / 'made.motion.safetensors'
+    path = tmp_path / 'made.motion'
     write_motion_head(head.network, MANIFEST, path, {'steps': 3})
     again = read_motion_head(path, MANIFEST)
     features = np.random.default_rng(0).standard_normal((CHANNELS, 8, 12)).astype(np.float32)
@@ -92,7 +92,7 @@ def test_a_head_is_read_as_it_was_written(tmp_path, head):
 
 
 def test_a_head_for_other_channels_or_a_damaged_one_is_refused(tmp_path, head):
-    path = tmp_path / 'made.motion.safetensors'
+    path = tmp_path / 'made.motion'
     write_motion_head(head.network, MANIFEST, path, {'channels': ['other']})
     with pytest.raises(CheckpointError, match='train it again'):
         read_motion_head(path, MANIFEST)
@@ -148,7 +148,7 @@ def test_a_manifest_names_its_head_and_another_is_refused(tmp_path, tiny_model, 
     model = tmp_path / tiny_model.name
     manifest, _ = read_model(model)
     assert motion_head_of(model, manifest) is None
-    made = tmp_path / 'made.safetensors'
+    made = tmp_path / 'made.motion'
     write_motion_head(head.network, manifest, made, {})
     attached = attach_motion_head(made, model)
     manifest, _ = read_model(model)
