@@ -19,6 +19,7 @@ from mtl_perception.datasets.kitti_raw import KittiRaw
 from mtl_perception.datasets.names import check_names
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.tasks import Task
 
 DATASETS: dict[str, type[RecordedClips]] = {
     'camvid': CamVid,
@@ -60,6 +61,24 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
                 f'{where}: {name} is {arguments[name]!r}, wanted '
                 f'{getattr(parameter.annotation, "__name__", parameter.annotation)}')
     return kind(**arguments)
+
+
+def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tuple[Task, ...]:
+    """
+    Return what a described data set can label, without looking at its files where that is known.
+
+    :raises ConfigurationError: if the description is wrong.
+    :raises DataError: if only the data can tell, and it is not there.
+    """
+    check_names([description.get('dataset', '')], list(DATASETS), f'{where}: data set')
+    kind = DATASETS[description['dataset']]
+    if kind is Cityscapes:
+        classes = description.get('classes', 19)
+        if classes in (7, 19, 20):
+            return Cityscapes.tasks_for(classes)
+    if isinstance(tasks := getattr(kind, 'tasks', None), tuple):
+        return tasks
+    return build_dataset(description, where).tasks
 
 
 def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:

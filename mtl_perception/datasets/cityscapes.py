@@ -3,6 +3,7 @@
 """Cityscapes: fine semantics, objects, depth from disparity, the frames before."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from mtl_perception.datasets.geometry import (
 )
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.tasks import STREET_DEPTH, UNLABELLED, Task
+from mtl_perception.tasks import STREET_DEPTH, STREET_INSTANCE, UNLABELLED, Task
 
 SPLITS = ('train', 'val', 'test')
 
@@ -49,6 +50,17 @@ CATEGORIES = Task(
              (220, 20, 60), (0, 0, 142)),
     movable=(5, 6), sky=4)
 """The 7 groups of the 19 classes, which MTAN and XTasC-Net predict."""
+
+WITH_VOID = replace(
+    SEMANTIC, classes=(*SEMANTIC.classes, 'void'), palette=(*SEMANTIC.palette, (0, 0, 0)))
+"""The 19 classes and a twentieth for everything else, as MultiNet++ predicts them."""
+
+DETECTION = Task(
+    name='detection', kind='boxes',
+    classes=tuple(SEMANTIC.classes[number] for number in SEMANTIC.movable),
+    palette=tuple(SEMANTIC.palette[number] for number in SEMANTIC.movable),
+    semantic_ids=SEMANTIC.movable)
+"""Boxes around the instances of the 8 classes that have any."""
 
 _CATEGORY_OF = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
 """Class -> category."""
@@ -84,7 +96,8 @@ class Cityscapes(RecordedClips):
 
     :param root: the folder with ``leftImg8bit``.
     :param split: ``train``, ``val`` or ``test``.
-    :param classes: 19 for the benchmark's classes, 7 for their categories.
+    :param classes: 19 for the benchmark's classes, 7 for their categories, 20 for the 19 and one
+        for everything else.
     :param frames: images T per clip.
     :param spacing: how many frames of the sequence lie between two images of a clip.
     :param focal_px: focal length in pixels where there is no ``camera``.
@@ -99,12 +112,19 @@ class Cityscapes(RecordedClips):
             focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
         if split not in SPLITS:
             raise ConfigurationError(f'Cityscapes has no split {split!r}; it has {list(SPLITS)}')
-        if classes not in (7, 19):
-            raise ConfigurationError(f'classes is {classes}; Cityscapes has 19, in 7 categories')
-        self.tasks = (SEMANTIC if classes == 19 else CATEGORIES, STREET_DEPTH)
-        self._ids = _CLASS_OF if classes == 19 else {
-            number: _CATEGORY_OF[kind] if kind != UNLABELLED else UNLABELLED
-            for number, kind in _CLASS_OF.items()}
+        if classes not in (7, 19, 20):
+            raise ConfigurationError(
+                f'classes is {classes}; Cityscapes has 19, in 7 categories, or 20 with void')
+        self.tasks = self.tasks_for(classes)
+        self._ids = _CLASS_OF
+        if classes == 7:
+            self._ids = {
+                number: _CATEGORY_OF[kind] if kind != UNLABELLED else UNLABELLED
+                for number, kind in _CLASS_OF.items()}
+        elif classes == 20:
+            self._ids = {
+                number: len(SEMANTIC.classes) if kind == UNLABELLED else kind
+                for number, kind in _CLASS_OF.items()}
         check_camera(focal_px, baseline_m)
         self._camera = (focal_px, baseline_m)
         self._root, self._split = expand(root), split
@@ -116,6 +136,13 @@ class Cityscapes(RecordedClips):
             need_folder(self._root / 'leftImg8bit_sequence' / split)
         self._annotated = self._root / 'leftImg8bit' / split
         super().__init__(images_in(self._annotated, f'*/*{_SUFFIX}'), frames, spacing)
+
+    @staticmethod
+    def tasks_for(classes: int) -> tuple[Task, ...]:
+        """Return what can be labelled with so many classes: 7, 19 or 20."""
+        semantic = {7: CATEGORIES, 19: SEMANTIC, 20: WITH_VOID}[classes]
+        objects = (STREET_INSTANCE,) if classes == 7 else (STREET_INSTANCE, DETECTION)
+        return (semantic, STREET_DEPTH, *objects)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
         """Return the image of the sequence ``back`` frames before."""

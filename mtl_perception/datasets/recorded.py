@@ -3,7 +3,7 @@
 """What all recorded data sets share: images on disk, earlier frames, labels where they exist."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.files import read_rgb
 from mtl_perception.datasets.sample import Sample
+from mtl_perception.datasets.sample import stacked as stacked_boxes
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
+from mtl_perception.tasks import NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
 
 _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}
 
@@ -31,6 +32,8 @@ class RecordedClips(ABC):
         neighbours.
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar incomplete: images that are left out because an earlier one does not exist.
+    :ivar wanted: the tasks that samples need, all if None; objects and boxes are only read if
+        they are among them.
     :raises ConfigurationError: if frames or spacing is below 1.
     :raises DataError: if there is no image or no clip is complete.
     """
@@ -42,6 +45,7 @@ class RecordedClips(ABC):
         if frames < 1 or spacing < 1:
             raise ConfigurationError(
                 f'frames is {frames} and spacing {spacing}; both must be at least 1')
+        self.wanted: Collection[str] | None = None
         self.clips: list[tuple[Path, ...]] = []
         self.incomplete: list[Path] = []
         for image in images:
@@ -87,6 +91,31 @@ class RecordedClips(ABC):
         """
         return None
 
+    def read_boxes(self, image: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """
+        Return the boxes of the objects of one image.
+
+        Where nothing else is known these are the boxes around the instances whose class the
+        detection task has.
+
+        :param image: its path.
+        :param shape: (H, W) of the image.
+        :return: (M, 5) float32: x_min, y_min, x_max, y_max in pixels and class; None if the data
+            set does not say.
+        :raises DataError: naming the file that is wrong.
+        """
+        task = next((task for task in self.tasks if task.name == 'detection'), None)
+        instances = self.read_instances(image, shape)
+        semantic = self.read_labels(image, shape).get('semantic')
+        if task is None or instances is None or semantic is None:
+            return None
+        rows = []
+        for number, corners in boxes_of(instances).items():
+            kind = np.bincount(semantic[instances == number]).argmax()
+            if kind in task.semantic_ids:
+                rows.append((*corners, task.semantic_ids.index(kind)))
+        return np.array(rows, np.float32).reshape(-1, 5)
+
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.clips)
@@ -108,7 +137,17 @@ class RecordedClips(ABC):
         labels = [self.read_labels(path, shape) for path in clip]
         stacked = {task: _stack([label.get(task) for label in labels], unknown)
                    for task, unknown in _UNKNOWN.items()}
-        return Sample(np.stack(images), **stacked)
+        instances = boxes = None
+        if self._wants('instance'):
+            instances = _stack([self.read_instances(path, shape) for path in clip], -1)
+        if self._wants('detection'):
+            boxes = _stack_boxes([self.read_boxes(path, shape) for path in clip])
+        return Sample(np.stack(images), instance=instances, detection=boxes, **stacked)
+
+    def _wants(self, task: str) -> bool:
+        """Return whether samples are to have the labels of a task that the data set knows."""
+        known = any(one.name == task for one in self.tasks)
+        return known and (self.wanted is None or task in self.wanted)
 
 
 def boxes_of(instances: NDArray[np.int32]) -> dict[int, tuple[int, int, int, int]]:
@@ -125,6 +164,18 @@ def boxes_of(instances: NDArray[np.int32]) -> dict[int, tuple[int, int, int, int
         boxes[int(number)] = (
             int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     return boxes
+
+
+def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    """Return (T, M, 5) boxes, the rows of unknown frames of class -2; None if nothing is known."""
+    if all(boxes is None for boxes in frames):
+        return None
+    empty = np.zeros((0, 5), np.float32)
+    result = stacked_boxes([empty if boxes is None else boxes for boxes in frames])
+    for row, boxes in zip(result, frames):
+        if boxes is None:
+            row[:, 4] = NOT_LABELLED
+    return result
 
 
 def _stack(labels: list[NDArray[Any] | None], unknown: float) -> NDArray[Any] | None:

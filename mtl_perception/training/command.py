@@ -3,33 +3,31 @@
 """``mtl train``: render what is to be learned from, train, export."""
 
 import argparse
-import dataclasses
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 
-from mtl_perception.datasets.seeds import parse_seeds
-from mtl_perception.datasets.synthetic import StreetClips
-from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
-from mtl_perception.losses import find_anchors, median_frequency_weights
-from mtl_perception.models.build import build_network
-from mtl_perception.tasks import STREET_ALL_TASKS, Task
-from mtl_perception.training.batches import Clips
+from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
 from mtl_perception.training.config import TrainingConfig, load_config, to_plain, to_yaml
-from mtl_perception.training.display import progress_bar
 from mtl_perception.training.export import export
 from mtl_perception.training.loop import Trainer
+from mtl_perception.training.sources import (
+    anchors_of,
+    camera_of,
+    check_network,
+    class_weights,
+    data_words,
+    open_clips,
+    street_code_of,
+    tasks_of,
+)
 from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
 from mtl_perception.training.validation import merit
-
-BALANCE_CLIPS = 400
-"""Clips that the class weights are counted in."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.render_only:
         with StopRequest() as stop:
-            return 0 if _clips(config, config.data.street_code, stop) else STOPPED
+            return 0 if open_clips(config, config.data.street_code, stop) else STOPPED
     with exclusive(folder):
         return _train(config, folder, arguments, command)
 
@@ -118,7 +116,7 @@ def _train(
               file=sys.stderr)
     code = state['notes']['street_code'] if state is not None else config.data.street_code
     with StopRequest() as stop:  # one for both, or a signal between them would be lost
-        both = _clips(config, code, stop)
+        both = open_clips(config, code, stop)
         if both is None:
             return STOPPED
         train, validation = both
@@ -129,7 +127,8 @@ def _train(
             weights = class_weights(train, tasks, config.loss.class_balance)
         trainer = Trainer(
             config, folder, tasks, train, validation, weights,
-            {'street_code': train.code, 'anchors': anchors_of(config, train)}, command)
+            {'street_code': street_code_of(train), 'anchors': anchors_of(config, train),
+             'camera': camera_of(config, train)}, command)
         if state is not None:
             trainer.load_state(state)
             print(f'resuming after step {trainer.progress.step}')
@@ -139,99 +138,6 @@ def _train(
         config, folder, folder / f'{config.name}.safetensors', command,
         arguments.export_precision)
     return 0
-
-
-def _clips(
-        config: TrainingConfig, code: str, stop: StopRequest,
-) -> tuple[StreetClips, StreetClips] | None:
-    """
-    Return the clips to learn from and to choose by, rendering what is missing.
-
-    :return: None if a signal asked to stop; the seeds that are done stay and are not done again.
-    """
-    data = config.data
-    both = []
-    for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
-        clips = StreetClips(Path(data.cache), parse_seeds(seeds), split, data.plan, code)
-        missing = len(clips.missing())
-        if missing:
-            print(f'rendering {missing} of {len(clips.seeds)} {split} seeds into {clips.folder}',
-                  flush=True)
-            with progress_bar('seeds') as bar:
-                job = bar.add_task(f'rendering {split}', total=missing, note='')
-                for count, _ in enumerate(clips.render(data.workers), 1):
-                    bar.update(job, completed=count)
-                    if bar.disable and count % 50 == 0:
-                        print(f'{count}/{missing} seeds', flush=True)
-                    if stop.received:
-                        print(f'{stop.received}: stopped after {count} of {missing} seeds; the '
-                              'same command goes on')
-                        return None
-        both.append(clips)
-    return both[0], both[1]
-
-
-def check_network(config: TrainingConfig) -> None:
-    """
-    Build the network of a recipe once without memory, before anything is rendered.
-
-    :raises ConfigurationError: if there is no such network.
-    """
-    try:
-        with torch.device('meta'):
-            build_network(config.network.spec(
-                tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
-    except ValueError as error:
-        raise ConfigurationError(f'network: {error}') from error
-
-
-def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
-    """Return the street's tasks that a recipe names, in the street's order."""
-    inverse = config.loss.inverse()
-    return tuple(
-        dataclasses.replace(task, inverse=inverse) if task.name == 'depth' else task
-        for task in STREET_ALL_TASKS if task.name in config.tasks)
-
-
-def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
-    """
-    Return the anchors of a recipe, found in its training data if it names none.
-
-    :raises DataError: if there are not enough boxes.
-    """
-    if config.network.anchors or 'detection' not in config.tasks:
-        return config.network.anchors
-    sizes = []
-    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
-        sample = clips[int(number)]
-        if sample.detection is not None:
-            boxes = sample.detection[sample.detection[..., 4] >= 0]
-            size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]
-            sizes.append(size[(size > 0).all(1)].clip(max=1))
-    try:
-        return find_anchors(
-            np.concatenate([np.zeros((0, 2)), *sizes]), config.network.anchor_count, config.seed)
-    except ValueError as error:
-        raise DataError(
-            f'no anchors can be found in the training data ({error}); name them in '
-            'network.anchors') from error
-
-
-def class_weights(
-        clips: Clips, tasks: tuple[Task, ...], exponent: float) -> list[float] | None:
-    """Return the median-frequency weights of the semantic classes, raised to a power."""
-    task = next((task for task in tasks if task.name == 'semantic'), None)
-    if task is None:
-        return None
-    count = len(task.classes)
-    pixels, where_present = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
-        labels = clips[int(number)].semantic
-        if labels is not None:
-            found = np.bincount(labels[-1].ravel(), minlength=256)[:count]
-            pixels += found
-            where_present += (found > 0) * found.sum()
-    return median_frequency_weights(pixels, where_present, exponent)
 
 
 def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
@@ -275,7 +181,7 @@ def _export(
     metrics = {}
     if figures:
         metrics = {'validation': {
-            'seeds': config.data.validation_seeds, **figures, 'merit': merit(figures)}}
+            'data': data_words(config, 'validation'), **figures, 'merit': merit(figures)}}
     manifest = export(
         state, config, tasks_of(config), path, command, precision == 'fp16', metrics)
     size = path.stat().st_size / 1e6

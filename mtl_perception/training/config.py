@@ -20,6 +20,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.tasks import STREET_ALL_TASKS, Task
 from mtl_perception.training.losses import LossSettings
+from mtl_perception.training.schedule import OPTIMISERS, SCHEDULES, OptimiserSettings
 from mtl_perception.weighting import WEIGHTINGS, build_weighting
 
 PRECISIONS = ('fp32', 'bf16')
@@ -98,8 +99,12 @@ class NetworkSettings:
 @dataclass(frozen=True)
 class DataSettings:
     """
-    What is learned from.
+    What is learned from: the street, or recorded data.
 
+    :param train: a data set and its settings, as ``mtl data check`` takes them, such as
+        ``{dataset: cityscapes, root: /data/cityscapes, split: train}``; empty for the street.
+    :param validation: the same of what the model is chosen by.
+    :param root: folder of both data sets, in place of theirs.
     :param cache: folder of rendered clips.
     :param train_seeds: street seeds to learn from, ``FIRST:END``; 0 to 9999.
     :param validation_seeds: street seeds to choose the model by; 10000 to 10999.
@@ -111,6 +116,9 @@ class DataSettings:
     :param loaders: processes that read and augment; 0 does it between two steps.
     """
 
+    train: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    root: str = ''
     cache: str = '~/.cache/mtl_perception'
     train_seeds: str = '0:1000'
     validation_seeds: str = '10000:10025'
@@ -119,30 +127,6 @@ class DataSettings:
     street_code: str = ''
     workers: int = 2
     loaders: int = 0
-
-
-@dataclass(frozen=True)
-class OptimiserSettings:
-    """
-    AdamW (Loshchilov and Hutter, ICLR 2019) and what goes with it.
-
-    :param lr: factor on the learning rate of every stage.
-    :param weight_decay: decay of weights with two or more dimensions.
-    :param betas: decay of the moment estimates.
-    :param warm_up: share of a stage in which the learning rate rises linearly.
-    :param final: learning rate at the end of a stage, as a share of its peak.
-    :param clip_norm: largest norm of the gradient.
-    :param average: decay of the exponential moving average of the weights, which is what is
-        validated and exported.
-    """
-
-    lr: float = 1.0
-    weight_decay: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.99)
-    warm_up: float = 0.1
-    final: float = 0.01
-    clip_norm: float = 5.0
-    average: float = 0.998
 
 
 @dataclass(frozen=True)
@@ -253,7 +237,11 @@ class TrainingConfig:
                     f'stages[{number}] has {stage.steps} steps, batch {stage.batch} and lr '
                     f'{stage.lr}; all must be positive')
         frames = self.data.plan.frames
-        if self.network.frames > min(frames, self.data.window or frames):
+        if bool(self.data.train) != bool(self.data.validation):
+            raise ConfigurationError(
+                'data.train and data.validation belong together: describe both, or none for the '
+                'street')
+        if not self.data.train and self.network.frames > min(frames, self.data.window or frames):
             raise ConfigurationError(
                 f'the network compares {self.network.frames} frames, but the clips have '
                 f'{frames} and data.window is {self.data.window}; raise them')
@@ -285,6 +273,15 @@ class TrainingConfig:
                  '0 or more'),
                 ('optimiser.betas', optimiser.betas,
                  all(0 <= beta < 1 for beta in optimiser.betas), 'both from 0 to below 1'),
+                ('optimiser.kind', optimiser.kind, optimiser.kind in OPTIMISERS,
+                 f'one of {list(OPTIMISERS)}'),
+                ('optimiser.schedule', optimiser.schedule, optimiser.schedule in SCHEDULES,
+                 f'one of {list(SCHEDULES)}'),
+                ('optimiser.momentum', optimiser.momentum, 0 < optimiser.momentum < 1,
+                 'above 0 and below 1'),
+                ('optimiser.power', optimiser.power, optimiser.power > 0, 'above 0'),
+                ('optimiser.halve_every', optimiser.halve_every, 0 < optimiser.halve_every <= 1,
+                 'above 0, at most 1'),
                 ('optimiser.warm_up', optimiser.warm_up, 0 <= optimiser.warm_up <= 1, '0 to 1'),
                 ('optimiser.clip_norm', optimiser.clip_norm, optimiser.clip_norm > 0, 'above 0'),
                 ('optimiser.average', optimiser.average, 0 <= optimiser.average < 1,

@@ -13,12 +13,9 @@ from mtl_perception import __version__
 from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import Manifest, NetworkSpec, write_model
 from mtl_perception.models.build import build_network, without_transfer
-from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import Task
 from mtl_perception.training.config import TrainingConfig
-
-FOCAL = 0.6
-"""Focal length of the street's camera as a share of the image width."""
+from mtl_perception.training.sources import camera_of, data_words
 
 
 def export(
@@ -52,14 +49,15 @@ def export(
     trained = {name: weights[name] for name in stored}
     verify(spec, trained, stored, last.height, last.width)
     progress = state['progress']
+    focal_px, camera_height = state['notes'].get('camera') or camera_of(config)
     manifest = Manifest(
         name=path.stem, network=spec, tasks=tasks, height=last.height, width=last.width,
-        mean=config.network.mean, std=config.network.std, focal_px=FOCAL * last.width,
-        camera_height=sum(CAMERA_HEIGHTS) / 2,
+        mean=config.network.mean, std=config.network.std, focal_px=focal_px,
+        camera_height=camera_height,
         metrics=metrics or {}, command=command,
         training={
             'version': __version__,
-            'data': f'synthetic street, seeds {config.data.train_seeds}',
+            'data': data_words(config),
             'street_code': state['notes'].get('street_code', ''),
             'recipe': _portable(state['config']), 'seed': config.seed, 'steps': progress['step'],
             'clips': progress['clips'], 'minutes': round(progress['seconds'] / 60, 1)})

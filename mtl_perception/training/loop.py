@@ -31,7 +31,12 @@ from mtl_perception.training.display import TrainingLog, write_picture
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.readme import main_figures, picture_path, write_readme
-from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
+from mtl_perception.training.schedule import (
+    WeightAverage,
+    build_optimiser,
+    learning_rate,
+    parameter_groups,
+)
 from mtl_perception.training.stopping import StopRequest
 from mtl_perception.training.validation import merit, picture, validate
 from mtl_perception.weighting import build_weighting
@@ -128,7 +133,8 @@ class Trainer:
         if learned := list(self.weighting.parameters()):
             groups.append({
                 'params': learned, 'weight_decay': 0.0, 'rate': self.weighting.rate})
-        self.optimiser = torch.optim.AdamW(groups, betas=config.optimiser.betas)
+        self.optimiser = build_optimiser(
+            groups, config.optimiser.kind, config.optimiser.betas, config.optimiser.momentum)
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()
         self.figures: dict[str, Any] = {}
@@ -247,7 +253,8 @@ class Trainer:
             return {}
         settings = self.config.optimiser
         rate = settings.lr * learning_rate(
-            self.progress.stage_step, stage.steps, stage.lr, settings.warm_up, settings.final)
+            self.progress.stage_step, stage.steps, stage.lr, settings.warm_up, settings.final,
+            settings.schedule, settings.power, settings.halve_every)
         for group in self.optimiser.param_groups:
             group['lr'] = rate * group.get('rate', 1.0)
         buffers = [item.clone() for item in self.learner.network.buffers()]

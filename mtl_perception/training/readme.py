@@ -48,6 +48,16 @@ def main_figures(figures: Mapping[str, Any]) -> dict[str, float]:
         for key, label in keys.items() if figures[task].get(key) is not None}
 
 
+def _data(data: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
+    """Return what was learned from and what the model was chosen by."""
+    if recorded := data.get('train'):
+        chosen = data.get('validation') or {}
+        return (f'{recorded.get("dataset")} {recorded.get("split", "")}, chosen by '
+                f'{chosen.get("dataset")} {chosen.get("split", "")}')
+    return (f'street seeds {data["train_seeds"]}, chosen by {data["validation_seeds"]}, code of '
+            f'the street {notes.get("street_code", "unknown")}')
+
+
 def write_readme(
         folder: Path, command: str, recipe: Mapping[str, Any], notes: Mapping[str, Any],
         state: str) -> None:
@@ -72,8 +82,7 @@ def write_readme(
         '| stages | ' + '; '.join(
             f'{stage["width"]}x{stage["height"]}, {stage["steps"]} steps of {stage["batch"]} clips'
             for stage in recipe['stages']) + ' |',
-        f'| data | street seeds {data["train_seeds"]}, chosen by {data["validation_seeds"]}, '
-        f'code of the street {notes.get("street_code", "unknown")} |',
+        f'| data | {_data(data, notes)} |',
         f'| version | mtl_perception {__version__}, torch {torch.__version__}, Python '
         f'{platform.python_version()}, {platform.machine()}, precision {recipe["precision"]}, '
         f'seed {recipe["seed"]} |', '']

@@ -1,29 +1,81 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The learning rate of a step, and the moving average of the weights."""
+"""The optimiser, the learning rate of a step, and the moving average of the weights."""
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+SCHEDULES = ('cosine', 'polynomial', 'halving', 'constant')
+OPTIMISERS = ('adamw', 'adam', 'sgd')
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """
+    The optimiser and the course of its learning rate.
+
+    :param kind: ``adamw`` (Loshchilov and Hutter, ICLR 2019), ``adam``, whose weight decay goes
+        through the gradient, or ``sgd`` with Nesterov's momentum.
+    :param lr: factor on the learning rate of every stage.
+    :param weight_decay: decay of weights with two or more dimensions.
+    :param betas: decay of the moment estimates of Adam.
+    :param momentum: of SGD.
+    :param warm_up: share of a stage in which the learning rate rises linearly.
+    :param schedule: after that: ``cosine``, ``polynomial``, ``halving`` or ``constant``.
+    :param power: of the polynomial schedule.
+    :param halve_every: share of a stage after which the halving schedule halves, again and again.
+    :param final: learning rate at the end of a stage, as a share of its peak, of the cosine.
+    :param clip_norm: largest norm of the gradient.
+    :param average: decay of the exponential moving average of the weights, which is what is
+        validated and exported.
+    """
+
+    kind: str = 'adamw'
+    lr: float = 1.0
+    weight_decay: float = 0.02
+    betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = 0.9
+    warm_up: float = 0.1
+    schedule: str = 'cosine'
+    power: float = 0.9
+    halve_every: float = 0.32
+    final: float = 0.01
+    clip_norm: float = 5.0
+    average: float = 0.998
+
 
 def learning_rate(
-        step: int, steps: int, peak: float, warm_up: float = 0.1, final: float = 0.01) -> float:
+        step: int, steps: int, peak: float, warm_up: float = 0.1, final: float = 0.01,
+        schedule: str = 'cosine', power: float = 0.9, halve_every: float = 0.32) -> float:
     """
-    Return the learning rate of one step of a stage: a linear rise, then half a cosine down.
+    Return the learning rate of one step of a stage: a linear rise, then as the schedule says.
+
+    ``cosine`` is half a cosine down; ``polynomial`` (1 - step / steps) to a power, as Kendall et
+    al. have it; ``halving`` halves at regular steps, as XTasC-Net does.
 
     :param step: 0 to ``steps - 1``.
     :param steps: steps of the stage.
     :param peak: the highest learning rate.
     :param warm_up: share of the steps in which it rises.
-    :param final: what is left at the end, as a share of the peak.
+    :param final: what the cosine leaves at the end, as a share of the peak.
+    :param schedule: one of :data:`SCHEDULES`.
+    :param power: of the polynomial.
+    :param halve_every: share of the steps after which it is halved.
     """
     rise = max(1, round(warm_up * steps))
     if step < rise:
         return peak * (step + 1) / rise
+    if schedule == 'constant':
+        return peak
+    if schedule == 'polynomial':
+        return float(peak * (1 - step / steps) ** power)
+    if schedule == 'halving':
+        return float(peak * 0.5 ** int(step / max(1, round(halve_every * steps))))
     progress = (step + 1 - rise) / max(1, steps - rise)
     return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
 
@@ -44,6 +96,23 @@ def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[
         {'params': [item for item in parameters if item.ndim >= 2], 'weight_decay': weight_decay},
         {'params': [item for item in parameters if item.ndim < 2], 'weight_decay': 0.0},
     ]
+
+
+def build_optimiser(
+        groups: list[dict[str, Any]], kind: str, betas: tuple[float, float], momentum: float,
+) -> torch.optim.Optimizer:
+    """
+    Return the optimiser.
+
+    :param groups: of parameters, each with its weight decay.
+    :param kind: one of :data:`OPTIMISERS`.
+    :param betas: of Adam.
+    :param momentum: of SGD.
+    """
+    if kind == 'sgd':
+        return torch.optim.SGD(groups, lr=1e-3, momentum=momentum, nesterov=True)
+    adam = torch.optim.AdamW if kind == 'adamw' else torch.optim.Adam
+    return adam(groups, betas=betas)
 
 
 class WeightAverage:

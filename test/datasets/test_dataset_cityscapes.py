@@ -68,8 +68,8 @@ def test_the_7_categories_group_the_19_classes(root):
     assert groups['human'] == ['person', 'rider']
     assert groups['vehicle'] == ['car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle']
     assert [len(groups[name]) for name in names] == [2, 3, 3, 2, 1, 2, 6]
-    with pytest.raises(ConfigurationError, match='classes is 20'):
-        Cityscapes(str(root), 'train', classes=20)
+    with pytest.raises(ConfigurationError, match='classes is 21'):
+        Cityscapes(str(root), 'train', classes=21)
 
 
 def test_depth_comes_from_disparity_and_the_camera_of_the_image(root):

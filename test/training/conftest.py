@@ -62,7 +62,7 @@ class TinyNetwork(nn.Module):
     def encode(self, image):
         return [self.encoder(image)]
 
-    def share(self, current, previous):
+    def share(self, current, previous, earlier=()):
         return [torch.cat([current[0], previous[0]], 1)]
 
     def decode_shared(self, stages, detached, tasks=None):

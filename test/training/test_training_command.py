@@ -19,9 +19,9 @@ from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import NetworkSpec, read_model
 from mtl_perception.models.build import build_network
-from mtl_perception.training.command import class_weights
 from mtl_perception.training.export import verify
 from mtl_perception.training.loop import Trainer
+from mtl_perception.training.sources import class_weights
 
 RECIPE = """
 name: tiny
@@ -50,7 +50,15 @@ class GreyStreet:
         image[:10], semantic[:10], depth[:10] = 220, 11, np.inf
         car = (slice(14, 24), slice(index % 40, index % 40 + 12))
         image[car], semantic[car], depth[car], motion[car] = 30, 8, 5, 1
-        return SimpleNamespace(image=image, semantic=semantic, depth=depth, motion=motion)
+        instance = np.zeros(self.shape, np.uint16)
+        instance[car] = 5
+        rows, columns = np.nonzero(instance)
+        box = SimpleNamespace(
+            instance=5, class_id=8, x_min=columns.min(), y_min=rows.min(), x_max=columns.max(),
+            y_max=rows.max())
+        return SimpleNamespace(
+            image=image, semantic=semantic, depth=depth, motion=motion, instance=instance,
+            boxes=[box])
 
 
 @pytest.fixture
@@ -89,7 +97,7 @@ def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
     assert manifest.training['recipe']['stages'][1]['width'] == 64
     assert manifest.command == 'mtl train tiny.yaml --seed 3'
     assert str(tmp_path) not in manifest.to_json()
-    assert manifest.metrics['validation']['seeds'] == '10000:10001'
+    assert manifest.metrics['validation']['data'] == 'synthetic street, seeds 10000:10001'
     weights = safetensors.torch.load(content)
     assert weights['encoder.conv1.weight'].dtype == torch.float16
     assert weights['encoder.bn1.running_var'].dtype == torch.float32

@@ -1,0 +1,211 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a recipe learns from: the street, or a recorded data set."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtl_perception.datasets.build import build_dataset, tasks_known
+from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.seeds import parse_seeds
+from mtl_perception.datasets.synthetic import StreetClips
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.losses import find_anchors, median_frequency_weights
+from mtl_perception.models.build import build_network
+from mtl_perception.synthetic.street import CAMERA_HEIGHTS
+from mtl_perception.tasks import STREET_ALL_TASKS, Task
+from mtl_perception.training.batches import Clips
+from mtl_perception.training.config import TrainingConfig
+from mtl_perception.training.display import progress_bar
+from mtl_perception.training.stopping import StopRequest
+
+BALANCE_CLIPS = 400
+"""Clips that the class weights are counted in, and that the anchors are found in."""
+
+STREET_FOCAL = 0.6
+"""Focal length of the street's camera as a share of the image width."""
+
+
+def open_clips(
+        config: TrainingConfig, code: str, stop: StopRequest) -> tuple[Clips, Clips] | None:
+    """
+    Return the clips to learn from and to choose the model by.
+
+    :param code: digest of the street's source, empty for the present one.
+    :param stop: asks to stop rendering.
+    :return: None if it was asked to stop; what is rendered stays and is not done again.
+    :raises DataError: if there is no such data.
+    """
+    if not config.data.train:
+        return _street_clips(config, code, stop)
+    both = []
+    for split in ('train', 'validation'):
+        clips = build_dataset(_described(config, split), f'data.{split}')
+        clips.wanted = config.tasks
+        both.append(clips)
+    return both[0], both[1]
+
+
+def street_code_of(clips: Clips) -> str:
+    """Return the digest of the street's source that drew the clips, empty for recorded data."""
+    return clips.code if isinstance(clips, StreetClips) else ''
+
+
+def camera_of(config: TrainingConfig, clips: Clips | None = None) -> tuple[float, float]:
+    """
+    Return the camera of the data: focal length at the width of the last stage, and height.
+
+    :param clips: recorded data; the first image stands for all.
+    :return: pixels, and metres above the ground, 0 = unknown. Where a data set does not know its
+        camera, the focal length is that of the street.
+    """
+    width = config.stages[-1].width
+    if not config.data.train:
+        return STREET_FOCAL * width, sum(CAMERA_HEIGHTS) / 2
+    camera = getattr(clips, 'camera', None)
+    if not isinstance(clips, RecordedClips) or camera is None:
+        return STREET_FOCAL * width, 0.0
+    image = clips.clips[0][-1]
+    try:
+        focal = float(camera(image)[0])
+    except DataError:  # depth is not learned from it either
+        return STREET_FOCAL * width, 0.0
+    return focal * width / clips[0].image.shape[2], 0.0
+
+
+def data_words(config: TrainingConfig, split: str = 'train') -> str:
+    """
+    Return what is learned from, in words for a manifest and a README.
+
+    :param split: ``train`` or ``validation``.
+    """
+    data = config.data
+    if not data.train:
+        seeds = data.train_seeds if split == 'train' else data.validation_seeds
+        return f'synthetic street, seeds {seeds}'
+    described = data.train if split == 'train' else data.validation
+    return f'{described.get("dataset")} {described.get("split", "")}'.strip()
+
+
+def _described(config: TrainingConfig, split: str) -> dict[str, Any]:
+    """Return the description of a recorded data set, with what the recipe says elsewhere."""
+    data = config.data
+    described: dict[str, Any] = dict(data.train if split == 'train' else data.validation)
+    if not described:
+        raise ConfigurationError(
+            f'data.{split} is empty, but the other one is not; describe both')
+    if data.root:
+        described['root'] = data.root
+    if config.network.frames > 1:
+        described.setdefault('frames', config.network.frames)
+    if isinstance(described.get('root'), str):
+        described['root'] = str(Path(described['root']).expanduser())
+    return described
+
+
+def _street_clips(
+        config: TrainingConfig, code: str, stop: StopRequest,
+) -> tuple[StreetClips, StreetClips] | None:
+    """
+    Return the clips to learn from and to choose by, rendering what is missing.
+
+    :return: None if a signal asked to stop; the seeds that are done stay and are not done again.
+    """
+    data = config.data
+    both = []
+    for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
+        clips = StreetClips(Path(data.cache), parse_seeds(seeds), split, data.plan, code)
+        missing = len(clips.missing())
+        if missing:
+            print(f'rendering {missing} of {len(clips.seeds)} {split} seeds into {clips.folder}',
+                  flush=True)
+            with progress_bar('seeds') as bar:
+                job = bar.add_task(f'rendering {split}', total=missing, note='')
+                for count, _ in enumerate(clips.render(data.workers), 1):
+                    bar.update(job, completed=count)
+                    if bar.disable and count % 50 == 0:
+                        print(f'{count}/{missing} seeds', flush=True)
+                    if stop.received:
+                        print(f'{stop.received}: stopped after {count} of {missing} seeds; the '
+                              'same command goes on')
+                        return None
+        both.append(clips)
+    return both[0], both[1]
+
+
+def check_network(config: TrainingConfig) -> None:
+    """
+    Build the network of a recipe once without memory, before anything is rendered.
+
+    :raises ConfigurationError: if there is no such network.
+    """
+    try:
+        with torch.device('meta'):
+            build_network(config.network.spec(
+                tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
+    except ValueError as error:
+        raise ConfigurationError(f'network: {error}') from error
+
+
+def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
+    """
+    Return the tasks that a recipe names, in the order of what labels them.
+
+    :raises ConfigurationError: if the recipe names a task that its data cannot label.
+    """
+    known: tuple[Task, ...] = STREET_ALL_TASKS
+    if config.data.train:
+        known = tasks_known(_described(config, 'train'), 'data.train')
+    names = [task.name for task in known]
+    if unknown := [name for name in config.tasks if name not in names]:
+        raise ConfigurationError(
+            f'tasks {unknown} cannot be learned from data.train, which labels {names}')
+    inverse = config.loss.inverse()
+    return tuple(
+        dataclasses.replace(task, inverse=inverse) if task.name == 'depth' else task
+        for task in known if task.name in config.tasks)
+
+
+def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
+    """
+    Return the anchors of a recipe, found in its training data if it names none.
+
+    :raises DataError: if there are not enough boxes.
+    """
+    if config.network.anchors or 'detection' not in config.tasks:
+        return config.network.anchors
+    sizes = []
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        sample = clips[int(number)]
+        if sample.detection is not None:
+            boxes = sample.detection[sample.detection[..., 4] >= 0]
+            size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]
+            sizes.append(size[(size > 0).all(1)].clip(max=1))
+    try:
+        return find_anchors(
+            np.concatenate([np.zeros((0, 2)), *sizes]), config.network.anchor_count, config.seed)
+    except ValueError as error:
+        raise DataError(
+            f'no anchors can be found in the training data ({error}); name them in '
+            'network.anchors') from error
+
+
+def class_weights(
+        clips: Clips, tasks: tuple[Task, ...], exponent: float) -> list[float] | None:
+    """Return the median-frequency weights of the semantic classes, raised to a power."""
+    task = next((task for task in tasks if task.name == 'semantic'), None)
+    if task is None:
+        return None
+    count = len(task.classes)
+    pixels, where_present = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        labels = clips[int(number)].semantic
+        if labels is not None:
+            found = np.bincount(labels[-1].ravel(), minlength=256)[:count]
+            pixels += found
+            where_present += (found > 0) * found.sum()
+    return median_frequency_weights(pixels, where_present, exponent)
