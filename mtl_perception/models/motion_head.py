@@ -21,10 +21,10 @@ class ResidualMotionHead(nn.Module):
     - output: (N, h, w) float32, the logit of moving
 
     :param channels: C.
-    :param width: channels at the finest scale; 12 gives about 30 000 parameters.
+    :param width: channels at the finest scale; 8 gives 24 000 parameters.
     """
 
-    def __init__(self, channels: int, width: int = 12) -> None:
+    def __init__(self, channels: int, width: int = 8) -> None:
         super().__init__()
         self.fine = _block(channels, width)
         self.middle = _block(width, 2 * width, stride=2)

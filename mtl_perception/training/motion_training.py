@@ -72,10 +72,10 @@ class MotionTraining:
     name: str = 'street_motion'
     model: str = 'street'
     data: MotionData = field(default_factory=MotionData)
-    width: int = 12
+    width: int = 8
     steps: int = 2000
-    batch: int = 16
-    lr: float = 0.004
+    batch: int = 8
+    lr: float = 0.01
     weight_decay: float = 0.02
     background: float = 0.3
     seed: int = 0
