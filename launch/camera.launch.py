@@ -73,9 +73,11 @@ ARGUMENTS = (
 )
 
 OUTPUTS = ('semantic/image', 'semantic/labels', 'semantic/label_info', 'depth/image',
-           'depth/camera_info', 'motion/image', 'motion/labels', 'motion/label_info')
+           'depth/camera_info', 'motion/image', 'motion/labels', 'motion/label_info',
+           'instances/image', 'detections', 'detections/markers', 'detections/labels')
 TRUTH = tuple(f'truth/{name}/image' for name in ('semantic', 'depth', 'motion', 'instances'))
-SHOWN = ('image_raw', 'semantic/overlay', 'depth/color', 'motion/overlay')
+SHOWN = ('image_raw', 'semantic/overlay', 'depth/color', 'motion/overlay', 'instances/overlay',
+         'detections/overlay')
 """Topics of ``config/camera.rviz``."""
 
 

@@ -22,7 +22,7 @@ LIBRARIES = {
 }
 ROS_LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
 OPTIONAL = {
-    'vision_msgs': 'label_info topics (the JSON label topics work without it)',
+    'vision_msgs': 'label_info and detections (the JSON labels and the markers work without it)',
     'cv_bridge': 'image encodings beyond the built-in table',
     'rosbags': 'mtl demo', 'av': 'the video of mtl demo',
     'jsonargparse': 'mtl train', 'tensorboard': 'curves of mtl train',

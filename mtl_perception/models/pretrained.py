@@ -32,8 +32,10 @@ def load_encoder(
 
     :param encoder: changed.
     :param name: its word in :data:`mtl_perception.models.build.ENCODERS`.
-    :param source: ``torchvision``, which downloads once and keeps the file in torch's cache, or
-        the path of a state dict, ``.safetensors`` or of ``torch.save``.
+    :param source: ``torchvision``, which downloads once and keeps the file in torch's cache;
+        ``timm:NAME``, the same through timm (Wightman, PyTorch Image Models), whose ResNets have
+        the names of torchvision's; or the path of a state dict, ``.safetensors`` or of
+        ``torch.save``.
     :param by_order: match the weights by their order instead of by their names, for those of
         another implementation of the same network. Number and shapes must be the same, which does
         not prove that the order is: only for a file whose network is known.
@@ -41,7 +43,12 @@ def load_encoder(
     :raises CheckpointError: ``M01`` if the file cannot be had, ``M02`` if it is no state dict,
         ``M06`` if it does not fit, ``M08`` if it holds a number that is not finite.
     """
-    weights = _downloaded(name) if str(source) == 'torchvision' else _read(Path(source))
+    if str(source) == 'torchvision':
+        weights = _downloaded(name)
+    elif str(source).startswith('timm:'):
+        weights = _from_timm(str(source).removeprefix('timm:'))
+    else:
+        weights = _read(Path(source))
     wanted = {
         key: value for key, value in encoder.state_dict().items()
         if not key.endswith('num_batches_tracked')}
@@ -73,6 +80,22 @@ def _downloaded(name: str) -> Mapping[str, Tensor]:
         raise CheckpointError(
             f'the weights of {name} could not be downloaded ({error}); without a network, get '
             f'{choice.url} elsewhere and give the path of the file', 'M01') from error
+    return weights
+
+
+def _from_timm(model: str) -> Mapping[str, Tensor]:
+    """Return the weights of a model of timm."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigurationError(
+            f'timm:{model} needs timm, which is not installed: pip install timm') from error
+    try:
+        weights: Mapping[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
+    except (OSError, RuntimeError) as error:  # no network, no such model
+        raise CheckpointError(
+            f'timm:{model} could not be had ({error}); without a network, get the file elsewhere '
+            'and give its path', 'M01') from error
     return weights
 
 

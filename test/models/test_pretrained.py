@@ -3,7 +3,9 @@
 """Facts about the weights that an encoder starts from."""
 
 import math
+import sys
 import urllib.error
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -149,3 +151,19 @@ def test_what_is_no_file_of_weights_is_refused(encoder, tmp_path, capsys, conten
         load_encoder(encoder, 'resnet18', path)
     assert caught.value.code == code
     assert capsys.readouterr().out == ''
+
+
+def test_timm_is_another_source_of_the_same_names(encoder, classifier, monkeypatch):
+    asked = []
+
+    def create_model(name, pretrained):
+        asked.append((name, pretrained))
+        return SimpleNamespace(state_dict=lambda: classifier)
+
+    monkeypatch.setitem(sys.modules, 'timm', SimpleNamespace(create_model=create_model))
+    load_encoder(encoder, 'resnet18', 'timm:resnet18.a1_in1k')
+    assert asked == [('resnet18.a1_in1k', True)]
+    torch.testing.assert_close(encoder.state_dict()['conv1.weight'], classifier['conv1.weight'])
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(ConfigurationError, match='pip install timm'):
+        load_encoder(encoder, 'resnet18', 'timm:resnet18.a1_in1k')
