@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-BLUR = 1.5
+BLUR = 2.5
 """Standard deviation of the blur that makes votes a density, pixels."""
 
 
@@ -29,7 +29,7 @@ def find_instances(
         neighbours of different classes apart.
     :param radius: how close two centres can be, pixels.
     :param reach: how far from its centre a vote may lie, pixels.
-    :param minimum_votes: fewest votes for the very place of a centre, as sharp as a blur of 1.5
+    :param minimum_votes: fewest votes for the very place of a centre, as sharp as a blur of 2.5
         pixels leaves them.
     :param minimum_pixels: smaller objects are none.
     :return: (h, w) uint16; 0 = no object, the largest object is 1.

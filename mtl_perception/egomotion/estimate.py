@@ -185,7 +185,8 @@ def _composed_at(
         return np.zeros((0, 2), np.float32)
     here = left[rows, columns]
     there = cv2.remap(
-        expected, np.float32(here[:, 0] + columns), np.float32(here[:, 1] + rows),
+        expected, (here[:, 0] + columns).astype(np.float32),
+        (here[:, 1] + rows).astype(np.float32),
         cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(here + there.reshape(-1, 2), np.float32)
 

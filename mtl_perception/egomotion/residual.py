@@ -67,7 +67,9 @@ def residual(flow: Floats, depth: Floats, pose: Matrix, camera: Pinhole) -> Resi
 
 def _along_sigma(parallax: Floats) -> Floats:
     """Return the expected error along the epipolar line, pixels."""
-    return np.sqrt(np.float32(FLOW_SIGMA_PX ** 2) + np.float32(DEPTH_SIGMA ** 2) * parallax ** 2)
+    sigma: Floats = np.sqrt(
+        np.float32(FLOW_SIGMA_PX ** 2) + np.float32(DEPTH_SIGMA ** 2) * parallax ** 2)
+    return sigma
 
 
 def motion_features(

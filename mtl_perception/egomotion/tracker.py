@@ -96,7 +96,8 @@ class MotionTracker:
     def static(self, semantic: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return (H, W) where something is that cannot move and has a depth."""
         grown = cv2.dilate(np.isin(semantic, self.movable).view(np.uint8), np.ones((5, 5)))
-        return (grown == 0) & (semantic != self.sky)
+        static: NDArray[np.bool_] = (grown == 0) & (semantic != self.sky)
+        return static
 
     def _compare(
         self, baseline: Baseline, grey: NDArray[np.uint8], depth: Floats,
@@ -106,18 +107,18 @@ class MotionTracker:
         earlier = baseline.earlier.grey
         depth = depth * np.float32(self.scale)
         ego = self._full.estimate(grey, earlier, depth, static, baseline.pose, keep_flow=True)
-        assert ego.flow is not None
-        pose = ego.pose
+        flow, pose = ego.flow, ego.pose
+        assert flow is not None
         if trusted:
             pose = baseline.pose
-            scale = depth_scale(depth, ego.flow, static, pose, self.camera)
+            scale = depth_scale(depth, flow, static, pose, self.camera)
             if scale is not None:
                 self.scale *= scale
                 depth = depth * np.float32(scale)
-            ego = EgoMotion(pose, ego.quality, ego.matches, ego.flow)
+            ego = EgoMotion(pose, ego.quality, ego.matches, flow)
         elif ego.quality < BELIEVABLE <= baseline.quality:
             pose = baseline.pose
         features = motion_features(
-            grey, earlier, ego.flow, depth, semantic, self.movable, pose, self.camera,
+            grey, earlier, flow, depth, semantic, self.movable, pose, self.camera,
             baseline.seconds)
         return Comparison(baseline, ego, features)

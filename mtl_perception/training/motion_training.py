@@ -135,7 +135,7 @@ def train_motion_head(
         if not bool(torch.isfinite(loss)):
             raise NumericError(f'the loss of step {step} is {float(loss)}; lower lr')
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 5.0)
         optimiser.step()
         schedule.step()
