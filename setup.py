@@ -37,6 +37,7 @@ EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
 TEST = [
     'catkin-pkg',
     'colcon-common-extensions',
+    'faster-coco-eval>=1.6',
     'hypothesis>=6.100',
     'mcap-ros2-support>=0.5.5',
     'mypy>=1.11',
@@ -66,6 +67,7 @@ setup(
         (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
         (f'share/{PACKAGE}/config', glob('config/*.*')),
         (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
+        (f'share/{PACKAGE}/config/motion', glob('config/motion/*.yaml')),
         (f'lib/{PACKAGE}', glob('scripts/*')),
     ],
     zip_safe=False,

@@ -50,7 +50,8 @@ def test_colcon_builds_and_installs_what_ros2_looks_for(workspace):
     assert (prefix / 'share/ament_index/resource_index/packages/mtl_perception').exists()
     assert {path.name for path in (prefix / 'lib/mtl_perception').iterdir()} >= PROGRAMS
     for name in ('package.xml', 'launch/camera.launch.py', 'config/camera.yaml',
-                 'config/camera.rviz', 'config/fastdds.xml', 'config/train/street.yaml'):
+                 'config/camera.rviz', 'config/fastdds.xml', 'config/train/street.yaml',
+                 'config/motion/street_motion.yaml'):
         assert (share / name).exists(), name
     help_text = run('bash', '-c', '. install/local_setup.bash && '
                     'install/mtl_perception/lib/mtl_perception/mtl --help', cwd=workspace)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--attach', action='store_true',
         help='put the head beside the model and name it in its manifest; before the recipe')
-    parser.add_argument('recipe', metavar='RECIPE.yaml', help='config/train/street_motion.yaml')
+    parser.add_argument('recipe', metavar='RECIPE.yaml', help='config/motion/street_motion.yaml')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --steps 500')

@@ -80,7 +80,7 @@ def test_no_samples_and_settings_out_of_range_are_refused():
 
 
 def test_the_recipe_is_read_and_a_wrong_key_is_refused():
-    path = 'config/train/street_motion.yaml'
+    path = 'config/motion/street_motion.yaml'
     settings = load_recipe(path, ['--steps', '5'], MotionTraining)
     assert (settings.name, settings.steps, settings.data.plan.clips) == ('street_motion', 5, 6)
     with pytest.raises(ConfigurationError, match="did you mean 'steps'"):
