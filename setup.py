@@ -33,6 +33,7 @@ ROS_WHEELS = [
 ]
 TRAIN = ['jsonargparse[signatures]>=4.35', 'matplotlib>=3.7', 'tensorboard>=2.16']
 GRADIENTS = ['torchjd>=0.18']
+NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
 TEST = [
     'catkin-pkg',
@@ -77,9 +78,10 @@ setup(
         'ros-wheels': ROS_WHEELS,
         'train': RUNTIME + TRAIN,
         'gradients': GRADIENTS,
+        'nyu': NYU,
         'evaluate': RUNTIME + EVALUATE,
         'test': TEST,
-        'all': RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + EVALUATE + TEST,
+        'all': RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + NYU + EVALUATE + TEST,
     },
     entry_points={
         'console_scripts': [

@@ -39,7 +39,7 @@ class Task:
     :param maximum: largest value of a regression that the network was trained on, in its unit.
     :param inverse: what depth is, times the output, if the network puts out an inverse depth or a
         disparity: 1 for an output in 1/m, focal length times baseline for one in pixels. 0 = the
-        output is the natural logarithm of metres.
+        output is the natural logarithm of metres, -1 = it is metres.
     :param semantic_ids: of a box task, the class that the semantic task gives each of its classes;
         empty if the two have nothing to do with one another.
     """

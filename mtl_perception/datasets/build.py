@@ -15,9 +15,13 @@ from mtl_perception.datasets.cityscapes import Cityscapes
 from mtl_perception.datasets.davis import Davis
 from mtl_perception.datasets.folder import Folder
 from mtl_perception.datasets.kitti2015 import Kitti2015
+from mtl_perception.datasets.kitti_object import KittiObject
 from mtl_perception.datasets.kitti_raw import KittiRaw
 from mtl_perception.datasets.names import check_names
+from mtl_perception.datasets.nyu import NyuV2
 from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.synthia import Synthia
+from mtl_perception.datasets.woodscape import WoodScape
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.tasks import Task
 
@@ -27,7 +31,11 @@ DATASETS: dict[str, type[RecordedClips]] = {
     'davis': Davis,
     'folder': Folder,
     'kitti2015': Kitti2015,
+    'kitti_object': KittiObject,
     'kitti_raw': KittiRaw,
+    'nyu': NyuV2,
+    'synthia': Synthia,
+    'woodscape': WoodScape,
 }
 """Name -> data set, read from its official layout."""
 
@@ -39,7 +47,8 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
     """
     Return the data set that a description names.
 
-    :param description: ``dataset``, a name of :data:`DATASETS`, and the arguments of its class.
+    :param description: ``dataset``, a name of :data:`DATASETS`, the arguments of its class, and
+        ``tasks``, the names of the only tasks to read, if not all.
     :param where: what is described, for the message.
     :raises ConfigurationError: if a name is unknown, missing or has a value of another type.
     :raises DataError: if the data is not there.
@@ -48,9 +57,10 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
         raise ConfigurationError(f'{where}: no dataset is named; write dataset: {list(DATASETS)}')
     check_names([description['dataset']], list(DATASETS), f'{where}: data set')
     kind = DATASETS[description['dataset']]
-    arguments = {name: value for name, value in description.items() if name != 'dataset'}
+    arguments = {
+        name: value for name, value in description.items() if name not in ('dataset', 'tasks')}
     signature = inspect.signature(kind)
-    check_names(arguments, list(signature.parameters), f'{where}: setting')
+    check_names(arguments, [*signature.parameters, 'tasks'], f'{where}: setting')
     for name, parameter in signature.parameters.items():
         if name not in arguments:
             if parameter.default is parameter.empty:
@@ -60,7 +70,9 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
             raise ConfigurationError(
                 f'{where}: {name} is {arguments[name]!r}, wanted '
                 f'{getattr(parameter.annotation, "__name__", parameter.annotation)}')
-    return kind(**arguments)
+    data = kind(**arguments)
+    data.wanted = _tasks_read(description, data.tasks, where)
+    return data
 
 
 def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tuple[Task, ...]:
@@ -72,21 +84,26 @@ def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tupl
     """
     check_names([description.get('dataset', '')], list(DATASETS), f'{where}: data set')
     kind = DATASETS[description['dataset']]
-    if kind is Cityscapes:
-        classes = description.get('classes', 19)
-        if classes in (7, 19, 20):
-            return Cityscapes.tasks_for(classes)
-    if isinstance(tasks := getattr(kind, 'tasks', None), tuple):
-        return tasks
-    return build_dataset(description, where).tasks
+    tasks = getattr(kind, 'tasks', None)
+    if tasks_for := getattr(kind, 'tasks_for', None):
+        classes = description.get('classes', inspect.signature(kind).parameters['classes'].default)
+        try:
+            tasks = tasks_for(classes)
+        except (KeyError, TypeError):  # building it says what is wrong
+            tasks = None
+    if not isinstance(tasks, tuple):
+        tasks = build_dataset(description, where).tasks
+    wanted = _tasks_read(description, tasks, where)
+    return tuple(task for task in tasks if wanted is None or task.name in wanted)
 
 
 def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
     """
     Return the descriptions in a YAML file.
 
-    The file describes one data set, or several, each under a name such as ``train``. A relative
-    path is relative to the file.
+    The file describes one data set, or several, each under a name such as ``train``; one that is
+    a mixture gives a description for each of its parts. It may also be the recipe of a training.
+    A relative path is relative to the file.
 
     :return: name -> description for :func:`build_dataset`; the name of a single one is ``data``.
     :raises ConfigurationError: if the file cannot be read or describes nothing.
@@ -95,12 +112,16 @@ def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f'{path}: cannot be read as YAML ({error})') from error
+    if isinstance(content, dict) and 'stages' in content:  # a recipe
+        data = content.get('data')
+        content = {name: data[name] for name in ('train', 'validation')
+                   if isinstance(data, dict) and data.get(name)}
     if isinstance(content, dict) and 'dataset' in content:
         content = {'data': content}
     if not isinstance(content, dict) or not content:
         raise ConfigurationError(f'{path}: describes no data set; write dataset: and root:')
     described: dict[str, Mapping[str, Any]] = {}
-    for name, description in content.items():
+    for name, description in _without_mixtures(content).items():
         if not isinstance(description, dict):
             raise ConfigurationError(
                 f'{path}: {name} is {description!r}, wanted dataset:, root: and the rest below it')
@@ -109,6 +130,37 @@ def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
                 description[key] = str(path.parent / Path(value).expanduser())
         described[str(name)] = description
     return described
+
+
+def _without_mixtures(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return descriptions with the parts of a mixture in its place, without their shares."""
+    parts: dict[Any, Any] = {}
+    for name, description in content.items():
+        mix = description.get('mix') if isinstance(description, dict) else None
+        if not isinstance(mix, dict):
+            parts[name] = description
+            continue
+        for part, one in mix.items():
+            parts[f'{name}.{part}'] = {
+                key: value for key, value in one.items() if key != 'share'
+            } if isinstance(one, dict) else one
+    return parts
+
+
+def _tasks_read(
+        description: Mapping[str, Any], known: tuple[Task, ...], where: str) -> list[str] | None:
+    """
+    Return the names of the tasks that a description asks for, None for all.
+
+    :raises ConfigurationError: if it names a task that the data set does not label.
+    """
+    names = description.get('tasks')
+    if names is None:
+        return None
+    if not isinstance(names, list) or not names:
+        raise ConfigurationError(f'{where}: tasks is {names!r}, wanted a list of names of tasks')
+    check_names(names, [task.name for task in known], f'{where}: task')
+    return list(names)
 
 
 def _fits(value: Any, annotation: Any) -> bool:

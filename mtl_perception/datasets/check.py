@@ -18,7 +18,7 @@ from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
-from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, UNLABELLED, Task
+from mtl_perception.tasks import MOVING, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Findings:
     :param depth_beyond: pixels whose depth is larger than the task's maximum.
     :param depth_range: smallest and largest finite depth, metres.
     :param images: digest of an image's pixels -> the paths with these pixels.
+    :param boxes: how many boxes there are of each class.
+    :param objects: number of objects that are told apart by their pixels.
     :param tasks_of: number of a clip -> how many tasks are labelled in its last image.
     """
 
@@ -51,6 +53,8 @@ class Findings:
     depth_beyond: int = 0
     depth_range: tuple[float, float] = (np.inf, 0.0)
     images: dict[bytes, set[Path]] = field(default_factory=dict)
+    boxes: Counter[int] = field(default_factory=Counter)
+    objects: int = 0
     tasks_of: Counter[int] = field(default_factory=Counter)
 
     def task(self, name: str) -> Task | None:
@@ -70,12 +74,24 @@ class Findings:
         for path, image in zip(clip, sample.image):
             digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
             self.images.setdefault(digest, set()).add(path)
+        adders = {'depth': self._add_depth, 'instance': self._add_objects}
         for task, label in sample.labels().items():
-            add = self._add_depth if task == 'depth' else partial(self._add_classes, task)
+            add = adders.get(task, partial(self._add_classes, task))
             known = [add(image) for image in label]
             self.pixels[task] += label[0].size * sum(known)
             self.labelled[task] += any(known)
             self.tasks_of[number] += known[-1]
+        if sample.detection is not None:
+            kinds = sample.detection[..., 4].astype(int)
+            known = (kinds != NOT_LABELLED).all(1).tolist()
+            self.boxes.update(kinds[kinds >= 0].tolist())
+            self.labelled['detection'] += any(known)
+            self.tasks_of[number] += known[-1]
+
+    def _add_objects(self, ids: NDArray[Any]) -> bool:
+        """Count the objects of one image and return whether it has a known pixel."""
+        self.objects += int(np.count_nonzero(np.unique(ids) > 0))
+        return bool((ids >= 0).any())
 
     def _add_classes(self, task: str, ids: NDArray[Any]) -> bool:
         """Count the classes of one image and return whether it has a known pixel."""
@@ -174,6 +190,15 @@ def rows_of(every: list[Findings]) -> list[tuple[str, ...]]:
             empty, _labelled('motion', row),
             row('  moving', lambda it: _share(it, 'motion', MOVING)),
             row('  unknown', lambda it: _share(it, 'motion', UNKNOWN_MOTION))]
+    if has('instance'):
+        rows += [
+            empty, _labelled('instance', row),
+            row('  objects', lambda it: str(it.objects) if it.task('instance') else '')]
+    if has('detection'):
+        tasks = filter(None, (it.task('detection') for it in every))
+        names = dict.fromkeys(name for task in tasks for name in task.classes)
+        rows += [empty, _labelled('detection', row)]
+        rows += [row(f'  boxes: {name}', partial(_box_count, name=name)) for name in names]
     return rows
 
 
@@ -191,6 +216,14 @@ def _class_share(findings: Findings, name: str) -> str:
     if task is None or name not in task.classes:
         return ''
     return _share(findings, 'semantic', task.classes.index(name))
+
+
+def _box_count(findings: Findings, name: str) -> str:
+    """Return the number of boxes of a class."""
+    task = findings.task('detection')
+    if task is None or name not in task.classes:
+        return ''
+    return str(findings.boxes[task.classes.index(name)])
 
 
 def _share(findings: Findings, task: str, value: int) -> str:

@@ -55,6 +55,14 @@ WITH_VOID = replace(
     SEMANTIC, classes=(*SEMANTIC.classes, 'void'), palette=(*SEMANTIC.palette, (0, 0, 0)))
 """The 19 classes and a twentieth for everything else, as MultiNet++ predicts them."""
 
+ROAD = Task(
+    name='semantic', kind='classes', classes=('road', 'sidewalk', 'void'),
+    palette=((128, 64, 128), (244, 35, 232), (0, 0, 0)))
+"""Road, sidewalk and everything else, as Leang et al. merge the classes."""
+
+CLASS_COUNTS = (3, 7, 19, 20)
+"""How many classes the semantics can have."""
+
 DETECTION = Task(
     name='detection', kind='boxes',
     classes=tuple(SEMANTIC.classes[number] for number in SEMANTIC.movable),
@@ -81,6 +89,21 @@ _FIRST_OBJECT = 1000
 """Smallest number in ``instanceIds`` that is an object: label * 1000 + count."""
 
 
+def ids_for(classes: int) -> dict[int, int]:
+    """
+    Return number of a label -> class id, 255 = unlabelled.
+
+    :param classes: one of :data:`CLASS_COUNTS`.
+    """
+    def merged(kind: int) -> int:
+        if classes == 3:
+            return kind if kind < 2 else 2
+        if classes == 20 and kind == UNLABELLED:
+            return len(SEMANTIC.classes)
+        return _CATEGORY_OF[kind] if classes == 7 and kind != UNLABELLED else kind
+    return {number: merged(kind) for number, kind in _CLASS_OF.items()}
+
+
 class Cityscapes(RecordedClips):
     """
     Cityscapes (Cordts et al., CVPR 2016) with fine labels in 19 or 7 classes.
@@ -97,7 +120,7 @@ class Cityscapes(RecordedClips):
     :param root: the folder with ``leftImg8bit``.
     :param split: ``train``, ``val`` or ``test``.
     :param classes: 19 for the benchmark's classes, 7 for their categories, 20 for the 19 and one
-        for everything else.
+        for everything else, 3 for road, sidewalk and everything else.
     :param frames: images T per clip.
     :param spacing: how many frames of the sequence lie between two images of a clip.
     :param focal_px: focal length in pixels where there is no ``camera``.
@@ -112,19 +135,12 @@ class Cityscapes(RecordedClips):
             focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
         if split not in SPLITS:
             raise ConfigurationError(f'Cityscapes has no split {split!r}; it has {list(SPLITS)}')
-        if classes not in (7, 19, 20):
+        if classes not in CLASS_COUNTS:
             raise ConfigurationError(
-                f'classes is {classes}; Cityscapes has 19, in 7 categories, or 20 with void')
+                f'classes is {classes}; Cityscapes has 19, in 7 categories, 20 with void, or 3 of '
+                'the road')
         self.tasks = self.tasks_for(classes)
-        self._ids = _CLASS_OF
-        if classes == 7:
-            self._ids = {
-                number: _CATEGORY_OF[kind] if kind != UNLABELLED else UNLABELLED
-                for number, kind in _CLASS_OF.items()}
-        elif classes == 20:
-            self._ids = {
-                number: len(SEMANTIC.classes) if kind == UNLABELLED else kind
-                for number, kind in _CLASS_OF.items()}
+        self._ids = ids_for(classes)
         check_camera(focal_px, baseline_m)
         self._camera = (focal_px, baseline_m)
         self._root, self._split = expand(root), split
@@ -139,9 +155,9 @@ class Cityscapes(RecordedClips):
 
     @staticmethod
     def tasks_for(classes: int) -> tuple[Task, ...]:
-        """Return what can be labelled with so many classes: 7, 19 or 20."""
-        semantic = {7: CATEGORIES, 19: SEMANTIC, 20: WITH_VOID}[classes]
-        objects = (STREET_INSTANCE,) if classes == 7 else (STREET_INSTANCE, DETECTION)
+        """Return what can be labelled with so many classes: 3, 7, 19 or 20."""
+        semantic = {3: ROAD, 7: CATEGORIES, 19: SEMANTIC, 20: WITH_VOID}[classes]
+        objects = {3: (), 7: (STREET_INSTANCE,)}.get(classes, (STREET_INSTANCE, DETECTION))
         return (semantic, STREET_DEPTH, *objects)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:

@@ -76,6 +76,28 @@ def read_map(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
     return values // scale if scale > 1 else values
 
 
+def read_channels(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
+    """
+    Return the numbers in a PNG of three channels, in the order of the file: red, green, blue.
+
+    :param path: the file.
+    :param shape: (H, W) of the image that it belongs to.
+    :return: (H, W, 3) uint8 or uint16.
+    :raises DataError: naming the file, if it is missing, damaged or of another size or kind.
+    """
+    content = read_bytes(path)
+    values = None
+    if content.startswith(PNG):
+        values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise DataError(f'{path}: is no PNG that can be decoded; copy or unpack the file again')
+    if values.ndim != 3 or values.shape[:2] != shape:
+        raise DataError(
+            f'{path}: has the shape {values.shape}, wanted {(*shape, 3)} (height, width, '
+            'channels); it must be as large as its image')
+    return values[:, :, 2::-1]
+
+
 def to_ids(values: NDArray[Any], ids: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
     """
     Return what each number of a label file means.

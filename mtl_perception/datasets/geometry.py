@@ -6,6 +6,7 @@ Metric depth from what sensors store: the disparity of a stereo pair, the points
 Depth is Z in the camera's frame, in metres; not the length of the ray.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,61 @@ def project_points(
     depth = np.full(shape, np.inf)
     np.minimum.at(depth, (row[inside], column[inside]), seen[inside, 2])
     return np.where(np.isinf(depth), np.nan, depth).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class FisheyeCamera:
+    """
+    A lens whose image grows with a polynomial of the angle off its axis.
+
+    r(theta) = k1 theta + k2 theta^2 + ..., the model of WoodScape's calibration files.
+
+    :param coefficients: k1, k2, ...; k1 in pixels per radian is the focal length in the middle.
+    :param size: (width, height) of the image, pixels.
+    :param offset: of the principal point from the middle of the image, pixels.
+    :param aspect_ratio: of the height of a pixel to its width.
+    :param quaternion: (x, y, z, w), from the camera's frame (x right, y down, z ahead) to the
+        vehicle's (x ahead, y left, z up).
+    :param translation: place of the camera in the vehicle's frame, metres; its third number is
+        the height above the ground.
+    """
+
+    coefficients: tuple[float, ...]
+    size: tuple[float, float]
+    offset: tuple[float, float] = (0.0, 0.0)
+    aspect_ratio: float = 1.0
+    quaternion: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)
+    translation: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def project(self, points: NDArray[np.floating[Any]]) -> Matrix:
+        """
+        Return where points are seen.
+
+        :param points: (N, 3) in the camera's frame, metres.
+        :return: (N, 2) float64 pixels, centres of pixels have integer coordinates; NaN for the
+            place of the camera itself.
+        """
+        points = np.asarray(points, np.float64)
+        across = np.hypot(points[:, 0], points[:, 1])
+        angle = np.arctan2(across, points[:, 2])
+        radius = np.polynomial.polynomial.polyval(angle, (0.0, *self.coefficients))
+        with np.errstate(divide='ignore', invalid='ignore'):
+            direction = np.where(across[:, None] > 0, points[:, :2] / across[:, None], 0.0)
+        seen = radius[:, None] * direction * (1.0, self.aspect_ratio)
+        seen += (np.array(self.size) - 1) / 2 + self.offset
+        seen[(points == 0).all(1)] = np.nan
+        return np.asarray(seen)
+
+    def from_vehicle(self, points: NDArray[np.floating[Any]]) -> Matrix:
+        """
+        Return points of the vehicle's frame in the camera's.
+
+        :param points: (N, 3) metres.
+        :return: (N, 3) float64 metres.
+        """
+        x, y, z, w = np.array(self.quaternion) / np.linalg.norm(self.quaternion)
+        to_vehicle = np.array([
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+        return np.asarray((points - np.array(self.translation)) @ to_vehicle)

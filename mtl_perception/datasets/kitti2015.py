@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""KITTI Stereo and Scene Flow 2015: depth from disparity, moving cars."""
+"""KITTI 2015: depth from disparity, moving cars, semantics, objects."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.files import expand, find_image, images_in, need_folder, read_map
+from mtl_perception.datasets import cityscapes
+from mtl_perception.datasets.files import (
+    expand,
+    find_image,
+    images_in,
+    need_folder,
+    read_map,
+    to_ids,
+)
 from mtl_perception.datasets.geometry import (
     check_camera,
     depth_from_disparity,
@@ -17,11 +25,14 @@ from mtl_perception.datasets.geometry import (
 )
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.tasks import MOVING, STATIC, STREET_DEPTH, STREET_MOTION
+from mtl_perception.tasks import MOVING, STATIC, STREET_DEPTH, STREET_MOTION, Task
 
 SPLITS = ('all', 'train', 'validation')
 REFERENCE = 10
 """Number of the labelled frame of every scene."""
+
+OBJECTS_PER_LABEL = 256
+"""Factor of the label in the numbers of objects."""
 
 
 class Kitti2015(RecordedClips):
@@ -34,12 +45,17 @@ class Kitti2015(RecordedClips):
     - ``obj_map/NNNNNN_10.png``: 0, or the number of a moving car. What moves on foot or by
       bicycle, and cars too far for a model, are 0 there and count as static.
     - ``calib_cam_to_cam/NNNNNN.txt``: focal length and baseline, for metric depth
+    - ``semantic/NNNNNN_10.png``: of the semantic benchmark (Alhaija et al., IJCV 2018), which
+      labels the same images with the numbers of Cityscapes
+    - ``instance/NNNNNN_10.png``: of the same, 256 times the label plus the count of an object
 
     The benchmark's archive has frames 10 and 11 of a scene, its multi-view extension 0 to 20. The
     labels belong to frame 10, so the frame before is 09 of the extension. With ``reverse`` it is
     11, which the first archive has: the film is then seen backwards, in which the same cars move.
 
     :param root: the folder with ``training``.
+    :param classes: of the semantics: 19 or 20 as of Cityscapes, 7 for their categories, or 3 for
+        road, sidewalk and everything else, as Leang et al. merge them.
     :param split: ``all``; ``validation`` for every fifth scene (number 4, 9, 14, ...), ``train``
         for the others. The benchmark has no such split: it is ours.
     :param frames: images T per clip.
@@ -51,19 +67,24 @@ class Kitti2015(RecordedClips):
     :raises DataError: if a folder is missing or empty.
     """
 
-    tasks = (STREET_DEPTH, STREET_MOTION)
-
     def __init__(
             self, root: str, split: str = 'all', frames: int = 1, spacing: int = 1,
-            reverse: bool = False, focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
+            reverse: bool = False, focal_px: float = 0.0, baseline_m: float = 0.0,
+            classes: int = 19) -> None:
         if split not in SPLITS:
             raise ConfigurationError(f'KITTI 2015 has no split {split!r}; it has {list(SPLITS)}')
+        if classes not in cityscapes.CLASS_COUNTS:
+            raise ConfigurationError(
+                f'classes is {classes}; there are {list(cityscapes.CLASS_COUNTS)}')
+        self.tasks = self.tasks_for(classes)
+        self._ids = cityscapes.ids_for(classes)
         check_camera(focal_px, baseline_m)
         self._camera = (focal_px, baseline_m)
         self._folder = expand(root) / 'training'
         self._step = 1 if reverse else -1
         self._has_disparity = (self._folder / 'disp_occ_0').is_dir()
         self._has_objects = (self._folder / 'obj_map').is_dir()
+        self._has_semantics = (self._folder / 'semantic').is_dir()
         if self._has_disparity and not focal_px:
             need_folder(self._folder / 'calib_cam_to_cam')
         images = images_in(self._folder / 'image_2', f'{"[0-9]" * 6}_{REFERENCE}')
@@ -71,6 +92,12 @@ class Kitti2015(RecordedClips):
             held_out = split == 'validation'
             images = [path for path in images if (_scene(path) % 5 == 4) == held_out]
         super().__init__(images, frames, spacing)
+
+    @staticmethod
+    def tasks_for(classes: int) -> tuple[Task, ...]:
+        """Return what can be labelled with so many classes: 3, 7, 19 or 20."""
+        semantic, _, *objects = cityscapes.Cityscapes.tasks_for(classes)
+        return (semantic, STREET_DEPTH, STREET_MOTION, *objects)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
         """Return the image of the same scene ``back`` frames before, or after with ``reverse``."""
@@ -86,16 +113,30 @@ class Kitti2015(RecordedClips):
             path = self._folder / 'disp_occ_0' / f'{image.stem}.png'
             disparity = kitti_disparity(read_map(path, shape))
             labels['depth'] = depth_from_disparity(disparity, *self.camera(image))
-        objects = self.read_instances(image, shape)
-        if objects is not None:
-            labels['motion'] = np.where(objects > 0, MOVING, STATIC).astype(np.uint8)
+        if self._has_objects:
+            moving = read_map(self._folder / 'obj_map' / f'{image.stem}.png', shape)
+            labels['motion'] = np.where(moving > 0, MOVING, STATIC).astype(np.uint8)
+        if self._has_semantics:
+            path = self._folder / 'semantic' / f'{image.stem}.png'
+            labels['semantic'] = to_ids(read_map(path, shape), self._ids, path)
         return labels
 
     def read_instances(self, image: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
-        """Return the numbers of the moving cars of frame 10."""
+        """
+        Return the objects of frame 10.
+
+        :return: those of the semantic benchmark, whatever moves or not; where it is not there,
+            the moving cars.
+        """
+        if not image.stem.endswith(f'_{REFERENCE}'):
+            return None
+        path = self._folder / 'instance' / f'{image.stem}.png'
+        if path.parent.is_dir():
+            numbers = read_map(path, shape).astype(np.int32)
+            return np.where(numbers % OBJECTS_PER_LABEL > 0, numbers, np.int32(0))
         if not self._has_objects:
             return None
-        return read_map(self._folder / 'obj_map' / f'{image.stem}.png', shape).astype(np.int32)
+        return read_map(self._folder / 'obj_map' / path.name, shape).astype(np.int32)
 
     def camera(self, image: Path) -> tuple[float, float]:
         """Return (focal length in pixels, baseline in metres) of an image's scene."""

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.recorded import RecordedClips, boxes_of
 from mtl_perception.errors import DataError
+from mtl_perception.frames import Detections
 from mtl_perception.postprocessing import (
     colourise_depth,
     colourise_semantic,
+    draw_boxes,
     overlay,
     overlay_motion,
 )
@@ -52,9 +54,8 @@ def draw_clips(
         places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
         drawn = [_row(name, data, numbers[place], columns, width) for place in places]
         rows += [row for row in drawn if row is not None]
-        task = next((task for task in data.tasks if task.name == 'semantic'), None)
-        if task is not None:
-            rows.append(_legend(task, width * len(columns)))
+        rows += [_legend(task, width * len(columns))
+                 for task in data.tasks if task.name in ('semantic', 'detection')]
     return np.vstack(rows) if rows else None
 
 
@@ -81,6 +82,9 @@ def _row(
             tiles.append(_write(tile, _short(clip[-2]) if len(clip) > 1 else 'none before'))
         elif column == 'image':
             tile = small.copy() if instances is None else _boxes(small, instances)
+            if sample.detection is not None:
+                scale = width / sample.image.shape[2]
+                tile = _labelled_boxes(tile, sample.detection[-1], scale, tasks['detection'])
             tiles.append(_write(tile, f'{name} {number}: {_short(clip[-1])}'))
         elif column in labels:
             tile = _coloured(small, labels[column], tasks[column])
@@ -125,6 +129,16 @@ def _boxes(image: Image, instances: NDArray[np.int32]) -> Image:
         corners = np.rint(np.array([left, top, right, bottom]) * scale).astype(int).tolist()
         cv2.rectangle(drawn, corners[:2], corners[2:], BOX, 1)
     return drawn
+
+
+def _labelled_boxes(
+        image: Image, rows: NDArray[np.float32], scale: float, task: Task) -> Image:
+    """Return a copy with the boxes that are labelled, in the colours of their classes."""
+    rows = rows[rows[:, 4] >= 0]
+    found = Detections(
+        rows[:, :4] * np.float32(scale), np.ones(len(rows), np.float32),
+        rows[:, 4].astype(np.uint8))
+    return draw_boxes(image, found, task, text=False)
 
 
 def _legend(task: Task, width: int) -> Image:

@@ -32,8 +32,7 @@ class RecordedClips(ABC):
         neighbours.
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar incomplete: images that are left out because an earlier one does not exist.
-    :ivar wanted: the tasks that samples need, all if None; objects and boxes are only read if
-        they are among them.
+    :ivar wanted: the tasks that samples are to have, all if None.
     :raises ConfigurationError: if frames or spacing is below 1.
     :raises DataError: if there is no image or no clip is complete.
     """
@@ -65,6 +64,14 @@ class RecordedClips(ABC):
                 f'none of {len(images)} images has the {frames - 1} earlier ones that frames: '
                 f'{frames} and spacing: {spacing} ask for ({images[0]} is the first of them); set '
                 "frames to 1 or get the data set's sequences")
+
+    def read_image(self, image: Path) -> NDArray[np.uint8]:
+        """
+        Return the (H, W, 3) uint8 RGB of one image.
+
+        :raises DataError: naming the file that is wrong.
+        """
+        return read_rgb(image)
 
     @abstractmethod
     def find_earlier(self, image: Path, back: int) -> Path | None:
@@ -127,7 +134,7 @@ class RecordedClips(ABC):
         :raises DataError: naming the file that is wrong.
         """
         clip = self.clips[index]
-        images = [read_rgb(path) for path in clip]
+        images = [self.read_image(path) for path in clip]
         shape = (images[-1].shape[0], images[-1].shape[1])
         for path, image in zip(clip, images):
             if image.shape != images[-1].shape:
@@ -136,7 +143,7 @@ class RecordedClips(ABC):
                     f'{clip[-1].name} of the same clip {shape[0]} x {shape[1]}')
         labels = [self.read_labels(path, shape) for path in clip]
         stacked = {task: _stack([label.get(task) for label in labels], unknown)
-                   for task, unknown in _UNKNOWN.items()}
+                   for task, unknown in _UNKNOWN.items() if self._wants(task)}
         instances = boxes = None
         if self._wants('instance'):
             instances = _stack([self.read_instances(path, shape) for path in clip], -1)

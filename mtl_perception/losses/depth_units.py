@@ -50,7 +50,7 @@ _PLAIN: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]
 
 UNITS = (*_PLAIN, *_PER_DISPARITY)
 """
-``metres``; ``log_metres``, the natural logarithm, which the networks of this package put out;
+``metres``; ``log_metres``, the natural logarithm, which the shipped networks put out;
 ``inverse_metres``, 1/m; ``disparity_px``, pixels; ``disparity_256``, 1/256 pixel, the steps of the
 16-bit files of KITTI and Cityscapes and the unit of MultiNet++; ``mtan``, 256 pixels at the full
 width of Cityscapes, which the code of MTAN and XTasC-Net calls inverse depth.
@@ -92,13 +92,11 @@ def inverse_of(unit: str, stereo: Stereo | None = None) -> float:
     Return what a depth in metres is, times its value in the unit.
 
     :return: 1 for ``inverse_metres``, focal length times baseline in the unit for a disparity, 0
-        for ``log_metres``.
-    :raises ValueError: if there is no such unit, it is a disparity without a camera, or metres.
+        for ``log_metres`` and -1 for ``metres``, which are no inverse.
+    :raises ValueError: if there is no such unit, or it is a disparity without a camera.
     """
-    if unit == 'metres':
-        raise ValueError('metres are no output of a network; take log_metres or an inverse')
     if unit in _PLAIN:
-        return 1.0 if unit == 'inverse_metres' else 0.0
+        return {'inverse_metres': 1.0, 'log_metres': 0.0, 'metres': -1.0}[unit]
     return _numerator(unit, stereo)
 
 

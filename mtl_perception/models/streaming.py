@@ -230,11 +230,14 @@ def metres(output: Tensor, inverse: float = 0.0) -> Tensor:
     Return depth in metres, finite and positive wherever the output is a number.
 
     :param output: float, of a depth decoder.
-    :param inverse: what depth is, times the output; 0 = the output is its logarithm.
+    :param inverse: what depth is, times the output; 0 = the output is its logarithm, -1 = the
+        output is depth itself.
     """
     if not inverse:
         return output.clamp(-DEPTH_LOGARITHM_LIMIT, DEPTH_LOGARITHM_LIMIT).exp()
     farthest = math.exp(DEPTH_LOGARITHM_LIMIT)
+    if inverse < 0:
+        return output.clamp(1 / farthest, farthest)
     return inverse / output.clamp(inverse / farthest, inverse * farthest)
 
 
@@ -245,7 +248,7 @@ def meaning(task: str, output: Tensor, sky: int, inverse: float = 0.0) -> dict[s
     :param task: name of the task.
     :param output: (N, K, H, W) float32, unnormalised.
     :param sky: id of the semantic class of sky, -1 if there is none.
-    :param inverse: what depth is, times the output; 0 = the output is its logarithm.
+    :param inverse: of :func:`metres`.
     """
     if task in ('instance', 'detection'):
         return {task: output}

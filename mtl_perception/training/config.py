@@ -102,9 +102,11 @@ class DataSettings:
     What is learned from: the street, or recorded data.
 
     :param train: a data set and its settings, as ``mtl data check`` takes them, such as
-        ``{dataset: cityscapes, root: /data/cityscapes, split: train}``; empty for the street.
+        ``{dataset: cityscapes, root: /data/cityscapes, split: train}``, or ``mix:`` and below it
+        a name for each of several data sets, with a ``share:``; empty for the street.
     :param validation: the same of what the model is chosen by.
-    :param root: folder of both data sets, in place of theirs.
+    :param root: folder of both data sets, in place of theirs; of a mixture, the folder in which
+        each data set has one of its name.
     :param cache: folder of rendered clips.
     :param train_seeds: street seeds to learn from, ``FIRST:END``; 0 to 9999.
     :param validation_seeds: street seeds to choose the model by; 10000 to 10999.

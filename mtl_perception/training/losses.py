@@ -96,7 +96,7 @@ class LossSettings:
         if (self.depth == 'log') != (self.depth_unit == 'log_metres'):
             raise ConfigurationError(
                 f'loss.depth is {self.depth!r} and loss.depth_unit {self.depth_unit!r}; log '
-                'belongs to log_metres, the other losses to an inverse depth or a disparity')
+                'belongs to log_metres, the other losses to the other units')
         try:
             inverse_of(self.depth_unit, Stereo(*self.stereo))
             if self.depth == 'huber':

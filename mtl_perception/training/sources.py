@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mtl_perception.datasets.build import build_dataset, tasks_known
+from mtl_perception.datasets.mixed import MixedClips, joined
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
@@ -42,12 +43,7 @@ def open_clips(
     """
     if not config.data.train:
         return _street_clips(config, code, stop)
-    both = []
-    for split in ('train', 'validation'):
-        clips = build_dataset(_described(config, split), f'data.{split}')
-        clips.wanted = config.tasks
-        both.append(clips)
-    return both[0], both[1]
+    return _recorded_clips(config, 'train'), _recorded_clips(config, 'validation')
 
 
 def street_code_of(clips: Clips) -> str:
@@ -59,13 +55,15 @@ def camera_of(config: TrainingConfig, clips: Clips | None = None) -> tuple[float
     """
     Return the camera of the data: focal length at the width of the last stage, and height.
 
-    :param clips: recorded data; the first image stands for all.
+    :param clips: recorded data; the first image of the first data set stands for all.
     :return: pixels, and metres above the ground, 0 = unknown. Where a data set does not know its
         camera, the focal length is that of the street.
     """
     width = config.stages[-1].width
     if not config.data.train:
         return STREET_FOCAL * width, sum(CAMERA_HEIGHTS) / 2
+    if isinstance(clips, MixedClips):
+        clips = next(iter(clips.parts.values()))
     camera = getattr(clips, 'camera', None)
     if not isinstance(clips, RecordedClips) or camera is None:
         return STREET_FOCAL * width, 0.0
@@ -87,19 +85,60 @@ def data_words(config: TrainingConfig, split: str = 'train') -> str:
     if not data.train:
         seeds = data.train_seeds if split == 'train' else data.validation_seeds
         return f'synthetic street, seeds {seeds}'
-    described = data.train if split == 'train' else data.validation
-    return f'{described.get("dataset")} {described.get("split", "")}'.strip()
+    described = [description for _, description, _ in _parts(config, split)]
+    return ', '.join(
+        f'{one.get("dataset")} {one.get("split", "")}'.strip() for one in described)
 
 
-def _described(config: TrainingConfig, split: str) -> dict[str, Any]:
-    """Return the description of a recorded data set, with what the recipe says elsewhere."""
+def _recorded_clips(config: TrainingConfig, split: str) -> RecordedClips | MixedClips:
+    """Return the recorded clips of a split: one data set, or a mixture."""
+    parts, shares = {}, {}
+    for name, description, share in _parts(config, split):
+        where = f'data.{split}.{name}' if name else f'data.{split}'
+        parts[name], shares[name] = build_dataset(description, where), share
+    if list(parts) != ['']:
+        return MixedClips(parts, shares, config.tasks)
+    clips = parts['']
+    clips.wanted = [
+        task for task in config.tasks if clips.wanted is None or task in clips.wanted]
+    return clips
+
+
+def _parts(config: TrainingConfig, split: str) -> list[tuple[str, dict[str, Any], float]]:
+    """
+    Return name, description and share of each data set of a split.
+
+    :return: a single one, without a name, if the split is no mixture.
+    :raises ConfigurationError: if a split is empty or a mixture is none.
+    """
     data = config.data
     described: dict[str, Any] = dict(data.train if split == 'train' else data.validation)
     if not described:
         raise ConfigurationError(
             f'data.{split} is empty, but the other one is not; describe both')
-    if data.root:
-        described['root'] = data.root
+    if 'mix' not in described:
+        return [('', _completed(described, config), 1.0)]
+    mix = described['mix']
+    if len(described) > 1 or not isinstance(mix, dict) or not mix or not all(
+            isinstance(one, dict) for one in mix.values()):
+        raise ConfigurationError(
+            f'data.{split} is {described!r}; wanted mix: and below it a name for each data set '
+            'with its dataset:, root:, share: and other settings')
+    parts = []
+    for name, one in mix.items():
+        share = one.get('share', 1.0)
+        if not isinstance(share, (int, float)) or isinstance(share, bool):
+            raise ConfigurationError(f'data.{split}.{name}.share is {share!r}, wanted a number')
+        rest = {key: value for key, value in one.items() if key != 'share'}
+        parts.append((str(name), _completed(rest, config, str(name)), float(share)))
+    return parts
+
+
+def _completed(
+        described: dict[str, Any], config: TrainingConfig, name: str = '') -> dict[str, Any]:
+    """Return the description of a recorded data set, with what the recipe says elsewhere."""
+    if config.data.root:
+        described['root'] = str(Path(config.data.root) / name)
     if config.network.frames > 1:
         described.setdefault('frames', config.network.frames)
     if isinstance(described.get('root'), str):
@@ -157,17 +196,20 @@ def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
 
     :raises ConfigurationError: if the recipe names a task that its data cannot label.
     """
-    known: tuple[Task, ...] = STREET_ALL_TASKS
+    labelled: dict[str, tuple[Task, ...]] = {'': STREET_ALL_TASKS}
     if config.data.train:
-        known = tasks_known(_described(config, 'train'), 'data.train')
-    names = [task.name for task in known]
-    if unknown := [name for name in config.tasks if name not in names]:
+        labelled = {
+            name: tasks_known(description, f'data.train.{name}'.rstrip('.'))
+            for name, description, _ in _parts(config, 'train')}
+    known = joined(labelled, config.tasks)
+    if unknown := sorted(set(config.tasks) - {task.name for task in known}):
+        names = dict.fromkeys(task.name for tasks in labelled.values() for task in tasks)
         raise ConfigurationError(
-            f'tasks {unknown} cannot be learned from data.train, which labels {names}')
+            f'tasks {unknown} cannot be learned from data.train, which labels {list(names)}')
     inverse = config.loss.inverse()
     return tuple(
         dataclasses.replace(task, inverse=inverse) if task.name == 'depth' else task
-        for task in known if task.name in config.tasks)
+        for task in known)
 
 
 def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:

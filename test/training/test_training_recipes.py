@@ -19,9 +19,13 @@ PARAMETERS = {
     'kendall_cityscapes': {'total': 58_697_302, 'encoder': 42_500_160, 'instance': 328_706},
     'multinetpp_cityscapes': {
         'total': 23_508_032 + 258_680 + 7_462, 'encoder': 23_508_032, 'semantic': 258_680},
-    'multinetpp_kitti': {'depth': 7_462, 'motion': 15_500},
+    'multinetpp_kitti': {'semantic': 258_680, 'depth': 7_462, 'motion': 15_500},
+    'multinetpp_synthia': {'semantic': 141_934, 'depth': 7_462},
     'xtasc_cityscapes': {'total': 31_553_344, 'semantic': 3_250_688},
+    'xtasc_nyu': {'total': 31_557_952},
     'leang_cityscapes': {'encoder': 4_905_792},
+    'leang_kitti': {'encoder': 4_905_792},
+    'leang_woodscape': {'encoder': 4_905_792, 'semantic': 8_216},
 }
 
 
@@ -64,7 +68,7 @@ def test_the_description_has_shapes_operations_and_what_the_paper_prints():
 
 
 def test_tasks_that_the_data_cannot_label_are_refused():
-    config = load_config(RECIPES / 'multinetpp_kitti.yaml', ['--tasks', '[semantic]'])
+    config = load_config(RECIPES / 'multinetpp_cityscapes.yaml', ['--tasks', '[motion]'])
     with pytest.raises(ConfigurationError, match='cannot be learned from'):
         tasks_of(config)
     with pytest.raises(ConfigurationError, match='belong together'):

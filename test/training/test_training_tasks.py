@@ -109,8 +109,7 @@ def test_depth_in_a_unit_by_hand():
     assert inverse_of('log_metres') == 0
     assert inverse_of('disparity_px', stereo) == 350
     assert inverse_of('disparity_256', stereo) == 350 * 256
-    with pytest.raises(ValueError, match='no output of a network'):
-        inverse_of('metres')
+    assert inverse_of('metres') == -1
 
 
 def test_metres_of_an_inverse_are_finite_and_positive_whatever_the_network_says():
@@ -121,6 +120,8 @@ def test_metres_of_an_inverse_are_finite_and_positive_whatever_the_network_says(
     assert (depth > 0).all()
     assert metres(torch.tensor([35.0]), 350.0).item() == pytest.approx(10)
     assert metres(torch.tensor([2.0])).item() == pytest.approx(math.exp(2))
+    assert metres(torch.tensor([2.0]), -1.0).item() == 2
+    assert 0 < metres(torch.tensor([-5.0]), -1.0).item() < 1e-3
 
 
 def test_every_task_is_validated_and_drawn(clips):

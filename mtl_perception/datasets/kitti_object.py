@@ -1,0 +1,122 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""KITTI object detection: boxes, sparse depth from the lidar, the frames before."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.datasets.files import expand, find_image, images_in, need_folder, read_bytes
+from mtl_perception.datasets.geometry import (
+    Matrix,
+    calibrated,
+    project_points,
+    read_calibration,
+    read_scan,
+)
+from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.tasks import STREET_DEPTH, Task
+
+SPLITS = ('all', 'train', 'validation')
+
+DETECTION = Task(
+    name='detection', kind='boxes', classes=('car', 'pedestrian', 'cyclist'),
+    palette=((0, 0, 142), (220, 20, 60), (119, 11, 32)))
+"""The three classes of the benchmark."""
+
+CLASS_OF = {'Car': 0, 'Van': 0, 'Pedestrian': 1, 'Person_sitting': 1, 'Cyclist': 2}
+"""
+Type in a label file -> class.
+
+The benchmark counts a van neither for nor against a detector of cars; here it is a car.
+"""
+
+NO_CLASS = ('Truck', 'Tram', 'Misc', 'DontCare')
+"""Types that are no object of the three classes."""
+
+
+class KittiObject(RecordedClips):
+    """
+    KITTI object detection (Geiger et al., CVPR 2012), the 7481 training images.
+
+    Reads ``<root>/training/image_2/NNNNNN.png`` and, where the folders exist,
+
+    - ``label_2/NNNNNN.txt``: type, truncation, occlusion, angle, box and what is in 3D
+    - ``velodyne/NNNNNN.bin`` and ``calib/NNNNNN.txt``: sparse depth
+    - ``prev_2/NNNNNN_01.png`` to ``_03.png``: the frames before, unlabelled
+
+    :param root: the folder with ``training``.
+    :param split: ``all``; ``validation`` for every fifth image (number 4, 9, 14, ...), ``train``
+        for the others. The benchmark has no such split: it is ours.
+    :param frames: images T per clip.
+    :param spacing: how many frames lie between two images of a clip, at 10 Hz.
+    :raises ConfigurationError: if there is no such split.
+    :raises DataError: if a folder is missing or empty.
+    """
+
+    tasks = (DETECTION, STREET_DEPTH)
+
+    def __init__(self, root: str, split: str = 'all', frames: int = 1, spacing: int = 1) -> None:
+        if split not in SPLITS:
+            raise ConfigurationError(f'KITTI object has no split {split!r}; it has {list(SPLITS)}')
+        self._folder = expand(root) / 'training'
+        self._has_boxes = (self._folder / 'label_2').is_dir()
+        self._has_scans = (self._folder / 'velodyne').is_dir()
+        if self._has_scans:
+            need_folder(self._folder / 'calib')
+        if frames > 1:
+            need_folder(self._folder / 'prev_2')
+        images = images_in(self._folder / 'image_2', '[0-9]' * 6)
+        if split != 'all':
+            held_out = split == 'validation'
+            images = [path for path in images if (int(path.stem) % 5 == 4) == held_out]
+        super().__init__(images, frames, spacing)
+
+    def find_earlier(self, image: Path, back: int) -> Path | None:
+        """Return the image of ``prev_2`` that is ``back`` frames before."""
+        return find_image(self._folder / 'prev_2' / f'{image.stem}_{back:02d}')
+
+    def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
+        """Return the depth of the lidar's points in a labelled image, if it has a scan."""
+        scan = self._folder / 'velodyne' / f'{image.stem}.bin'
+        if not self._is_labelled(image) or not scan.is_file():
+            return {}
+        projection = _projection(self._folder / 'calib' / f'{image.stem}.txt')
+        return {'depth': project_points(read_scan(scan), projection, shape)}
+
+    def read_boxes(self, image: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Return the boxes of cars, pedestrians and cyclists of a labelled image."""
+        if not self._has_boxes or not self._is_labelled(image):
+            return None
+        path = self._folder / 'label_2' / f'{image.stem}.txt'
+        rows = []
+        for number, line in enumerate(read_bytes(path).decode('utf-8', 'replace').splitlines(), 1):
+            words = line.split()
+            if not words or words[0] in NO_CLASS:
+                continue
+            try:
+                rows.append((*map(float, words[4:8]), CLASS_OF[words[0]]))
+                if len(rows[-1]) != 5:
+                    raise ValueError('fewer than four corners')
+            except (KeyError, ValueError) as error:
+                raise DataError(
+                    f'{path}: line {number} is {line[:60]!r}, wanted one of '
+                    f'{[*CLASS_OF, *NO_CLASS]} with 14 numbers ({error}); unpack label_2 again',
+                ) from error
+        return np.array(rows, np.float32).reshape(-1, 5)
+
+    def _is_labelled(self, image: Path) -> bool:
+        """Return whether an image is one of the benchmark's, not one before."""
+        return image.parent.name == 'image_2'
+
+
+def _projection(path: Path) -> Matrix:
+    """Return the (3, 4) projection of the lidar's points into the left colour camera."""
+    numbers = read_calibration(path)
+    to_camera, rectification = np.eye(4), np.eye(4)
+    to_camera[:3] = calibrated(numbers, 'Tr_velo_to_cam', (3, 4), path)
+    rectification[:3, :3] = calibrated(numbers, 'R0_rect', (3, 3), path)
+    return np.asarray(calibrated(numbers, 'P2', (3, 4), path) @ rectification @ to_camera)
