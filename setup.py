@@ -25,6 +25,7 @@ ROS_WHEELS = [
     'ros-diagnostic-msgs',
     'ros-geometry-msgs',
     'ros-lifecycle-msgs',
+    'ros-nav-msgs',
     'ros-rosgraph-msgs',
     'ros-std-msgs',
     'ros-std-srvs',

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes into the perception pipeline and what comes out of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,43 @@ class Outputs:
     detections: Detections | None = None
 
 
+def rotation_of_quaternion(quaternion: Sequence[float]) -> NDArray[np.float64]:
+    """
+    Return the (3, 3) rotation of a quaternion.
+
+    :param quaternion: x, y, z, w; need not have length 1, but not 0 either.
+    """
+    x, y, z, w = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """
+    How a camera moved since the frame before.
+
+    :param pose: (4, 4) float64 from this camera's frame (x right, y down, z ahead) to the earlier
+        one's; its last column is where this camera is in the earlier one's frame, metres.
+    :param seconds: between the two frames.
+    """
+
+    pose: NDArray[np.float64]
+    seconds: float
+
+    def velocity(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return velocity in m/s and turn rate in rad/s, each (3,) in this camera's frame."""
+        turn = self.pose[:3, :3]
+        axis = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0],
+                         turn[1, 0] - turn[0, 1]]) / 2
+        sine, cosine = float(np.linalg.norm(axis)), (float(np.trace(turn)) - 1) / 2
+        angle = float(np.arctan2(sine, cosine))
+        rate = axis * (angle / sine if sine > 1e-12 else 1.0) / self.seconds
+        return turn.T @ self.pose[:3, 3] / self.seconds, rate
+
+
 @dataclass(frozen=True, eq=False)
 class Perception:
     """
@@ -74,6 +112,10 @@ class Perception:
     :param motion_score: (H, W) float32, probability of moving; NaN = unknown.
     :param instance: (H, W) uint16, 0 = no object; an id is good for this frame alone.
     :param detections: boxes in pixels of the size that was asked for.
+    :param residual: (h, w, 2) float32 at the network's size, in its pixels: the flow to an earlier
+        frame that the camera's own motion leaves; None if nothing moves or motion is the
+        network's own.
+    :param step: how the camera moved; None if nobody asked for motion or it is not to be believed.
     """
 
     semantic: NDArray[np.uint8] | None = None
@@ -82,3 +124,5 @@ class Perception:
     motion_score: NDArray[np.float32] | None = None
     instance: NDArray[np.uint16] | None = None
     detections: Detections | None = None
+    residual: NDArray[np.float32] | None = None
+    step: Step | None = None

@@ -25,6 +25,13 @@ INVALID_COLOUR, BEYOND_COLOUR, UNKNOWN_COLOUR = (0, 0, 0), (225, 225, 225), (128
 """RGB of depth that is NaN, of depth that is +Inf, and of a pixel about which nothing is said."""
 
 
+ARROW = 3.0
+"""How many times as long as the flow that is left an arrow is drawn."""
+SMALLEST_ARROW_PX = 40
+"""Smaller moving parts get no arrow, pixels at the network's size."""
+ARROW_COLOUR = (255, 255, 255)
+
+
 def to_perception(
     outputs: Outputs, manifest: Manifest, height: int, width: int, *,
     depth_scale: float = 1.0, motion_known: bool = True,
@@ -286,7 +293,9 @@ def overlay(image: Image, colours: Image, opacity: float = 0.5) -> Image:
     return cv2.addWeighted(image, 1 - opacity, colours, opacity, 0).astype(np.uint8, copy=False)
 
 
-def overlay_motion(image: Image, motion: Image, task: Task, opacity: float = 0.6) -> Image:
+def overlay_motion(
+    image: Image, motion: Image, task: Task, opacity: float = 0.6, residual: Depth | None = None,
+) -> Image:
     """
     Return an image in which only what moves is coloured.
 
@@ -294,11 +303,33 @@ def overlay_motion(image: Image, motion: Image, task: Task, opacity: float = 0.6
     :param motion: (H, W) uint8; 0 static, 1 moving, 255 unknown.
     :param task: whose second colour is that of what moves.
     :param opacity: of the colour, 0 to 1.
+    :param residual: (h, w, 2) float32 pixels of flow to an earlier frame that the camera's own
+        motion leaves, of an image of any size; each connected part that moves gets an arrow
+        against it, :data:`ARROW` times as long.
     :return: (H, W, 3) uint8 RGB.
     """
+    moving = (motion == MOVING).view(np.uint8)
     tinted = overlay(image, colourise_motion(motion, task), opacity)
-    return cv2.copyTo(tinted, (motion == MOVING).view(np.uint8), image.copy()).astype(
-        np.uint8, copy=False)
+    drawn = cv2.copyTo(tinted, moving, image.copy()).astype(np.uint8, copy=False)
+    if residual is not None:
+        _draw_arrows(drawn, moving, residual)
+    return drawn
+
+
+def _draw_arrows(image: Image, moving: Image, residual: Depth) -> None:
+    """Draw on the image itself where each moving part goes."""
+    height, width = residual.shape[:2]
+    size = np.array([image.shape[1] / width, image.shape[0] / height])
+    count, parts, stats, centres = cv2.connectedComponentsWithStats(
+        cv2.resize(moving, (width, height), interpolation=cv2.INTER_NEAREST))
+    for part in range(1, count):
+        if stats[part, cv2.CC_STAT_AREA] >= SMALLEST_ARROW_PX:
+            left = np.median(residual[parts == part], axis=0)
+            start = (centres[part] + 0.5) * size
+            tip = np.rint(start - ARROW * left * size).astype(int).tolist()
+            cv2.arrowedLine(
+                image, np.rint(start).astype(int).tolist(), tip, ARROW_COLOUR,
+                max(1, image.shape[1] // 400), cv2.LINE_AA, tipLength=0.3)
 
 
 def _coloured(index: Image, table: Image) -> Image:

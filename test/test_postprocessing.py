@@ -253,3 +253,19 @@ def test_instances_have_colours_and_boxes_lines_in_those_of_their_classes():
     assert tuple(drawn[15, 20]) == STREET_DETECTION.palette[0]
     assert (drawn[20:30, 15:35] == 100).all()
     assert (image == 100).all()
+
+
+def test_an_arrow_shows_where_a_moving_part_goes():
+    image = np.zeros((80, 120, 3), np.uint8)
+    motion = np.zeros((80, 120), np.uint8)
+    motion[30:50, 40:60] = 1
+    motion[0:2, 0:2] = 1  # too small for an arrow
+    residual = np.zeros((40, 60, 2), np.float32)
+    residual[..., 0] = -5  # it was 5 pixels to the left, at half the size: it goes right
+    plain = post.overlay_motion(image, motion, STREET_MOTION, opacity=1.0)
+    drawn = post.overlay_motion(image, motion, STREET_MOTION, opacity=1.0, residual=residual)
+    changed = np.argwhere((drawn != plain).any(-1))
+    assert changed[:, 1].min() >= 47
+    # it starts in the middle and is 3 x 5 x 2 pixels long
+    assert changed[:, 1].max() == pytest.approx(50 + 30, abs=3)
+    assert changed[:, 0].mean() == pytest.approx(40, abs=1.5)

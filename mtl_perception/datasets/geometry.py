@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.files import read_bytes
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.frames import rotation_of_quaternion
 
 Matrix = NDArray[np.float64]
 
@@ -211,9 +212,5 @@ class FisheyeCamera:
         :param points: (N, 3) metres.
         :return: (N, 3) float64 metres.
         """
-        x, y, z, w = np.array(self.quaternion) / np.linalg.norm(self.quaternion)
-        to_vehicle = np.array([
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+        to_vehicle = rotation_of_quaternion(self.quaternion)
         return np.asarray((points - np.array(self.translation)) @ to_vehicle)

@@ -24,6 +24,7 @@ class Residual:
     """
     Flow that is left after the camera's own motion, at the images' size (H, W).
 
+    :param left: (H, W, 2) float32 pixels of flow that are left.
     :param along: float32 pixels along the epipolar line.
     :param across: float32 pixels across it.
     :param parallax: float32 length of the flow that the camera's translation causes, pixels.
@@ -31,6 +32,7 @@ class Residual:
     :param expected: (H, W, 2) float32 flow of a world at rest, pixels.
     """
 
+    left: Floats
     along: Floats
     across: Floats
     parallax: Floats
@@ -62,7 +64,7 @@ def residual(flow: Floats, depth: Floats, pose: Matrix, camera: Pinhole) -> Resi
     along = x * left[..., 0] + y * left[..., 1]
     across = x * left[..., 1] - y * left[..., 0]
     chi = cv2.magnitude(along / _along_sigma(size), across / np.float32(FLOW_SIGMA_PX))
-    return Residual(along, across, size, np.asarray(chi, np.float32), expected)
+    return Residual(left, along, across, size, np.asarray(chi, np.float32), expected)
 
 
 def _along_sigma(parallax: Floats) -> Floats:

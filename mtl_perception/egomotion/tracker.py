@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.egomotion.estimate import BELIEVABLE, EgoMotion, MotionEstimator
 from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole
-from mtl_perception.egomotion.residual import motion_features
+from mtl_perception.egomotion.residual import motion_features, residual
 from mtl_perception.egomotion.ring import Baseline, FrameRing
 from mtl_perception.egomotion.scale import depth_scale
 
@@ -23,11 +23,20 @@ class Comparison:
     :param baseline: which one; its pose is the chained one.
     :param ego: the pose between the two, with the flow.
     :param features: (C, H // 2, W // 2) float32 for a motion head.
+    :param depth: (H, W) float32 metres, as it was used.
+    :param camera: of both frames.
     """
 
     baseline: Baseline
     ego: EgoMotion
     features: Floats
+    depth: Floats
+    camera: Pinhole
+
+    def residual(self) -> Floats:
+        """Return (H, W, 2) float32 pixels: the flow that the camera's own motion leaves."""
+        assert self.ego.flow is not None  # a comparison keeps it
+        return residual(self.ego.flow, self.depth, self.ego.pose, self.camera).left
 
 
 class MotionTracker:
@@ -118,7 +127,8 @@ class MotionTracker:
             ego = EgoMotion(pose, ego.quality, ego.matches, flow)
         elif ego.quality < BELIEVABLE <= baseline.quality:
             pose = baseline.pose
+            ego = EgoMotion(pose, ego.quality, ego.matches, flow)
         features = motion_features(
             grey, earlier, flow, depth, semantic, self.movable, pose, self.camera,
             baseline.seconds)
-        return Comparison(baseline, ego, features)
+        return Comparison(baseline, ego, features, depth, self.camera)

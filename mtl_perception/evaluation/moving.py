@@ -4,9 +4,11 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -19,7 +21,7 @@ from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.egomotion import RESIDUAL_CHANNELS, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import inverse
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.street import Moments
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.engine import Engine
@@ -39,6 +41,12 @@ TRANSLATION, DIRECTION = 0.30, 5.0
 """An ego-motion fails beyond this share of the travel, or so many degrees of its direction."""
 
 
+GROUPS = {'size': (200, 800), 'distance': (15.0, 30.0), 'displacement': (1.0, 2.0, 4.0)}
+"""
+Bounds of the groups of objects: pixels, metres, and pixels of flow left after the camera's own
+motion over 0.3 s.
+"""
+
 CHI = 2.0
 """Without a head, what has a whitened residual above this is called moving."""
 
@@ -56,6 +64,7 @@ class Clip:
     :param papers: (H, W) float32 score of the network's own motion head on the last frame with
         the first as its previous one; None if it has none.
     :param papers_identical: the same with the last frame as its own previous one.
+    :param stamps: time of each frame, in tenths of a second; one after the other if empty.
     """
 
     images: Sequence[NDArray[np.uint8]]
@@ -65,6 +74,7 @@ class Clip:
     camera: Pinhole
     papers: NDArray[np.float32] | None = None
     papers_identical: NDArray[np.float32] | None = None
+    stamps: Sequence[int] = ()
 
 
 class EgoErrors:
@@ -127,7 +137,7 @@ class MotionJudge:
         if semantic is None:
             raise ConfigurationError(f'model {self.manifest.name!r} has no semantics')
         self.metrics = {
-            name: MotionMetrics(semantic.movable)
+            name: MotionMetrics(semantic.movable, bounds=GROUPS if name == 'residual' else {})
             for name in ('residual', 'residual, true odometry', 'residual, single frame',
                          'chi without a head', 'papers', 'papers, single frame')}
         self._movable = semantic.movable
@@ -139,8 +149,9 @@ class MotionJudge:
         found = self._follow(clip, self.ego_steps)
         last, truth = found[-1], clip.truth
         if last.comparison is not None:
-            age = round(last.comparison.baseline.seconds * RATE)
-            true = inverse(clip.poses[-1 - age]) @ clip.poses[-1]
+            stamps = list(clip.stamps or range(len(clip.images)))
+            start = stamps.index(stamps[-1] - round(last.comparison.baseline.seconds * RATE))
+            true = inverse(clip.poses[start]) @ clip.poses[-1]
             self.ego.update(last.comparison.ego.pose, true, last.comparison.ego.quality)
         if last.reason:
             self.unknown[last.reason] = self.unknown.get(last.reason, 0) + 1
@@ -151,7 +162,9 @@ class MotionJudge:
         same = Clip([clip.images[-1]] * 2, [clip.outputs[-1]] * 2, [clip.poses[-1]] * 2, truth,
                     clip.camera)
         identical = self._follow(same)[-1]
-        for name, moving in (('residual', last), ('residual, true odometry', known),
+        self._count('residual', score_of(last), truth, {
+            'distance': truth.depth, 'displacement': _displacement(known, truth)})
+        for name, moving in (('residual, true odometry', known),
                              ('residual, single frame', identical)):
             self._count(name, score_of(moving), truth)
         self._identical('residual', score_of(identical), truth)
@@ -167,10 +180,11 @@ class MotionJudge:
     ) -> list[Moving]:
         """Return what is found in each frame of a clip."""
         objects, found = MovingObjects(self.head, self.manifest), []
+        stamps = clip.stamps or range(len(clip.images))
         for number, (image, outputs) in enumerate(zip(clip.images, clip.outputs, strict=True)):
             found.append(objects.process(
-                image, round((number + 1) * 1e9 / RATE), outputs, clip.camera,
-                odometry=None if odometry is None else odometry[number]))
+                image, round((stamps[number] + 1) * 1e9 / RATE), outputs, clip.camera,
+                odometry=None if odometry is None else partial(_constant, odometry[number])))
             step = None if objects.tracker is None else objects.tracker.step
             if steps is not None and number and step is not None:
                 steps.update(
@@ -179,12 +193,13 @@ class MotionJudge:
 
     def _count(
         self, name: str, score: NDArray[np.float32] | None, truth: StreetFrame,
+        measures: Mapping[str, NDArray[np.floating[Any]]] = MappingProxyType({}),
     ) -> None:
         """Count a score, None for one that is unknown everywhere."""
         if score is None:
             score = np.full(truth.motion.shape, np.nan, np.float32)
         self.metrics[name].update(
-            mask_of(score), score, truth.motion, truth.semantic, truth.instance)
+            mask_of(score), score, truth.motion, truth.semantic, truth.instance, measures)
 
     def _chi(self, moving: Moving, outputs: Outputs) -> NDArray[np.float32] | None:
         """Return a score from the whitened residual alone, 0.5 where it is :data:`CHI`."""
@@ -209,6 +224,19 @@ class MotionJudge:
                 'unknown': self.unknown}
 
 
+def _displacement(moving: Moving, truth: StreetFrame) -> NDArray[np.float32]:
+    """Return how long the flow is that a known motion of the camera leaves, pixels."""
+    if moving.comparison is None:
+        return np.zeros(truth.motion.shape, np.float32)
+    left = moving.comparison.residual()
+    return np.asarray(cv2.magnitude(left[..., 0], left[..., 1]), np.float32)
+
+
+def _constant(pose: NDArray[np.float64], earlier_ns: int, later_ns: int) -> NDArray[np.float64]:
+    """Return a pose that is known."""
+    return pose
+
+
 def score_of(moving: Moving) -> NDArray[np.float32] | None:
     """Return the score of a frame, None if nothing is known about it."""
     return None if moving.reason else moving.outputs.motion_score
@@ -231,16 +259,17 @@ def clips_of(engine: Engine, seed: int, moments: Moments) -> Iterator[Clip]:
         numbers = range(judged - FRAMES + 1, judged + 1)
         frames = [street.render(number) for number in numbers]
         results = [engine.step(frame.image, None, tasks) for frame in frames]
-        papers = [engine.step(frames[-1].image, results[place][1], ('motion',))[0].motion_score
-                  if has_motion else None for place in (0, -1)]
+        papers, same = (
+            engine.step(frames[-1].image, results[place][1], ('motion',))[0].motion_score
+            if has_motion else None for place in (0, -1))
         yield Clip(
             [frame.image for frame in frames], [outputs for outputs, _ in results],
             [frame.pose for frame in frames], frames[-1],
-            Pinhole.from_matrix(street.intrinsics), *papers)
+            Pinhole.from_matrix(street.intrinsics), papers, same)
 
 
 def as_markdown(figures: dict[str, Any]) -> str:
-    """Return the figures as two tables."""
+    """Return the figures as tables."""
     motion, ego = figures['motion'], figures['ego_motion']
     lines = ['| motion | AUC | balanced accuracy | moving IoU | all movable | identical frames | '
              'unknown | objects |', '|---|---|---|---|---|---|---|---|']
@@ -249,10 +278,26 @@ def as_markdown(figures: dict[str, Any]) -> str:
         f'{_number(row["iou_moving"])} | {_number(row["iou_all_movable"])} | '
         f'{_number(row["identical_frames_moving"])} | {_number(row["unknown"])} | '
         f'{row["objects"]} |' for name, row in motion.items() if row['pixels']]
+    lines += ['', '| objects | moving, parked | AUC | moving found | parked called moving |',
+              '|---|---|---|---|---|']
+    lines += [
+        f'| {name} {_range(row)} | {row["objects_moving"]}, '
+        f'{row["objects"] - row["objects_moving"]} | {_number(row["auc"])} | '
+        f'{_number(row["moving_found"])} | {_number(row["parked_called_moving"])} |'
+        for name, rows in motion['residual']['groups'].items() for row in rows]
     lines += ['', '| ego-motion | at the baseline | steps of 0.1 s |', '|---|---|---|']
     lines += [f'| {name} | {_number(value)} | {_number(figures["ego_motion_steps"][name])} |'
               for name, value in ego.items()]
     return '\n'.join(lines)
+
+
+def _range(row: dict[str, Any]) -> str:
+    """Return the bounds of a group of objects in words."""
+    if row['from'] is None:
+        return f'below {row["to"]:g}'
+    if row['to'] is None:
+        return f'{row["from"]:g} and more'
+    return f'{row["from"]:g} to {row["to"]:g}'
 
 
 def _number(value: float | None) -> str:
@@ -277,6 +322,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
     parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
     parser.add_argument('--output', type=Path, help='file for the figures, NAME.json')
+    parser.add_argument(
+        '--conditions', action='store_true',
+        help='judge turns, shadow, night, a wrong focal length and lost frames instead')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -292,12 +340,32 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f'model {manifest.name!r} has no motion head of its own; name one with --head')
     moments = Moments(arguments.frames, width=manifest.width, height=manifest.height)
+    if arguments.conditions:
+        from mtl_perception.evaluation import motion_conditions
+        found: dict[str, Any] = motion_conditions.conditions(
+            engine, head, seeds, moments, show=_track)
+        print(motion_conditions.as_markdown(found))
+        _write(found, arguments.output)
+        return 0
     judge = MotionJudge(head, engine)
-    for seed in track(seeds, 'streets', console=Console(stderr=True), transient=True):
+    for seed in _track(seeds):
         for clip in clips_of(engine, seed, moments):
             judge.update(clip)
     figures = judge.compute()
     print(as_markdown(figures))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=2) + '\n', encoding='utf-8')
+    _write(figures, arguments.output)
     return 0
+
+
+def _track(seeds: Sequence[int]) -> Iterable[int]:
+    return track(seeds, 'streets', console=Console(stderr=True), transient=True)
+
+
+def _write(figures: dict[str, Any], path: Path | None) -> None:
+    """Write the figures as JSON, if a file is wanted."""
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(figures, indent=2) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written ({error})') from error

@@ -4,6 +4,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,10 +13,16 @@ from numpy.typing import NDArray
 
 from mtl_perception.egomotion import Comparison, FrameRing, MotionTracker, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
-from mtl_perception.frames import Outputs
+from mtl_perception.frames import Outputs, Step
 from mtl_perception.inference.motion_head import MotionHead
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import MOVING
+
+Odometry = Callable[[int, int], NDArray[np.float64] | None]
+"""
+From two times in nanoseconds, the earlier first, to the (4, 4) float64 pose of the camera at the
+later one in its frame at the earlier one; None if that is not known.
+"""
 
 ASSUMED_FOCAL = 0.6
 """Focal length of a camera without intrinsics, as a share of its image's width."""
@@ -31,11 +38,13 @@ class Moving:
     :param reason: why nothing is known: ``first``, ``reset``, ``gap``, ``camera`` (other
         intrinsics), ``stamp``, ``poor_ego_motion`` or ``no_depth``; empty if something is.
     :param comparison: what it is from, None if there was no earlier frame.
+    :param step: how the camera moved since the frame before, None if that is not known.
     """
 
     outputs: Outputs
     reason: str
     comparison: Comparison | None
+    step: Step | None = None
 
 
 class MovingObjects:
@@ -70,7 +79,7 @@ class MovingObjects:
     def process(
         self, image: NDArray[np.uint8], stamp_ns: int, outputs: Outputs,
         camera: Pinhole | None = None, depth_scale: float = 1.0,
-        odometry: NDArray[np.float64] | None = None,
+        odometry: Odometry | None = None,
     ) -> Moving:
         """
         Return the frame's outputs with what moves.
@@ -82,7 +91,7 @@ class MovingObjects:
         :param camera: at the network's size; None assumes a focal length of
             :data:`ASSUMED_FOCAL` of the width.
         :param depth_scale: factor that makes the network's depth that of this camera.
-        :param odometry: (4, 4) float64 from this camera's frame to that of the frame before.
+        :param odometry: tells how the camera moved between two times, if the robot knows.
         """
         depth, semantic = outputs.depth, outputs.semantic
         if camera is None:
@@ -95,12 +104,18 @@ class MovingObjects:
         tracker = self._fitting(stamp_ns, camera)
         if tracker is None:
             return self._nothing(outputs, image, 'stamp')
+        before = tracker.ring.newest
+        moved = None if odometry is None or before is None else odometry(
+            before.stamp_ns, stamp_ns)
         comparison = tracker.add(
-            stamp_ns, image, depth * np.float32(depth_scale), semantic, odometry)
-        if comparison is None:
+            stamp_ns, image, depth * np.float32(depth_scale), semantic, moved)
+        if comparison is None or before is None:
             return self._nothing(outputs, image, self._reason)
+        step = None
+        if tracker.step is not None and tracker.step.quality >= BELIEVABLE:
+            step = Step(tracker.step.pose, (stamp_ns - before.stamp_ns) * 1e-9)
         if comparison.ego.quality < BELIEVABLE:
-            return self._nothing(outputs, image, 'poor_ego_motion', comparison)
+            return self._nothing(outputs, image, 'poor_ego_motion', comparison, step)
         score = self.head.score(comparison.features)
         score = np.asarray(cv2.resize(
             score, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -109,7 +124,7 @@ class MovingObjects:
         score *= movable.astype(np.float32)  # leaves and reflections move too
         motion = np.where(score > 0.5, np.uint8(MOVING), np.uint8(0))
         return Moving(
-            dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison)
+            dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison, step)
 
     def _fitting(self, stamp_ns: int, camera: Pinhole) -> MotionTracker | None:
         """Return the tracker for a frame, a new one if it does not follow; None if it is late."""
@@ -126,14 +141,14 @@ class MovingObjects:
 
     def _nothing(
         self, outputs: Outputs, image: NDArray[np.uint8], reason: str,
-        comparison: Comparison | None = None,
+        comparison: Comparison | None = None, step: Step | None = None,
     ) -> Moving:
         """Count a frame that nothing is known about."""
         self.unknown[reason] += 1
         blank = dataclasses.replace(
             outputs, motion=np.zeros(image.shape[:2], np.uint8),
             motion_score=np.zeros(image.shape[:2], np.float32))
-        return Moving(blank, reason, comparison)
+        return Moving(blank, reason, comparison, step)
 
 
 def pinhole_of(

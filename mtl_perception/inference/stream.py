@@ -15,7 +15,7 @@ from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Outputs, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.motion_head import MotionHead
-from mtl_perception.inference.moving import MovingObjects, pinhole_of
+from mtl_perception.inference.moving import MovingObjects, Odometry, pinhole_of
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
 
@@ -106,15 +106,18 @@ class CameraStream:
     def process(
         self, frame: Frame, tasks: Collection[str] | None = None,
         output_size: Literal['camera', 'network'] = 'camera', focal_px: float | None = None,
+        odometry: Odometry | None = None,
     ) -> Perception:
         """
         Return what the network says about a frame.
 
         :param frame: of this camera.
-        :param tasks: names of the tasks that are wanted; all if None.
+        :param tasks: names of the tasks that are wanted, and ``step`` for the camera's own motion
+            of a model with a motion head; all if None.
         :param output_size: whether the results have the camera's or the network's size.
         :param focal_px: focal length of the camera at the camera's width, pixels; scales depth.
             None or an impossible value leaves depth as the training camera would see it.
+        :param odometry: tells how the camera moved, if the robot knows; else it is estimated.
         :raises FrameError: ``T02_duplicate``, ``M09_nonfinite``, ``M10_output``, or what the
             engine raises; the temporal state is not changed by a frame that was dropped.
         :raises ValueError: if the image is not RGB, or a task or an output size does not exist.
@@ -146,16 +149,22 @@ class CameraStream:
         scale = self.height_scale
         if focal_px is not None and np.isfinite(focal_px) and focal_px > 0:
             scale *= focal_length_at(focal_px, width, manifest.width) / manifest.focal_px
-        if self.moving is not None and (tasks is None or 'motion' in tasks):
+        step = residual = None
+        if self.moving is not None and (tasks is None or {'motion', 'step'} & {*tasks}):
             camera = pinhole_of(focal_px, frame.image.shape, image.shape)
+            if camera is None:
+                self.warnings['I21_no_intrinsics'] += 1
             moving = self.moving.process(
-                image, 0 if odd else frame.stamp_ns, outputs, camera, scale)
-            outputs, known = moving.outputs, not moving.reason
+                image, 0 if odd else frame.stamp_ns, outputs, camera, scale, odometry)
+            outputs, known, step = moving.outputs, not moving.reason, moving.step
+            if known and moving.comparison is not None and np.any(outputs.motion):
+                residual = moving.comparison.residual()
         if output_size == 'network':
             height, width = manifest.height, manifest.width
         perception = to_perception(
             outputs, manifest, height, width, depth_scale=scale,
             motion_known=known)
+        perception = dataclasses.replace(perception, residual=residual, step=step)
         if tasks is not None and 'semantic' not in tasks:
             perception = dataclasses.replace(perception, semantic=None)
         if tasks is not None and 'depth' not in tasks:
@@ -171,8 +180,8 @@ class CameraStream:
         semantic = self.engine.manifest.task('semantic')
         if self.moving is not None:  # instead of the network's own head for motion
             wanted = {task.name for task in self.engine.manifest.tasks} if tasks is None else tasks
-            needed = {'semantic', 'depth'} if 'motion' in wanted else set()
-            tasks = ({*wanted} - {'motion'}) | needed
+            needed = {'semantic', 'depth'} if {'motion', 'step'} & {*wanted} else set()
+            tasks = ({*wanted} - {'motion', 'step'}) | needed
         if tasks is None or semantic is None:
             return tasks
         if 'instance' in tasks or ('depth' in tasks and semantic.sky >= 0):

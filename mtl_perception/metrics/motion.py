@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well moving objects are told from parked ones, with the controls that make it honest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,17 @@ class MotionMetrics:
 
     :param movable: ids of the semantic classes whose objects can move.
     :param minimum_pixels: objects smaller than this in a frame are not judged.
+    :param bounds: measure of an object -> rising bounds that part the objects into groups, each
+        judged by itself; ``size`` is in pixels, others are given to :meth:`update`.
     """
 
-    def __init__(self, movable: Sequence[int], minimum_pixels: int = 60) -> None:
+    def __init__(
+            self, movable: Sequence[int], minimum_pixels: int = 60,
+            bounds: Mapping[str, Sequence[float]] = MappingProxyType({})) -> None:
         self.movable = tuple(movable)
         self.minimum_pixels = minimum_pixels
+        self.bounds = {name: tuple(values) for name, values in bounds.items()}
+        self._measures: dict[str, list[float]] = {name: [] for name in bounds}
         self._hits = self._union = 0
         self._baseline_hits = self._baseline_union = 0
         self._pixels = self._unknown = 0
@@ -38,7 +46,8 @@ class MotionMetrics:
     def update(
             self, motion: NDArray[np.uint8], score: NDArray[np.floating[Any]] | None,
             truth: NDArray[np.uint8], semantic: NDArray[np.uint8],
-            instance: NDArray[np.integer[Any]] | None = None) -> None:
+            instance: NDArray[np.integer[Any]] | None = None,
+            measures: Mapping[str, NDArray[np.floating[Any]]] = MappingProxyType({})) -> None:
         """
         Count one frame; pixels whose truth or whose prediction is unknown (255) are left out.
 
@@ -48,9 +57,12 @@ class MotionMetrics:
         :param truth: (H, W) uint8 0 static, 1 moving, 255 unlabelled.
         :param semantic: (H, W) uint8 true class ids, which say what is movable.
         :param instance: (H, W) true object ids, 0 = none; None judges no objects.
+        :param measures: of each name in ``bounds`` but ``size`` (H, W) floating; an object has
+            the median of its pixels.
         :raises ValueError: if the shapes differ.
         """
-        arrays = {'score': score, 'truth': truth, 'semantic': semantic, 'instance': instance}
+        arrays = {'score': score, 'truth': truth, 'semantic': semantic, 'instance': instance,
+                  **measures}
         for name, array in arrays.items():
             if array is not None and array.shape != motion.shape:
                 raise ValueError(f'{name} has shape {array.shape}, the motion mask {motion.shape}')
@@ -67,11 +79,12 @@ class MotionMetrics:
         self._baseline_union += int((moving | movable).sum())
         if instance is not None:
             confidence = called.astype(np.float64) if score is None else score
-            self._update_objects(confidence, moving, movable, instance)
+            self._update_objects(confidence, moving, movable, instance, measures)
 
     def _update_objects(
             self, score: NDArray[np.floating[Any]], moving: NDArray[np.bool_],
-            movable: NDArray[np.bool_], instance: NDArray[np.integer[Any]]) -> None:
+            movable: NDArray[np.bool_], instance: NDArray[np.integer[Any]],
+            measures: Mapping[str, NDArray[np.floating[Any]]]) -> None:
         """Note each large enough object's mean score and whether most of it moves."""
         usable = movable & (instance > 0) & np.isfinite(score)
         ids = instance[usable].astype(np.int64)
@@ -83,6 +96,10 @@ class MotionMetrics:
         for number in np.flatnonzero(sizes >= self.minimum_pixels):
             self._scores.append(float(scores[number] / sizes[number]))
             self._moving.append(bool(movers[number] * 2 > sizes[number]))
+            for name, values in self._measures.items():
+                values.append(float(
+                    sizes[number] if name == 'size' else
+                    np.median(measures[name][usable][ids == number])))
 
     def update_identical(self, motion: NDArray[np.uint8], semantic: NDArray[np.uint8]) -> None:
         """
@@ -102,7 +119,10 @@ class MotionMetrics:
         :return: ``iou_moving`` and ``iou_all_movable`` (its baseline), ``auc`` and
             ``balanced_accuracy`` over objects, ``objects`` and ``objects_moving`` (counts),
             ``identical_frames_moving`` (share of movable pixels called moving on identical
-            frames), ``unknown`` (share of labelled pixels without an answer), ``pixels``.
+            frames), ``unknown`` (share of labelled pixels without an answer), ``pixels``, and
+            ``groups``: for each measure a row per group with ``from``, ``to``, ``objects``,
+            ``objects_moving``, ``auc``, ``balanced_accuracy``, ``moving_found`` (share of the
+            moving ones) and ``parked_called_moving``.
         """
         scores, moving = np.array(self._scores), np.array(self._moving, bool)
         return {
@@ -115,7 +135,27 @@ class MotionMetrics:
             'identical_frames_moving': _share(self._identical_moving, self._identical_movable),
             'unknown': _share(self._unknown, self._pixels),
             'pixels': self._pixels,
+            'groups': {name: self._groups(name, scores, moving) for name in self.bounds},
         }
+
+    def _groups(
+            self, name: str, scores: NDArray[np.float64],
+            moving: NDArray[np.bool_]) -> list[dict[str, Any]]:
+        """Return the figures of the objects between each two bounds of a measure."""
+        values, rows = np.array(self._measures[name]), []
+        edges = (-np.inf, *self.bounds[name], np.inf)
+        for low, high in pairwise(edges):
+            chosen = (values >= low) & (values < high)
+            score, mover = scores[chosen], moving[chosen]
+            rows.append({
+                'from': None if np.isinf(low) else low, 'to': None if np.isinf(high) else high,
+                'objects': mover.size, 'objects_moving': int(mover.sum()),
+                'auc': area_under_curve(score, mover),
+                'balanced_accuracy': _balanced_accuracy(score > 0.5, mover),
+                'moving_found': _share(int((score[mover] > 0.5).sum()), int(mover.sum())),
+                'parked_called_moving': _share(
+                    int((score[~mover] > 0.5).sum()), int((~mover).sum()))})
+        return rows
 
 
 def area_under_curve(

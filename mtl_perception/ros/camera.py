@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nav_msgs.msg import Odometry
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -22,6 +23,7 @@ from mtl_perception.ros.camera_info import CameraInfoMemory, focal_length, image
 from mtl_perception.ros.guard import Throttle
 from mtl_perception.ros.matching import MatchingSubscription
 from mtl_perception.ros.oddities import PictureWatch
+from mtl_perception.ros.odometry import OdometryMemory
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
 
@@ -95,7 +97,10 @@ class Camera:
             self._prefix + ('image_raw/compressed' if compressed else 'image_raw'))
         self.image: MatchingSubscription | None = None
         self._info: MatchingSubscription | None = None
-        self.outputs = CameraOutputs(node, self._prefix, engine.manifest, settings)
+        self.outputs = CameraOutputs(
+            node, self._prefix, engine.manifest, settings, self.stream.moving is not None)
+        self._odometry = OdometryMemory(settings.motion_camera_pose)
+        self._odometry_subscription: MatchingSubscription | None = None
 
     def open(
         self, on_image: Callable[[Any], None], guard: Callable[[Any], Callable[[Any], None]],
@@ -107,22 +112,30 @@ class Camera:
             self._node, self._kind, self._prefix + topic, on_image, reliability)
         self._info = MatchingSubscription(
             self._node, CameraInfo, self._prefix + 'camera_info', guard(self._infos.put), depth=5)
+        if self._settings.motion_odometry_topic and self.stream.moving is not None:
+            self._odometry_subscription = MatchingSubscription(
+                self._node, Odometry, self._settings.motion_odometry_topic,
+                guard(self._odometry.put), depth=50)
 
     def close(self) -> None:
         """End the subscriptions; what comes after them is another stream."""
         if self.image is not None:
             self.request_reset('deactivated')
-        for subscription in (self.image, self._info):
-            if subscription is not None:
-                subscription.destroy()
-        self.image = self._info = None
+        for subscription in self._subscriptions():
+            subscription.destroy()
+        self.image = self._info = self._odometry_subscription = None
         self._infos.clear()
+        self._odometry.clear()
 
     def look_around(self) -> None:
         """Follow what the publishers offer."""
-        for subscription in (self.image, self._info):
-            if subscription is not None:
-                subscription.update()
+        for subscription in self._subscriptions():
+            subscription.update()
+
+    def _subscriptions(self) -> list[MatchingSubscription]:
+        """Return what is subscribed to."""
+        every = (self.image, self._info, self._odometry_subscription)
+        return [subscription for subscription in every if subscription is not None]
 
     def request_reset(self, reason: str) -> None:
         """Drop the temporal state before the next frame; the state belongs to the worker."""
@@ -209,7 +222,8 @@ class Camera:
         try:
             return self.stream.process(
                 frame, tasks=tasks, output_size=size,
-                focal_px=focal_length(info) if info is not None else None)
+                focal_px=focal_length(info) if info is not None else None,
+                odometry=None if self._odometry_subscription is None else self._odometry.between)
         finally:
             for oddity in self.stream.warnings - before:
                 self.account.warned(oddity)

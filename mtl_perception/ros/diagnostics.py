@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -79,9 +80,15 @@ def _never_heard(offer: Offer, topic: str, foreign: str) -> Health:
     return Health(WARN, f'{", ".join(offer.publishers)} publishes on {topic}, no frame yet')
 
 
-def camera_values(account: Account, resets: Mapping[str, int]) -> dict[str, str]:
+def camera_values(
+    account: Account, resets: Mapping[str, int], unknown: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, str]:
     """
     Return the counters of a camera.
+
+    :param account: of the camera.
+    :param resets: how often its temporal state started anew, by reason.
+    :param unknown: how often it was not known what moves, by reason.
 
     ``received`` is ``published`` plus all of ``dropped.REASON`` plus ``in_flight``, always.
     """
@@ -93,6 +100,8 @@ def camera_values(account: Account, resets: Mapping[str, int]) -> dict[str, str]
     values |= {f'dropped.{reason}': str(count) for reason, count in sorted(counts.dropped.items())}
     values |= {f'warned.{reason}': str(count) for reason, count in sorted(counts.warnings.items())}
     values |= {f'reset.{reason}': str(count) for reason, count in sorted(resets.items())}
+    values |= {
+        f'motion_unknown.{reason}': str(count) for reason, count in sorted(unknown.items())}
     return values
 
 

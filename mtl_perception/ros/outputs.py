@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -27,6 +28,7 @@ from mtl_perception.postprocessing import (
 from mtl_perception.preprocessing import resize
 from mtl_perception.ros import box_messages, messages
 from mtl_perception.ros.camera_info import fit_info
+from mtl_perception.ros.odometry import twist_message
 from mtl_perception.ros.parameters import Settings
 from mtl_perception.tasks import Task
 
@@ -87,7 +89,19 @@ class BoxTopic:
     task: str = 'detection'
 
 
-Topic = ImageTopic | BoxTopic
+@dataclass(frozen=True)
+class StepTopic:
+    """
+    The topic of the camera's own motion.
+
+    :param topic: its name, below the node's.
+    """
+
+    topic: str = '~/ego_motion'
+    task: str = 'step'
+
+
+Topic = ImageTopic | BoxTopic | StepTopic
 
 
 def _as_it_is(result: NDArray[Any], image: NDArray[np.uint8], task: Task) -> NDArray[Any]:
@@ -122,6 +136,8 @@ def _boxes(result: Detections, image: NDArray[np.uint8], task: Task) -> NDArray[
     return draw_boxes(image, result, task)
 
 
+MOTION_OVERLAY = ImageTopic('motion', 'overlay', 'rgb8', _motion_overlay)
+
 IMAGE_TOPICS = (
     ImageTopic('semantic', 'image', 'mono8', _as_it_is),
     ImageTopic('semantic', 'color', 'rgb8', _colours),
@@ -130,7 +146,7 @@ IMAGE_TOPICS = (
     ImageTopic('depth', 'image_raw', '16UC1', _millimetres),
     ImageTopic('depth', 'color', 'rgb8', _depth_colours),
     ImageTopic('motion', 'image', 'mono8', _as_it_is),
-    ImageTopic('motion', 'overlay', 'rgb8', _motion_overlay),
+    MOTION_OVERLAY,
     ImageTopic('instance', 'image', '16UC1', _as_it_is),
     ImageTopic('instance', 'overlay', 'rgb8', _instances),
     ImageTopic('detection', 'overlay', 'rgb8', _boxes),
@@ -150,10 +166,12 @@ class CameraOutputs:
     :param prefix: of the topics, such as ``front/``.
     :param manifest: of the network; a task that it lacks has no topics.
     :param settings: the parameters.
+    :param steps: whether the camera's own motion is known.
     """
 
     def __init__(
         self, node: LifecycleNode, prefix: str, manifest: Manifest, settings: Settings,
+        steps: bool = False,
     ) -> None:
         self._node = node
         self._prefix = prefix
@@ -162,21 +180,26 @@ class CameraOutputs:
         self._tasks = {task.name: task for task in manifest.tasks}
         self._images: dict[ImageTopic, LifecyclePublisher] = {}
         self._boxes: dict[BoxTopic, LifecyclePublisher] = {}
+        self._steps: dict[StepTopic, LifecyclePublisher] = {}
         self._used: dict[ImageTopic, Image] = {}
         self._labels: list[tuple[LifecyclePublisher, Task]] = []
         self._infos: list[tuple[LifecyclePublisher, Task]] = []
         self._depth_info: LifecyclePublisher | None = None
         try:
             self._create(settings)
+            if steps:
+                topic = StepTopic(f'~/{prefix}ego_motion')
+                self._steps[topic] = node.create_lifecycle_publisher(
+                    TwistStamped, topic.topic, IMAGES)
         except BaseException:
             self.destroy()
             raise
 
     def wanted(self) -> list[Topic]:
-        """Return the topics of images and boxes that somebody has subscribed to."""
-        both: list[tuple[Topic, LifecyclePublisher]] = [
-            *self._images.items(), *self._boxes.items()]
-        return [topic for topic, publisher in both if publisher.get_subscription_count() > 0]
+        """Return the topics that somebody has subscribed to, but for labels and calibrations."""
+        every: list[tuple[Topic, LifecyclePublisher]] = [
+            *self._images.items(), *self._boxes.items(), *self._steps.items()]
+        return [topic for topic, publisher in every if publisher.get_subscription_count() > 0]
 
     def messages(
         self, wanted: Sequence[Topic], perception: Perception, image: NDArray[np.uint8],
@@ -196,13 +219,20 @@ class CameraOutputs:
             result: Any = getattr(perception, RESULTS.get(topic.task, topic.task))
             if result is None:
                 continue
+            if isinstance(topic, StepTopic):
+                ready.append((self._steps[topic], twist_message(header, result)))
+                continue
             if isinstance(topic, BoxTopic):
                 ready.append((
                     self._boxes[topic], topic.make(header, result, self._tasks[topic.task])))
                 continue
             height, width = self._size(result, image)
             background = resize(image, height, width) if topic.name == 'overlay' else image
-            picture = topic.draw(result, background, self._tasks[topic.task])
+            if topic is MOTION_OVERLAY:
+                picture = overlay_motion(
+                    background, result, self._tasks[topic.task], residual=perception.residual)
+            else:
+                picture = topic.draw(result, background, self._tasks[topic.task])
             message = messages.image_message(
                 header, topic.encoding, picture, self._used.get(topic))
             self._used[topic] = message
@@ -229,13 +259,14 @@ class CameraOutputs:
 
     def destroy(self) -> None:
         """Take the publishers away."""
-        publishers = [*self._images.values(), *self._boxes.values()]
+        publishers = [*self._images.values(), *self._boxes.values(), *self._steps.values()]
         if self._depth_info:
             publishers.append(self._depth_info)
         for publisher in publishers + [one for one, _ in self._labels + self._infos]:
             self._node.destroy_lifecycle_publisher(publisher)
         self._images.clear()
         self._boxes.clear()
+        self._steps.clear()
         self._labels.clear()
         self._infos.clear()
         self._depth_info = None

@@ -54,6 +54,8 @@ class Settings:
     output_size: OutputSize
     depth_camera_height: float
     depth_raw_16u: bool
+    motion_odometry_topic: str
+    motion_camera_pose: tuple[float, ...]
     labels_period: float
     autostart: bool
     strict_parameters: bool
@@ -128,6 +130,11 @@ PARAMETERS = (
                 bounds=(0.0, 100.0)),
     Declaration('depth.raw_16u', False, 'publish depth/image_raw too: 16UC1 millimetres, '
                 '0 = invalid'),
+    Declaration('motion.odometry_topic', '', 'nav_msgs/Odometry of the robot for the motion head, '
+                'instead of the estimate from the images; empty = none'),
+    Declaration('motion.camera_pose', [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5], 'x, y, z (metres) '
+                "and quaternion x, y, z, w of the cameras' optical frame in the odometry's child "
+                'frame; by default at its origin, looking ahead'),
     Declaration('labels.period', 10.0, 'repeat the latched label topics this often, seconds; '
                 '0 = only on activation', bounds=(0.0, 3600.0), dynamic=True),
     Declaration('autostart', False, 'configure and activate without a lifecycle manager',
@@ -179,6 +186,7 @@ class Parameters:
         if wrong:
             raise ConfigurationError('; '.join(wrong), 'P01')
         values['cameras'] = tuple(values['cameras']) or ('',)
+        values['motion_camera_pose'] = tuple(values['motion_camera_pose'])
         return Settings(**values)
 
     def _declare(self, declaration: Declaration) -> None:
@@ -215,6 +223,9 @@ class Parameters:
             return f'{shown}, wanted auto, cpu, cuda or cuda:N'
         if name == 'model' and not value:
             return f'{shown}, wanted the name of a shipped model or the path of a file'
+        if name == 'motion.camera_pose' and not (
+                len(value) == 7 and all(map(math.isfinite, value)) and any(value[3:])):
+            return f'{shown}, wanted x, y, z and a quaternion x, y, z, w: seven numbers'
         return _cameras_problem(value) if name == 'cameras' else ''
 
     def _unknown(self) -> dict[str, str]:

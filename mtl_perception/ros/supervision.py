@@ -170,7 +170,10 @@ class Supervision:
             if camera is None:
                 statuses.append(status(name, self._name, health, self._patient.facts()))
                 continue
-            values = camera_values(camera.account, dict(camera.stream.resets))
+            moving = camera.stream.moving
+            values = camera_values(
+                camera.account, dict(camera.stream.resets),
+                {} if moving is None else dict(moving.unknown))
             arrived, published = camera.account.rates()
             values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
                        'published_hz': f'{published:.2f}'}

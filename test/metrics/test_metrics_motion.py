@@ -85,3 +85,23 @@ def test_different_shapes_are_refused():
     semantic, instance, truth = scene()
     with pytest.raises(ValueError, match='instance has shape'):
         MotionMetrics([CAR]).update(truth, None, truth, semantic, instance[:5])
+
+
+def test_objects_are_judged_in_groups_of_what_is_measured_of_them():
+    semantic, instance, truth = scene()
+    instance[5:, :10] = 3  # the moving car is two objects of 50 pixels
+    far = np.full(semantic.shape, 30.0)
+    far[:, 10:20] = 5.0
+    metrics = MotionMetrics([CAR], 10, {'size': (80,), 'distance': (10.0, 20.0)})
+    score = np.where(instance == 1, 0.9, 0.2)
+    metrics.update((score > 0.5).astype(np.uint8), score, truth, semantic, instance,
+                   {'distance': far})
+    groups = metrics.compute()['groups']
+    small, large = groups['size']
+    assert (small['from'], small['to'], small['objects'], small['objects_moving']) == (
+        None, 80, 2, 2)
+    assert (small['moving_found'], small['parked_called_moving']) == (0.5, None)
+    assert (large['from'], large['objects'], large['parked_called_moving']) == (80, 1, 0.0)
+    assert [row['objects'] for row in groups['distance']] == [1, 0, 2]
+    with pytest.raises(ValueError, match='distance has shape'):
+        metrics.update(truth, None, truth, semantic, instance, {'distance': far[1:]})
