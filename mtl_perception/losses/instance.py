@@ -14,7 +14,18 @@ class InstanceL1Loss(nn.Module):
 
     Kendall, Gal and Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018: the
     sum over both components, averaged over all pixels that belong to an object.
+
+    :param balance: weigh each pixel by the area of its object to the power of minus this. 0, the
+        paper's, counts every pixel alike, so that large objects outweigh small ones; 1 counts
+        every object alike.
+    :raises ValueError: if it is not between 0 and 1.
     """
+
+    def __init__(self, balance: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= balance <= 1:
+            raise ValueError(f'balance is {balance}; it must be from 0 to 1')
+        self.balance = balance
 
     def forward(self, output: Tensor, ids: Tensor) -> Tensor | None:
         """
@@ -30,7 +41,21 @@ class InstanceL1Loss(nn.Module):
         wanted = centroid_offsets(ids)
         both = valid[:, None].expand_as(output)
         difference = (precise(output)[both] - wanted[both].to(precise(output).dtype)).abs()
-        return difference.sum() / valid.sum()
+        if not self.balance:
+            return difference.sum() / valid.sum()
+        weight = areas(ids).to(difference.dtype).pow(-self.balance)
+        return (difference * weight[:, None].expand_as(output)[both]).sum() / weight[valid].sum()
+
+
+def areas(ids: Tensor) -> Tensor:
+    """
+    Return how many pixels the object of each pixel has.
+
+    :param ids: (N, H, W) integer, an id per object of an image; 0 and negative = no object.
+    :return: (N, H, W) int64; that of all background of an image where there is no object.
+    """
+    objects = _objects(ids)
+    return torch.bincount(objects)[objects].view_as(ids)
 
 
 def centroid_offsets(ids: Tensor) -> Tensor:
@@ -41,10 +66,7 @@ def centroid_offsets(ids: Tensor) -> Tensor:
     :return: (N, 2, H, W) float32 pixels, x and y; NaN where there is no object.
     """
     count, height, width = ids.shape
-    own = ids.long().clamp(min=0)
-    image = torch.arange(count, device=ids.device)[:, None, None]
-    _, objects = torch.unique(own + image * (own.max() + 1), return_inverse=True)
-    objects = objects.flatten()
+    objects = _objects(ids)
     pixels = torch.bincount(objects)
     offsets = []
     for axis in (
@@ -55,3 +77,11 @@ def centroid_offsets(ids: Tensor) -> Tensor:
         offsets.append((centroid[objects] - position).view(count, height, width))
     found = torch.stack(offsets, dim=1).float()
     return torch.where(ids[:, None] > 0, found, torch.full_like(found, torch.nan))
+
+
+def _objects(ids: Tensor) -> Tensor:
+    """Return (N * H * W,) int64: the object of each pixel, numbered through all images."""
+    own = ids.long().clamp(min=0)
+    image = torch.arange(len(ids), device=ids.device)[:, None, None]
+    _, objects = torch.unique(own + image * (own.max() + 1), return_inverse=True)
+    return objects.flatten()

@@ -61,6 +61,8 @@ class LossSettings:
     :param huber_delta: where the Huber loss becomes linear, in 1/256 pixel.
     :param stereo: focal length in pixels and baseline in metres that a disparity is measured
         with; the default is that of Cityscapes at its full width.
+    :param instance_balance: power of an object's area that its pixels' weight is divided by; 0
+        counts every pixel alike, as Kendall et al. do, 1 every object.
     :param moving_weight: weight of a moving pixel against a static one.
     :param detached: tasks that learn from the shared features without changing them.
     :param cross_task: how semantics and depth hold one another.
@@ -72,6 +74,7 @@ class LossSettings:
     depth_beta: float = 0.0
     huber_delta: float = 250.0
     stereo: tuple[float, float] = (2262.52, 0.209313)
+    instance_balance: float = 0.0
     moving_weight: float = 1.0
     detached: list[str] = field(default_factory=list)
     cross_task: CrossTaskSettings = field(default_factory=CrossTaskSettings)
@@ -98,6 +101,7 @@ class LossSettings:
                 f'loss.depth is {self.depth!r} and loss.depth_unit {self.depth_unit!r}; log '
                 'belongs to log_metres, the other losses to the other units')
         try:
+            InstanceL1Loss(self.instance_balance)
             inverse_of(self.depth_unit, Stereo(*self.stereo))
             if self.depth == 'huber':
                 HuberLoss(self.depth_unit, self.huber_delta)
@@ -132,7 +136,7 @@ def build_losses(
         elif task.name == 'motion':
             losses[task.name] = MotionCrossEntropy(settings.moving_weight)
         elif task.name == 'instance':
-            losses[task.name] = InstanceL1Loss()
+            losses[task.name] = InstanceL1Loss(settings.instance_balance)
         elif task.name == 'detection':
             losses[task.name] = BoxLoss(anchors, len(task.classes), stride)
         else:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mtl_perception.losses import InstanceL1Loss, centroid_offsets
+from mtl_perception.losses.instance import areas
 
 
 def test_offsets_worked_out_by_hand():
@@ -70,4 +71,18 @@ def test_the_gradient_is_that_of_finite_differences():
     torch.manual_seed(0)
     ids = torch.randint(-1, 3, (2, 4, 5))
     output = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda found: InstanceL1Loss()(found, ids), output)
+    assert all(
+        torch.autograd.gradcheck(lambda found: InstanceL1Loss(balance)(found, ids), output)  # noqa: B023
+        for balance in (0.0, 0.5))
+
+
+def test_a_balanced_loss_lets_small_objects_count():
+    ids = torch.tensor([[[1, 1, 1, 1], [2, 0, 0, 0]]])
+    output = centroid_offsets(ids).nan_to_num()
+    output[0, 0, 1, 0] += 6  # the object of one pixel is off by 6, the one of four by nothing
+    assert float(InstanceL1Loss()(output, ids)) == pytest.approx(6 / 5)
+    assert float(InstanceL1Loss(0.5)(output, ids)) == pytest.approx(6 / (4 / 2 + 1))
+    assert float(InstanceL1Loss(1.0)(output, ids)) == pytest.approx(6 / 2)
+    assert areas(ids).tolist() == [[[4, 4, 4, 4], [1, 3, 3, 3]]]
+    with pytest.raises(ValueError, match='balance is 2'):
+        InstanceL1Loss(2.0)
