@@ -55,7 +55,8 @@ def areas(ids: Tensor) -> Tensor:
     :return: (N, H, W) int64; that of all background of an image where there is no object.
     """
     objects = _objects(ids)
-    return torch.bincount(objects)[objects].view_as(ids)
+    sizes: Tensor = torch.bincount(objects)[objects].view_as(ids)
+    return sizes
 
 
 def centroid_offsets(ids: Tensor) -> Tensor:
@@ -83,5 +84,5 @@ def _objects(ids: Tensor) -> Tensor:
     """Return (N * H * W,) int64: the object of each pixel, numbered through all images."""
     own = ids.long().clamp(min=0)
     image = torch.arange(len(ids), device=ids.device)[:, None, None]
-    _, objects = torch.unique(own + image * (own.max() + 1), return_inverse=True)
+    objects: Tensor = torch.unique(own + image * (own.max() + 1), return_inverse=True)[1]
     return objects.flatten()
