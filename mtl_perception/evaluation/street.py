@@ -35,6 +35,10 @@ from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import STREET_SEMANTIC
 
 
+HEAD_FRAMES = 3
+"""So many frames before the judged one are shown to a model with a motion head."""
+
+
 @dataclass(frozen=True)
 class Moments:
     """
@@ -132,8 +136,9 @@ def evaluate(
     """
     Drive through the streets as the node does and return the figures and their baselines.
 
-    Every judged frame goes through :class:`CameraStream` after the frame before it. It is then
-    shown once more as if it were the next frame: on these identical frames nothing may move.
+    Every judged frame goes through :class:`CameraStream` after the frame before it, or the three
+    before it for a model with a motion head. It is also shown twice to a stream of its own: on
+    these identical frames nothing may move.
 
     The baselines do not look at the image: the most frequent class and the mean depth of each
     pixel over the judged frames themselves, which flatters them, and all movable objects called
@@ -200,16 +205,23 @@ def _drive(
         seed, width=moments.width, height=moments.height, rate=1 / moments.spacing,
         camera_height=moments.camera_height)
     focal = float(drive.focal_px)
-    stream = CameraStream(engine, camera_height=moments.camera_height or 0.0)
+    head = getattr(engine, 'motion_head', None)
+    stream, still = (
+        CameraStream(engine, camera_height=moments.camera_height or 0.0, motion_head=head)
+        for _ in range(2))
     step_ns = round(moments.spacing * 1e9)
     for before, judged in moments.pairs(seed):
         stream.reset('moment')
+        still.reset('moment')
         truth = drive.render(judged)
-        for number, frame in ((before, drive.render(before)), (judged, truth)):
+        first = max(0, judged - HEAD_FRAMES) if head is not None else before
+        for number in range(first, judged + 1):
+            image = truth.image if number == judged else drive.render(number).image
             found = stream.process(
-                Frame('street', (number + 1) * step_ns, frame.image), focal_px=focal)
-        again = stream.process(
-            Frame('street', (judged + 2) * step_ns, truth.image), focal_px=focal)
+                Frame('street', (number + 1) * step_ns, image), focal_px=focal)
+        for number in (judged, judged + 1):
+            again = still.process(
+                Frame('street', (number + 1) * step_ns, truth.image), focal_px=focal)
         yield truth, found, again
 
 
