@@ -1,14 +1,17 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What judges each task on the street, and what can be had without looking at the image."""
+"""What judges each task, and what can be had without looking at the image."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Perception
+from mtl_perception.manifest import Manifest
 from mtl_perception.metrics import (
     DepthMetrics,
     DetectionMetrics,
@@ -18,8 +21,7 @@ from mtl_perception.metrics import (
     MotionMetrics,
     SegmentationMetrics,
 )
-from mtl_perception.synthetic.street import StreetFrame
-from mtl_perception.tasks import Task
+from mtl_perception.tasks import STREET_SEMANTIC, Task
 
 TARGETS = {'mIoU': '>= 0.72', 'depth AbsRel': '<= 0.11', 'depth delta1': '>= 0.88',
            'box AP50': '>= 0.5', 'cars found as instances': '>= 0.6'}
@@ -33,6 +35,27 @@ LOWEST_SCORE = 0.01
 
 Row = tuple[str, float | None, float | None, str]
 """Name of a figure, what the model has, what can be had without looking, and the target."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """
+    What is true of one frame, at its own size (H, W); what is not known is None.
+
+    :param semantic: (H, W) uint8 class ids, 255 = unlabelled.
+    :param depth: (H, W) floating metres; NaN, Inf and 0 are not judged.
+    :param motion: (H, W) uint8, 255 = unknown.
+    :param instance: (H, W) integer ids of objects, 0 = none, negative = unknown.
+    :param boxes: (M, 5) floating: x_min, y_min, x_max, y_max in pixels, and the class.
+    :param difficult: (M,) bool, boxes that need not be found.
+    """
+
+    semantic: NDArray[np.uint8] | None = None
+    depth: NDArray[np.floating[Any]] | None = None
+    motion: NDArray[np.uint8] | None = None
+    instance: NDArray[np.integer[Any]] | None = None
+    boxes: NDArray[np.floating[Any]] | None = None
+    difficult: NDArray[np.bool_] | None = None
 
 
 class Metric(Protocol):
@@ -49,9 +72,9 @@ class Judge(Protocol):
     def metric(self) -> Metric:
         """Where the figures come from."""
 
-    def update(self, truth: StreetFrame, found: Perception, again: Perception) -> None:
+    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
         """
-        Count one frame.
+        Count one frame; one that does not say what is judged is not counted.
 
         :param truth: what is true.
         :param found: what the network said after the frame before.
@@ -67,21 +90,25 @@ class SemanticJudge:
     Semantics, beside the most frequent class of each pixel.
 
     :param task: of the semantics.
-    :param height: rows of the judged masks.
-    :param width: columns of the judged masks.
+    :param height: rows of the map of most frequent classes; masks are resized to it.
+    :param width: columns of the same.
     """
 
     def __init__(self, task: Task, height: int, width: int) -> None:
         self.metric = SegmentationMetrics(task.classes)
+        self._shape = (height, width)
         self._majority = MajorityClass(len(task.classes), height, width)
         self._truths: list[NDArray[np.uint8]] = []
 
-    def update(self, truth: StreetFrame, found: Perception, again: Perception) -> None:
+    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
         """Count one frame, see :class:`Judge`."""
+        if truth.semantic is None:
+            return
         assert found.semantic is not None
         self.metric.update(found.semantic, truth.semantic)
-        self._majority.update(truth.semantic)
-        self._truths.append(truth.semantic)
+        small = resized(truth.semantic, self._shape)
+        self._majority.update(small)
+        self._truths.append(small)
 
     def guess(self) -> dict[str, Any]:
         """Return the figures of the most frequent class of each pixel."""
@@ -96,21 +123,25 @@ class DepthJudge:
     Depth, beside the mean depth of each pixel.
 
     :param task: of the depth.
-    :param height: rows of the judged images.
-    :param width: columns of the judged images.
+    :param height: rows of the map of mean depths; images are resized to it.
+    :param width: columns of the same.
     """
 
     def __init__(self, task: Task, height: int, width: int) -> None:
         self.metric = DepthMetrics(task.maximum)
+        self._shape = (height, width)
         self._mean = MeanDepth(task.maximum, height, width)
         self._truths: list[NDArray[np.float16]] = []
 
-    def update(self, truth: StreetFrame, found: Perception, again: Perception) -> None:
+    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
         """Count one frame, see :class:`Judge`."""
+        if truth.depth is None:
+            return
         assert found.depth is not None
         self.metric.update(found.depth, truth.depth)
-        self._mean.update(truth.depth)
-        self._truths.append(truth.depth.astype(np.float16))
+        small = resized(truth.depth, self._shape)
+        self._mean.update(small)
+        self._truths.append(small.astype(np.float16))
 
     def guess(self) -> dict[str, Any]:
         """Return the figures of the mean depth of each pixel."""
@@ -130,13 +161,17 @@ class MotionJudge:
     def __init__(self, semantic: Task) -> None:
         self.metric = MotionMetrics(semantic.movable)
 
-    def update(self, truth: StreetFrame, found: Perception, again: Perception) -> None:
+    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
         """Count one frame, see :class:`Judge`."""
+        if truth.motion is None:
+            return
         assert found.motion is not None
         assert again.motion is not None
+        semantic = truth.semantic if truth.semantic is not None else found.semantic
+        assert semantic is not None  # it says what is movable
         self.metric.update(
-            found.motion, found.motion_score, truth.motion, truth.semantic, truth.instance)
-        self.metric.update_identical(again.motion, truth.semantic)
+            found.motion, found.motion_score, truth.motion, semantic, truth.instance)
+        self.metric.update_identical(again.motion, semantic)
 
     def guess(self) -> None:
         """Return nothing: the metric has the baselines."""
@@ -154,10 +189,12 @@ class InstanceJudge:
         self.metric = InstanceMetrics(names, SMALLEST_OBJECT)
         self._regions = InstanceMetrics(names, SMALLEST_OBJECT)
 
-    def update(self, truth: StreetFrame, found: Perception, again: Perception) -> None:
+    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
         """Count one frame, see :class:`Judge`."""
-        assert found.instance is not None
+        if truth.instance is None or truth.semantic is None:
+            return
         semantic = found.semantic
+        assert found.instance is not None
         assert semantic is not None
         true = truth.instance.astype(np.int64)
         self.metric.update(found.instance, semantic, true, truth.semantic)
@@ -181,30 +218,73 @@ class DetectionJudge:
 
     def __init__(self, task: Task) -> None:
         self.metric = DetectionMetrics(task.classes)
-        self._ids = list(task.semantic_ids)
 
-    def update(self, truth: StreetFrame, found: Perception, again: Perception) -> None:
+    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
         """Count one frame, see :class:`Judge`."""
-        boxes = found.detections
+        if truth.boxes is None:
+            return
+        boxes, difficult = found.detections, truth.difficult
         assert boxes is not None
-        visible = np.bincount(truth.instance.ravel())
-        corners = np.array([
-            (box.x_min, box.y_min, box.x_max + 1, box.y_max + 1) for box in truth.boxes
-        ], np.float64).reshape(-1, 4)
         self.metric.update(
-            boxes.corners, boxes.scores, boxes.classes, corners,
-            np.array([self._ids.index(box.class_id) for box in truth.boxes], np.int64),
-            np.array([visible[box.instance] < SMALLEST_OBJECT for box in truth.boxes], bool))
+            boxes.corners, boxes.scores, boxes.classes, truth.boxes[:, :4].astype(np.float64),
+            truth.boxes[:, 4].astype(np.int64),
+            np.zeros(len(truth.boxes), bool) if difficult is None else difficult)
 
     def guess(self) -> None:
         """Return nothing: without looking there are no boxes."""
 
 
+def judges_of(manifest: Manifest) -> dict[str, Judge]:
+    """
+    Return task name -> what judges it, for every task of a model.
+
+    :raises ConfigurationError: if none of its tasks can be judged.
+    """
+    semantic = manifest.task('semantic')
+    size = (manifest.height, manifest.width)
+    judges: dict[str, Judge] = {}
+    for task in manifest.tasks:
+        if task.name == 'semantic':
+            judges[task.name] = SemanticJudge(task, *size)
+        elif task.name == 'depth':
+            judges[task.name] = DepthJudge(task, *size)
+        elif task.name == 'motion':
+            judges[task.name] = MotionJudge(semantic or STREET_SEMANTIC)
+        elif task.name == 'instance' and semantic is not None:
+            judges[task.name] = InstanceJudge(semantic)
+        elif task.name == 'detection':
+            judges[task.name] = DetectionJudge(task)
+    if not judges:
+        raise ConfigurationError(
+            f'model {manifest.name!r} has the tasks {[task.name for task in manifest.tasks]}; '
+            'none of them can be judged')
+    return judges
+
+
+def figures_of(judges: dict[str, Judge]) -> dict[str, Any]:
+    """Return task name -> figures, and under ``baseline`` those without looking."""
+    baseline: dict[str, Any] = {'from': 'the judged frames themselves'}
+    figures: dict[str, Any] = {}
+    for name, judge in judges.items():
+        figures[name] = judge.metric.compute()
+        if (guess := judge.guess()) is not None:
+            baseline[name] = guess
+    return {**figures, 'baseline': baseline}
+
+
+def resized(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Return the nearest values at another size, (H, W)."""
+    if values.shape == shape:
+        return values
+    return np.asarray(cv2.resize(
+        values, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
 def rows(figures: dict[str, Any]) -> list[Row]:
     """
-    Return the table of a street's figures.
+    Return the table of the figures of some data.
 
-    :param figures: of :func:`mtl_perception.evaluation.street.evaluate`.
+    :param figures: of :func:`figures_of`.
     """
     base, found = figures['baseline'], list[Row]()
     if semantic := figures.get('semantic'):

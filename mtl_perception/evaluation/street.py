@@ -18,12 +18,10 @@ from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.judges import (
     LOWEST_SCORE,
-    DepthJudge,
-    DetectionJudge,
-    InstanceJudge,
-    Judge,
-    MotionJudge,
-    SemanticJudge,
+    SMALLEST_OBJECT,
+    Truth,
+    figures_of,
+    judges_of,
     rows,
 )
 from mtl_perception.frames import Frame, Perception
@@ -32,8 +30,6 @@ from mtl_perception.inference.stream import CameraStream
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
-from mtl_perception.tasks import STREET_SEMANTIC
-
 
 HEAD_FRAMES = 3
 """So many frames before the judged one are shown to a model with a motion head."""
@@ -89,12 +85,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--output', type=Path, help='folder for street.json and street.md')
     parser.add_argument(
+        '--data', type=Path, metavar='YAML',
+        help='judge on recorded data instead: a recipe or what mtl data check takes')
+    parser.add_argument(
+        '--part', default='validation', help='which of the data sets in that file (validation)')
+    parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
+    parser.add_argument(
         '--record', action='store_true', help="write the figures into the model's manifest")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
     from mtl_perception.inference.torch_engine import TorchEngine
+    if arguments.data is not None:
+        from mtl_perception.evaluation import recorded
+        return recorded.run(arguments)
     seeds = parse_seeds(arguments.seeds)
     if arguments.frames < 1 or not 0 < arguments.spacing <= 0.5:
         raise ConfigurationError(
@@ -117,16 +122,25 @@ def run(arguments: argparse.Namespace) -> int:
     text = as_markdown(figures)
     print(text)
     if arguments.output:
-        try:
-            arguments.output.mkdir(parents=True, exist_ok=True)
-            (arguments.output / 'street.md').write_text(text + '\n', encoding='utf-8')
-            (arguments.output / 'street.json').write_text(
-                json.dumps(figures, indent=2) + '\n', encoding='utf-8')
-        except OSError as error:
-            raise StorageError(f'{arguments.output}: cannot be written ({error})') from error
+        write(arguments.output, 'street', text, figures)
     if arguments.record:
         record(arguments.model, figures)
     return 0
+
+
+def write(folder: Path, name: str, text: str, figures: dict[str, Any]) -> None:
+    """
+    Write the figures of an evaluation as Markdown and JSON.
+
+    :raises StorageError: if a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f'{name}.md').write_text(text + '\n', encoding='utf-8')
+        (folder / f'{name}.json').write_text(
+            json.dumps(figures, indent=2) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise StorageError(f'{folder}: cannot be written ({error})') from error
 
 
 def evaluate(
@@ -152,7 +166,7 @@ def evaluate(
     :raises ConfigurationError: if a seed may have been trained on.
     """
     check_seeds(seeds, 'test')
-    judges = _judges(engine.manifest, moments)
+    judges = judges_of(engine.manifest)
     frames = 0
     for seed in show(seeds):
         for truth, found, again in _drive(engine, seed, moments, street or Street):
@@ -163,43 +177,12 @@ def evaluate(
         'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': frames,
         'spacing_s': moments.spacing, 'size': [moments.width, moments.height],
         'camera_height': moments.camera_height}
-    baseline: dict[str, Any] = {'from': 'the judged frames themselves'}
-    for name, judge in judges.items():
-        figures[name] = judge.metric.compute()
-        if (guess := judge.guess()) is not None:
-            baseline[name] = guess
-    return {**figures, 'baseline': baseline}
-
-
-def _judges(manifest: Manifest, moments: Moments) -> dict[str, Judge]:
-    """
-    Return task name -> what judges it.
-
-    :raises ConfigurationError: if the model has no task that the street can judge.
-    """
-    semantic = manifest.task('semantic')
-    judges: dict[str, Judge] = {}
-    for task in manifest.tasks:
-        if task.name == 'semantic':
-            judges[task.name] = SemanticJudge(task, moments.height, moments.width)
-        elif task.name == 'depth':
-            judges[task.name] = DepthJudge(task, moments.height, moments.width)
-        elif task.name == 'motion':
-            judges[task.name] = MotionJudge(semantic or STREET_SEMANTIC)
-        elif task.name == 'instance' and semantic is not None:
-            judges[task.name] = InstanceJudge(semantic)
-        elif task.name == 'detection':
-            judges[task.name] = DetectionJudge(task)
-    if not judges:
-        raise ConfigurationError(
-            f'model {manifest.name!r} has the tasks {[task.name for task in manifest.tasks]}; '
-            'the street can judge none of them')
-    return judges
+    return {**figures, **figures_of(judges)}
 
 
 def _drive(
         engine: Engine, seed: int, moments: Moments, street: Callable[..., Any],
-) -> Iterator[tuple[Any, Perception, Perception]]:
+) -> Iterator[tuple[Truth, Perception, Perception]]:
     """Yield (truth, prediction, prediction on identical frames) of one street's moments."""
     drive = street(
         seed, width=moments.width, height=moments.height, rate=1 / moments.spacing,
@@ -222,28 +205,54 @@ def _drive(
         for number in (judged, judged + 1):
             again = still.process(
                 Frame('street', (number + 1) * step_ns, truth.image), focal_px=focal)
-        yield truth, found, again
+        yield _truth_of(truth, engine.manifest), found, again
+
+
+def _truth_of(frame: Any, manifest: Manifest) -> Truth:
+    """Return what a frame of the street says of itself, in the classes of the model."""
+    task = manifest.task('detection')
+    if task is None:
+        return Truth(frame.semantic, frame.depth, frame.motion, frame.instance)
+    ids, visible = list(task.semantic_ids), np.bincount(frame.instance.ravel())
+    boxes = np.array([
+        (box.x_min, box.y_min, box.x_max + 1, box.y_max + 1, ids.index(box.class_id))
+        for box in frame.boxes], np.float64).reshape(-1, 5)
+    hidden = np.array([visible[box.instance] < SMALLEST_OBJECT for box in frame.boxes], bool)
+    return Truth(frame.semantic, frame.depth, frame.motion, frame.instance, boxes, hidden)
 
 
 def as_markdown(figures: dict[str, Any]) -> str:
     """Return the figures as a table, each beside what can be had without the network."""
-    base = figures['baseline']
-    lines = [
+    return '\n'.join([
         f'{figures["frames"]} frames of {figures["streets"]} streets (seeds '
         f'{figures["seeds"][0]} to {figures["seeds"][1]}), previous frame '
         f'{figures["spacing_s"]:g} s before, {figures["size"][0]}x{figures["size"][1]}, '
         f'{_height(figures.get("camera_height"))}, model {figures.get("model", "")}',
-        '',
-        '| | model | without looking | target |', '|---|---|---|---|',
-        *(f'| {name} | {_number(value)} | {_number(guess)} | {target} |'
-          for name, value, guess, target in rows(figures)),
+        '', *table(figures)])
+
+
+def table(figures: dict[str, Any], targets: bool = True) -> list[str]:
+    """
+    Return the lines of the table of some figures and what has to be said about it.
+
+    :param figures: with those of :func:`mtl_perception.evaluation.judges.figures_of`.
+    :param targets: whether the models of the street have to reach something.
+    """
+    base = figures['baseline']
+    head = ['| | model | without looking |', '|---|---|---|']
+    lines = [f'{line} target |' if targets and number == 0 else
+             f'{line}---|' if targets else line for number, line in enumerate(head)]
+    for name, value, guess, target in rows(figures):
+        cells = [name, _number(value), _number(guess), *([target] if targets else [])]
+        lines.append(f'| {" | ".join(cells)} |')
+    lines += [
         '',
         'Without looking: the most frequent class and the mean depth of each pixel of '
         f'{base["from"]}; for motion, every movable object called moving; for instances, each '
         'connected region of a class in the true mask called one object; no boxes.']
     if absent := figures.get('semantic', {}).get('absent'):
         lines.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
-    return '\n'.join(lines)
+    return lines
 
 
 def record(model: str | Path, figures: dict[str, Any]) -> Manifest:

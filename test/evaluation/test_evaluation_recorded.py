@@ -1,0 +1,98 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate --data`` with an engine that reads the answer from the colours."""
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from mtl_perception import cli
+from mtl_perception.datasets.build import build_dataset
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.recorded import as_markdown, evaluate
+from mtl_perception.frames import Outputs
+from mtl_perception.manifest import Manifest, NetworkSpec
+from mtl_perception.tasks import STREET_DEPTH, Task
+
+DESCRIPTION = """
+images: '{split}/image'
+semantic: '{split}/class/{name}.png'
+classes: {floor: [0, 0, 0], wall: [255, 0, 0]}
+depth: '{split}/depth/{name}.png'
+depth_m: 0.01
+"""
+SEMANTIC = Task('semantic', 'classes', ('floor', 'wall'), ((0, 0, 0), (255, 0, 0)))
+
+
+class ColourEngine:
+    """Red above 100 is wall at 5 m, everything else floor at 2 m."""
+
+    def __init__(self, height, width, classes=SEMANTIC.classes):
+        semantic = Task('semantic', 'classes', classes, SEMANTIC.palette)
+        self.manifest = Manifest(
+            'colours', NetworkSpec(frames=1, channels={'semantic': 2, 'depth': 1}),
+            (semantic, STREET_DEPTH), height, width, (0, 0, 0), (1, 1, 1), 0.6 * width)
+
+    def step(self, image, state=None, tasks=None):
+        wall = image[..., 0] > 100
+        return Outputs(wall.astype(np.uint8), np.where(wall, np.float32(5), np.float32(2))), None
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Write four images, upper half wall; one pixel of the last is labelled wrongly."""
+    for folder in ('image', 'class', 'depth'):
+        (tmp_path / 'all' / folder).mkdir(parents=True)
+    for number in range(4):
+        image = np.zeros((32, 64, 3), np.uint8)
+        image[:16, :, 2] = 200  # BGR
+        labels = np.zeros((32, 64), np.uint8)
+        labels[:16] = 1
+        labels[16 + number, 0] = 255
+        depth = np.where(labels == 1, 500, 200).astype(np.uint16)
+        depth[20:] = 0
+        if number == 3:
+            labels[31, 63] = 1
+        for folder, values in (('image', image), ('class', labels), ('depth', depth)):
+            cv2.imwrite(str(tmp_path / 'all' / folder / f'{number}.png'), values)
+    (tmp_path / 'dataset.yaml').write_text(DESCRIPTION)
+    return tmp_path
+
+
+def data_of(root):
+    return build_dataset({'dataset': 'folder', 'root': str(root), 'split': 'all'})
+
+
+def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
+    figures = evaluate(ColourEngine(32, 64), data_of(root))
+    # of 64 x 32 x 4 pixels four are unlabelled and one is wrong
+    assert figures['semantic']['pixel_accuracy'] == pytest.approx(1 - 1 / (4 * 2048 - 4))
+    assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
+    assert figures['frames'] == 4
+    half = evaluate(ColourEngine(16, 32), data_of(root))
+    assert half['semantic']['pixel_accuracy'] > 0.99
+    guess = figures['baseline']['semantic']
+    assert guess['pixel_accuracy'] == figures['semantic']['pixel_accuracy']  # all images alike
+    text = as_markdown({**figures, 'model': 'colours', 'data': 'folder all'})
+    assert '4 clips of 1 image(s), folder all, model colours' in text
+    assert '| IoU wall |' in text
+    assert 'target' not in text
+
+
+def test_a_model_of_other_classes_is_refused(root):
+    with pytest.raises(ConfigurationError, match=r"has the classes \['floor', 'door'\], the data"):
+        evaluate(ColourEngine(32, 64, ('floor', 'door')), data_of(root))
+    data = data_of(root)
+    data.wanted = []
+    with pytest.raises(ConfigurationError, match='nothing can be judged'):
+        evaluate(ColourEngine(32, 64), data)
+
+
+def test_the_command_names_a_part_that_does_not_exist(root, tiny_model, capsys):
+    parts = {name: {'dataset': 'folder', 'root': str(root), 'split': 'all'}
+             for name in ('train', 'validation')}
+    config = root / 'mine.yaml'
+    config.write_text(yaml.safe_dump(parts))
+    assert cli.main(['evaluate', str(tiny_model), '--data', str(config), '--part', 'test']) == 2
+    assert "data set 'test' does not exist" in capsys.readouterr().err
