@@ -37,6 +37,8 @@ COMMANDS = {
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
     'evaluate-motion': ('mtl_perception.evaluation.moving',
                         'measure ego-motion and moving objects on such streets'),
+    'predict': ('mtl_perception.evaluation.predict',
+                'every frame of a video or a folder through a model'),
     'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
 }
 """Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +27,8 @@ from mtl_perception.evaluation.live import LivePlan, record_live
 from mtl_perception.evaluation.pictures import Painter, choose
 from mtl_perception.evaluation.report import table, write_report
 from mtl_perception.evaluation.score import Account, Score, settle
+from mtl_perception.frames import Frame, Outputs
 from mtl_perception.manifest import Manifest, read_model
-from mtl_perception.preprocessing import resize
 
 if TYPE_CHECKING:
     from mtl_perception.inference.engine import Engine
@@ -37,7 +38,11 @@ FIRST_TEST_SEED = 20000
 
 MOSAIC_ROWS = 5
 OFFLINE_FRAMES = 40
+HEAD_FRAMES = 3
+"""So many frames before a sample are kept for a model with a motion head."""
 LONGEST_GAP_NS = 500_000_000
+STEP_NS = 100_000_000
+"""Between the frames that are seen again."""
 AHEAD = 100
 LARGEST_SIDE = 640
 """Larger videos are shrunk: a recording of full HD with depth takes 200 MB a second."""
@@ -132,13 +137,13 @@ class Review:
     :param score: of all frames.
     :param account: where every frame went.
     :param statuses: the last diagnostics, by name.
-    :param samples: some moments, each with the image before, for :func:`run_offline`.
+    :param samples: some moments, each with the moments before, for :func:`run_offline`.
     """
 
     score: Score
     account: Account
     statuses: dict[str, dict[str, str]]
-    samples: list[tuple[NDArray[np.uint8], Moment]] = field(default_factory=list)
+    samples: list[tuple[list[Moment], Moment]] = field(default_factory=list)
 
 
 def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review:
@@ -149,7 +154,7 @@ def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review
     """
     score, painter = Score(manifest.tasks), Painter(manifest.tasks)
     drawn, samples = [], []
-    first_ns, previous = 0, None
+    first_ns, previous = 0, deque[Moment](maxlen=HEAD_FRAMES)
     with Bag(path) as bag:
         tasks = [task.name for task in manifest.tasks if task.name in ANSWERS]
         bag.require(['image', *tasks])
@@ -162,10 +167,11 @@ def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review
                 film.add(picture)
                 if number in shown:
                     drawn.append(picture)
-                if number in sampled and previous is not None \
-                        and 0 < moment.stamp_ns - previous.stamp_ns <= LONGEST_GAP_NS:
-                    samples.append((previous.arrays['image'], moment))
-                previous = moment
+                if previous and not 0 < moment.stamp_ns - previous[-1].stamp_ns <= LONGEST_GAP_NS:
+                    previous.clear()
+                if number in sampled and previous:
+                    samples.append((list(previous), moment))
+                previous.append(moment)
         if not drawn:
             raise DataError(f'{path}: no answer carries the stamp of an image', 'B04')
         statuses = bag.last_statuses()
@@ -190,19 +196,23 @@ def run_offline(engine: 'Engine', review: Review) -> None:
     """
     Ask the network itself about the samples, because the masks on the wire have no probabilities.
 
-    Each is seen after the image before it, and then once more after itself, so that nothing can
-    move between the two.
+    Each is seen after the image before it, or those before it by a model with a motion head, and
+    then after itself, so that nothing can move between the two.
     """
-    manifest = engine.manifest
-    if manifest.network.frames < 2 or manifest.task('motion') is None:
+    from mtl_perception.inference.stream import CameraStream
+    manifest, head = engine.manifest, getattr(engine, 'motion_head', None)
+    if manifest.task('motion') is None or (manifest.network.frames < 2 and head is None):
         return
     for before, moment in review.samples:
-        first, second = (resize(image, manifest.height, manifest.width)
-                         for image in (before, moment.arrays['image']))
-        _, state = engine.step(first, None, ['motion'])
-        moving, state = engine.step(second, state, ['motion'])
-        identical, _ = engine.step(second, state, ['motion'])
-        review.score.update_offline(moving, identical, moment.arrays)
+        earlier = before if head is not None else before[-1:]
+        answers = []
+        for moments in ([*earlier, moment], [moment, moment]):
+            stream = CameraStream(engine, motion_head=head)
+            for number, one in enumerate(moments, 1):
+                found = stream.process(
+                    Frame('demo', number * STEP_NS, one.arrays['image']), ['motion'], 'network')
+            answers.append(Outputs(motion=found.motion, motion_score=found.motion_score))
+        review.score.update_offline(answers[0], answers[1], moment.arrays)
 
 
 def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, Any]:
