@@ -70,6 +70,7 @@ setup(
         (f'share/{PACKAGE}/config', glob('config/*.*')),
         (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
         (f'share/{PACKAGE}/config/motion', glob('config/motion/*.yaml')),
+        (f'share/{PACKAGE}/config/compare', glob('config/compare/*.yaml')),
         (f'lib/{PACKAGE}', glob('scripts/*')),
     ],
     zip_safe=False,

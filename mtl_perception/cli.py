@@ -33,6 +33,8 @@ COMMANDS = {
     'train-motion': ('mtl_perception.training.motion_command',
                      'train the head that tells moving objects from parked ones'),
     'describe': ('mtl_perception.training.describe', 'the parts of a network and their sizes'),
+    'compare': ('mtl_perception.training.compare',
+                'the same training in several ways, and the table that compares them'),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
     'evaluate-motion': ('mtl_perception.evaluation.moving',

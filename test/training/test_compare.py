@@ -1,0 +1,162 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl compare``: what is trained, what is not trained twice, and the table."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from mtl_perception import cli
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.training.compare import (
+    as_csv,
+    as_markdown,
+    collect,
+    gains,
+    read_comparison,
+    run_name,
+    write,
+)
+from mtl_perception.training.config import load_config
+from mtl_perception.training.sources import check_network
+from mtl_perception.weighting import WEIGHTINGS
+
+COMPARISONS = Path(__file__).parents[2] / 'config' / 'compare'
+
+RECIPE = """
+name: tiny
+tasks: [semantic, depth]
+weighting: equal
+data:
+  train_seeds: '0:2'
+  validation_seeds: '10000:10001'
+  workers: 0
+  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50, antialias: false}
+stages:
+  - {height: 32, width: 64, steps: 4, batch: 2}
+run: {log_every: 1, validate_every: 100, checkpoint_every: 2, threads: 1}
+"""
+ROWS = """
+recipe: tiny.yaml
+baseline: geometric loss
+rows:
+  geometric loss: [--weighting, geometric]
+  semantic only: [--tasks, '[semantic]']
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / 'tiny.yaml'
+    path.write_text(RECIPE)
+    return path
+
+
+def finish(folder, name, miou, abs_rel=None, weights=None):
+    """Write what a training that is done leaves behind."""
+    place = folder / name
+    place.mkdir(parents=True)
+    figures = {'semantic': {'miou': miou, 'pixel_accuracy': 0.5}}
+    if abs_rel is not None:
+        figures['depth'] = {'abs_rel': abs_rel, 'delta1': 0.8}
+    lines = [{'kind': 'train', 'step': step, 'weight': weights or {'semantic': 1.0, 'depth': 3.0},
+              'frames_per_second': 2.0} for step in (1, 2)]
+    lines.append({'kind': 'validation', 'step': 4, **figures})
+    (place / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
+    (place / 'config.yaml').write_text(RECIPE)
+    (place / f'{name}.safetensors').write_bytes(b'')
+
+
+def test_a_recipe_is_compared_in_every_strategy(recipe):
+    plan = read_comparison(recipe, 'all', 3, ('--stages', '[]'))
+    assert [way.name for way in plan.ways] == [
+        name for name in WEIGHTINGS if name != 'gradient_method']
+    assert plan.ways[1].overrides == ('--weighting', plan.ways[1].name)
+    assert plan.seeds == (0, 1, 2)
+    assert plan.baseline == 'equal'
+    assert read_comparison(recipe, 'dwa, gradnorm', 1, ()).baseline == 'dwa'
+    with pytest.raises(ConfigurationError, match="strategy 'dwb' does not exist"):
+        read_comparison(recipe, 'dwb', 1, ())
+
+
+def test_rows_may_differ_in_anything(recipe):
+    path = recipe.with_name('rows.yaml')
+    path.write_text(ROWS)
+    plan = read_comparison(path, 'all', 1, ('--seed', '5'))
+    assert plan.recipe == recipe
+    assert plan.ways[1].overrides == ('--tasks', '[semantic]')
+    assert run_name(plan.ways[0], 2) == 'geometric_loss_2'
+    path.write_text(ROWS.replace('baseline: geometric loss', 'baseline: equal'))
+    with pytest.raises(ConfigurationError, match="baseline 'equal' is none of the rows"):
+        read_comparison(path, 'all', 1, ())
+    path.write_text('rows: {a: 3}\nrecipe: x')
+    with pytest.raises(ConfigurationError, match='a list of overrides below each name'):
+        read_comparison(path, 'all', 1, ())
+
+
+def test_the_table_has_means_spreads_and_gains_over_the_same_seed(recipe):
+    folder = recipe.parent / 'out'
+    path = recipe.with_name('rows.yaml')
+    path.write_text(ROWS)
+    plan = read_comparison(path, 'all', 2, ())
+    finish(folder, 'geometric_loss_0', 0.4, 0.2)
+    finish(folder, 'geometric_loss_1', 0.5, 0.4)
+    finish(folder, 'semantic_only_0', 0.44)
+    finish(folder, 'semantic_only_1', 0.5)
+    rows = collect(plan, folder)
+    # of mIoU and pixel accuracy: 10 % and 0 % for seed 0, nothing for seed 1
+    assert gains(plan, rows, 'semantic only') == pytest.approx([5.0, 0.0])
+    text = as_markdown(plan, rows)
+    assert '| geometric loss | 0.450 +- 0.071 | 0.500 +- 0.000 | 0.300 +- 0.141 |' in text
+    assert ('| semantic only | 0.470 +- 0.042 | 0.500 +- 0.000 | - | - | +2.5 +- 3.5 | 0.1 |'
+            in text)
+    lines = list(csv.DictReader(as_csv(plan, rows).splitlines()))
+    assert [(line['row'], line['seed'], line['AbsRel']) for line in lines] == [
+        ('geometric loss', '0', '0.2'), ('geometric loss', '1', '0.4'),
+        ('semantic only', '0', ''), ('semantic only', '1', '')]
+    assert float(lines[0]['minutes']) == pytest.approx(4 * 2 / 2.0 / 60, abs=0.01)
+    write(plan, rows, folder, text)
+    for name in ('compare.md', 'compare.csv', 'compare.png', 'weights.png'):
+        assert (folder / name).stat().st_size > 100
+
+
+def test_a_wrong_row_is_refused_before_anything_is_trained(recipe, tmp_path, capsys):
+    path = recipe.with_name('rows.yaml')
+    path.write_text(ROWS.replace('[semantic]', '[smell]'))
+    assert cli.main(['compare', str(path), '--into', str(tmp_path / 'out')]) == 2
+    assert 'smell' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+    assert cli.main(['compare', str(recipe), '--seeds', '0']) == 2
+
+
+@pytest.mark.slow
+def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path, capsys):
+    folder = tmp_path / 'out'
+    words = ['compare', str(recipe), '--strategies', 'equal,dwa', '--seeds', '1', '--into',
+             str(folder), '--data.cache', str(tmp_path / 'cache')]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert '2/2' in shown
+    assert '| equal | 0.' in (folder / 'compare.md').read_text()
+    before = (folder / 'equal_0' / 'metrics.jsonl').read_bytes()
+    (folder / 'dwa_0' / 'dwa_0.safetensors').unlink()  # as if it had been killed while exporting
+    assert cli.main(words) == 0
+    assert '1 of 2 trainings are done already' in capsys.readouterr().out
+    assert (folder / 'equal_0' / 'metrics.jsonl').read_bytes() == before
+    assert (folder / 'dwa_0' / 'dwa_0.safetensors').is_file()
+    (folder / 'dwa_0' / 'dwa_0.safetensors').unlink()
+    (folder / 'dwa_0' / 'checkpoints').rename(folder / 'dwa_0' / 'old')
+    (folder / 'dwa_0' / 'checkpoints').write_text('in the way')
+    assert cli.main(words) == 3
+    assert '1 of 2 trainings failed: dwa_0' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('path', sorted(COMPARISONS.glob('*.yaml')), ids=lambda path: path.stem)
+def test_every_committed_comparison_can_be_trained(path):
+    plan = read_comparison(path, 'all', 1, ())
+    for way in plan.ways:
+        config = load_config(plan.recipe, [*plan.overrides, *way.overrides])
+        check_network(config)
+        assert config.stages[0].steps == 300
