@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.egomotion import Pinhole
-from mtl_perception.evaluation.moving import FRAMES, RATE, Clip, MotionJudge
+from mtl_perception.egomotion import MotionEstimator, MotionTracker, Pinhole
+from mtl_perception.egomotion.pinhole import inverse
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.moving import FRAMES, RATE, Clip, EgoErrors, MotionJudge
 from mtl_perception.evaluation.street import Moments
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.motion_head import MotionHead
@@ -27,6 +29,8 @@ SHADOW_STEP_PX, SHADOW_WIDTH_PX, SHADOW_LIGHT = 12, 70, 0.55
 DARK_LIGHT, DARK_NOISE = 0.2, 4.0
 """Light at night as a share of that of the day, and noise in grey values."""
 WRONG_FOCAL = 1.3
+MISLEADING_DEGREES, MISLEADING_M, HIDDEN_SHARE = 5.0, 2.0, 0.67
+"""A misleading guess, and how much of an image is hidden, to make ego-motion fail."""
 STANDING_M = 0.03
 """The camera counts as standing if it moves less than this over a clip, metres."""
 
@@ -105,6 +109,53 @@ def conditions(
             for last in _standing(street, moments):
                 judges['standing still'].update(_clip(engine, street, last, as_it_is))
     return {name: judge.compute() for name, judge in judges.items()}
+
+
+def provoked(
+    engine: Engine, seeds: Sequence[int], moments: Moments,
+    show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
+) -> dict[str, Any]:
+    """
+    Return how well the quality of an ego-motion tells failures, where they are made.
+
+    The first frame of each clip is compared with the last without a guess, with a misleading one
+    (five degrees aside, two metres off), and with most of it hidden behind noise.
+
+    :param engine: the network.
+    :param seeds: of the streets.
+    :param moments: of each street.
+    :param show: wraps the seeds, for a progress bar.
+    :return: of :class:`EgoErrors`.
+    :raises ConfigurationError: if the model has no semantics.
+    """
+    errors, semantic = EgoErrors(), engine.manifest.task('semantic')
+    if semantic is None:
+        raise ConfigurationError(f'model {engine.manifest.name!r} has no semantics')
+    angle = np.radians(MISLEADING_DEGREES)
+    misleading = np.array([
+        [np.cos(angle), 0, np.sin(angle), MISLEADING_M], [0, 1, 0, 0],
+        [-np.sin(angle), 0, np.cos(angle), -MISLEADING_M], [0, 0, 0, 1]])
+    for seed in show(seeds):
+        street = Street(seed, moments.width, moments.height, RATE)
+        rng = np.random.default_rng(seed)
+        for _, judged in moments.pairs(seed):
+            clip = _clip(engine, street, max(judged, FRAMES - 1), as_it_is)
+            tracker = MotionTracker(clip.camera, semantic.movable, semantic.sky)
+            depth, ids = clip.outputs[-1].depth, clip.outputs[-1].semantic
+            assert depth is not None
+            assert ids is not None
+            earlier, newest = (
+                np.asarray(cv2.cvtColor(clip.images[place], cv2.COLOR_RGB2GRAY), np.uint8)
+                for place in (0, -1))
+            hidden = earlier.copy()
+            rows = slice(0, round(HIDDEN_SHARE * len(hidden)))
+            hidden[rows] = rng.integers(0, 256, hidden[rows].shape, np.uint8)
+            true = inverse(clip.poses[0]) @ clip.poses[-1]
+            estimator = MotionEstimator(clip.camera, 'full')
+            for image, guess in ((earlier, None), (earlier, misleading), (hidden, None)):
+                ego = estimator.estimate(newest, image, depth, tracker.static(ids), guess)
+                errors.update(ego.pose, true, ego.quality)
+    return errors.compute()
 
 
 def _clip(

@@ -345,7 +345,12 @@ def run(arguments: argparse.Namespace) -> int:
         found: dict[str, Any] = motion_conditions.conditions(
             engine, head, seeds, moments, show=_track)
         print(motion_conditions.as_markdown(found))
-        _write(found, arguments.output)
+        failures = motion_conditions.provoked(engine, seeds, moments, _track)
+        print(f'\nprovoked: {failures["failures"]} of {failures["frames"]} ego-motions fail, ROC '
+              f'AUC of the quality {_number(failures["failures_flagged_auc"])}, believed '
+              f'{_number(failures["believed"])}, good of these '
+              f'{_number(failures["good_of_believed"])}')
+        _write({**found, 'provoked': failures}, arguments.output)
         return 0
     judge = MotionJudge(head, engine)
     for seed in _track(seeds):

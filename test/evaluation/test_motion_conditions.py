@@ -65,6 +65,11 @@ def test_the_shipped_head_holds_where_it_is_hard():
                 for row in still)
     assert wrong <= 0.15 * parked
     assert len(motion_conditions.as_markdown(found).splitlines()) == 2 + len(found)
+    failed = motion_conditions.provoked(engine, range(20000, 20008), Moments(1))
+    assert failed['frames'] == 24
+    assert failed['failures'] >= 3  # or nothing was provoked
+    assert failed['failures_flagged_auc'] >= 0.85
+    assert failed['good_of_believed'] >= 0.9
 
 
 LEAST_AUC = {
