@@ -82,6 +82,8 @@ class Manifest:
     :param mean: per-channel RGB mean that the network subtracts, 0 to 255.
     :param std: per-channel RGB standard deviation that the network divides by, 0 to 255.
     :param focal_px: focal length of the training camera at the network's width, pixels.
+    :param focal_y_px: the same along the columns, at the network's height; 0 = equal to
+        ``focal_px``. They differ where training images were resized to other proportions.
     :param camera_height: of the training camera above the ground, metres; 0 = unknown.
     :param sha256: digest of the weights file, hexadecimal.
     :param motion_head: digest of the file ``NAME.motion`` beside the weights, which
@@ -100,6 +102,7 @@ class Manifest:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     focal_px: float
+    focal_y_px: float = 0.0
     camera_height: float = 0.0
     sha256: str = ''
     motion_head: str = ''

@@ -37,12 +37,12 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 
-def focal_length_at(focal_px: float, camera_width: int, width: int) -> float:
+def focal_length_at(focal_px: float, own: int, wanted: int) -> float:
     """
-    Return a camera's focal length when its image is resized to another width.
+    Return a camera's focal length along one side of its image when that is resized.
 
-    :param focal_px: focal length at the camera's width, pixels; ``K[0, 0]`` of its calibration.
-    :param camera_width: pixels.
-    :param width: pixels.
+    :param focal_px: focal length at the camera's own size, pixels.
+    :param own: width or height of the camera's image, pixels.
+    :param wanted: the same side of the resized image, pixels.
     """
-    return focal_px * width / camera_width
+    return focal_px * wanted / own

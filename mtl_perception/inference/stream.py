@@ -115,7 +115,9 @@ class CameraStream:
         :param tasks: names of the tasks that are wanted, and ``step`` for the camera's own motion
             of a model with a motion head; all if None.
         :param output_size: whether the results have the camera's or the network's size.
-        :param focal_px: focal length of the camera at the camera's width, pixels; scales depth.
+        :param focal_px: focal length of the camera at the camera's size, pixels; scales depth.
+            Where the image is resized to other proportions, its height counts: how far away the
+            ground is, and how large things are that stand on it, is seen along the columns.
             None or an impossible value leaves depth as the training camera would see it.
         :param odometry: tells how the camera moved, if the robot knows; else it is estimated.
         :raises FrameError: ``T02_duplicate``, ``M09_nonfinite``, ``M10_output``, or what the
@@ -148,7 +150,8 @@ class CameraStream:
         known = manifest.network.frames == 1 or state is not None
         scale = self.height_scale
         if focal_px is not None and np.isfinite(focal_px) and focal_px > 0:
-            scale *= focal_length_at(focal_px, width, manifest.width) / manifest.focal_px
+            own = manifest.focal_y_px or manifest.focal_px
+            scale *= focal_length_at(focal_px, height, manifest.height) / own
         step = residual = None
         if self.moving is not None and (tasks is None or {'motion', 'step'} & {*tasks}):
             camera = pinhole_of(focal_px, frame.image.shape, image.shape)

@@ -95,6 +95,10 @@ def check_manifest(manifest: Manifest) -> None:
             raise CheckpointError(
                 f'{name}: {field} is {values}, wanted {count} finite number(s)'
                 f'{" above 0" if lowest == 0 else ""}', 'M07')
+    if not _is_number(manifest.focal_y_px) or not 0 <= manifest.focal_y_px < math.inf:
+        raise CheckpointError(
+            f'{name}: focal_y_px is {manifest.focal_y_px!r}, wanted pixels, 0 = as focal_px',
+            'M07')
     if not _is_number(manifest.camera_height) or not 0 <= manifest.camera_height < math.inf:
         raise CheckpointError(
             f'{name}: camera_height is {manifest.camera_height!r}, wanted metres, 0 = unknown',

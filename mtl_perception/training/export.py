@@ -49,10 +49,11 @@ def export(
     trained = {name: weights[name] for name in stored}
     verify(spec, trained, stored, last.height, last.width)
     progress = state['progress']
-    focal_px, camera_height = state['notes'].get('camera') or camera_of(config)
+    focal_px, camera_height, *rest = state['notes'].get('camera') or camera_of(config)
     manifest = Manifest(
         name=path.stem, network=spec, tasks=tasks, height=last.height, width=last.width,
         mean=config.network.mean, std=config.network.std, focal_px=focal_px,
+        focal_y_px=rest[0] if rest else 0.0,
         camera_height=camera_height,
         metrics=metrics or {}, command=command,
         training={

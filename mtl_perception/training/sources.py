@@ -51,28 +51,31 @@ def street_code_of(clips: Clips) -> str:
     return clips.code if isinstance(clips, StreetClips) else ''
 
 
-def camera_of(config: TrainingConfig, clips: Clips | None = None) -> tuple[float, float]:
+def camera_of(
+        config: TrainingConfig, clips: Clips | None = None) -> tuple[float, float, float]:
     """
-    Return the camera of the data: focal length at the width of the last stage, and height.
+    Return the camera of the data: focal lengths at the size of the last stage, and height.
 
     :param clips: recorded data; the first image of the first data set stands for all.
-    :return: pixels, and metres above the ground, 0 = unknown. Where a data set does not know its
-        camera, the focal length is that of the street.
+    :return: pixels along the rows; metres above the ground, 0 = unknown; pixels along the columns.
+        Where a data set does not know its camera, the focal length is that of the street.
     """
-    width = config.stages[-1].width
+    height, width = config.stages[-1].height, config.stages[-1].width
+    unknown = STREET_FOCAL * width
     if not config.data.train:
-        return STREET_FOCAL * width, sum(CAMERA_HEIGHTS) / 2
+        return unknown, sum(CAMERA_HEIGHTS) / 2, unknown
     if isinstance(clips, MixedClips):
         clips = next(iter(clips.parts.values()))
     camera = getattr(clips, 'camera', None)
     if not isinstance(clips, RecordedClips) or camera is None:
-        return STREET_FOCAL * width, 0.0
+        return unknown, 0.0, unknown
     image = clips.clips[0][-1]
     try:
         focal = float(camera(image)[0])
     except DataError:  # depth is not learned from it either
-        return STREET_FOCAL * width, 0.0
-    return focal * width / clips[0].image.shape[2], 0.0
+        return unknown, 0.0, unknown
+    rows, columns = clips[0].image.shape[1:3]
+    return focal * width / columns, 0.0, focal * height / rows
 
 
 def data_words(config: TrainingConfig, split: str = 'train') -> str:

@@ -304,10 +304,19 @@ def test_the_results_have_the_size_that_is_wanted(stream):
         stream.process(frame(1, 100 * MS), output_size='half')
 
 
-def test_depth_scales_with_the_focal_length_at_the_networks_width(stream):
-    # 100 px at a width of 128 are 50 px at 64; the network was trained with 40
+def test_depth_scales_with_the_focal_length_at_the_networks_height(stream):
+    # 100 px at a height of 64 are 50 px at 32; the network was trained with 40
     perception = stream.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
     np.testing.assert_allclose(perception.depth, 50 / 40)
+    # of an image that is squeezed from the sides the height counts
+    perception = stream.process(frame(1, 200 * MS, 64, 512), focal_px=100.0)
+    np.testing.assert_allclose(perception.depth, 50 / 40)
+
+
+def test_a_model_of_squeezed_images_has_two_focal_lengths(recorder):
+    recorder.manifest = dataclasses.replace(recorder.manifest, focal_y_px=25.0)
+    perception = CameraStream(recorder).process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
+    np.testing.assert_allclose(perception.depth, 50 / 25)
 
 
 def test_depth_scales_with_the_height_of_the_camera(recorder):
