@@ -48,7 +48,7 @@ def to_perception(
     :param manifest: of the network.
     :param height: wanted height, pixels.
     :param width: wanted width, pixels.
-    :param depth_scale: factor on depth: the camera's focal length at the network's width divided
+    :param depth_scale: factor on depth: the camera's focal length at the network's size divided
         by the manifest's, because a longer lens makes everything look nearer.
     :param motion_known: False if there was no valid previous frame: motion is then 255, its score
         NaN everywhere.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a training: a YAML recipe, overridden on the command line."""
 
+import copy
 import difflib
 import io
 import typing
@@ -311,7 +312,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Recipe]) 
     Read a recipe.
 
     :param path: YAML file.
-    :param overrides: words such as ``['--optimiser.lr', '0.5']`` or ``['--seed=3']``.
+    :param overrides: words such as ``['--optimiser.lr', '0.5']`` or ``['--seed=3']``; a key inside
+        a table, such as ``--weighting_options.dwa.temperature 1``, changes that entry alone.
     :param kind: the dataclass of its settings.
     :raises ConfigurationError: if the file cannot be read, a key does not exist (the message
         names the nearest one) or a value has the wrong type.
@@ -329,9 +331,10 @@ def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Recipe]) 
             for key in reversed(word[2:].split('=')[0].split('.')):
                 nested = {key: nested}
             check_keys(kind, nested, word)
+    content, words = _into_tables(kind, content, overrides)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, 'config')
-    words = [f'--config.{word[2:]}' if word.startswith('--') else word for word in overrides]
+    words = [f'--config.{word[2:]}' if word.startswith('--') else word for word in words]
     try:
         with redirect_stderr(io.StringIO()):
             parsed = parser.parse_object({'config': content})
@@ -345,6 +348,39 @@ def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Recipe]) 
         raise
     except Exception as error:  # jsonargparse raises many kinds
         raise ConfigurationError(f'{path} {" ".join(overrides)}: {error}') from error
+
+
+def _into_tables(
+        kind: type, content: dict[str, Any],
+        overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """
+    Put overrides of entries of tables, whose keys are free, into the content of a recipe.
+
+    :return: the content, and the overrides that are left.
+    :raises ConfigurationError: if such an override has no value.
+    """
+    content, left = copy.deepcopy(content), list[str]()
+    words = iter(overrides)
+    for word in words:
+        name, equals, value = word.partition('=')
+        path = name[2:].split('.') if word.startswith('--') else []
+        depth, inner = 0, kind
+        while depth < len(path) and is_dataclass(inner):
+            inner = typing.get_type_hints(inner)[path[depth]]
+            depth += 1
+        if depth == len(path):  # a setting, or a value
+            left.append(word)
+            continue
+        if not equals and (value := next(words, '')) == '':
+            raise ConfigurationError(f'{word}: a value is missing')
+        table = content
+        for key in path[:-1]:
+            if not isinstance(table.setdefault(key, {}), dict):
+                raise ConfigurationError(
+                    f'{word}: {key} is {table[key]!r} in the recipe and no table')
+            table = table[key]
+        table[path[-1]] = yaml.safe_load(value)
+    return content, left
 
 
 def check_keys(kind: type, content: Mapping[str, Any], where: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.training.config import load_config, to_yaml
+from mtl_perception.training.config import load_config, to_plain, to_yaml
 
 RECIPES = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
 
@@ -76,3 +76,21 @@ def test_a_wrong_recipe_is_refused_with_the_reason(recipe, tmp_path, text, messa
 def test_a_missing_recipe_names_itself():
     with pytest.raises(ConfigurationError, match=r'nowhere\.yaml'):
         load_config('nowhere.yaml')
+
+
+def test_an_entry_of_a_table_is_changed_alone():
+    path = RECIPES[[recipe.stem for recipe in RECIPES].index('street_kendall')]
+    config = load_config(path, [
+        '--weighting_options.uncertainty.forms.depth', 'regression',
+        '--weighting_options.dwa.temperature=3', '--network.decoders.depth', 'fcn8',
+        '--seed', '4'])
+    options = to_plain(config)['weighting_options']
+    assert options['uncertainty']['forms'] == {'instance': 'laplace', 'depth': 'regression'}
+    assert options['dwa']['temperature'] == 3
+    assert config.network.decoders == {
+        'semantic': 'two_layer', 'instance': 'two_layer', 'depth': 'fcn8'}
+    assert config.seed == 4
+    with pytest.raises(ConfigurationError, match='a value is missing'):
+        load_config(path, ['--weighting_options.dwa.temperature'])
+    with pytest.raises(ConfigurationError, match=r'depth is .* no table'):
+        load_config(path, ['--network.decoders.depth.width', '3'])
