@@ -245,8 +245,12 @@ class Trainer:
         """
         Do one optimiser step.
 
-        :return: task name -> loss, empty if the weighting wants no task at this step; None if a
-            loss or the gradient was not finite. In both cases the network does not change.
+        A task whose loss is exactly 0 has nothing to learn from the batch and takes no part in the
+        weighting.
+
+        :return: task name -> loss, empty if the weighting wants no task at this step or no task
+            that it wants is labelled; None if a loss or the gradient was not finite. In these
+            cases the network does not change.
         """
         due = self.weighting.active(self.progress.step)
         if not due:
@@ -259,9 +263,15 @@ class Trainer:
             group['lr'] = rate * group.get('rate', 1.0)
         buffers = [item.clone() for item in self.learner.network.buffers()]
         losses: dict[str, Tensor] = self.learner(batch, due)
-        if losses and all(math.isfinite(loss.item()) for loss in losses.values()):
+        if not losses:
+            return {}
+        values = {task: loss.item() for task, loss in losses.items()}
+        if all(map(math.isfinite, values.values())):
+            learned = {task: loss for task, loss in losses.items() if values[task] != 0}
+            if not learned:
+                return {task: loss.detach() for task, loss in losses.items()}
             self.optimiser.zero_grad(set_to_none=True)
-            self.weighting(losses, self.learner.shared).backward()
+            self.weighting(learned, self.learner.shared).backward()
             norm = torch.nn.utils.clip_grad_norm_(
                 self.learner.network.parameters(), settings.clip_norm)
             if math.isfinite(norm.item()):

@@ -145,3 +145,41 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
             pass
     with exclusive(tmp_path):  # and free again afterwards
         pass
+
+
+def test_a_batch_without_labels_changes_nothing_and_is_no_failure(
+        config, boxes, tmp_path, monkeypatch):
+    trainer = make(config, tmp_path / 'run', boxes)
+    before = {name: item.clone() for name, item in trainer.learner.network.named_parameters()}
+    monkeypatch.setattr(trainer.learner, 'forward', lambda batch, due: {})
+    batch = {'image': torch.zeros(1)}
+    assert trainer.step(batch, trainer.config.stages[0]) == {}
+    assert trainer.progress.skipped == 0
+    assert all(torch.equal(item, before[name])
+               for name, item in trainer.learner.network.named_parameters())
+
+
+def test_a_loss_of_zero_takes_no_part_in_the_weighting(
+        config, boxes, tmp_path, monkeypatch):
+    trainer = make(config, tmp_path / 'run', boxes)
+    weight = next(iter(trainer.learner.network.parameters()))
+    asked = []
+
+    def forward(batch, due):
+        return {'semantic': (weight ** 2).sum() + 1, 'depth': (weight * 0).sum()}
+
+    def weigh(losses, shared):
+        asked.append(sorted(losses))
+        return sum(losses.values())
+
+    monkeypatch.setattr(trainer.learner, 'forward', forward)
+    monkeypatch.setattr(trainer.weighting, 'forward', weigh)
+    found = trainer.step({'image': torch.zeros(1)}, trainer.config.stages[0])
+    assert asked == [['semantic']]
+    assert found['depth'] == 0
+    monkeypatch.setattr(trainer.learner, 'forward', lambda batch, due: {
+        'depth': (weight * 0).sum()})
+    before = weight.detach().clone()
+    assert trainer.step({'image': torch.zeros(1)}, trainer.config.stages[0])['depth'] == 0
+    assert torch.equal(weight, before)
+    assert trainer.progress.skipped == 0
