@@ -85,7 +85,7 @@ class Camera:
         self.account = Account()
         self.stream = CameraStream(
             engine, settings.max_gap, settings.depth_camera_height,
-            getattr(engine, 'motion_head', None))
+            getattr(engine, 'motion_head', None) if settings.motion_head == 'auto' else None)
         self._reset_reasons: list[str] = []
         self._infos = CameraInfoMemory()
         self._watch = PictureWatch()

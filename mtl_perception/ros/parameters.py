@@ -54,6 +54,7 @@ class Settings:
     output_size: OutputSize
     depth_camera_height: float
     depth_raw_16u: bool
+    motion_head: str
     motion_odometry_topic: str
     motion_camera_pose: tuple[float, ...]
     labels_period: float
@@ -130,6 +131,8 @@ PARAMETERS = (
                 bounds=(0.0, 100.0)),
     Declaration('depth.raw_16u', False, 'publish depth/image_raw too: 16UC1 millimetres, '
                 '0 = invalid'),
+    Declaration('motion.head', 'auto', 'auto tells motion by the motion head of the model if it '
+                "has one, network by the network's own decoder", choices=('auto', 'network')),
     Declaration('motion.odometry_topic', '', 'nav_msgs/Odometry of the robot for the motion head, '
                 'instead of the estimate from the images; empty = none'),
     Declaration('motion.camera_pose', [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5], 'x, y, z (metres) '

@@ -159,6 +159,15 @@ def test_the_robots_odometry_is_believed_and_mends_the_scale_of_depth(bench):
     assert test.camera.stream.moving.tracker.scale == pytest.approx(0.8, abs=0.08)
 
 
+def test_the_decoder_of_the_network_can_be_asked_instead(bench):
+    test = bench(motion__head='network')
+    test.engine.motion_head = motion_head_of('street', read_model('street')[0])
+    test.start('motion/image')
+    test.feed(test.picture())
+    assert test.camera.stream.moving is None
+    assert test.engine.asked == [{'motion'}]
+
+
 def test_a_wrong_place_of_the_camera_is_refused(bench):
     test = bench(StreetEngine(), motion__camera_pose=[0.0, 0.0, 1.0])
     assert test.node.trigger_configure() != SUCCESS
