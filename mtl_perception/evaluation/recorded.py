@@ -3,7 +3,7 @@
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -76,6 +76,16 @@ def evaluate(
     return {'frames': len(data), 'images_per_clip': len(data.clips[0]), **figures_of(judges)}
 
 
+def _with_earlier(description: Mapping[str, Any], part: str, frames: int) -> RecordedClips:
+    """Return a data set with as many images per clip as a model takes, if it has them."""
+    if frames > 1 and 'frames' not in description and description.get('dataset') != 'nyu':
+        try:
+            return build_dataset({**description, 'frames': frames}, part)
+        except DataError:
+            print('there are no earlier images: each is judged by itself')
+    return build_dataset(description, part)
+
+
 def _focal_of(data: RecordedClips, number: int) -> float | None:
     """Return the focal length of a clip in pixels of its images, None if it is not known."""
     camera = getattr(data, 'camera', None)
@@ -117,10 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     engine = TorchEngine.load(
         arguments.model, arguments.device, threads=arguments.threads,
         minimum_score=LOWEST_SCORE)
-    frames = engine.manifest.network.frames
-    if frames > 1 and description['dataset'] != 'nyu':
-        description.setdefault('frames', frames)
-    data = build_dataset(description, part)
+    data = _with_earlier(description, part, engine.manifest.network.frames)
     figures = evaluate(engine, data, lambda items: track(
         items, 'clips', console=Console(stderr=True), transient=True))
     words = ' '.join(str(description.get(key, '')) for key in ('dataset', 'split')).strip()
