@@ -169,7 +169,9 @@ def test_a_longer_lens_makes_depth_larger(bench):
     test.start('depth/image')
     message = test.picture()
     test.feed(message)
-    test.camera._infos.put(calibration(48, 80, 2 * 0.6 * 80, message.header.stamp))
+    # the image has 48 rows, the network's 32 and a focal length of 0.6 of its 64 columns
+    focal = 2 * 0.6 * 64 * 48 / 32
+    test.camera._infos.put(calibration(48, 80, focal, message.header.stamp))
     test.feed(test.picture())
     test.spin_until(lambda: len(test.heard['depth/image']) == 2)
     plain, long = (decode_array(heard) for heard in test.heard['depth/image'])

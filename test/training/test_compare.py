@@ -10,12 +10,12 @@ import pytest
 
 from mtl_perception import cli
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.training.compare import (
+from mtl_perception.training.compare import read_comparison
+from mtl_perception.training.comparison import (
     as_csv,
     as_markdown,
     collect,
     gains,
-    read_comparison,
     run_name,
     write,
 )

@@ -12,7 +12,6 @@ from mtl_perception.egomotion import RESIDUAL_CHANNELS
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.frames import Outputs
 from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC
-from mtl_perception.training.config import load_recipe
 from mtl_perception.training.motion_samples import MotionSampleCache, MotionSamples
 from mtl_perception.training.motion_training import (
     MIRRORED,
@@ -21,6 +20,7 @@ from mtl_perception.training.motion_training import (
     object_weights,
     train_motion_head,
 )
+from mtl_perception.training.recipe import load_recipe
 
 CHANNELS = len(RESIDUAL_CHANNELS) + 3
 ACROSS = RESIDUAL_CHANNELS.index('across_sigma')
