@@ -87,6 +87,9 @@ class MotionTraining:
             if not getattr(self, name) > 0:
                 raise ConfigurationError(
                     f'{name} is {getattr(self, name)}; it must be above 0')
+        if self.steps < 3:
+            raise ConfigurationError(
+                f'steps is {self.steps}; the learning rate rises and falls, wanted are 3 or more')
         if self.weight_decay < 0 or self.threads < 0:
             raise ConfigurationError(
                 f'weight_decay is {self.weight_decay} and threads {self.threads}; neither may be '
@@ -118,7 +121,8 @@ def train_motion_head(
     optimiser = torch.optim.AdamW(
         head.parameters(), settings.lr, weight_decay=settings.weight_decay)
     schedule = OneCycleLR(
-        optimiser, settings.lr, total_steps=settings.steps, pct_start=0.1, final_div_factor=1e3)
+        optimiser, settings.lr, total_steps=settings.steps,
+        pct_start=max(0.1, min(0.5, 2 / settings.steps)), final_div_factor=1e3)
     weights = [object_weights(ids, settings.background) for ids in samples.instance]
     order: list[int] = []
     for step in range(settings.steps):

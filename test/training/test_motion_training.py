@@ -77,6 +77,13 @@ def test_no_samples_and_settings_out_of_range_are_refused():
         train_motion_head(make_samples(0), MotionTraining())
     with pytest.raises(ConfigurationError, match='steps is 0'):
         MotionTraining(steps=0)
+    with pytest.raises(ConfigurationError, match='steps is 2'):
+        MotionTraining(steps=2)
+
+
+@pytest.mark.parametrize('steps', [3, 10, 11])
+def test_a_very_short_training_comes_to_its_end(steps):
+    train_motion_head(make_samples(4), MotionTraining(steps=steps, batch=2))
 
 
 def test_the_recipe_is_read_and_a_wrong_key_is_refused():
