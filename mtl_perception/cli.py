@@ -30,6 +30,7 @@ COMMANDS = {
     'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
     'data': ('mtl_perception.datasets.command', 'look at a data set before training on it'),
     'train': ('mtl_perception.training.command', 'train a network from a recipe'),
+    'export': ('mtl_perception.training.export', 'write the model that a training has learned'),
     'train-motion': ('mtl_perception.training.motion_command',
                      'train the head that tells moving objects from parked ones'),
     'describe': ('mtl_perception.training.describe', 'the parts of a network and their sizes'),

@@ -49,6 +49,10 @@ class LogDepthLoss(nn.Module):
         """Return which pixels count."""
         return torch.isfinite(target) & (target > 0) & (target <= self.maximum)
 
+    def amount(self, target: Tensor) -> Tensor:
+        """Return the 0-dimensional float64 count of pixels that the loss is a mean over."""
+        return self.valid(target).sum().double()
+
 
 class DepthL1Loss(nn.Module):
     """
@@ -74,6 +78,10 @@ class DepthL1Loss(nn.Module):
     def valid(self, target: Tensor) -> Tensor:
         """Return which pixels count."""
         return torch.isfinite(target)
+
+    def amount(self, target: Tensor) -> Tensor:
+        """Return the 0-dimensional float64 count of images that the loss is a mean over."""
+        return self.valid(target).flatten(1).any(1).sum().double()
 
 
 STEPS = {'disparity_256': 1.0, 'disparity_px': 256.0}
@@ -118,6 +126,10 @@ class HuberLoss(nn.Module):
         """Return which pixels count."""
         return torch.isfinite(target)
 
+    def amount(self, target: Tensor) -> Tensor:
+        """Return the 0-dimensional float64 count of pixels that the loss is a mean over."""
+        return self.valid(target).sum().double()
+
 
 class DepthInUnit(nn.Module):
     """
@@ -150,10 +162,19 @@ class DepthInUnit(nn.Module):
         :param output: (N, 1, H, W) float in the unit.
         :param target: (N, H, W) float, metres; NaN, Inf, 0 and negative are invalid.
         """
+        loss: Tensor | None = self.loss(output, self._wanted(target))
+        return loss
+
+    def amount(self, target: Tensor) -> Tensor:
+        """Return the 0-dimensional float64 amount of what the loss is a mean over."""
+        amount: Tensor = self.loss.amount(self._wanted(target))  # type: ignore[operator]
+        return amount
+
+    def _wanted(self, target: Tensor) -> Tensor:
+        """Return (N, H, W) in the unit, NaN where it does not count."""
         target = precise(target)
         wanted = torch.where(self.valid(target), target, torch.full_like(target, torch.nan))
-        loss: Tensor | None = self.loss(output, from_metres(wanted, self.unit, self.stereo))
-        return loss
+        return from_metres(wanted, self.unit, self.stereo)
 
     def valid(self, target: Tensor) -> Tensor:
         """Return which pixels count."""

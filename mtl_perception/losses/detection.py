@@ -94,6 +94,16 @@ class BoxLoss(nn.Module):
         total = self.box_weight * (place + shape) + objects + kind
         return total / max(len(image), int(labelled.sum()))
 
+    def amount(self, target: Tensor) -> Tensor:
+        """
+        Return the 0-dimensional float64 number that the sum is divided by.
+
+        Boxes that lose their anchor to another are counted here.
+        """
+        labelled = (target[..., 4] != NOT_LABELLED).all(1)
+        boxes = ((target[..., 4] > NO_BOX) & labelled[:, None]).sum()
+        return torch.maximum(boxes, labelled.sum()).double()
+
     def _boxes(self, target: Tensor, labelled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return image, corners in pixels and class of every true box, the largest first."""
         real = (target[..., 4] > NO_BOX) & labelled[:, None]

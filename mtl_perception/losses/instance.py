@@ -46,6 +46,13 @@ class InstanceL1Loss(nn.Module):
         weight = areas(ids).to(difference.dtype).pow(-self.balance)
         return (difference * weight[:, None].expand_as(output)[both]).sum() / weight[valid].sum()
 
+    def amount(self, ids: Tensor) -> Tensor:
+        """Return the 0-dimensional float64 sum of the weights that the loss is a mean over."""
+        valid = ids > 0
+        if not self.balance or not bool(valid.any()):
+            return valid.sum().double()
+        return areas(ids)[valid].double().pow(-self.balance).sum()
+
 
 def areas(ids: Tensor) -> Tensor:
     """

@@ -48,6 +48,13 @@ class PixelCrossEntropy(nn.Module):
         """Return which pixels count."""
         return target != UNLABELLED
 
+    def amount(self, target: Tensor) -> Tensor:
+        """Return the 0-dimensional float64 count of pixels that the loss is a mean over."""
+        ids = target[self.valid(target)].long()
+        if self.weights is None:
+            return ids.new_tensor(ids.numel(), dtype=torch.float64)
+        return self.weights.double()[ids].sum()
+
 
 def median_frequency_weights(
         pixels: NDArray[np.integer], pixels_where_present: NDArray[np.integer],

@@ -69,6 +69,10 @@ class DepthMetrics:
             wanted.size, (difference / wanted).sum(), difference.sum(), (difference ** 2).sum(),
             *within, wanted.size - finite.sum()], np.float64))
 
+    def merge(self, other: 'DepthMetrics') -> None:
+        """Count what another has counted, after what was counted here."""
+        self._frames += other._frames
+
     def compute(self) -> dict[str, Any]:
         """
         Return the figures so far; a figure that does not exist is None.

@@ -76,6 +76,14 @@ class DetectionMetrics:
             at_half = taken[sure, 0]
             self._found[kind] += len({int(box) for box in at_half if box >= 0 and not small[box]})
 
+    def merge(self, other: 'DetectionMetrics') -> None:
+        """Count what another has counted, after what was counted here."""
+        self._images += other._images
+        for boxes, more in zip(self._boxes, other._boxes):
+            boxes += more
+        self._wanted += other._wanted
+        self._found += other._found
+
     def compute(self) -> dict[str, Any]:
         """
         Return the figures so far; a figure that does not exist is None.

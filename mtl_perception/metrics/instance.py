@@ -80,6 +80,15 @@ class InstanceMetrics:
             1 for place in np.unique(places[places > 0])
             if int(place) not in matched and size[place] >= self.minimum_pixels)
 
+    def merge(self, other: 'InstanceMetrics') -> None:
+        """Count what another has counted, after what was counted here."""
+        for kind in self.classes:
+            self._wanted[kind] += other._wanted[kind]
+            self._found[kind] += other._found[kind]
+        self._false += other._false
+        self._quality += other._quality
+        self._frames += other._frames
+
     def compute(self) -> dict[str, Any]:
         """
         Return the figures so far; a figure that does not exist is None.

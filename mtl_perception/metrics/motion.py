@@ -112,6 +112,15 @@ class MotionMetrics:
         self._identical_movable += int(movable.sum())
         self._identical_moving += int((movable & (motion == MOVING)).sum())
 
+    def merge(self, other: 'MotionMetrics') -> None:
+        """Count what another has counted, after what was counted here."""
+        for name in ('_hits', '_union', '_baseline_hits', '_baseline_union', '_pixels',
+                     '_unknown', '_scores', '_moving', '_identical_movable',
+                     '_identical_moving'):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, values in self._measures.items():
+            values += other._measures[name]
+
     def compute(self) -> dict[str, Any]:
         """
         Return the figures so far; a figure that does not exist is None.

@@ -52,6 +52,12 @@ class SegmentationMetrics:
         if (ious := _ious(confusion)[0]).size and not np.isnan(ious).all():
             self._image_mious.append(float(np.nanmean(ious)))
 
+    def merge(self, other: 'SegmentationMetrics') -> None:
+        """Count what another has counted, after what was counted here."""
+        self.confusion += other.confusion
+        self._frames += other._frames
+        self._image_mious += other._image_mious
+
     def compute(self) -> dict[str, Any]:
         """
         Return the figures so far; a figure that does not exist is None.

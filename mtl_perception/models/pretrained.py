@@ -21,6 +21,9 @@ TORCHVISION = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'mobilenet_v2')
 CLASSIFIERS = ('fc.', 'classifier.')
 """What the names of a classifier's last layers start with; an encoder has none."""
 
+OURS = 'encoder.'
+"""What the names of an encoder start with in a model of this package."""
+
 SHOWN = 5
 
 
@@ -35,7 +38,7 @@ def load_encoder(
     :param source: ``torchvision``, which downloads once and keeps the file in torch's cache;
         ``timm:NAME``, the same through timm (Wightman, PyTorch Image Models), whose ResNets have
         the names of torchvision's; or the path of a state dict, ``.safetensors`` or of
-        ``torch.save``.
+        ``torch.save``. Of a model of this package, what it has beside its encoder is left out.
     :param by_order: match the weights by their order instead of by their names, for those of
         another implementation of the same network. Number and shapes must be the same, which does
         not prove that the order is: only for a file whose network is known.
@@ -52,6 +55,9 @@ def load_encoder(
     wanted = {
         key: value for key, value in encoder.state_dict().items()
         if not key.endswith('num_batches_tracked')}
+    if own := {key.removeprefix(OURS): value for key, value in weights.items()
+               if key.startswith(OURS)}:
+        weights = own
     found = {
         key: value for key, value in weights.items()
         if not key.endswith('num_batches_tracked') and not key.startswith(CLASSIFIERS)}

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clips in a reproducible order, augmented and put together to batches."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +16,10 @@ from torch.utils.data import DataLoader
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
 from mtl_perception.tasks import NO_BOX, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED
+from mtl_perception.training.ranks import Ranks
+
+UNREADABLE_SHARE = 0.001
+"""So large a share of the clips may be left out because they cannot be read, or one."""
 
 Batch = dict[str, Tensor]
 """
@@ -51,13 +57,15 @@ class Draws:
     :param augmentation: ``augmentation(sample, generator)``, None for none.
     :param window: frames of a clip that a draw shows, consecutive and from a random one on; 0
         shows all.
+    :param skip: whether a clip that cannot be read is replaced by the one after it, as long as
+        that concerns at most one clip or 0.1 % of them.
     :raises DataError: if the data set is empty.
     """
 
     def __init__(
             self, clips: Clips, seed: int, height: int, width: int,
             augmentation: Callable[[Sample, np.random.Generator], Sample] | None,
-            window: int = 0) -> None:
+            window: int = 0, skip: bool = False) -> None:
         if not len(clips):
             raise DataError('the training data set is empty; give it seeds and clips')
         self.clips = clips
@@ -65,6 +73,11 @@ class Draws:
         self.size = (height, width)
         self.augmentation = augmentation
         self.window = window
+        self.unreadable: Tensor | None = None
+        """(N,) uint8, 1 for the clips that could not be read; seen by all reading processes."""
+        if skip:
+            flags = torch.zeros(len(clips), dtype=torch.uint8)
+            self.unreadable = flags.share_memory_()  # type: ignore[no-untyped-call]
         self._order: tuple[int, Any] = (-1, None)
 
     def index(self, number: int) -> int:
@@ -77,7 +90,7 @@ class Draws:
 
     def __getitem__(self, number: int) -> Sample:
         """Return draw ``number``."""
-        sample = self.clips[self.index(number)]
+        sample = self._read(self.index(number))
         generator = np.random.default_rng((self.seed, 2, number))
         if 0 < self.window < len(sample.image):
             first = int(generator.integers(len(sample.image) - self.window + 1))
@@ -85,33 +98,69 @@ class Draws:
         sample = sample.resized(*self.size)
         return sample if self.augmentation is None else self.augmentation(sample, generator)
 
+    def _read(self, index: int) -> Sample:
+        """Return a clip, or the next one that can be read."""
+        while True:
+            try:
+                return self.clips[index]
+            except DataError as error:
+                if self.unreadable is None:
+                    raise
+                if not self.unreadable[index]:
+                    warnings.warn(f'{error}; another clip takes its place', stacklevel=2)
+                self.unreadable[index] = 1
+                count, limit = int(self.unreadable.sum()), len(self.clips) * UNREADABLE_SHARE
+                if count > max(1.0, limit) or count == len(self.clips):
+                    raise DataError(
+                        f'{count} of {len(self.clips)} training clips cannot be read, more than '
+                        f'one and more than {UNREADABLE_SHARE:.1%}; mtl data check names them. '
+                        f'The last: {error}') from error
+                index = (index + 1) % len(self.clips)
+
 
 def batches(
         draws: Draws, first: int, count: int, batch: int, loaders: int = 0,
-        timeout_s: float = 120.0) -> Iterator[Batch]:
+        ranks: Ranks | None = None, timeout_s: float = 120.0) -> Iterator[Batch]:
     """
-    Yield batches of consecutive draws.
+    Yield batches of consecutive draws, or of each this rank's part.
 
     :param draws: the sequence.
     :param first: number of the first draw.
     :param count: number of batches.
-    :param batch: clips per batch.
+    :param batch: clips per batch on all ranks together; a multiple of their number.
     :param loaders: processes that read ahead; 0 reads between two steps.
+    :param ranks: who shares the batches; this process alone if None.
     :param timeout_s: how long a process may take for a batch.
-    :raises DataError: if a process that reads dies or hangs.
+    :raises DataError: if a clip cannot be read, or a process that reads dies or hangs.
     """
+    ranks = ranks or Ranks()
+    own = batch // ranks.count
     numbers = [
-        list(range(start, start + batch))
+        list(range(start + ranks.rank * own, start + (ranks.rank + 1) * own))
         for start in range(first, first + count * batch, batch)]
     loader: DataLoader[Any] = DataLoader(
         draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
-        timeout=timeout_s if loaders else 0, generator=torch.Generator())
+        timeout=timeout_s if loaders else 0, generator=torch.Generator(),
+        pin_memory=ranks.device.type == 'cuda', worker_init_fn=_one_thread)
+    place = 0
     try:
-        yield from loader
+        for place, content in enumerate(loader):  # noqa: B007 - said if it fails
+            yield content
+    except DataError as error:  # of a reading process, which adds its whole traceback
+        *_, last = str(error).strip().splitlines()
+        raise DataError(last.removeprefix('mtl_perception.errors.DataError: ')) from error
     except RuntimeError as error:
         if 'DataLoader' in str(error):
-            raise DataError(f'reading training clips failed: {error}') from error
+            after = numbers[place][-1]
+            raise DataError(
+                f'reading training clips failed some time after draw {after}: {error} If it was '
+                'killed for its memory, set fewer data.loaders; then --resume') from error
         raise
+
+
+def _one_thread(_: int) -> None:
+    """Keep OpenCV in a reading process from starting threads beside those of the others."""
+    cv2.setNumThreads(1)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -144,6 +144,7 @@ def random_states() -> dict[str, Any]:
         'python': [version, list(numbers), gauss],
         'numpy': [kind, torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached],
         'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
@@ -155,3 +156,5 @@ def restore_random_states(states: dict[str, Any]) -> None:
     np.random.set_state(  # noqa: NPY002
         (kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(states['torch'])
+    if states['cuda'] and len(states['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states['cuda'])

@@ -3,6 +3,8 @@
 """``mtl train``: render what is to be learned from, train, export."""
 
 import argparse
+import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,23 +13,22 @@ from typing import Any
 import cv2
 import torch
 
-from mtl_perception.errors import CheckpointError, ConfigurationError
-from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
+from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.training.checkpoint import CheckpointFolder, write_atomically
 from mtl_perception.training.config import TrainingConfig, load_config, to_plain, to_yaml
-from mtl_perception.training.export import export
+from mtl_perception.training.export import PRECISIONS, export_run
 from mtl_perception.training.loop import Trainer
+from mtl_perception.training.ranks import Ranks, join
 from mtl_perception.training.sources import (
     anchors_of,
     camera_of,
     check_network,
     class_weights,
-    data_words,
     open_clips,
     street_code_of,
     tasks_of,
 )
 from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
-from mtl_perception.training.validation import merit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,11 +50,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--render-only', action='store_true', help='render the clips and exit')
     parser.add_argument(
-        '--export', metavar='NAME.safetensors', type=Path,
-        help='write the model of the last training again and exit')
-    parser.add_argument(
-        '--export-precision', choices=('fp16', 'fp32'), default='fp16',
-        help='how weights are stored (default: fp16, half the size)')
+        '--export-precision', choices=PRECISIONS, default=PRECISIONS[0],
+        help='how the weights of the model are stored (default: fp16, half the size)')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,15 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(to_yaml(config), end='')
         return 0
     command = shlex.join(['mtl', 'train', arguments.recipe, *without_folders(overrides)])
-    folder = Path(config.output) / config.name
-    if arguments.export:
-        _export(config, folder, arguments.export, command, arguments.export_precision)
-        return 0
     if arguments.render_only:
         with StopRequest() as stop:
             return 0 if open_clips(config, config.data.street_code, stop) else STOPPED
-    with exclusive(folder):
-        return _train(config, folder, arguments, command)
+    folder = Path(config.output) / config.name
+    try:
+        with contextlib.ExitStack() as held:
+            ranks = held.enter_context(join(config.run.device))
+            if ranks.is_first:
+                held.enter_context(exclusive(folder))
+            return _train(config, folder, arguments, command, ranks)
+    except OSError as error:  # what reads has errors of its own: this is a file being written
+        raise StorageError(
+            f'{error.filename or folder}: could not be written ({os.strerror(error.errno or 0)}); '
+            'the checkpoints are untouched. Free some space, then --resume') from error
 
 
 def without_folders(overrides: list[str]) -> list[str]:
@@ -98,7 +101,7 @@ def without_folders(overrides: list[str]) -> list[str]:
 
 def _train(
         config: TrainingConfig, folder: Path, arguments: argparse.Namespace,
-        command: str) -> int:
+        command: str, ranks: Ranks) -> int:
     """Train from the start or the last checkpoint to the end, then export."""
     state = CheckpointFolder(folder / 'checkpoints').load_newest()
     if state is not None and not arguments.resume:
@@ -107,20 +110,20 @@ def _train(
             'remove the folder')
     if state is not None and not arguments.force:
         _check_same(config, state['config'])
+    _check_ranks(config, ranks)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
         cv2.setNumThreads(config.run.threads)
-    if state is not None and state['threads'] != torch.get_num_threads():
-        print(f'warning: trained with {state["threads"]} threads so far, now with '
-              f'{torch.get_num_threads()}; the last bits of the numbers will differ',
-              file=sys.stderr)
+    if state is not None and ranks.is_first:
+        _warn_of_other_bits(state, ranks)
     code = state['notes']['street_code'] if state is not None else config.data.street_code
     with StopRequest() as stop:  # one for both, or a signal between them would be lost
-        both = open_clips(config, code, stop)
+        both = open_clips(config, code, stop, ranks.count == 1)
         if both is None:
             return STOPPED
         train, validation = both
-        (folder / 'config.yaml').write_text(to_yaml(config), encoding='utf-8')
+        if ranks.is_first:
+            write_atomically(to_yaml(config).encode(), folder / 'config.yaml')
         tasks = tasks_of(config)
         weights = None
         if config.loss.class_balance != 0:
@@ -128,16 +131,40 @@ def _train(
         trainer = Trainer(
             config, folder, tasks, train, validation, weights,
             {'street_code': street_code_of(train), 'anchors': anchors_of(config, train),
-             'camera': camera_of(config, train)}, command)
-        if state is not None:
+             'camera': camera_of(config, train)}, command, ranks)
+        if state is None:
+            trainer.start()
+        else:
             trainer.load_state(state)
-            print(f'resuming after step {trainer.progress.step}')
+            if ranks.is_first:
+                print(f'resuming after step {trainer.progress.step}')
         if not trainer.run(stop):
             return STOPPED
-    _export(
-        config, folder, folder / f'{config.name}.safetensors', command,
-        arguments.export_precision)
+    if ranks.is_first:
+        print(export_run(folder, folder / f'{config.name}.safetensors',
+                         arguments.export_precision))
     return 0
+
+
+def _check_ranks(config: TrainingConfig, ranks: Ranks) -> None:
+    """Refuse batches that cannot be shared evenly."""
+    parts = ranks.count * config.optimiser.accumulate
+    for number, stage in enumerate(config.stages):
+        if stage.batch % parts:
+            raise ConfigurationError(
+                f'stages[{number}] has batch {stage.batch}, which {ranks.count} ranks with '
+                f'optimiser.accumulate = {config.optimiser.accumulate} cannot share evenly; it '
+                f'must be a multiple of {parts}')
+
+
+def _warn_of_other_bits(state: dict[str, Any], ranks: Ranks) -> None:
+    """Say what lets a resumed training end in other bits than it would have."""
+    before = {'threads': state['threads'], 'ranks': len(state['random'])}
+    now = {'threads': torch.get_num_threads(), 'ranks': ranks.count}
+    for name, count in now.items():
+        if before[name] != count:
+            print(f'warning: trained with {before[name]} {name} so far, now with {count}; the '
+                  'last bits of the numbers will differ', file=sys.stderr)
 
 
 def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
@@ -146,7 +173,8 @@ def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
     changes = [
         f'{key}: {old} -> {new}' for key, old, new in _differences(before, now)
         if not key.startswith((
-            'run.', 'data.workers', 'data.loaders', 'data.cache', 'data.street_code', 'output'))]
+            'run.', 'data.workers', 'data.loaders', 'data.cache', 'data.street_code', 'output',
+            'data.on_bad_sample'))]
     if changes:
         raise ConfigurationError(
             'the recipe has changed since the checkpoint: ' + '; '.join(changes)
@@ -164,26 +192,3 @@ def _differences(
         elif one != other:
             found.append((f'{prefix}{key}', one, other))
     return found
-
-
-def _export(
-        config: TrainingConfig, folder: Path, path: Path, command: str, precision: str) -> None:
-    """Export the best weights of the last stage, or the newest if there are none."""
-    checkpoints = CheckpointFolder(folder / 'checkpoints')
-    state = checkpoints.load_newest()
-    if state is None:
-        raise CheckpointError(f'{checkpoints.folder} has no checkpoint; train first', 'M01')
-    if checkpoints.best.exists():
-        best = read_checkpoint(checkpoints.best)
-        if best['progress']['stage'] == state['progress']['stage']:
-            state = best
-    figures = state.get('validation') or {}
-    metrics = {}
-    if figures:
-        metrics = {'validation': {
-            'data': data_words(config, 'validation'), **figures, 'merit': merit(figures)}}
-    manifest = export(
-        state, config, tasks_of(config), path, command, precision == 'fp16', metrics)
-    size = path.stat().st_size / 1e6
-    print(f'exported step {state["progress"]["step"]} to {path} ({size:.1f} MB, sha256 '
-          f'{manifest.sha256[:12]}...)')

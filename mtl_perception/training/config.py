@@ -16,11 +16,12 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.tasks import STREET_ALL_TASKS, Task
 from mtl_perception.training.losses import LossSettings
-from mtl_perception.training.recipe import load_recipe
+from mtl_perception.training.recipe import build_recipe, load_recipe
 from mtl_perception.training.schedule import OPTIMISERS, SCHEDULES, OptimiserSettings
 from mtl_perception.weighting import WEIGHTINGS, build_weighting
 
-PRECISIONS = ('fp32', 'bf16')
+PRECISIONS = ('fp32', 'bf16', 'fp16')
+BAD_SAMPLES = ('stop', 'skip')
 
 WeightingOptions = make_dataclass('WeightingOptions', [
     (name, dict[str, Any], field(default_factory=dict)) for name in WEIGHTINGS], frozen=True)
@@ -50,6 +51,8 @@ class NetworkSettings:
     :param pretrained: weights that the encoder starts with: the path of a file, ``torchvision`` or
         ``timm:NAME`` to download them; empty for random ones.
     :param pretrained_by_order: whether the file's weights are matched by their order.
+    :param frozen: parts that keep the weights they start with, such as ``[encoder]`` or
+        ``[encoder.stem, encoder.layers.0]``.
     :param mean: RGB mean that is subtracted, 0 to 255.
     :param std: RGB standard deviation that is divided by, 0 to 255.
     """
@@ -68,6 +71,7 @@ class NetworkSettings:
     initial: dict[str, float] = field(default_factory=dict)
     pretrained: str = ''
     pretrained_by_order: bool = False
+    frozen: list[str] = field(default_factory=list)
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
@@ -111,7 +115,9 @@ class DataSettings:
     :param street_code: digest of the street's source whose clips are used, as in the name of
         their folder; empty for the source as it is. A resumed training keeps its own.
     :param workers: processes that render.
-    :param loaders: processes that read and augment; 0 does it between two steps.
+    :param loaders: processes of each rank that read and augment; 0 does it between two steps.
+    :param on_bad_sample: ``stop`` ends the training with the name of a file that cannot be read,
+        ``skip`` takes the clip after it instead and counts it, up to 0.1 % of the clips.
     """
 
     train: dict[str, Any] = field(default_factory=dict)
@@ -125,6 +131,7 @@ class DataSettings:
     street_code: str = ''
     workers: int = 2
     loaders: int = 0
+    on_bad_sample: str = 'stop'
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Stage:
     :param height: rows of the images, divisible by 32.
     :param width: columns of the images, divisible by 32.
     :param steps: number of optimiser steps.
-    :param batch: clips per step.
+    :param batch: clips per step, on all ranks together.
     :param lr: peak learning rate.
     """
 
@@ -151,12 +158,20 @@ class RunSettings:
     """
     How the training is run and watched; none of it changes what is learned.
 
+    :param device: ``auto`` for the GPU if there is one, ``cpu``, ``cuda``, or such as ``cuda:1``.
+    :param compile: whether encoder and decoders go through ``torch.compile``; what it cannot
+        compile runs as it is.
+    :param sync_batch_norm: whether the batch normalisations of several ranks see the whole batch;
+        without it each sees its part.
     :param threads: threads of torch, 0 for torch's own choice; it does change the last bits.
     :param log_every: steps between two lines of the log.
     :param validate_every: steps between two validations; the end of a stage is always validated.
     :param checkpoint_every: steps between two checkpoints.
     """
 
+    device: str = 'auto'
+    compile: bool = False
+    sync_batch_norm: bool = True
     threads: int = 1
     log_every: int = 20
     validate_every: int = 500
@@ -176,8 +191,9 @@ class TrainingConfig:
     :param weighting: strategy of weighting the losses, see :mod:`mtl_perception.weighting`.
     :param weighting_options: strategy -> its options, such as ``{dwa: {temperature: 1}}``; those
         of strategies that are not chosen are checked too, and then only wait for their turn.
-    :param precision: of encoder and pyramid: ``fp32``, or ``bf16`` where the CPU or GPU computes
-        in it; weights, decoders and losses are always fp32.
+    :param precision: of encoder and pyramid: ``fp32``, or ``bf16`` or ``fp16``, whose gradients
+        are scaled, where the CPU or GPU computes in it; weights, decoders and losses are always
+        fp32.
     :param stages: resolutions and their steps, in order.
     """
 
@@ -216,6 +232,11 @@ class TrainingConfig:
         if self.precision not in PRECISIONS:
             raise ConfigurationError(
                 f'precision is {self.precision!r}; it must be one of {list(PRECISIONS)}')
+        chosen = build_weighting(self.weighting, self.tasks, options)
+        if self.precision == 'fp16' and chosen.needs_gradients:
+            raise ConfigurationError(
+                f'{self.weighting} looks at gradients, which fp16 does not hold; set precision to '
+                'bf16 or fp32')
         if unknown := sorted(set(self.loss.detached) - set(self.tasks)):
             raise ConfigurationError(
                 f'loss.detached names {unknown}, which are not among the tasks {self.tasks}')
@@ -230,6 +251,10 @@ class TrainingConfig:
                 raise ConfigurationError(
                     f'stages[{number}] is {stage.width}x{stage.height}; both must be multiples '
                     'of 32')
+            if stage.batch % self.optimiser.accumulate:
+                raise ConfigurationError(
+                    f'stages[{number}] has batch {stage.batch}, which cannot be computed in '
+                    f'optimiser.accumulate = {self.optimiser.accumulate} equal parts')
             if min(stage.steps, stage.batch) < 1 or not stage.lr > 0:
                 raise ConfigurationError(
                     f'stages[{number}] has {stage.steps} steps, batch {stage.batch} and lr '
@@ -282,6 +307,10 @@ class TrainingConfig:
                  'above 0, at most 1'),
                 ('optimiser.warm_up', optimiser.warm_up, 0 <= optimiser.warm_up <= 1, '0 to 1'),
                 ('optimiser.clip_norm', optimiser.clip_norm, optimiser.clip_norm > 0, 'above 0'),
+                ('optimiser.accumulate', optimiser.accumulate, optimiser.accumulate >= 1,
+                 'at least 1'),
+                ('data.on_bad_sample', data.on_bad_sample, data.on_bad_sample in BAD_SAMPLES,
+                 f'one of {list(BAD_SAMPLES)}'),
                 ('optimiser.average', optimiser.average, 0 <= optimiser.average < 1,
                  'from 0 to below 1'),
                 ('run.threads', run.threads, run.threads >= 0, '0 (automatic) or more'),
@@ -300,6 +329,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
     :raises ConfigurationError: as :func:`load_recipe`.
     """
     return load_recipe(path, overrides, TrainingConfig)
+
+
+def from_plain(plain: dict[str, Any]) -> TrainingConfig:
+    """
+    Return the settings that :func:`to_plain` wrote.
+
+    :raises ConfigurationError: if they do not fit this version.
+    """
+    return build_recipe(plain, TrainingConfig, 'the recipe of the checkpoint')
 
 
 def to_plain(config: TrainingConfig) -> dict[str, Any]:

@@ -124,6 +124,31 @@ class TrainingLog:
         self._board.flush()
 
 
+class SilentLog:
+    """What a rank has in the place of :class:`TrainingLog` if another one shows and records."""
+
+    def __enter__(self) -> 'SilentLog':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, step: int) -> None:
+        """Do nothing."""
+
+    def figures(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def say(self, step: int, note: str) -> None:
+        """Do nothing."""
+
+    def announce(self, text: str) -> None:
+        """Do nothing."""
+
+    def image(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
+        """Do nothing."""
+
+
 def write_picture(image: NDArray[np.uint8], path: Path) -> None:
     """
     Write an (H, W, 3) uint8 RGB image as PNG, whole or not at all.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtl_perception.losses import CrossTaskLoss
 from mtl_perception.tasks import UNKNOWN_MOTION
 from mtl_perception.training.batches import Batch
+from mtl_perception.training.ranks import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
 
 
@@ -31,7 +32,10 @@ class ClipLearner(nn.Module):
     :param losses: task name -> loss.
     :param detached: tasks that learn from the features without changing them.
     :param cross_task: takes the place of the losses of semantics and depth if it is given.
-    :param precision: of encoder and pyramid: ``fp32`` or ``bf16``; decoders are always fp32.
+    :param precision: of encoder and pyramid: ``fp32``, ``bf16`` or ``fp16``; decoders are always
+        fp32.
+    :param ranks: the processes that each compute the losses of a part of the batch.
+    :param frozen: parts of the network that stay what they are, also their batch normalisations.
     """
 
     mean: Tensor
@@ -40,7 +44,8 @@ class ClipLearner(nn.Module):
     def __init__(
             self, network: nn.Module, mean: Sequence[float], std: Sequence[float],
             losses: Mapping[str, nn.Module], detached: Collection[str] = (),
-            precision: str = 'fp32', cross_task: CrossTaskLoss | None = None) -> None:
+            precision: str = 'fp32', cross_task: CrossTaskLoss | None = None,
+            ranks: Ranks | None = None, frozen: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.network = network
         self.detached = tuple(detached)
@@ -49,8 +54,19 @@ class ClipLearner(nn.Module):
         self.register_buffer('std', torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.losses = nn.ModuleDict(losses)
         self.cross_task = cross_task
+        self._ranks = ranks or Ranks()
+        self._frozen = tuple(frozen)
+        for part in self._frozen:
+            part.requires_grad_(False)
         self.shared: Shared | None = None
         """What the losses of the last batch have in common."""
+
+    def train(self, mode: bool = True) -> 'ClipLearner':
+        """Set the mode of all parts but the frozen ones, which stay in that of evaluation."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def outputs(self, image: Tensor) -> dict[str, Tensor]:
         """
@@ -66,7 +82,8 @@ class ClipLearner(nn.Module):
     def _autocast(self, image: Tensor) -> AbstractContextManager[Any]:
         """Return the context that encoder and pyramid compute in."""
         return torch.autocast(
-            image.device.type, torch.bfloat16, enabled=self.precision == 'bf16')
+            image.device.type, torch.float16 if self.precision == 'fp16' else torch.bfloat16,
+            enabled=self.precision != 'fp32')
 
     def _stages(self, image: Tensor) -> list[Tensor]:
         """Return what every decoder sees of (B, T, H, W, 3) uint8 clips."""
@@ -84,11 +101,14 @@ class ClipLearner(nn.Module):
         """
         Return task name -> 0-dimensional loss; a task without labels in the batch is left out.
 
+        With several ranks it is the loss of all their batches, see :meth:`Ranks.mean`.
+
         :param batch: see :data:`mtl_perception.training.batches.Batch`.
         :param tasks: the tasks to compute; all if None. The decoders of the others do not run.
         """
+        several = self._ranks.count > 1  # whoever has no labels waits for those who have
         wanted = [task for task in self.losses
-                  if task in batch and (tasks is None or task in tasks)]
+                  if (several or task in batch) and (tasks is None or task in tasks)]
         network: Any = self.network
         self.shared = None  # what the last batch has left is not needed any more
         with self._autocast(batch['image']):
@@ -98,16 +118,26 @@ class ClipLearner(nn.Module):
             if self.cross_task is not None and {'semantic', 'depth'} <= set(wanted):
                 transferred = network.transferred(outputs)
         self.shared = Shared(taps, network.last_shared())
-        targets = {task: self._target(task, batch[task]) for task in wanted}
+        targets = {task: self._target(task, batch[task]) for task in wanted if task in batch}
         losses: dict[str, Tensor] = {}
         if self.cross_task is not None and transferred is not None:
             losses = self.cross_task(outputs, transferred, targets)
-            wanted = [task for task in wanted if task not in ('semantic', 'depth')]
-        for task in wanted:
-            value = self.losses[task](outputs[task], targets[task])
+        for task, target in targets.items():
+            if transferred is not None and task in ('semantic', 'depth'):
+                continue
+            value = self.losses[task](outputs[task], target)
             if value is not None:
                 losses[task] = value
-        return losses
+        if not several:
+            return losses
+        amounts = {}
+        for task in wanted:
+            amounts[task] = torch.zeros(())
+            if task in losses:
+                amounts[task] = self.losses[task].amount(targets[task])  # type: ignore[operator]
+            else:  # without gradient, but with the collectives of its backward pass
+                losses[task] = 0 * outputs[task].float().mean()
+        return self._ranks.mean({task: losses[task] for task in wanted}, amounts)
 
     @staticmethod
     def _target(task: str, label: Tensor) -> Tensor:

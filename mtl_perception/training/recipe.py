@@ -37,7 +37,22 @@ def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Recipe]) 
         raise ConfigurationError(f'{path}: not a readable YAML file ({error})') from error
     if not isinstance(content, dict):
         raise ConfigurationError(f'{path}: expected keys and values, found {content!r}')
-    check_keys(kind, content, str(path))
+    return build_recipe(content, kind, str(path), overrides)
+
+
+def build_recipe(
+        content: dict[str, Any], kind: type[Recipe], path: str,
+        overrides: Sequence[str] = ()) -> Recipe:
+    """
+    Make a recipe of its content.
+
+    :param content: keys and values, as read from YAML.
+    :param kind: the dataclass of its settings.
+    :param path: where it comes from, for messages.
+    :param overrides: see :func:`load_recipe`.
+    :raises ConfigurationError: as :func:`load_recipe`.
+    """
+    check_keys(kind, content, path)
     for word in overrides:
         if word.startswith('--'):
             nested: Any = None

@@ -31,6 +31,9 @@ class OptimiserSettings:
     :param halve_every: share of a stage after which the halving schedule halves, again and again.
     :param final: learning rate at the end of a stage, as a share of its peak, of the cosine.
     :param clip_norm: largest norm of the gradient.
+    :param accumulate: equal parts that the batch is computed in, one after the other, where the
+        memory does not hold it whole. Each is normalised and weighted by itself, and their
+        gradients are averaged.
     :param average: decay of the exponential moving average of the weights, which is what is
         validated and exported.
     """
@@ -46,6 +49,7 @@ class OptimiserSettings:
     halve_every: float = 0.32
     final: float = 0.01
     clip_norm: float = 5.0
+    accumulate: int = 1
     average: float = 0.998
 
 
@@ -143,6 +147,10 @@ class WeightAverage:
                 self.state[name].lerp_(item, 1 - decay)
             else:
                 self.state[name].copy_(item)
+
+    def restart(self, network: nn.Module) -> None:
+        """Begin anew at the network's present state."""
+        self.load_state_dict({'updates': 0, 'state': network.state_dict()})
 
     def state_dict(self) -> dict[str, object]:
         """Return what :meth:`load_state_dict` takes."""

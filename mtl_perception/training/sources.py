@@ -32,17 +32,19 @@ STREET_FOCAL = 0.6
 
 
 def open_clips(
-        config: TrainingConfig, code: str, stop: StopRequest) -> tuple[Clips, Clips] | None:
+        config: TrainingConfig, code: str, stop: StopRequest, may_render: bool = True,
+) -> tuple[Clips, Clips] | None:
     """
     Return the clips to learn from and to choose the model by.
 
     :param code: digest of the street's source, empty for the present one.
     :param stop: asks to stop rendering.
+    :param may_render: whether clips of the street that are missing are rendered.
     :return: None if it was asked to stop; what is rendered stays and is not done again.
     :raises DataError: if there is no such data.
     """
     if not config.data.train:
-        return _street_clips(config, code, stop)
+        return _street_clips(config, code, stop, may_render)
     return _recorded_clips(config, 'train'), _recorded_clips(config, 'validation')
 
 
@@ -150,18 +152,23 @@ def _completed(
 
 
 def _street_clips(
-        config: TrainingConfig, code: str, stop: StopRequest,
+        config: TrainingConfig, code: str, stop: StopRequest, may_render: bool,
 ) -> tuple[StreetClips, StreetClips] | None:
     """
     Return the clips to learn from and to choose by, rendering what is missing.
 
     :return: None if a signal asked to stop; the seeds that are done stay and are not done again.
+    :raises DataError: if seeds are missing that may not be rendered.
     """
     data = config.data
     both = []
     for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
         clips = StreetClips(Path(data.cache), parse_seeds(seeds), split, data.plan, code)
         missing = len(clips.missing())
+        if missing and not may_render:
+            raise DataError(
+                f'{missing} of {len(clips.seeds)} {split} seeds are not rendered yet in '
+                f'{clips.folder}; run the same command once with --render-only, without torchrun')
         if missing:
             print(f'rendering {missing} of {len(clips.seeds)} {split} seeds into {clips.folder}',
                   flush=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.sample import Sample
 from mtl_perception.frames import Detections
 from mtl_perception.losses import BoxLoss
 from mtl_perception.metrics import (
@@ -24,6 +25,7 @@ from mtl_perception.postprocessing import colourise_instance, draw_boxes, separa
 from mtl_perception.tasks import NOT_LABELLED, Task
 from mtl_perception.training.batches import Clips, collate
 from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.ranks import Ranks
 
 SMALLEST_OBJECT = 60
 """Objects of fewer pixels, of the object or of its box, need not be found."""
@@ -32,66 +34,97 @@ SURE = 0.3
 """Lowest score of the boxes in a picture."""
 
 
+class Figures:
+    """
+    The metrics of all tasks.
+
+    :param tasks: tasks of the network.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        by_name = {task.name: task for task in tasks}
+        semantic, detection = by_name.get('semantic'), by_name.get('detection')
+        movable = semantic.movable if semantic else ()
+        names = semantic.classes if semantic else ()
+        self.tasks = by_name
+        self.semantic = SegmentationMetrics(names)
+        self.depth = DepthMetrics(by_name['depth'].maximum if 'depth' in by_name else 1.0)
+        self.motion = MotionMetrics(movable)
+        self.instance = InstanceMetrics(
+            {kind: names[kind] for kind in movable}, SMALLEST_OBJECT)
+        self.detection = DetectionMetrics(detection.classes if detection else ())
+
+    def update(self, learner: ClipLearner, sample: Sample) -> None:
+        """Judge what the network says about one clip, at the size of its images."""
+        semantic = self.tasks.get('semantic')
+        image = collate([sample])['image'].to(learner.mean.device)
+        outputs = {task: output.cpu() for task, output in learner.outputs(image).items()}
+        if 'semantic' in outputs and sample.semantic is not None:
+            for prediction, truth in zip(_ids(outputs['semantic']), sample.semantic):
+                self.semantic.update(prediction, truth)
+        if 'depth' in outputs and sample.depth is not None:
+            inverse = self.tasks['depth'].inverse
+            self.depth.update(metres(outputs['depth'][:, 0], inverse).numpy(), sample.depth)
+        if 'motion' in outputs and sample.motion is not None and sample.semantic is not None:
+            found = _ids(outputs['motion'])
+            for frame in range(1, len(found)):
+                self.motion.update(
+                    found[frame], None, sample.motion[frame], sample.semantic[frame])
+        if 'instance' in outputs and semantic is not None and sample.instance is not None \
+                and sample.semantic is not None:
+            for offset, classes, true, labels in zip(
+                    outputs['instance'].numpy(), _ids(outputs['semantic']), sample.instance,
+                    sample.semantic):
+                self.instance.update(separate(offset, classes, semantic), classes, true, labels)
+        if 'detection' in outputs and sample.detection is not None:
+            for boxes, known in zip(_boxes(learner, outputs['detection']), sample.detection):
+                if (known[:, 4] != NOT_LABELLED).all():
+                    true = known[known[:, 4] >= 0]
+                    small = (true[:, 2:4] - true[:, :2]).prod(1) < SMALLEST_OBJECT
+                    self.detection.update(
+                        boxes.corners, boxes.scores, boxes.classes, true[:, :4],
+                        true[:, 4].astype(int), small)
+
+    def merge(self, other: 'Figures') -> None:
+        """Count what another has counted, as if it had been counted here."""
+        for task in self.tasks:
+            getattr(self, task).merge(getattr(other, task))
+
+    def compute(self) -> dict[str, Any]:
+        """Return task name -> figures."""
+        return {task: getattr(self, task).compute() for task in self.tasks}
+
+
 @torch.no_grad()
 def validate(
         learner: ClipLearner, clips: Clips, tasks: Sequence[Task], height: int, width: int,
-) -> dict[str, Any]:
+        ranks: Ranks | None = None) -> dict[str, Any]:
     """
     Return the figures of every task at one resolution, nested by task name.
 
-    Semantics and depth are judged on all frames of a clip, motion from its second frame on.
+    Semantics and depth are judged on all frames of a clip, motion from its second frame on. Each
+    rank judges a part of the clips; what they counted is put together in the order of the clips,
+    so the figures are the same to the last bit whatever the number of ranks.
 
     :param learner: its network is put into evaluation mode and back.
     :param clips: the validation clips.
     :param tasks: tasks of the network.
     :param height: rows of the images that the network sees.
     :param width: columns of the images that the network sees.
+    :param ranks: who shares the clips; this process alone if None.
     """
-    by_name = {task.name: task for task in tasks}
-    semantic = by_name.get('semantic')
-    segmentation = SegmentationMetrics(semantic.classes if semantic else ())
-    depth = DepthMetrics(by_name['depth'].maximum if 'depth' in by_name else 1.0)
-    motion = MotionMetrics(semantic.movable if semantic else ())
-    instance = InstanceMetrics(
-        {kind: semantic.classes[kind] for kind in semantic.movable} if semantic else {},
-        SMALLEST_OBJECT)
-    detection = DetectionMetrics(
-        by_name['detection'].classes if 'detection' in by_name else ())
+    ranks = ranks or Ranks()
     was_training = learner.training
     learner.eval()
-    for number in range(len(clips)):
-        sample = clips[number].resized(height, width)
-        outputs = learner.outputs(collate([sample])['image'])
-        if 'semantic' in outputs and sample.semantic is not None:
-            found = _ids(outputs['semantic'])
-            for prediction, truth in zip(found, sample.semantic):
-                segmentation.update(prediction, truth)
-        if 'depth' in outputs and sample.depth is not None:
-            depth.update(
-                metres(outputs['depth'][:, 0], by_name['depth'].inverse).numpy(), sample.depth)
-        if 'motion' in outputs and sample.motion is not None and sample.semantic is not None:
-            found = _ids(outputs['motion'])
-            for frame in range(1, len(found)):
-                motion.update(found[frame], None, sample.motion[frame], sample.semantic[frame])
-        if 'instance' in outputs and semantic is not None and sample.instance is not None \
-                and sample.semantic is not None:
-            for offset, classes, true, labels in zip(
-                    outputs['instance'].numpy(), _ids(outputs['semantic']), sample.instance,
-                    sample.semantic):
-                instance.update(separate(offset, classes, semantic), classes, true, labels)
-        if 'detection' in outputs and sample.detection is not None:
-            for boxes, known in zip(_boxes(learner, outputs['detection']), sample.detection):
-                if (known[:, 4] != NOT_LABELLED).all():
-                    true = known[known[:, 4] >= 0]
-                    small = (true[:, 2:4] - true[:, :2]).prod(1) < SMALLEST_OBJECT
-                    detection.update(
-                        boxes.corners, boxes.scores, boxes.classes, true[:, :4],
-                        true[:, 4].astype(int), small)
+    own: list[Figures] = []
+    for number in range(ranks.rank, len(clips), ranks.count):
+        own.append(Figures(tasks))
+        own[-1].update(learner, clips[number].resized(height, width))
     learner.train(was_training)
-    metrics = {
-        'semantic': segmentation, 'depth': depth, 'motion': motion, 'instance': instance,
-        'detection': detection}
-    return {task: metrics[task].compute() for task in by_name}  # type: ignore[attr-defined]
+    shares, total = ranks.gather(own), Figures(tasks)
+    for number in range(len(clips)):
+        total.merge(shares[number % ranks.count][number // ranks.count])
+    return total.compute()
 
 
 def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:
@@ -133,7 +166,8 @@ def picture(
     rows = []
     for number in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int):
         sample = clips[int(number)].resized(height, width)
-        outputs = learner.outputs(collate([sample])['image'])
+        image = collate([sample])['image'].to(learner.mean.device)
+        outputs = {task: output.cpu() for task, output in learner.outputs(image).items()}
         above, below = [sample.image[-1]], [np.zeros_like(sample.image[-1])]
         for task in tasks:
             if task.kind == 'boxes' and sample.detection is not None:

@@ -52,6 +52,7 @@ class Asynchronous(TaskWeighting):
             raise ValueError(
                 f'the strategy weights {self.strategy.tasks}; it must have the tasks {self.tasks}')
         self.rate = self.strategy.rate
+        self.needs_gradients = self.strategy.needs_gradients
         self.frequencies = {task: frequencies.get(task, 1) for task in self.tasks}
         self.unit = unit
         self.due = self.tasks

@@ -29,6 +29,9 @@ class TaskWeighting(nn.Module):
     rate = 1.0
     """Learning rate of the strategy's parameters, as a multiple of the network's."""
 
+    needs_gradients = False
+    """Whether it looks at gradients at the last shared layer or the taps."""
+
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):

@@ -47,6 +47,8 @@ class GradientMethod(TaskWeighting):
     :raises ValueError: if the method is unknown or torchjd is not installed.
     """
 
+    needs_gradients = True
+
     def __init__(self, tasks: Sequence[str], method: str = 'pcgrad') -> None:
         super().__init__(tasks)
         if method not in METHODS:

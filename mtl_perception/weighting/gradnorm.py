@@ -51,6 +51,7 @@ class GradNorm(TaskWeighting):
     """
 
     current: Tensor
+    needs_gradients = True
 
     def __init__(
             self, tasks: Sequence[str], alpha: float = 1.5, rate: float = 0.025,

@@ -155,7 +155,7 @@ def test_a_network_of_other_parts_is_trained_and_runs(train, tmp_path, words):
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
 def test_a_signal_stops_with_75_and_resume_goes_on(train, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('mtl_perception.training.command._export', lambda *arguments: None)
+    monkeypatch.setattr('mtl_perception.training.command.export_run', lambda *arguments: None)
     assert train() == 75
     assert 'SIGTERM: stopped after step 2' in capsys.readouterr().out
     assert 'stopped after step 2, not finished' in (
@@ -186,7 +186,7 @@ def test_a_signal_between_rendering_and_training_is_not_lost(train, monkeypatch,
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
 def test_a_changed_recipe_is_accepted_with_force_before_or_after_the_recipe(train, monkeypatch):
-    monkeypatch.setattr('mtl_perception.training.command._export', lambda *arguments: None)
+    monkeypatch.setattr('mtl_perception.training.command.export_run', lambda *arguments: None)
     assert train() == 75
     assert train('--optimiser.clip_norm', '1', before=['--resume', '--force']) == 0
 
@@ -223,14 +223,21 @@ def test_clips_can_be_rendered_without_training(train, tmp_path):
     (['--run.log_every', '0'], 2, 'run.log_every is 0; it must be at least 1'),
     (['--run.validate_every', '0'], 2, 'run.validate_every is 0'),
     (['--run.threads', '-1'], 2, 'run.threads is -1'),
-    (['--export', 'x.safetensors'], 4, 'no checkpoint'),
+    (['--run.device', 'cuda'], 7, 'finds no CUDA'),
+    (['--run.device', 'gpu'], 2, "run.device is 'gpu'"),
+    (['--precision', 'fp16', '--weighting', 'gradnorm'], 2, 'fp16 does not hold'),
+    (['--optimiser.accumulate', '3'], 2, 'in optimiser.accumulate = 3 equal parts'),
+    (['--network.frozen', '[encodr]'], 2, "'encodr', which the network does not have"),
+    (['--network.frozen', '[encoder]', '--weighting', 'gradnorm'], 2, 'holds it still'),
+    (['--data.on_bad_sample', 'ignore'], 2, 'data.on_bad_sample'),
     (['--data.street_code', '0123456789'], 3, 'not the present one'),
 ])
 def test_what_is_wrong_is_said_with_its_exit_code(
         train, tmp_path, capsys, words, code, message):
     assert train(*words) == code
     assert message in capsys.readouterr().err
-    assert not list((tmp_path / 'cache').glob('*/seed_*'))  # before anything is rendered
+    if 'frozen' not in words[0]:  # which needs the whole network
+        assert not list((tmp_path / 'cache').glob('*/seed_*'))  # before anything is rendered
 
 
 def test_class_weights_are_counted_in_the_clips(boxes):
@@ -249,3 +256,29 @@ def test_an_export_that_answers_differently_is_refused():
     other = build_network(spec).state_dict()
     with pytest.raises(CheckpointError, match='answer differently'):
         verify(spec, trained, other, 32, 32)
+
+
+def test_a_checkpoint_can_be_exported_later(train, tmp_path, capsys):
+    assert train() == 0
+    run = tmp_path / 'runs' / 'tiny'
+    assert cli.main(['export', str(run), '--into', str(tmp_path / 'again.safetensors')]) == 0
+    _, first = read_model(run / 'tiny.safetensors')
+    manifest, again = read_model(tmp_path / 'again.safetensors')
+    assert first == again
+    assert manifest.command == 'mtl train tiny.yaml'
+    assert manifest.metrics['validation']['merit'] > 0
+    newest = run / 'checkpoints' / 'step_00000006.ckpt'
+    assert cli.main(['export', str(newest), '--precision', 'fp32']) == 0
+    _, content = read_model(run / 'tiny_step_00000006.safetensors')
+    assert {item.dtype for item in safetensors.torch.load(content).values()} == {
+        torch.float32, torch.int64}
+    assert 'exported step 6' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('words', 'code', 'message'), [
+    (['.'], 4, 'has no checkpoint'), (['nothing.ckpt'], 4, 'cannot be read'),
+    (['tiny.yaml'], 4, 'not a checkpoint'),
+    (['.', '--into', 'model.pt'], 2, 'must end in .safetensors')])
+def test_what_cannot_be_exported_is_refused(train, capsys, words, code, message):
+    assert cli.main(['export', *words]) == code
+    assert message in capsys.readouterr().err

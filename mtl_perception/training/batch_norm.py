@@ -1,0 +1,78 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Batch normalisation over the batches of all ranks."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, distributed, nn
+
+from mtl_perception.training.ranks import Ranks
+
+
+def synchronise(network: nn.Module, ranks: Ranks) -> nn.Module:
+    """
+    Return a network whose batch normalisations see the batches of all ranks.
+
+    :param network: may be changed; its parameters and the names of its state stay what they are.
+    :param ranks: with a single one nothing is changed. On CUDA torch's own is used, which knows
+        no CPU.
+    """
+    if ranks.count == 1:
+        return network
+    if ranks.device.type == 'cuda':
+        own: Any = nn.SyncBatchNorm
+        return cast(nn.Module, own.convert_sync_batchnorm(network))
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _SynchronisedBatchNorm
+    return network
+
+
+class _SynchronisedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of (N, C, H, W) over all ranks, of which each has one part of N."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the normalised input, of its shape and dtype."""
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        values = input.float()
+        count = values.new_tensor(values.numel() / values.shape[1])
+        sums = _Sum.apply(torch.cat((values.sum((0, 2, 3)), count[None])))
+        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
+        centred = values - mean[:, None, None]
+        variance = _Sum.apply((centred ** 2).sum((0, 2, 3))) / count
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        result = centred * scale[:, None, None]
+        if self.bias is not None:
+            result = result + self.bias[:, None, None]
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            factor = (1 / float(self.num_batches_tracked) if self.momentum is None
+                      else self.momentum)
+            self.running_mean.lerp_(mean.detach(), factor)
+            self.running_var.lerp_(
+                variance.detach() * count / (count - 1).clamp(min=1), factor)
+        normalised: Tensor = result.to(input.dtype)
+        return normalised
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all ranks, for a total that is the sum of those of all ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total

@@ -1,0 +1,146 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What one step of the optimiser does under each setting."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.training.batches import collate
+from mtl_perception.training.config import RunSettings, Stage
+from mtl_perception.training.loop import Trainer
+
+pytestmark = pytest.mark.usefixtures('small_network')
+
+
+def make(config, folder, boxes):
+    return Trainer(config, folder, STREET_TASKS, boxes, boxes, None, {'street_code': 'x'})
+
+
+def batch_of(boxes, numbers):
+    return collate([boxes[number] for number in numbers])
+
+
+def gradients(trainer):
+    return [item.grad.clone() for item in trainer.learner.network.parameters()]
+
+
+def test_a_batch_in_parts_has_the_mean_gradient_of_its_parts(config, tmp_path, boxes):
+    still = replace(config, weighting='equal', optimiser=replace(
+        config.optimiser, clip_norm=1e9, accumulate=2))
+    trainer = make(still, tmp_path / 'parts', boxes)
+    parts = [make(replace(still, optimiser=replace(still.optimiser, accumulate=1)),
+                  tmp_path / str(number), boxes) for number in range(2)]
+    stage = Stage(64, 64, 10, 4)
+    found = trainer.step(batch_of(boxes, (0, 1, 2, 3)), stage)
+    losses = [part.step(batch_of(boxes, numbers), stage)
+              for part, numbers in zip(parts, ((0, 1), (2, 3)))]
+    for task, loss in found.items():
+        torch.testing.assert_close(loss, (losses[0][task] + losses[1][task]) / 2)
+    for whole, one, other in zip(gradients(trainer), *map(gradients, parts)):
+        torch.testing.assert_close(whole, (one + other) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_parts_stay_and_the_rest_learns(config, tmp_path, boxes):
+    frozen = replace(config, network=replace(config.network, frozen=['encoder']))
+    trainer = make(frozen, tmp_path / 'run', boxes)
+    before = {name: item.clone() for name, item in trainer.learner.network.state_dict().items()}
+    trainer.learner.train()
+    for _ in range(3):
+        trainer.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2, lr=0.1))
+    after = trainer.learner.network.state_dict()
+    for name, item in after.items():  # also the running means of its batch normalisations
+        assert torch.equal(item, before[name]) == name.startswith('encoder'), name
+
+
+def test_a_loss_that_looks_at_frozen_layers_is_refused(config, tmp_path, boxes):
+    frozen = replace(config, weighting='gradnorm',
+                     network=replace(config.network, frozen=['encoder']))
+    with pytest.raises(ConfigurationError, match='holds it still'):
+        make(frozen, tmp_path / 'run', boxes)
+
+
+def test_fp16_scales_the_loss_and_lowers_the_scale_when_it_overflows(config, tmp_path, boxes):
+    trainer = make(replace(config, precision='fp16'), tmp_path / 'run', boxes)
+    scaler, stage = trainer.stepper.scaler, Stage(64, 64, 10, 2)
+    weight = next(trainer.learner.network.parameters())
+    assert scaler.get_scale() == 65536
+    trainer.learner.train()
+    before = weight.detach().clone()
+    while trainer.step(batch_of(boxes, (0, 1)), stage) is None:  # too large a scale at first
+        assert torch.equal(weight, before)
+        assert trainer.stepper.overflowed() or scaler.get_scale() > 1
+    assert scaler.get_scale() <= 65536
+    assert not torch.equal(weight, before)
+    weight.grad = None
+    skipped, scale = trainer.progress.skipped, scaler.get_scale()
+    handle = weight.register_hook(lambda gradient: gradient * math.inf)
+    assert trainer.step(batch_of(boxes, (0, 1)), stage) is None
+    handle.remove()
+    assert scaler.get_scale() == scale / 2
+    assert trainer.progress.skipped == skipped + 1
+    state = trainer.state()
+    other = make(replace(config, precision='fp16'), tmp_path / 'other', boxes)
+    other.load_state(state)
+    assert other.stepper.scaler.get_scale() == scale / 2
+
+
+def test_a_step_that_is_left_out_leaves_the_memory_of_the_weighting_alone(
+        config, tmp_path, boxes):
+    trainer = make(replace(config, weighting='dwa'), tmp_path / 'run', boxes)
+    weight = next(trainer.learner.network.parameters())
+    trainer.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2))
+    before = {name: item.clone() for name, item in trainer.weighting.state_dict().items()}
+    handle = weight.register_hook(lambda gradient: gradient * math.nan)
+    assert trainer.step(batch_of(boxes, (2, 3)), Stage(64, 64, 10, 2)) is None
+    handle.remove()
+    torch.testing.assert_close(
+        dict(trainer.weighting.state_dict()), before, rtol=0, atol=0, equal_nan=True)
+    # the control: a step that is done is remembered
+    trainer.step(batch_of(boxes, (2, 3)), Stage(64, 64, 10, 2))
+    assert any(not torch.equal(item, before[name])
+               for name, item in trainer.weighting.state_dict().items())
+
+
+def test_a_compiled_network_has_the_same_parameters_and_learns(
+        config, tmp_path, boxes, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: chosen.append(module))
+    trainer = make(replace(config, run=RunSettings(compile=True)), tmp_path / 'run', boxes)
+    network = trainer.learner.network
+    assert chosen == [network.encoder, *network.decoders.values()]
+    plain = make(config, tmp_path / 'plain', boxes)
+    assert network.state_dict().keys() == plain.learner.network.state_dict().keys()
+
+
+@pytest.mark.slow
+def test_torch_compile_gives_the_losses_of_the_plain_network(config, tmp_path, boxes):
+    stage = Stage(64, 64, 10, 2, lr=1e-3)
+    losses = []
+    for compiled in (False, True):
+        trainer = make(replace(config, run=RunSettings(compile=compiled)),
+                       tmp_path / str(compiled), boxes)
+        losses.append([trainer.step(batch_of(boxes, (0, 1)), stage) for _ in range(3)])
+    for plain, compiled in zip(*losses):
+        for task, loss in plain.items():
+            torch.testing.assert_close(loss, compiled[task], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_a_training_runs_on_the_gpu(config, tmp_path, boxes, precision):
+    from mtl_perception.training.ranks import Ranks
+    trainer = Trainer(
+        replace(config, precision=precision), tmp_path / 'run', STREET_TASKS, boxes, boxes,
+        None, {}, '', Ranks(device=torch.device('cuda')))
+
+    class Never:
+        received = None
+
+    assert trainer.run(Never())
+    assert next(trainer.learner.network.parameters()).is_cuda
