@@ -27,6 +27,8 @@ WeightingOptions = make_dataclass('WeightingOptions', [
     (name, dict[str, Any], field(default_factory=dict)) for name in WEIGHTINGS], frozen=True)
 """For each strategy of weighting the arguments of its constructor; those left out are default."""
 
+WeightingOptions.__module__ = __name__  # where pickle looks for it
+
 
 @dataclass(frozen=True)
 class NetworkSettings:

@@ -132,9 +132,7 @@ class Trainer:
             raise ConfigurationError(
                 f'{config.weighting} looks at the gradient of the last shared layer, but '
                 f'network.frozen {config.network.frozen} holds it still')
-        self.stepper = Stepper(
-            self.learner, self.weighting, config.optimiser, self.ranks,
-            not config.run.sync_batch_norm)
+        self.stepper = Stepper(self.learner, self.weighting, config.optimiser, self.ranks)
         self.average, self.optimiser = self.stepper.average, self.stepper.optimiser
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()

@@ -34,13 +34,11 @@ class Stepper:
     :param weighting: makes one total of them.
     :param settings: of the optimiser.
     :param ranks: the processes that share the batch.
-    :param share_buffers: whether all ranks take over the statistics of the first one's batch
-        normalisations, needed where each has its own.
     """
 
     def __init__(
             self, learner: ClipLearner, weighting: TaskWeighting, settings: OptimiserSettings,
-            ranks: Ranks, share_buffers: bool = True) -> None:
+            ranks: Ranks) -> None:
         self.learner = learner
         self.weighting = weighting
         self.settings = settings
@@ -52,7 +50,6 @@ class Stepper:
         self.optimiser = build_optimiser(groups, settings.kind, settings.betas, settings.momentum)
         self.scaler = torch.amp.GradScaler(
             ranks.device.type, enabled=learner.precision == 'fp16')
-        self._share_buffers = share_buffers
         self._model: DistributedDataParallel | None = None
 
     def __call__(
@@ -73,8 +70,7 @@ class Stepper:
             group['lr'] = rate * group.get('rate', 1.0)
         before = [item.clone() for item in self._buffers()]
         if self.ranks.count > 1 and self._model is None:
-            self._model = DistributedDataParallel(
-                self.learner, broadcast_buffers=self._share_buffers, find_unused_parameters=True)
+            self._model = DistributedDataParallel(self.learner, find_unused_parameters=True)
         self.optimiser.zero_grad(set_to_none=True)
         losses, learned = self._gradient(batch, due)
         if losses is not None and (not learned or self._update()):

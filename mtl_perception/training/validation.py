@@ -197,7 +197,9 @@ def picture(
             below.append(_colours(truth[-1], task))
         rows.append(np.concatenate([np.concatenate(above, 1), np.concatenate(below, 1)]))
     learner.train(was_training)
-    return np.concatenate(rows)
+    widest = max(row.shape[1] for row in rows)  # not every clip has the labels of all tasks
+    return np.concatenate([
+        np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
 
 
 def _drawn(image: NDArray[np.uint8], boxes: Detections, task: Task) -> NDArray[np.uint8]:

@@ -81,11 +81,15 @@ class GradNorm(TaskWeighting):
         weights = torch.stack([self.current[self.tasks.index(task)] for task in tasks])
         total = total_with_gradient(value, gradients, weights, weights, shared.taps)
         norms = torch.full_like(self.current, math.nan)
-        for task, gradient in zip(tasks, gradients):
-            found = layer_gradient(gradient, shared)
-            if found is not None:
-                norms[self.tasks.index(task)] = found.float().norm()
-        norms, means = mean_over_ranks(torch.stack((norms, self.values(losses))))
+        for number, task in enumerate(self.tasks):
+            found = None
+            if task in losses:
+                found = layer_gradient(gradients[tasks.index(task)], shared)
+            if found is None:  # another rank may have it
+                found = torch.full_like(shared.layer, math.nan)
+            # the norm of the mean, not the mean of the norms
+            norms[number] = mean_over_ranks(found.float()).norm()
+        means = mean_over_ranks(self.values(losses))
         self.initial.add(means)
         self.descend(norms, ratio(means, self.initial.means()))
         return total
