@@ -58,7 +58,8 @@ def camera_of(
     """
     Return the camera of the data: focal lengths at the size of the last stage, and height.
 
-    :param clips: recorded data; the first image of the first data set stands for all.
+    :param clips: recorded data; the first image stands for all, of a mixture that of the first
+        data set that depth is learned from.
     :return: pixels along the rows; metres above the ground, 0 = unknown; pixels along the columns.
         Where a data set does not know its camera, the focal length is that of the street.
     """
@@ -66,8 +67,9 @@ def camera_of(
     unknown = STREET_FOCAL * width
     if not config.data.train:
         return unknown, sum(CAMERA_HEIGHTS) / 2, unknown
-    if isinstance(clips, MixedClips):
-        clips = next(iter(clips.parts.values()))
+    if isinstance(clips, MixedClips):  # what depth is learned from
+        parts = list(clips.parts.values())
+        clips = next((part for part in parts if 'depth' in (part.wanted or ())), parts[0])
     camera = getattr(clips, 'camera', None)
     if not isinstance(clips, RecordedClips) or camera is None:
         return unknown, 0.0, unknown

@@ -14,7 +14,7 @@ from mtl_perception.datasets.mixed import MixedClips
 from mtl_perception.datasets.mosaic import draw_clips
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.config import DataSettings, NetworkSettings, Stage, TrainingConfig
-from mtl_perception.training.sources import open_clips, tasks_of
+from mtl_perception.training.sources import camera_of, open_clips, tasks_of
 from mtl_perception.training.stopping import StopRequest
 
 
@@ -121,3 +121,20 @@ def test_a_recipe_with_a_mixture_can_be_checked_before_it_is_trained(root):
     picture = draw_clips([(it.name, it.data, it.best()) for it in every[:2]], 1, width=80)
     car = np.array(every[0].task('detection').palette[0])
     assert (picture[:60] == car).all(-1).any()  # the box is drawn
+
+
+def test_the_camera_of_a_mixture_is_that_of_the_data_set_that_depth_is_learned_from(root):
+    write_map(root / 'road/training/disp_occ_0/000000_10.png', constant(256, np.uint16))
+    described = {
+        'boxes': {'dataset': 'kitti_object', 'tasks': ['detection']},
+        'road': {'dataset': 'kitti2015', 'focal_px': 100.0, 'baseline_m': 0.5,
+                 'tasks': ['depth']}}
+    config = TrainingConfig(
+        'mixed', [Stage(64, 128, 1)], tasks=['detection', 'depth'],
+        network=NetworkSettings(frames=1),
+        data=DataSettings(train={'mix': described}, validation={'mix': described},
+                          root=str(root)))
+    with StopRequest() as stop:
+        clips, _ = open_clips(config, '', stop)
+    rows, columns = clips.parts['road'][0].image.shape[1:3]
+    assert camera_of(config, clips) == pytest.approx((100 * 128 / columns, 0, 100 * 64 / rows))

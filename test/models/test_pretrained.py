@@ -167,3 +167,11 @@ def test_timm_is_another_source_of_the_same_names(encoder, classifier, monkeypat
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(ConfigurationError, match='pip install timm'):
         load_encoder(encoder, 'resnet18', 'timm:resnet18.a1_in1k')
+
+
+def test_of_a_model_of_this_package_the_encoder_is_taken(encoder, classifier, tmp_path):
+    own = {f'encoder.{key}': value for key, value in classifier.items()
+           if not key.startswith('fc.')}
+    save_file({**own, 'decoders.semantic.bias': torch.ones(2)}, tmp_path / 'model.safetensors')
+    load_encoder(encoder, 'resnet18', tmp_path / 'model.safetensors')
+    assert same(encoder, classifier)

@@ -330,3 +330,33 @@ def test_a_resumed_log_keeps_the_last_figures_and_forgets_what_is_done_again(tmp
     board = EventAccumulator(str(tmp_path)).Reload()
     assert [(item.step, item.value) for item in board.Scalars('train/loss')] == [
         (2, 2.0), (4, 4.0), (6, 60.0)]
+
+
+def test_a_clip_that_cannot_be_read_is_named_or_replaced_by_the_next(boxes):
+    class Torn:
+        def __init__(self, bad):
+            self.bad = bad
+
+        def __len__(self):
+            return len(boxes)
+
+        def __getitem__(self, number):
+            if number in self.bad:
+                raise DataError(f'image {number}.png: cut')
+            return boxes[number]
+
+    def draws(bad, skip):
+        return Draws(Torn(bad), 0, 32, 32, None, 0, skip)
+
+    strict, lenient = draws({3}, False), draws({3}, True)
+    at = next(number for number in range(8) if strict.index(number) == 3)
+    for loaders in (0, 1):
+        with pytest.raises(DataError, match=r'^image 3\.png: cut$'):
+            list(batches(strict, 0, 2, 4, loaders))
+    with pytest.warns(UserWarning, match='3.png: cut; another clip takes its place'):
+        found = lenient[at]
+    assert np.array_equal(found.image, boxes[4].resized(32, 32).image)
+    assert lenient.unreadable.tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
+    torn = draws({3, 4}, True)  # two of eight are more than one and more than 0.1 %
+    with pytest.warns(UserWarning, match='takes its place'), pytest.raises(DataError, match='2 of 8 training clips'):
+        [torn[number] for number in range(8)]
