@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from campaign import same
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
 from mtl_perception.tasks import STREET_TASKS
@@ -36,14 +37,6 @@ def make(config, folder, boxes):
 
 def log_of(folder):
     return [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
-
-
-def same(one, other):
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def test_twenty_steps_lower_every_loss(config, tmp_path, boxes):

@@ -358,5 +358,6 @@ def test_a_clip_that_cannot_be_read_is_named_or_replaced_by_the_next(boxes):
     assert np.array_equal(found.image, boxes[4].resized(32, 32).image)
     assert lenient.unreadable.tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
     torn = draws({3, 4}, True)  # two of eight are more than one and more than 0.1 %
-    with pytest.warns(UserWarning, match='takes its place'), pytest.raises(DataError, match='2 of 8 training clips'):
+    with pytest.warns(UserWarning, match='takes its place'), pytest.raises(
+            DataError, match='2 of 8 training clips'):
         [torn[number] for number in range(8)]
