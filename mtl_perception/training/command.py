@@ -19,6 +19,8 @@ from mtl_perception.training.config import TrainingConfig, load_config, to_plain
 from mtl_perception.training.export import PRECISIONS, export_run
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.ranks import Ranks, join
+from mtl_perception.training.recipe import build_recipe
+from mtl_perception.training.sensible import recipe_for
 from mtl_perception.training.sources import (
     anchors_of,
     camera_of,
@@ -34,7 +36,10 @@ from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl train``."""
     _add_options(parser)
-    parser.add_argument('recipe', metavar='RECIPE.yaml', help='such as config/train/street.yaml')
+    parser.add_argument(
+        'recipe', metavar='RECIPE.yaml|FOLDER',
+        help='such as config/train/street.yaml; or the folder of a data set (CamVid, Cityscapes, '
+             'KITTI), of which it learns what is labelled')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --optimiser.lr 0.5')
@@ -66,7 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in vars(late).items():
         if value != options.get_default(name):
             setattr(arguments, name, value)
-    config = load_config(arguments.recipe, overrides)
+    if Path(arguments.recipe).is_dir():
+        config = build_recipe(
+            recipe_for(Path(arguments.recipe)), TrainingConfig, arguments.recipe, overrides)
+    else:
+        config = load_config(arguments.recipe, overrides)
     check_network(config)
     if arguments.print_config:
         print(to_yaml(config), end='')
@@ -138,6 +147,8 @@ def _train(
             trainer.load_state(state)
             if ranks.is_first:
                 print(f'resuming after step {trainer.progress.step}')
+        if ranks.is_first:
+            print(f'{folder}: README.md says how it goes, pictures shows what the network sees')
         if not trainer.run(stop):
             return STOPPED
     if ranks.is_first:

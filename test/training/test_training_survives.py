@@ -8,6 +8,7 @@ import io
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -69,12 +70,14 @@ def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(whole, number, l
         code = killed_after(train(output, *words), delay, number)
         names = [path.stem for path in Path(output).glob('run/checkpoints/step_*.ckpt')]
         if not names or 'step_00000012' in names:
+            shutil.rmtree(output, ignore_errors=True)
             continue  # too early for anything to go on from, or too late
         assert code == (-9 if number == signal.SIGKILL else 75), Path('log').read_text()[-2000:]
         assert ended(train(output, '--resume', *words)) == 0, Path('log').read_text()[-2000:]
         found = outcome(output)
         assert same(found[0], state), f'{output} after {delay:.2f} s'
         assert found[1] == log, f'{output} after {delay:.2f} s'
+        shutil.rmtree(output)
         stopped += 1
 
 
@@ -196,6 +199,7 @@ def test_every_write_that_fails_ends_with_5_and_leaves_the_checkpoints(whole):
             assert ended(train(output, '--resume')) == 0
             found = outcome(output)
             assert same(found[0], whole[0][0])
+        shutil.rmtree(output, ignore_errors=True)
 
 
 @pytest.mark.parametrize('share', [0.2, 0.6, 0.95])
@@ -223,7 +227,6 @@ def test_ten_thousand_single_bits_that_flip_are_all_noticed(whole, tmp_path, kin
         write_checkpoint(state, path)
         read = read_checkpoint
     else:
-        import shutil
         source = next(Path('whole/run').glob('run.safetensors'))
         path = tmp_path / source.name
         shutil.copy(source, path)

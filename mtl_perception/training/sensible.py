@@ -1,0 +1,55 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe for a data set that comes without one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mtl_perception.datasets.build import build_dataset
+from mtl_perception.datasets.recognise import recognise
+from mtl_perception.errors import DataError
+
+PIXELS = 256 * 320
+"""About how many pixels an image has that the network sees."""
+
+LOOKED_AT = 5
+"""Clips that say which tasks are labelled."""
+
+
+def recipe_for(folder: Path) -> dict[str, Any]:
+    """
+    Return a recipe that learns what a data set labels, at first on small images.
+
+    The network is that of ``config/train/camvid.yaml``, which learns from few hundred images on a
+    CPU. Semantics, depth and boxes are learned, as far as the first clips have them.
+
+    :param folder: of a data set, see :func:`mtl_perception.datasets.recognise.recognise`.
+    :return: what :func:`mtl_perception.training.recipe.build_recipe` takes.
+    :raises DataError: if the data set is not known, or nothing in it is labelled.
+    """
+    train, validation = recognise(folder)
+    clips = build_dataset(train)
+    samples = [clips[int(number)] for number in np.linspace(
+        0, len(clips) - 1, min(LOOKED_AT, len(clips)))]
+    found = {task for sample in samples for task in sample.labels()}
+    tasks = [task for task in ('semantic', 'depth', 'detection') if task in found]
+    if not tasks:
+        raise DataError(
+            f'{folder}: {train["dataset"]} without labels of semantics, depth or boxes; unpack '
+            'the archives of its labels too')
+    rows, columns = samples[0].image.shape[1:3]
+    width = max(64, 32 * round((PIXELS * columns / rows) ** 0.5 / 32))
+    height = max(64, 32 * round(width * rows / columns / 32))
+    small = {'height': max(32, 32 * round(height / 64)), 'width': max(32, 32 * round(width / 64))}
+    return {
+        'name': folder.resolve().name, 'tasks': tasks,
+        'weighting': 'uncertainty' if len(tasks) > 1 else 'equal',
+        'network': {'encoder': 'resnet18', 'frames': 1, 'finest_stride': 4, 'pyramid': 64},
+        'data': {'train': train, 'validation': validation},
+        'augmentation': {'zoom': 0.5, 'nearer': True}, 'optimiser': {'weight_decay': 0.05},
+        'stages': [
+            {**small, 'steps': 800, 'batch': 8, 'lr': 2e-3},
+            {'height': height, 'width': width, 'steps': 2000, 'batch': 8, 'lr': 1.5e-3}],
+        'run': {'threads': 0, 'validate_every': 200}}
