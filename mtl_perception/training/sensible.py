@@ -34,6 +34,8 @@ def recipe_for(folder: Path) -> dict[str, Any]:
     samples = [clips[int(number)] for number in np.linspace(
         0, len(clips) - 1, min(LOOKED_AT, len(clips)))]
     found = {task for sample in samples for task in sample.labels()}
+    if any(sample.detection is not None for sample in samples):
+        found.add('detection')
     tasks = [task for task in ('semantic', 'depth', 'detection') if task in found]
     if not tasks:
         raise DataError(
