@@ -51,11 +51,15 @@ def main_figures(figures: Mapping[str, Any]) -> dict[str, float]:
 def _data(data: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
     """Return what was learned from and what the model was chosen by."""
     if recorded := data.get('train'):
-        chosen = data.get('validation') or {}
-        return (f'{recorded.get("dataset")} {recorded.get("split", "")}, chosen by '
-                f'{chosen.get("dataset")} {chosen.get("split", "")}')
+        return f'{_named(recorded)}, chosen by {_named(data.get("validation") or {})}'
     return (f'street seeds {data["train_seeds"]}, chosen by {data["validation_seeds"]}, code of '
             f'the street {notes.get("street_code", "unknown")}')
+
+
+def _named(described: Mapping[str, Any]) -> str:
+    """Return the names and splits of a data set, or of the parts of a mixture."""
+    parts = described['mix'].values() if 'mix' in described else [described]
+    return ', '.join(f'{one.get("dataset")} {one.get("split", "")}'.strip() for one in parts)
 
 
 def write_readme(

@@ -20,11 +20,12 @@ from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import checkpoint
 from mtl_perception.training.batches import Draws, batches, collate
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
-from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig
+from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig, to_plain
 from mtl_perception.training.display import TrainingLog
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.losses import build_losses
+from mtl_perception.training.readme import write_readme
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.validation import merit, picture, validate
 
@@ -361,3 +362,14 @@ def test_a_clip_that_cannot_be_read_is_named_or_replaced_by_the_next(boxes):
     with pytest.warns(UserWarning, match='takes its place'), pytest.raises(
             DataError, match='2 of 8 training clips'):
         [torn[number] for number in range(8)]
+
+
+def test_the_readme_names_all_data_sets_of_a_mixture(config, tmp_path):
+    described = {'mix': {'a': {'dataset': 'camvid', 'split': 'train'},
+                         'b': {'dataset': 'kitti2015', 'split': 'all'}}}
+    recipe = to_plain(config)
+    recipe['data'] |= {'train': described, 'validation': {'dataset': 'camvid', 'split': 'val'}}
+    (tmp_path / 'metrics.jsonl').touch()
+    write_readme(tmp_path, 'mtl train x.yaml', recipe, {}, 'running')
+    assert '| data | camvid train, kitti2015 all, chosen by camvid val |' in (
+        tmp_path / 'README.md').read_text()
