@@ -56,6 +56,7 @@ def test_the_comparison_tells_another_seed(whole):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(('number', 'loaders', 'count'), ROUNDS)
 def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(whole, number, loaders, count):
     generator, count = random.Random(f'{number} {loaders}'), count if FULL else 2
@@ -81,6 +82,7 @@ def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(whole, number, l
         stopped += 1
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(('naive', 'kills'), [
     (False, 60), (True, 60), pytest.param(False, 2000 if FULL else 300, marks=pytest.mark.slow)])
 def test_a_checkpoint_survives_kill_9_while_it_is_written(tmp_path, monkeypatch, naive, kills):
@@ -170,6 +172,7 @@ def checkpoints_of(output):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_write_that_fails_ends_with_5_and_leaves_the_checkpoints(whole):
     """The n-th write fails for every n; a resumed training then comes to the same end."""
     def counting():
