@@ -35,6 +35,7 @@ test: $(VENV)/installed-all
 
 slow: $(VENV)/installed-all
 	@$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900 $(PYTEST_ARGUMENTS)
+	@MTL_PERCEPTION_CAMPAIGN=1 $(BIN)/python -m pytest test/training/test_training_survives.py $(PYTEST_ARGUMENTS)
 
 clean:
 	rm -rf $(VENV) build install log demo *.egg-info
