@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -141,12 +140,15 @@ def batches(
     loader: DataLoader[Any] = DataLoader(
         draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
         timeout=timeout_s if loaders else 0, generator=torch.Generator(),
-        pin_memory=ranks.device.type == 'cuda', worker_init_fn=_one_thread)
+        pin_memory=ranks.device.type == 'cuda')
     place = 0
     try:
         for place, content in enumerate(loader):  # noqa: B007 - said if it fails
             yield content
-    except DataError as error:  # of a reading process, which adds its whole traceback
+    except DataError as error:
+        if not loaders:
+            raise
+        # a reading process adds its whole traceback
         *_, last = str(error).strip().splitlines()
         raise DataError(last.removeprefix('mtl_perception.errors.DataError: ')) from error
     except RuntimeError as error:
@@ -156,11 +158,6 @@ def batches(
                 f'reading training clips failed some time after draw {after}: {error} If it was '
                 'killed for its memory, set fewer data.loaders; then --resume') from error
         raise
-
-
-def _one_thread(_: int) -> None:
-    """Keep OpenCV in a reading process from starting threads beside those of the others."""
-    cv2.setNumThreads(1)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -243,7 +243,7 @@ class Trainer:
                 self.ranks):
             losses = self.step(batch, stage)
             if losses is None:
-                if not self.stepper.overflowed():
+                if not self.stepper.overflowed:
                     bad.append(progress.clips)
             elif losses:  # a step at which no task is due says nothing
                 bad.clear()

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One step of the optimiser, whole or not at all."""
 
-import contextlib
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -50,6 +49,8 @@ class Stepper:
         self.optimiser = build_optimiser(groups, settings.kind, settings.betas, settings.momentum)
         self.scaler = torch.amp.GradScaler(
             ranks.device.type, enabled=learner.precision == 'fp16')
+        self.overflowed = False
+        """Whether the last gradient was not finite as fp16 has it until its scale fits."""
         self._model: DistributedDataParallel | None = None
 
     def __call__(
@@ -71,6 +72,7 @@ class Stepper:
         before = [item.clone() for item in self._buffers()]
         if self.ranks.count > 1 and self._model is None:
             self._model = DistributedDataParallel(self.learner, find_unused_parameters=True)
+        self.overflowed = False
         self.optimiser.zero_grad(set_to_none=True)
         losses, learned = self._gradient(batch, due)
         if losses is not None and (not learned or self._update()):
@@ -90,34 +92,24 @@ class Stepper:
         parts = _parts(batch, self.settings.accumulate)
         sums: dict[str, list[Tensor]] = {}
         learned = False
-        for number, part in enumerate(parts):
-            with self._alone(number + 1 < len(parts)):
-                losses: dict[str, Tensor] = (self._model or self.learner)(part, due)
-                values = dict(zip(losses, torch.stack(
-                    [loss.detach() for loss in losses.values()]).tolist() if losses else []))
-                if not all(map(math.isfinite, values.values())):
-                    return None, False
-                counting = {task: loss for task, loss in losses.items() if values[task] != 0}
-                for task, loss in losses.items():
-                    sums.setdefault(task, []).append(loss.detach())
-                if not counting:
-                    continue
-                learned = True
-                total = self.weighting(counting, self.learner.shared) / len(parts)
-                if self.ranks.count > 1:  # every parameter that was used has to have a gradient
-                    total = total + sum(0 * loss for task, loss in losses.items()
-                                        if task not in counting)
-                self.scaler.scale(total).backward()
+        for part in parts:
+            losses: dict[str, Tensor] = (self._model or self.learner)(part, due)
+            values = dict(zip(losses, torch.stack(
+                [loss.detach() for loss in losses.values()]).tolist() if losses else []))
+            if not all(map(math.isfinite, values.values())):
+                return None, False
+            counting = {task: loss for task, loss in losses.items() if values[task] != 0}
+            for task, loss in losses.items():
+                sums.setdefault(task, []).append(loss.detach())
+            if not counting:
+                continue
+            learned = True
+            total = self.weighting(counting, self.learner.shared) / len(parts)
+            if self.ranks.count > 1:  # every parameter that was used has to have a gradient
+                total = total + sum(0 * loss for task, loss in losses.items()
+                                    if task not in counting)
+            self.scaler.scale(total).backward()
         return {task: torch.stack(items).mean() for task, items in sums.items()}, learned
-
-    @contextlib.contextmanager
-    def _alone(self, wait: bool) -> Iterator[None]:
-        """Leave the averaging over the ranks to a later part of the batch."""
-        if wait and self._model is not None:
-            with self._model.no_sync():
-                yield
-        else:
-            yield
 
     def _update(self) -> bool:
         """Step with the gradient; return False, having done nothing, if it is not finite."""
@@ -129,12 +121,9 @@ class Stepper:
             self.scaler.step(self.optimiser)
             self.average.update(self.learner.network)
         if self.scaler.is_enabled():
+            self.overflowed = not finite and self.scaler.get_scale() > SMALLEST_SCALE
             self.scaler.update()
         return finite
-
-    def overflowed(self) -> bool:
-        """Return whether a gradient that is not finite is what fp16 does until its scale fits."""
-        return self.scaler.is_enabled() and self.scaler.get_scale() > SMALLEST_SCALE
 
     def state(self) -> dict[str, Any]:
         """Return everything that is needed to go on bit for bit."""

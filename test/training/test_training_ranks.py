@@ -26,6 +26,7 @@ from mtl_perception.losses import (
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import loop
 from mtl_perception.training.batch_norm import synchronise
+from mtl_perception.training.batches import collate
 from mtl_perception.training.config import OptimiserSettings, RunSettings, Stage
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.ranks import Ranks, join
@@ -76,6 +77,27 @@ def train(config, folder, ranks, stop=None):
     return finished, trainer
 
 
+def after_unlabelled(config, folder, ranks):
+    """Return the weights after steps with parts that nobody has a label for."""
+    sgd = OptimiserSettings(average=0.8, kind='sgd', accumulate=2)
+    trainer = Trainer(replace(settings(config, 'equal'), optimiser=sgd), Path(folder),
+                      STREET_TASKS, Boxes(8), Boxes(5), None, {}, '', ranks)
+    trainer.learner.train()
+    stage, own = Stage(64, 64, 8, 4, lr=1e-2), 4 // ranks.count
+    for half in (0, 1, 0):  # labelled in the first part, in none, in the first
+        batch = collate([Boxes(8)[number] for number in range(4)])
+        # of each rank, the second part is that of clips 2 and 3, or one of them
+        numbers = [0, 1, 2, 3] if ranks.count == 1 else [ranks.rank, 2 + ranks.rank]
+        batch = {name: item[numbers] for name, item in batch.items()}
+        batch['semantic'][own // 2:] = 255
+        batch['motion'][own // 2:] = 255
+        batch['depth'][own // 2:] = torch.nan
+        if half:
+            batch = {'image': batch['image']}
+        trainer.step(batch, stage)
+    return dict(trainer.learner.network.state_dict())
+
+
 def run(rank, folder, config, port):
     import os
     torch.set_num_threads(1)
@@ -89,6 +111,7 @@ def run(rank, folder, config, port):
         finished, trainer = train(
             settings(config, 'equal'), f'{folder}/stopped', ranks, OnOneRank(rank))
         torch.save([finished, trainer.progress.step], f'{folder}/stopped_{rank}.pt')
+        torch.save(after_unlabelled(config, f'{folder}/parts', ranks), f'{folder}/parts_{rank}.pt')
         torch.manual_seed(3)
         norm = synchronise(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), ranks)
         image = torch.randn(6, 3, 8, 8)
@@ -156,6 +179,14 @@ def test_averaging_the_means_of_both_ranks_would_not_be_the_same():
               for pair in ((0, 1), (2, 3))]
     counts = [int((label != 255).sum()) for label in labels]
     assert counts[0] > 1.2 * counts[1]
+
+
+def test_parts_without_labels_leave_the_ranks_together(two, tmp_path, small_network):
+    folder, config = two
+    one, other = (torch.load(folder / f'parts_{rank}.pt', weights_only=True) for rank in (0, 1))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    alone = after_unlabelled(config, tmp_path, Ranks())
+    torch.testing.assert_close(one, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_signal_to_one_rank_stops_both_after_the_same_step(two):
