@@ -150,3 +150,23 @@ def test_an_object_of_the_wrong_class_is_not_found_and_unknown_pixels_do_not_cou
     assert (figures['objects']['person'], figures['precision']) == (0, 1.0)
     with pytest.raises(ValueError, match='semantic has shape'):
         metrics.update(ids, classes[1:], ids, classes)
+
+
+def test_boxes_that_were_counted_apart_are_ranked_together_when_merged():
+    true = np.array([[0, 0, 10, 10]], float)
+    # the surest box of all is false, in the second image: precision falls to 1/2 and 2/3
+    images = [(true, [0.6]), (true + 100, [0.9]), (true, [0.5])]
+    together = DetectionMetrics(('car',))
+    merged = DetectionMetrics(('car',))
+    for corners, scores in images:
+        one = DetectionMetrics(('car',))
+        for metrics in (together, one):
+            metrics.update(corners, np.array(scores), np.zeros(1, int), true, np.zeros(1, int))
+        merged.merge(one)
+    found = merged.compute()
+    assert found == together.compute()
+    assert found['objects'] == {'car': 3}
+    assert found['images'] == 3
+    # 67 of the 101 recalls are at most 2/3; the best precision from there on is 2/3
+    assert found['ap50'] == pytest.approx(67 / 101 * 2 / 3)
+    assert found['found'] == pytest.approx(2 / 3)
