@@ -143,6 +143,10 @@ class Bag:
         """Every stamp that something has, rising, nanoseconds."""
         return sorted({stamp for found in self._found.values() for stamp in found})
 
+    def stamps_of(self, role: str) -> list[int]:
+        """Return the stamps of a role, rising, nanoseconds."""
+        return sorted(self._found[role])
+
     def count(self, role: str) -> int:
         """Return the number of messages of a role."""
         return sum(count for topic, count in self.topics.items()

@@ -21,6 +21,7 @@ from mtl_perception.datasets.files import images_in, read_rgb
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.bag import Moment
 from mtl_perception.evaluation.film import Film
+from mtl_perception.evaluation.moments import moment_of
 from mtl_perception.evaluation.pictures import Painter
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
@@ -99,24 +100,10 @@ def predict(
     for count, (name, image) in enumerate(show(source.frames), 1):
         stamp_ns = round(count * 1e9 / source.rate)
         found = stream.process(Frame('predict', stamp_ns, image), focal_px=focal_px)
-        take(name, moment_of(stamp_ns, image, found, engine), found)
+        take(name, moment_of(stamp_ns, image, found, engine.manifest.tasks), found)
     if not count:
         raise DataError('there is not a single frame')
     return count
-
-
-def moment_of(
-        stamp_ns: int, image: NDArray[np.uint8], found: Perception, engine: Engine) -> Moment:
-    """Return what :class:`Painter` draws of an answer."""
-    arrays: dict[str, NDArray[Any]] = {'image': image}
-    for name in ('semantic', 'depth', 'motion', 'instance'):
-        if (values := getattr(found, name)) is not None:
-            arrays[name] = values
-    task = engine.manifest.task('detection')
-    if found.detections is not None and task is not None:
-        colours = np.array(task.palette, np.float32)[found.detections.classes].reshape(-1, 3)
-        arrays['detection'] = np.hstack([found.detections.corners, colours])
-    return Moment(stamp_ns, arrays)
 
 
 class FolderWriter:

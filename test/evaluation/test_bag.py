@@ -38,11 +38,11 @@ def test_three_images_give_the_confusion_matrix_that_was_worked_out_by_hand(tmp_
     with Bag(write_bag(tmp_path / 'bag', messages)) as bag:
         for moment in bag.moments():
             score.update(moment)
-    confusion = score._semantic.confusion
+    figures = score.compute()
+    confusion = np.array(figures['semantic']['confusion'])
     assert {(row, column): confusion[row, column]
             for row, column in np.argwhere(confusion)} == {
         (0, 0): 2, (0, 1): 1, (0, 8): 1, (1, 0): 1, (1, 1): 1, (8, 8): 2}
-    figures = score.compute()
     assert figures['semantic']['iou']['road'] == 2 / 5
     assert figures['semantic']['iou']['road_marking'] == 1 / 3
     assert figures['semantic']['iou']['car'] == 2 / 3

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --data`` with an engine that reads the answer from the colours."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import yaml
 from mtl_perception import cli
 from mtl_perception.datasets.build import build_dataset
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.evaluation.recorded import as_markdown, evaluate
+from mtl_perception.evaluation.recorded import drives_of, evaluate, title_of
+from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.tasks import STREET_DEPTH, Task
@@ -65,19 +68,29 @@ def data_of(root):
 
 
 def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
-    figures = evaluate(ColourEngine(32, 64), data_of(root))
+    figures, _ = evaluate(ColourEngine(32, 64), data_of(root))
     # of 64 x 32 x 4 pixels four are unlabelled and one is wrong
     assert figures['semantic']['pixel_accuracy'] == pytest.approx(1 - 1 / (4 * 2048 - 4))
     assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
     assert figures['frames'] == 4
-    half = evaluate(ColourEngine(16, 32), data_of(root))
+    half, _ = evaluate(ColourEngine(16, 32), data_of(root))
     assert half['semantic']['pixel_accuracy'] > 0.99
     guess = figures['baseline']['semantic']
     assert guess['pixel_accuracy'] == figures['semantic']['pixel_accuracy']  # all images alike
-    text = as_markdown({**figures, 'model': 'colours', 'data': 'folder all'})
-    assert '4 clips of 1 image(s), folder all, model colours' in text
+    figures |= {'model': 'colours', 'data': 'folder all'}
+    assert title_of(figures) == '4 clips of 1 image(s), folder all, model colours'
+    text = as_markdown(Report('', figures))
     assert '| IoU wall |' in text
     assert 'target' not in text
+
+
+def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():
+    def drives(*names):
+        return drives_of([Path(name) for name in names])
+    assert drives('a/1.png', 'a/2.png', 'b/1.png') == [
+        (Path('a'), ''), (Path('a'), ''), (Path('b'), '')]
+    assert len(set(drives('x/0001TP_006690.png', 'x/0001TP_006720.png', 'x/Seq05_01.png'))) == 2
+    assert drives('a/1.png', 'a/2.png') == [None, None]  # nothing tells them apart
 
 
 def test_a_model_of_other_classes_is_refused(root):
