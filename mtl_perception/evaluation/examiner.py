@@ -3,6 +3,7 @@
 """What every evaluation does with a frame, wherever it came from: judge it, keep the worst."""
 
 from collections.abc import Collection, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -30,6 +31,17 @@ NO_TRUTH_COLOUR = (60, 60, 60)
 TILE = 320
 
 
+@dataclass(frozen=True, eq=False)
+class _Bad:
+    """One of the worst frames; the lower its value, the worse."""
+
+    value: float
+    number: int
+    group: Hashable
+    caption: str
+    picture: Image
+
+
 class Examiner:
     """
     Judge the frames of one evaluation and keep pictures of the worst.
@@ -54,7 +66,7 @@ class Examiner:
                 + ('' if wanted is None else f', the data labels {sorted(wanted)}')
                 + '; nothing can be judged')
         self._painter = Painter(tasks, TILE)
-        self._worst: dict[str, list[tuple[float, int, str, Image]]] = {}
+        self._worst: dict[str, list[_Bad]] = {}
         self._frames = 0
 
     def add(
@@ -79,11 +91,14 @@ class Examiner:
             if isinstance(judge, SemanticJudge):
                 miou = judge.metric.last_miou()
                 if miou is not None:
-                    self._keep('semantic', miou, f'{name}: mIoU {miou:.3f}', image, truth, found)
+                    self._keep(
+                        'semantic', miou, f'{name}: mIoU {miou:.3f}', image, truth, found, group)
             elif isinstance(judge, DepthJudge):
                 error = judge.metric.last_abs_rel()
                 if error is not None:
-                    self._keep('depth', -error, f'{name}: AbsRel {error:.3f}', image, truth, found)
+                    self._keep(
+                        'depth', -error, f'{name}: AbsRel {error:.3f}; where, is below the '
+                        'image', image, truth, found, group)
 
     def figures(self, judged_only: bool = False) -> dict[str, Any]:
         """
@@ -104,36 +119,37 @@ class Examiner:
                     f'{LARGEST_ERROR:g} and more; grey: never any truth',
                     draw_errors(judge.errors.mean())))
         for task, worst in self._worst.items():
-            found += [(f'Among the worst of {task}: {caption}', picture)
-                      for _, _, caption, picture in worst]
+            found += [(f'Among the worst of {task}: {bad.caption}', bad.picture)
+                      for bad in worst]
         return found
 
     def _keep(
             self, task: str, value: float, caption: str, image: Image, truth: Truth,
-            found: Perception) -> None:
-        """Keep a picture of a frame if there are not enough worse ones."""
+            found: Perception, group: Hashable) -> None:
+        """Keep a picture of a frame if there are not enough worse ones, one of a group."""
         worst = self._worst.setdefault(task, [])
-        if len(worst) == WORST and value >= worst[-1][0]:
+        same = [bad for bad in worst if group is not None and bad.group == group]
+        if (len(worst) == WORST and value >= worst[-1].value) or any(
+                value >= bad.value for bad in same):
             return
+        for bad in same:
+            worst.remove(bad)
         moment = moment_of(0, image, found, self.tasks, truth)
         picture = self._painter.draw(moment)
         if task == 'depth' and found.depth is not None and truth.depth is not None:
-            picture = np.hstack([picture, self._errors_beside(picture, moment)])
-        worst.append((value, self._frames, caption, picture))
-        worst.sort(key=lambda entry: entry[:2])
+            self._draw_errors_below(picture, moment)
+        worst.append(_Bad(value, self._frames, group, caption, picture))
+        worst.sort(key=lambda bad: (bad.value, bad.number))
         del worst[WORST:]
 
-    def _errors_beside(self, picture: Image, moment: Moment) -> Image:
-        """Return the map of errors of one frame, as high as its picture."""
+    def _draw_errors_below(self, picture: Image, moment: Moment) -> None:
+        """Draw where depth is wrong below the camera's image."""
         task = next(task for task in self.tasks if task.name == 'depth')
-        truth = moment.arrays['true_depth']
         errors = draw_errors(relative_error(
-            moment.arrays['depth'], truth, task.maximum))
-        height = round(TILE * truth.shape[0] / truth.shape[1])
-        column = np.zeros((picture.shape[0], TILE, 3), np.uint8)
-        height = min(height, len(column))
-        column[-height:] = cv2.resize(errors, (TILE, height), interpolation=cv2.INTER_AREA)
-        return column
+            moment.arrays['depth'], moment.arrays['true_depth'], task.maximum))
+        height = len(picture) // 2
+        picture[-height:, :TILE] = cv2.resize(
+            errors, (TILE, height), interpolation=cv2.INTER_AREA)
 
 
 def draw_errors(errors: NDArray[np.float32]) -> Image:

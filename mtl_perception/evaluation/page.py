@@ -108,7 +108,7 @@ def _bars(rows: Sequence[Row]) -> list[str]:
             low, high = (left + width * value for value in row.interval)
             parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y + 9.5}" y2="{y + 9.5}" '
                          'stroke="#111" stroke-width="2"/>')
-        parts.append(f'<text x="{left + width * row.value + 6:.1f}" y="{y + 14}" fill="#222">'
+        parts.append(f'<text x="{left + width + 12}" y="{y + 14}" fill="#222">'
                      f'{figure_text(row.value, 2)}</text>')
     parts.append('</svg>')
     parts.append('<p>Blue: the model, black: its 95 % interval, grey: without looking.</p>')

@@ -144,8 +144,8 @@ def _remarks(figures: Figures) -> list[str]:
         'connected region of a class in the true mask called one object; no boxes.']
     if sure['groups'] > 1:
         remarks.append(
-            f'Intervals: {sure["level"]:.0%} by bootstrap, drawing anew with replacement from '
-            f'{sure["groups"]} groups of frames (drives, streets or stretches of time).')
+            f'Intervals: {100 * sure["level"]:g} % by bootstrap, drawing anew with replacement '
+            f'from {sure["groups"]} groups of frames (drives, streets or stretches of time).')
     else:
         remarks.append('Intervals: none; all frames are of one group, which says nothing about '
                        'others.')
