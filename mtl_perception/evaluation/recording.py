@@ -3,7 +3,6 @@
 """``mtl evaluate --bag``: what the node answered in a recording, against the truth."""
 
 import argparse
-import bisect
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from mtl_perception.evaluation.report import (
     write_report,
 )
 from mtl_perception.evaluation.score import Score, settle
+from mtl_perception.evaluation.shots import Calibrations, focal_of, is_for
 from mtl_perception.frames import Frame
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
@@ -78,17 +78,16 @@ def again(bag: Bag, engine: Engine) -> Iterator[Moment]:
     :param bag: the recording.
     :param engine: the model.
     """
-    tasks, infos = engine.manifest.tasks, bag.infos()
+    tasks, calibrations = engine.manifest.tasks, Calibrations(bag)
     stream = CameraStream(engine, motion_head=getattr(engine, 'motion_head', None))
-    stamps = sorted(infos)
     for moment in bag.moments():
         if 'image' not in moment.arrays or not moment.answered:
             yield moment
             continue
         image = moment.arrays['image']
-        place = bisect.bisect_right(stamps, moment.stamp_ns)
-        info = infos[stamps[place - 1]] if place else None
-        fits, focal = _focal(info, image.shape[0], image.shape[1])
+        info = calibrations.at(moment.stamp_ns)
+        fits = info is None or is_for(info, image.shape[0], image.shape[1])
+        focal = focal_of(info) if fits and info is not None else None
         try:
             found = stream.process(
                 Frame('bag', moment.stamp_ns, image), _asked(moment), focal_px=focal)
@@ -226,16 +225,3 @@ def _notes(figures: dict[str, Any]) -> list[str]:
 def _asked(moment: Moment) -> set[str]:
     """Return the tasks that were answered: what nobody listened to was not computed."""
     return {role for role in ANSWERS if role in moment.arrays}
-
-
-def _focal(info: Any, height: int, width: int) -> tuple[bool, float | None]:
-    """Return whether a calibration is for images of this size, and its focal length."""
-    if info is None:
-        return True, None
-    binning = max(1, info.binning_x), max(1, info.binning_y)
-    size = ((info.roi.height or info.height) // binning[1],
-            (info.roi.width or info.width) // binning[0])
-    focal = float(info.k[0]) / binning[0]
-    if size != (height, width):
-        return False, None
-    return True, focal if math.isfinite(focal) and focal > 0 else None
