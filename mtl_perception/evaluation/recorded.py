@@ -30,9 +30,14 @@ STEP_NS = 100_000_000
 """Time between two images of a clip, where the data set does not say it."""
 
 
+LARGEST_BAD = 0.001
+"""A larger share of clips that cannot be read is never left out."""
+
+
 def evaluate(
         engine: Engine, data: RecordedClips,
-        show: Callable[[Sequence[int]], Any] = iter) -> tuple[dict[str, Any], Examiner]:
+        show: Callable[[Sequence[int]], Any] = iter,
+        skip_bad: bool = False) -> tuple[dict[str, Any], Examiner]:
     """
     Judge the last image of every clip, each after the earlier ones, as the node would see them.
 
@@ -42,11 +47,13 @@ def evaluate(
     :param engine: the deployed network.
     :param data: the data set.
     :param show: wraps the numbers of the clips, for a progress bar.
+    :param skip_bad: leave out and count clips that cannot be read, if they are very few.
     :return: the figures, and what has pictures of the worst clips.
     :raises ConfigurationError: if no task can be judged, or the classes of one differ.
-    :raises DataError: naming the file that is wrong.
+    :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``.
     """
     manifest = engine.manifest
+    bad: list[str] = []
     known = {task.name: task for task in data.tasks
              if data.wanted is None or task.name in data.wanted}
     examiner = Examiner(manifest.tasks, manifest.height, manifest.width, known)
@@ -56,7 +63,15 @@ def evaluate(
     head = getattr(engine, 'motion_head', None)
     stream, still = (CameraStream(engine, motion_head=head) for _ in range(2))
     for number in show(range(len(data))):
-        sample = data[number]
+        try:
+            sample = data[number]
+        except DataError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error))
+            if len(bad) > LARGEST_BAD * len(data):
+                raise DataError(_too_bad(bad, len(data)), 'R04') from error
+            continue
         focal = _focal_of(data, number)
         stream.reset('clip')
         still.reset('clip')
@@ -69,8 +84,15 @@ def evaluate(
                     Frame('data', place * STEP_NS, sample.image[-1]), focal_px=focal)
         examiner.add(str(data.clips[number][-1]), sample.image[-1], truth_of_sample(sample),
                      found, again, groups[number])
-    figures = {'frames': len(data), 'images_per_clip': len(data.clips[0]), **examiner.figures()}
+    figures = {'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]),
+               'bad_samples': bad, **examiner.figures()}
     return figures, examiner
+
+
+def _too_bad(bad: Sequence[str], count: int) -> str:
+    """Return what to say of too many clips that cannot be read."""
+    return (f'{len(bad)} of {count} clips cannot be read, at most {LARGEST_BAD:.1%} may be left '
+            f'out; the first: {bad[0]}')
 
 
 def drives_of(images: Sequence[Path]) -> list[Hashable]:
@@ -161,10 +183,12 @@ def run(arguments: argparse.Namespace) -> int:
         minimum_score=LOWEST_SCORE)
     data, words = open_data(arguments, engine.manifest.network.frames)
     figures, examiner = evaluate(engine, data, lambda items: track(
-        items, 'clips', console=Console(stderr=True), transient=True))
+        items, 'clips', console=Console(stderr=True), transient=True),
+        arguments.on_bad_sample == 'skip')
     figures = {'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words,
                **figures}
-    report = Report(title_of(figures), figures, pictures=examiner.pictures())
+    report = Report(title_of(figures), figures, notes=[
+        f'Left out: {text}.' for text in figures['bad_samples']], pictures=examiner.pictures())
     print(f'{report.title}\n\n{as_markdown(report)}')
     if arguments.output:
         write_report(arguments.output, report)

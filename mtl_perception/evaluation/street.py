@@ -85,6 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='judge on recorded data instead: a recipe or what mtl data check takes')
     parser.add_argument(
         '--part', default='validation', help='which of the data sets in that file (validation)')
+    parser.add_argument(
+        '--on-bad-sample', choices=('fail', 'skip'), default='fail',
+        help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
     parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
     parser.add_argument(
         '--bag', type=Path, metavar='BAG',

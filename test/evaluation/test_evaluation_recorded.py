@@ -11,7 +11,7 @@ import yaml
 
 from mtl_perception import cli
 from mtl_perception.datasets.build import build_dataset
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.recorded import drives_of, evaluate, title_of
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.frames import Outputs
@@ -109,3 +109,64 @@ def test_the_command_names_a_part_that_does_not_exist(root, tiny_model, capsys):
     config.write_text(yaml.safe_dump(parts))
     assert cli.main(['evaluate', str(tiny_model), '--data', str(config), '--part', 'test']) == 2
     assert "data set 'test' does not exist" in capsys.readouterr().err
+
+
+@pytest.fixture
+def command(root, monkeypatch):
+    """Return what runs ``mtl evaluate --data`` with the engine of colours."""
+    from mtl_perception.inference.torch_engine import TorchEngine
+    engine = ColourEngine(32, 64)
+    monkeypatch.setattr(TorchEngine, 'load', lambda *arguments, **keywords: engine)
+    config = root / 'mine.yaml'
+    config.write_text(yaml.safe_dump(
+        {'test': {'dataset': 'folder', 'root': str(root), 'split': 'all'}}))
+    return lambda *words: cli.main(['evaluate', 'any', '--data', str(config), *words])
+
+
+def breakage(kind, root):
+    """Break one file of the data set; return its path."""
+    image, label = root / 'all/image/2.png', root / 'all/class/2.png'
+    if kind == 'an image that is cut':
+        image.write_bytes(image.read_bytes()[:100])
+    elif kind == 'an image that is text':
+        image.write_text('no image')
+    elif kind == 'a missing label':
+        label.unlink()
+    else:
+        values = np.zeros((32, 64) if kind != 'another size' else (30, 64), np.uint8)
+        values[3, 7] = 77 if kind == 'a wrong label id' else 0
+        cv2.imwrite(str(label), values)
+    return image if 'image' in kind else label
+
+
+@pytest.mark.parametrize('kind', [
+    'an image that is cut', 'an image that is text', 'a wrong label id', 'another size',
+    'a missing label'])
+def test_a_broken_file_is_named_and_the_exit_code_is_3(root, command, kind, capsys):
+    """R04 to R07; a missing label is never taken for zeros."""
+    assert command() == 0
+    path = breakage(kind, root)
+    capsys.readouterr()
+    assert command() == 3
+    text = capsys.readouterr().err
+    assert str(path) in text
+    assert text.strip().count('\n') == 0
+    if kind == 'a wrong label id':
+        assert 'label 77 at row 3, column 7' in text
+    assert command('--on-bad-sample', 'skip') == 3  # one of four is far too many
+    assert '1 of 4 clips cannot be read, at most 0.1% may be left out' in capsys.readouterr().err
+
+
+def test_few_broken_clips_can_be_left_out_and_are_counted(root):
+    """R04: one of 1200."""
+    breakage('an image that is cut', root)
+    data = data_of(root)
+    good = [clip for clip in data.clips if clip[-1].stem != '2']
+    bad = next(clip for clip in data.clips if clip[-1].stem == '2')
+    data.clips = (good * 400)[:1199] + [bad]
+    figures, _ = evaluate(ColourEngine(8, 16), data, skip_bad=True)
+    assert figures['frames'] == 1199
+    assert len(figures['bad_samples']) == 1
+    assert '2.png' in figures['bad_samples'][0]
+    with pytest.raises(DataError, match=r'2\.png'):
+        evaluate(ColourEngine(8, 16), data)
