@@ -3,7 +3,6 @@
 """What judges each task, and what can be had without looking at the image."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import cv2
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from mtl_perception.evaluation.moments import SMALLEST_OBJECT, Truth, resized
 from mtl_perception.frames import Perception
 from mtl_perception.metrics import (
+    BoundaryMetrics,
     DepthMetrics,
     DetectionMetrics,
     ErrorMap,
@@ -25,38 +25,11 @@ from mtl_perception.metrics import (
 )
 from mtl_perception.tasks import STREET_SEMANTIC, Task
 
-TARGETS = {'mIoU': '>= 0.72', 'depth AbsRel': '<= 0.11', 'depth delta1': '>= 0.88',
-           'box AP50': '>= 0.5', 'cars found as instances': '>= 0.6'}
-"""What the models of the street are to reach."""
-
 LOWEST_SCORE = 0.01
 """Score from which boxes enter the average precision."""
 
 MOST_KEPT = 1000
 """So many true maps are kept for the baselines; of more frames every second, third, ... one."""
-
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Row:
-    """
-    A line of the report.
-
-    :param name: of the figure.
-    :param value: what the model has.
-    :param interval: where it would lie on other frames of the kind, see
-        :func:`mtl_perception.metrics.bootstrap_interval`; None if that is not known.
-    :param guess: what can be had without looking.
-    :param target: what the models of the street are to reach.
-    """
-
-    name: str
-    value: float | None
-    interval: Interval | None
-    guess: float | None
-    target: str = ''
-
 
 class Metric(Protocol):
     """An accumulator of :mod:`mtl_perception.metrics`."""
@@ -107,6 +80,7 @@ class SemanticJudge:
 
     def __init__(self, task: Task, height: int, width: int) -> None:
         self.metric = SegmentationMetrics(task.classes)
+        self.boundary = BoundaryMetrics(task.classes)
         self._shape = (height, width)
         self._majority = MajorityClass(len(task.classes), height, width)
         self.groups: list[Hashable] = []
@@ -121,15 +95,18 @@ class SemanticJudge:
         self.metric.update(found.semantic, truth.semantic)
         _note(self.groups, group)
         small = resized(truth.semantic, self._shape)
+        self.boundary.update(resized(found.semantic, self._shape), small)
         self._majority.update(small)
         self._truths.add(small)
 
     def guess(self) -> dict[str, Any]:
         """Return the figures of the most frequent class of each pixel."""
         metric, answer = SegmentationMetrics(self.metric.classes), self._majority.predict()
+        boundary = BoundaryMetrics(self.metric.classes)
         for truth in self._truths.kept:
             metric.update(answer, truth)
-        return metric.compute()
+            boundary.update(answer, truth)
+        return {**metric.compute(), 'boundary': boundary.compute()}
 
 
 class DepthJudge:
@@ -307,6 +284,8 @@ def figures_of(judges: Mapping[str, Judge]) -> dict[str, Any]:
         intervals['groups'] = max(intervals['groups'], len(set(judge.groups)))
         if isinstance(judge, SemanticJudge):
             figures[name]['confusion'] = judge.metric.confusion.tolist()
+            figures[name]['boundary'] = judge.boundary.compute()
+            intervals[name]['boundary'] = judge.boundary.intervals(groups=judge.groups)
         if isinstance(judge, DepthJudge):
             figures[name]['inverse'] = judge.inverse.compute()
             intervals[name]['inverse'] = judge.inverse.intervals(groups=judge.groups)
@@ -333,60 +312,3 @@ class Thinned:
 def _note(groups: list[Hashable], group: Hashable) -> None:
     """Append the group of a frame; one without gets a group of its own."""
     groups.append(('frame', len(groups)) if group is None else group)
-
-
-def rows(figures: Mapping[str, Any]) -> list[Row]:
-    """
-    Return the table of the figures of some data.
-
-    :param figures: of :func:`figures_of`.
-    """
-    base, sure = figures['baseline'], figures['intervals']
-    found: list[Row] = []
-
-    def add(task: str, label: str, *keys: str, guess: float | None = None) -> None:
-        looked = base.get(task) if guess is None else None
-        found.append(Row(
-            label, _at(figures[task], keys), _at(sure.get(task), keys),
-            _at(looked, keys) if guess is None else guess, TARGETS.get(label, '')))
-
-    if 'semantic' in figures:
-        for label, key in (('mIoU', 'miou'), ('mIoU per image', 'miou_per_image'),
-                           ('pixel accuracy', 'pixel_accuracy')):
-            add('semantic', label, key)
-        for name in figures['semantic']['iou']:
-            add('semantic', f'IoU {name}', 'iou', name)
-    if 'depth' in figures:
-        for label, key in (('AbsRel', 'abs_rel'), ('MAE (m)', 'mae'), ('RMSE (m)', 'rmse'),
-                           ('delta1', 'delta1'), ('delta2', 'delta2'), ('delta3', 'delta3')):
-            add('depth', f'depth {label}', key)
-        add('depth', 'inverse depth AbsErr (1/m)', 'inverse', 'abs_err')
-        add('depth', 'inverse depth RelErr', 'inverse', 'rel_err')
-    if motion := figures.get('motion'):
-        add('motion', 'moving IoU', 'iou_moving', guess=motion['iou_all_movable'])
-        add('motion', 'moving objects AUC', 'auc', guess=0.5)
-        add('motion', 'moving objects balanced accuracy', 'balanced_accuracy', guess=0.5)
-        found.append(Row('called moving on identical frames', motion['identical_frames_moving'],
-                         None, 1.0, '0'))
-    if instance := figures.get('instance'):
-        add('instance', 'objects found as instances', 'found')
-        for name in instance['found_of']:
-            add('instance', f'{name}s found as instances', 'found_of', name)
-        add('instance', 'instances that are objects', 'precision')
-    if boxes := figures.get('detection'):
-        add('detection', 'box AP50', 'ap50', guess=0.0)
-        add('detection', 'box AP', 'ap', guess=0.0)
-        for name in boxes['ap50_of']:
-            add('detection', f'box AP50 {name}', 'ap50_of', name, guess=0.0)
-        add('detection', 'objects found as boxes', 'found', guess=0.0)
-        for name in boxes['found_of']:
-            add('detection', f'{name}s found as boxes', 'found_of', name, guess=0.0)
-        add('detection', 'boxes that are objects', 'precision', guess=0.0)
-    return found
-
-
-def _at(figures: Any, keys: Sequence[str]) -> Any:
-    """Return a figure of figures, None where there is none."""
-    for key in keys:
-        figures = figures.get(key) if figures is not None else None
-    return figures

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import StorageError
-from mtl_perception.evaluation.judges import Interval, Row, rows
+from mtl_perception.evaluation.rows import Interval, Row, rows
 
 Figures = Mapping[str, Any]
 Fact = tuple[str, str, str]

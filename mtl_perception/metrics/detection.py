@@ -20,7 +20,7 @@ OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 RECALLS = np.linspace(0, 1, 101)
 LIMIT = 100
-"""COCO looks at so many boxes of an image, the most certain ones."""
+"""COCO looks at so many boxes of an image and class, the most certain ones."""
 
 _Box = tuple[float, NDArray[np.bool_], NDArray[np.bool_], int]
 """Score, where it hits, where it does not count, and its image."""
@@ -72,10 +72,11 @@ class DetectionMetrics:
                              f'and {len(ignored)} marks')
         image, self._images = self._images, self._images + 1
         counts = np.zeros((3, len(self.classes)), np.int64)  # wanted, found, false
-        order = np.argsort(-np.asarray(scores), kind='stable')[:LIMIT]
+        order = np.argsort(-np.asarray(scores), kind='stable')
         overlaps = box_overlaps(np.asarray(corners, float)[order], np.asarray(true_corners, float))
         for kind, found in enumerate(self._boxes):
-            mine, true = np.asarray(classes)[order] == kind, np.asarray(true_classes) == kind
+            mine = np.flatnonzero(np.asarray(classes)[order] == kind)[:LIMIT]
+            true = np.asarray(true_classes) == kind
             score = np.asarray(scores, float)[order][mine]
             small = np.asarray(ignored)[true]
             hits, passed, taken = _matched(overlaps[mine][:, true], small)
