@@ -72,6 +72,7 @@ def rows(figures: Mapping[str, Any]) -> list[Row]:
         for name in instance['found_of']:
             add('instance', f'{name}s found as instances', 'found_of', name)
         add('instance', 'instances that are objects', 'precision')
+        add('instance', 'panoptic quality of objects', 'panoptic')
     if boxes := figures.get('detection'):
         add('detection', 'box AP50', 'ap50', guess=0.0)
         add('detection', 'box AP', 'ap', guess=0.0)

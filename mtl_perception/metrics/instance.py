@@ -29,7 +29,7 @@ class InstanceMetrics:
         self.minimum_pixels = minimum_pixels
         self._wanted = dict.fromkeys(self.classes, 0)
         self._found = dict.fromkeys(self.classes, 0)
-        self._counts: list[NDArray[np.int64]] = []
+        self._counts: list[NDArray[np.float64]] = []
         self._quality: list[float] = []
         self._frames = 0
 
@@ -64,6 +64,7 @@ class InstanceMetrics:
         called = _majority(predicted, semantic.ravel())
         matched: set[int] = set()
         wanted, found = sum(self._wanted.values()), sum(self._found.values())
+        overlaps = len(self._quality)
         for row, place, shared in zip(rows, places, counts):
             if not row or not place:
                 continue
@@ -83,7 +84,8 @@ class InstanceMetrics:
             1 for place in np.unique(places[places > 0])
             if int(place) not in matched and size[place] >= self.minimum_pixels)
         self._counts.append(np.array([
-            sum(self._wanted.values()) - wanted, sum(self._found.values()) - found, false]))
+            sum(self._wanted.values()) - wanted, sum(self._found.values()) - found, false,
+            sum(self._quality[overlaps:])]))
 
     def compute(self) -> dict[str, Any]:
         """
@@ -91,15 +93,17 @@ class InstanceMetrics:
 
         :return: ``found`` (share of the objects that are found) and ``found_of`` per class,
             ``precision`` (share of what is predicted that is an object), ``quality`` (mean overlap
-            of what is found), ``objects`` per class, ``frames``.
+            of what is found), ``panoptic`` (quality of the same paper, its equation 1, over all
+            objects as one class), ``objects`` per class, ``frames``.
         """
-        total = sum(self._counts, np.zeros(3, np.int64))
+        total = sum(self._counts, np.zeros(4))
         return {
             'found': _found(total),
             'found_of': {
                 name: self._found[kind] / self._wanted[kind] if self._wanted[kind] else None
                 for kind, name in self.classes.items()},
             'precision': _precision(total),
+            'panoptic': _panoptic(total),
             'quality': float(np.mean(self._quality)) if self._quality else None,
             'objects': {name: self._wanted[kind] for kind, name in self.classes.items()},
             'frames': self._frames,
@@ -109,23 +113,31 @@ class InstanceMetrics:
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
     ) -> dict[str, Interval | None]:
         """
-        Return the bootstrap intervals of ``found`` and ``precision`` over what was counted.
+        Return the bootstrap intervals of ``found``, ``precision`` and ``panoptic``.
 
         :param level: share of the resampled figures inside.
         :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
         """
         return bootstrap_intervals(
-            self._counts, {'found': _found, 'precision': _precision}, level, groups)
+            self._counts, {'found': _found, 'precision': _precision, 'panoptic': _panoptic}, level,
+            groups)
 
 
-def _found(total: NDArray[np.int64]) -> float | None:
+def _found(total: NDArray[np.float64]) -> float | None:
     """Return the share of the wanted objects that are found."""
     return float(total[1] / total[0]) if total[0] else None
 
 
-def _precision(total: NDArray[np.int64]) -> float | None:
+def _precision(total: NDArray[np.float64]) -> float | None:
     """Return the share of what is predicted that is an object."""
     return float(total[1] / (total[1] + total[2])) if total[1] + total[2] else None
+
+
+def _panoptic(total: NDArray[np.float64]) -> float | None:
+    """Return the sum of overlaps by the objects found and half of those missed or made up."""
+    wanted, found, false, overlaps = total
+    whole = found + (wanted - found + false) / 2
+    return float(overlaps / whole) if whole else None
 
 
 def _majority(ids: NDArray[np.int64], classes: NDArray[np.integer[Any]]) -> dict[int, int]:

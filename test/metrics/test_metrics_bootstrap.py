@@ -147,7 +147,7 @@ def test_objects_motion_and_inverse_depth_lie_in_their_intervals():
         metres = generator.uniform(2, 60, (16, 16))
         inverse.update(metres * generator.uniform(0.8, 1.3), metres)
     for metrics, names in ((detection, ('ap50', 'ap', 'found', 'precision')),
-                           (instance, ('found', 'precision')),
+                           (instance, ('found', 'precision', 'panoptic')),
                            (motion, ('iou_moving', 'auc', 'balanced_accuracy')),
                            (inverse, ('abs_err', 'rel_err'))):
         figures, intervals = metrics.compute(), metrics.intervals()
