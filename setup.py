@@ -35,9 +35,10 @@ ROS_WHEELS = [
 TRAIN = ['jsonargparse[signatures]>=4.35', 'matplotlib>=3.7', 'tensorboard>=2.16']
 GRADIENTS = ['torchjd>=0.18']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = ['av>=12.0', 'rosbags>=0.10.4']
+EVALUATE = ['av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 TEST = [
     'catkin-pkg',
+    'cityscapesscripts>=2.2',
     'colcon-common-extensions',
     'faster-coco-eval>=1.6',
     'hypothesis>=6.100',

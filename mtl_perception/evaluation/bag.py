@@ -3,7 +3,9 @@
 """Reading a recorded bag: a camera's images, what the node answered, and the truth, by stamp."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +13,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
+from rosbags.typesys import Stores, get_typestore
 
 from mtl_perception.errors import DataError, FrameError
-from mtl_perception.image_codec import decode_array, decode_image
+from mtl_perception.evaluation.cdr import read_compressed, read_image
+from mtl_perception.evaluation.matching import match_stamps
+from mtl_perception.evaluation.storage import Entry, Storage, StorageFile, damage_text
+from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
 
 TOPICS = {
     'image': 'image_raw',
@@ -31,9 +35,15 @@ TOPICS = {
 }
 """Role of an image or of boxes -> its topic, relative to the camera's namespace."""
 
+COMPRESSED = 'image_raw/compressed'
+"""Has the role of the image where there is no raw one."""
+
 ANSWERS = ('semantic', 'depth', 'motion', 'instance', 'detection')
-WAITING = 50
-"""For so many later images a frame waits for its answer."""
+IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO, MARKER = 'sensor_msgs/msg/CameraInfo', 'visualization_msgs/msg/ImageMarker'
+DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
+
+Found = tuple[StorageFile, Entry]
 
 
 @dataclass(eq=False)
@@ -65,27 +75,53 @@ class Moment:
 
 class Bag:
     """
-    A rosbag2 that is open for reading.
+    A rosbag2 that is open for reading, mcap or sqlite3.
 
-    :param path: the bag's folder, or the mcap file itself.
+    Messages are found by the stamps of their headers, in whatever order they were recorded.
+
+    :param path: the bag's folder, or the file itself.
     :param namespace: of the camera, empty for none.
-    :raises DataError: if it is not there, is cut short, or cannot be read.
+    :param allow_damaged: read what is whole of a bag that is cut short or damaged.
+    :param slop_ns: truth belongs to the nearest image at most so far away, nanoseconds; answers
+        carry the stamp of their image exactly.
+    :ivar duplicates: messages of a role with a stamp that it had before; the first one counts.
+    :ivar skipped: topic -> why messages on it are not read, and how many.
+    :ivar matched: role -> messages with the stamp of an image.
+    :ivar unmatched: role -> messages without.
+    :raises DataError: if it is not there, cannot be read, or is not whole though it has to be.
     """
 
-    def __init__(self, path: Path, namespace: str = '') -> None:
+    def __init__(
+            self, path: Path, namespace: str = '', allow_damaged: bool = False,
+            slop_ns: int = 0) -> None:
         self.path = path
         self.duplicates = 0
-        prefix = '/' + namespace.strip('/')
-        self._roles = {f'{prefix.rstrip("/")}/{name}': role for role, name in TOPICS.items()}
+        self._allow_damaged = allow_damaged
+        self.skipped: dict[str, Counter[str]] = defaultdict(Counter)
+        self._prefix = '/' + namespace.strip('/')
         try:
-            self._reader = AnyReader([_file(path)])
-            self._reader.open()
-        except Exception as error:
+            self._storage = Storage(path)
+        except DataError as error:
+            text = str(error).removeprefix(f'[{error.code}] ')
+            raise DataError(f'{text}.{_listed(path)}', error.code) from error
+        entries = self._storage.entries
+        self.damage = damage_text(self._storage.damage)
+        """What is missing of the bag; empty if nothing is."""
+        if self.damage and not allow_damaged:
+            self._storage.close()
             raise DataError(
-                f'{path}: cannot be read as a rosbag2 ({_text(error)}); it may be cut short: '
-                f'"mcap recover" saves what is there.{_listed(path)}', 'B01') from error
+                f'{path}: cannot be read as a rosbag2 to its end: {self.damage}. {len(entries)} '
+                f'messages are whole; allow a truncated bag to judge those.{_listed(path)}', 'B01')
         self.topics: dict[str, int] = {
-            name: info.msgcount for name, info in self._reader.topics.items()}
+            **dict.fromkeys(self._storage.topics, 0),
+            **Counter(entry.topic for _, entry in entries)}
+        self._roles = {self._name(name): role for role, name in TOPICS.items()}
+        if not self.topics.get(self._name(TOPICS['image'])):
+            self._roles[self._name(COMPRESSED)] = 'image'
+        self._found: dict[str, dict[int, Found]] = self._index()
+        self.matched: Counter[str] = Counter()
+        self.unmatched: Counter[str] = Counter()
+        self._match(slop_ns)
 
     def __enter__(self) -> 'Bag':
         """Return the bag."""
@@ -95,16 +131,24 @@ class Bag:
             self, kind: type[BaseException] | None, error: BaseException | None,
             trace: TracebackType | None) -> None:
         """Close the file."""
-        self._reader.close()
+        self._storage.close()
 
     @property
     def roles(self) -> set[str]:
         """The roles that the bag has at least one image for."""
-        return {self._roles[topic] for topic, count in self.topics.items()
-                if count and topic in self._roles}
+        return {role for role, found in self._found.items() if found}
+
+    @functools.cached_property
+    def stamps(self) -> list[int]:
+        """Every stamp that something has, rising, nanoseconds."""
+        return sorted({stamp for found in self._found.values() for stamp in found})
+
+    def stamps_of(self, role: str) -> list[int]:
+        """Return the stamps of a role, rising, nanoseconds."""
+        return sorted(self._found[role])
 
     def count(self, role: str) -> int:
-        """Return the number of images of a role."""
+        """Return the number of messages of a role."""
         return sum(count for topic, count in self.topics.items()
                    if self._roles.get(topic) == role)
 
@@ -114,39 +158,51 @@ class Bag:
 
         :raises DataError: that lists the topics of the bag.
         """
-        wanted = {role: topic for topic, role in self._roles.items()}
         for role in roles:
             if role in self.roles:
                 continue
-            near = difflib.get_close_matches(wanted[role], list(self.topics), 1)
+            wanted = self._name(TOPICS[role])
+            near = difflib.get_close_matches(
+                wanted, [name for name in self.topics if name != wanted], 3)
+            why = '; '.join(self.skipped.get(wanted, ()))
             raise DataError(
-                f'{self.path}: no message on {wanted[role]}'
-                + (f' (did you mean {near[0]}?)' if near else '')
+                f'{self.path}: no message on {wanted}'
+                + (f' can be read ({why})' if why else '')
+                + (f' (did you mean {" or ".join(near)}?)' if near else '')
                 + f'; the bag has {_shown(self.topics)}', 'B03')
 
-    def moments(self) -> Iterator[Moment]:
+    def moments(self, roles: Sequence[str] | None = None) -> Iterator[Moment]:
         """
-        Yield the images, grouped by their stamps.
+        Yield what has one stamp, in the order of the stamps.
 
-        A complete moment comes at once, one that something is missing of after some later images.
+        What cannot be decoded is left out and counted in :attr:`skipped`.
 
-        :raises DataError: if the file turns out to be damaged, or an image is not of its encoding.
+        :param roles: that are read; all if None.
+        :raises DataError: if the file turns out to be damaged and must not be.
         """
-        roles = self.roles
-        waiting: dict[int, Moment] = {}
-        for topic, logged_ns, message in self._messages(self._roles):
-            role = self._roles[topic]
-            stamp_ns = message.header.stamp.sec * 10 ** 9 + message.header.stamp.nanosec
-            moment = waiting.setdefault(stamp_ns, Moment(stamp_ns))
-            if role in moment.arrays:
-                self.duplicates += 1
-            moment.arrays[role] = self._pixels(topic, role, message)
-            moment.logged_ns[role] = logged_ns
-            if moment.arrays.keys() == roles:
-                yield waiting.pop(stamp_ns)
-            elif len(waiting) > WAITING:
-                yield waiting.pop(min(waiting))
-        yield from (waiting[stamp] for stamp in sorted(waiting))
+        for stamp_ns in self.stamps:
+            moment = Moment(stamp_ns)
+            for role, found in self._found.items():
+                if (roles is not None and role not in roles) or stamp_ns not in found:
+                    continue
+                file, entry = found[stamp_ns]
+                try:
+                    moment.arrays[role] = self._pixels(role, entry, file)
+                except (FrameError, DataError) as error:
+                    if isinstance(error, DataError) and not self._allow_damaged:
+                        raise
+                    self.skipped[entry.topic][str(error)] += 1
+                    continue
+                moment.logged_ns[role] = entry.logged_ns
+            if moment.arrays:
+                yield moment
+
+    def infos(self) -> dict[int, Any]:
+        """Return stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""
+        topic = self._name('camera_info')
+        return {stamp: message for stamp, message in (
+            (entry.stamp_ns, message) for entry, message in self._messages({topic: CAMERA_INFO}))
+            if stamp is not None}
 
     def last_statuses(self) -> dict[str, dict[str, str]]:
         """
@@ -155,34 +211,90 @@ class Bag:
         :return: name of the status -> its key-value pairs.
         """
         statuses: dict[str, dict[str, str]] = {}
-        topics = [connection.topic for connection in self._reader.connections
-                  if connection.msgtype == 'diagnostic_msgs/msg/DiagnosticArray']
-        for topic, _, message in self._messages(topics):
+        topics = {name: topic.kind for name, topic in self._storage.topics.items()
+                  if topic.kind == DIAGNOSTICS}
+        for entry, message in self._messages(topics):
             for status in message.status:
-                name = status.name if topic == '/diagnostics' else f'{topic}: {status.name}'
+                name = (status.name if entry.topic == '/diagnostics'
+                        else f'{entry.topic}: {status.name}')
                 statuses[name] = {pair.key: pair.value for pair in status.values}
         return statuses
 
-    def _pixels(self, topic: str, role: str, message: Any) -> NDArray[Any]:
-        try:
-            if role == 'detection':
-                return _boxes(message)
-            return decode_image(message) if role == 'image' else decode_array(message)
-        except FrameError as error:
-            raise DataError(f'{self.path}: {topic}: {error}', 'B05') from error
+    def _name(self, name: str) -> str:
+        return f'{self._prefix.rstrip("/")}/{name}'
 
-    def _messages(self, topics: Any) -> Iterator[tuple[str, int, Any]]:
-        """Yield topic, time of reception and message; no connection at all yields nothing."""
-        connections: list[Connection] = [
-            connection for connection in self._reader.connections if connection.topic in topics]
-        if not connections:
-            return
-        try:
-            for connection, logged_ns, raw in self._reader.messages(connections):
-                message = self._reader.deserialize(raw, connection.msgtype)
-                yield connection.topic, logged_ns, message
-        except Exception as error:
-            raise DataError(f'{self.path}: damaged ({_text(error)})', 'B02') from error
+    def _index(self) -> dict[str, dict[int, Found]]:
+        """Return role -> stamp -> message; of several with one stamp the first."""
+        index: dict[str, dict[int, Found]] = {role: {} for role in TOPICS}
+        for file, entry in self._storage.entries:
+            role = self._roles.get(entry.topic)
+            if role is None:
+                continue
+            kind, wanted = file.topics[entry.topic].kind, _kind_of(role, entry.topic)
+            if kind != wanted:
+                self.skipped[entry.topic][f'its type is {kind!r}, wanted {wanted}'] += 1
+            elif entry.stamp_ns is None:
+                self.skipped[entry.topic]['too short for a header'] += 1
+            elif entry.stamp_ns in index[role]:
+                self.duplicates += 1
+            else:
+                index[role][entry.stamp_ns] = file, entry
+        return index
+
+    def _match(self, slop_ns: int) -> None:
+        """Bring truth to the stamps of the images, and count what has none."""
+        images = sorted(self._found['image'])
+        for role, found in self._found.items():
+            if role == 'image':
+                continue
+            place = match_stamps(images, sorted(found), slop_ns if role[:5] == 'true_' else 0)
+            self._found[role] = {place.get(stamp, stamp): one for stamp, one in found.items()}
+            self.matched[role] = len(place)
+            self.unmatched[role] = len(found) - len(place)
+
+    def _pixels(self, role: str, entry: Entry, file: StorageFile) -> NDArray[Any]:
+        content = self._storage.read(file, entry)
+        if role == 'detection':
+            return _boxes(_deserialised(content, MARKER))
+        if file.topics[entry.topic].kind == COMPRESSED_IMAGE:
+            return decode_compressed(read_compressed(content))
+        message = read_image(content)
+        return decode_image(message) if role == 'image' else decode_array(message)
+
+    def _messages(self, kinds: Mapping[str, str]) -> Iterator[tuple[Entry, Any]]:
+        """Yield the messages of some topics of these types."""
+        for file, entry in self._storage.entries:
+            if kinds.get(entry.topic) != file.topics[entry.topic].kind:
+                continue
+            try:
+                yield entry, _deserialised(
+                    self._storage.read(file, entry), kinds[entry.topic])
+            except FrameError as error:
+                self.skipped[entry.topic][str(error)] += 1
+
+
+def _kind_of(role: str, topic: str) -> str:
+    """Return the type that messages of a role have."""
+    if role == 'detection':
+        return MARKER
+    return COMPRESSED_IMAGE if topic.endswith('/compressed') else IMAGE
+
+
+@functools.lru_cache(maxsize=1)
+def _types() -> Any:
+    return get_typestore(Stores.ROS2_KILTED)
+
+
+def _deserialised(content: memoryview, kind: str) -> Any:
+    """
+    Return a message.
+
+    :raises FrameError: ``B05``, if the bytes are none of the type.
+    """
+    try:
+        return _types().deserialize_cdr(bytes(content), kind)
+    except Exception as error:
+        raise FrameError(f'is no {kind} ({_text(error)})', 'B05') from error
 
 
 def _boxes(message: Any) -> NDArray[np.float32]:
@@ -203,16 +315,6 @@ def _boxes(message: Any) -> NDArray[np.float32]:
         np.zeros((0, 7), np.float32))
 
 
-def _file(path: Path) -> Path:
-    """Return what the reader wants: a folder with metadata, or the only file in it."""
-    if path.is_dir() and not (path / 'metadata.yaml').is_file():
-        files = sorted(path.glob('*.mcap'))
-        if len(files) == 1:
-            return files[0]
-        raise FileNotFoundError(f'neither metadata.yaml nor one single .mcap file in {path}')
-    return path
-
-
 def _listed(path: Path) -> str:
     """Return what the metadata beside a damaged file say about it."""
     try:
@@ -223,7 +325,7 @@ def _listed(path: Path) -> str:
     return f' Its metadata list {", ".join(names)}' if names else ''
 
 
-def _shown(topics: dict[str, int]) -> str:
+def _shown(topics: Mapping[str, int]) -> str:
     return ', '.join(f'{name} ({count})' for name, count in sorted(topics.items())) or 'no topics'
 
 

@@ -25,7 +25,13 @@ from mtl_perception.evaluation.bag import ANSWERS, Bag, Moment
 from mtl_perception.evaluation.film import Film
 from mtl_perception.evaluation.live import LivePlan, record_live
 from mtl_perception.evaluation.pictures import Painter, choose
-from mtl_perception.evaluation.report import table, write_report
+from mtl_perception.evaluation.report import (
+    Report,
+    figure_text,
+    interval_text,
+    recording_facts,
+    write_report,
+)
 from mtl_perception.evaluation.score import Account, Score, settle
 from mtl_perception.frames import Frame, Outputs
 from mtl_perception.manifest import Manifest, read_model
@@ -90,9 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
         run_offline(_engine(arguments), review)
     figures = collect(review, manifest, arguments)
     figures['seconds_in_all'] = round(time.monotonic() - started, 1)
-    write_report(arguments.output, figures, f'{manifest.name} on {arguments.source}',
-                 _notes(figures, arguments))
-    _print(figures)
+    report = Report(
+        f'{manifest.name} on {arguments.source}', figures, recording_facts(figures),
+        _notes(figures, arguments), [
+            ('Moments of the recording', review.mosaic), *review.score.examiner.pictures()],
+        links=['![moments of the recording](mosaic.png)'])
+    write_report(arguments.output, report)
+    _print(report)
     if review.account.problems:
         raise DataError('the frames do not add up: ' + '; '.join(review.account.problems))
     return 0
@@ -137,12 +147,14 @@ class Review:
     :param score: of all frames.
     :param account: where every frame went.
     :param statuses: the last diagnostics, by name.
+    :param mosaic: (H, W, 3) uint8 RGB, some moments one below the other.
     :param samples: some moments, each with the moments before, for :func:`run_offline`.
     """
 
     score: Score
     account: Account
     statuses: dict[str, dict[str, str]]
+    mosaic: NDArray[np.uint8]
     samples: list[tuple[list[Moment], Moment]] = field(default_factory=list)
 
 
@@ -152,7 +164,8 @@ def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review
 
     :raises DataError: if it cannot be read, or has no images or no answers.
     """
-    score, painter = Score(manifest.tasks), Painter(manifest.tasks)
+    score = Score(manifest.tasks, manifest.height, manifest.width)
+    painter = Painter(manifest.tasks)
     drawn, samples = [], []
     first_ns, previous = 0, deque[Moment](maxlen=HEAD_FRAMES)
     with Bag(path) as bag:
@@ -180,8 +193,9 @@ def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review
             score, {role: bag.count(role) for role in tasks}, node, statuses.get('camera_source'))
         truth = ', prediction over truth' if 'true_semantic' in bag.roles else ''
     title = f'model {manifest.name}: input, {", ".join(painter.columns)}{truth}'
-    _save(output / 'mosaic.png', painter.mosaic(drawn, title))
-    return Review(score, account, statuses, samples)
+    mosaic = painter.mosaic(drawn, title)
+    _save(output / 'mosaic.png', mosaic)
+    return Review(score, account, statuses, mosaic, samples)
 
 
 def _answered(bag: Bag, score: Score) -> Iterator[Moment]:
@@ -212,7 +226,7 @@ def run_offline(engine: 'Engine', review: Review) -> None:
                 found = stream.process(
                     Frame('demo', number * STEP_NS, one.arrays['image']), ['motion'], 'network')
             answers.append(Outputs(motion=found.motion, motion_score=found.motion_score))
-        review.score.update_offline(answers[0], answers[1], moment.arrays)
+        review.score.update_offline(answers[0], answers[1], moment)
 
 
 def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -259,10 +273,15 @@ def _notes(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
     return notes
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _print(report: Report) -> None:
     shown = Table(show_header=False)
-    for row in table(figures):
-        shown.add_row(*row)
+    for fact in report.facts:
+        shown.add_row(*fact)
+    for row in report.rows:
+        if not row.name.startswith(('IoU ', 'box AP50 ')):
+            beside = '' if row.interval is None else f'{interval_text(row.interval)}; '
+            shown.add_row(row.name, figure_text(row.value),
+                          f'{beside}without looking {figure_text(row.guess)}')
     Console().print(shown)
 
 

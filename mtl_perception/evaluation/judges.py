@@ -2,20 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What judges each task, and what can be had without looking at the image."""
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.moments import SMALLEST_OBJECT, Truth, resized
 from mtl_perception.frames import Perception
-from mtl_perception.manifest import Manifest
 from mtl_perception.metrics import (
+    BoundaryMetrics,
     DepthMetrics,
     DetectionMetrics,
+    ErrorMap,
     InstanceMetrics,
+    InverseDepthMetrics,
     MajorityClass,
     MeanDepth,
     MotionMetrics,
@@ -23,46 +25,22 @@ from mtl_perception.metrics import (
 )
 from mtl_perception.tasks import STREET_SEMANTIC, Task
 
-TARGETS = {'mIoU': '>= 0.72', 'depth AbsRel': '<= 0.11', 'depth delta1': '>= 0.88',
-           'box AP50': '>= 0.5', 'cars found as instances': '>= 0.6'}
-"""What the models of the street are to reach."""
-
-SMALLEST_OBJECT = 60
-"""Objects of which fewer pixels are visible need not be found."""
-
 LOWEST_SCORE = 0.01
 """Score from which boxes enter the average precision."""
 
-Row = tuple[str, float | None, float | None, str]
-"""Name of a figure, what the model has, what can be had without looking, and the target."""
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """
-    What is true of one frame, at its own size (H, W); what is not known is None.
-
-    :param semantic: (H, W) uint8 class ids, 255 = unlabelled.
-    :param depth: (H, W) floating metres; NaN, Inf and 0 are not judged.
-    :param motion: (H, W) uint8, 255 = unknown.
-    :param instance: (H, W) integer ids of objects, 0 = none, negative = unknown.
-    :param boxes: (M, 5) floating: x_min, y_min, x_max, y_max in pixels, and the class.
-    :param difficult: (M,) bool, boxes that need not be found.
-    """
-
-    semantic: NDArray[np.uint8] | None = None
-    depth: NDArray[np.floating[Any]] | None = None
-    motion: NDArray[np.uint8] | None = None
-    instance: NDArray[np.integer[Any]] | None = None
-    boxes: NDArray[np.floating[Any]] | None = None
-    difficult: NDArray[np.bool_] | None = None
-
+MOST_KEPT = 1000
+"""So many true maps are kept for the baselines; of more frames every second, third, ... one."""
 
 class Metric(Protocol):
     """An accumulator of :mod:`mtl_perception.metrics`."""
 
     def compute(self) -> dict[str, Any]:
         """Return the figures so far."""
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, Any]:
+        """Return the bootstrap intervals of the main figures."""
 
 
 class Judge(Protocol):
@@ -72,13 +50,19 @@ class Judge(Protocol):
     def metric(self) -> Metric:
         """Where the figures come from."""
 
-    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
+    groups: list[Hashable]
+    """The group of each frame that was counted, such as its drive."""
+
+    def update(
+            self, truth: Truth, found: Perception, again: Perception | None = None,
+            group: Hashable = None) -> None:
         """
-        Count one frame; one that does not say what is judged is not counted.
+        Count one frame; one that does not say what is judged, or has no answer, is not counted.
 
         :param truth: what is true.
-        :param found: what the network said after the frame before.
-        :param again: what it said to the same frame after itself.
+        :param found: what the network said after the frame before, at the size of the truth.
+        :param again: what it said to the same frame after itself, if it was asked.
+        :param group: frames of a group resemble one another; None for a group of its own.
         """
 
     def guess(self) -> dict[str, Any] | None:
@@ -96,26 +80,33 @@ class SemanticJudge:
 
     def __init__(self, task: Task, height: int, width: int) -> None:
         self.metric = SegmentationMetrics(task.classes)
+        self.boundary = BoundaryMetrics(task.classes)
         self._shape = (height, width)
         self._majority = MajorityClass(len(task.classes), height, width)
-        self._truths: list[NDArray[np.uint8]] = []
+        self.groups: list[Hashable] = []
+        self._truths = Thinned()
 
-    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
+    def update(
+            self, truth: Truth, found: Perception, again: Perception | None = None,
+            group: Hashable = None) -> None:
         """Count one frame, see :class:`Judge`."""
-        if truth.semantic is None:
+        if truth.semantic is None or found.semantic is None:
             return
-        assert found.semantic is not None
         self.metric.update(found.semantic, truth.semantic)
+        _note(self.groups, group)
         small = resized(truth.semantic, self._shape)
+        self.boundary.update(resized(found.semantic, self._shape), small)
         self._majority.update(small)
-        self._truths.append(small)
+        self._truths.add(small)
 
     def guess(self) -> dict[str, Any]:
         """Return the figures of the most frequent class of each pixel."""
         metric, answer = SegmentationMetrics(self.metric.classes), self._majority.predict()
-        for truth in self._truths:
+        boundary = BoundaryMetrics(self.metric.classes)
+        for truth in self._truths.kept:
             metric.update(answer, truth)
-        return metric.compute()
+            boundary.update(answer, truth)
+        return {**metric.compute(), 'boundary': boundary.compute()}
 
 
 class DepthJudge:
@@ -129,26 +120,35 @@ class DepthJudge:
 
     def __init__(self, task: Task, height: int, width: int) -> None:
         self.metric = DepthMetrics(task.maximum)
+        self.inverse = InverseDepthMetrics('inverse_depth')
+        self.errors = ErrorMap(task.maximum, height, width)
+        self.groups: list[Hashable] = []
         self._shape = (height, width)
         self._mean = MeanDepth(task.maximum, height, width)
-        self._truths: list[NDArray[np.float16]] = []
+        self._truths = Thinned()
 
-    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
+    def update(
+            self, truth: Truth, found: Perception, again: Perception | None = None,
+            group: Hashable = None) -> None:
         """Count one frame, see :class:`Judge`."""
-        if truth.depth is None:
+        if truth.depth is None or found.depth is None:
             return
-        assert found.depth is not None
         self.metric.update(found.depth, truth.depth)
+        self.inverse.update(found.depth, truth.depth)
+        _note(self.groups, group)
         small = resized(truth.depth, self._shape)
+        self.errors.update(resized(found.depth, self._shape), small)
         self._mean.update(small)
-        self._truths.append(small.astype(np.float16))
+        self._truths.add(small.astype(np.float16))
 
     def guess(self) -> dict[str, Any]:
         """Return the figures of the mean depth of each pixel."""
         metric, answer = DepthMetrics(self.metric.maximum), self._mean.predict()
-        for truth in self._truths:
+        inverse = InverseDepthMetrics('inverse_depth')
+        for truth in self._truths.kept:
             metric.update(answer, truth)
-        return metric.compute()
+            inverse.update(answer, truth)
+        return {**metric.compute(), 'inverse': inverse.compute()}
 
 
 class MotionJudge:
@@ -160,18 +160,20 @@ class MotionJudge:
 
     def __init__(self, semantic: Task) -> None:
         self.metric = MotionMetrics(semantic.movable)
+        self.groups: list[Hashable] = []
 
-    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
+    def update(
+            self, truth: Truth, found: Perception, again: Perception | None = None,
+            group: Hashable = None) -> None:
         """Count one frame, see :class:`Judge`."""
-        if truth.motion is None:
-            return
-        assert found.motion is not None
-        assert again.motion is not None
         semantic = truth.semantic if truth.semantic is not None else found.semantic
-        assert semantic is not None  # it says what is movable
+        if truth.motion is None or found.motion is None or semantic is None:
+            return  # the semantics say what is movable
         self.metric.update(
             found.motion, found.motion_score, truth.motion, semantic, truth.instance)
-        self.metric.update_identical(again.motion, semantic)
+        _note(self.groups, group)
+        if again is not None and again.motion is not None:
+            self.metric.update_identical(again.motion, semantic)
 
     def guess(self) -> None:
         """Return nothing: the metric has the baselines."""
@@ -188,14 +190,17 @@ class InstanceJudge:
         names = {kind: semantic.classes[kind] for kind in semantic.movable}
         self.metric = InstanceMetrics(names, SMALLEST_OBJECT)
         self._regions = InstanceMetrics(names, SMALLEST_OBJECT)
+        self.groups: list[Hashable] = []
 
-    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
+    def update(
+            self, truth: Truth, found: Perception, again: Perception | None = None,
+            group: Hashable = None) -> None:
         """Count one frame, see :class:`Judge`."""
-        if truth.instance is None or truth.semantic is None:
-            return
         semantic = found.semantic
-        assert found.instance is not None
-        assert semantic is not None
+        if truth.instance is None or truth.semantic is None or found.instance is None \
+                or semantic is None:
+            return
+        _note(self.groups, group)
         true = truth.instance.astype(np.int64)
         self.metric.update(found.instance, semantic, true, truth.semantic)
         regions = np.zeros(true.shape, np.int64)
@@ -218,13 +223,16 @@ class DetectionJudge:
 
     def __init__(self, task: Task) -> None:
         self.metric = DetectionMetrics(task.classes)
+        self.groups: list[Hashable] = []
 
-    def update(self, truth: Truth, found: Perception, again: Perception) -> None:
+    def update(
+            self, truth: Truth, found: Perception, again: Perception | None = None,
+            group: Hashable = None) -> None:
         """Count one frame, see :class:`Judge`."""
-        if truth.boxes is None:
-            return
         boxes, difficult = found.detections, truth.difficult
-        assert boxes is not None
+        if truth.boxes is None or boxes is None:
+            return
+        _note(self.groups, group)
         self.metric.update(
             boxes.corners, boxes.scores, boxes.classes, truth.boxes[:, :4].astype(np.float64),
             truth.boxes[:, 4].astype(np.int64),
@@ -234,88 +242,73 @@ class DetectionJudge:
         """Return nothing: without looking there are no boxes."""
 
 
-def judges_of(manifest: Manifest) -> dict[str, Judge]:
+def judges_of(tasks: Sequence[Task], height: int, width: int) -> dict[str, Judge]:
     """
-    Return task name -> what judges it, for every task of a model.
+    Return task name -> what judges it, for every task of a model that can be judged.
 
-    :raises ConfigurationError: if none of its tasks can be judged.
+    :param tasks: of the model.
+    :param height: rows of the maps of the baselines, such as the model's input.
+    :param width: columns of the same.
     """
-    semantic = manifest.task('semantic')
-    size = (manifest.height, manifest.width)
+    semantic = next((task for task in tasks if task.name == 'semantic'), None)
     judges: dict[str, Judge] = {}
-    for task in manifest.tasks:
+    for task in tasks:
         if task.name == 'semantic':
-            judges[task.name] = SemanticJudge(task, *size)
+            judges[task.name] = SemanticJudge(task, height, width)
         elif task.name == 'depth':
-            judges[task.name] = DepthJudge(task, *size)
+            judges[task.name] = DepthJudge(task, height, width)
         elif task.name == 'motion':
             judges[task.name] = MotionJudge(semantic or STREET_SEMANTIC)
         elif task.name == 'instance' and semantic is not None:
             judges[task.name] = InstanceJudge(semantic)
         elif task.name == 'detection':
             judges[task.name] = DetectionJudge(task)
-    if not judges:
-        raise ConfigurationError(
-            f'model {manifest.name!r} has the tasks {[task.name for task in manifest.tasks]}; '
-            'none of them can be judged')
     return judges
 
 
-def figures_of(judges: dict[str, Judge]) -> dict[str, Any]:
-    """Return task name -> figures, and under ``baseline`` those without looking."""
+def figures_of(judges: Mapping[str, Judge]) -> dict[str, Any]:
+    """
+    Return task name -> figures, those without looking, and how sure they are.
+
+    :return: besides the tasks ``baseline`` (task -> figures without looking) and ``intervals``
+        (``level``, ``groups``: how many were drawn from, and task -> figure -> low and high).
+    """
     baseline: dict[str, Any] = {'from': 'the judged frames themselves'}
     figures: dict[str, Any] = {}
+    intervals: dict[str, Any] = {'level': 0.95, 'groups': 0}
     for name, judge in judges.items():
         figures[name] = judge.metric.compute()
         if (guess := judge.guess()) is not None:
             baseline[name] = guess
-    return {**figures, 'baseline': baseline}
+        intervals[name] = judge.metric.intervals(groups=judge.groups)
+        intervals['groups'] = max(intervals['groups'], len(set(judge.groups)))
+        if isinstance(judge, SemanticJudge):
+            figures[name]['confusion'] = judge.metric.confusion.tolist()
+            figures[name]['boundary'] = judge.boundary.compute()
+            intervals[name]['boundary'] = judge.boundary.intervals(groups=judge.groups)
+        if isinstance(judge, DepthJudge):
+            figures[name]['inverse'] = judge.inverse.compute()
+            intervals[name]['inverse'] = judge.inverse.intervals(groups=judge.groups)
+    return {**figures, 'baseline': baseline, 'intervals': intervals}
 
 
-def resized(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Return the nearest values at another size, (H, W)."""
-    if values.shape == shape:
-        return values
-    return np.asarray(cv2.resize(
-        values, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT))
+class Thinned:
+    """Keep maps evenly spread over all that come, a bounded number of them."""
+
+    def __init__(self) -> None:
+        self.kept: list[NDArray[Any]] = []
+        self._every = 1
+        self._count = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Keep one, or pass it over."""
+        if self._count % self._every == 0:
+            self.kept.append(values)
+        self._count += 1
+        if len(self.kept) > MOST_KEPT:
+            self.kept, self._every = self.kept[::2], 2 * self._every
 
 
-def rows(figures: dict[str, Any]) -> list[Row]:
-    """
-    Return the table of the figures of some data.
-
-    :param figures: of :func:`figures_of`.
-    """
-    base, found = figures['baseline'], list[Row]()
-    if semantic := figures.get('semantic'):
-        guess = base['semantic']
-        found += [(label, semantic[key], guess[key], '') for label, key in (
-            ('mIoU', 'miou'), ('mIoU per image', 'miou_per_image'),
-            ('pixel accuracy', 'pixel_accuracy'))]
-        found += [(f'IoU {name}', iou, guess['iou'][name], '')
-                  for name, iou in semantic['iou'].items()]
-    if depth := figures.get('depth'):
-        guess = base['depth']
-        found += [(f'depth {label}', depth[key], guess[key], '') for label, key in (
-            ('AbsRel', 'abs_rel'), ('RMSE (m)', 'rmse'), ('delta1', 'delta1'),
-            ('delta2', 'delta2'), ('delta3', 'delta3'))]
-    if motion := figures.get('motion'):
-        found += [
-            ('moving IoU', motion['iou_moving'], motion['iou_all_movable'], ''),
-            ('moving objects AUC', motion['auc'], 0.5, ''),
-            ('moving objects balanced accuracy', motion['balanced_accuracy'], 0.5, ''),
-            ('called moving on identical frames', motion['identical_frames_moving'], 1.0, '0')]
-    if instance := figures.get('instance'):
-        guess = base['instance']
-        found += [('objects found as instances', instance['found'], guess['found'], '')]
-        found += [(f'{name}s found as instances', value, guess['found_of'][name], '')
-                  for name, value in instance['found_of'].items()]
-        found += [('instances that are objects', instance['precision'], guess['precision'], '')]
-    if boxes := figures.get('detection'):
-        found += [('box AP50', boxes['ap50'], 0.0, ''), ('box AP', boxes['ap'], 0.0, '')]
-        found += [(f'box AP50 {name}', value, 0.0, '')
-                  for name, value in boxes['ap50_of'].items()]
-        found += [(f'{name}s found as boxes', value, 0.0, '')
-                  for name, value in boxes['found_of'].items()]
-    return [(name, value, guess, target or TARGETS.get(name, ''))
-            for name, value, guess, target in found]
+def _note(groups: list[Hashable], group: Hashable) -> None:
+    """Append the group of a frame; one without gets a group of its own."""
+    groups.append(('frame', len(groups)) if group is None else group)

@@ -1,97 +1,157 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run came to: one table, for the terminal, for people and for programs."""
+"""The report of an evaluation, the same for every door: for programs, for people, as a page."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mtl_perception.errors import StorageError
+from mtl_perception.evaluation.rows import Interval, Row, rows
 
 Figures = Mapping[str, Any]
+Fact = tuple[str, str, str]
+"""Name, value and remark of what is neither right nor wrong, such as a latency."""
 
 
-def table(figures: Figures) -> list[tuple[str, str, str]]:
+@dataclass(frozen=True, eq=False)
+class Report:
     """
-    Return the table of a run.
+    What came of an evaluation.
 
-    :param figures: as in ``report.json``.
-    :return: rows of a name, the measured value, and what to compare it with.
+    :param title: first line.
+    :param figures: go into ``report.json`` as they are; with those of
+        :func:`mtl_perception.evaluation.judges.figures_of` there are rows about right and wrong.
+    :param facts: counts, rates and latencies.
+    :param notes: paragraphs below the tables.
+    :param pictures: caption and (H, W, 3) uint8 RGB each; part of the page.
+    :param targets: whether the models of the street have to reach something.
+    :param links: Markdown at the end, such as a picture that lies beside the report.
+    """
+
+    title: str
+    figures: Figures
+    facts: Sequence[Fact] = ()
+    notes: Sequence[str] = ()
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()
+    targets: bool = False
+    links: Sequence[str] = field(default=())
+
+    @property
+    def rows(self) -> list[Row]:
+        """What is right and wrong, beside what can be had without looking."""
+        return rows(self.figures) if 'baseline' in self.figures else []
+
+    @property
+    def remarks(self) -> list[str]:
+        """What has to be said about the rows, and the notes."""
+        return [*(_remarks(self.figures) if self.rows else []), *self.notes]
+
+
+def recording_facts(figures: Figures) -> list[Fact]:
+    """
+    Return how many frames of a recording were answered, and how late.
+
+    :param figures: of a recording, as in ``report.json``.
     """
     dropped = ', '.join(f'{count} {reason}' for reason, count in figures['dropped'].items())
-    rows = [
+    facts = [
         ('frames in', str(figures['frames_in']), _camera_rate(figures)),
         ('frames published', str(figures['published']),
-         f'{_number(figures["fps"], 2)} frames/s'),
+         f'{figure_text(figures["fps"], 2)} frames/s'),
         ('frames dropped', str(sum(figures['dropped'].values())), dropped),
-        ('latency p50, ms', _number(figures['latency_ms']['p50'], 1),
+        ('latency p50, ms', figure_text(figures['latency_ms']['p50'], 1),
          "camera stamp to the recorder's receipt"),
-        ('latency p95, ms', _number(figures['latency_ms']['p95'], 1), ''),
-        ('latency p99, ms', _number(figures['latency_ms']['p99'], 1),
-         f'largest {_number(figures["latency_ms"]["max"], 1)}'),
+        ('latency p95, ms', figure_text(figures['latency_ms']['p95'], 1), ''),
+        ('latency p99, ms', figure_text(figures['latency_ms']['p99'], 1),
+         f'largest {figure_text(figures["latency_ms"]["max"], 1)}'),
     ]
     age = figures.get('age_at_publish_ms')
     if age:
-        rows.append(('age at publish p99, ms', _number(age.get('p99'), 1), 'by the node itself'))
-    return rows + _quality(figures)
+        facts.append((
+            'age at publish p99, ms', figure_text(age.get('p99'), 1), 'by the node itself'))
+    return facts
+
+
+def as_markdown(report: Report) -> str:
+    """Return the tables of a report and what has to be said about them."""
+    lines: list[str] = []
+    if report.facts:
+        lines += ['| | measured | |', '|---|---|---|']
+        lines += [f'| {" | ".join(fact)} |' for fact in report.facts]
+        lines.append('')
+    if report.rows:
+        targets = report.targets
+        lines += [f'| | model | 95 % interval | without looking |{" target |" if targets else ""}',
+                  f'|---|---|---|---|{"---|" if targets else ""}']
+        for row in report.rows:
+            cells = [row.name, figure_text(row.value), interval_text(row.interval),
+                     figure_text(row.guess), *([row.target] if targets else [])]
+            lines.append(f'| {" | ".join(cells)} |')
+        lines.append('')
+    for remark in report.remarks:
+        lines += [remark, '']
+    return '\n'.join(lines).rstrip('\n')
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """
+    Write ``report.json``, ``report.md`` and ``report.html``, each in one step.
+
+    The page has its pictures inside itself and needs neither network nor scripts.
+
+    :raises StorageError: if they cannot be written.
+    """
+    from mtl_perception.evaluation.page import as_page
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f'{folder}: cannot be made: {error}') from error
+    text = '\n'.join([f'# {report.title}', '', as_markdown(report), '', *report.links])
+    _write(folder / 'report.md', text.rstrip('\n') + '\n')
+    _write(folder / 'report.html', as_page(report))
+    _write(folder / 'report.json', json.dumps(report.figures, indent=2) + '\n')
+
+
+def figure_text(value: float | None, places: int = 3) -> str:
+    """Return a figure as text, ``n/a`` if it does not exist."""
+    return 'n/a' if value is None else f'{value:.{places}f}'
+
+
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval as text."""
+    return '' if interval is None else f'{figure_text(interval[0])} to {figure_text(interval[1])}'
 
 
 def _camera_rate(figures: Figures) -> str:
     """Return the camera's rate, and what was wanted if it is clearly less."""
-    rate, wanted = figures['rate'], figures['conditions']['rate']
-    slow = rate is not None and rate < 0.95 * wanted
-    return f'{_number(rate, 2)} frames/s' + (f', {wanted:g} wanted' if slow else '')
+    rate, wanted = figures['rate'], figures.get('conditions', {}).get('rate')
+    slow = rate is not None and wanted is not None and rate < 0.95 * wanted
+    return f'{figure_text(rate, 2)} frames/s' + (f', {wanted:g} wanted' if slow else '')
 
 
-def _quality(figures: Figures) -> list[tuple[str, str, str]]:
-    """Return the rows about right and wrong, with the figures of trivial answers beside them."""
-    rows = []
-    semantic, depth, motion = (figures.get(name) for name in ('semantic', 'depth', 'motion'))
-    if semantic:
-        rows.append(('semantic mIoU', _number(semantic['miou']),
-                     f'most frequent class per pixel: {_number(semantic.get("baseline_miou"))}'))
-    if depth:
-        rows += [
-            ('depth AbsRel', _number(depth['abs_rel']),
-             f'mean depth per pixel: {_number(depth.get("baseline_abs_rel"))}'),
-            ('depth RMSE, m', _number(depth['rmse'], 2), ''),
-            ('depth delta1', _number(depth['delta1']),
-             f'mean depth per pixel: {_number(depth.get("baseline_delta1"))}')]
-    if motion:
-        identical = motion.get('identical_frames_moving')
-        rows += [
-            ('motion IoU of moving', _number(motion.get('iou_moving')),
-             f'everything movable moves: {_number(motion.get("iou_all_movable"))}'),
-            ('motion AUC of objects', _number(motion.get('auc')), 'chance: 0.500'),
-            ('moving on identical frames', _number(identical), 'right: 0.000')]
-    if instance := figures.get('instance'):
-        rows += [
-            ('objects found as instances', _number(instance.get('found')),
-             'of at least 60 pixels, overlap above 0.5'),
-            ('instances that are objects', _number(instance.get('precision')), '')]
-    return rows
-
-
-def write_report(folder: Path, figures: Figures, title: str, notes: list[str]) -> None:
-    """
-    Write ``report.json`` and ``report.md``.
-
-    :param notes: paragraphs below the table.
-    :raises StorageError: if they cannot be written.
-    """
-    lines = [f'# {title}', '', '| | measured | |', '|---|---|---|']
-    lines += [f'| {name} | {value} | {remark} |' for name, value, remark in table(figures)]
-    for note in notes:
-        lines += ['', note]
-    if figures.get('semantic'):
-        lines += ['', '## IoU per class', '', '| class | IoU |', '|---|---|']
-        classes = figures['semantic']['iou']
-        lines += [f'| {name} | {_number(iou)} |' for name, iou in classes.items()]
-    lines += ['', '![moments of the recording](mosaic.png)', '']
-    _write(folder / 'report.md', '\n'.join(lines))
-    _write(folder / 'report.json', json.dumps(figures, indent=2) + '\n')
+def _remarks(figures: Figures) -> list[str]:
+    base, sure = figures['baseline'], figures['intervals']
+    remarks = [
+        'Without looking: the most frequent class and the mean depth of each pixel of '
+        f'{base["from"]}; for motion, every movable object called moving; for instances, each '
+        'connected region of a class in the true mask called one object; no boxes.']
+    if sure['groups'] > 1:
+        remarks.append(
+            f'Intervals: {100 * sure["level"]:g} % by bootstrap, drawing anew with replacement '
+            f'from {sure["groups"]} groups of frames (drives, streets or stretches of time).')
+    else:
+        remarks.append('Intervals: none; all frames are of one group, which says nothing about '
+                       'others.')
+    if absent := figures.get('semantic', {}).get('absent'):
+        remarks.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
+    return remarks
 
 
 def _write(path: Path, text: str) -> None:
@@ -102,7 +162,3 @@ def _write(path: Path, text: str) -> None:
         os.replace(partial, path)
     except OSError as error:
         raise StorageError(f'{path}: cannot be written: {error}') from error
-
-
-def _number(value: float | None, places: int = 3) -> str:
-    return 'n/a' if value is None else f'{value:.{places}f}'

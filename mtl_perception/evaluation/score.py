@@ -7,25 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from mtl_perception.evaluation.bag import ANSWERS, Moment
+from mtl_perception.evaluation.examiner import Examiner
+from mtl_perception.evaluation.moments import Truth, perception_of, resized, truth_of
 from mtl_perception.frames import Outputs
-from mtl_perception.metrics import (
-    DepthMetrics,
-    InstanceMetrics,
-    MajorityClass,
-    MeanDepth,
-    MotionMetrics,
-    SegmentationMetrics,
-)
+from mtl_perception.metrics import MotionMetrics
 from mtl_perception.tasks import Task
 
 PERCENTILES = (50, 95, 99)
-BASELINE_EVERY = 5
-OBJECT_FIGURES = ('auc', 'balanced_accuracy', 'objects', 'objects_moving')
+STRETCH_NS = 5 * 10 ** 9
+"""Neighbouring frames resemble one another: those of such a stretch of time are drawn together."""
+
+OBJECT_FIGURES = (
+    'auc', 'balanced_accuracy', 'objects', 'objects_moving', 'identical_frames_moving')
 """Figures about objects: from the network's probabilities where there are any."""
 
 NOT_RECEIVED = 'not_received'
@@ -37,26 +31,28 @@ class Score:
     Compare answers with the truth, moment by moment.
 
     :param tasks: of the network; without semantics nothing can be said about motion.
+    :param height: rows of the network's input, see :class:`Examiner`.
+    :param width: columns of the same.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = {task.name: task for task in tasks}
+    def __init__(self, tasks: Sequence[Task], height: int = 224, width: int = 384) -> None:
+        self.tasks = tuple(tasks)
         self.images = self.answered = self.orphans = 0
         self.answers: Counter[str] = Counter()
+        self.examiner = Examiner(tasks, height, width)
         self._latencies_ms: list[float] = []
         self._answer_times_ns: list[int] = []
         self._stamps_ns: list[int] = []
-        self._truths: list[tuple[NDArray[np.uint8] | None, NDArray[np.float32] | None]] = []
-        semantic, depth = self._tasks.get('semantic'), self._tasks.get('depth')
-        self._semantic = SegmentationMetrics(semantic.classes) if semantic else None
-        self._depth = DepthMetrics(depth.maximum) if depth else None
-        self._motion = MotionMetrics(semantic.movable) if semantic else None
+        semantic = next((task for task in tasks if task.name == 'semantic'), None)
         self._objects = MotionMetrics(semantic.movable) if semantic else None
-        self._instance = InstanceMetrics(
-            {kind: semantic.classes[kind] for kind in semantic.movable}) if semantic else None
+        self._object_stretches: list[int] = []
 
-    def update(self, moment: Moment) -> None:
-        """Count one moment."""
+    def update(self, moment: Moment, truth: Truth | None = None) -> None:
+        """
+        Count one moment.
+
+        :param truth: what is true of it, that of the recording if None.
+        """
         if 'image' in moment.arrays:
             self.images += 1
             self._stamps_ns.append(moment.stamp_ns)
@@ -71,95 +67,64 @@ class Score:
         if latency is not None:
             self._latencies_ms.append(latency)
             self._answer_times_ns.append(round(moment.stamp_ns + latency * 1e6))
-        self._judge(moment.arrays)
+        first_ns = self._stamps_ns[0]
+        if truth is None:
+            truth = truth_of(moment, self.tasks)
+        self.examiner.add(
+            f't = {(moment.stamp_ns - first_ns) / 1e9:.2f} s', moment.arrays['image'], truth,
+            perception_of(moment, self.tasks, truth), group=self._stretch(moment))
 
-    def update_offline(
-            self, moving: Outputs, identical: Outputs, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def update_offline(self, moving: Outputs, identical: Outputs, moment: Moment) -> None:
         """
         Count what only the network itself can tell, not the masks of a recording.
 
         :param moving: its answer to a frame after the one before.
         :param identical: its answer to the same frame after itself, where nothing can move.
-        :param arrays: role -> truth of the frame.
+        :param moment: the frame with its truth.
         """
+        arrays = moment.arrays
         truth, semantic = arrays.get('true_motion'), arrays.get('true_semantic')
-        if self._motion is None or self._objects is None or truth is None or semantic is None \
+        if self._objects is None or truth is None or semantic is None \
                 or moving.motion is None or moving.motion_score is None:
             return
         self._objects.update(
-            _as_large(moving.motion, truth), _as_large(moving.motion_score, truth), truth,
+            resized(moving.motion, truth.shape), resized(moving.motion_score, truth.shape), truth,
             semantic, arrays.get('true_instance'))
+        self._object_stretches.append(self._stretch(moment))
         if identical.motion is not None:
-            self._motion.update_identical(_as_large(identical.motion, truth), semantic)
+            self._objects.update_identical(resized(identical.motion, truth.shape), semantic)
 
     def compute(self) -> dict[str, Any]:
         """
         Return the figures so far; a task without truth has none.
 
         :return: ``rate`` (images per second by their stamps), ``fps`` (answers per second as
-            they were received), ``latency_ms``, and per task those of its metric with the
-            figures of its trivial baseline.
+            they were received), ``latency_ms``, and what
+            :func:`mtl_perception.evaluation.judges.figures_of` returns.
         """
         figures: dict[str, Any] = {
             'rate': _rate(self._stamps_ns), 'fps': _rate(self._answer_times_ns),
             'latency_ms': percentiles(self._latencies_ms)}
-        for name, metric in (('semantic', self._semantic), ('depth', self._depth),
-                             ('motion', self._motion)):
-            if metric is not None and (found := metric.compute())['pixels']:
-                figures[name] = found
-        if self._instance is not None and (found := self._instance.compute())['frames']:
-            figures['instance'] = found
+        judged = self.examiner.figures(judged_only=True)
+        if not judged.keys() & {'semantic', 'depth', 'motion', 'instance', 'detection'}:
+            return figures
+        figures |= judged
+        if boxes := figures.get('detection'):  # the recording has no scores to rank them by
+            boxes |= {'ap50': None, 'ap': None, 'ap50_of': dict.fromkeys(boxes['ap50_of'])}
+            figures['intervals']['detection'] |= {'ap50': None, 'ap': None}
         if 'motion' in figures and self._objects is not None \
                 and (objects := self._objects.compute())['objects']:
             figures['motion'] |= {name: objects[name] for name in OBJECT_FIGURES}
-        self._add_baselines(figures)
+            figures['intervals']['motion'] |= {
+                name: one for name, one in self._objects.intervals(
+                    groups=self._object_stretches).items()
+                if name in OBJECT_FIGURES}
         return figures
 
-    def _judge(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        semantic, depth = arrays.get('true_semantic'), arrays.get('true_depth')
-        if self._semantic is not None and semantic is not None and 'semantic' in arrays:
-            self._semantic.update(_as_large(arrays['semantic'], semantic), semantic)
-        if self._depth is not None and depth is not None and 'depth' in arrays:
-            self._depth.update(_as_large(arrays['depth'], depth), depth)
-        motion = arrays.get('true_motion')
-        if self._motion is not None and motion is not None and semantic is not None \
-                and 'motion' in arrays:
-            self._motion.update(
-                _as_large(arrays['motion'], motion), None, motion, semantic,
-                arrays.get('true_instance'))
-        instance, mask = arrays.get('true_instance'), arrays.get('semantic')
-        if self._instance is not None and 'instance' in arrays and instance is not None \
-                and semantic is not None and mask is not None:
-            self._instance.update(
-                _as_large(arrays['instance'], instance), _as_large(mask, instance),
-                instance.astype(np.int64), semantic)
-        if self.answered % BASELINE_EVERY == 1:
-            self._truths.append((semantic, depth))
-
-    def _add_baselines(self, figures: dict[str, Any]) -> None:
-        """Add what the most frequent class and the mean depth of each pixel would score."""
-        semantics = [truth for truth, _ in self._truths if truth is not None]
-        if self._semantic is not None and 'semantic' in figures and _one_size(semantics):
-            classes = self._semantic.classes
-            majority = MajorityClass(len(classes), *semantics[0].shape)
-            metric = SegmentationMetrics(classes)
-            for semantic in semantics:
-                majority.update(semantic)
-            guess = majority.predict()
-            for semantic in semantics:
-                metric.update(guess, semantic)
-            figures['semantic']['baseline_miou'] = metric.compute()['miou']
-        depths = [truth for _, truth in self._truths if truth is not None]
-        if self._depth is not None and 'depth' in figures and _one_size(depths):
-            mean = MeanDepth(self._depth.maximum, *depths[0].shape)
-            errors = DepthMetrics(self._depth.maximum)
-            for depth in depths:
-                mean.update(depth)
-            for depth in depths:
-                errors.update(mean.predict(), depth)
-            found = errors.compute()
-            figures['depth']['baseline_abs_rel'] = found['abs_rel']
-            figures['depth']['baseline_delta1'] = found['delta1']
+    def _stretch(self, moment: Moment) -> int:
+        """Return in which stretch of time after the first image a moment lies."""
+        first_ns = self._stamps_ns[0] if self._stamps_ns else 0
+        return (moment.stamp_ns - first_ns) // STRETCH_NS
 
 
 @dataclass(frozen=True)
@@ -237,15 +202,3 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
 def _rate(times_ns: Sequence[int]) -> float | None:
     span = (max(times_ns) - min(times_ns)) / 1e9 if len(times_ns) > 1 else 0.0
     return (len(times_ns) - 1) / span if span > 0 else None
-
-
-def _as_large(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-    """Return values at the size of another array, those of the nearest pixel."""
-    if values.shape == like.shape:
-        return values
-    height, width = like.shape
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _one_size(arrays: Sequence[NDArray[Any]]) -> bool:
-    return len({array.shape for array in arrays}) == 1

@@ -4,26 +4,22 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
-from mtl_perception.errors import ConfigurationError, StorageError
-from mtl_perception.evaluation.judges import (
-    LOWEST_SCORE,
-    SMALLEST_OBJECT,
-    Truth,
-    figures_of,
-    judges_of,
-    rows,
-)
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.examiner import Examiner
+from mtl_perception.evaluation.judges import LOWEST_SCORE
+from mtl_perception.evaluation.moments import SMALLEST_OBJECT, Truth
+from mtl_perception.evaluation.report import Report, as_markdown, write_report
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
@@ -83,13 +79,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
     parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
     parser.add_argument(
-        '--output', type=Path, help='folder for street.json and street.md')
+        '--output', type=Path, help='folder for report.json, report.md and report.html')
     parser.add_argument(
         '--data', type=Path, metavar='YAML',
         help='judge on recorded data instead: a recipe or what mtl data check takes')
     parser.add_argument(
         '--part', default='validation', help='which of the data sets in that file (validation)')
+    parser.add_argument(
+        '--on-bad-sample', choices=('fail', 'skip'), default='fail',
+        help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
     parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
+    parser.add_argument(
+        '--bag', type=Path, metavar='BAG',
+        help="judge the node's answers in a recording instead, against the truth in it or, with "
+        '--data, the labels of images that are named by their stamps in nanoseconds')
+    parser.add_argument(
+        '--rerun', action='store_true',
+        help='ask the model anew about the images of the recording')
+    parser.add_argument('--namespace', default='', help='of the camera in the recording')
+    parser.add_argument(
+        '--slop', type=float, default=0.0, metavar='MS',
+        help='labels belong to the nearest image at most so many milliseconds away (0)')
+    parser.add_argument(
+        '--allow-truncated', action='store_true',
+        help='judge what is whole of a recording that is cut short or damaged')
     parser.add_argument(
         '--record', action='store_true', help="write the figures into the model's manifest")
 
@@ -97,6 +110,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
     from mtl_perception.inference.torch_engine import TorchEngine
+    if arguments.bag is not None:
+        from mtl_perception.evaluation import recording
+        return recording.run(arguments)
     if arguments.data is not None:
         from mtl_perception.evaluation import recorded
         return recorded.run(arguments)
@@ -116,37 +132,23 @@ def run(arguments: argparse.Namespace) -> int:
     moments = Moments(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
         camera_height=arguments.camera_height)
-    figures = evaluate(engine, seeds, moments, lambda items: track(
+    figures, examiner = evaluate(engine, seeds, moments, lambda items: track(
         items, 'streets', console=Console(stderr=True), transient=True))
     figures = {'model': manifest.name, 'sha256': manifest.sha256, **figures}
-    text = as_markdown(figures)
-    print(text)
+    report = Report(
+        title_of(figures), figures, pictures=examiner.pictures(), targets=True)
+    print(f'{report.title}\n\n{as_markdown(report)}')
     if arguments.output:
-        write(arguments.output, 'street', text, figures)
+        write_report(arguments.output, report)
     if arguments.record:
         record(arguments.model, figures)
     return 0
 
 
-def write(folder: Path, name: str, text: str, figures: dict[str, Any]) -> None:
-    """
-    Write the figures of an evaluation as Markdown and JSON.
-
-    :raises StorageError: if a file cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f'{name}.md').write_text(text + '\n', encoding='utf-8')
-        (folder / f'{name}.json').write_text(
-            json.dumps(figures, indent=2) + '\n', encoding='utf-8')
-    except OSError as error:
-        raise StorageError(f'{folder}: cannot be written ({error})') from error
-
-
 def evaluate(
         engine: Engine, seeds: Sequence[int], moments: Moments,
         show: Callable[[Sequence[int]], Any] = iter,
-        street: Callable[..., Any] | None = None) -> dict[str, Any]:
+        street: Callable[..., Any] | None = None) -> tuple[dict[str, Any], Examiner]:
     """
     Drive through the streets as the node does and return the figures and their baselines.
 
@@ -163,27 +165,29 @@ def evaluate(
     :param moments: when to look.
     :param show: wraps the seeds, for a progress bar.
     :param street: class of the street, :class:`Street` by default.
+    :return: the figures, and what has pictures of the worst frames.
     :raises ConfigurationError: if a seed may have been trained on.
     """
     check_seeds(seeds, 'test')
-    judges = judges_of(engine.manifest)
+    manifest = engine.manifest
+    examiner = Examiner(manifest.tasks, manifest.height, manifest.width)
     frames = 0
     for seed in show(seeds):
-        for truth, found, again in _drive(engine, seed, moments, street or Street):
+        for number, (image, truth, found, again) in enumerate(
+                _drive(engine, seed, moments, street or Street), 1):
             frames += 1
-            for judge in judges.values():
-                judge.update(truth, found, again)
+            examiner.add(f'street {seed}, frame {number}', image, truth, found, again, seed)
     figures: dict[str, Any] = {
         'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': frames,
         'spacing_s': moments.spacing, 'size': [moments.width, moments.height],
         'camera_height': moments.camera_height}
-    return {**figures, **figures_of(judges)}
+    return {**figures, **examiner.figures()}, examiner
 
 
 def _drive(
         engine: Engine, seed: int, moments: Moments, street: Callable[..., Any],
-) -> Iterator[tuple[Truth, Perception, Perception]]:
-    """Yield (truth, prediction, prediction on identical frames) of one street's moments."""
+) -> Iterator[tuple[NDArray[np.uint8], Truth, Perception, Perception]]:
+    """Yield image, truth, prediction and that on identical frames of one street's moments."""
     drive = street(
         seed, width=moments.width, height=moments.height, rate=1 / moments.spacing,
         camera_height=moments.camera_height)
@@ -205,7 +209,7 @@ def _drive(
         for number in (judged, judged + 1):
             again = still.process(
                 Frame('street', (number + 1) * step_ns, truth.image), focal_px=focal)
-        yield _truth_of(truth, engine.manifest), found, again
+        yield truth.image, _truth_of(truth, engine.manifest), found, again
 
 
 def _truth_of(frame: Any, manifest: Manifest) -> Truth:
@@ -221,38 +225,13 @@ def _truth_of(frame: Any, manifest: Manifest) -> Truth:
     return Truth(frame.semantic, frame.depth, frame.motion, frame.instance, boxes, hidden)
 
 
-def as_markdown(figures: dict[str, Any]) -> str:
-    """Return the figures as a table, each beside what can be had without the network."""
-    return '\n'.join([
+def title_of(figures: dict[str, Any]) -> str:
+    """Return in one line what was judged."""
+    return (
         f'{figures["frames"]} frames of {figures["streets"]} streets (seeds '
         f'{figures["seeds"][0]} to {figures["seeds"][1]}), previous frame '
         f'{figures["spacing_s"]:g} s before, {figures["size"][0]}x{figures["size"][1]}, '
-        f'{_height(figures.get("camera_height"))}, model {figures.get("model", "")}',
-        '', *table(figures)])
-
-
-def table(figures: dict[str, Any], targets: bool = True) -> list[str]:
-    """
-    Return the lines of the table of some figures and what has to be said about it.
-
-    :param figures: with those of :func:`mtl_perception.evaluation.judges.figures_of`.
-    :param targets: whether the models of the street have to reach something.
-    """
-    base = figures['baseline']
-    head = ['| | model | without looking |', '|---|---|---|']
-    lines = [f'{line} target |' if targets and number == 0 else
-             f'{line}---|' if targets else line for number, line in enumerate(head)]
-    for name, value, guess, target in rows(figures):
-        cells = [name, _number(value), _number(guess), *([target] if targets else [])]
-        lines.append(f'| {" | ".join(cells)} |')
-    lines += [
-        '',
-        'Without looking: the most frequent class and the mean depth of each pixel of '
-        f'{base["from"]}; for motion, every movable object called moving; for instances, each '
-        'connected region of a class in the true mask called one object; no boxes.']
-    if absent := figures.get('semantic', {}).get('absent'):
-        lines.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
-    return lines
+        f'{_height(figures.get("camera_height"))}, model {figures.get("model", "")}')
 
 
 def record(model: str | Path, figures: dict[str, Any]) -> Manifest:
@@ -266,6 +245,9 @@ def record(model: str | Path, figures: dict[str, Any]) -> Manifest:
     kept = {
         key: value for key, value in figures.items()
         if key not in ('model', 'sha256', 'size', 'camera_height')}
+    if 'semantic' in kept:
+        kept['semantic'] = {
+            key: value for key, value in kept['semantic'].items() if key != 'confusion'}
     metrics = {**manifest.metrics, 'street': kept}
     return write_model(
         dataclasses.replace(manifest, metrics=metrics), content, find_model(model))
@@ -276,7 +258,3 @@ def _height(metres: float | None) -> str:
     if metres is None:
         return f'camera at {low} to {high} m, not known'
     return f'camera at {metres:g} m, known'
-
-
-def _number(value: float | None) -> str:
-    return 'n/a' if value is None else f'{value:.3f}'

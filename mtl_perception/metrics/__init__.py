@@ -4,14 +4,17 @@
 
 from mtl_perception.metrics.baselines import MajorityClass, MeanDepth
 from mtl_perception.metrics.bootstrap import bootstrap_interval
+from mtl_perception.metrics.boundary import BoundaryMetrics
 from mtl_perception.metrics.delta_m import delta_m
 from mtl_perception.metrics.depth import DepthMetrics
 from mtl_perception.metrics.detection import DetectionMetrics
+from mtl_perception.metrics.error_map import ErrorMap
 from mtl_perception.metrics.instance import InstanceMetrics
 from mtl_perception.metrics.inverse_depth import InverseDepthMetrics
 from mtl_perception.metrics.motion import MotionMetrics
 from mtl_perception.metrics.segmentation import SegmentationMetrics
 
 __all__ = [
-    'DepthMetrics', 'DetectionMetrics', 'InstanceMetrics', 'InverseDepthMetrics', 'MajorityClass',
-    'MeanDepth', 'MotionMetrics', 'SegmentationMetrics', 'bootstrap_interval', 'delta_m']
+    'BoundaryMetrics', 'DepthMetrics', 'DetectionMetrics', 'ErrorMap', 'InstanceMetrics',
+    'InverseDepthMetrics', 'MajorityClass', 'MeanDepth', 'MotionMetrics', 'SegmentationMetrics',
+    'bootstrap_interval', 'delta_m']

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.metrics.bootstrap import bootstrap_interval
+from mtl_perception.metrics.bootstrap import bootstrap_intervals
 
 NEAREST = 1e-3
 """Smallest depth that a prediction is taken for, metres; keeps ratios finite."""
@@ -95,9 +95,12 @@ class DepthMetrics:
         :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
         :return: name -> (low, high), None if there is no interval.
         """
-        return {
-            name: bootstrap_interval(self._frames, partial(_figure, name=name), level, groups)
-            for name in _FIGURES}
+        return bootstrap_intervals(
+            self._frames, {name: partial(_figure, name=name) for name in _FIGURES}, level, groups)
+
+    def last_abs_rel(self) -> float | None:
+        """Return the relative error of the last frame alone, None if it has no truth."""
+        return _figure(self._frames[-1], 'abs_rel') if self._frames else None
 
 
 def _figure(total: NDArray[np.float64], name: str) -> float | None:

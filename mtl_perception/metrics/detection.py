@@ -2,18 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well boxes are found."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtl_perception.metrics.bootstrap import (
+    Interval,
+    bootstrap_intervals,
+    frame_draws,
+    interval_of,
+)
 
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """Intersections over union from which COCO's average precision is the mean."""
 
 RECALLS = np.linspace(0, 1, 101)
 LIMIT = 100
-"""COCO looks at so many boxes of an image, the most certain ones."""
+"""COCO looks at so many boxes of an image and class, the most certain ones."""
+
+_Box = tuple[float, NDArray[np.bool_], NDArray[np.bool_], int]
+"""Score, where it hits, where it does not count, and its image."""
 
 
 class DetectionMetrics:
@@ -33,10 +43,8 @@ class DetectionMetrics:
         self.classes = tuple(classes)
         self.found_score = found_score
         self._images = 0
-        self._boxes: list[list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]]] = [
-            [] for _ in self.classes]
-        self._wanted = np.zeros(len(self.classes), np.int64)
-        self._found = np.zeros(len(self.classes), np.int64)
+        self._boxes: list[list[_Box]] = [[] for _ in self.classes]
+        self._counts: list[NDArray[np.int64]] = []
 
     def update(
             self, corners: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]],
@@ -62,27 +70,33 @@ class DetectionMetrics:
         if not len(true_corners) == len(true_classes) == len(ignored):
             raise ValueError(f'{len(true_corners)} true boxes have {len(true_classes)} classes '
                              f'and {len(ignored)} marks')
-        self._images += 1
-        order = np.argsort(-np.asarray(scores), kind='stable')[:LIMIT]
+        image, self._images = self._images, self._images + 1
+        counts = np.zeros((3, len(self.classes)), np.int64)  # wanted, found, false
+        order = np.argsort(-np.asarray(scores), kind='stable')
         overlaps = box_overlaps(np.asarray(corners, float)[order], np.asarray(true_corners, float))
         for kind, found in enumerate(self._boxes):
-            mine, true = np.asarray(classes)[order] == kind, np.asarray(true_classes) == kind
+            mine = np.flatnonzero(np.asarray(classes)[order] == kind)[:LIMIT]
+            true = np.asarray(true_classes) == kind
             score = np.asarray(scores, float)[order][mine]
             small = np.asarray(ignored)[true]
             hits, passed, taken = _matched(overlaps[mine][:, true], small)
-            found += [(float(value), hit, skip) for value, hit, skip in zip(score, hits, passed)]
-            self._wanted[kind] += int((~small).sum())
+            found += [(float(value), hit, skip, image)
+                      for value, hit, skip in zip(score, hits, passed)]
             sure = score >= self.found_score
             at_half = taken[sure, 0]
-            self._found[kind] += len({int(box) for box in at_half if box >= 0 and not small[box]})
+            counts[:, kind] = (
+                (~small).sum(),
+                len({int(box) for box in at_half if box >= 0 and not small[box]}),
+                (sure & ~hits[:, 0] & ~passed[:, 0]).sum())
+        self._counts.append(counts)
 
     def merge(self, other: 'DetectionMetrics') -> None:
         """Count what another has counted, after what was counted here."""
-        self._images += other._images
         for boxes, more in zip(self._boxes, other._boxes):
-            boxes += more
-        self._wanted += other._wanted
-        self._found += other._found
+            boxes += [(score, hit, skip, self._images + image)
+                      for score, hit, skip, image in more]
+        self._images += other._images
+        self._counts += other._counts
 
     def compute(self) -> dict[str, Any]:
         """
@@ -90,27 +104,66 @@ class DetectionMetrics:
 
         :return: ``ap50`` and ``ap`` (COCO's, 0.5 to 0.95), means over the classes that occur;
             ``ap50_of`` per class; ``found`` (share of the true boxes that a box of at least the
-            score overlaps by half) and ``found_of`` per class; ``objects`` per class, ``images``.
+            score overlaps by half) and ``found_of`` per class, ``precision`` (share of the
+            boxes of at least that score that are right); ``objects`` per class, ``images``.
         """
-        precisions = np.full((len(self.classes), len(OVERLAPS)), np.nan)
-        for kind, boxes in enumerate(self._boxes):
-            if self._wanted[kind]:
-                precisions[kind] = _average_precisions(boxes, int(self._wanted[kind]))
-        known = self._wanted > 0
+        wanted, found, false = sum(
+            self._counts, np.zeros((3, len(self.classes)), np.int64))
+        ones = np.ones(self._images)
+        precisions = np.stack([
+            _Ranked(boxes).average_precisions(float(number), ones)
+            for boxes, number in zip(self._boxes, wanted)])
+        known = wanted > 0
         at_half = precisions[:, 0]
+        called = int(found.sum() + false.sum())
         return {
             'ap50': float(at_half[known].mean()) if known.any() else None,
             'ap': float(precisions[known].mean()) if known.any() else None,
             'ap50_of': {
                 name: float(value) if one else None
                 for name, value, one in zip(self.classes, at_half, known)},
-            'found': float(self._found.sum() / self._wanted.sum()) if known.any() else None,
+            'found': float(found.sum() / wanted.sum()) if known.any() else None,
             'found_of': {
                 name: float(part / whole) if whole else None
-                for name, part, whole in zip(self.classes, self._found, self._wanted)},
-            'objects': dict(zip(self.classes, self._wanted.tolist())),
+                for name, part, whole in zip(self.classes, found, wanted)},
+            'precision': float(found.sum() / called) if called else None,
+            'objects': dict(zip(self.classes, wanted.tolist())),
             'images': self._images,
         }
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, Interval | None]:
+        """
+        Return the bootstrap intervals of ``ap50``, ``ap``, ``found`` and ``precision``.
+
+        :param level: share of the resampled figures inside.
+        :param groups: group of each image, such as its drive; see :func:`bootstrap_interval`.
+        """
+        ranked = [_Ranked(boxes) for boxes in self._boxes]
+        halves, means = [], []
+        for times in frame_draws(self._images, groups):
+            wanted = np.tensordot(times, np.stack(self._counts), axes=1)[0]
+            known = np.flatnonzero(wanted)
+            if known.size:
+                precisions = np.stack([
+                    ranked[kind].average_precisions(float(wanted[kind]), times)
+                    for kind in known])
+                halves.append(float(precisions[:, 0].mean()))
+                means.append(float(precisions.mean()))
+        shares = bootstrap_intervals(
+            self._counts, {'found': _found, 'precision': _precision}, level, groups)
+        return {'ap50': interval_of(halves, level), 'ap': interval_of(means, level), **shares}
+
+
+def _found(total: NDArray[np.int64]) -> float | None:
+    wanted, found, _ = total.sum(1)
+    return float(found / wanted) if wanted else None
+
+
+def _precision(total: NDArray[np.int64]) -> float | None:
+    _, found, false = total.sum(1)
+    return float(found / (found + false)) if found + false else None
 
 
 def box_overlaps(
@@ -160,24 +213,36 @@ def _matched(
     return hits, passed, taken
 
 
-def _average_precisions(
-        boxes: list[tuple[float, NDArray[np.bool_], NDArray[np.bool_]]], wanted: int,
-) -> NDArray[np.float64]:
-    """Return the average precision of one class at each overlap."""
-    averages = np.zeros(len(OVERLAPS))
-    if not boxes:
+class _Ranked:
+    """The boxes of one class in all images, the most certain first."""
+
+    def __init__(self, boxes: list[_Box]) -> None:
+        order = np.argsort([-box[0] for box in boxes], kind='stable')
+        shape = (len(boxes), len(OVERLAPS))
+        self._hits = np.array([boxes[place][1] for place in order], bool).reshape(shape)
+        self._passed = np.array([boxes[place][2] for place in order], bool).reshape(shape)
+        self._image = np.array([boxes[place][3] for place in order], np.int64)
+
+    def average_precisions(
+            self, wanted: float, times: NDArray[Any]) -> NDArray[np.float64]:
+        """
+        Return the average precision at each overlap.
+
+        :param wanted: how many true boxes there are in all.
+        :param times: how often each image counts.
+        """
+        averages = np.zeros(len(OVERLAPS))
+        if not len(self._image) or not wanted:
+            return averages
+        weights = times[self._image].astype(np.float64)
+        for place in range(len(OVERLAPS)):
+            there = ~self._passed[:, place] & (weights > 0)
+            if not there.any():
+                continue
+            right = np.cumsum(self._hits[there, place] * weights[there])
+            precision = right / np.cumsum(weights[there])
+            precision = np.maximum.accumulate(precision[::-1])[::-1]
+            at = np.searchsorted(right / wanted, RECALLS, side='left')
+            averages[place] = np.where(
+                at < len(right), precision[np.minimum(at, len(right) - 1)], 0).mean()
         return averages
-    order = np.argsort([-score for score, _, _ in boxes], kind='stable')
-    hits = np.stack([boxes[place][1] for place in order])
-    passed = np.stack([boxes[place][2] for place in order])
-    for place in range(len(OVERLAPS)):
-        hit = hits[~passed[:, place], place]
-        if not hit.size:
-            continue
-        right = np.cumsum(hit)
-        precision = right / np.arange(1, len(hit) + 1)
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-        at = np.searchsorted(right / wanted, RECALLS, side='left')
-        averages[place] = np.where(
-            at < len(hit), precision[np.minimum(at, len(hit) - 1)], 0).mean()
-    return averages

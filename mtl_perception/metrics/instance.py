@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well objects of the same class are told apart."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtl_perception.metrics.bootstrap import Interval, bootstrap_intervals
 
 
 class InstanceMetrics:
@@ -27,7 +29,7 @@ class InstanceMetrics:
         self.minimum_pixels = minimum_pixels
         self._wanted = dict.fromkeys(self.classes, 0)
         self._found = dict.fromkeys(self.classes, 0)
-        self._false = 0
+        self._counts: list[NDArray[np.float64]] = []
         self._quality: list[float] = []
         self._frames = 0
 
@@ -61,6 +63,8 @@ class InstanceMetrics:
         kind_of = _majority(true, true_semantic.ravel())
         called = _majority(predicted, semantic.ravel())
         matched: set[int] = set()
+        wanted, found = sum(self._wanted.values()), sum(self._found.values())
+        overlaps = len(self._quality)
         for row, place, shared in zip(rows, places, counts):
             if not row or not place:
                 continue
@@ -76,16 +80,19 @@ class InstanceMetrics:
         for row in np.unique(rows[rows > 0]):
             if kind_of[row] in self.classes and true_size[row] >= self.minimum_pixels:
                 self._wanted[kind_of[row]] += 1
-        self._false += sum(
+        false = sum(
             1 for place in np.unique(places[places > 0])
             if int(place) not in matched and size[place] >= self.minimum_pixels)
+        self._counts.append(np.array([
+            sum(self._wanted.values()) - wanted, sum(self._found.values()) - found, false,
+            sum(self._quality[overlaps:])]))
 
     def merge(self, other: 'InstanceMetrics') -> None:
         """Count what another has counted, after what was counted here."""
         for kind in self.classes:
             self._wanted[kind] += other._wanted[kind]
             self._found[kind] += other._found[kind]
-        self._false += other._false
+        self._counts += other._counts
         self._quality += other._quality
         self._frames += other._frames
 
@@ -95,19 +102,51 @@ class InstanceMetrics:
 
         :return: ``found`` (share of the objects that are found) and ``found_of`` per class,
             ``precision`` (share of what is predicted that is an object), ``quality`` (mean overlap
-            of what is found), ``objects`` per class, ``frames``.
+            of what is found), ``panoptic`` (quality of the same paper, its equation 1, over all
+            objects as one class), ``objects`` per class, ``frames``.
         """
-        wanted, found = sum(self._wanted.values()), sum(self._found.values())
+        total = sum(self._counts, np.zeros(4))
         return {
-            'found': found / wanted if wanted else None,
+            'found': _found(total),
             'found_of': {
                 name: self._found[kind] / self._wanted[kind] if self._wanted[kind] else None
                 for kind, name in self.classes.items()},
-            'precision': found / (found + self._false) if found + self._false else None,
+            'precision': _precision(total),
+            'panoptic': _panoptic(total),
             'quality': float(np.mean(self._quality)) if self._quality else None,
             'objects': {name: self._wanted[kind] for kind, name in self.classes.items()},
             'frames': self._frames,
         }
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, Interval | None]:
+        """
+        Return the bootstrap intervals of ``found``, ``precision`` and ``panoptic``.
+
+        :param level: share of the resampled figures inside.
+        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        """
+        return bootstrap_intervals(
+            self._counts, {'found': _found, 'precision': _precision, 'panoptic': _panoptic}, level,
+            groups)
+
+
+def _found(total: NDArray[np.float64]) -> float | None:
+    """Return the share of the wanted objects that are found."""
+    return float(total[1] / total[0]) if total[0] else None
+
+
+def _precision(total: NDArray[np.float64]) -> float | None:
+    """Return the share of what is predicted that is an object."""
+    return float(total[1] / (total[1] + total[2])) if total[1] + total[2] else None
+
+
+def _panoptic(total: NDArray[np.float64]) -> float | None:
+    """Return the sum of overlaps by the objects found and half of those missed or made up."""
+    wanted, found, false, overlaps = total
+    whole = found + (wanted - found + false) / 2
+    return float(overlaps / whole) if whole else None
 
 
 def _majority(ids: NDArray[np.int64], classes: NDArray[np.integer[Any]]) -> dict[int, int]:

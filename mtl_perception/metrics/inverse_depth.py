@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far depth is from the truth, in the units of papers that predict its inverse."""
 
+from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.metrics.bootstrap import Figure, Interval, bootstrap_intervals
 from mtl_perception.metrics.depth import check_shapes
 
 UNITS = ('inverse_depth', 'disparity_px', 'mtan')
@@ -50,8 +53,7 @@ class InverseDepthMetrics:
         self.unit = unit
         self._factor = {
             'inverse_depth': 1.0, 'disparity_px': factor, 'mtan': factor / MTAN_STEPS}[unit]
-        self._pixels = 0
-        self._absolute = self._relative = 0.0
+        self._frames: list[NDArray[np.float64]] = []
 
     def update(
             self, prediction: NDArray[np.floating[Any]],
@@ -67,9 +69,8 @@ class InverseDepthMetrics:
         valid = np.isfinite(truth) & (truth > 0)
         wanted, found = self._inverse(truth[valid]), self._inverse(prediction[valid])
         difference = np.abs(found - wanted)
-        self._pixels += wanted.size
-        self._absolute += float(difference.sum())
-        self._relative += float((difference / wanted).sum())
+        self._frames.append(np.array(
+            [wanted.size, difference.sum(), (difference / wanted).sum()], np.float64))
 
     def compute(self) -> dict[str, Any]:
         """
@@ -78,11 +79,20 @@ class InverseDepthMetrics:
         :return: ``abs_err`` in the unit, ``rel_err`` (a share; the papers print it times 100),
             ``unit``, ``pixels``.
         """
-        pixels = self._pixels
-        return {
-            'abs_err': self._absolute / pixels if pixels else None,
-            'rel_err': self._relative / pixels if pixels else None,
-            'unit': self.unit, 'pixels': pixels}
+        total = sum(self._frames, np.zeros(3))
+        return {**{name: figure(total) for name, figure in _FIGURES.items()},
+                'unit': self.unit, 'pixels': int(total[0])}
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, Interval | None]:
+        """
+        Return the bootstrap intervals of ``abs_err`` and ``rel_err`` over what was counted.
+
+        :param level: share of the resampled figures inside.
+        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        """
+        return bootstrap_intervals(self._frames, _FIGURES, level, groups)
 
     def _inverse(self, metres: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return depth in the unit, 0 for what is no depth."""
@@ -90,3 +100,11 @@ class InverseDepthMetrics:
         inverse = np.zeros(metres.shape)
         np.divide(self._factor, metres, out=inverse, where=usable, dtype=np.float64)
         return np.minimum(inverse, MTAN_LARGEST) if self.unit == 'mtan' else inverse
+
+
+def _share(place: int, total: NDArray[np.float64]) -> float | None:
+    """Return a sum over all pixels by their number, None without any."""
+    return float(total[place] / total[0]) if total[0] else None
+
+
+_FIGURES: dict[str, Figure] = {'abs_err': partial(_share, 1), 'rel_err': partial(_share, 2)}

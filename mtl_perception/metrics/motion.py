@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How well moving objects are told from parked ones, with the controls that make it honest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.metrics.bootstrap import (
+    Interval,
+    bootstrap_intervals,
+    frame_draws,
+    interval_of,
+)
 from mtl_perception.tasks import MOVING, UNKNOWN_MOTION
 
 
@@ -36,12 +42,12 @@ class MotionMetrics:
         self.minimum_pixels = minimum_pixels
         self.bounds = {name: tuple(values) for name, values in bounds.items()}
         self._measures: dict[str, list[float]] = {name: [] for name in bounds}
-        self._hits = self._union = 0
-        self._baseline_hits = self._baseline_union = 0
+        self._frames: list[NDArray[np.int64]] = []
         self._pixels = self._unknown = 0
         self._scores: list[float] = []
         self._moving: list[bool] = []
-        self._identical_movable = self._identical_moving = 0
+        self._frame_of: list[int] = []
+        self._identical: list[NDArray[np.int64]] = []
 
     def update(
             self, motion: NDArray[np.uint8], score: NDArray[np.floating[Any]] | None,
@@ -73,10 +79,9 @@ class MotionMetrics:
         moving = known & (truth == MOVING)
         called = known & (motion == MOVING)
         movable = known & np.isin(semantic, self.movable)
-        self._hits += int((moving & called).sum())
-        self._union += int((moving | called).sum())
-        self._baseline_hits += int((moving & movable).sum())
-        self._baseline_union += int((moving | movable).sum())
+        self._frames.append(np.array([
+            (moving & called).sum(), (moving | called).sum(),
+            (moving & movable).sum(), (moving | movable).sum()], np.int64))
         if instance is not None:
             confidence = called.astype(np.float64) if score is None else score
             self._update_objects(confidence, moving, movable, instance, measures)
@@ -96,6 +101,7 @@ class MotionMetrics:
         for number in np.flatnonzero(sizes >= self.minimum_pixels):
             self._scores.append(float(scores[number] / sizes[number]))
             self._moving.append(bool(movers[number] * 2 > sizes[number]))
+            self._frame_of.append(len(self._frames) - 1)
             for name, values in self._measures.items():
                 values.append(float(
                     sizes[number] if name == 'size' else
@@ -109,15 +115,18 @@ class MotionMetrics:
         :param semantic: (H, W) uint8 true class ids.
         """
         movable = np.isin(semantic, self.movable)
-        self._identical_movable += int(movable.sum())
-        self._identical_moving += int((movable & (motion == MOVING)).sum())
+        self._identical.append(np.array(
+            [(movable & (motion == MOVING)).sum(), movable.sum()], np.int64))
 
     def merge(self, other: 'MotionMetrics') -> None:
         """Count what another has counted, after what was counted here."""
-        for name in ('_hits', '_union', '_baseline_hits', '_baseline_union', '_pixels',
-                     '_unknown', '_scores', '_moving', '_identical_movable',
-                     '_identical_moving'):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._frame_of += [len(self._frames) + frame for frame in other._frame_of]
+        self._frames += other._frames
+        self._pixels += other._pixels
+        self._unknown += other._unknown
+        self._scores += other._scores
+        self._moving += other._moving
+        self._identical += other._identical
         for name, values in self._measures.items():
             values += other._measures[name]
 
@@ -134,18 +143,40 @@ class MotionMetrics:
             moving ones) and ``parked_called_moving``.
         """
         scores, moving = np.array(self._scores), np.array(self._moving, bool)
+        total = sum(self._frames, np.zeros(4, np.int64))
         return {
-            'iou_moving': _share(self._hits, self._union),
-            'iou_all_movable': _share(self._baseline_hits, self._baseline_union),
+            'iou_moving': _first_share(total),
+            'iou_all_movable': _first_share(total[2:]),
             'auc': area_under_curve(scores, moving),
             'balanced_accuracy': _balanced_accuracy(scores > 0.5, moving),
             'objects': moving.size,
             'objects_moving': int(moving.sum()),
-            'identical_frames_moving': _share(self._identical_moving, self._identical_movable),
+            'identical_frames_moving': _first_share(
+                sum(self._identical, np.zeros(2, np.int64))),
             'unknown': _share(self._unknown, self._pixels),
             'pixels': self._pixels,
             'groups': {name: self._groups(name, scores, moving) for name in self.bounds},
         }
+
+    def intervals(
+            self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
+    ) -> dict[str, Interval | None]:
+        """
+        Return the bootstrap intervals of ``iou_moving``, ``auc`` and ``balanced_accuracy``.
+
+        :param level: share of the resampled figures inside.
+        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        """
+        scores, moving = np.array(self._scores), np.array(self._moving, bool)
+        frame_of, curves, accuracies = np.array(self._frame_of, int), [], []
+        for times in frame_draws(len(self._frames), groups):
+            weights = times[frame_of].astype(np.float64)
+            curves.append(area_under_curve(scores, moving, weights))
+            accuracies.append(_balanced_accuracy(scores > 0.5, moving, weights))
+        iou = bootstrap_intervals(self._frames, {'iou_moving': _first_share}, level, groups)
+        return {**iou, 'auc': interval_of([one for one in curves if one is not None], level),
+                'balanced_accuracy': interval_of(
+                    [one for one in accuracies if one is not None], level)}
 
     def _groups(
             self, name: str, scores: NDArray[np.float64],
@@ -168,28 +199,43 @@ class MotionMetrics:
 
 
 def area_under_curve(
-        scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float | None:
+        scores: NDArray[np.float64], positive: NDArray[np.bool_],
+        weights: NDArray[np.float64] | None = None) -> float | None:
     """
     Return the chance that a positive scores above a negative, ties counting half.
 
     :param scores: (N,) float64.
     :param positive: (N,) bool.
+    :param weights: (N,) float64, how often each counts; once if None.
     :return: 0 to 1, None if either kind is missing.
     """
-    wins, losses = int(positive.sum()), int((~positive).sum())
+    if weights is None:
+        weights = np.ones(len(scores))
+    wins, losses = float(weights[positive].sum()), float(weights[~positive].sum())
     if not wins or not losses:
         return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # from 1, ties share their mean rank
-    return float((ranks[positive].sum() - wins * (wins + 1) / 2) / (wins * losses))
+    _, inverse = np.unique(scores, return_inverse=True)
+    above = np.bincount(inverse, weights * positive)
+    below = np.bincount(inverse, weights * ~positive)
+    return float((above * (np.cumsum(below) - below / 2)).sum() / (wins * losses))
 
 
 def _balanced_accuracy(
-        called: NDArray[np.bool_], positive: NDArray[np.bool_]) -> float | None:
+        called: NDArray[np.bool_], positive: NDArray[np.bool_],
+        weights: NDArray[np.float64] | None = None) -> float | None:
     """Return the mean of the share of movers called moving and of parked called parked."""
-    if not positive.any() or positive.all():
+    if weights is None:
+        weights = np.ones(len(called))
+    wins, losses = weights[positive].sum(), weights[~positive].sum()
+    if not wins or not losses:
         return None
-    return float((called[positive].mean() + (~called[~positive]).mean()) / 2)
+    right = weights * (called == positive)
+    return float((right[positive].sum() / wins + right[~positive].sum() / losses) / 2)
+
+
+def _first_share(total: NDArray[np.int64]) -> float | None:
+    """Return the first of two counts by the second, None if that is 0."""
+    return _share(int(total[0]), int(total[1]))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -3,12 +3,13 @@
 """How well class ids per pixel agree with the truth."""
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.metrics.bootstrap import bootstrap_interval
+from mtl_perception.metrics.bootstrap import Figure, Interval, bootstrap_intervals
 
 
 class SegmentationMetrics:
@@ -77,19 +78,41 @@ class SegmentationMetrics:
             'pixels': int(self.confusion.sum()),
         }
 
+    def last_miou(self) -> float | None:
+        """Return the mean IoU of the last frame alone, None if it has no labels."""
+        return _miou(self._frames[-1]) if self._frames else None
+
     def intervals(
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
-    ) -> dict[str, tuple[float, float] | None]:
+    ) -> dict[str, Any]:
         """
-        Return the bootstrap intervals of ``miou`` and ``pixel_accuracy`` over what was counted.
+        Return the bootstrap intervals over what was counted.
 
         :param level: share of the resampled figures inside.
         :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
-        :return: name -> (low, high), None if there is no interval.
+        :return: ``miou``, ``pixel_accuracy``, ``miou_per_image`` -> (low, high), None if there
+            is no interval; ``iou`` the same per class name.
         """
-        return {
-            name: bootstrap_interval(self._frames, figure, level, groups)
-            for name, figure in (('miou', _miou), ('pixel_accuracy', _pixel_accuracy))}
+        figures: dict[str, Figure] = {'miou': _miou, 'pixel_accuracy': _pixel_accuracy}
+        for number, name in enumerate(self.classes):
+            figures[f'iou {name}'] = partial(_iou, number)
+        found: dict[str, Any] = dict(bootstrap_intervals(self._frames, figures, level, groups))
+        means = [_miou(frame) for frame in self._frames]
+        counts = [np.array([mean or 0.0, mean is not None]) for mean in means]
+        of: dict[str, Interval | None] = {
+            name: found.pop(f'iou {name}') for name in self.classes}
+        return {**found, 'iou': of, **bootstrap_intervals(
+            counts, {'miou_per_image': _mean}, level, groups)}
+
+
+def _mean(total: NDArray[np.float64]) -> float | None:
+    return float(total[0] / total[1]) if total[1] else None
+
+
+def _iou(number: int, confusion: NDArray[np.int64]) -> float | None:
+    """Return the IoU of one class, None if the truth never shows it."""
+    ious, present = _ious(confusion)
+    return float(ious[number]) if present[number] else None
 
 
 def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -1,5 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import pytest
 from making import constant, write_image, write_map, write_text
@@ -230,3 +231,33 @@ def test_recorded_kitti_raw(recorded_raw):
     assert sample.depth[1, 299, 553] == pytest.approx(9.7548, abs=0.0005)
     assert recorded_raw[0].depth is not None  # its first frame has one
     assert recorded_raw[1].depth is None
+
+
+def edge_strength(image, depth, shift):
+    """Return the mean brightness step where lidar depth jumps, the depth shifted sideways."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1)
+    step, found = np.abs(cv2.Sobel(grey, cv2.CV_32F, 1, 0)), []
+    for row in range(150, 340):
+        places = np.flatnonzero(np.isfinite(depth[row]))
+        left, right = places[:-1], places[1:]
+        jumps = (np.abs(depth[row, left] - depth[row, right]) > 2) & (right - left <= 6)
+        columns = (left[jumps] + right[jumps]) // 2 + shift
+        found += step[row, columns[(columns > 0) & (columns < 1241)]].tolist()
+    return np.mean(found)
+
+
+@pytest.mark.real_data
+def test_recorded_depth_of_the_lidar_jumps_where_the_image_has_edges(recorded_raw):
+    """Shifted by 8 pixels or more to either side, the jumps of every scan lose their edges."""
+    scans = 0
+    for index in range(len(recorded_raw)):
+        sample = recorded_raw[index]
+        if sample.depth is None or not np.isfinite(sample.depth[1]).any():
+            continue
+        scans += 1
+        image, depth = sample.image[1], sample.depth[1].astype(np.float64)
+        there = edge_strength(image, depth, 0)
+        shifted = [edge_strength(image, depth, shift) for shift in (-24, -16, -8, 8, 16, 24)]
+        assert there > 1.04 * max(shifted)
+        assert there > 1.4 * np.mean(shifted)
+    assert scans == 6  # of the seven, the first has no image before it

@@ -10,7 +10,7 @@ pytest.importorskip('rosbags')
 from writing import SECOND, diagnostics, image, write_bag
 
 from mtl_perception.errors import DataError
-from mtl_perception.evaluation.bag import WAITING, Bag
+from mtl_perception.evaluation.bag import Bag
 from mtl_perception.evaluation.score import Score
 from mtl_perception.tasks import STREET_TASKS
 
@@ -38,11 +38,11 @@ def test_three_images_give_the_confusion_matrix_that_was_worked_out_by_hand(tmp_
     with Bag(write_bag(tmp_path / 'bag', messages)) as bag:
         for moment in bag.moments():
             score.update(moment)
-    confusion = score._semantic.confusion
+    figures = score.compute()
+    confusion = np.array(figures['semantic']['confusion'])
     assert {(row, column): confusion[row, column]
             for row, column in np.argwhere(confusion)} == {
         (0, 0): 2, (0, 1): 1, (0, 8): 1, (1, 0): 1, (1, 1): 1, (8, 8): 2}
-    figures = score.compute()
     assert figures['semantic']['iou']['road'] == 2 / 5
     assert figures['semantic']['iou']['road_marking'] == 1 / 3
     assert figures['semantic']['iou']['car'] == 2 / 3
@@ -60,24 +60,12 @@ def test_answers_are_matched_with_images_by_stamp_whatever_the_order(tmp_path):
                for number, stamp in enumerate(stamps) if number != 2]
     with Bag(write_bag(tmp_path / 'bag', messages + answers[::-1])) as bag:
         moments = list(bag.moments())
-    assert [moment.stamp_ns for moment in moments if moment.answered] != stamps
-    assert {moment.stamp_ns for moment in moments} == set(stamps)
+    assert [moment.stamp_ns for moment in moments] == stamps
     for moment in moments:
         assert moment.answered == (moment.stamp_ns != stamps[2])
         if moment.answered:
             assert moment.arrays['image'][0, 0, 0] == moment.arrays['semantic'][0, 0]
-    assert moments[-1].stamp_ns == stamps[2]  # what never became complete comes last
-    assert moments[-1].latency_ms is None
-
-
-def test_a_frame_without_an_answer_does_not_pile_up_the_others(tmp_path):
-    count = 2 * WAITING
-    messages = [('/image_raw', image(RGB, number), number) for number in range(1, count + 1)]
-    messages.append(('/semantic/image', image(ids(1, 1, 1), count), count + 1))
-    with Bag(write_bag(tmp_path / 'bag', messages)) as bag:
-        stamps = [moment.stamp_ns for moment in bag.moments()]
-    assert sorted(stamps) == list(range(1, count + 1))
-    assert stamps[0] == 1
+    assert moments[2].latency_ms is None
 
 
 def test_every_kind_of_image_comes_back_as_it_was(tmp_path):
@@ -167,14 +155,6 @@ def test_what_is_no_bag_is_refused(tmp_path, make):
     make(path)
     with pytest.raises(DataError, match='thing: cannot be read as a rosbag2'):
         Bag(path)
-
-
-def test_an_image_of_another_encoding_is_named(tmp_path):
-    message = image(ids(1, 2, 3), 1)
-    message.encoding = 'strange'
-    path = write_bag(tmp_path / 'bag', [('/semantic/image', message, 1)])
-    with Bag(path) as bag, pytest.raises(DataError, match=r'/semantic/image.*strange'):
-        list(bag.moments())
 
 
 def test_the_last_diagnostics_count(tmp_path):

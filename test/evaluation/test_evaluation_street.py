@@ -10,7 +10,8 @@ import pytest
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import street
-from mtl_perception.evaluation.street import Moments, as_markdown, evaluate
+from mtl_perception.evaluation.report import Report, as_markdown
+from mtl_perception.evaluation.street import Moments, evaluate
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
 from mtl_perception.tasks import STREET_TASKS
@@ -59,7 +60,7 @@ class KnowingEngine:
 
 
 def figures(engine=None, seeds=(20000, 20001)):
-    return evaluate(engine or KnowingEngine(), list(seeds), MOMENTS, street=BoxStreet)
+    return evaluate(engine or KnowingEngine(), list(seeds), MOMENTS, street=BoxStreet)[0]
 
 
 def test_an_engine_that_knows_the_answer_scores_perfectly():
@@ -103,10 +104,11 @@ def test_moments_lie_within_the_drive_and_follow_their_previous_frame():
 
 
 def test_the_table_shows_targets_baselines_and_what_is_missing():
-    text = as_markdown(figures())
-    assert '| mIoU | 1.000 |' in text
+    text = as_markdown(Report('', figures(), targets=True))
+    assert '| mIoU | 1.000 | 1.000 to 1.000 |' in text
     assert '>= 0.72' in text
-    assert '| IoU pole | n/a | n/a |' in text
+    assert '| IoU pole | n/a |  | n/a |' in text
+    assert 'from 2 groups of frames' in text
     assert 'the judged frames themselves' in text
     assert 'not in the mean: road_marking' in text
 
@@ -124,10 +126,12 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
         '3', '--output', str(tmp_path / 'out'), '--record'])
     assert code == 0
     assert '| mIoU | 1.000 |' in capsys.readouterr().out
-    assert json.loads((tmp_path / 'out' / 'street.json').read_text())['frames'] == 6
-    assert '| mIoU | 1.000 |' in (tmp_path / 'out' / 'street.md').read_text()
+    assert json.loads((tmp_path / 'out' / 'report.json').read_text())['frames'] == 6
+    assert '| mIoU | 1.000 |' in (tmp_path / 'out' / 'report.md').read_text()
+    assert '<svg' in (tmp_path / 'out' / 'report.html').read_text()
     manifest, content = read_model(tmp_path / 'knowing.safetensors')
     assert manifest.metrics['street']['semantic']['miou'] == 1.0
+    assert 'confusion' not in manifest.metrics['street']['semantic']
     assert content == b'weights'
 
 

@@ -12,7 +12,8 @@ import pytest
 from mtl_perception import cli
 from mtl_perception.errors import DataError
 from mtl_perception.evaluation.film import Film
-from mtl_perception.evaluation.predict import FolderWriter, open_source
+from mtl_perception.evaluation.predict import FolderWriter
+from mtl_perception.evaluation.shots import Shot, open_source
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.synthetic import Street
 
@@ -75,7 +76,7 @@ def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, 
 
 def test_what_is_no_video_is_refused(tmp_path, tiny_model, capsys):
     (tmp_path / 'text.mp4').write_text('no video')
-    with pytest.raises(DataError, match=r'text.mp4: is neither a folder nor a video'):
+    with pytest.raises(DataError, match=r'text.mp4: is neither a folder nor a recording'):
         open_source(tmp_path / 'text.mp4')
     (tmp_path / 'empty').mkdir()
     assert cli.main(['predict', str(tmp_path / 'empty'), '--model', str(tiny_model)]) == 3
@@ -88,7 +89,7 @@ def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
     found = Perception(depth=depth, detections=Detections(
         np.float32([[1, 2, 3.5, 4]]), np.float32([0.75]), np.uint8([1])))
     writer = FolderWriter(tmp_path, ('car', 'person'))
-    writer.take('one', None, found)
+    writer.take(Shot('one', 1, np.zeros((2, 2, 3), np.uint8)), found)
     writer.finish()
     stored = cv2.imread(str(tmp_path / 'depth/one.png'), cv2.IMREAD_UNCHANGED)
     assert stored.tolist() == [[1234, 0], [65535, 65535]]

@@ -90,10 +90,9 @@ def test_percentiles_are_values_that_occurred(values, wanted):
 
 def test_baselines_and_motion_of_a_tiny_recording():
     """Depth: 10 m and 30 m at one pixel, so the mean misses by 20 / 10 and 20 / 30 of half."""
-    score = Score(STREET_TASKS)
+    score = Score(STREET_TASKS, 1, 2)
     semantic = np.array([[CAR, ROAD]], np.uint8)
-    for number, depth in enumerate((10.0, 30.0)):
-        score.answered = 5 * number  # every fifth answer enters the baselines
+    for depth in (10.0, 30.0):
         score.update(Moment(int(depth), {
             'image': RGB[:1], 'semantic': semantic, 'true_semantic': semantic,
             'depth': np.full((1, 2), depth, np.float32),
@@ -101,12 +100,27 @@ def test_baselines_and_motion_of_a_tiny_recording():
             'motion': np.array([[1, 0]], np.uint8), 'true_motion': np.array([[1, 0]], np.uint8),
         }, {}))
     figures = score.compute()
-    assert figures['semantic']['miou'] == figures['semantic']['baseline_miou'] == 1.0
+    base = figures['baseline']
+    assert figures['semantic']['miou'] == base['semantic']['miou'] == 1.0
     assert figures['depth']['abs_rel'] == 0.0
-    assert figures['depth']['baseline_abs_rel'] == pytest.approx((10 / 10 + 10 / 30) / 2)
-    assert figures['depth']['baseline_delta1'] == 0.0
+    assert base['depth']['abs_rel'] == pytest.approx((10 / 10 + 10 / 30) / 2)
+    assert base['depth']['delta1'] == 0.0
+    assert base['depth']['inverse']['abs_err'] == pytest.approx((1 / 20 + 1 / 60) / 2)
     assert figures['motion']['iou_moving'] == figures['motion']['iou_all_movable'] == 1.0
     assert figures['motion']['identical_frames_moving'] is None
+
+
+def test_frames_of_five_seconds_are_drawn_together():
+    score = Score(STREET_TASKS, 2, 2)
+    for number in range(20):
+        semantic = np.full((2, 2), ROAD, np.uint8)
+        truth = semantic.copy()
+        truth.flat[:number % 4] = SKY
+        score.update(moment(10 ** 9 * (100 + number), semantic=semantic, true_semantic=truth))
+    figures = score.compute()
+    assert figures['intervals']['groups'] == 4
+    low, high = figures['intervals']['semantic']['pixel_accuracy']
+    assert low < figures['semantic']['pixel_accuracy'] < high
 
 
 def test_objects_are_judged_by_probabilities_and_identical_frames_by_their_masks():
@@ -125,7 +139,8 @@ def test_objects_are_judged_by_probabilities_and_identical_frames_by_their_masks
     all_moves = np.ones_like(semantic)
     score.update_offline(
         Outputs(motion=nothing, motion_score=probability.astype(np.float32)),
-        Outputs(motion=np.where(instance == 1, all_moves, nothing).astype(np.uint8)), arrays)
+        Outputs(motion=np.where(instance == 1, all_moves, nothing).astype(np.uint8)),
+        Moment(1, arrays, {}))
     found = score.compute()['motion']
     assert (found['auc'], found['objects'], found['objects_moving']) == (1.0, 3, 1)
     assert found['identical_frames_moving'] == pytest.approx(1 / 3)

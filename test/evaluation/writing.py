@@ -3,7 +3,7 @@
 """Bags for the tests, written by rosbags' own writer."""
 
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 STORE = get_typestore(Stores.ROS2_KILTED)
@@ -38,13 +38,17 @@ def diagnostics(statuses, stamp_ns=0):
         for name, values in statuses.items()])
 
 
-def write_bag(path, messages):
+def write_bag(path, messages, storage=StoragePlugin.MCAP, compress=None):
     """
     Write a bag.
 
     :param messages: (topic, message, time of reception in ns).
+    :param compress: a mode of compression with zstd.
     """
-    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    made = Writer(path, version=9, storage_plugin=storage)
+    if compress is not None:
+        made.set_compression(compress, CompressionFormat.ZSTD)
+    with made as writer:
         connections = {}
         for topic, message, logged_ns in messages:
             kind = message.__msgtype__

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from mtl_perception.metrics import DepthMetrics, SegmentationMetrics, bootstrap_interval
+from mtl_perception.metrics import (
+    DepthMetrics,
+    DetectionMetrics,
+    InstanceMetrics,
+    InverseDepthMetrics,
+    MotionMetrics,
+    SegmentationMetrics,
+    bootstrap_interval,
+)
+from mtl_perception.metrics.bootstrap import frame_draws
+from mtl_perception.metrics.motion import area_under_curve
 
 
 def mean(total):
@@ -72,8 +82,86 @@ def test_the_figures_lie_in_their_intervals_and_more_frames_make_them_narrower()
             depth.update(metres * (1 + share), metres)
         for metrics in (segmentation, depth):
             figures = metrics.compute()
-            for name, interval in metrics.intervals().items():
+            found = metrics.intervals()
+            for name, (low, high) in found.pop('iou', {}).items():
+                assert low <= figures['iou'][name] <= high
+            for name, interval in found.items():
                 assert interval[0] <= figures[name] <= interval[1]
                 widths[frames, name] = interval[1] - interval[0]
     for name in ('miou', 'pixel_accuracy', 'abs_rel', 'rmse', 'delta1'):
         assert widths[20, name] / widths[320, name] == pytest.approx(4, rel=0.45)
+
+
+def test_a_weight_of_two_is_an_object_that_is_there_twice():
+    generator = np.random.default_rng(6)
+    scores, positive = np.round(generator.random(50), 1), generator.random(50) < 0.4
+    times = generator.integers(0, 4, 50)
+    assert area_under_curve(scores, positive, times.astype(float)) == pytest.approx(
+        area_under_curve(scores.repeat(times), positive.repeat(times)))
+
+
+def boxes_of(generator):
+    """Return what an image has: boxes, scores, classes, true boxes, true classes, difficult."""
+    count = int(generator.integers(1, 6))
+    low = generator.uniform(0, 60, (count, 2))
+    true = np.hstack([low, low + generator.uniform(8, 30, (count, 2))])
+    found = np.repeat(true, 2, 0) + generator.normal(0, 3, (2 * count, 4))
+    kinds = generator.integers(0, 2, count)
+    return (found, generator.random(2 * count), kinds.repeat(2), true, kinds,
+            generator.random(count) < 0.2)
+
+
+def test_an_image_that_is_drawn_twice_counts_as_two_of_its_kind():
+    """The average precision by weights is that of the images themselves repeated."""
+    generator = np.random.default_rng(7)
+    images = [boxes_of(generator) for _ in range(8)]
+    weighted = DetectionMetrics(['a', 'b'])
+    for image in images:
+        weighted.update(*image)
+    draw = next(frame_draws(8, seed=1))
+    repeated = DetectionMetrics(['a', 'b'])
+    for image, times in zip(images, draw):
+        for _ in range(times):
+            repeated.update(*image)
+    from mtl_perception.metrics.detection import _Ranked
+    wanted = np.tensordot(draw, np.stack(weighted._counts), axes=1)[0]
+    found = [_Ranked(boxes).average_precisions(number, draw)[0]
+             for boxes, number in zip(weighted._boxes, wanted)]
+    # equal scores of the copies share a rank, so precision at their first copy differs a little
+    assert np.mean(found) == pytest.approx(repeated.compute()['ap50'], abs=0.02)
+
+
+def test_objects_motion_and_inverse_depth_lie_in_their_intervals():
+    generator = np.random.default_rng(8)
+    detection, instance = DetectionMetrics(['a', 'b']), InstanceMetrics({1: 'car'}, 4)
+    motion, inverse = MotionMetrics([1], 4), InverseDepthMetrics('inverse_depth')
+    for _ in range(40):
+        detection.update(*boxes_of(generator))
+        objects = np.arange(1, 17).reshape(4, 4).repeat(4, 0).repeat(4, 1)
+        found = np.where(generator.random(17)[objects] < 0.7, objects, 0)
+        ones = np.ones((16, 16), np.uint8)
+        instance.update(found, ones, objects, ones)
+        moves = (generator.random(17) < 0.4)[objects].astype(np.uint8)
+        score = 0.6 * generator.random(17)[objects] + 0.2 * moves
+        motion.update((score > 0.5).astype(np.uint8), score, moves, ones, objects)
+        metres = generator.uniform(2, 60, (16, 16))
+        inverse.update(metres * generator.uniform(0.8, 1.3), metres)
+    for metrics, names in ((detection, ('ap50', 'ap', 'found', 'precision')),
+                           (instance, ('found', 'precision', 'panoptic')),
+                           (motion, ('iou_moving', 'auc', 'balanced_accuracy')),
+                           (inverse, ('abs_err', 'rel_err'))):
+        figures, intervals = metrics.compute(), metrics.intervals()
+        assert set(names) == intervals.keys()
+        for name in names:
+            low, high = intervals[name]
+            assert low <= figures[name] <= high, (metrics, name)
+            assert low < high or figures[name] == 1
+        assert metrics.intervals() == intervals  # the draw is always the same
+
+
+def test_nothing_to_draw_from_has_no_interval():
+    for metrics in (DetectionMetrics(['a']), InstanceMetrics({1: 'car'}), MotionMetrics([1]),
+                    InverseDepthMetrics('inverse_depth'), SegmentationMetrics(['a'])):
+        found = metrics.intervals()
+        found |= found.pop('iou', {})
+        assert set(found.values()) == {None}

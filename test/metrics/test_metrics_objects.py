@@ -125,6 +125,8 @@ def test_instances_by_hand():
     assert figures['found_of'] == {'car': 1.0, 'person': 0.0}
     assert figures['precision'] == pytest.approx(2 / 3)
     assert figures['quality'] == pytest.approx((0.9 + 100 / 110) / 2)
+    # two found, one missed, one made up
+    assert figures['panoptic'] == pytest.approx((0.9 + 100 / 110) / (2 + 1 / 2 + 1 / 2))
     assert figures['objects'] == {'car': 2, 'person': 1}
 
 

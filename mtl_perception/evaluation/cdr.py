@@ -1,0 +1,134 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Image messages straight from their serialised bytes; pixels are looked at, not copied."""
+
+import struct
+from dataclasses import dataclass
+
+from mtl_perception.errors import FrameError
+
+ENCAPSULATION = 4
+"""Bytes before the message; alignment counts from behind them."""
+
+STAMP = ENCAPSULATION + 8
+"""So many bytes of a message with a header tell its stamp."""
+
+
+@dataclass(eq=False)
+class RawImage:
+    """The fields of a ``sensor_msgs/Image``; ``data`` is a view of the recording."""
+
+    stamp_ns: int
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: memoryview
+
+
+@dataclass(eq=False)
+class RawCompressed:
+    """The fields of a ``sensor_msgs/CompressedImage``; ``data`` is a view of the recording."""
+
+    stamp_ns: int
+    format: str
+    data: memoryview
+
+
+class Cursor:
+    """
+    Walk through a message in CDR.
+
+    :param content: the message with its encapsulation.
+    :raises FrameError: if it is no plain CDR.
+    """
+
+    def __init__(self, content: memoryview) -> None:
+        if len(content) < ENCAPSULATION or content[0] or content[1] not in (0, 1):
+            raise FrameError(
+                f'the message starts with {bytes(content[:4]).hex()!r}, wanted the head of plain '
+                'CDR', 'B05')
+        self._content, self._order = content, '<' if content[1] else '>'
+        self._place = ENCAPSULATION
+
+    def numbers(self, layout: str) -> tuple[int, ...]:
+        """
+        Return numbers of 4 bytes each, or of one.
+
+        :param layout: such as ``iI``, as :mod:`struct` has it, or ``B``.
+        :raises FrameError: if the message ends before.
+        """
+        if layout != 'B':
+            self._place += -(self._place - ENCAPSULATION) % 4
+        fields = struct.Struct(self._order + layout)
+        start = self._advance(fields.size)
+        return fields.unpack_from(self._content, start)
+
+    def block(self) -> memoryview:
+        """
+        Return a sequence of bytes that its length stands before.
+
+        :raises FrameError: if the message ends before.
+        """
+        length, = self.numbers('I')
+        start = self._advance(length)
+        return self._content[start:start + length]
+
+    def text(self) -> str:
+        """Return a string, what is no text in it replaced."""
+        return bytes(self.block()).rstrip(b'\0').decode('utf-8', 'replace')
+
+    def stamp_ns(self) -> int:
+        """Return the stamp of a header and go behind the header."""
+        seconds, nanoseconds = self.numbers('iI')
+        self.block()  # the name of the coordinate frame
+        return seconds * 10 ** 9 + nanoseconds
+
+    def _advance(self, size: int) -> int:
+        """Return where the next field starts and go behind it."""
+        start = self._place
+        if start + size > len(self._content):
+            raise FrameError(
+                f'the message has {len(self._content)} bytes, wanted at least {start + size}; it '
+                'is cut short or of another type', 'B05')
+        self._place = start + size
+        return start
+
+
+def read_stamp(content: memoryview) -> int | None:
+    """
+    Return the stamp of a message that begins with a header, nanoseconds; None if it is cut.
+
+    :param content: at least the first :data:`STAMP` bytes.
+    """
+    if len(content) < STAMP:
+        return None
+    seconds, nanoseconds = struct.unpack_from('<iI' if content[1] else '>iI', content, 4)
+    return int(seconds) * 10 ** 9 + int(nanoseconds)
+
+
+def read_image(content: memoryview) -> RawImage:
+    """
+    Return the fields of a serialised ``sensor_msgs/Image``.
+
+    :raises FrameError: ``B05``, if it cannot be one.
+    """
+    cursor = Cursor(content)
+    stamp_ns = cursor.stamp_ns()
+    height, width = cursor.numbers('II')
+    encoding = cursor.text()
+    bigendian, = cursor.numbers('B')
+    step, = cursor.numbers('I')
+    return RawImage(stamp_ns, height, width, encoding, bigendian, step, cursor.block())
+
+
+def read_compressed(content: memoryview) -> RawCompressed:
+    """
+    Return the fields of a serialised ``sensor_msgs/CompressedImage``.
+
+    :raises FrameError: ``B05``, if it cannot be one.
+    """
+    cursor = Cursor(content)
+    stamp_ns = cursor.stamp_ns()
+    return RawCompressed(stamp_ns, cursor.text(), cursor.block())

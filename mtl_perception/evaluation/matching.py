@@ -1,0 +1,33 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which messages of two streams belong together, by their stamps."""
+
+import bisect
+from collections.abc import Sequence
+
+
+def match_stamps(
+        images: Sequence[int], others: Sequence[int], slop_ns: int = 0) -> dict[int, int]:
+    """
+    Return which image each of some other stamps belongs to, each image to one at most.
+
+    The closest pairs are made first; of two that are equally close, the one of the earlier image,
+    then of the earlier stamp.
+
+    :param images: rising stamps, nanoseconds.
+    :param others: the same.
+    :param slop_ns: farthest distance of a pair.
+    :return: other stamp -> stamp of its image; what has none is left out.
+    """
+    pairs = []
+    for other in others:
+        first = bisect.bisect_left(images, other - slop_ns)
+        last = bisect.bisect_right(images, other + slop_ns)
+        pairs += [(abs(image - other), image, other) for image in images[first:last]]
+    matched: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, image, other in sorted(pairs):
+        if image not in taken and other not in matched:
+            matched[other] = image
+            taken.add(image)
+    return matched

@@ -1,0 +1,62 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A short drive as a node would leave it in a recording."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags')
+
+from rosbags.rosbag2 import StoragePlugin
+from writing import STORE, diagnostics, header, image, write_bag
+
+from mtl_perception.frames import Frame
+from mtl_perception.inference.stream import CameraStream
+from mtl_perception.synthetic import Street
+
+STEP_NS = 100_000_000
+START_NS = 1_700_000_000_000_000_000
+COUNT = 12
+DROPPED = 5
+SIZE = {'width': 96, 'height': 64}
+
+
+def info(focal, stamp_ns):
+    kind = STORE.types['sensor_msgs/msg/CameraInfo']
+    region = STORE.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
+    matrix = np.array([focal, 0, 47.5, 0, focal, 31.5, 0, 0, 1], float)
+    return kind(header(stamp_ns), 64, 96, 'plumb_bob', np.zeros(5), matrix, np.eye(3).ravel(),
+                np.hstack([matrix.reshape(3, 3), np.zeros((3, 1))]).ravel(), 0, 0, region)
+
+
+@pytest.fixture(scope='module')
+def recorded(tiny_model):
+    """Return the messages of a drive that a node answers, one frame dropped."""
+    pytest.importorskip('torch')
+    from mtl_perception.inference.torch_engine import TorchEngine
+    street = Street(20003, rate=10.0, **SIZE)
+    stream = CameraStream(TorchEngine.load(tiny_model, 'cpu', threads=1))
+    messages = []
+    for number in range(COUNT):
+        stamp = START_NS + number * STEP_NS
+        frame = street.render(number)
+        found = [
+            ('image_raw', frame.image), ('truth/semantic/image', frame.semantic),
+            ('truth/depth/image', frame.depth), ('truth/motion/image', frame.motion),
+            ('truth/instances/image', frame.instance)]
+        if number != DROPPED:
+            said = stream.process(Frame('c', stamp, frame.image), focal_px=80.0)
+            found += [('semantic/image', said.semantic), ('depth/image', said.depth),
+                      ('motion/image', said.motion)]
+        messages += [(f'/{name}', image(array, stamp), stamp + 30_000_000)
+                     for name, array in found]
+        messages.append(('/camera_info', info(80.0, stamp), stamp))
+    messages.append(('/diagnostics', diagnostics({
+        'camera': {'received': COUNT, 'published': COUNT - 1, 'in_flight': 0,
+                   'dropped.O01_superseded': 1}}), START_NS))
+    return messages
+
+
+@pytest.fixture(scope='module', params=[StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def bag(request, recorded, tmp_path_factory):
+    return write_bag(tmp_path_factory.mktemp('drive') / 'bag', recorded, request.param)
