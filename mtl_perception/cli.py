@@ -37,11 +37,12 @@ COMMANDS = {
     'compare': ('mtl_perception.training.compare',
                 'the same training in several ways, and the table that compares them'),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
-    'evaluate': ('mtl_perception.evaluation.street', 'measure a model on streets it never saw'),
+    'evaluate': ('mtl_perception.evaluation.street',
+                 'measure a model on streets it never saw, a data set or a rosbag2'),
     'evaluate-motion': ('mtl_perception.evaluation.moving',
                         'measure ego-motion and moving objects on such streets'),
     'predict': ('mtl_perception.evaluation.predict',
-                'every frame of a video or a folder through a model'),
+                'every frame of a video, a folder or a rosbag2 through a model'),
     'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
 }
 """Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""

@@ -43,6 +43,7 @@ class Davis(RecordedClips):
     """
 
     tasks = (STREET_MOTION,)
+    filmed = True
 
     def __init__(
             self, root: str, split: str = 'all', sequences: Sequence[str] = (),

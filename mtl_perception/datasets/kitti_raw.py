@@ -58,6 +58,7 @@ class KittiRaw(RecordedClips):
     """
 
     tasks = (STREET_DEPTH,)
+    filmed = True
 
     def __init__(
             self, root: str, split: str = 'all', drives: Sequence[str] = (), frames: int = 1,

@@ -39,6 +39,9 @@ class RecordedClips(ABC):
 
     tasks: tuple[Task, ...]
     """What the data set can label, with class names and colours."""
+    filmed = False
+    """Whether images of one folder, whose names differ in the number at their end, are known to
+    be frames of one drive."""
 
     def __init__(self, images: Sequence[Path], frames: int, spacing: int) -> None:
         if frames < 1 or spacing < 1:

@@ -69,6 +69,7 @@ class Synthia(RecordedClips):
     """
 
     tasks = (SEMANTIC, STREET_DEPTH, STREET_INSTANCE)
+    filmed = True
 
     def __init__(
             self, root: str, split: str = 'all', sequences: Sequence[str] = (),

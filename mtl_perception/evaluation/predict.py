@@ -22,6 +22,7 @@ from mtl_perception.evaluation.pictures import Painter
 from mtl_perception.evaluation.shots import Shot, Source, open_source
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.moving import ASSUMED_FOCAL, MovingObjects
 from mtl_perception.inference.stream import CameraStream
 
 VIDEO, BAG = '.mp4', '.mcap'
@@ -32,7 +33,7 @@ LARGEST_MM = 65534
 
 def predict(
         engine: Engine, source: Source, take: Callable[[Shot, Perception], None],
-        focal_px: float | None = None, show: Callable[[Any], Any] = iter) -> int:
+        focal_px: float | None = None, show: Callable[[Any], Any] = iter) -> tuple[int, str]:
     """
     Send every frame through a model, in order; the same frames give the same answers.
 
@@ -42,7 +43,8 @@ def predict(
     :param focal_px: of the camera at the width of its images, pixels; None takes that of the
         recording, if it has one.
     :param show: wraps the frames, for a progress bar.
-    :return: how many frames there were.
+    :return: how many frames there were, and why motion is unknown in some, empty if in none but
+        the first.
     :raises DataError: if there is none, or one cannot be read.
     """
     stream = CameraStream(engine, motion_head=getattr(engine, 'motion_head', None))
@@ -54,7 +56,20 @@ def predict(
         take(shot, found)
     if not count:
         raise DataError('there is not a single frame')
-    return count
+    return count, '' if stream.moving is None else _unknown(stream.moving)
+
+
+def _unknown(moving: MovingObjects) -> str:
+    """Return in how many frames nothing is known of motion, why, and what may help."""
+    reasons = {reason: count for reason, count in moving.unknown.items() if reason != 'first'}
+    if not reasons:
+        return ''
+    found = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items()))
+    text = f'motion is unknown in {sum(reasons.values())} frames ({found})'
+    if moving.assumed and 'poor_ego_motion' in reasons:
+        text += (f'; a focal length of {ASSUMED_FOCAL:g} of the width was assumed, '
+                 '--focal-length gives that of the camera')
+    return text
 
 
 class FolderWriter:
@@ -170,16 +185,19 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise StorageError(f'{output}: cannot be written ({error})') from error
         with Film(output, source.rate) as film:
-            count = predict(engine, source, lambda shot, found: film.add(painter.draw(
+            done = predict(engine, source, lambda shot, found: film.add(painter.draw(
                 moment_of(shot.stamp_ns, shot.image, found, tasks), [shot.name])), focal, show)
     elif output.suffix == BAG:
         output = output.with_suffix('')
         with BagOutput(output, tasks, arguments.namespace) as bag:
-            count = predict(engine, source, bag.take, focal, show)
+            done = predict(engine, source, bag.take, focal, show)
     else:
         task = engine.manifest.task('detection')
         writer = FolderWriter(output, () if task is None else task.classes)
-        count = predict(engine, source, writer.take, focal, show)
+        done = predict(engine, source, writer.take, focal, show)
         writer.finish()
+    count, unknown = done
     print(f'{count} frames: {output}')
+    if unknown:
+        print(unknown)
     return 0

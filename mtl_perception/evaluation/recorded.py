@@ -59,7 +59,7 @@ def evaluate(
     examiner = Examiner(manifest.tasks, manifest.height, manifest.width, known)
     check_classes(manifest, known)
     data.wanted = list(examiner.judges)
-    groups = drives_of([clip[-1] for clip in data.clips])
+    groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
     head = getattr(engine, 'motion_head', None)
     stream, still = (CameraStream(engine, motion_head=head) for _ in range(2))
     for number in show(range(len(data))):
@@ -95,15 +95,18 @@ def _too_bad(bad: Sequence[str], count: int) -> str:
             f'out; the first: {bad[0]}')
 
 
-def drives_of(images: Sequence[Path]) -> list[Hashable]:
+def drives_of(images: Sequence[Path], filmed: bool = False) -> list[Hashable]:
     """
     Return the drive of each image: its folder and its name up to the number at the end.
 
-    Where that is the same for all, nothing is known about drives and each image stands for itself.
+    Where that is the same for all, each image stands for itself, unless they were filmed.
+
+    :param images: paths.
+    :param filmed: whether the frames of a folder are known to be of one drive.
     """
     drives = [(image.parent, re.sub(r'\d+$', '', image.stem)
                if image.stem[-1:].isdigit() else '') for image in images]
-    return list(drives) if len(set(drives)) > 1 else [None] * len(images)
+    return list(drives) if filmed or len(set(drives)) > 1 else [None] * len(images)
 
 
 def check_classes(manifest: Manifest, known: Mapping[str, Task]) -> None:

@@ -91,6 +91,7 @@ def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number(
         (Path('a'), ''), (Path('a'), ''), (Path('b'), '')]
     assert len(set(drives('x/0001TP_006690.png', 'x/0001TP_006720.png', 'x/Seq05_01.png'))) == 2
     assert drives('a/1.png', 'a/2.png') == [None, None]  # nothing tells them apart
+    assert drives_of([Path('a/1.png'), Path('a/2.png')], filmed=True) == [(Path('a'), '')] * 2
 
 
 def test_a_model_of_other_classes_is_refused(root):

@@ -96,3 +96,22 @@ def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
     line = json.loads((tmp_path / 'detections.jsonl').read_text())
     assert line == {'name': 'one', 'boxes': [
         {'class': 'person', 'score': 0.75, 'corners': [1.0, 2.0, 3.5, 4.0]}]}
+
+
+def test_where_motion_is_unknown_is_said_and_what_may_help(tmp_path, capsys):
+    street = Street(20004, 384, 224)
+    random = np.random.default_rng(0)
+    scenes = {
+        'drive': [street.render(number).image for number in range(4)],
+        'noise': random.integers(0, 256, (4, 224, 384, 3), np.uint8)}
+    said = {}
+    for name, images in scenes.items():
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(images):
+            cv2.imwrite(str(tmp_path / name / f'{number}.png'), image[..., ::-1])
+        assert cli.main(['predict', str(tmp_path / name), '--threads', '1', '--output',
+                         str(tmp_path / f'{name} masks')]) == 0
+        said[name] = capsys.readouterr().out
+    assert 'motion is unknown in 3 frames (3 poor_ego_motion)' in said['noise']
+    assert '--focal-length' in said['noise']
+    assert 'motion is unknown' not in said['drive']
