@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random changes of a clip's look and view; one draw for all of its frames and labels."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,26 @@ from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError
 
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+_STILL = dict.fromkeys((
+    'flip', 'brightness', 'frame_brightness', 'contrast', 'gamma', 'saturation', 'hue', 'tint',
+    'noise', 'blur'), 0.0)
+_MIRRORED = {**_STILL, 'flip': 0.5}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    'none': _STILL,
+    'kendall_tiny': _MIRRORED,
+    'kendall': {**_MIRRORED, 'zoom': 1.0, 'zoom_out': 0.3},
+    'multinetpp': _MIRRORED,
+    'leang': _MIRRORED,
+    'xtasc': {**_MIRRORED, 'zooms': [1.0, 1.2, 1.5], 'nearer': False},
+}
+"""
+What the papers do: Kendall et al. (appendix A) mirror, and on images of full size scale by 0.7 to
+2.0 before they cut out 512x512; XTasC-Net (section 4) mirrors and enlarges by 1, 1.2 or 1.5, and
+its code leaves depth. MultiNet++ and Leang et al. say nothing: mirroring is our choice.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +45,8 @@ class Augmentation:
     depth has to be said: the same enlarged image comes from a longer lens or a nearer scene, and
     the published codes differ (MTAN's divides depth by the zoom, XTasC-Net's leaves it).
 
+    :param preset: where settings that are not given come from: a name in :data:`PRESETS`, empty
+        for the defaults below.
     :param flip: probability of mirroring left to right, labels included.
     :param brightness: factor exp(+-brightness) on all values.
     :param frame_brightness: the same, drawn anew for each frame of a clip.
@@ -36,12 +59,18 @@ class Augmentation:
     :param blur: probability of a Gaussian blur.
     :param blur_sigma: largest standard deviation of the blur, pixels at 384 columns.
     :param zoom: the view is enlarged by up to 1 + zoom, its place drawn evenly.
+    :param zoom_out: the view is reduced by down to 1 - zoom_out; only where a part of the image is
+        cut out, for there is nothing to show around the whole.
+    :param zooms: the enlargement is one of these, all as likely, in place of zoom and zoom_out.
     :param nearer: True divides depth by the zoom, as if the same lens saw a scene that is nearer:
         right for a network that learns one focal length. False leaves depth, as a longer lens
         does. Either way a disparity in pixels (focal length x baseline / depth) grows with it.
-    :raises ConfigurationError: if zoom is negative.
+    :raises ConfigurationError: if the zoom or the preset cannot be.
     """
 
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+
+    preset: str = ''
     flip: float = 0.5
     brightness: float = 0.3
     frame_brightness: float = 0.03
@@ -54,25 +83,40 @@ class Augmentation:
     blur: float = 0.25
     blur_sigma: float = 1.2
     zoom: float = 0.0
+    zoom_out: float = 0.0
+    zooms: list[float] = field(default_factory=list)
     nearer: bool = True
 
     def __post_init__(self) -> None:
-        if self.zoom < 0:
+        if self.preset and self.preset not in PRESETS:
             raise ConfigurationError(
-                f'zoom is {self.zoom:g}; it must be at least 0, for there is nothing to show '
-                'around an image')
+                f'augmentation.preset is {self.preset!r}; there are {list(PRESETS)}')
+        if self.zoom < 0 or not 0 <= self.zoom_out < 1 or min(self.zooms, default=1) <= 0:
+            raise ConfigurationError(
+                f'augmentation has zoom {self.zoom:g}, zoom_out {self.zoom_out:g} and zooms '
+                f'{self.zooms}; wanted at least 0, from 0 to below 1, and all above 0')
 
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+    @property
+    def smallest(self) -> float:
+        """Return the smallest enlargement."""
+        return min(self.zooms, default=1 - self.zoom_out)
+
+    def __call__(
+            self, sample: Sample, generator: np.random.Generator,
+            crop: tuple[int, int] | None = None) -> Sample:
         """
         Return a changed copy; the same generator state gives the same copy.
 
         :param sample: the clip; it is not modified.
         :param generator: what the draw is taken from.
+        :param crop: (rows, columns) of the part that is cut out of the enlarged or reduced view;
+            None for the size of the clip.
+        :raises ConfigurationError: if the view is smaller than the part.
         """
         if generator.random() < self.flip:
             sample = sample.flipped()
-        if self.zoom:
-            sample = self._zoomed(sample, generator)
+        if self.zoom or self.zoom_out or self.zooms or crop:
+            sample = self._zoomed(sample, generator, crop or sample.image.shape[1:3])
         curve = self._curve(generator)
         colours = self._colour_matrix(generator)
         noise = generator.uniform(0, self.noise) if self.noise else 0.0
@@ -92,15 +136,24 @@ class Augmentation:
             frames.append(changed)
         return replace(sample, image=np.stack(frames).astype(np.uint8, copy=False))
 
-    def _zoomed(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Return an enlarged part of every frame and label."""
-        height, width = sample.image.shape[1:3]
-        columns = max(1, round(width / generator.uniform(1, 1 + self.zoom)))
-        rows = max(1, round(height * columns / width))
-        top, left = generator.integers([height - rows + 1, width - columns + 1])
-        part = sample.cropped(int(top), int(left), rows, columns)
+    def _zoomed(
+            self, sample: Sample, generator: np.random.Generator, size: tuple[int, ...]) -> Sample:
+        """Return a part of every frame and label, enlarged or reduced to a size."""
+        rows, columns = sample.image.shape[1:3]
+        height, width = size
+        zoom = (float(generator.choice(self.zooms)) if self.zooms else
+                generator.uniform(1 - self.zoom_out, 1 + self.zoom))
+        across = max(1, round(width / zoom))
+        down = max(1, round(height * across / width))
+        if across > columns or down > rows:
+            raise ConfigurationError(
+                f'a zoom of {zoom:g} shows {across}x{down} pixels in {width}x{height}, but the '
+                f'image has {columns}x{rows}; cut out smaller parts (crop_height, crop_width), or '
+                'zoom out less')
+        top, left = generator.integers([rows - down + 1, columns - across + 1])
+        part = sample.cropped(int(top), int(left), down, across)
         if self.nearer and part.depth is not None:
-            nearer = (part.depth * (columns / width)).astype(part.depth.dtype)
+            nearer = (part.depth * (across / width)).astype(part.depth.dtype)
             part = replace(part, depth=nearer)
         return part.resized(height, width)
 

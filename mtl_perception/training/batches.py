@@ -53,9 +53,11 @@ class Draws:
     :param seed: seed of order and augmentation.
     :param height: rows of the result.
     :param width: columns of the result.
-    :param augmentation: ``augmentation(sample, generator)``, None for none.
+    :param augmentation: ``augmentation(sample, generator, crop)``, None for none.
     :param window: frames of a clip that a draw shows, consecutive and from a random one on; 0
         shows all.
+    :param crop: (rows, columns) of the parts that are learned from, None for the whole images;
+        the augmentation cuts them out.
     :param skip: whether a clip that cannot be read is replaced by the one after it, as long as
         that concerns at most one clip or 0.1 % of them.
     :raises DataError: if the data set is empty.
@@ -63,8 +65,9 @@ class Draws:
 
     def __init__(
             self, clips: Clips, seed: int, height: int, width: int,
-            augmentation: Callable[[Sample, np.random.Generator], Sample] | None,
-            window: int = 0, skip: bool = False) -> None:
+            augmentation: Callable[
+                [Sample, np.random.Generator, tuple[int, int] | None], Sample] | None,
+            window: int = 0, skip: bool = False, crop: tuple[int, int] | None = None) -> None:
         if not len(clips):
             raise DataError('the training data set is empty; give it seeds and clips')
         self.clips = clips
@@ -72,6 +75,7 @@ class Draws:
         self.size = (height, width)
         self.augmentation = augmentation
         self.window = window
+        self.crop = crop
         self.unreadable: Tensor | None = None
         """(N,) uint8, 1 for the clips that could not be read; seen by all reading processes."""
         if skip:
@@ -95,7 +99,9 @@ class Draws:
             first = int(generator.integers(len(sample.image) - self.window + 1))
             sample = sample.window(first, self.window)
         sample = sample.resized(*self.size)
-        return sample if self.augmentation is None else self.augmentation(sample, generator)
+        if self.augmentation is None:
+            return sample
+        return self.augmentation(sample, generator, self.crop)
 
     def _read(self, index: int) -> Sample:
         """Return a clip, or the next one that can be read."""

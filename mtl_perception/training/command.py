@@ -15,7 +15,13 @@ import torch
 
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.training.checkpoint import CheckpointFolder, write_atomically
-from mtl_perception.training.config import TrainingConfig, load_config, to_plain, to_yaml
+from mtl_perception.training.config import (
+    TrainingConfig,
+    from_plain,
+    load_config,
+    to_plain,
+    to_yaml,
+)
 from mtl_perception.training.export import PRECISIONS, export_run
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.ranks import Ranks, join
@@ -181,6 +187,8 @@ def _warn_of_other_bits(state: dict[str, Any], ranks: Ranks) -> None:
 def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
     """Refuse to resume under a recipe that would learn something else."""
     now = to_plain(config)
+    with contextlib.suppress(ConfigurationError):  # what was not a setting yet was its default
+        before = to_plain(from_plain(before))
     changes = [
         f'{key}: {old} -> {new}' for key, old, new in _differences(before, now)
         if not key.startswith((

@@ -146,6 +146,9 @@ class Stage:
     :param steps: number of optimiser steps.
     :param batch: clips per step, on all ranks together.
     :param lr: peak learning rate.
+    :param crop_height: rows of the parts of the images that are learned from, divisible by 32; 0
+        for the whole images, by which the model is judged in any case.
+    :param crop_width: columns of the parts.
     """
 
     height: int
@@ -153,6 +156,18 @@ class Stage:
     steps: int
     batch: int = 8
     lr: float = 2e-3
+    crop_height: int = 0
+    crop_width: int = 0
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """Return rows and columns of the parts that are learned from, None for whole images."""
+        return (self.crop_height, self.crop_width) if self.crop_height else None
+
+    @property
+    def learned(self) -> tuple[int, int]:
+        """Return rows and columns of what the network sees in training."""
+        return self.crop or (self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -253,6 +268,7 @@ class TrainingConfig:
                 raise ConfigurationError(
                     f'stages[{number}] is {stage.width}x{stage.height}; both must be multiples '
                     'of 32')
+            self._check_crop(number, stage)
             if stage.batch % self.optimiser.accumulate:
                 raise ConfigurationError(
                     f'stages[{number}] has batch {stage.batch}, which cannot be computed in '
@@ -270,6 +286,25 @@ class TrainingConfig:
             raise ConfigurationError(
                 f'the network compares {self.network.frames} frames, but the clips have '
                 f'{frames} and data.window is {self.data.window}; raise them')
+
+    def _check_crop(self, number: int, stage: Stage) -> None:
+        """Refuse parts that cannot be cut out of the images."""
+        rows, columns = stage.learned
+        smallest = self.augmentation.smallest
+        if (rows % 32 or columns % 32 or min(rows, columns) < 32
+                or bool(stage.crop_height) != bool(stage.crop_width)):
+            raise ConfigurationError(
+                f'stages[{number}] has crop_height {stage.crop_height} and crop_width '
+                f'{stage.crop_width}; both must be multiples of 32, or 0 for whole images')
+        if rows > smallest * stage.height or columns > smallest * stage.width:
+            raise ConfigurationError(
+                f'stages[{number}] shows {columns}x{rows} of images of {stage.width}x'
+                f'{stage.height}, which augmentation makes as small as {smallest:g} of that; set '
+                'crop_height and crop_width smaller, or augmentation.zoom_out')
+        if stage.crop and 'detection' in self.tasks:
+            raise ConfigurationError(
+                f'stages[{number}] learns detection from parts of images, but anchors are '
+                'fractions of the whole; set crop_height and crop_width to 0')
 
     def _check_numbers(self) -> None:
         """Refuse numbers that cannot be, naming the setting."""

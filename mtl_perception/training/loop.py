@@ -217,7 +217,7 @@ class Trainer:
         work = 0.0
         for stage in self.config.stages:
             here = min(steps, stage.steps)
-            work += float(here) * stage.batch * stage.height * stage.width
+            work += float(here) * stage.batch * stage.learned[0] * stage.learned[1]
             steps -= here
         return work
 
@@ -233,7 +233,7 @@ class Trainer:
         draws = Draws(
             self.train_clips, self.config.seed, stage.height, stage.width,
             self.config.augmentation, self.config.data.window,
-            self.config.data.on_bad_sample == 'skip')
+            self.config.data.on_bad_sample == 'skip', stage.crop)
         left = stage.steps - progress.stage_step
         self.learner.train()
         recent, began = Recent(), time.monotonic()

@@ -60,6 +60,7 @@ def build_recipe(
                 nested = {key: nested}
             check_keys(kind, nested, word)
     content, words = _into_tables(kind, content, overrides)
+    content, words = _with_presets(kind, content, words)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, 'config')
     words = [f'--config.{word[2:]}' if word.startswith('--') else word for word in words]
@@ -108,6 +109,40 @@ def _into_tables(
                     f'{word}: {key} is {table[key]!r} in the recipe and no table')
             table = table[key]
         table[path[-1]] = yaml.safe_load(value)
+    return content, left
+
+
+def _with_presets(
+        kind: type, content: dict[str, Any],
+        overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """
+    Put the settings of presets below those of a recipe, of parts that name a ``preset``.
+
+    A preset that an override names takes the place of all that the recipe says of that part.
+
+    :return: the content, and the overrides that are left.
+    :raises ConfigurationError: if there is no such preset.
+    """
+    content, left = dict(content), list[str]()
+    words = iter(overrides)
+    parts = {
+        name: hint.presets for name, hint in typing.get_type_hints(kind).items()
+        if hasattr(hint, 'presets')}
+    for word in words:
+        key, equals, value = word.partition('=')
+        part = key[2:].removesuffix('.preset')
+        if key.endswith('.preset') and part in parts:
+            content[part] = {'preset': value if equals else next(words, '')}
+        else:
+            left.append(word)
+    for part, presets in parts.items():
+        settings = content.get(part)
+        if not isinstance(settings, dict) or not (name := settings.get('preset')):
+            continue
+        if name not in presets:
+            raise ConfigurationError(
+                f'{part}.preset is {name!r}; there are {list(presets)}')
+        content[part] = {**presets[name], **settings}
     return content, left
 
 

@@ -3,16 +3,16 @@
 """Flips and zooms of clips of any size and content, and of a scene that geometry knows."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_perception.datasets.augmentation import Augmentation
+from mtl_perception.datasets.augmentation import PRESETS, Augmentation
 from mtl_perception.datasets.geometry import depth_from_disparity
 from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import ConfigurationError
 
-STILL = dict.fromkeys(
-    ('flip', 'brightness', 'frame_brightness', 'contrast', 'gamma', 'saturation', 'hue', 'tint',
-     'noise', 'blur'), 0.0)
+STILL = PRESETS['none']
 FOCAL, BASELINE = 90.0, 0.5
 
 
@@ -105,7 +105,7 @@ def test_zoom_by_s_multiplies_disparity_by_s_and_leaves_depth_or_divides_it(
     part = sample.cropped(
         min(top, 48 - 48 // zoom), min(left, 72 - 72 // zoom), 48 // zoom, 72 // zoom)
     longer, nearer = (Augmentation(**{**STILL, 'zoom': 9.0, 'nearer': flag})._zoomed(
-        sample, chosen).depth for flag in (False, True))
+        sample, chosen, (48, 72)).depth for flag in (False, True))
     kept = part.depth.repeat(zoom, 1).repeat(zoom, 2)
     np.testing.assert_array_equal(longer, kept)
     np.testing.assert_allclose(nearer, kept / zoom, rtol=1e-6)
@@ -132,10 +132,75 @@ def test_a_scene_through_a_longer_lens_or_a_third_as_large_is_the_zoomed_one():
     """Zoom 3 shows the middle third; the middle of each three rows is the one enlarged."""
     sample = Sample(np.zeros((1, 60, 90, 3), np.uint8), depth=pinhole(FOCAL)[None])
     longer, nearer = (Augmentation(**{**STILL, 'zoom': 9.0, 'nearer': flag})._zoomed(
-        sample, Chosen(3, (20, 30))).depth[0][1::3, 1::3] for flag in (False, True))
+        sample, Chosen(3, (20, 30)), (60, 90)).depth[0][1::3, 1::3] for flag in (False, True))
     np.testing.assert_allclose(longer, pinhole(3 * FOCAL)[1::3, 1::3], rtol=1e-6)
     np.testing.assert_allclose(nearer, pinhole(3 * FOCAL, 1 / 3)[1::3, 1::3], rtol=1e-6)
     assert len(np.unique(longer)) > 5  # road and wall
     disparity = FOCAL * BASELINE / pinhole(FOCAL)[20:40, 30:60]
     np.testing.assert_allclose(FOCAL * BASELINE / nearer, 3 * disparity, rtol=1e-6)
     np.testing.assert_allclose(3 * FOCAL * BASELINE / longer, 3 * disparity, rtol=1e-6)
+
+
+def counted(height=40, width=64):
+    """Return a clip whose depth says which pixel is which: 1000 * row + column."""
+    rows, columns = np.indices((height, width))
+    depth = (1000.0 * rows + columns)[None].astype(np.float32)
+    return Sample(np.zeros((1, height, width, 3), np.uint8), depth=depth)
+
+
+@pytest.mark.parametrize(('zoom', 'nearer'), [(1.0, True), (2.0, False), (0.5, True)])
+def test_a_part_is_cut_out_of_the_enlarged_or_reduced_view(zoom, nearer):
+    """The part of 16x24 at a zoom of 2 shows 8x12 pixels, at 0.5 32x48 of them."""
+    sample = counted()
+    augmentation = Augmentation(**{**STILL, 'zoom': 9.0, 'nearer': nearer})
+    found = augmentation._zoomed(sample, Chosen(zoom, (3, 5)), (16, 24))
+    assert found.image.shape == (1, 16, 24, 3)
+    rows = 3 + (np.arange(16) + 0.5) / zoom
+    columns = 5 + (np.arange(24) + 0.5) / zoom
+    shown = 1000 * np.floor(rows)[:, None] + np.floor(columns)
+    np.testing.assert_allclose(found.depth[0], shown / zoom if nearer else shown, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=100)
+@given(samples(), st.integers(0, 2 ** 32), st.integers(1, 17), st.integers(1, 23))
+def test_parts_without_zoom_are_parts_of_the_clip(sample, seed, height, width):
+    augmentation = Augmentation(**STILL)
+    rows, columns = sample.image.shape[1:3]
+    if height > rows or width > columns:
+        with pytest.raises(ConfigurationError, match='crop_height'):
+            augmentation(sample, np.random.default_rng(seed), (height, width))
+        return
+    part = augmentation(sample, np.random.default_rng(seed), (height, width))
+    assert any(
+        equal(part, sample.cropped(top, left, height, width))
+        for top in range(rows - height + 1) for left in range(columns - width + 1))
+
+
+def test_the_presets_of_the_papers():
+    sample, sizes = counted(120, 240), {}
+    for name in PRESETS:
+        augmentation = Augmentation(**PRESETS[name])
+        sizes[name] = set()
+        for number in range(300):
+            shown = augmentation(sample, np.random.default_rng(number), (48, 96)).depth[0]
+            step = np.abs(np.diff(shown, axis=1)).sum() / 95 / 48  # columns per column: 1 / zoom
+            sizes[name].add(round(float(step), 1))
+    still = {1.0}
+    assert sizes['none'] == sizes['kendall_tiny'] == sizes['multinetpp'] == sizes['leang'] == still
+    # 1 / 1.2 and 1 / 1.5
+    assert sizes['xtasc'] == {1.0, 0.8, 0.7}
+    drawn = [1 / zoom ** 2 for zoom in (2.0, 0.7)]  # the same divides depth
+    assert min(sizes['kendall']) == pytest.approx(drawn[0], abs=0.06)
+    assert max(sizes['kendall']) == pytest.approx(drawn[1], abs=0.1)
+    mirror = Augmentation(**PRESETS['leang'])
+    corners = {float(mirror(sample, np.random.default_rng(number)).depth[0, 0, 0])
+               for number in range(200)}
+    assert corners == {0.0, 239.0}
+
+
+def test_zooms_that_cannot_be_are_refused():
+    for settings_ in ({'zoom': -0.1}, {'zoom_out': 1.0}, {'zooms': [1.0, 0.0]}):
+        with pytest.raises(ConfigurationError, match='zoom'):
+            Augmentation(**settings_)
+    with pytest.raises(ConfigurationError, match="'mtan'; there are"):
+        Augmentation(preset='mtan')

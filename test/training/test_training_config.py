@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.training.config import load_config, to_plain, to_yaml
+from mtl_perception.training.config import from_plain, load_config, to_plain, to_yaml
 
 RECIPES = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
 
@@ -94,3 +95,40 @@ def test_an_entry_of_a_table_is_changed_alone():
         load_config(path, ['--weighting_options.dwa.temperature'])
     with pytest.raises(ConfigurationError, match=r'depth is .* no table'):
         load_config(path, ['--network.decoders.depth.width', '3'])
+
+
+def test_a_preset_lies_below_the_recipe_and_replaces_it_on_the_command_line(recipe, tmp_path):
+    content = yaml.safe_load(recipe.read_text())
+    content['augmentation'] = {'preset': 'xtasc', 'blur': 0.1}
+    path = tmp_path / 'preset.yaml'
+    path.write_text(yaml.safe_dump(content))
+    found = load_config(path).augmentation
+    assert (found.zooms, found.nearer, found.noise, found.blur) == ([1.0, 1.2, 1.5], False, 0, 0.1)
+    for words in (['--augmentation.preset', 'leang'], ['--augmentation.preset=leang']):
+        found = load_config(path, [*words, '--augmentation.tint', '0.2']).augmentation
+        assert (found.zooms, found.nearer, found.noise, found.blur) == ([], True, 0, 0)
+        assert found.tint == 0.2
+    again = from_plain(to_plain(load_config(path)))
+    assert again == load_config(path)
+    with pytest.raises(ConfigurationError, match=r"'mtan'; there are \['none', 'kendall_tiny'"):
+        load_config(path, ['--augmentation.preset', 'mtan'])
+
+
+@pytest.mark.parametrize(('overrides', 'message'), [
+    (['{height: 128, width: 256, steps: 1, crop_height: 96, crop_width: 100}'], 'multiples of 32'),
+    (['{height: 128, width: 256, steps: 1, crop_height: 96}'], 'multiples of 32'),
+    (['{height: 128, width: 256, steps: 1, crop_height: 160, crop_width: 160}'],
+     'shows 160x160 of images of 256x128'),
+    (['{height: 128, width: 256, steps: 1, crop_height: 96, crop_width: 96}',
+      '--augmentation.zoom_out', '0.3'], 'as small as 0.7'),
+    (['{height: 128, width: 256, steps: 1}', '--augmentation.zoom_out', '0.3'], 'as small as 0.7'),
+    (['{height: 128, width: 256, steps: 1, crop_height: 96, crop_width: 96}',
+      '--tasks', '[semantic, detection]'], 'anchors are fractions'),
+])
+def test_parts_that_cannot_be_cut_out_are_refused(recipe, overrides, message):
+    stage, *others = overrides
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(recipe, ['--stages', f'[{stage}]', *others])
+    load_config(recipe, [
+        '--stages', '[{height: 128, width: 256, steps: 1, crop_height: 96, crop_width: 128}]',
+        '--augmentation.zoom_out', '0.25'])
