@@ -72,13 +72,15 @@ class Recent:
 
     losses: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    norms: list[float] = field(default_factory=list)
     frames: int = 0
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, losses: dict[str, Tensor], frames: int) -> None:
-        """Count one step."""
+    def add(self, losses: dict[str, Tensor] | None, norm: float | None, frames: int) -> None:
+        """Count one step, with the norm of its gradient if it had one."""
         self.frames += frames
-        for task, loss in losses.items():
+        self.norms += [norm] if losses and norm is not None else []
+        for task, loss in (losses or {}).items():
             self.losses[task] = self.losses.get(task, 0.0) + loss.item()
             self.counts[task] = self.counts.get(task, 0) + 1
 
@@ -255,7 +257,8 @@ class Trainer:
             progress.stage_step += 1
             progress.seconds, began = (
                 progress.seconds + time.monotonic() - began, time.monotonic())
-            recent.add(losses or {}, stage.batch * batch['image'].shape[1])
+            frames = stage.batch * batch['image'].shape[1]
+            recent.add(losses, self.stepper.gradient_norm, frames)
             if progress.clips // len(self.train_clips) > epoch:
                 self.weighting.end_epoch({})
             log.advance(progress.step)
@@ -319,6 +322,7 @@ class Trainer:
         rate = float(self.optimiser.param_groups[0]['lr'])
         log.figures('train', self.progress.step, {
             'loss': losses, 'weight': weights, 'lr': rate, 'frames_per_second': pace,
+            'gradient_norm': float(np.mean(recent.norms)) if recent.norms else None,
             'skipped': self.progress.skipped})
         words = [
             f'{task} {loss:.3f} (w {weights.get(task, 0):.2f})' for task, loss in losses.items()]

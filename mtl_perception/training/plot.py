@@ -58,8 +58,8 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
     """
     Return all curves of a run.
 
-    Panels are ``loss of TASK``, ``weight of TASK``, the learning rate, and the main figures of
-    the validations.
+    Panels are ``loss of TASK``, ``weight of TASK``, the learning rate, the norm of the gradient
+    before it is cut, and the main figures of the validations.
 
     :param folder: run folder.
     :param smooth: number of neighbouring lines of the log that losses and weights are averaged
@@ -122,8 +122,9 @@ def _training_figures(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for kind in ('loss', 'weight'):
         for task, value in entry.get(kind, {}).items():
             yield f'{kind} of {task}', float(value)
-    if 'lr' in entry:
-        yield 'learning rate', float(entry['lr'])
+    for name, title in (('lr', 'learning rate'), ('gradient_norm', 'gradient norm')):
+        if entry.get(name) is not None:
+            yield title, float(entry[name])
 
 
 def _curve(

@@ -51,6 +51,8 @@ class Stepper:
             ranks.device.type, enabled=learner.precision == 'fp16')
         self.overflowed = False
         """Whether the last gradient was not finite as fp16 has it until its scale fits."""
+        self.gradient_norm: float | None = None
+        """Of the last step, before it was cut; None if there was no finite gradient."""
         self._model: DistributedDataParallel | None = None
 
     def __call__(
@@ -72,7 +74,7 @@ class Stepper:
         before = [item.clone() for item in self._buffers()]
         if self.ranks.count > 1 and self._model is None:
             self._model = DistributedDataParallel(self.learner, find_unused_parameters=True)
-        self.overflowed = False
+        self.overflowed, self.gradient_norm = False, None
         self.optimiser.zero_grad(set_to_none=True)
         losses, learned = self._gradient(batch, due)
         if losses is not None and (not learned or self._update()):
@@ -115,9 +117,10 @@ class Stepper:
         """Step with the gradient; return False, having done nothing, if it is not finite."""
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(
-            self.learner.network.parameters(), self.settings.clip_norm)
-        finite = math.isfinite(norm.item())
+            self.learner.network.parameters(), self.settings.clip_norm).item()
+        finite = math.isfinite(norm)
         if finite:
+            self.gradient_norm = norm
             self.scaler.step(self.optimiser)
             self.average.update(self.learner.network)
         if self.scaler.is_enabled():

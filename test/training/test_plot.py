@@ -20,7 +20,8 @@ def run_folder(tmp_path):
         folder.mkdir()
         lines = [json.dumps({
             'kind': 'train', 'step': 20 * (number + 1), 'loss': {'depth': loss},
-            'weight': {'depth': 1.0}, 'lr': 0.1, 'frames_per_second': 5.0})
+            'weight': {'depth': 1.0}, 'lr': 0.1, 'frames_per_second': 5.0,
+            'gradient_norm': 2.0})
             for number, loss in enumerate(losses)]
         lines.append(json.dumps({
             'kind': 'validation', 'step': 40, 'depth': {'abs_rel': 0.25, 'delta1': None},
@@ -34,7 +35,8 @@ def run_folder(tmp_path):
 def test_curves_hold_the_figures_of_the_log(run_folder, cut):
     curves = read_curves(run_folder('one', [4.0, 2.0, 1.0], cut))
     assert set(curves) == {
-        'loss of depth', 'weight of depth', 'learning rate', 'validation AbsRel'}
+        'loss of depth', 'weight of depth', 'learning rate', 'gradient norm',
+        'validation AbsRel'}
     steps, values = curves['loss of depth']
     np.testing.assert_array_equal(steps, [20, 40, 60])
     np.testing.assert_array_equal(values, [4.0, 2.0, 1.0])
