@@ -32,7 +32,12 @@ ROS_WHEELS = [
     'ros-stereo-msgs',
     'ros-visualization-msgs',
 ]
-TRAIN = ['jsonargparse[signatures]>=4.35', 'matplotlib>=3.7', 'tensorboard>=2.16']
+TRAIN = [
+    'docstring-parser>=0.15',
+    'jsonargparse[signatures]>=4.35',
+    'matplotlib>=3.7',
+    'tensorboard>=2.16',
+]
 GRADIENTS = ['torchjd>=0.18']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = ['av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
@@ -42,6 +47,7 @@ TEST = [
     'colcon-common-extensions',
     'faster-coco-eval>=1.6',
     'hypothesis>=6.100',
+    'jsonschema>=4.20',
     'mcap-ros2-support>=0.5.5',
     'mypy>=1.11',
     'pytest>=8.0',

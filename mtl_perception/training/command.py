@@ -4,6 +4,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import sys
@@ -26,6 +27,7 @@ from mtl_perception.training.export import PRECISIONS, export_run
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.ranks import Ranks, join
 from mtl_perception.training.recipe import build_recipe
+from mtl_perception.training.schema import recipe_schema
 from mtl_perception.training.sensible import recipe_for
 from mtl_perception.training.sources import (
     anchors_of,
@@ -55,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may stand before or after the recipe."""
     parser.add_argument('--print-config', action='store_true', help='show all settings and exit')
+    parser.add_argument(
+        '--print-schema', action=_PrintSchema, nargs=0,
+        help='show the JSON Schema of recipes, for editors, and exit; needs no recipe')
     parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
     parser.add_argument(
         '--force', action='store_true', help='resume although the recipe has changed')
@@ -63,6 +68,16 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--export-precision', choices=PRECISIONS, default=PRECISIONS[0],
         help='how the weights of the model are stored (default: fp16, half the size)')
+
+
+class _PrintSchema(argparse.Action):
+    """Like ``--help``: needs no recipe."""
+
+    def __call__(
+            self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+            option_string: str | None = None) -> None:
+        print(json.dumps(recipe_schema(), indent=2))
+        parser.exit()
 
 
 def run(arguments: argparse.Namespace) -> int:
