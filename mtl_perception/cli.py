@@ -4,11 +4,13 @@
 The ``mtl`` command: one subcommand per job.
 
 Exit codes: 0 done, 2 usage or configuration, 3 data, 4 model or checkpoint, 5 disk, 6 not a
-number, 7 device, 75 stopped with a checkpoint saved, 130 interrupted.
+number, 7 device, 75 stopped with a checkpoint saved, 130 interrupted, 141 nobody reads the output.
 """
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -55,6 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line without the program's name; ``sys.argv`` by default.
     :return: the exit code.
     """
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one subcommand and return its exit code; what it raises on purpose becomes one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog='mtl', description='Multi-task perception: train, measure and show it.')

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -70,3 +71,17 @@ def test_version(capsys):
     with pytest.raises(SystemExit):
         cli.main(['--version'])
     assert capsys.readouterr().out == f'mtl_perception {__version__}\n'
+
+
+@pytest.mark.parametrize('words', [
+    ['--version'], ['train', '--print-schema'],
+    ['train', str(Path(__file__).parents[1] / 'config/train/street.yaml'), '--print-config']])
+def test_a_closed_pipe_ends_it_without_a_traceback(words):
+    with subprocess.Popen(
+            [sys.executable, '-m', 'mtl_perception.cli', *words], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    if words != ['--version']:  # argparse has ended the process by then
+        assert process.returncode == 141
+    assert 'Traceback' not in said

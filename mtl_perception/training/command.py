@@ -4,8 +4,8 @@
 
 import argparse
 import contextlib
+import errno
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -39,6 +39,9 @@ from mtl_perception.training.sources import (
     tasks_of,
 )
 from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What is wrong where a file could not be written because there is no space."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,10 +115,16 @@ def run(arguments: argparse.Namespace) -> int:
             if ranks.is_first:
                 held.enter_context(exclusive(folder))
             return _train(config, folder, arguments, command, ranks)
-    except OSError as error:  # what reads has errors of its own: this is a file being written
+    except BrokenPipeError:  # of the output, which the command line ends
+        raise
+    except OSError as error:
+        if error.errno in FULL:
+            what, advice = 'could not be written', 'Free some space, then --resume'
+        else:
+            what, advice = 'failed', 'Mend it, then --resume'
         raise StorageError(
-            f'{error.filename or folder}: could not be written ({os.strerror(error.errno or 0)}); '
-            'the checkpoints are untouched. Free some space, then --resume') from error
+            f'{error.filename or folder}: {what} ({error.strerror or error}); the checkpoints are '
+            f'untouched. {advice}') from error
 
 
 def without_folders(overrides: list[str]) -> list[str]:

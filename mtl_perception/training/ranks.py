@@ -122,6 +122,7 @@ def join(device: str) -> Iterator[Ranks]:
         certain one, such as ``cuda:1``, for a single process.
     :raises DeviceError: if there is no such device.
     :raises ConfigurationError: if several ranks want one certain device.
+    :raises DeviceError: also if the connection to the other ranks breaks.
     """
     count = int(os.environ.get('WORLD_SIZE', '1'))
     if count == 1:
@@ -133,12 +134,26 @@ def join(device: str) -> Iterator[Ranks]:
     place = _device(device, int(os.environ.get('LOCAL_RANK', '0')))
     if place.type == 'cuda':
         torch.cuda.set_device(place)
-    distributed.init_process_group(
-        'nccl' if place.type == 'cuda' else 'gloo', timeout=TIMEOUT)
     try:
+        distributed.init_process_group(
+            'nccl' if place.type == 'cuda' else 'gloo', timeout=TIMEOUT)
         yield Ranks(distributed.get_rank(), distributed.get_world_size(), place)
+    except (RuntimeError, ConnectionError) as error:
+        if not _is_lost(error):
+            raise
+        raise DeviceError(
+            f'the connection to the other ranks broke ({str(error).split(". ")[0].strip()}); the '
+            'output of the one that ended first says why. --resume goes on from the last '
+            'checkpoint', 'D03') from error
     finally:
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _is_lost(error: Exception) -> bool:
+    """Return whether an error is that of a connection; gloo has no type of its own for it."""
+    return (isinstance(error, distributed.DistError | ConnectionError)
+            or 'gloo/transport' in str(error) or 'Connection closed by peer' in str(error))
 
 
 def _device(name: str, local: int) -> torch.device:

@@ -282,3 +282,12 @@ def test_a_checkpoint_can_be_exported_later(train, tmp_path, capsys):
 def test_what_cannot_be_exported_is_refused(train, capsys, words, code, message):
     assert cli.main(['export', *words]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures('small_network')
+def test_what_cannot_be_opened_is_named_and_no_full_disk(train, tmp_path, capsys):
+    (tmp_path / 'runs' / 'tiny' / 'metrics.jsonl').mkdir(parents=True)
+    assert train() == 5
+    said = capsys.readouterr().err
+    assert 'metrics.jsonl: failed (Is a directory)' in said
+    assert 'space' not in said

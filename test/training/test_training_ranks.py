@@ -3,6 +3,7 @@
 """Two ranks learn what one with the whole batch learns."""
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from conftest import Boxes, TinyNetwork
 from torch import distributed, multiprocessing, nn
 
 from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import PerceptionError
 from mtl_perception.losses import (
     BoxLoss,
     DepthInUnit,
@@ -126,6 +128,46 @@ def run(rank, folder, config, port):
              dict(norm.state_dict())], f'{folder}/norm_{rank}.pt')
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return free.getsockname()[1]
+
+
+def lose(rank, port, way, said):
+    import os
+    os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2',
+                   'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+    try:
+        with join('cpu') as ranks:
+            ranks.wait()
+            if rank == 1 and way == 'lost':
+                os._exit(9)
+            if way == 'bug':
+                raise RuntimeError('a bug')
+            ranks.wait()
+    except (PerceptionError, RuntimeError) as error:
+        said.put((type(error).__name__, getattr(error, 'exit_code', 1), str(error)))
+
+
+@pytest.mark.parametrize(('way', 'kind', 'code', 'words'), [
+    ('lost', 'DeviceError', 7, 'the connection to the other ranks broke'),
+    ('bug', 'RuntimeError', 1, 'a bug'),  # the control: another error stays what it is
+])
+def test_a_lost_rank_is_said_by_the_others(way, kind, code, words):
+    context = multiprocessing.get_context('spawn')
+    said = context.Queue()
+    port = free_port()
+    processes = [context.Process(target=lose, args=(rank, port, way, said)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    found = said.get(timeout=60)
+    for process in processes:
+        process.join(30)
+    assert found[:2] == (kind, code)
+    assert words in found[2]
+
+
 def log_of(folder, kind):
     lines = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
     return [line for line in lines if line['kind'] == kind]
@@ -134,17 +176,12 @@ def log_of(folder, kind):
 @pytest.fixture(scope='module')
 def two(tmp_path_factory):
     """Return the folder in which two processes have trained with every strategy."""
-    import socket
-
     from mtl_perception.training.config import NetworkSettings, TrainingConfig
     folder = tmp_path_factory.mktemp('two')
     config = TrainingConfig(
         name='tiny', output=str(folder), stages=[Stage(64, 64, 8, 4)],
         network=NetworkSettings(encoder='resnet10'))
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(run, (str(folder), config, port), nprocs=2)
+    multiprocessing.spawn(run, (str(folder), config, free_port()), nprocs=2)
     return folder, config
 
 
