@@ -76,7 +76,7 @@ class ClipLearner(nn.Module):
         """
         network: Any = self.network
         with self._autocast(image):
-            outputs: dict[str, Tensor] = network.decode_shared(self._stages(image), self.detached)
+            outputs: dict[str, Tensor] = network.decode_shared(self.stages(image), self.detached)
         return outputs
 
     def _autocast(self, image: Tensor) -> AbstractContextManager[Any]:
@@ -85,8 +85,12 @@ class ClipLearner(nn.Module):
             image.device.type, torch.float16 if self.precision == 'fp16' else torch.bfloat16,
             enabled=self.precision != 'fp32')
 
-    def _stages(self, image: Tensor) -> list[Tensor]:
-        """Return what every decoder sees of (B, T, H, W, 3) uint8 clips."""
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """
+        Return what every decoder sees, each (B * T, C, h, w), clip after clip.
+
+        :param image: (B, T, H, W, 3) uint8.
+        """
         clips = len(image)
         pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
         network: Any = self.network
@@ -112,13 +116,13 @@ class ClipLearner(nn.Module):
         network: Any = self.network
         self.shared = None  # what the last batch has left is not needed any more
         with self._autocast(batch['image']):
-            taps = tapped(self._stages(batch['image']))
+            taps = tapped(self.stages(batch['image']))
             outputs = network.decode_shared(taps, self.detached, wanted)
             transferred = None
             if self.cross_task is not None and {'semantic', 'depth'} <= set(wanted):
                 transferred = network.transferred(outputs)
         self.shared = Shared(taps, network.last_shared())
-        targets = {task: self._target(task, batch[task]) for task in wanted if task in batch}
+        targets = {task: self.target(task, batch[task]) for task in wanted if task in batch}
         losses: dict[str, Tensor] = {}
         if self.cross_task is not None and transferred is not None:
             losses = self.cross_task(outputs, transferred, targets)
@@ -140,8 +144,13 @@ class ClipLearner(nn.Module):
         return self._ranks.mean({task: losses[task] for task in wanted}, amounts)
 
     @staticmethod
-    def _target(task: str, label: Tensor) -> Tensor:
-        """Return the (B * T, ...) label of every frame of (B, T, ...) clips."""
+    def target(task: str, label: Tensor) -> Tensor:
+        """
+        Return the label of every frame, (B * T, ...).
+
+        :param task: its name.
+        :param label: (B, T, ...) of clips.
+        """
         if task == 'motion':
             label = label.clone()
             label[:, 0] = UNKNOWN_MOTION

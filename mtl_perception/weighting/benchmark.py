@@ -8,14 +8,21 @@ In every round each strategy does the same number of steps, one strategy after t
 round beginning with the next one. The table shows the median over the rounds of the CPU time of a
 strategy's steps over that of equal weights in the same round, so that other programs hardly
 disturb it.
+
+``--libmtl CHECKOUT`` times LibMTL's own strategies beside them, on the same network in LibMTL's
+architecture of hard parameter sharing (:mod:`mtl_perception.weighting.libmtl` says how to get
+it). Its GradNorm and PCGrad go through the whole encoder once for each task.
 """
 
 import argparse
 import contextlib
 import statistics
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,10 +30,14 @@ from torchvision.models import resnet18
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.weighting import WEIGHTINGS, Shared, TaskWeighting, build_weighting
+from mtl_perception.weighting.libmtl import import_libmtl
 from mtl_perception.weighting.shared import tapped
 
 CHANNELS = {'semantic': 12, 'depth': 1}
 OPTIONS = {'asynchronous': {'frequencies': {'semantic': 7}}}
+PEERS: dict[str, dict[str, float]] = {
+    'EW': {}, 'UW': {}, 'GradNorm': {'alpha': 1.5}, 'DWA': {'T': 2.0}, 'GLS': {}, 'PCGrad': {}}
+"""Strategies of LibMTL that are timed, and their options."""
 STEPS = 7
 """Steps per round: one period of the asynchronous strategy."""
 
@@ -48,13 +59,17 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor, tasks: tuple[str, ...]) -> tuple[dict[str, Tensor], Shared]:
         """Return the (N, K, H, W) outputs of the tasks and what they share."""
+        taps = tapped(self.encode(image))
+        return {task: self.decode(task, taps) for task in tasks}, Shared(taps, self.last)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return the features at the strides 8, 16 and 32."""
         stages = [self.stem(image)]
         for layer in self.layers:
             stages.append(layer(stages[-1]))
-        taps = tapped(stages[1:])
-        return {task: self.decode(task, taps) for task in tasks}, Shared(taps, self.last)
+        return stages[1:]
 
-    def decode(self, task: str, taps: list[Tensor]) -> Tensor:
+    def decode(self, task: str, taps: Sequence[Tensor]) -> Tensor:
         """Return the (N, K, H, W) output of a task."""
         heads = self.heads[task]
         assert isinstance(heads, nn.ModuleList)
@@ -65,20 +80,43 @@ class Network(nn.Module):
         return output
 
 
+class Data:
+    """
+    One batch.
+
+    :param height: pixels, divisible by 32.
+    :param width: pixels, divisible by 32.
+    :param batch: images.
+    """
+
+    def __init__(self, height: int, width: int, batch: int) -> None:
+        torch.manual_seed(0)
+        self.image = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
+        self.classes = torch.randint(CHANNELS['semantic'], (batch, height, width))
+        self.depth = torch.rand(batch, 1, height, width)
+
+    def losses(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the losses of the outputs that are there."""
+        losses = {}
+        if 'semantic' in outputs:
+            losses['semantic'] = functional.cross_entropy(outputs['semantic'], self.classes)
+        if 'depth' in outputs:
+            losses['depth'] = functional.l1_loss(outputs['depth'], self.depth)
+        return losses
+
+
 class Training:
     """A network that is trained under one strategy on one batch."""
 
-    def __init__(self, weighting: TaskWeighting, height: int, width: int, batch: int) -> None:
+    def __init__(self, weighting: TaskWeighting, data: Data) -> None:
         torch.manual_seed(0)
+        self.data = data
         self.weighting = weighting
         self.network = Network().to(memory_format=torch.channels_last)
         groups: list[dict[str, Any]] = [
             {'params': self.network.parameters()},
             {'params': list(weighting.parameters()), 'weight_decay': 0.0}]
         self.optimiser = torch.optim.AdamW(groups, 1e-3)
-        self.image = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
-        self.classes = torch.randint(CHANNELS['semantic'], (batch, height, width))
-        self.depth = torch.rand(batch, 1, height, width)
         self.steps = 0
 
     def step(self) -> None:
@@ -87,20 +125,69 @@ class Training:
         self.steps += 1
         if not due:
             return
-        outputs, shared = self.network(self.image, due)
-        losses = {}
-        if 'semantic' in due:
-            losses['semantic'] = functional.cross_entropy(outputs['semantic'], self.classes)
-        if 'depth' in due:
-            losses['depth'] = functional.l1_loss(outputs['depth'], self.depth)
+        outputs, shared = self.network(self.data.image, due)
+        losses = self.data.losses(outputs)
         self.optimiser.zero_grad(set_to_none=True)
         self.weighting(losses, shared).backward()
         self.optimiser.step()
 
 
+class Peer:
+    """The same training under a strategy of LibMTL, in its own architecture."""
+
+    def __init__(self, libmtl: Any, name: str, data: Data) -> None:
+        torch.manual_seed(0)
+        self.data, self.name = data, name
+        network = Network()  # its GradNorm and PCGrad take no weights in channels_last
+
+        class Model(libmtl.architecture.HPS, getattr(libmtl.weighting, name)):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__(
+                    list(CHANNELS), lambda: _Encoder(network),
+                    nn.ModuleDict({task: _Decoder(network, task) for task in CHANNELS}), False,
+                    False, torch.device('cpu'))
+                self.init_param()
+
+        self.model = Model()
+        # as after two epochs: before, its GradNorm and DWA weigh equally
+        self.model.epoch, self.model.train_loss_buffer = 2, np.ones((len(CHANNELS), 3))
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), 1e-3)
+
+    def step(self) -> None:
+        """Do one step, as its trainer does."""
+        losses = self.data.losses(self.model(self.data.image))
+        self.optimiser.zero_grad(set_to_none=False)
+        self.model.backward(torch.stack(list(losses.values())), **PEERS[self.name])
+        self.optimiser.step()
+
+
+class _Encoder(nn.Module):
+    """The shared part; LibMTL would give parts of a list away, so it is a tuple."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.stem, self.layers = network.stem, network.layers
+        self.encode = network.encode
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.encode(image))
+
+
+class _Decoder(nn.Module):
+    """One task's part."""
+
+    def __init__(self, network: Network, task: str) -> None:
+        super().__init__()
+        self.heads, self.upsample = network.heads[task], network.upsample[task]
+        self.decode, self.task = network.decode, task
+
+    def forward(self, taps: tuple[Tensor, ...]) -> Tensor:
+        return self.decode(self.task, taps)
+
+
 def ratios(
         names: list[str], rounds: int, steps: int = STEPS, height: int = 128, width: int = 256,
-        batch: int = 4) -> tuple[float, dict[str, list[float]]]:
+        batch: int = 4, libmtl: Any = None) -> tuple[float, dict[str, list[float]]]:
     """
     Return the median CPU seconds of a step with equal weights, and each strategy's ratios to it.
 
@@ -110,13 +197,18 @@ def ratios(
     :param height: pixels, divisible by 32.
     :param width: pixels, divisible by 32.
     :param batch: images per step.
+    :param libmtl: the package ``LibMTL``, to have its strategies beside ours.
     """
-    trainings = {
-        name: Training(build_weighting(name, list(CHANNELS), OPTIONS), height, width, batch)
+    data = Data(height, width, batch)
+    trainings: dict[str, Training | Peer] = {
+        name: Training(build_weighting(name, list(CHANNELS), OPTIONS), data)
         for name in dict.fromkeys(['equal', *names])}
+    if libmtl is not None:
+        trainings |= {f'LibMTL {name}': Peer(libmtl, name, data) for name in PEERS}
     for training in trainings.values():
         training.step()
-        training.steps = 0
+        if isinstance(training, Training):
+            training.steps = 0
     order = list(trainings)
     base: list[float] = []
     found: dict[str, list[float]] = {name: [] for name in trainings}
@@ -152,9 +244,11 @@ def main() -> None:
     parser.add_argument(
         '--strategies', nargs='+', default=available(), choices=available(),
         metavar='NAME', help='default: all that are installed')
+    parser.add_argument('--libmtl', type=Path, help='checkout of LibMTL; without, it is left out')
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    base, found = ratios(arguments.strategies, arguments.rounds)
+    libmtl = import_libmtl(arguments.libmtl) if arguments.libmtl else None
+    base, found = ratios(arguments.strategies, arguments.rounds, libmtl=libmtl)
     print(f'equal: {1000 * base:.0f} ms CPU per step; {arguments.rounds} rounds of {STEPS} steps; '
           f'asynchronous learns semantic every {STEPS} steps')
     print('| strategy | median ratio to equal | lowest | highest |\n|---|---|---|---|')

@@ -1,0 +1,374 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+How fast a training is: ``python -m mtl_perception.training.benchmark [--libmtl CHECKOUT]``.
+
+The same network, losses, batch size and image size in three ways, in turns, each round beginning
+with another one:
+
+- ``plain``: eight batches that are tensors in memory already, in a loop of forward pass, sum of
+  the losses, backward pass and a step of AdamW. No data are read, nothing is logged or checked.
+- ``mtl train``: everything that the command does at a step. Clips are read, augmented and put
+  together, in processes of their own if ``--loaders`` is not 0; gradients are checked and cut, the
+  moving average follows, the log is written.
+- ``LibMTL``: its own ``Trainer`` with hard parameter sharing and equal weights, around the same
+  encoder, decoders and losses, with metrics that cost nothing. It computes in fp32 and brings no
+  reading of data, so it gets the batches that ``mtl train`` gets, read in as many processes.
+
+On the street (the network of ``config/train/street.yaml``) the clips come from the cache; the
+other data are JPEG images and PNG masks of 960x720 (the network of ``config/train/camvid.yaml``),
+written to a temporary folder. A figure is the time from one step to the next over a whole round,
+after the first steps.
+"""
+
+import argparse
+import contextlib
+import itertools
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from mtl_perception.synthetic import Street
+from mtl_perception.tasks import STREET_SEMANTIC
+from mtl_perception.training.batches import Batch, Clips, Draws, batches
+from mtl_perception.training.config import Stage, TrainingConfig
+from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.loop import Trainer
+from mtl_perception.training.recipe import build_recipe
+from mtl_perception.training.sources import open_clips, tasks_of
+from mtl_perception.training.stopping import StopRequest
+from mtl_perception.weighting.libmtl import import_libmtl
+
+KEPT = 8
+"""Batches that the plain loop has in memory."""
+WARM = 3
+"""Steps of a round that are not timed."""
+THEIRS = 'LibMTL (fp32)'
+FILES = 64
+"""Images of the data set that is written."""
+
+RECIPES: dict[str, dict[str, Any]] = {
+    'street': {
+        'tasks': ['semantic', 'depth', 'motion'], 'weighting': 'equal',
+        'network': {'encoder': 'resnet10', 'frames': 2, 'finest_stride': 2, 'pyramid': 64},
+        'loss': {'class_balance': 0.0, 'detached': ['motion']},
+        'data': {'train_seeds': '0:12', 'validation_seeds': '10000:10001', 'plan': {'clips': 6}},
+        'stages': [{'height': 224, 'width': 384, 'steps': 1, 'batch': 6}]},
+    'jpeg and png': {
+        'tasks': ['semantic'], 'weighting': 'equal',
+        'network': {'encoder': 'resnet18', 'frames': 1, 'finest_stride': 4, 'pyramid': 64},
+        'loss': {'class_balance': 0.0}, 'augmentation': {'zoom': 1.0},
+        'stages': [{'height': 256, 'width': 320, 'steps': 1, 'batch': 8}]},
+}
+
+
+class _Timed(Trainer):
+    """A training that notes when each step began."""
+
+    def step(self, batch: Batch, stage: Stage) -> dict[str, Tensor] | None:
+        """Note the time and do the step."""
+        self.began.append(time.perf_counter())
+        return super().step(batch, stage)
+
+    began: list[float]
+
+
+class Side:
+    """
+    One recipe, trained in several ways.
+
+    :param recipe: content of a recipe with one stage.
+    :param folder: for run folders.
+    :param precision: of the recipe.
+    :param loaders: processes that read.
+    :param steps: that are timed per round.
+    """
+
+    def __init__(
+            self, recipe: dict[str, Any], folder: Path, precision: str, loaders: int,
+            steps: int) -> None:
+        stage = {**recipe['stages'][0], 'steps': WARM + steps + 1}
+        data = {**recipe.get('data', {}), 'loaders': loaders}
+        self.config = build_recipe(
+            {**recipe, 'name': 'benchmark', 'output': str(folder), 'precision': precision,
+             'stages': [stage], 'data': data,
+             'run': {'threads': torch.get_num_threads(), 'validate_every': 10 ** 6,
+                     'checkpoint_every': 10 ** 6}}, TrainingConfig, 'benchmark')
+        self.stage = self.config.stages[0]
+        self.tasks = tasks_of(self.config)
+        with StopRequest() as stop:
+            both = open_clips(self.config, '', stop)
+        assert both is not None  # nobody asked to stop
+        self.train, self.validation = both[0], _First(both[1])
+        self.runs = itertools.count()
+        self._kept: list[Batch] = []
+
+    def draws(self) -> Draws:
+        """Return the clips of a training."""
+        return Draws(
+            self.train, 0, self.stage.height, self.stage.width, self.config.augmentation,
+            self.config.data.window)
+
+    def trainer(self) -> _Timed:
+        """Return a training that has not begun, in a folder of its own."""
+        folder = Path(self.config.output) / str(next(self.runs))
+        trainer = _Timed(
+            self.config, folder, self.tasks, self.train, self.validation, None,
+            {'street_code': '', 'anchors': [], 'camera': (0.0, 0.0, 0.0)})
+        trainer.began = []
+        return trainer
+
+    def plain(self) -> float:
+        """Return the seconds of a step of the plain loop."""
+        if not self._kept:
+            self._kept = list(batches(self.draws(), 0, KEPT, self.stage.batch))
+        learner = self.trainer().learner
+        optimiser = torch.optim.AdamW(learner.parameters(), 1e-3)
+        learner.train()
+        began = []
+        for batch in itertools.islice(itertools.cycle(self._kept), self.stage.steps):
+            began.append(time.perf_counter())
+            optimiser.zero_grad()
+            losses: dict[str, Tensor] = learner(batch)
+            total = torch.stack(list(losses.values())).sum()
+            total.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        return _pace(began)
+
+    def ours(self) -> float:
+        """Return the seconds of a step of ``mtl train``."""
+        trainer = self.trainer()
+        with StopRequest() as stop, _quiet():
+            trainer.run(stop)
+        return _pace(trainer.began)
+
+    def theirs(self, libmtl: Any) -> float:
+        """Return the seconds of a step of LibMTL's trainer."""
+        learner = self.trainer().learner
+        learner.train()
+        tasks = [task.name for task in self.tasks]
+        loader = _Loader(self, tasks)
+
+        class OnCpu(libmtl.Trainer):  # type: ignore[misc]
+            """It names its GPU in the constructor."""
+
+            device = property(lambda self: torch.device('cpu'), lambda self, value: None)
+
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of dividing by no test data
+            trainer = OnCpu(
+                {task: {'metrics': ['none'], 'metrics_fn': _metric(libmtl), 'weight': [1],
+                        'loss_fn': _loss(libmtl, learner, task)} for task in tasks},
+                'EW', 'HPS', lambda: _Encoder(learner),
+                nn.ModuleDict({task: _Decoder(learner, task) for task in tasks}), False, False,
+                {'optim': 'adam', 'lr': 1e-3}, None, weight_args={}, arch_args={})
+            trainer.train(loader, _Nothing(), 1)
+        return _pace(loader.began)
+
+
+class _First:
+    """The first clip of a data set."""
+
+    def __init__(self, clips: Clips) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> Any:
+        return self.clips[0]
+
+
+class _Loader:
+    """What LibMTL takes for a data loader."""
+
+    def __init__(self, side: Side, tasks: list[str]) -> None:
+        self.side, self.tasks = side, tasks
+        self.began: list[float] = []
+
+    def __len__(self) -> int:
+        return self.side.stage.steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        side = self.side
+        for batch in batches(
+                side.draws(), 0, len(self), side.stage.batch, side.config.data.loaders):
+            self.began.append(time.perf_counter())
+            yield batch['image'], {
+                task: ClipLearner.target(task, batch[task]) for task in self.tasks}
+
+
+class _Nothing:
+    """No data to test on."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+class _Encoder(nn.Module):
+    """From clips to what every decoder sees; a tuple, for LibMTL gives parts of a list away."""
+
+    def __init__(self, learner: ClipLearner) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.learner.stages(image))
+
+
+class _Decoder(nn.Module):
+    """One task's decoder; its parameters are the encoder's, which holds the whole network."""
+
+    def __init__(self, learner: ClipLearner, task: str) -> None:
+        super().__init__()
+        self.decode: Callable[..., Any] = learner.network.decode_shared  # type: ignore[assignment]
+        self.detached, self.task = learner.detached, task
+
+    def forward(self, stages: tuple[Tensor, ...]) -> Tensor:
+        output: Tensor = self.decode(list(stages), self.detached, [self.task])[self.task]
+        return output
+
+
+def _loss(libmtl: Any, learner: ClipLearner, task: str) -> Any:
+    """Return one of the network's losses as LibMTL wants it."""
+    class Loss(libmtl.loss.AbsLoss):  # type: ignore[misc]
+        def compute_loss(self, pred: Tensor, gt: Tensor) -> Any:
+            return learner.losses[task](pred, gt)
+
+    return Loss()
+
+
+def _metric(libmtl: Any) -> Any:
+    """Return a metric that costs nothing."""
+    class Metric(libmtl.metrics.AbsMetric):  # type: ignore[misc]
+        def update_fun(self, pred: Tensor, gt: Tensor) -> None:
+            pass
+
+        def score_fun(self) -> list[float]:
+            return [0.0]
+
+    return Metric()
+
+
+def write_files(folder: Path, count: int = FILES) -> dict[str, Any]:
+    """
+    Write a data set of JPEG images and PNG masks of 960x720.
+
+    :param folder: is made.
+    :param count: of images.
+    :return: its description, see :class:`mtl_perception.datasets.folder.Folder`.
+    """
+    street = Street(20000, 960, 720)
+    for name in ('images', 'masks'):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        frame = street.render(5 * number)
+        cv2.imwrite(str(folder / f'images/{number:04d}.jpg'), frame.image[..., ::-1],
+                    [cv2.IMWRITE_JPEG_QUALITY, 95])
+        cv2.imwrite(str(folder / f'masks/{number:04d}.png'), frame.semantic)
+    classes = {name: list(map(int, colour)) for name, colour in zip(
+        STREET_SEMANTIC.classes, STREET_SEMANTIC.palette)}
+    (folder / 'dataset.yaml').write_text(yaml.safe_dump(
+        {'images': 'images', 'semantic': 'masks/{name}.png', 'classes': classes}))
+    return {'dataset': 'folder', 'root': str(folder)}
+
+
+def _ratio(base: list[float], own: list[float]) -> str:
+    """Return the ratios of two ways' paces in the same rounds: median, lowest and highest."""
+    ratios = [one / other for one, other in zip(base, own)]
+    return f'{statistics.median(ratios):.3f}, {min(ratios):.2f} to {max(ratios):.2f}'
+
+
+def _pace(began: list[float]) -> float:
+    """Return the mean seconds from one step to the next, after the first ones."""
+    return (began[-1] - began[WARM]) / (len(began) - 1 - WARM)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let nothing be printed."""
+    with open(os.devnull, 'w', encoding='utf-8') as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def measure(
+        sides: dict[str, Callable[[], float]], rounds: int, show: Callable[[str], None],
+) -> dict[str, list[float]]:
+    """Return the seconds per step of each way, one per round; they take turns."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    order = list(sides)
+    for number in range(rounds):
+        first = number % len(order)
+        for name in [*order[first:], *order[:first]]:
+            found[name].append(sides[name]())
+            show(f'round {number + 1}/{rounds}  {name}  {1e3 * found[name][-1]:.0f} ms')
+    return found
+
+
+def main() -> None:
+    """Print a table of the ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
+    parser.add_argument('--rounds', type=int, default=5, help='default: 5')
+    parser.add_argument('--steps', type=int, default=20, help='timed per round (default: 20)')
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch (default: 1)')
+    parser.add_argument(
+        '--loaders', type=int, nargs='+', default=[max(1, (os.cpu_count() or 2) - 1)],
+        help='processes that read, several to compare them (default: one per core but one)')
+    parser.add_argument('--data', nargs='+', default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument('--precision', nargs='+', default=['bf16', 'fp32'])
+    parser.add_argument('--cache', default='~/.cache/mtl_perception', help='of street clips')
+    parser.add_argument('--libmtl', type=Path, help='checkout of LibMTL; without, it is left out')
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    libmtl = import_libmtl(arguments.libmtl) if arguments.libmtl else None
+    console = Console(stderr=True)
+    table = Table(title=f'{arguments.threads} threads, medians of {arguments.rounds} rounds')
+    for head in ('data', 'precision', 'loaders', 'way', 'ms per step', 'frames/s',
+                 *(f'pace over {base}, lowest to highest' for base in (
+                     ['plain', THEIRS] if libmtl else ['plain']))):
+        table.add_column(head)
+    with tempfile.TemporaryDirectory() as temporary:
+        for data in arguments.data:
+            recipe = dict(RECIPES[data])
+            if data == 'street':
+                recipe['data'] = {**recipe['data'], 'cache': arguments.cache}
+            else:
+                described = write_files(Path(temporary) / 'files')
+                recipe['data'] = {'train': described, 'validation': described}
+            for precision, loaders in itertools.product(arguments.precision, arguments.loaders):
+                side = Side(recipe, Path(temporary) / 'runs', precision, loaders, arguments.steps)
+                ways: dict[str, Callable[[], float]] = {
+                    'plain': side.plain, 'mtl train': side.ours}
+                if libmtl is not None:
+                    fp32 = Side(recipe, Path(temporary) / 'runs', 'fp32', loaders,
+                                arguments.steps)
+                    fp32.runs = side.runs
+                    ways[THEIRS] = lambda fp32=fp32: fp32.theirs(libmtl)  # type: ignore
+                found = measure(ways, arguments.rounds, lambda text: console.print(text))
+                frames = side.stage.batch * side.config.network.frames
+                for name, seconds in found.items():
+                    middle = statistics.median(seconds)
+                    bases = [found[base] for base in ('plain', THEIRS) if base in found]
+                    table.add_row(
+                        data, precision, str(loaders), name, f'{1e3 * middle:.0f}',
+                        f'{frames / middle:.1f}', *(_ratio(base, seconds) for base in bases))
+    Console(width=120).print(table)
+
+
+if __name__ == '__main__':
+    main()
