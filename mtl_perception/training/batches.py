@@ -4,6 +4,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
 from typing import Any, Protocol
 
 import numpy as np
@@ -147,9 +148,9 @@ def batches(
         draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
         timeout=timeout_s if loaders else 0, generator=torch.Generator(),
         pin_memory=ranks.device.type == 'cuda')
-    place = 0
+    place, reading = 0, iter(loader)
     try:
-        for place, content in enumerate(loader):  # noqa: B007 - said if it fails
+        for place, content in enumerate(reading):  # noqa: B007 - said if it fails
             yield content
     except DataError as error:
         if not loaders:
@@ -157,13 +158,25 @@ def batches(
         # a reading process adds its whole traceback
         *_, last = str(error).strip().splitlines()
         raise DataError(last.removeprefix('mtl_perception.errors.DataError: ')) from error
-    except RuntimeError as error:
-        if 'DataLoader' in str(error):
-            after = numbers[place][-1]
-            raise DataError(
-                f'reading training clips failed some time after draw {after}: {error} If it was '
-                'killed for its memory, set fewer data.loaders; then --resume') from error
-        raise
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if (isinstance(error, RuntimeError) and 'DataLoader' not in str(error)) or not loaders:
+            raise
+        raise DataError(
+            f'reading training clips failed some time after draw {numbers[place][-1]}: '
+            f'{_ended(reading) or error} If it was killed for its memory, set fewer data.loaders; '
+            'then --resume') from error
+
+
+def _ended(reading: Any) -> str:
+    """Say which of the processes that read have ended, if there are any."""
+    workers = getattr(reading, '_workers', [])
+    try:
+        connection.wait([worker.sentinel for worker in workers], timeout=1)
+    except RuntimeError as error:  # of torch's handler of SIGCHLD, which knows
+        return str(error)
+    found = [f'{worker.pid} (exit code {worker.exitcode})' for worker in workers
+             if worker.exitcode]
+    return f'process {", ".join(found)} has ended.' if found else ''
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -32,6 +32,7 @@ from mtl_perception.training.sensible import recipe_for
 from mtl_perception.training.sources import (
     anchors_of,
     camera_of,
+    check_batches,
     check_network,
     class_weights,
     open_clips,
@@ -149,7 +150,7 @@ def _train(
             'remove the folder')
     if state is not None and not arguments.force:
         _check_same(config, state['config'])
-    _check_ranks(config, ranks)
+    check_batches(config, ranks.count)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
         cv2.setNumThreads(config.run.threads)
@@ -185,17 +186,6 @@ def _train(
         print(export_run(folder, folder / f'{config.name}.safetensors',
                          arguments.export_precision))
     return 0
-
-
-def _check_ranks(config: TrainingConfig, ranks: Ranks) -> None:
-    """Refuse batches that cannot be shared evenly."""
-    parts = ranks.count * config.optimiser.accumulate
-    for number, stage in enumerate(config.stages):
-        if stage.batch % parts:
-            raise ConfigurationError(
-                f'stages[{number}] has batch {stage.batch}, which {ranks.count} ranks with '
-                f'optimiser.accumulate = {config.optimiser.accumulate} cannot share evenly; it '
-                f'must be a multiple of {parts}')
 
 
 def _warn_of_other_bits(state: dict[str, Any], ranks: Ranks) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mtl_perception.datasets.build import build_dataset, tasks_known
 from mtl_perception.datasets.mixed import MixedClips, joined
@@ -200,6 +201,51 @@ def check_network(config: TrainingConfig) -> None:
                 tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
     except ValueError as error:
         raise ConfigurationError(f'network: {error}') from error
+
+
+def check_batches(config: TrainingConfig, ranks: int = 1) -> None:
+    """
+    Refuse batches that cannot be shared evenly, or whose parts cannot be normalised.
+
+    Batch normalisation needs two values of each channel: one frame will not do where a part of the
+    network is one pixel, as at an image of 32x32 or behind the pooling of an ASPP.
+
+    :param ranks: processes that share each batch.
+    :raises ConfigurationError: naming the stage.
+    """
+    parts = ranks * config.optimiser.accumulate
+    for number, stage in enumerate(config.stages):
+        if stage.batch % parts:
+            raise ConfigurationError(
+                f'stages[{number}] has batch {stage.batch}, which {ranks} ranks with '
+                f'optimiser.accumulate = {config.optimiser.accumulate} cannot share evenly; it '
+                f'must be a multiple of {parts}')
+        together = ranks if config.run.sync_batch_norm else 1
+        if stage.batch // parts * together * _frames(config) > 1:
+            continue
+        network = build_network(config.network.spec(
+            tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
+        modules = dict(network.named_modules())
+        for name in config.network.frozen:
+            modules.get(name, nn.Identity()).eval()
+        with torch.no_grad():
+            try:  # what is one pixel of a larger image is one pixel of 64x64
+                network(torch.zeros(1, 3, *(min(64, size) for size in stage.learned)))
+            except ValueError as error:
+                raise ConfigurationError(
+                    f'stages[{number}] has batch {stage.batch} in {parts} parts of one frame of '
+                    f'{stage.learned[1]}x{stage.learned[0]}, which batch normalisation cannot '
+                    f'learn from ({error}); set a batch of at least {2 * parts}, or a smaller '
+                    'optimiser.accumulate') from error
+
+
+def _frames(config: TrainingConfig) -> int:
+    """Return how many frames a clip has in training, at least."""
+    data = config.data
+    frames = data.plan.frames
+    if data.train:
+        frames = min(int(one.get('frames', 1)) for _, one, _ in _parts(config, 'train'))
+    return min(frames, data.window or frames)
 
 
 def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
