@@ -164,8 +164,10 @@ def _tasks_read(
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Return whether a YAML value can be the argument: text, number, switch or list of texts."""
-    if typing.get_origin(annotation) is not None:  # Sequence[str] is the only such argument
+    """Return whether a YAML value can be the argument: text, number, switch, texts or table."""
+    if typing.get_origin(annotation) is Mapping:
+        return isinstance(value, dict)
+    if typing.get_origin(annotation) is not None:  # Sequence[str] is the only other one
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if annotation is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool)

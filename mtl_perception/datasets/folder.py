@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from mtl_perception.tasks import (
 )
 
 DESCRIPTION = 'dataset.yaml'
+TRAINING_SHARE = 0.8
+"""Part of a folder that is not divided which is learned from."""
 _UNLABELLED = 'unlabelled'
 _MOTION_NAMES = {'static': STATIC, 'moving': MOVING, 'unknown': UNKNOWN_MOTION}
 
@@ -82,19 +85,27 @@ class Folder(RecordedClips):
     Images and labels in folders, as ``<root>/dataset.yaml`` says.
 
     The image before another is the one before it in the order of the names of its subfolder, in
-    which ``9`` comes before ``10``.
+    which ``9`` comes before ``10``. Where no path has a ``{split}``, ``train`` is the first four
+    fifths of each subfolder in this order, ``validation`` the rest: frames of one recording
+    resemble their neighbours, and a part drawn at random would flatter the model.
 
     :param root: the folder with ``dataset.yaml``; see :class:`FolderDescription`.
-    :param split: what ``{split}`` in its paths stands for.
+    :param split: what ``{split}`` in its paths stands for; without one, ``train`` or
+        ``validation``, anything else for all images.
     :param frames: images T per clip.
     :param spacing: how many images lie between two images of a clip.
+    :param description: in place of ``dataset.yaml``: what it would say.
     :raises ConfigurationError: if the description is wrong.
     :raises DataError: if a folder is missing or empty.
     """
 
-    def __init__(self, root: str, split: str = '', frames: int = 1, spacing: int = 1) -> None:
+    def __init__(
+            self, root: str, split: str = '', frames: int = 1, spacing: int = 1,
+            description: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._root, self._split = expand(root), split
-        self._about = about = read_description(self._root / DESCRIPTION)
+        about = (description_of(dict(description), root) if description else
+                 read_description(self._root / DESCRIPTION))
+        self._about = about
         self._ids = _semantic_ids(about)
         self._motion_ids = {
             number: _MOTION_NAMES[name] for number, name in about.motion_ids.items()}
@@ -107,7 +118,16 @@ class Folder(RecordedClips):
             recording = self._order.setdefault(image.parent, [])
             self._place[image] = len(recording)
             recording.append(image)
+        if not any('{split}' in path for path in (
+                about.images, about.semantic, about.depth, about.disparity, about.motion)):
+            images = [image for image in images if self._is_in(image, split)]
         super().__init__(images, frames, spacing)
+
+    def _is_in(self, image: Path, split: str) -> bool:
+        """Return whether an image of an undivided folder belongs to a split."""
+        first = TRAINING_SHARE * len(self._order[image.parent])
+        return split not in ('train', 'validation') or (
+            (self._place[image] < first) == (split == 'train'))
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
         """Return the image ``back`` places before another in its subfolder."""
@@ -151,6 +171,17 @@ def read_description(path: Path) -> FolderDescription:
     except yaml.YAMLError as error:
         raise ConfigurationError(
             f'{path}: is not YAML ({error}); a text that begins with {{ needs quotes') from error
+    return description_of(content, str(path))
+
+
+def description_of(content: Any, path: str) -> FolderDescription:
+    """
+    Return a description that was read.
+
+    :param content: of the YAML.
+    :param path: where it comes from, for messages.
+    :raises ConfigurationError: as :func:`read_description`.
+    """
     if not isinstance(content, dict) or 'images' not in content:
         raise ConfigurationError(f"{path}: says no 'images'; write at least images: FOLDER")
     check_names(content, [item.name for item in fields(FolderDescription)], f'{path}: setting')

@@ -1,11 +1,18 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the folder of a data set that was downloaded to its description."""
+"""From the folder of a data set, or of images and masks, to its description."""
 
+import colorsys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
+from mtl_perception.datasets.files import IMAGE_SUFFIXES, read_map
+from mtl_perception.datasets.folder import DESCRIPTION, read_description
 from mtl_perception.errors import DataError
+from mtl_perception.tasks import UNLABELLED
 
 LAYOUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
     'camvid': (('train', 'trainannot', 'val', 'valannot'), 'train', 'val'),
@@ -16,21 +23,104 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
 }
 """Data set -> the folders that it is known by, and its splits to learn from and to choose by."""
 
+MASKS_READ = 200
+"""Masks that tell which classes there are, spread over all of them."""
 
-def recognise(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+Description = dict[str, Any]
+
+
+def recognise(folder: Path) -> tuple[Description, Description]:
     """
     Return the descriptions of what to learn from and what to choose the model by.
 
-    :param folder: as the data set's archives unpack.
+    Of images and masks in two folders, with the same names but for the suffix, the last fifth is
+    held out; each number in the masks is a class, 255 is unlabelled if there are others than 0.
+
+    :param folder: as a data set's archives unpack; or one with a ``dataset.yaml``; or with a
+        folder of images and one of masks.
     :return: see :func:`mtl_perception.datasets.build.build_dataset`.
-    :raises DataError: if it is none of :data:`LAYOUTS`.
+    :raises DataError: if it is none of these.
     """
     for name, (parts, train, validation) in LAYOUTS.items():
         if all((folder / part).is_dir() for part in parts):
-            common = {'dataset': name, 'root': str(folder)}
+            common: Description = {'dataset': name, 'root': str(folder)}
             return {**common, 'split': train}, {**common, 'split': validation}
+    common = {'dataset': 'folder', 'root': str(folder)}
+    if (folder / DESCRIPTION).is_file():
+        train, validation = _splits(folder)
+        return {**common, 'split': train}, {**common, 'split': validation}
+    if found := _images_and_masks(folder):
+        common['description'] = _described(folder, *found)
+        return {**common, 'split': 'train'}, {**common, 'split': 'validation'}
     there = sorted(path.name for path in folder.iterdir())[:8]
     raise DataError(
         f'{folder} is no data set that is known by its folders; it holds {there}, wanted '
         + ', or '.join(f'{" ".join(parts)} ({name})' for name, (parts, *_) in LAYOUTS.items())
-        + '. Others, and images of your own, are described in a recipe: see config/train')
+        + f', or a {DESCRIPTION}, or a folder of images and one of masks (PNG, a number per '
+        'pixel) with the same names. Others are described in a recipe: see config/train')
+
+
+def _splits(folder: Path) -> tuple[str, str]:
+    """Return the names of the splits of a folder that describes itself."""
+    images = read_description(folder / DESCRIPTION).images
+    if '{split}' not in images:
+        return 'train', 'validation'
+    before, _, after = images.partition('{split}')
+    for name in ('val', 'validation', 'valid', 'test'):
+        if (folder / f'{before}{name}{after}').is_dir():
+            return 'train', name
+    raise DataError(
+        f'{folder / DESCRIPTION}: images is {images!r}, but there is no folder for the split val '
+        'or validation; make one, or take {split} out of all paths to hold the last fifth out')
+
+
+def _images_and_masks(folder: Path) -> tuple[Path, Path, list[Path]] | None:
+    """Return the folders of images and of masks and all masks with an image, if there are."""
+    stems = {
+        part: {path.stem: path for path in sorted(part.iterdir())
+               if path.suffix.lower() in IMAGE_SUFFIXES}
+        for part in sorted(folder.iterdir()) if part.is_dir()}
+    best: tuple[Path, Path, list[Path]] | None = None
+    for images, pictures in stems.items():
+        for masks, labels in stems.items():
+            both = [labels[name] for name in pictures if name in labels]
+            if images == masks or not both or not _is_mask(both[0]) or _is_mask(
+                    pictures[both[0].stem]):
+                continue
+            if len(both) == len(pictures) and (best is None or len(both) > len(best[2])):
+                best = images, masks, both
+    return best
+
+
+def _is_mask(path: Path) -> bool:
+    """Return whether a file is a PNG of few numbers in one channel."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if path.suffix.lower() != '.png' or image is None:
+        return False
+    try:
+        return len(np.unique(read_map(path, image.shape[:2]))) <= UNLABELLED // 4
+    except DataError:
+        return False
+
+
+def _described(folder: Path, images: Path, masks: Path, labels: list[Path]) -> Description:
+    """Return what a ``dataset.yaml`` would say of images and masks."""
+    numbers: set[int] = set()
+    for place in np.unique(np.linspace(0, len(labels) - 1, MASKS_READ).astype(int)):
+        path = labels[int(place)]
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise DataError(f'{path}: cannot be read as an image')
+        numbers |= set(np.unique(read_map(path, image.shape[:2])).tolist())
+    known = sorted(numbers if numbers <= {0, UNLABELLED} else numbers - {UNLABELLED})
+    if len(known) < 2 or known[-1] > UNLABELLED:
+        raise DataError(
+            f'{masks}: the masks hold the numbers {known}; wanted at least two classes from 0 to '
+            f'254 (and {UNLABELLED} = unlabelled). Describe others in {folder / DESCRIPTION}')
+    classes = {
+        f'class {number}': [round(255 * value) for value in colorsys.hsv_to_rgb(
+            0.618 * place % 1, 0.7, 0.9)] for place, number in enumerate(known)}
+    ids = {number: f'class {number}' for number in known}
+    return {
+        'images': images.name, 'semantic': f'{masks.name}/{{name}}.png', 'classes': classes,
+        'ids': {**{UNLABELLED: 'unlabelled'}, **ids}}

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'recipe', metavar='RECIPE.yaml|FOLDER',
         help='such as config/train/street.yaml; or the folder of a data set (CamVid, Cityscapes, '
-             'KITTI), of which it learns what is labelled')
+             'KITTI) or of images and masks, of which it learns what is labelled')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --optimiser.lr 0.5')
