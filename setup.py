@@ -39,6 +39,7 @@ TRAIN = [
     'tensorboard>=2.16',
 ]
 GRADIENTS = ['torchjd>=0.18']
+DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = ['av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 TEST = [
@@ -78,6 +79,7 @@ setup(
         (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
         (f'share/{PACKAGE}/config/motion', glob('config/motion/*.yaml')),
         (f'share/{PACKAGE}/config/compare', glob('config/compare/*.yaml')),
+        (f'share/{PACKAGE}/config/search', glob('config/search/*.yaml')),
         (f'lib/{PACKAGE}', glob('scripts/*')),
     ],
     zip_safe=False,
@@ -87,10 +89,12 @@ setup(
         'ros-wheels': ROS_WHEELS,
         'train': RUNTIME + TRAIN,
         'gradients': GRADIENTS,
+        'dask': DASK,
         'nyu': NYU,
         'evaluate': RUNTIME + EVALUATE,
         'test': TEST,
-        'all': RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + NYU + EVALUATE + TEST,
+        'all': (
+            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + DASK + NYU + EVALUATE + TEST),
     },
     entry_points={
         'console_scripts': [

@@ -38,6 +38,7 @@ COMMANDS = {
     'describe': ('mtl_perception.training.describe', 'the parts of a network and their sizes'),
     'compare': ('mtl_perception.training.compare',
                 'the same training in several ways, and the table that compares them'),
+    'search': ('mtl_perception.training.search', "evolve the weights of the tasks' losses"),
     'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
     'evaluate': ('mtl_perception.evaluation.street',
                  'measure a model on streets it never saw, a data set or a rosbag2'),

@@ -53,6 +53,7 @@ class NetworkSettings:
     :param pretrained: weights that the encoder starts with: the path of a file, ``torchvision`` or
         ``timm:NAME`` to download them; empty for random ones.
     :param pretrained_by_order: whether the file's weights are matched by their order.
+    :param start: path of a model with these parts, whose weights all of them start with.
     :param frozen: parts that keep the weights they start with, such as ``[encoder]`` or
         ``[encoder.stem, encoder.layers.0]``.
     :param mean: RGB mean that is subtracted, 0 to 255.
@@ -73,6 +74,7 @@ class NetworkSettings:
     initial: dict[str, float] = field(default_factory=dict)
     pretrained: str = ''
     pretrained_by_order: bool = False
+    start: str = ''
     frozen: list[str] = field(default_factory=list)
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)

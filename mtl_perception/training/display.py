@@ -5,6 +5,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from torch import Tensor
 
 from mtl_perception.training.checkpoint import write_atomically
 
@@ -36,6 +38,29 @@ def progress_bar(unit: str) -> Progress:
         TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TimeRemainingColumn(), TextColumn('{task.fields[note]}'),
         console=console, disable=not console.is_terminal)
+
+
+@dataclass
+class Recent:
+    """Sums of what happened since the last line of the log."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    norms: list[float] = field(default_factory=list)
+    frames: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, losses: dict[str, Tensor] | None, norm: float | None, frames: int) -> None:
+        """Count one step, with the norm of its gradient if it had one."""
+        self.frames += frames
+        self.norms += [norm] if losses and norm is not None else []
+        for task, loss in (losses or {}).items():
+            self.losses[task] = self.losses.get(task, 0.0) + loss.item()
+            self.counts[task] = self.counts.get(task, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """Return task name -> mean loss."""
+        return {task: total / self.counts[task] for task, total in self.losses.items()}
 
 
 class TrainingLog:

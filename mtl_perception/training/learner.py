@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.inference.weights import load_network
 from mtl_perception.losses import CrossTaskLoss
 from mtl_perception.tasks import UNKNOWN_MOTION
 from mtl_perception.training.batches import Batch
@@ -173,3 +175,23 @@ def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
     shifted = torch.cat(
         [pixels[:, :1]] * min(steps, frames) + [pixels[:, :max(frames - steps, 0)]], dim=1)
     return shifted.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def load_start(network: nn.Module, model: str) -> None:
+    """
+    Give a network the weights of a model; its transfer networks, which no model has, keep theirs.
+
+    :param network: changed.
+    :param model: name of a shipped model or path of a ``.safetensors`` file.
+    :raises ConfigurationError: if the model has other parts.
+    :raises CheckpointError: if it cannot be trusted.
+    """
+    _, given = load_network(model)
+    weights = {name: item for name, item in network.state_dict().items()
+               if name.startswith('transfer')} | dict(given.state_dict())
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f'network.start is {model}, whose parts are not those of the recipe ({error}); take '
+            'the model of such a recipe') from error

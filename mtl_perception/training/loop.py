@@ -5,7 +5,7 @@
 import json
 import random
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,8 +28,8 @@ from mtl_perception.training.checkpoint import (
     write_atomically,
 )
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
-from mtl_perception.training.display import SilentLog, TrainingLog, write_picture
-from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.display import Recent, SilentLog, TrainingLog, write_picture
+from mtl_perception.training.learner import ClipLearner, load_start
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.ranks import Ranks
 from mtl_perception.training.readme import main_figures, picture_path, write_readme
@@ -64,29 +64,6 @@ class Progress:
     skipped: int = 0
     best: float = -1.0
     seconds: float = 0.0
-
-
-@dataclass
-class Recent:
-    """Sums of what happened since the last line of the log."""
-
-    losses: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    norms: list[float] = field(default_factory=list)
-    frames: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def add(self, losses: dict[str, Tensor] | None, norm: float | None, frames: int) -> None:
-        """Count one step, with the norm of its gradient if it had one."""
-        self.frames += frames
-        self.norms += [norm] if losses and norm is not None else []
-        for task, loss in (losses or {}).items():
-            self.losses[task] = self.losses.get(task, 0.0) + loss.item()
-            self.counts[task] = self.counts.get(task, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        """Return task name -> mean loss."""
-        return {task: total / self.counts[task] for task, total in self.losses.items()}
 
 
 class Trainer:
@@ -141,12 +118,15 @@ class Trainer:
         self.figures: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Load the encoder that the recipe starts from; not for a training that is resumed."""
+        """Load what the recipe starts from; not for a training that is resumed."""
         settings = self.config.network
+        if settings.start:
+            load_start(self.learner.network, settings.start)
         if settings.pretrained:
             load_encoder(
                 cast(Encoder, self.learner.network.encoder), settings.encoder,
                 settings.pretrained, settings.pretrained_by_order)
+        if settings.start or settings.pretrained:
             self.average.restart(self.learner.network)
 
     def _make_learner(

@@ -1,0 +1,241 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Evolution of a few numbers: ask what to try, tell how good it was.
+
+The meta-learning of Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in
+Autonomous Driving Systems, ITSC 2020, section III: genomes on a log scale, recombined from several
+parents, mutated, and never tried twice.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mtl_perception.errors import ConfigurationError
+
+ATTEMPTS = 1000
+"""Genomes that are drawn before it is concluded that there is no new one."""
+
+Genome = tuple[float, ...]
+"""One number per gene: log10 of a weight, a whole number, or the place of a choice."""
+
+
+@dataclass(frozen=True)
+class Gene:
+    """
+    What one number stands for.
+
+    :param name: of the gene.
+    :param kind: ``log`` for a positive number whose log10 evolves, ``integer``, or ``choice``.
+    :param low: smallest value.
+    :param high: largest value.
+    :param choices: for ``choice``, the values; low and high are not used.
+    :raises ConfigurationError: if the range is empty or not positive.
+    """
+
+    name: str
+    kind: str
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ('log', 'integer', 'choice'):
+            raise ConfigurationError(
+                f'gene {self.name}: kind is {self.kind!r}; it must be log, integer or choice')
+        if self.kind == 'choice' and len(set(self.choices)) < 2:
+            raise ConfigurationError(f'gene {self.name}: give at least two choices')
+        if self.kind != 'choice' and not 0 < self.low < self.high < math.inf:
+            raise ConfigurationError(
+                f'gene {self.name}: the range is {self.low:g} to {self.high:g}; both must be '
+                'positive, and the first the smaller one')
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Return the smallest and the largest number of the genome."""
+        if self.kind == 'choice':
+            return 0.0, float(len(self.choices) - 1)
+        if self.kind == 'log':
+            return math.log10(self.low), math.log10(self.high)
+        return math.ceil(self.low), math.floor(self.high)
+
+    def value(self, number: float) -> Any:
+        """Return what a number of the genome stands for."""
+        if self.kind == 'log':
+            return 10.0 ** number
+        return self.choices[round(number)] if self.kind == 'choice' else round(number)
+
+    def key(self, number: float) -> float:
+        """Return the number as it counts for whether a genome has been tried."""
+        return round(number, 2) if self.kind == 'log' else round(number)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """
+    What is to be tried.
+
+    :param number: from 0.
+    :param generation: 0 for the first population.
+    :param genome: see :data:`Genome`.
+    """
+
+    number: int
+    generation: int
+    genome: Genome
+
+
+class Evolution:
+    """
+    A (mu/rho + lambda) evolution strategy with a tabu list.
+
+    A generation is drawn when all trials of the one before have been told, from nothing but the
+    seed, the number of the generation and what was told. So the trials of one generation can run
+    side by side and end in any order, and a search that is begun again and told the same does
+    the same. Selection is by rank among all trials so far ("plus"): a tiny population must not
+    lose its best. Of each offspring, every gene is that of one of its parents, plus a normal
+    deviate; a choice is drawn anew with the probability ``mutation``.
+
+    Choices of ours, where the paper is silent: the standard deviation is ``mutation`` of a gene's
+    span, at least half a step of a whole number; genomes that agree to two digits of the log10 are
+    one; what would leave the range is put on its edge.
+
+    :param genes: at least one.
+    :param population: mu, the trials of the first generation and those that can be parents.
+    :param offspring: lambda, the trials of every other generation.
+    :param parents: rho, of each offspring.
+    :param mutation: standard deviation of a gene as a share of its span.
+    :param seed: of all draws.
+    :raises ConfigurationError: if a number cannot be.
+    """
+
+    def __init__(
+            self, genes: Sequence[Gene], population: int = 4, offspring: int = 4,
+            parents: int = 2, mutation: float = 0.15, seed: int = 0) -> None:
+        names = [gene.name for gene in genes]
+        if not genes or len(set(names)) != len(names):
+            raise ConfigurationError(f'genes are {names}; wanted at least one, each only once')
+        if min(population, offspring, parents) < 1 or parents > population:
+            raise ConfigurationError(
+                f'population is {population}, offspring {offspring} and parents {parents}; all '
+                'must be at least 1, and parents at most population')
+        if not 0 < mutation < math.inf:
+            raise ConfigurationError(f'mutation is {mutation}; it must be positive')
+        self.genes = tuple(genes)
+        self.population, self.offspring, self.parents = population, offspring, parents
+        self.mutation, self.seed = mutation, seed
+        self.trials: list[Trial] = []
+        """All that were drawn, in their order."""
+        self.fitness: dict[int, float] = {}
+        """Number of a trial -> what was told of it; NaN for one that failed."""
+        self._asked = 0
+        self._draw()
+
+    def ask(self) -> Trial | None:
+        """
+        Return what to try next.
+
+        :return: None if trials that are under way have to be told first; or, if there are none,
+            because everything has been tried.
+        """
+        if self._asked == len(self.trials) and len(self.fitness) == len(self.trials):
+            self._draw()
+        if self._asked == len(self.trials):
+            return None
+        self._asked += 1
+        return self.trials[self._asked - 1]
+
+    def tell(self, number: int, fitness: float) -> None:
+        """
+        Note how good a trial was.
+
+        :param number: of the trial.
+        :param fitness: larger is better; what is not finite has failed and is never a parent.
+        :raises ValueError: if the trial was not asked for or was told already.
+        """
+        if number in self.fitness or not 0 <= number < self._asked:
+            raise ValueError(f'trial {number} was not asked for, or was told already')
+        self.fitness[number] = fitness if math.isfinite(fitness) else math.nan
+
+    def best(self, before: int | None = None) -> Trial | None:
+        """
+        Return the best trial, the earlier one of equals; None if there is none.
+
+        :param before: only of the generations before this one.
+        """
+        ranked = self._ranked(before)
+        return ranked[0] if ranked else None
+
+    def values(self, genome: Genome) -> dict[str, Any]:
+        """Return name of a gene -> what its number stands for."""
+        return {gene.name: gene.value(number) for gene, number in zip(self.genes, genome)}
+
+    def _ranked(self, before: int | None = None) -> list[Trial]:
+        """Return the trials that have not failed, the best first."""
+        known = [trial for trial in self.trials
+                 if (before is None or trial.generation < before)
+                 and not math.isnan(self.fitness.get(trial.number, math.nan))]
+        return sorted(known, key=lambda trial: -self.fitness[trial.number])
+
+    def _draw(self) -> None:
+        """Draw the next generation."""
+        generation = self.trials[-1].generation + 1 if self.trials else 0
+        for genome in self._new(generation):
+            self.trials.append(Trial(len(self.trials), generation, genome))
+
+    def _new(self, generation: int) -> list[Genome]:
+        """Return the genomes of a generation; fewer, or none, if there are no more."""
+        random = np.random.default_rng((self.seed, generation))
+        tabu = {self._key(trial.genome) for trial in self.trials}
+        pool = self._ranked()[:self.population]
+        found: list[Genome] = []
+        for _ in range(self.offspring if generation else self.population):
+            for _ in range(ATTEMPTS):
+                genome = self._child(pool, random) if pool else self._random(random)
+                if (key := self._key(genome)) not in tabu:
+                    tabu.add(key)
+                    found.append(genome)
+                    break
+        return found
+
+    def _key(self, genome: Genome) -> Genome:
+        """Return what two genomes have in common that count as one."""
+        return tuple(gene.key(number) for gene, number in zip(self.genes, genome))
+
+    def _random(self, random: np.random.Generator) -> Genome:
+        """Return a genome anywhere."""
+        return tuple(self._fitting(gene, random.uniform(*_borders(gene))) for gene in self.genes)
+
+    def _child(self, pool: Sequence[Trial], random: np.random.Generator) -> Genome:
+        """Return a genome recombined from several parents, and mutated."""
+        chosen = random.choice(len(pool), min(self.parents, len(pool)), replace=False)
+        genome = []
+        for place, gene in enumerate(self.genes):
+            number = pool[int(random.choice(chosen))].genome[place]
+            low, high = gene.span
+            if gene.kind == 'choice':
+                if random.random() < self.mutation:
+                    number = random.uniform(*_borders(gene))
+            else:
+                least = 0.5 if gene.kind == 'integer' else 0.0
+                number += random.normal(0, max(self.mutation * (high - low), least))
+            genome.append(self._fitting(gene, number))
+        return tuple(genome)
+
+    @staticmethod
+    def _fitting(gene: Gene, number: float) -> float:
+        """Return a number within the range of its gene."""
+        low, high = gene.span
+        number = min(max(float(number), low), high)
+        return number if gene.kind == 'log' else float(round(number))
+
+
+def _borders(gene: Gene) -> tuple[float, float]:
+    """Return between what to draw evenly; of whole numbers, each gets an equal share."""
+    low, high = gene.span
+    half = 0.0 if gene.kind == 'log' else 0.499
+    return low - half, high + half

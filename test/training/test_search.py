@@ -1,0 +1,328 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl search``: its journal, and what is left of a search that was killed."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mtl_perception import cli
+from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.training.config import load_config
+from mtl_perception.training.journal import Journal
+from mtl_perception.training.recipe import load_recipe
+from mtl_perception.training.search import Search
+from mtl_perception.training.search_plan import SearchConfig, overrides_of
+from mtl_perception.training.stopping import StopRequest
+
+CONFIGS = sorted((Path(__file__).parents[2] / 'config' / 'search').glob('*.yaml'))
+RECIPE = """
+name: tiny
+tasks: [semantic, depth]
+network: {encoder: resnet10, frames: 1, finest_stride: 8}
+data:
+  train_seeds: '0:3'
+  validation_seeds: '10000:10001'
+  workers: 0
+  cache: CACHE
+  window: 1
+  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50}
+stages: [{height: 32, width: 64, steps: 4, batch: 2}]
+run: {log_every: 1, validate_every: 2, checkpoint_every: 1}
+"""
+SEARCH = {
+    'recipe': 'recipe.yaml', 'weights': {'semantic': [0.1, 1000], 'depth': [0.1, 100]},
+    'figures': ['mIoU', 'delta1'], 'trials': 10}
+
+
+def pretend(job, seconds=0.03):
+    """Do what a training leaves behind, in a fraction of the time; done trials are not done."""
+    place = Path(job.folder) / job.name
+    if (place / f'{job.name}.safetensors').exists():
+        return 0
+    place.mkdir(parents=True, exist_ok=True)
+    with (Path(job.folder) / 'evaluated').open('a', encoding='utf-8') as stream:
+        stream.write(job.name + '\n')
+    time.sleep(seconds)
+    weights = yaml.safe_load(job.words[job.words.index(
+        '--weighting_options.handcrafted.weights') + 1])
+    good = math.exp(-(math.log10(weights['semantic'] / weights['depth']) - 1) ** 2)
+    (place / 'metrics.jsonl').write_text(json.dumps({
+        'kind': 'validation', 'step': 1, 'semantic': {'miou': good},
+        'depth': {'delta1': 0.25}}) + '\n')
+    (place / f'{job.name}.part').write_bytes(b'model')
+    (place / f'{job.name}.part').rename(place / f'{job.name}.safetensors')
+    return 0
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / 'recipe.yaml').write_text(RECIPE.replace('CACHE', str(tmp_path / 'cache')))
+    (tmp_path / 'search.yaml').write_text(yaml.safe_dump(SEARCH))
+    return tmp_path / 'search.yaml'
+
+
+def searched(config, folder, train=pretend, workers=1, force=False, executor=None):
+    """Run a search in this process."""
+    search = Search(load_recipe(config, [], SearchConfig), config.parent / 'recipe.yaml', folder,
+                    force, train)
+    search.open()
+    with executor or ThreadPoolExecutor(workers) as pool, StopRequest() as stop:
+        assert search.run(pool, stop)
+    search.write()
+    search.close()
+    return search
+
+
+def told(folder):
+    """Return number -> genome and fitness, of the journal; each only once."""
+    path = folder / 'journal.jsonl'  # read without Journal, which would mend it
+    entries = [json.loads(line.split(' ', 1)[1]) for line in path.read_text().split('\n')[:-1]
+               ] if path.exists() else []
+    genomes = {entry['number']: entry['genome'] for entry in entries if entry['kind'] == 'asked'}
+    found = [(entry['number'], genomes[entry['number']], entry['fitness'])
+             for entry in entries if entry['kind'] == 'told']
+    assert len({number for number, *_ in found}) == len(found)
+    return sorted(found)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_the_committed_searches_train_what_their_recipe_says(path):
+    config = load_recipe(path, [], SearchConfig)
+    words = overrides_of(config, tuple(sum(gene.span) / 2 for gene in config.genes()))
+    recipe = load_config(path.parent / config.recipe, [*config.overrides, *words])
+    weights = recipe.weighting_options.handcrafted['weights']
+    assert sum(weights.values()) == pytest.approx(1)
+    assert set(weights) == set(recipe.tasks)
+
+
+def test_a_genome_becomes_weights_of_sum_1_and_frequencies():
+    config = SearchConfig(
+        'recipe.yaml', {'semantic': [0.1, 1000.0], 'detection': [0.1, 100.0]},
+        {'semantic': [1, 10], 'detection': [1, 10]})
+    genome = (math.log10(30.0), math.log10(10.0), 7.0, 1.0)
+    assert config.values(genome) == pytest.approx({
+        'weight of semantic': 0.75, 'weight of detection': 0.25, 'frequency of semantic': 7,
+        'frequency of detection': 1})
+    words = overrides_of(config, genome)
+    assert words[:2] == ['--weighting', 'asynchronous']
+    values = {key: yaml.safe_load(value) for key, value in zip(words[::2], words[1::2])}
+    assert values['--weighting_options.asynchronous.frequencies'] == {
+        'semantic': 7, 'detection': 1}
+    assert values['--weighting_options.asynchronous.strategy'] == 'handcrafted'
+    assert values['--weighting_options.handcrafted.weights'] == pytest.approx(
+        {'semantic': 0.75, 'detection': 0.25})
+
+
+def test_fitness_is_the_geometric_mean_and_what_is_missing_has_failed():
+    config = SearchConfig('recipe.yaml', {'semantic': [0.1, 1.0]})
+    assert config.fitness_of({'mIoU': 0.8, 'AP50': 0.2}) == pytest.approx(0.4)
+    assert math.isnan(config.fitness_of({'mIoU': 0.8}))
+
+
+@pytest.mark.parametrize('change', [
+    {'wieghts': {}}, {'fitness': 'best'}, {'fitness': 'gain', 'transfer': False},
+    {'weights': {}}, {'weights': {'semantic': [1.0]}}, {'weights': {'semantic': [2.0, 1.0]}},
+    {'trials': 0}, {'parents': 9}], ids=str)
+def test_a_search_that_cannot_be_is_refused(config, change):
+    config.write_text(yaml.safe_dump(SEARCH | change))
+    assert cli.main(['search', str(config), '--into', str(config.parent / 'out')]) == 2
+
+
+def test_a_search_ends_with_tables_figures_and_the_best_recipe(config, tmp_path):
+    search = searched(config, tmp_path / 'out')
+    best = search.evolution.best()
+    assert max(result.fitness for result in search.results.values()) == search.results[
+        best.number].fitness
+    recipe = load_config(tmp_path / 'out' / 'best.yaml')
+    weights = recipe.weighting_options.handcrafted['weights']
+    assert weights['semantic'] == pytest.approx(
+        search.config.values(best.genome)['weight of semantic'])
+    assert recipe.network.start == ''
+    table = (tmp_path / 'out' / 'search.md').read_text()
+    assert table.count('\n') == 12
+    assert table.count('| best |') == 1
+    for name in ('genome.png', 'fitness.png', 'search.csv'):
+        assert (tmp_path / 'out' / name).stat().st_size > 100
+
+
+def test_several_workers_find_the_same(config, tmp_path):
+    searched(config, tmp_path / 'one')
+    searched(config, tmp_path / 'three', workers=3)
+    assert told(tmp_path / 'one') == told(tmp_path / 'three')
+
+
+def test_trainings_start_with_the_best_of_the_generations_before(config, tmp_path):
+    search = searched(config, tmp_path / 'out')
+    for trial in search.evolution.trials:
+        words = search.words(trial)
+        if trial.generation == 0:
+            assert '--network.start' not in words
+            continue
+        before = [one for one in search.evolution.trials if one.generation < trial.generation]
+        best = max(before, key=lambda one: search.results[one.number].fitness)
+        start = words[words.index('--network.start') + 1]
+        assert start.endswith(f'trial_{best.number:04d}.safetensors')
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_search import pretend, searched
+searched(Path({config!r}), Path({folder!r}), workers={workers})
+"""
+
+
+def test_a_search_that_is_killed_again_and_again_repeats_no_finished_trial(config, tmp_path):
+    searched(config, tmp_path / 'whole')
+    folder, generator, kills, workers = tmp_path / 'killed', random.Random(0), 0, 2
+    code = KILLED.format(tests=str(Path(__file__).parent), config=str(config),
+                         folder=str(folder), workers=workers)
+    while True:
+        before = told(folder)
+        process = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)
+        journal = folder / 'journal.jsonl'
+        until = time.monotonic() + 60
+        while (process.poll() is None and time.monotonic() < until
+               and len(told(folder)) < min(len(before) + 2, 10)):
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break
+        kills += 1
+        assert told(folder)[:len(before)] == before
+        if kills > 2:
+            subprocess.run([sys.executable, '-c', code], check=True)
+            break
+    assert kills >= 2
+    assert told(folder) == told(tmp_path / 'whole')
+    evaluated = (folder / 'evaluated').read_text().split()
+    assert set(evaluated) == {f'trial_{number:04d}' for number in range(10)}
+    assert len(evaluated) - 10 <= kills * workers  # only what was under way is done again
+    # the control: without journal and models everything is done again
+    journal.unlink()
+    for model in folder.glob('*/*.safetensors'):
+        model.unlink()
+    searched(config, folder)
+    assert len((folder / 'evaluated').read_text().split()) == len(evaluated) + 10
+
+
+def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
+    path = tmp_path / 'deep' / 'journal.jsonl'
+    journal = Journal(path)
+    for number in range(3):
+        journal.add({'number': number, 'fitness': math.nan})
+    journal.close()
+    content = path.read_bytes()
+    for cut in range(1, len(content.splitlines()[-1]) + 1):
+        path.write_bytes(content[:-cut])
+        torn = Journal(path)
+        assert [entry['number'] for entry in torn.entries] == [0, 1]
+        assert torn.torn
+        torn.add({'number': 9})
+        torn.close()
+        assert [entry['number'] for entry in Journal(path).entries] == [0, 1, 9]
+    first = len(content.splitlines(keepends=True)[0])
+    refused = 0
+    for place in range(first):
+        changed = bytearray(content)
+        changed[place] ^= 4
+        path.write_bytes(bytes(changed))
+        with pytest.raises(CheckpointError, match='line 1 is not as it was written'):
+            Journal(path)
+        refused += 1
+    assert refused == first
+    path.write_bytes(content)  # the control
+    assert len(Journal(path).entries) == 3
+
+
+def test_another_configuration_is_refused_but_more_trials_are_not(config, tmp_path):
+    searched(config, tmp_path / 'out')
+    config.write_text(yaml.safe_dump(SEARCH | {'trials': 12}))
+    assert len(searched(config, tmp_path / 'out').results) == 12
+    config.write_text(yaml.safe_dump(SEARCH | {'mutation': 0.5}))
+    with pytest.raises(ConfigurationError, match=r'mutation: 0.15 -> 0.5. Use --force'):
+        searched(config, tmp_path / 'out')
+    config.write_text(yaml.safe_dump(SEARCH | {'seed': 5}))
+    with pytest.raises(CheckpointError, match='is not what this version draws'):
+        searched(config, tmp_path / 'out', force=True)
+
+
+def fail(job):
+    return 3 if job.name == 'trial_0001' else pretend(job)
+
+
+def test_a_failed_training_is_no_fitness_and_does_not_end_the_search(config, tmp_path):
+    search = searched(config, tmp_path / 'out', fail)
+    assert math.isnan(search.results[1].fitness)
+    assert len(search.results) == 10
+    assert 'failed, exit code 3' in (tmp_path / 'out' / 'search.md').read_text()
+
+
+def slowly(job):
+    return pretend(job, 0.6)
+
+
+def test_two_workers_of_a_dask_cluster_take_less_time_per_trial(config, tmp_path):
+    distributed = pytest.importorskip('distributed', reason='the extra dask is not installed')
+    import cloudpickle
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    seconds = {}
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        with distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True,
+                dashboard_address=None) as cluster, distributed.Client(cluster) as client:
+            client.wait_for_workers(workers)
+            searched(config, folder, slowly,
+                     executor=client.get_executor(pure=False, retries=0))
+        ended = [json.loads(line.split(' ', 1)[1]).get('ended')
+                 for line in (folder / 'journal.jsonl').read_text().splitlines()]
+        ended = [moment for moment in ended if moment]
+        seconds[workers] = (ended[-1] - ended[0]) / (len(ended) - 1)  # without the start
+    assert told(tmp_path / '1') == told(tmp_path / '2')
+    assert seconds[1] > 0.6
+    assert seconds[2] < 0.8 * seconds[1]
+
+
+@pytest.mark.slow
+def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
+    """Two generations of real trainings; the search is killed with -9 in the second trial."""
+    config.write_text(yaml.safe_dump(
+        SEARCH | {'trials': 4, 'population': 2, 'offspring': 2, 'overrides': [
+            '--stages', '[{height: 32, width: 64, steps: 12, batch: 2}]']}))
+    words = [sys.executable, '-m', 'mtl_perception.cli', 'search', str(config), '--into',
+             str(tmp_path / 'out')]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    second = tmp_path / 'out' / 'trial_0001' / 'metrics.jsonl'
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (second.exists() and second.stat().st_size):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    first = tmp_path / 'out' / 'trial_0000' / 'trial_0000.safetensors'
+    before = (first.stat().st_mtime_ns, told(tmp_path / 'out'))
+    assert len(before[1]) == 1
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert first.stat().st_mtime_ns == before[0]
+    found = told(tmp_path / 'out')
+    assert found[:1] == before[1]
+    assert len(found) == 4
+    assert all(0 < fitness < 1 for *_, fitness in found)
+    log = (tmp_path / 'out' / 'trial_0001' / 'train.log').read_text()
+    assert 'resuming after step' in log
+    config_of = yaml.safe_load((tmp_path / 'out' / 'trial_0002' / 'config.yaml').read_text())
+    assert config_of['network']['start'].endswith('.safetensors')
+    assert os.access(tmp_path / 'out' / 'best.yaml', os.R_OK)
