@@ -22,8 +22,12 @@ METHODS = {
     'mgda': 'MGDAWeighting',
     'imtl_g': 'IMTLGWeighting',
     'aligned_mtl': 'AlignedMTLWeighting',
+    'cagrad': 'CAGradWeighting',
 }
 """Name -> class in ``torchjd.aggregation`` that makes weights of the gradients' inner products."""
+
+OPTIONS: dict[str, dict[str, float]] = {'cagrad': {'c': 0.4}}
+"""What a class has no default for: of CAGrad, the value of its paper on Cityscapes."""
 
 
 class GradientMethod(TaskWeighting):
@@ -35,6 +39,10 @@ class GradientMethod(TaskWeighting):
     - ``imtl_g``: Liu et al., Towards Impartial Multi-Task Learning, ICLR 2021
     - ``aligned_mtl``: Senushkin et al., Independent Component Alignment for Multi-Task Learning,
       CVPR 2023
+    - ``cagrad``: Liu et al., Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS
+      2021, c = 0.4; needs ``torchjd[cagrad]``
+
+    Left out: Nash-MTL, whose solver (ecos) is under the GPL.
 
     The papers take the gradients with respect to all shared parameters, which costs a backward
     pass of the encoder per task. Here they are those with respect to the taps, which costs none
@@ -58,7 +66,12 @@ class GradientMethod(TaskWeighting):
         except ImportError as error:
             raise ValueError(
                 "torchjd is not installed; pip install 'mtl_perception[gradients]'") from error
-        self.method: Any = getattr(aggregation, METHODS[method])()
+        try:
+            self.method: Any = getattr(aggregation, METHODS[method])(**OPTIONS.get(method, {}))
+        except ImportError as error:
+            raise ValueError(
+                f"{method} needs more of torchjd ({error}); pip install "
+                "'mtl_perception[gradients]'") from error
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """

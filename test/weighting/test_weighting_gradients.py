@@ -11,6 +11,7 @@ from torch import nn
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.weighting import GradientMethod, GradNorm, Shared, build_weighting
+from mtl_perception.weighting.gradient_method import METHODS
 from mtl_perception.weighting.gradnorm import weight_gradient
 from mtl_perception.weighting.shared import leaves_before, tapped
 
@@ -188,6 +189,17 @@ def test_what_is_shared_has_to_be_given():
 ROWS = {'semantic': [1.0, 0.0, 2.0], 'depth': [-0.5, 1.0, 0.0]}
 
 
+def cagrad(c):
+    """Return the weights of the paper's equation 3, whose dual is searched on a grid."""
+    rows = torch.tensor(list(ROWS.values()))
+    mean, shares = rows.mean(0), torch.linspace(0, 1, 100001)[:, None]
+    both = shares * rows[0] + (1 - shares) * rows[1]
+    best = int((both @ mean + c * mean.norm() * both.norm(dim=1)).argmin())
+    factor = float(c * mean.norm() / both[best].norm())
+    share = float(shares[best])
+    return 0.5 + factor * share, 0.5 + factor * (1 - share)
+
+
 @pytest.mark.parametrize(('method', 'semantic', 'depth'), [
     # inner products 5, 1.25 and -0.5: what is left of each without its part along the other
     ('pcgrad', 1 + 0.5 / 5, 1 + 0.5 / 1.25),
@@ -195,6 +207,7 @@ ROWS = {'semantic': [1.0, 0.0, 2.0], 'depth': [-0.5, 1.0, 0.0]}
     ('mgda', 1.75 / 7.25, 5.5 / 7.25),
     # equal projections on both unit vectors: in inverse proportion to the norms
     ('imtl_g', 1 / 3, 2 / 3),
+    ('cagrad', *cagrad(0.4)),
 ])
 def test_weights_of_two_conflicting_gradients(method, semantic, depth):
     pytest.importorskip('torchjd')
@@ -211,7 +224,7 @@ def test_weights_of_two_conflicting_gradients(method, semantic, depth):
     torch.testing.assert_close(layer.grad, wanted, rtol=0, atol=3e-3)
 
 
-@pytest.mark.parametrize('method', ['pcgrad', 'mgda', 'imtl_g', 'aligned_mtl'])
+@pytest.mark.parametrize('method', list(METHODS))
 def test_decoders_learn_from_their_own_loss_and_detached_tasks_stay_out(method):
     pytest.importorskip('torchjd')
     network, weighting = Toy(detached=('motion',)), GradientMethod(TASKS, method)
