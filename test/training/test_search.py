@@ -298,6 +298,27 @@ def test_two_workers_of_a_dask_cluster_take_less_time_per_trial(config, tmp_path
 
 
 @pytest.mark.slow
+def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tmp_path):
+    config.write_text(yaml.safe_dump(SEARCH | {'trials': 1, 'population': 1, 'parents': 1}))
+    words = [sys.executable, '-m', 'mtl_perception.cli', 'search', str(config), '--into',
+             str(tmp_path / 'out'), '--overrides',
+             '["--stages", "[{height: 32, width: 64, steps: 150, batch: 2}]", '
+             '"--run.checkpoint_every", "500", "--run.validate_every", "500"]']
+    log = tmp_path / 'out' / 'trial_0000' / 'metrics.jsonl'
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (log.exists() and log.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert 'SIGTERM: stopped after 0 of 1 trials' in said
+    assert 'checkpoint saved' in (log.parent / 'train.log').read_text()
+    assert subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    assert len(told(tmp_path / 'out')) == 1
+
+
+@pytest.mark.slow
 def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
     """Two generations of real trainings; the search is killed with -9 in the second trial."""
     config.write_text(yaml.safe_dump(
