@@ -3,8 +3,7 @@
 """
 How fast a training is: ``python -m mtl_perception.training.benchmark [--libmtl CHECKOUT]``.
 
-The same network, losses, batch size and image size in three ways, in turns, each round beginning
-with another one:
+The same network, losses, batch size and image size in three ways:
 
 - ``plain``: eight batches that are tensors in memory already, in a loop of forward pass, sum of
   the losses, backward pass and a step of AdamW. No data are read, nothing is logged or checked.
@@ -17,8 +16,14 @@ with another one:
 
 On the street (the network of ``config/train/street.yaml``) the clips come from the cache; the
 other data are JPEG images and PNG masks of 960x720 (the network of ``config/train/camvid.yaml``),
-written to a temporary folder. A figure is the time from one step to the next over a whole round,
-after the first steps.
+written to a temporary folder.
+
+Between any two steps of a training a plain step is done, so that both see the same machine, which
+may be twice as fast a minute later. What a training takes for a step is everything from the end
+of one plain step to the beginning of the next; the ratio is that of neighbours, and the table has
+the median of all. Reading goes on during the plain step. So the table also has the time that one
+batch takes to read, which must be less than a step for the readers to keep up: shared among
+``--loaders`` processes.
 """
 
 import argparse
@@ -30,6 +35,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +48,7 @@ from torch import Tensor, nn
 
 from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_SEMANTIC
-from mtl_perception.training.batches import Batch, Clips, Draws, batches
+from mtl_perception.training.batches import Batch, Clips, Draws, batches, collate
 from mtl_perception.training.config import Stage, TrainingConfig
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.loop import Trainer
@@ -54,8 +60,7 @@ from mtl_perception.weighting.libmtl import import_libmtl
 KEPT = 8
 """Batches that the plain loop has in memory."""
 WARM = 3
-"""Steps of a round that are not timed."""
-THEIRS = 'LibMTL (fp32)'
+"""Steps at the beginning that are not timed."""
 FILES = 64
 """Images of the data set that is written."""
 
@@ -74,15 +79,42 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class _Timed(Trainer):
-    """A training that notes when each step began."""
+@dataclass
+class Pairs:
+    """
+    Seconds of neighbouring steps: of a training and of the plain loop.
+
+    :param plain: does a step of the plain loop.
+    """
+
+    plain: Callable[[], None]
+    own: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
+    _left: float = 0.0
+
+    def between(self) -> None:
+        """Do a plain step; what has passed since the last one was a step of the training."""
+        began = time.perf_counter()
+        if self._left:
+            self.own.append(began - self._left)
+        self.plain()
+        self._left = time.perf_counter()
+        self.others.append(self._left - began)
+
+    def ratios(self) -> list[float]:
+        """Return how fast the training is, as a multiple of the plain loop, after the start."""
+        return [other / own for own, other in zip(self.own, self.others)][WARM:]
+
+
+class _Paired(Trainer):
+    """A training that does a plain step before each of its own."""
 
     def step(self, batch: Batch, stage: Stage) -> dict[str, Tensor] | None:
-        """Note the time and do the step."""
-        self.began.append(time.perf_counter())
+        """Do both."""
+        self.pairs.between()
         return super().step(batch, stage)
 
-    began: list[float]
+    pairs: Pairs
 
 
 class Side:
@@ -93,7 +125,7 @@ class Side:
     :param folder: for run folders.
     :param precision: of the recipe.
     :param loaders: processes that read.
-    :param steps: that are timed per round.
+    :param steps: that are timed.
     """
 
     def __init__(
@@ -113,7 +145,6 @@ class Side:
         assert both is not None  # nobody asked to stop
         self.train, self.validation = both[0], _First(both[1])
         self.runs = itertools.count()
-        self._kept: list[Batch] = []
 
     def draws(self) -> Draws:
         """Return the clips of a training."""
@@ -121,45 +152,48 @@ class Side:
             self.train, 0, self.stage.height, self.stage.width, self.config.augmentation,
             self.config.data.window)
 
-    def trainer(self) -> _Timed:
+    def trainer(self) -> _Paired:
         """Return a training that has not begun, in a folder of its own."""
         folder = Path(self.config.output) / str(next(self.runs))
-        trainer = _Timed(
+        return _Paired(
             self.config, folder, self.tasks, self.train, self.validation, None,
             {'street_code': '', 'anchors': [], 'camera': (0.0, 0.0, 0.0)})
-        trainer.began = []
-        return trainer
 
-    def plain(self) -> float:
-        """Return the seconds of a step of the plain loop."""
-        if not self._kept:
-            self._kept = list(batches(self.draws(), 0, KEPT, self.stage.batch))
+    def plain(self) -> Pairs:
+        """Return what does steps of the plain loop, and pairs them with others."""
+        kept = itertools.cycle(list(batches(self.draws(), 0, KEPT, self.stage.batch)))
         learner = self.trainer().learner
         optimiser = torch.optim.AdamW(learner.parameters(), 1e-3)
         learner.train()
-        began = []
-        for batch in itertools.islice(itertools.cycle(self._kept), self.stage.steps):
-            began.append(time.perf_counter())
+
+        def step() -> None:
             optimiser.zero_grad()
-            losses: dict[str, Tensor] = learner(batch)
+            losses: dict[str, Tensor] = learner(next(kept))
             total = torch.stack(list(losses.values())).sum()
             total.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        return _pace(began)
 
-    def ours(self) -> float:
-        """Return the seconds of a step of ``mtl train``."""
+        return Pairs(step)
+
+    def ours(self) -> Pairs:
+        """Return the steps of ``mtl train``."""
         trainer = self.trainer()
+        trainer.pairs = self.plain()
         with StopRequest() as stop, _quiet():
             trainer.run(stop)
-        return _pace(trainer.began)
+        return trainer.pairs
 
-    def theirs(self, libmtl: Any) -> float:
-        """Return the seconds of a step of LibMTL's trainer."""
+    def theirs(self, libmtl: Any, plain: Pairs | None = None) -> Pairs:
+        """
+        Return the steps of LibMTL's trainer.
+
+        :param libmtl: the package.
+        :param plain: what they are paired with; by default the loop of this side.
+        """
         learner = self.trainer().learner
         learner.train()
         tasks = [task.name for task in self.tasks]
-        loader = _Loader(self, tasks)
+        pairs = plain or self.plain()
 
         class OnCpu(libmtl.Trainer):  # type: ignore[misc]
             """It names its GPU in the constructor."""
@@ -174,8 +208,18 @@ class Side:
                 'EW', 'HPS', lambda: _Encoder(learner),
                 nn.ModuleDict({task: _Decoder(learner, task) for task in tasks}), False, False,
                 {'optim': 'adam', 'lr': 1e-3}, None, weight_args={}, arch_args={})
-            trainer.train(loader, _Nothing(), 1)
-        return _pace(loader.began)
+            trainer.train(_Loader(self, tasks, pairs), _Nothing(), 1)
+        return pairs
+
+    def reading(self) -> float:
+        """Return the seconds that one batch takes to read and augment, median of some."""
+        draws, seconds = self.draws(), []
+        for number in range(KEPT):
+            began = time.perf_counter()
+            collate([draws[number * self.stage.batch + place]
+                     for place in range(self.stage.batch)])
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds)
 
 
 class _First:
@@ -194,9 +238,8 @@ class _First:
 class _Loader:
     """What LibMTL takes for a data loader."""
 
-    def __init__(self, side: Side, tasks: list[str]) -> None:
-        self.side, self.tasks = side, tasks
-        self.began: list[float] = []
+    def __init__(self, side: Side, tasks: list[str], pairs: Pairs) -> None:
+        self.side, self.tasks, self.pairs = side, tasks, pairs
 
     def __len__(self) -> int:
         return self.side.stage.steps
@@ -205,7 +248,7 @@ class _Loader:
         side = self.side
         for batch in batches(
                 side.draws(), 0, len(self), side.stage.batch, side.config.data.loaders):
-            self.began.append(time.perf_counter())
+            self.pairs.between()
             yield batch['image'], {
                 task: ClipLearner.target(task, batch[task]) for task in self.tasks}
 
@@ -288,17 +331,6 @@ def write_files(folder: Path, count: int = FILES) -> dict[str, Any]:
     return {'dataset': 'folder', 'root': str(folder)}
 
 
-def _ratio(base: list[float], own: list[float]) -> str:
-    """Return the ratios of two ways' paces in the same rounds: median, lowest and highest."""
-    ratios = [one / other for one, other in zip(base, own)]
-    return f'{statistics.median(ratios):.3f}, {min(ratios):.2f} to {max(ratios):.2f}'
-
-
-def _pace(began: list[float]) -> float:
-    """Return the mean seconds from one step to the next, after the first ones."""
-    return (began[-1] - began[WARM]) / (len(began) - 1 - WARM)
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Let nothing be printed."""
@@ -306,41 +338,26 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def measure(
-        sides: dict[str, Callable[[], float]], rounds: int, show: Callable[[str], None],
-) -> dict[str, list[float]]:
-    """Return the seconds per step of each way, one per round; they take turns."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    order = list(sides)
-    for number in range(rounds):
-        first = number % len(order)
-        for name in [*order[first:], *order[:first]]:
-            found[name].append(sides[name]())
-            show(f'round {number + 1}/{rounds}  {name}  {1e3 * found[name][-1]:.0f} ms')
-    return found
-
-
 def main() -> None:
     """Print a table of the ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
-    parser.add_argument('--rounds', type=int, default=5, help='default: 5')
-    parser.add_argument('--steps', type=int, default=20, help='timed per round (default: 20)')
+    parser.add_argument('--steps', type=int, default=40, help='of each way (default: 40)')
     parser.add_argument('--threads', type=int, default=1, help='threads of torch (default: 1)')
     parser.add_argument(
         '--loaders', type=int, nargs='+', default=[max(1, (os.cpu_count() or 2) - 1)],
         help='processes that read, several to compare them (default: one per core but one)')
     parser.add_argument('--data', nargs='+', default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument('--precision', nargs='+', default=['bf16', 'fp32'])
+    parser.add_argument(
+        '--precision', default='bf16', help='of plain loop and mtl train (default: bf16)')
     parser.add_argument('--cache', default='~/.cache/mtl_perception', help='of street clips')
     parser.add_argument('--libmtl', type=Path, help='checkout of LibMTL; without, it is left out')
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     libmtl = import_libmtl(arguments.libmtl) if arguments.libmtl else None
     console = Console(stderr=True)
-    table = Table(title=f'{arguments.threads} threads, medians of {arguments.rounds} rounds')
-    for head in ('data', 'precision', 'loaders', 'way', 'ms per step', 'frames/s',
-                 *(f'pace over {base}, lowest to highest' for base in (
-                     ['plain', THEIRS] if libmtl else ['plain']))):
+    table = Table(title=f'{arguments.precision}, {arguments.threads} threads')
+    for head in ('data', 'loaders', 'way', 'ms per step', 'pace over the plain loop, quartiles',
+                 'ms to read a batch'):
         table.add_column(head)
     with tempfile.TemporaryDirectory() as temporary:
         for data in arguments.data:
@@ -350,23 +367,21 @@ def main() -> None:
             else:
                 described = write_files(Path(temporary) / 'files')
                 recipe['data'] = {'train': described, 'validation': described}
-            for precision, loaders in itertools.product(arguments.precision, arguments.loaders):
-                side = Side(recipe, Path(temporary) / 'runs', precision, loaders, arguments.steps)
-                ways: dict[str, Callable[[], float]] = {
-                    'plain': side.plain, 'mtl train': side.ours}
+            for loaders in arguments.loaders:
+                place = Path(temporary) / f'{data} {loaders}'
+                side = Side(recipe, place, arguments.precision, loaders, arguments.steps)
+                ways = {'mtl train': side.ours}
                 if libmtl is not None:
-                    fp32 = Side(recipe, Path(temporary) / 'runs', 'fp32', loaders,
-                                arguments.steps)
-                    fp32.runs = side.runs
-                    ways[THEIRS] = lambda fp32=fp32: fp32.theirs(libmtl)  # type: ignore
-                found = measure(ways, arguments.rounds, lambda text: console.print(text))
-                frames = side.stage.batch * side.config.network.frames
-                for name, seconds in found.items():
-                    middle = statistics.median(seconds)
-                    bases = [found[base] for base in ('plain', THEIRS) if base in found]
+                    fp32 = Side(recipe, place / 'fp32', 'fp32', loaders, arguments.steps)
+                    ways['LibMTL (fp32)'] = lambda fp32=fp32, side=side: fp32.theirs(  # type: ignore
+                        libmtl, side.plain())
+                for name, way in ways.items():
+                    console.print(f'{data}, {loaders} loaders: {name}')
+                    pairs = way()
+                    low, middle, high = statistics.quantiles(pairs.ratios(), n=4)
                     table.add_row(
-                        data, precision, str(loaders), name, f'{1e3 * middle:.0f}',
-                        f'{frames / middle:.1f}', *(_ratio(base, seconds) for base in bases))
+                        data, str(loaders), name, f'{1e3 * statistics.median(pairs.own):.0f}',
+                        f'{middle:.3f}, {low:.3f} to {high:.3f}', f'{1e3 * side.reading():.0f}')
     Console(width=120).print(table)
 
 
