@@ -23,6 +23,7 @@ from mtl_perception.training.recipe import load_recipe
 from mtl_perception.training.search_plan import SearchConfig, overrides_of
 from mtl_perception.training.search_results import Result, table_of, write
 from mtl_perception.training.search_trial import (
+    STOP,
     Running,
     figures_of,
     model_of,
@@ -169,10 +170,18 @@ class Search:
     def words(self, trial: Trial) -> list[str]:
         """Return the settings of a trial in place of the recipe's."""
         words = [*self.config.overrides, *overrides_of(self.config, trial.genome)]
-        parent = self.evolution.best(before=trial.generation) if self.config.transfer else None
+        parent = self._parent(trial)
         if parent is not None:
-            words += ['--network.start', str(model_of(self.folder, parent.number))]
+            words += ['--network.start', str(model_of(self.folder, parent.trial.number))]
         return words
+
+    def _parent(self, trial: Trial) -> Result | None:
+        """Return the best of the generations before, whose weights a trial starts with."""
+        before = [result for result in self.results.values()
+                  if result.trial.generation < trial.generation and math.isfinite(result.fitness)]
+        if not before or not self.config.transfer:
+            return None
+        return max(before, key=lambda result: (result.fitness, -result.trial.number))
 
     def run(self, executor: Executor, stop: StopRequest) -> bool:
         """
@@ -183,7 +192,8 @@ class Search:
         :return: whether all have been done.
         """
         running: dict[Future[int], Trial] = {}
-        with self._shown() as show:
+        with self._shown() as show, contextlib.ExitStack() as left:
+            left.callback(self._stop, running)  # if this ends by an error
             while True:
                 while not stop.received and (trial := self._next(len(running))) is not None:
                     running[executor.submit(self._train, self._running(trial))] = trial
@@ -199,9 +209,16 @@ class Search:
                         self._finished(trial, code)
                         show(trial)
                 if stop.received:
-                    for job in [job for job in running if job.cancel()]:
-                        self._waiting.append(running.pop(job))
-                    _stop_trials(self.folder, running.values())
+                    self._stop(running)
+
+    def _stop(self, running: dict[Future[int], Trial]) -> None:
+        """Take back what has not begun, and ask trainings to stop; they write a checkpoint."""
+        for job in [job for job in running if job.cancel()]:
+            self._waiting.append(running.pop(job))
+        for trial in running.values():
+            place = self.folder / trial_name(trial.number)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / STOP).touch()
 
     def _again(self, trial: Trial) -> bool:
         """Return whether a training that a signal stopped is to go on, now or some other time."""
@@ -235,9 +252,9 @@ class Search:
     def _note(self, trial: Trial, entry: dict[str, Any]) -> None:
         """Tell the evolution, which looks at the fitness or at what was gained."""
         fitness = told = float(entry['fitness'])
-        parent = self.evolution.best(before=trial.generation)
+        parent = self._parent(trial)
         if self.config.fitness == 'gain' and parent is not None:
-            told = fitness - self.results[parent.number].fitness
+            told = fitness - parent.fitness
         self.evolution.tell(trial.number, told)
         self.results[trial.number] = Result(
             trial, self.config.values(trial.genome), entry['figures'], fitness,
@@ -277,12 +294,6 @@ class Search:
             words = [*self.config.overrides, *overrides_of(self.config, best.genome)]
             text = to_yaml(load_config(self.recipe, [*words, '--name', 'best']))
         write(self.folder, self.results, self.evolution, text)
-
-
-def _stop_trials(folder: Path, trials: Any) -> None:
-    """Ask the trainings of this machine to stop; they write a checkpoint first."""
-    for trial in trials:
-        (folder / trial_name(trial.number) / 'stop').touch()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.training.readme import main_figures, read_log
 from mtl_perception.training.stopping import STOPPED, exclusive
 
+STOP = 'stop'
+"""A file of this name in the folder of a run asks its training to stop."""
 WAIT_S = 90.0
 """How long a training of a search that was killed may take to write its checkpoint and end."""
 
@@ -58,8 +60,8 @@ def run_trial(job: Running) -> int:
     """
     Train one trial, or go on with it; what is done already is not done again.
 
-    The training ends with the process that called, however that ends, and when a file ``stop``
-    appears in its folder.
+    The training ends with the process that called, however that ends, and when a file named
+    :data:`STOP` appears in its folder.
 
     :return: the exit code of ``mtl train``.
     :raises StorageError: if its output cannot be written.
@@ -69,7 +71,7 @@ def run_trial(job: Running) -> int:
         return 0
     if not _free(place):
         return STOPPED
-    stop = place / 'stop'
+    stop = place / STOP
     resume = ['--resume'] if any((place / 'checkpoints').glob('*.ckpt')) else []
     words = [sys.executable, '-c', _CHILD, 'train', *resume, job.recipe, *job.words, '--name',
              job.name, '--output', job.folder]

@@ -260,6 +260,16 @@ def test_another_configuration_is_refused_but_more_trials_are_not(config, tmp_pa
         searched(config, tmp_path / 'out', force=True)
 
 
+def test_gains_are_over_the_trial_that_a_training_starts_with(config, tmp_path):
+    config.write_text(yaml.safe_dump(SEARCH | {'fitness': 'gain'}))
+    search = searched(config, tmp_path / 'out')
+    for number, result in search.results.items():
+        before = [one.fitness for one in search.results.values()
+                  if one.trial.generation < result.trial.generation]
+        wanted = result.fitness - (max(before) if before else 0)
+        assert search.evolution.fitness[number] == pytest.approx(wanted)
+
+
 def fail(job):
     return 3 if job.name == 'trial_0001' else pretend(job)
 
