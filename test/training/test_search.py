@@ -308,6 +308,7 @@ def test_two_workers_of_a_dask_cluster_take_less_time_per_trial(config, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tmp_path):
     config.write_text(yaml.safe_dump(SEARCH | {'trials': 1, 'population': 1, 'parents': 1}))
     words = [sys.executable, '-m', 'mtl_perception.cli', 'search', str(config), '--into',
@@ -316,11 +317,11 @@ def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tm
              '"--run.checkpoint_every", "500", "--run.validate_every", "500"]']
     log = tmp_path / 'out' / 'trial_0000' / 'metrics.jsonl'
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until and not (log.exists() and log.stat().st_size):
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 75
     assert 'SIGTERM: stopped after 0 of 1 trials' in said
     assert 'checkpoint saved' in (log.parent / 'train.log').read_text()
@@ -329,6 +330,7 @@ def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tm
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
     """Two generations of real trainings; the search is killed with -9 in the second trial."""
     config.write_text(yaml.safe_dump(
@@ -338,9 +340,10 @@ def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
              str(tmp_path / 'out')]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     second = tmp_path / 'out' / 'trial_0001' / 'metrics.jsonl'
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until and not (second.exists() and second.stat().st_size):
         time.sleep(0.02)
+    assert second.exists()
     process.kill()
     process.wait()
     first = tmp_path / 'out' / 'trial_0000' / 'trial_0000.safetensors'
