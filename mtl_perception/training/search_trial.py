@@ -88,7 +88,9 @@ def run_trial(job: Running) -> int:
                 time.sleep(0.05)
     except OSError as error:
         raise StorageError(f'{place}: cannot be written ({error})') from error
-    return process.returncode
+    # a signal that comes before the training listens to it ends the process at once
+    return STOPPED if process.returncode in (-signal.SIGTERM, -signal.SIGINT) else (
+        process.returncode)
 
 
 _CHILD = """

@@ -23,6 +23,7 @@ from mtl_perception.training.journal import Journal
 from mtl_perception.training.recipe import load_recipe
 from mtl_perception.training.search import Search
 from mtl_perception.training.search_plan import SearchConfig, overrides_of
+from mtl_perception.training.search_trial import STOP, Running, run_trial
 from mtl_perception.training.stopping import StopRequest
 
 CONFIGS = sorted((Path(__file__).parents[2] / 'config' / 'search').glob('*.yaml'))
@@ -305,6 +306,17 @@ def test_two_workers_of_a_dask_cluster_take_less_time_per_trial(config, tmp_path
     assert told(tmp_path / '1') == told(tmp_path / '2')
     assert seconds[1] > 0.6
     assert seconds[2] < 0.8 * seconds[1]
+
+
+def test_a_training_that_is_stopped_before_it_has_begun_is_no_failed_one(config, tmp_path):
+    job = Running(str(config.parent / 'recipe.yaml'), str(tmp_path), 'trial_0000', (), 0.0)
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run_trial, job)
+        while not (tmp_path / 'trial_0000' / 'train.log').exists():
+            time.sleep(0.01)
+        (tmp_path / 'trial_0000' / STOP).touch()
+        assert done.result(timeout=60) == 75
+    assert not (tmp_path / 'trial_0000' / 'checkpoints').exists()
 
 
 @pytest.mark.slow
