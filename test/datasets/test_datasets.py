@@ -371,7 +371,8 @@ def test_a_nearer_scene_is_what_a_pinhole_sees_of_it():
         def integers(self, end):
             return [(value - 1) // 2 for value in end]
 
-    zoomed = Augmentation(zoom=2.0)._zoomed(seen(9.0), Middle())
+    zoomed = Augmentation(zoom=2.0)._zoomed(
+        seen(9.0), Middle(), seen(9.0).image.shape[1:3])
     np.testing.assert_array_equal(zoomed.depth, seen(3.0).depth)
     np.testing.assert_array_equal(zoomed.semantic, seen(3.0).semantic)
 
@@ -380,5 +381,5 @@ def test_no_zoom_draws_nothing_and_a_negative_one_is_refused():
     sample = some_sample()
     assert same(Augmentation()(sample, np.random.default_rng(4)),
                 Augmentation(nearer=False)(sample, np.random.default_rng(4)))
-    with pytest.raises(ConfigurationError, match='zoom is -0'):
+    with pytest.raises(ConfigurationError, match='has zoom -0.5'):
         Augmentation(zoom=-0.5)
