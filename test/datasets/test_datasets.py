@@ -381,5 +381,5 @@ def test_no_zoom_draws_nothing_and_a_negative_one_is_refused():
     sample = some_sample()
     assert same(Augmentation()(sample, np.random.default_rng(4)),
                 Augmentation(nearer=False)(sample, np.random.default_rng(4)))
-    with pytest.raises(ConfigurationError, match='has zoom -0.5'):
+    with pytest.raises(ConfigurationError, match=r'has zoom -0\.5'):
         Augmentation(zoom=-0.5)
