@@ -70,7 +70,7 @@ def camera_of(
         return unknown, sum(CAMERA_HEIGHTS) / 2, unknown
     if isinstance(clips, MixedClips):  # what depth is learned from
         parts = list(clips.parts.values())
-        clips = next((part for part in parts if 'depth' in (part.wanted or ())), parts[0])
+        clips = next((part for part in parts if _labels_depth(part)), parts[0])
     camera = getattr(clips, 'camera', None)
     if not isinstance(clips, RecordedClips) or camera is None:
         return unknown, 0.0, unknown
@@ -81,6 +81,12 @@ def camera_of(
         return unknown, 0.0, unknown
     rows, columns = clips[0].image.shape[1:3]
     return focal * width / columns, 0.0, focal * height / rows
+
+
+def _labels_depth(clips: RecordedClips) -> bool:
+    """Return whether depth is learned from a data set: it has it, and is there for it."""
+    return any(task.name == 'depth' for task in clips.tasks) and (
+        clips.wanted is None or 'depth' in clips.wanted)
 
 
 def data_words(config: TrainingConfig, split: str = 'train') -> str:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -131,6 +132,31 @@ def test_the_camera_of_a_mixture_is_that_of_the_data_set_that_depth_is_learned_f
                  'tasks': ['depth']}}
     config = TrainingConfig(
         'mixed', [Stage(64, 128, 1)], tasks=['detection', 'depth'],
+        network=NetworkSettings(frames=1),
+        data=DataSettings(train={'mix': described}, validation={'mix': described},
+                          root=str(root)))
+    with StopRequest() as stop:
+        clips, _ = open_clips(config, '', stop)
+    rows, columns = clips.parts['road'][0].image.shape[1:3]
+    assert camera_of(config, clips) == pytest.approx((100 * 128 / columns, 0, 100 * 64 / rows))
+
+
+def test_a_data_set_without_depth_has_no_say_in_the_camera(root):
+    """Nothing limits its tasks, so it is asked for depth too, which it does not have."""
+    write_map(root / 'road/training/disp_occ_0/000000_10.png', constant(256, np.uint16))
+    for kind in ('images', 'masks'):
+        (root / 'plain' / kind).mkdir(parents=True)
+    shape = cv2.imread(str(next((root / 'road/training/image_2').glob('*.png')))).shape
+    cv2.imwrite(str(root / 'plain/images/0.png'), np.zeros(shape, np.uint8))
+    cv2.imwrite(str(root / 'plain/masks/0.png'), np.zeros(shape[:2], np.uint8))
+    described = {
+        'plain': {'dataset': 'folder', 'description': {
+            'images': 'images', 'semantic': 'masks/{name}.png',
+            'classes': {'one': [0, 0, 0], 'two': [9, 9, 9]}}},
+        'road': {'dataset': 'kitti2015', 'focal_px': 100.0, 'baseline_m': 0.5,
+                 'tasks': ['depth']}}
+    config = TrainingConfig(
+        'mixed', [Stage(64, 128, 1)], tasks=['semantic', 'depth'],
         network=NetworkSettings(frames=1),
         data=DataSettings(train={'mix': described}, validation={'mix': described},
                           root=str(root)))
