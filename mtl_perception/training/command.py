@@ -26,7 +26,7 @@ from mtl_perception.training.config import (
 from mtl_perception.training.export import PRECISIONS, export_run
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.ranks import Ranks, join
-from mtl_perception.training.recipe import build_recipe
+from mtl_perception.training.recipe import build_recipe, late_options
 from mtl_perception.training.schema import recipe_schema
 from mtl_perception.training.sensible import recipe_for
 from mtl_perception.training.sources import (
@@ -90,12 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     :return: 0, or 75 if a signal stopped it and a checkpoint is saved.
     """
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    _add_options(options)
-    late, overrides = options.parse_known_args(arguments.overrides)
-    for name, value in vars(late).items():
-        if value != options.get_default(name):
-            setattr(arguments, name, value)
+    overrides = late_options(arguments, _add_options)
     if Path(arguments.recipe).is_dir():
         config = build_recipe(
             recipe_for(Path(arguments.recipe)), TrainingConfig, arguments.recipe, overrides)

@@ -26,6 +26,7 @@ from mtl_perception.training.comparison import (
     write,
 )
 from mtl_perception.training.config import load_config
+from mtl_perception.training.recipe import late_options
 from mtl_perception.training.sources import tasks_of
 from mtl_perception.weighting import WEIGHTINGS
 
@@ -58,12 +59,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl compare``; what is done already is not done again."""
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    _add_options(options)
-    late, overrides = options.parse_known_args(arguments.overrides)
-    for name, value in vars(late).items():
-        if value != options.get_default(name):
-            setattr(arguments, name, value)
+    overrides = late_options(arguments, _add_options)
     if arguments.seeds < 1 or arguments.workers < 1:
         raise ConfigurationError(
             f'--seeds is {arguments.seeds} and --workers {arguments.workers}; both must be at '

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a YAML recipe and overrides of the command line to the dataclass of its settings."""
 
+import argparse
 import copy
 import difflib
 import io
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -18,6 +19,25 @@ from jsonargparse import ArgumentParser
 from mtl_perception.errors import ConfigurationError
 
 Recipe = TypeVar('Recipe')
+
+
+def late_options(
+        arguments: argparse.Namespace,
+        add_options: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+    """
+    Take the options of a command from among the settings that follow its recipe.
+
+    :param arguments: with ``overrides``, all that follows; gets the options that are there.
+    :param add_options: declares the options of the command.
+    :return: the settings that are left.
+    """
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_options(options)
+    late, overrides = options.parse_known_args(arguments.overrides)
+    for name, value in vars(late).items():
+        if value != options.get_default(name):
+            setattr(arguments, name, value)
+    return overrides
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Recipe]) -> Recipe:

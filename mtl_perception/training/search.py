@@ -19,7 +19,7 @@ from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.training.config import load_config, to_yaml
 from mtl_perception.training.evolution import Evolution, Trial
 from mtl_perception.training.journal import Journal
-from mtl_perception.training.recipe import load_recipe
+from mtl_perception.training.recipe import late_options, load_recipe
 from mtl_perception.training.search_plan import SearchConfig, overrides_of
 from mtl_perception.training.search_results import Result, table_of, write
 from mtl_perception.training.search_trial import (
@@ -71,12 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     :return: 0, or 75 if a signal stopped it.
     """
-    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    _add_options(options)
-    late, overrides = options.parse_known_args(arguments.overrides)
-    for name, value in vars(late).items():
-        if value != options.get_default(name):
-            setattr(arguments, name, value)
+    overrides = late_options(arguments, _add_options)
     if arguments.workers < 1:
         raise ConfigurationError(f'--workers is {arguments.workers}; it must be at least 1')
     config = load_recipe(arguments.config, overrides, SearchConfig)
