@@ -157,6 +157,7 @@ def _train(
         if both is None:
             return STOPPED
         train, validation = both
+        validation[0]  # what is wrong with all of them shows now, not after hours
         if ranks.is_first:
             write_atomically(to_yaml(config).encode(), folder / 'config.yaml')
         tasks = tasks_of(config)

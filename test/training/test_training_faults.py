@@ -93,6 +93,16 @@ def test_r01_a_loss_that_is_no_number_ends_it_and_keeps_no_such_weights(recipe, 
     assert 'first_draw' in (data / 'runs/tiny/not_finite.json').read_text()
 
 
+def test_what_is_wrong_with_the_validation_images_shows_before_the_first_step(
+        recipe, data, capsys):
+    for file in (data / 'masks/val').iterdir():
+        file.unlink()
+    assert train(recipe) == 3
+    said = capsys.readouterr()
+    assert str(data / 'masks/val') in said.err
+    assert 'step 1/' not in said.out
+
+
 @pytest.mark.parametrize(('path', 'content', 'words'), [
     ('images/train/3.png', b'not an image', '3.png'),  # R04
     ('images/train/3.png', None, '3.png'),  # R04: cut short
