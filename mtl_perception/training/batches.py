@@ -155,16 +155,20 @@ def batches(
     except DataError as error:
         if not loaders:
             raise
-        # a reading process adds its whole traceback
-        *_, last = str(error).strip().splitlines()
-        raise DataError(last.removeprefix('mtl_perception.errors.DataError: ')) from error
+        raise DataError(
+            _last_line(error).removeprefix('mtl_perception.errors.DataError: ')) from error
     except (RuntimeError, ConnectionError, EOFError) as error:
         if (isinstance(error, RuntimeError) and 'DataLoader' not in str(error)) or not loaders:
             raise
         raise DataError(
             f'reading training clips failed some time after draw {numbers[place][-1]}: '
-            f'{_ended(reading) or error} If it was killed for its memory, set fewer data.loaders; '
-            'then --resume') from error
+            f'{_ended(reading) or _last_line(error)} If it was killed for its memory, set fewer '
+            'data.loaders; then --resume') from error
+
+
+def _last_line(error: Exception) -> str:
+    """Return what an error says without the traceback that a reading process adds."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def _ended(reading: Any) -> str:

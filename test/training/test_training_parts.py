@@ -80,6 +80,16 @@ def test_a_worker_that_dies_is_reported(boxes):
         list(batches(Draws(Deadly(), 0, 32, 32, None), 0, 1, 2, loaders=1))
 
 
+def test_a_connection_that_breaks_is_reported_like_a_worker_that_dies(boxes):
+    """As that to a worker does which has been killed, but not yet collected."""
+    class Broken(type(boxes)):
+        def __getitem__(self, number):
+            raise ConnectionResetError(104, 'reset by peer')
+
+    with pytest.raises(DataError, match=r'reading training clips failed.*reset by peer'):
+        list(batches(Draws(Broken(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+
+
 def test_a_label_that_only_some_clips_have_is_unlabelled_in_the_others(boxes):
     one, other = boxes[0], replace(boxes[1], depth=None, motion=None)
     batch = collate([one, other])
