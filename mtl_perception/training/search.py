@@ -5,6 +5,7 @@
 import argparse
 import contextlib
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.workers < 1:
         raise ConfigurationError(f'--workers is {arguments.workers}; it must be at least 1')
     config = load_recipe(arguments.config, overrides, SearchConfig)
-    recipe = arguments.config.parent / config.recipe
+    recipe = (arguments.config.parent / config.recipe).resolve()  # workers may be elsewhere
     search = Search(config, recipe, arguments.into.resolve(), arguments.force)
     check_network(load_config(recipe, search.words(search.evolution.trials[0])))
     with exclusive(search.folder), StopRequest() as stop:
@@ -243,6 +244,9 @@ class Search:
             'fitness': self.config.fitness_of(figures), 'ended': time.time()}
         self._add(entry)
         self._note(trial, entry)
+        if code == 0:  # its model is exported; fifty checkpoints would fill a disk
+            shutil.rmtree(
+                self.folder / trial_name(trial.number) / 'checkpoints', ignore_errors=True)
 
     def _note(self, trial: Trial, entry: dict[str, Any]) -> None:
         """Tell the evolution, which looks at the fitness or at what was gained."""

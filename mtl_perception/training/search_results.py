@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich.table import Table
 
 from mtl_perception.errors import StorageError
@@ -76,17 +78,19 @@ def draw_genome(results: Mapping[int, Result], evolution: Evolution) -> Figure:
     grid = figure.subplots(count, min(COLUMNS, len(names)), squeeze=False).ravel()
     for axes, gene in zip(grid, evolution.genes):
         numbers = sorted(results)
-        axes.plot(numbers, [results[number].values[gene.name] for number in numbers], '.',
-                  color='tab:grey', label='trial')
+        axes.plot(numbers, [results[number].values[gene.name] for number in numbers], 'o',
+                  markersize=4, color='tab:grey', label='trial')
         best = _so_far(results)
         axes.step([number for number, _ in best],
                   [result.values[gene.name] for _, result in best],
                   where='post', color='tab:red', label='best so far')
         if gene.kind == 'log':
             axes.set_yscale('log')
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter('{x:g}')
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(gene.name + (' (of a sum of 1)' if gene.kind == 'log' else ''))
-        axes.set_xlabel('trial')
-        axes.grid(alpha=0.3)
+        _trials_along(axes, evolution)
     for axes in grid[len(names):]:
         axes.axis('off')
     grid[0].legend()
@@ -98,19 +102,25 @@ def draw_fitness(results: Mapping[int, Result], evolution: Evolution) -> Figure:
     figure = Figure(figsize=(6.5, 3.5), layout='constrained')
     axes = figure.subplots()
     numbers = sorted(results)
-    axes.plot(numbers, [results[number].fitness for number in numbers], '.', color='tab:grey',
-              label='trial')
+    axes.plot(numbers, [results[number].fitness for number in numbers], 'o', markersize=4,
+              color='tab:grey', label='trial')
     best = _so_far(results)
     axes.step([number for number, _ in best], [result.fitness for _, result in best],
               where='post', color='tab:red', label='best so far')
+    axes.set_ylabel('fitness')
+    _trials_along(axes, evolution)
+    axes.legend()
+    return figure
+
+
+def _trials_along(axes: Axes, evolution: Evolution) -> None:
+    """Put the trials along the horizontal axis, with a line where a generation begins."""
     for trial in evolution.trials[1:]:
         if trial.generation != evolution.trials[trial.number - 1].generation:
             axes.axvline(trial.number - 0.5, color='tab:blue', alpha=0.2)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel('trial (a line where a generation begins)')
-    axes.set_ylabel('fitness')
     axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
 
 
 def _so_far(results: Mapping[int, Result]) -> list[tuple[int, Result]]:

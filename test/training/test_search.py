@@ -372,3 +372,4 @@ def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
     config_of = yaml.safe_load((tmp_path / 'out' / 'trial_0002' / 'config.yaml').read_text())
     assert config_of['network']['start'].endswith('.safetensors')
     assert os.access(tmp_path / 'out' / 'best.yaml', os.R_OK)
+    assert not [*(tmp_path / 'out').glob('trial_*/checkpoints')]  # only the models are kept
