@@ -3,6 +3,7 @@
 """The report of an evaluation, the same for every door: for programs, for people, as a page."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.errors import StorageError
 from mtl_perception.evaluation.rows import Interval, Row, rows
+from mtl_perception.metrics import FEWEST_GROUPS
 
 Figures = Mapping[str, Any]
 Fact = tuple[str, str, str]
@@ -26,7 +28,7 @@ class Report:
     What came of an evaluation.
 
     :param title: first line.
-    :param figures: go into ``report.json`` as they are; with those of
+    :param figures: go into ``report.json``, with null for what is not finite; with those of
         :func:`mtl_perception.evaluation.judges.figures_of` there are rows about right and wrong.
     :param facts: counts, rates and latencies.
     :param notes: paragraphs below the tables.
@@ -116,7 +118,17 @@ def write_report(folder: Path, report: Report) -> None:
     text = '\n'.join([f'# {report.title}', '', as_markdown(report), '', *report.links])
     _write(folder / 'report.md', text.rstrip('\n') + '\n')
     _write(folder / 'report.html', as_page(report))
-    _write(folder / 'report.json', json.dumps(report.figures, indent=2) + '\n')
+    _write(folder / 'report.json',
+           json.dumps(_finite(report.figures), indent=2, allow_nan=False) + '\n')
+
+
+def _finite(values: Any) -> Any:
+    """Return plain values with None for numbers that JSON does not have."""
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def figure_text(value: float | None, places: int = 3) -> str:
@@ -142,13 +154,14 @@ def _remarks(figures: Figures) -> list[str]:
         'Without looking: the most frequent class and the mean depth of each pixel of '
         f'{base["from"]}; for motion, every movable object called moving; for instances, each '
         'connected region of a class in the true mask called one object; no boxes.']
-    if sure['groups'] > 1:
+    if sure['groups'] >= FEWEST_GROUPS:
         remarks.append(
             f'Intervals: {100 * sure["level"]:g} % by bootstrap, drawing anew with replacement '
             f'from {sure["groups"]} groups of frames (drives, streets or stretches of time).')
     else:
-        remarks.append('Intervals: none; all frames are of one group, which says nothing about '
-                       'others.')
+        remarks.append(
+            f'Intervals: none; the frames are of {sure["groups"]} groups (drives, streets or '
+            f'stretches of time), and from fewer than {FEWEST_GROUPS} none can be told.')
     if absent := figures.get('semantic', {}).get('absent'):
         remarks.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
     return remarks

@@ -63,8 +63,12 @@ def rows(figures: Mapping[str, Any]) -> list[Row]:
         add('depth', 'inverse depth RelErr', 'inverse', 'rel_err')
     if motion := figures.get('motion'):
         add('motion', 'moving IoU', 'iou_moving', guess=motion['iou_all_movable'])
-        add('motion', 'moving objects AUC', 'auc', guess=0.5)
-        add('motion', 'moving objects balanced accuracy', 'balanced_accuracy', guess=0.5)
+        add('motion', 'moving IoU, unknown as static', 'iou_moving_of_all',
+            guess=motion['iou_all_movable'])
+        found.append(Row('motion unknown', motion['unknown'], None, None))
+        by = ' (of the mask)' if motion['by_mask'] else ''  # not of probabilities
+        add('motion', f'moving objects AUC{by}', 'auc', guess=0.5)
+        add('motion', f'moving objects balanced accuracy{by}', 'balanced_accuracy', guess=0.5)
         found.append(Row('called moving on identical frames', motion['identical_frames_moving'],
                          None, 1.0, '0'))
     if instance := figures.get('instance'):

@@ -19,7 +19,7 @@ STRETCH_NS = 5 * 10 ** 9
 """Neighbouring frames resemble one another: those of such a stretch of time are drawn together."""
 
 OBJECT_FIGURES = (
-    'auc', 'balanced_accuracy', 'objects', 'objects_moving', 'identical_frames_moving')
+    'auc', 'balanced_accuracy', 'by_mask', 'objects', 'objects_moving', 'identical_frames_moving')
 """Figures about objects: from the network's probabilities where there are any."""
 
 NOT_RECEIVED = 'not_received'

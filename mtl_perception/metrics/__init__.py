@@ -3,7 +3,7 @@
 """Accumulators of the figures that a prediction is judged by, and the trivial baselines."""
 
 from mtl_perception.metrics.baselines import MajorityClass, MeanDepth
-from mtl_perception.metrics.bootstrap import bootstrap_interval
+from mtl_perception.metrics.bootstrap import FEWEST_GROUPS, bootstrap_interval
 from mtl_perception.metrics.boundary import BoundaryMetrics
 from mtl_perception.metrics.delta_m import delta_m
 from mtl_perception.metrics.depth import DepthMetrics
@@ -15,6 +15,6 @@ from mtl_perception.metrics.motion import MotionMetrics
 from mtl_perception.metrics.segmentation import SegmentationMetrics
 
 __all__ = [
-    'BoundaryMetrics', 'DepthMetrics', 'DetectionMetrics', 'ErrorMap', 'InstanceMetrics',
-    'InverseDepthMetrics', 'MajorityClass', 'MeanDepth', 'MotionMetrics', 'SegmentationMetrics',
-    'bootstrap_interval', 'delta_m']
+    'FEWEST_GROUPS', 'BoundaryMetrics', 'DepthMetrics', 'DetectionMetrics', 'ErrorMap',
+    'InstanceMetrics', 'InverseDepthMetrics', 'MajorityClass', 'MeanDepth', 'MotionMetrics',
+    'SegmentationMetrics', 'bootstrap_interval', 'delta_m']

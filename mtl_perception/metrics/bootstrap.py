@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Interval = tuple[float, float]
 Figure = Callable[[NDArray[Any]], float | None]
 
+FEWEST_GROUPS = 5
+"""From fewer groups there is no interval."""
+
 
 def bootstrap_interval(
         counts: Sequence[NDArray[Any]], figure: Figure,
@@ -31,7 +34,9 @@ def bootstrap_interval(
     :param groups: the group of each frame, None for each on its own.
     :param resamples: how often frames are drawn.
     :param seed: of the draw; the same seed gives the same interval.
-    :return: (low, high), None if fewer than two groups exist or the figure never does.
+    :return: (low, high), None if fewer than five groups exist, from which none can be told (from
+        two groups the interval would hold the truth half of the time, from five 84 times in a
+        hundred, from ten 89 times), or if the figure never exists.
     :raises ValueError: if the level is not between 0 and 1 or frames and groups differ in number.
     """
     found = bootstrap_intervals(counts, {'it': figure}, level, groups, resamples, seed)
@@ -53,7 +58,7 @@ def bootstrap_intervals(
     for number, count in enumerate(counts):
         group = number if groups is None else groups[number]
         sums[group] = sums[group] + count if group in sums else count
-    if len(sums) < 2:
+    if len(sums) < FEWEST_GROUPS:
         return dict.fromkeys(figures)
     stacked = np.stack(list(sums.values()))
     values: dict[str, list[float]] = {name: [] for name in figures}
@@ -73,14 +78,14 @@ def frame_draws(
 
     :param frames: how many there are.
     :param groups: the group of each frame, None for each on its own; groups are drawn whole.
-    :param resamples: how often; nothing is drawn from fewer than two groups.
+    :param resamples: how often; nothing is drawn from fewer than five groups.
     :param seed: of the draw.
     """
     _check(0.5, groups, frames)
     number_of: dict[Hashable, int] = {}
     place = np.array([number_of.setdefault(group, len(number_of)) for group in (
         range(frames) if groups is None else groups)], np.int64)
-    if len(number_of) > 1:
+    if len(number_of) >= FEWEST_GROUPS:
         for times in _times(len(number_of), resamples, seed):
             yield times[place]
 

@@ -32,8 +32,9 @@ class DetectionMetrics:
 
     Per class and overlap the boxes of all images, the most certain first, take the true boxes that
     they overlap most and that are still free; precision, made to fall monotonically, is averaged
-    over 101 recalls. Small true boxes are wanted by nobody: they are neither missed, nor is a box
-    false that lies on one, as with COCO's ranges of area.
+    over 101 recalls. Small true boxes are wanted by nobody: they are neither missed, nor is any
+    box false that lies on one. In COCO's ranges of area only one box may, and a box that lies on
+    nothing is not false either if it is as small; here it is.
 
     :param classes: names of the classes.
     :param found_score: score from which a box counts as found for ``found``.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.metrics.bootstrap import Interval, bootstrap_intervals
+from mtl_perception.tasks import UNLABELLED
 
 
 class InstanceMetrics:
@@ -43,7 +44,7 @@ class InstanceMetrics:
         :param instance: (H, W) predicted ids, 0 = no object.
         :param semantic: (H, W) predicted class ids; an object has the class of most of its pixels.
         :param true_instance: (H, W) true ids, 0 = no object, negative = unknown.
-        :param true_semantic: (H, W) true class ids.
+        :param true_semantic: (H, W) true class ids; what lies where it is 255 is left out.
         :raises ValueError: if the shapes differ.
         """
         for name, array in (('semantic', semantic), ('true_instance', true_instance),
@@ -52,7 +53,7 @@ class InstanceMetrics:
                 raise ValueError(
                     f'{name} has shape {array.shape}, the instances {instance.shape}')
         self._frames += 1
-        known = true_instance >= 0
+        known = (true_instance >= 0) & (true_semantic != UNLABELLED)
         predicted = np.where(known, instance, 0).astype(np.int64).ravel()
         true = np.where(known, true_instance, 0).astype(np.int64).ravel()
         columns = int(predicted.max()) + 1

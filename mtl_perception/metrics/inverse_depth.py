@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.metrics.bootstrap import Figure, Interval, bootstrap_intervals
-from mtl_perception.metrics.depth import check_shapes
+from mtl_perception.metrics.depth import NEAREST, check_shapes
 
 UNITS = ('inverse_depth', 'disparity_px', 'mtan')
 
@@ -34,7 +34,8 @@ class InverseDepthMetrics:
       published 0.0122, which is 3.1 px
 
     A pixel counts if its true depth is positive and finite. A predicted depth that is +Inf has the
-    inverse 0; one that is NaN or not positive is taken for that too.
+    inverse 0; one that is NaN or not positive is taken for that too, and one that is nearer than
+    0.001 m for 0.001 m, as :class:`mtl_perception.metrics.DepthMetrics` does.
 
     :param unit: one of the three.
     :param focal_px: focal length f, pixels; not for ``inverse_depth``.
@@ -98,7 +99,8 @@ class InverseDepthMetrics:
         """Return depth in the unit, 0 for what is no depth."""
         usable = metres > 0
         inverse = np.zeros(metres.shape)
-        np.divide(self._factor, metres, out=inverse, where=usable, dtype=np.float64)
+        np.divide(self._factor, np.maximum(metres, NEAREST), out=inverse, where=usable,
+                  dtype=np.float64)
         return np.minimum(inverse, MTAN_LARGEST) if self.unit == 'mtan' else inverse
 
 

@@ -48,6 +48,7 @@ class MotionMetrics:
         self._moving: list[bool] = []
         self._frame_of: list[int] = []
         self._identical: list[NDArray[np.int64]] = []
+        self._by_mask = False
 
     def update(
             self, motion: NDArray[np.uint8], score: NDArray[np.floating[Any]] | None,
@@ -55,7 +56,8 @@ class MotionMetrics:
             instance: NDArray[np.integer[Any]] | None = None,
             measures: Mapping[str, NDArray[np.floating[Any]]] = MappingProxyType({})) -> None:
         """
-        Count one frame; pixels whose truth or whose prediction is unknown (255) are left out.
+        Count one frame; pixels whose truth or whose prediction is unknown (255) are left out, but
+        for ``iou_moving_of_all``.
 
         :param motion: (H, W) uint8 predicted 0 static, 1 moving, 255 unknown.
         :param score: (H, W) floating predicted probability of moving, NaN = unknown; None judges
@@ -81,8 +83,10 @@ class MotionMetrics:
         movable = known & np.isin(semantic, self.movable)
         self._frames.append(np.array([
             (moving & called).sum(), (moving | called).sum(),
-            (moving & movable).sum(), (moving | movable).sum()], np.int64))
+            (moving & movable).sum(), (moving | movable).sum(),
+            (labelled & ~known & (truth == MOVING)).sum()], np.int64))
         if instance is not None:
+            self._by_mask |= score is None
             confidence = called.astype(np.float64) if score is None else score
             self._update_objects(confidence, moving, movable, instance, measures)
 
@@ -127,6 +131,7 @@ class MotionMetrics:
         self._scores += other._scores
         self._moving += other._moving
         self._identical += other._identical
+        self._by_mask |= other._by_mask
         for name, values in self._measures.items():
             values += other._measures[name]
 
@@ -134,8 +139,10 @@ class MotionMetrics:
         """
         Return the figures so far; a figure that does not exist is None.
 
-        :return: ``iou_moving`` and ``iou_all_movable`` (its baseline), ``auc`` and
-            ``balanced_accuracy`` over objects, ``objects`` and ``objects_moving`` (counts),
+        :return: ``iou_moving`` of the pixels that have an answer and ``iou_all_movable`` (its
+            baseline), ``iou_moving_of_all`` (what has no answer is taken for static), ``auc`` and
+            ``balanced_accuracy`` over objects, ``by_mask`` (whether these are of the mask's share
+            of an object and not of probabilities), ``objects`` and ``objects_moving`` (counts),
             ``identical_frames_moving`` (share of movable pixels called moving on identical
             frames), ``unknown`` (share of labelled pixels without an answer), ``pixels``, and
             ``groups``: for each measure a row per group with ``from``, ``to``, ``objects``,
@@ -143,12 +150,14 @@ class MotionMetrics:
             moving ones) and ``parked_called_moving``.
         """
         scores, moving = np.array(self._scores), np.array(self._moving, bool)
-        total = sum(self._frames, np.zeros(4, np.int64))
+        total = sum(self._frames, np.zeros(5, np.int64))
         return {
             'iou_moving': _first_share(total),
+            'iou_moving_of_all': _of_all(total),
             'iou_all_movable': _first_share(total[2:]),
             'auc': area_under_curve(scores, moving),
             'balanced_accuracy': _balanced_accuracy(scores > 0.5, moving),
+            'by_mask': self._by_mask,
             'objects': moving.size,
             'objects_moving': int(moving.sum()),
             'identical_frames_moving': _first_share(
@@ -162,7 +171,7 @@ class MotionMetrics:
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
     ) -> dict[str, Interval | None]:
         """
-        Return the bootstrap intervals of ``iou_moving``, ``auc`` and ``balanced_accuracy``.
+        Return the bootstrap intervals of the IoUs, ``auc`` and ``balanced_accuracy``.
 
         :param level: share of the resampled figures inside.
         :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
@@ -173,8 +182,10 @@ class MotionMetrics:
             weights = times[frame_of].astype(np.float64)
             curves.append(area_under_curve(scores, moving, weights))
             accuracies.append(_balanced_accuracy(scores > 0.5, moving, weights))
-        iou = bootstrap_intervals(self._frames, {'iou_moving': _first_share}, level, groups)
-        return {**iou, 'auc': interval_of([one for one in curves if one is not None], level),
+        ious = bootstrap_intervals(
+            self._frames, {'iou_moving': _first_share, 'iou_moving_of_all': _of_all}, level,
+            groups)
+        return {**ious, 'auc': interval_of([one for one in curves if one is not None], level),
                 'balanced_accuracy': interval_of(
                     [one for one in accuracies if one is not None], level)}
 
@@ -236,6 +247,11 @@ def _balanced_accuracy(
 def _first_share(total: NDArray[np.int64]) -> float | None:
     """Return the first of two counts by the second, None if that is 0."""
     return _share(int(total[0]), int(total[1]))
+
+
+def _of_all(total: NDArray[np.int64]) -> float | None:
+    """Return the IoU of the moving pixels where no answer is a wrong one."""
+    return _share(int(total[0]), int(total[1] + total[4]))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -17,7 +17,9 @@ class SegmentationMetrics:
     Intersection over union and pixel accuracy, accumulated over frames.
 
     The confusion matrix is that of all frames together; ``miou_per_image`` is the older habit of
-    averaging each image's own mean, shown beside it because the two differ by several points.
+    averaging each image's own mean, as MTAN's code did and XTasC-Net's does, shown beside it
+    because the two differ by several points. It is over the classes that an image's truth or
+    prediction shows, and what is predicted where nothing is labelled counts against a class.
     A class which the truth never shows has no IoU: it is None, stands in ``absent`` and does not
     enter the mean. Pixels wrongly given to it still count against the classes they belong to.
 
@@ -29,7 +31,7 @@ class SegmentationMetrics:
         # One more column than rows: what was predicted as no known class is wrong for its row.
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
         self._frames: list[NDArray[np.int64]] = []
-        self._image_mious: list[float] = []
+        self._image_mious: list[float | None] = []
 
     def update(self, prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         """
@@ -50,8 +52,8 @@ class SegmentationMetrics:
         confusion = np.bincount(cells, minlength=count * (count + 1)).reshape(count, count + 1)
         self.confusion += confusion
         self._frames.append(confusion)
-        if (ious := _ious(confusion)[0]).size and not np.isnan(ious).all():
-            self._image_mious.append(float(np.nanmean(ious)))
+        said = np.bincount(prediction.ravel(), minlength=count)[:count]
+        self._image_mious.append(_image_miou(confusion, said) if known.any() else None)
 
     def merge(self, other: 'SegmentationMetrics') -> None:
         """Count what another has counted, after what was counted here."""
@@ -69,7 +71,7 @@ class SegmentationMetrics:
         ious, present = _ious(self.confusion)
         return {
             'miou': _miou(self.confusion),
-            'miou_per_image': float(np.mean(self._image_mious)) if self._image_mious else None,
+            'miou_per_image': _mean(sum(map(_counted, self._image_mious), np.zeros(2))),
             'pixel_accuracy': _pixel_accuracy(self.confusion),
             'iou': {
                 name: float(iou) if known else None
@@ -97,12 +99,29 @@ class SegmentationMetrics:
         for number, name in enumerate(self.classes):
             figures[f'iou {name}'] = partial(_iou, number)
         found: dict[str, Any] = dict(bootstrap_intervals(self._frames, figures, level, groups))
-        means = [_miou(frame) for frame in self._frames]
-        counts = [np.array([mean or 0.0, mean is not None]) for mean in means]
+        counts = [_counted(mean) for mean in self._image_mious]
         of: dict[str, Interval | None] = {
             name: found.pop(f'iou {name}') for name in self.classes}
         return {**found, 'iou': of, **bootstrap_intervals(
             counts, {'miou_per_image': _mean}, level, groups)}
+
+
+def _image_miou(
+        confusion: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:
+    """
+    Return the mean IoU of one image as MTAN's code had it, None if no class is in it.
+
+    :param confusion: (K, K + 1).
+    :param predicted: (K,) pixels predicted as each class, labelled or not.
+    """
+    hits = np.diagonal(confusion)
+    union = confusion.sum(axis=1) + predicted - hits
+    return float((hits[union > 0] / union[union > 0]).mean()) if union.any() else None
+
+
+def _counted(mean: float | None) -> NDArray[np.float64]:
+    """Return a mean and that it is one, or zeros."""
+    return np.array([mean or 0.0, mean is not None], np.float64)
 
 
 def _mean(total: NDArray[np.float64]) -> float | None:

@@ -58,8 +58,11 @@ def test_the_same_seed_gives_the_same_interval_and_equal_frames_an_empty_one():
 def test_too_few_frames_or_no_figure_have_no_interval():
     assert bootstrap_interval([], mean) is None
     assert bootstrap_interval([np.ones(2)], mean) is None
-    assert bootstrap_interval([np.ones(2)] * 4, mean, groups=['a'] * 4) is None
-    assert bootstrap_interval([np.ones(2)] * 4, lambda total: None) is None
+    assert bootstrap_interval([np.ones(2)] * 4, mean) is None
+    assert bootstrap_interval([np.ones(2)] * 9, mean, groups=[*'aaaaabbcd']) is None
+    assert not [*frame_draws(9, [*'aaaaabbcd'])]
+    assert bootstrap_interval([np.ones(2)] * 9, mean, groups=[*'aaaaabcde']) == (1.0, 1.0)
+    assert bootstrap_interval([np.ones(2)] * 6, lambda total: None) is None
 
 
 def test_a_wrong_level_or_number_of_groups_is_refused():
@@ -148,7 +151,8 @@ def test_objects_motion_and_inverse_depth_lie_in_their_intervals():
         inverse.update(metres * generator.uniform(0.8, 1.3), metres)
     for metrics, names in ((detection, ('ap50', 'ap', 'found', 'precision')),
                            (instance, ('found', 'precision', 'panoptic')),
-                           (motion, ('iou_moving', 'auc', 'balanced_accuracy')),
+                           (motion, ('iou_moving', 'iou_moving_of_all', 'auc',
+                                     'balanced_accuracy')),
                            (inverse, ('abs_err', 'rel_err'))):
         figures, intervals = metrics.compute(), metrics.intervals()
         assert set(names) == intervals.keys()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mtl_perception.metrics import DepthMetrics, MeanDepth
+from mtl_perception.metrics.error_map import relative_error
 
 
 def metres(rows):
@@ -29,6 +30,19 @@ def test_sky_unknown_and_far_pixels_have_no_effect():
     figures = metrics.compute()
     assert figures['pixels'] == 1
     assert figures['abs_rel'] == 0.0
+
+
+def test_the_bounds_a_ratio_of_1_25_is_outside_and_the_maximum_inside():
+    metrics = DepthMetrics(80.0)
+    metrics.update(metres([[5.0, 80.0]]), metres([[4.0, 80.0]]))
+    assert metrics.compute()['pixels'] == 2
+    assert metrics.compute()['delta1'] == 0.5
+
+
+def test_a_prediction_nearer_than_a_millimetre_counts_as_one():
+    metrics = DepthMetrics(80.0)
+    metrics.update(metres([[0.0, 0.05]]), metres([[1.0, 1.0]]))
+    assert metrics.compute()['mae'] == pytest.approx((0.999 + 0.95) / 2)
 
 
 def test_a_prediction_that_is_not_finite_counts_as_the_maximum():
@@ -63,6 +77,14 @@ def test_wrong_arguments_are_refused():
         DepthMetrics(0.0)
     with pytest.raises(ValueError, match='resize'):
         DepthMetrics(80.0).update(metres([[1]]), metres([[1, 2]]))
+
+
+def test_what_is_truly_beyond_the_maximum_is_in_no_map():
+    mean = MeanDepth(80.0, 1, 1)
+    mean.update(metres([[90]]))
+    mean.update(metres([[10]]))
+    np.testing.assert_array_equal(mean.predict(), [[10]])
+    assert np.isnan(relative_error(metres([[50]]), metres([[90]]), 80.0))
 
 
 def test_mean_depth_ignores_sky_and_says_maximum_where_nothing_was_seen():

@@ -44,6 +44,12 @@ def test_no_answer_is_an_inverse_of_zero_and_never_free():
     assert metrics.compute()['rel_err'] == 1.0
 
 
+def test_one_pixel_at_the_lens_does_not_decide_the_figure():
+    metrics = InverseDepthMetrics('inverse_depth')
+    metrics.update(np.array([[1e-320]]), np.array([[1.0]]))
+    assert metrics.compute()['abs_err'] == pytest.approx(999.0)  # as at 1 mm
+
+
 def test_nothing_seen_gives_none():
     metrics = InverseDepthMetrics('inverse_depth')
     metrics.update(np.ones((1, 3)), np.array([[np.nan, np.inf, 0.0]]))

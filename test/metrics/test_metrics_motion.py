@@ -49,6 +49,7 @@ def test_unknown_answers_are_left_out_and_their_share_is_shown():
     metrics.update(answer, None, truth, semantic, instance)
     figures = metrics.compute()
     assert figures['iou_moving'] == 1.0
+    assert figures['iou_moving_of_all'] == 0.5  # half of the moving pixels are not found
     assert figures['unknown'] == 0.5
     assert figures['objects'] == 0  # only 50 pixels of each are known
 
@@ -79,6 +80,34 @@ def test_area_under_curve_with_ties_worked_out_by_hand():
     scores = np.array([0.9, 0.5, 0.5, 0.1])
     # pairs (positive, negative): 0.9 > 0.5, 0.9 > 0.1, 0.5 = 0.5 (half), 0.5 > 0.1
     assert area_under_curve(scores, np.array([True, True, False, False])) == 3.5 / 4
+
+
+def test_an_object_moves_if_most_of_it_does_and_scores_the_mean_of_what_is_known():
+    semantic, instance, truth = scene()
+    truth[:6, :10] = 0  # four tenths of the moving car
+    score = np.where(truth == 1, 1.0, 0.0)
+    score[:, 10:20] = 0.75
+    score[:9, 10:20] = np.nan  # ten pixels of the parked car are known, too few
+    metrics = MotionMetrics([CAR])
+    metrics.update(truth, score, truth, semantic, instance)
+    figures = metrics.compute()
+    assert (figures['objects'], figures['objects_moving']) == (1, 0)
+    assert not figures['by_mask']
+    metrics.update(truth, None, truth, semantic, instance)
+    assert metrics.compute()['by_mask']
+
+
+def test_the_measure_of_an_object_is_the_median_and_a_group_has_its_lower_bound():
+    semantic, instance, truth = scene()
+    distance = np.full(semantic.shape, 10.0)
+    distance[0, :10] = 1000.0  # a tenth of the moving car
+    metrics = MotionMetrics([CAR], bounds={'distance': (10.0,)})
+    metrics.update(truth, None, truth, semantic, instance, {'distance': distance})
+    near, far = metrics.compute()['groups']['distance']
+    assert (near['objects'], far['objects']) == (0, 2)
+    metrics = MotionMetrics([CAR], bounds={'distance': (11.0,)})
+    metrics.update(truth, None, truth, semantic, instance, {'distance': distance})
+    assert [row['objects'] for row in metrics.compute()['groups']['distance']] == [2, 0]
 
 
 def test_different_shapes_are_refused():

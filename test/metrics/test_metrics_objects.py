@@ -59,6 +59,22 @@ def test_a_box_on_an_ignored_object_is_neither_right_nor_false():
     assert (figures['ap50'], figures['found'], figures['objects']) == (1.0, 1.0, {'car': 1})
 
 
+def test_an_object_that_counts_is_taken_before_an_ignored_one():
+    metrics = DetectionMetrics(('car',))
+    metrics.update(  # the box overlaps the ignored one more
+        *boxes((0, 0, 10, 10, 0.9, 0)), *truth((0, 0, 10, 10, 0), (0, 0, 10, 9, 0)),
+        np.array([True, False]))
+    assert (metrics.compute()['ap50'], metrics.compute()['found']) == (1.0, 1.0)
+
+
+def test_any_number_of_boxes_may_lie_on_an_ignored_object():
+    metrics = DetectionMetrics(('car',))
+    metrics.update(
+        *boxes((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 9, 0.8, 0), (20, 0, 30, 10, 0.7, 0)),
+        *truth((0, 0, 10, 10, 0), (20, 0, 30, 10, 0)), np.array([True, False]))
+    assert (metrics.compute()['ap50'], metrics.compute()['precision']) == (1.0, 1.0)
+
+
 def test_without_objects_there_are_no_figures():
     metrics = DetectionMetrics(('car',))
     metrics.update(*boxes((0, 0, 10, 10, 0.9, 0)), *truth())
@@ -152,6 +168,38 @@ def test_an_object_of_the_wrong_class_is_not_found_and_unknown_pixels_do_not_cou
     assert (figures['objects']['person'], figures['precision']) == (0, 1.0)
     with pytest.raises(ValueError, match='semantic has shape'):
         metrics.update(ids, classes[1:], ids, classes)
+
+
+def test_what_lies_on_a_small_object_or_is_as_small_is_not_false():
+    ids, classes = scene()
+    metrics = InstanceMetrics({8: 'car', 9: 'person'})
+    larger = ids.copy()
+    larger[20:30, :12] = np.where(ids[20:30, :12] == 3, 3, 0)
+    larger[24:29, :3], larger[20:24, :5] = 3, 3  # the small car of 20 and 15 pixels more
+    larger[20:24, 5:9] = 3  # 51 in all, of which less than half lie on the car
+    larger[35:37, 40:50] = 11  # 20 pixels where nothing is
+    metrics.update(larger, classes, ids, classes)
+    assert metrics.compute()['precision'] == 1.0
+    metrics = InstanceMetrics({8: 'car', 9: 'person'}, minimum_pixels=30)
+    metrics.update(np.where(larger == 11, 0, larger), classes, ids, classes)
+    assert metrics.compute()['precision'] == 0.75  # now the 51 count
+    on_it = ids.copy()
+    on_it[20, :2] = 0
+    on_it[24:27, :5], on_it[27, :2] = 3, 3  # 35 pixels, 18 of the small car's 20 among them
+    metrics = InstanceMetrics({8: 'car', 9: 'person'}, minimum_pixels=30)
+    metrics.update(on_it, classes, ids, classes)
+    assert metrics.compute()['precision'] == 1.0
+
+
+def test_an_object_where_nothing_is_labelled_is_not_false():
+    ids, classes = scene()
+    found = ids.copy()
+    found[35:, :20] = 9
+    true = classes.copy()
+    true[35:, :20] = 255
+    metrics = InstanceMetrics({8: 'car', 9: 'person'})
+    metrics.update(found, classes, ids, true)
+    assert metrics.compute()['precision'] == 1.0
 
 
 def test_boxes_that_were_counted_apart_are_ranked_together_when_merged():
