@@ -15,12 +15,11 @@ import cv2
 import torch
 
 from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.training.changes import changes
 from mtl_perception.training.checkpoint import CheckpointFolder, write_atomically
 from mtl_perception.training.config import (
     TrainingConfig,
-    from_plain,
     load_config,
-    to_plain,
     to_yaml,
 )
 from mtl_perception.training.export import PRECISIONS, export_run
@@ -196,28 +195,7 @@ def _warn_of_other_bits(state: dict[str, Any], ranks: Ranks) -> None:
 
 def _check_same(config: TrainingConfig, before: dict[str, Any]) -> None:
     """Refuse to resume under a recipe that would learn something else."""
-    now = to_plain(config)
-    with contextlib.suppress(ConfigurationError):  # what was not a setting yet was its default
-        before = to_plain(from_plain(before))
-    changes = [
-        f'{key}: {old} -> {new}' for key, old, new in _differences(before, now)
-        if not key.startswith((
-            'run.', 'data.workers', 'data.loaders', 'data.cache', 'data.street_code', 'output',
-            'data.on_bad_sample'))]
-    if changes:
+    if found := changes(before, config):
         raise ConfigurationError(
-            'the recipe has changed since the checkpoint: ' + '; '.join(changes)
+            'the recipe has changed since the checkpoint: ' + '; '.join(found)
             + '. Use --force to go on with the new one, or another --name to start afresh')
-
-
-def _differences(
-        old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[tuple[str, Any, Any]]:
-    """Return (path, old value, new value) of what differs; what was missing counts as empty."""
-    found: list[tuple[str, Any, Any]] = []
-    for key in dict.fromkeys([*old, *new]):
-        one, other = old.get(key), new.get(key)
-        if isinstance(one, dict | None) and isinstance(other, dict):
-            found += _differences(one or {}, other, f'{prefix}{key}.')
-        elif one != other:
-            found.append((f'{prefix}{key}', one, other))
-    return found

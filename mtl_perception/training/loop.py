@@ -120,12 +120,12 @@ class Trainer:
     def start(self) -> None:
         """Load what the recipe starts from; not for a training that is resumed."""
         settings = self.config.network
-        if settings.start:
-            load_start(self.learner.network, settings.start)
         if settings.pretrained:
             load_encoder(
                 cast(Encoder, self.learner.network.encoder), settings.encoder,
                 settings.pretrained, settings.pretrained_by_order)
+        if settings.start:  # has an encoder too, a later one
+            load_start(self.learner.network, settings.start)
         if settings.start or settings.pretrained:
             self.average.restart(self.learner.network)
 

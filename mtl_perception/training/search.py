@@ -15,18 +15,29 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.table import Table
 
-from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
-from mtl_perception.training.config import load_config, to_yaml
+from mtl_perception.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DeviceError,
+    NumericError,
+    PerceptionError,
+    StorageError,
+)
+from mtl_perception.training.changes import changes
+from mtl_perception.training.config import load_config, to_plain, to_yaml
 from mtl_perception.training.evolution import Evolution, Trial
 from mtl_perception.training.journal import Journal
 from mtl_perception.training.recipe import late_options, load_recipe
 from mtl_perception.training.search_plan import SearchConfig, overrides_of
-from mtl_perception.training.search_results import Result, table_of, write
+from mtl_perception.training.search_results import Result, table_of, why_not, write
 from mtl_perception.training.search_trial import (
     STOP,
     Running,
     figures_of,
+    last_words,
     model_of,
     run_trial,
     trial_name,
@@ -36,7 +47,11 @@ from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
 
 JOURNAL = 'journal.jsonl'
 STOPS = 5
-"""How often a training may be stopped by a signal before its trial counts as failed."""
+"""How often a training may be stopped or killed from outside before the search ends."""
+LOST = -1
+"""Stands for the exit code of a training whose worker died."""
+SPARE_LINES = 6
+"""Of a terminal, around the rows of the live table."""
 LOOK_S = 0.5
 """How often it is looked whether a signal has come, seconds."""
 
@@ -62,8 +77,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         '--scheduler', default='', metavar='ADDRESS',
         help='of a Dask cluster that trains instead, such as tcp://10.0.0.1:8786; its workers '
              'must see the same folders (extra: dask)')
-    parser.add_argument(
-        '--force', action='store_true', help='go on although the configuration has changed')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,8 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f'--workers is {arguments.workers}; it must be at least 1')
     config = load_recipe(arguments.config, overrides, SearchConfig)
     recipe = (arguments.config.parent / config.recipe).resolve()  # workers may be elsewhere
-    search = Search(config, recipe, arguments.into.resolve(), arguments.force)
-    check_network(load_config(recipe, search.words(search.evolution.trials[0])))
+    search = Search(config, recipe, arguments.into.resolve())
+    training = load_config(recipe, search.words(search.evolution.trials[0]))
+    check_network(training)
+    config.check_figures(training.tasks)
     with exclusive(search.folder), StopRequest() as stop:
         search.open()
         try:
@@ -108,19 +123,18 @@ class Search:
     :param config: of the search.
     :param recipe: of the trainings.
     :param folder: of journal, runs and results.
-    :param force: go on with a journal of another configuration.
     :param train: what runs a trial, see :func:`mtl_perception.training.search_trial.run_trial`.
     """
 
     def __init__(
-            self, config: SearchConfig, recipe: Path, folder: Path, force: bool = False,
+            self, config: SearchConfig, recipe: Path, folder: Path,
             train: Callable[[Running], int] = run_trial) -> None:
         self.config, self.recipe, self.folder = config, recipe, folder
         self.evolution = Evolution(
             config.genes(), config.population, config.offspring, config.parents, config.mutation,
             config.seed)
         self.results: dict[int, Result] = {}
-        self._force, self._train = force, train
+        self._train = train
         self._journal: Journal | None = None
         self._waiting: list[Trial] = []
         self._stops: dict[int, int] = {}
@@ -129,22 +143,27 @@ class Search:
         """
         Read the journal, and do with the evolution what was done before.
 
-        :raises ConfigurationError: if it is that of another configuration.
+        :raises ConfigurationError: if it is that of another search or of other trainings.
         :raises CheckpointError: if it is damaged, or another version wrote it.
         """
         self._journal = journal = Journal(self.folder / JOURNAL)
         if journal.torn:
             print(f'{journal.path}: the last line was cut off and is dropped', file=sys.stderr)
-        now = self.config.plain()
+        now, training = self.config.plain(), load_config(self.recipe, self.config.overrides)
         if not journal.entries:
-            journal.add({'kind': 'search', 'config': now})
+            if left := sorted(self.folder.glob('trial_*')):
+                raise ConfigurationError(
+                    f'{self.folder} holds {left[0].name} of a search whose {JOURNAL} is gone; '
+                    'remove the folder or choose another --into')
+            journal.add({'kind': 'search', 'config': now, 'training': to_plain(training)})
         before = journal.entries[0].get('config', {})
-        changes = [f'{key}: {before.get(key)} -> {now[key]}' for key in now
-                   if before.get(key) != now[key] and key != 'trials']
-        if changes and not self._force:
+        found = [f'{key}: {before.get(key)} -> {now[key]}' for key in now
+                 if before.get(key) != now[key] and key != 'trials']
+        found = found or changes(journal.entries[0].get('training', {}), training)
+        if found:
             raise ConfigurationError(
-                f'{self.folder} holds a search with other settings: {"; ".join(changes)}. Use '
-                '--force to go on with the new ones, or another --into')
+                f'{self.folder} holds a search with other settings, whose trials cannot be '
+                f'compared with new ones: {"; ".join(found)}. Choose another --into')
         asked: dict[int, Trial] = {}
         for entry in journal.entries[1:]:
             if entry['kind'] == 'asked':
@@ -186,6 +205,8 @@ class Search:
         :param executor: runs them.
         :param stop: looked at again and again; trials under way are then stopped too.
         :return: whether all have been done.
+        :raises PerceptionError: if a training ends by anything but its numbers, such as a full
+            disk: the trial says nothing of its genome, and is done again next time.
         """
         running: dict[Future[int], Trial] = {}
         with self._shown() as show, contextlib.ExitStack() as left:
@@ -198,12 +219,10 @@ class Search:
                 done, _ = wait(running, LOOK_S, FIRST_COMPLETED)
                 for job in done:
                     trial = running.pop(job)
-                    code = job.result()
-                    if code == STOPPED and self._again(trial):
-                        self._waiting.append(trial)
-                    else:
-                        self._finished(trial, code)
+                    if self._ended(trial, job):
                         show(trial)
+                    else:
+                        self._waiting.append(trial)
                 if stop.received:
                     self._stop(running)
 
@@ -216,10 +235,27 @@ class Search:
             place.mkdir(parents=True, exist_ok=True)
             (place / STOP).touch()
 
-    def _again(self, trial: Trial) -> bool:
-        """Return whether a training that a signal stopped is to go on, now or some other time."""
-        self._stops[trial.number] = self._stops.get(trial.number, 0) + 1
-        return self._stops[trial.number] <= STOPS
+    def _ended(self, trial: Trial, job: Future[int]) -> bool:
+        """Note a trial that has ended; return False if it is to go on, now or some other time."""
+        try:
+            code, why = job.result(), ''
+        except PerceptionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of any executor, such as a dead worker
+            code, why = LOST, f'{type(error).__name__}: {error}'
+        if code in (0, NumericError.exit_code):
+            self._finished(trial, code)
+            return True
+        if code == STOPPED or code < 0:
+            self._stops[trial.number] = self._stops.get(trial.number, 0) + 1
+            if self._stops[trial.number] <= STOPS:
+                return False
+        kind = {one.exit_code: one for one in (
+            DataError, CheckpointError, StorageError, DeviceError)}.get(code, ConfigurationError)
+        raise kind(
+            f'{self.folder / trial_name(trial.number)}: the training ended with exit code {code}: '
+            f'{why or last_words(self.folder, trial.number) or "no word"}. Mend it; the same '
+            'command does the trial again')
 
     def _next(self, running: int) -> Trial | None:
         """Return the next trial, None if there is none for now."""
@@ -249,12 +285,9 @@ class Search:
                 self.folder / trial_name(trial.number) / 'checkpoints', ignore_errors=True)
 
     def _note(self, trial: Trial, entry: dict[str, Any]) -> None:
-        """Tell the evolution, which looks at the fitness or at what was gained."""
-        fitness = told = float(entry['fitness'])
-        parent = self._parent(trial)
-        if self.config.fitness == 'gain' and parent is not None:
-            told = fitness - parent.fitness
-        self.evolution.tell(trial.number, told)
+        """Tell the evolution."""
+        fitness = float(entry['fitness'])
+        self.evolution.tell(trial.number, fitness)
         self.results[trial.number] = Result(
             trial, self.config.values(trial.genome), entry['figures'], fitness,
             entry['exit_code'])
@@ -272,14 +305,18 @@ class Search:
             result = self.results[trial.number]
             words = '  '.join(f'{name} {value:.4g}' for name, value in result.values.items())
             how = f'fitness {result.fitness:.4f}' if math.isfinite(result.fitness) else (
-                f'failed with exit code {result.code}')
+                why_not(result, self.config.figures))
             print(f'{len(self.results)}/{total}  trial {trial.number}  {words}  {how}', flush=True)
 
         if not console.is_terminal:
             yield say
             return
-        with Live(table_of(self.results, self.evolution, total), console=console) as live:
-            yield lambda trial: live.update(table_of(self.results, self.evolution, total))
+        def table() -> Table:
+            return table_of(self.results, self.evolution, self.config.figures, total,
+                            console.height - SPARE_LINES)
+
+        with Live(table(), console=console) as live:
+            yield lambda trial: live.update(table())
 
     def write(self) -> None:
         """
@@ -292,7 +329,7 @@ class Search:
         if best is not None:
             words = [*self.config.overrides, *overrides_of(self.config, best.genome)]
             text = to_yaml(load_config(self.recipe, [*words, '--name', 'best']))
-        write(self.folder, self.results, self.evolution, text)
+        write(self.folder, self.results, self.evolution, self.config.figures, text)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 """What ``mtl search`` is told: which numbers evolve, in which ranges, and what is good."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,8 +11,10 @@ import yaml
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.evolution import Gene, Genome
+from mtl_perception.training.readme import FIGURES
 
-FITNESS = ('absolute', 'gain')
+WORSE = ('AbsRel',)
+"""Figures that are better if they are smaller."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,6 @@ class SearchConfig:
     :param overrides: settings of the trainings in place of the recipe's.
     :param figures: of the last validation, such as mIoU and AP50; their geometric mean is the
         fitness, so larger must be better.
-    :param fitness: ``absolute``, or ``gain`` over the trial whose weights a training starts with.
     :param transfer: whether a training starts with the weights of the best trial of the
         generations before.
     :param population: trials of the first generation, and of those that can be parents.
@@ -44,7 +45,6 @@ class SearchConfig:
     frequencies: dict[str, list[int]] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ['mIoU', 'AP50'])
-    fitness: str = 'absolute'
     transfer: bool = True
     population: int = 4
     offspring: int = 4
@@ -55,11 +55,6 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        if self.fitness not in FITNESS:
-            raise ConfigurationError(
-                f'fitness is {self.fitness!r}; it must be one of {list(FITNESS)}')
-        if self.fitness == 'gain' and not self.transfer:
-            raise ConfigurationError('fitness is gain, but without transfer nothing is gained')
         if not self.weights and not self.frequencies:
             raise ConfigurationError(
                 'neither weights nor frequencies evolve; give a range for one')
@@ -72,6 +67,20 @@ class SearchConfig:
             raise ConfigurationError(
                 f'figures are {self.figures} and trials {self.trials}; wanted at least one')
         self.genes()
+
+    def check_figures(self, tasks: Sequence[str]) -> None:
+        """
+        Refuse figures that no validation of these tasks has, or that must not grow.
+
+        :param tasks: that the trainings learn.
+        :raises ConfigurationError: with those that there are.
+        """
+        known = [label for task in tasks for label in FIGURES.get(task, {}).values()
+                 if label not in WORSE]
+        if wrong := [name for name in self.figures if name not in known]:
+            raise ConfigurationError(
+                f'figures has {wrong}; the recipe learns {list(tasks)}, so what can be made '
+                f'larger is {known}')
 
     def genes(self) -> list[Gene]:
         """Return what evolves."""

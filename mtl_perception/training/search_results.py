@@ -5,7 +5,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +40,25 @@ class Result:
     code: int
 
 
-def rows_of(results: Mapping[int, Result], evolution: Evolution) -> list[list[str]]:
-    """Return the cells of the table, its head first, in the order of the trials."""
+def why_not(result: Result, wanted: Sequence[str]) -> str:
+    """
+    Return why a trial has no fitness.
+
+    :param wanted: names of the figures that the fitness is made of.
+    """
+    if result.code:
+        return f'failed, exit code {result.code}'
+    return 'no ' + ', '.join(name for name in wanted if name not in result.figures)
+
+
+def rows_of(
+        results: Mapping[int, Result], evolution: Evolution, wanted: Sequence[str],
+) -> list[list[str]]:
+    """
+    Return the cells of the table, its head first, in the order of the trials.
+
+    :param wanted: names of the figures that the fitness is made of.
+    """
     ordered = [results[number] for number in sorted(results)]
     names = [gene.name for gene in evolution.genes]
     figures = list(dict.fromkeys(key for result in ordered for key in result.figures))
@@ -49,8 +66,8 @@ def rows_of(results: Mapping[int, Result], evolution: Evolution) -> list[list[st
     rows = [['trial', 'generation', *names, *figures, 'fitness', '']]
     for result in ordered:
         mark = 'best' if best is not None and best.number == result.trial.number else ''
-        if result.code:
-            mark = f'failed, exit code {result.code}'
+        if not math.isfinite(result.fitness):
+            mark = why_not(result, wanted)
         rows.append([
             str(result.trial.number), str(result.trial.generation),
             *(f'{result.values[name]:.4g}' for name in names),
@@ -59,13 +76,23 @@ def rows_of(results: Mapping[int, Result], evolution: Evolution) -> list[list[st
     return rows
 
 
-def table_of(results: Mapping[int, Result], evolution: Evolution, total: int) -> Table:
-    """Return the table for a terminal."""
-    head, *rows = rows_of(results, evolution)
+def table_of(
+        results: Mapping[int, Result], evolution: Evolution, wanted: Sequence[str], total: int,
+        most: int) -> Table:
+    """
+    Return the table for a terminal: the best trial and the newest.
+
+    :param wanted: names of the figures that the fitness is made of.
+    :param total: trials that there are to be.
+    :param most: rows that there is room for.
+    """
+    head, *rows = rows_of(results, evolution, wanted)
     table = Table(title=f'{len(results)} of {total} trials')
     for name in head:
         table.add_column(name, justify='right')
-    for row in rows:
+    newest = rows[-max(1, most):]
+    best = [row for row in rows if row[-1] == 'best' and row not in newest]
+    for row in [*best, *newest[len(best):]]:
         table.add_row(*row, style='bold' if row[-1] == 'best' else None)
     return table
 
@@ -97,11 +124,17 @@ def draw_genome(results: Mapping[int, Result], evolution: Evolution) -> Figure:
     return figure
 
 
-def draw_fitness(results: Mapping[int, Result], evolution: Evolution) -> Figure:
-    """Return a figure of the fitness of the trials, and of the best so far."""
-    figure = Figure(figsize=(6.5, 3.5), layout='constrained')
-    axes = figure.subplots()
+def draw_fitness(
+        results: Mapping[int, Result], evolution: Evolution, wanted: Sequence[str]) -> Figure:
+    """Return the fitness of the trials and the best so far, and the figures it is made of."""
+    figure = Figure(figsize=(8.4, 3.2), layout='constrained')
+    axes, parts = figure.subplots(1, 2)
     numbers = sorted(results)
+    for name in wanted:
+        parts.plot(numbers, [results[number].figures.get(name, math.nan) for number in numbers],
+                   'o-', markersize=4, linewidth=1, label=name)
+    parts.legend()
+    _trials_along(parts, evolution)
     axes.plot(numbers, [results[number].fitness for number in numbers], 'o', markersize=4,
               color='tab:grey', label='trial')
     best = _so_far(results)
@@ -137,14 +170,16 @@ def _so_far(results: Mapping[int, Result]) -> list[tuple[int, Result]]:
 
 
 def write(
-        folder: Path, results: Mapping[int, Result], evolution: Evolution, best: str) -> None:
+        folder: Path, results: Mapping[int, Result], evolution: Evolution,
+        wanted: Sequence[str], best: str) -> None:
     """
     Write ``search.md``, ``search.csv``, ``genome.png``, ``fitness.png`` and ``best.yaml``.
 
+    :param wanted: names of the figures that the fitness is made of.
     :param best: text of the recipe of the best trial, empty if there is none.
     :raises StorageError: if a file cannot be written.
     """
-    head, *rows = rows_of(results, evolution)
+    head, *rows = rows_of(results, evolution, wanted)
     lines = ['| ' + ' | '.join(row) + ' |' for row in [head, ['---'] * len(head), *rows]]
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator='\n').writerows([head, *rows])
@@ -153,7 +188,7 @@ def write(
         write_atomically(buffer.getvalue().encode(), folder / 'search.csv')
         if results:
             draw_genome(results, evolution).savefig(folder / 'genome.png', dpi=110)
-            draw_fitness(results, evolution).savefig(folder / 'fitness.png', dpi=110)
+            draw_fitness(results, evolution, wanted).savefig(folder / 'fitness.png', dpi=110)
         if best:
             write_atomically(best.encode(), folder / 'best.yaml')
     except OSError as error:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One trial of ``mtl search``: a training in a process and a folder of its own."""
 
+import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -10,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_perception.errors import ConfigurationError, StorageError
-from mtl_perception.training.readme import main_figures, read_log
+from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.training.readme import main_figures
 from mtl_perception.training.stopping import STOPPED, exclusive
 
 STOP = 'stop'
@@ -51,9 +53,27 @@ def model_of(folder: Path, number: int) -> Path:
 
 
 def figures_of(folder: Path, number: int) -> dict[str, float]:
-    """Return the main figures of a trial's last validation, empty if there is none."""
-    validations = read_log(folder / trial_name(number), 'validation')
-    return main_figures(validations[-1]) if validations else {}
+    """
+    Return the main figures of the model that a trial exported.
+
+    :raises DataError: if its manifest cannot be read.
+    """
+    path = model_of(folder, number).with_suffix('.json')
+    try:
+        figures = json.loads(path.read_text(encoding='utf-8'))['metrics']['validation']
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f'{path}: holds no validation of the trial ({error}); remove its folder, then the '
+            'same command does the trial again') from error
+    return main_figures(figures)
+
+
+def last_words(folder: Path, number: int) -> str:
+    """Return the last line that the training of a trial printed, empty if there is none."""
+    with contextlib.suppress(OSError):
+        text = (folder / trial_name(number) / 'train.log').read_text(encoding='utf-8')
+        return next(reversed(text.strip().splitlines()), '')
+    return ''
 
 
 def run_trial(job: Running) -> int:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,19 @@ import pytest
 import yaml
 
 from mtl_perception import cli
-from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DeviceError,
+    StorageError,
+)
 from mtl_perception.training.config import load_config
 from mtl_perception.training.journal import Journal
 from mtl_perception.training.recipe import load_recipe
 from mtl_perception.training.search import Search
 from mtl_perception.training.search_plan import SearchConfig, overrides_of
+from mtl_perception.training.search_results import table_of
 from mtl_perception.training.search_trial import STOP, Running, run_trial
 from mtl_perception.training.stopping import StopRequest
 
@@ -58,9 +66,8 @@ def pretend(job, seconds=0.03):
     weights = yaml.safe_load(job.words[job.words.index(
         '--weighting_options.handcrafted.weights') + 1])
     good = math.exp(-(math.log10(weights['semantic'] / weights['depth']) - 1) ** 2)
-    (place / 'metrics.jsonl').write_text(json.dumps({
-        'kind': 'validation', 'step': 1, 'semantic': {'miou': good},
-        'depth': {'delta1': 0.25}}) + '\n')
+    (place / f'{job.name}.json').write_text(json.dumps({'metrics': {'validation': {
+        'semantic': {'miou': good}, 'depth': {'delta1': 0.25}}}}))
     (place / f'{job.name}.part').write_bytes(b'model')
     (place / f'{job.name}.part').rename(place / f'{job.name}.safetensors')
     return 0
@@ -73,10 +80,10 @@ def config(tmp_path):
     return tmp_path / 'search.yaml'
 
 
-def searched(config, folder, train=pretend, workers=1, force=False, executor=None):
+def searched(config, folder, train=pretend, workers=1, executor=None):
     """Run a search in this process."""
     search = Search(load_recipe(config, [], SearchConfig), config.parent / 'recipe.yaml', folder,
-                    force, train)
+                    train)
     search.open()
     with executor or ThreadPoolExecutor(workers) as pool, StopRequest() as stop:
         assert search.run(pool, stop)
@@ -214,8 +221,8 @@ def test_a_search_that_is_killed_again_and_again_repeats_no_finished_trial(confi
     assert len(evaluated) - 10 <= kills * workers  # only what was under way is done again
     # the control: without journal and models everything is done again
     journal.unlink()
-    for model in folder.glob('*/*.safetensors'):
-        model.unlink()
+    for trial in folder.glob('trial_*'):
+        shutil.rmtree(trial)
     searched(config, folder)
     assert len((folder / 'evaluated').read_text().split()) == len(evaluated) + 10
 
@@ -254,32 +261,99 @@ def test_another_configuration_is_refused_but_more_trials_are_not(config, tmp_pa
     config.write_text(yaml.safe_dump(SEARCH | {'trials': 12}))
     assert len(searched(config, tmp_path / 'out').results) == 12
     config.write_text(yaml.safe_dump(SEARCH | {'mutation': 0.5}))
-    with pytest.raises(ConfigurationError, match=r'mutation: 0.15 -> 0.5. Use --force'):
+    for changed, words in (
+            ({'mutation': 0.5}, r'mutation: 0.15 -> 0.5\. Choose another --into'),
+            ({'seed': 5}, 'seed: 0 -> 5'), ({'transfer': False}, 'transfer: True -> False'),
+            ({'figures': ['mIoU']}, 'figures: '), ({'overrides': ['--seed', '3']}, 'overrides: '),
+            ({'weights': {'semantic': [1, 2], 'depth': [1, 2]}}, 'weights: ')):
+        config.write_text(yaml.safe_dump(SEARCH | changed))
+        with pytest.raises(ConfigurationError, match=words):
+            searched(config, tmp_path / 'out')
+
+
+def test_other_trainings_under_the_same_name_are_refused(config, tmp_path):
+    searched(config, tmp_path / 'out')
+    recipe = config.parent / 'recipe.yaml'
+    recipe.write_text(recipe.read_text().replace('log_every: 1', 'log_every: 2'))
+    searched(config, tmp_path / 'out')  # learns the same
+    recipe.write_text(recipe.read_text().replace('steps: 4', 'steps: 4000'))
+    with pytest.raises(ConfigurationError, match=r'stages: .*4000'):
         searched(config, tmp_path / 'out')
-    config.write_text(yaml.safe_dump(SEARCH | {'seed': 5}))
-    with pytest.raises(CheckpointError, match='is not what this version draws'):
-        searched(config, tmp_path / 'out', force=True)
 
 
-def test_gains_are_over_the_trial_that_a_training_starts_with(config, tmp_path):
-    config.write_text(yaml.safe_dump(SEARCH | {'fitness': 'gain'}))
-    search = searched(config, tmp_path / 'out')
-    for number, result in search.results.items():
-        before = [one.fitness for one in search.results.values()
-                  if one.trial.generation < result.trial.generation]
-        wanted = result.fitness - (max(before) if before else 0)
-        assert search.evolution.fitness[number] == pytest.approx(wanted)
+def test_trials_without_their_journal_are_not_taken_for_those_of_a_new_search(config, tmp_path):
+    searched(config, tmp_path / 'out')
+    (tmp_path / 'out' / 'journal.jsonl').unlink()
+    with pytest.raises(ConfigurationError, match='trial_0000 of a search whose journal'):
+        searched(config, tmp_path / 'out')
 
 
-def fail(job):
-    return 3 if job.name == 'trial_0001' else pretend(job)
+def ending(code, number=1):
+    def train(job):
+        if job.name != f'trial_{number:04d}':
+            return pretend(job)
+        if isinstance(code, Exception):
+            raise code
+        return code
+    return train
 
 
-def test_a_failed_training_is_no_fitness_and_does_not_end_the_search(config, tmp_path):
-    search = searched(config, tmp_path / 'out', fail)
+def test_a_training_that_diverges_has_no_fitness_and_does_not_end_the_search(config, tmp_path):
+    search = searched(config, tmp_path / 'out', ending(6))
     assert math.isnan(search.results[1].fitness)
     assert len(search.results) == 10
-    assert 'failed, exit code 3' in (tmp_path / 'out' / 'search.md').read_text()
+    assert 'failed, exit code 6' in (tmp_path / 'out' / 'search.md').read_text()
+
+
+@pytest.mark.parametrize(('code', 'error'), [
+    (5, StorageError), (3, DataError), (4, CheckpointError), (7, DeviceError),
+    (2, ConfigurationError), (1, ConfigurationError), (-9, ConfigurationError),
+    (RuntimeError('the worker died'), ConfigurationError)])
+def test_what_says_nothing_of_a_genome_ends_the_search_and_is_done_again(
+        config, tmp_path, code, error):
+    with pytest.raises(error, match=r'trial_0001: the training ended with exit code'):
+        searched(config, tmp_path / 'out', ending(code))
+    assert {number for number, *_ in told(tmp_path / 'out')} <= {0, 2, 3}
+    found = searched(config, tmp_path / 'out')  # the disk has room again
+    whole = searched(config, tmp_path / 'whole')
+    assert told(tmp_path / 'out') == told(tmp_path / 'whole')
+    assert not any(math.isnan(result.fitness) for result in found.results.values())
+    assert found.evolution.best() == whole.evolution.best()
+
+
+def test_a_training_that_is_killed_once_goes_on(config, tmp_path):
+    killed = []
+
+    def train(job):
+        if job.name == 'trial_0001' and not killed:
+            killed.append(job)
+            return -9
+        return pretend(job)
+
+    assert len(searched(config, tmp_path / 'out', train).results) == 10
+
+
+@pytest.mark.parametrize(('figures', 'words'), [
+    (['mIoU', 'AP50'], "figures has ['AP50']"), (['AbsRel'], "figures has ['AbsRel']")])
+def test_figures_that_there_are_not_or_that_should_fall_are_refused_before_the_first_trial(
+        config, tmp_path, capsys, figures, words):
+    config.write_text(yaml.safe_dump(SEARCH | {'figures': figures}))
+    assert cli.main(['search', str(config), '--into', str(tmp_path / 'out')]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert 'delta1' in said
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_live_table_shows_the_newest_trials_and_the_best(config, tmp_path):
+    search = searched(config, tmp_path / 'out')
+    best = str(search.evolution.best().number)
+    for most in (1, 4, 20):
+        table = table_of(search.results, search.evolution, ['mIoU'], 10, most)
+        shown = [*table.columns[0].cells]
+        assert len(shown) == min(10, max(most, 1))
+        assert best in shown
+        assert '9' in shown or most == 1
 
 
 def slowly(job):
