@@ -12,6 +12,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.evolution import Evolution, Gene
 
 WEIGHT, FREQUENCY = Gene('weight', 'log', 0.1, 1000.0), Gene('frequency', 'integer', 1, 10)
+WIDE, OTHER = (Gene(name, 'log', 1e-300, 1e300) for name in ('wide', 'other'))
 CHOICE = Gene('choice', 'choice', choices=('a', 'b', 'c'))
 
 
@@ -30,7 +31,7 @@ def test_values_are_what_the_numbers_stand_for():
     assert WEIGHT.value(2.0) == 100.0
     assert FREQUENCY.value(6.7) == 7
     assert CHOICE.value(1.2) == 'b'
-    assert (WEIGHT.key(0.104), FREQUENCY.key(2.4), CHOICE.key(2.0)) == (0.10, 2, 2)
+    assert (WEIGHT.key(0.116), FREQUENCY.key(2.4), CHOICE.key(2.0)) == (0.12, 2, 2)
 
 
 def test_it_finds_the_optimum_of_a_known_function():
@@ -113,6 +114,52 @@ def test_a_generation_depends_on_what_was_told_and_not_on_its_order():
     assert told([0, 1, 2, 3]) == told([3, 1, 0, 2])
     other = Evolution([WEIGHT, FREQUENCY], seed=4)  # the control
     assert [other.ask() for _ in range(4)] != told([0, 1, 2, 3])[:4]
+
+
+def children(*genes, mutation=0.15):
+    """Return the only parent and 1000 children of it."""
+    evolution = Evolution(genes, 1, 1000, 1, mutation, 0)
+    evolution.tell(evolution.ask().number, 1.0)
+    return evolution.trials[0].genome, [evolution.ask().genome for _ in range(1000)]
+
+
+def share(values):
+    values = [*values]
+    return sum(values) / len(values)
+
+
+def test_a_mutation_is_a_share_of_the_range():
+    parent, drawn = children(WIDE)
+    # of a normal deviate 68 % lie within its standard deviation, here 0.15 of 600 decades
+    assert abs(parent[0]) < 210
+    assert share(abs(child[0] - parent[0]) < 90 for child in drawn) == pytest.approx(
+        0.683, abs=0.04)
+
+
+def test_a_whole_number_moves_by_half_a_step_at_least_and_a_choice_is_drawn_anew():
+    # the wide ones make all genomes differ
+    parent, drawn = children(Gene('whole', 'integer', 1, 101), WIDE, OTHER, mutation=4e-3)
+    assert 1 < parent[0] < 101
+    # more than half a step from the middle of a step: two standard deviations of 0.5 are 32 %
+    assert share(child[0] != parent[0] for child in drawn) == pytest.approx(0.317, abs=0.04)
+    parent, drawn = children(CHOICE, WIDE)
+    # drawn anew with 0.15, and then another one in two of three cases
+    assert share(child[0] != parent[0] for child in drawn) == pytest.approx(0.10, abs=0.03)
+
+
+def test_whole_numbers_are_first_drawn_with_equal_shares():
+    first = Evolution([Gene('whole', 'integer', 1, 4), WIDE], 2000)
+    for value in range(1, 5):
+        assert share(trial.genome[0] == value for trial in first.trials) == pytest.approx(
+            0.25, abs=0.03)
+
+
+def test_of_equal_trials_the_earlier_is_the_better():
+    evolution = Evolution([WEIGHT])
+    trials = [evolution.ask() for _ in range(4)]
+    for trial in reversed(trials):
+        evolution.tell(trial.number, 0.5)
+    assert evolution.best() == trials[0]
 
 
 def test_the_best_is_never_lost_and_failures_are_never_parents():

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -136,10 +137,13 @@ def test_fitness_is_the_geometric_mean_and_what_is_missing_has_failed():
     config = SearchConfig('recipe.yaml', {'semantic': [0.1, 1.0]})
     assert config.fitness_of({'mIoU': 0.8, 'AP50': 0.2}) == pytest.approx(0.4)
     assert math.isnan(config.fitness_of({'mIoU': 0.8}))
+    assert math.isnan(config.fitness_of({'mIoU': -0.8, 'AP50': -0.2}))
+    of_three = SearchConfig('recipe.yaml', {'semantic': [0.1, 1.0]}, figures=['a', 'b', 'c'])
+    assert of_three.fitness_of({'a': 0.1, 'b': 0.4, 'c': 0.2}) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize('change', [
-    {'wieghts': {}}, {'fitness': 'best'}, {'fitness': 'gain', 'transfer': False},
+    {'wieghts': {}},
     {'weights': {}}, {'weights': {'semantic': [1.0]}}, {'weights': {'semantic': [2.0, 1.0]}},
     {'trials': 0}, {'parents': 9}], ids=str)
 def test_a_search_that_cannot_be_is_refused(config, change):
@@ -254,6 +258,32 @@ def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
     assert refused == first
     path.write_bytes(content)  # the control
     assert len(Journal(path).entries) == 3
+
+
+def test_a_line_that_there_is_no_room_for_leaves_the_journal_as_it_was(tmp_path):
+    path = tmp_path / 'journal.jsonl'
+    journal = Journal(path)
+    journal.add({'number': 0})
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(StorageError, match='could not be written'):
+            journal.add({'number': 1})
+        assert path.read_bytes() == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    journal.add({'number': 2})
+    journal.close()
+    assert [entry['number'] for entry in Journal(path).entries] == [0, 2]
+
+
+def test_the_defaults_are_those_of_the_paper():
+    config = SearchConfig('recipe.yaml', {'semantic': [0.1, 1000.0]})
+    assert (config.population, config.offspring, config.parents, config.trials) == (4, 4, 2, 44)
+    assert (config.figures, config.transfer) == (['mIoU', 'AP50'], True)
 
 
 def test_another_configuration_is_refused_but_more_trials_are_not(config, tmp_path):

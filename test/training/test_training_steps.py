@@ -196,3 +196,22 @@ def test_a_resumed_training_does_not_load_the_encoder_again(
     resumed = make(begun.config, tmp_path / 'run', boxes)
     resumed.load_state(begun.state())
     assert loaded == [1]
+
+
+def test_the_encoder_of_a_whole_model_to_start_from_is_kept(config, tmp_path, boxes, monkeypatch):
+    """As in a search, whose trials go on from one another and whose recipe names an encoder."""
+    def fill(value):
+        def load(module, *_):
+            with torch.no_grad():
+                for item in module.parameters():
+                    item.fill_(value)
+        return load
+
+    monkeypatch.setattr('mtl_perception.training.loop.load_encoder', fill(0.5))
+    monkeypatch.setattr('mtl_perception.training.loop.load_start', fill(0.25))
+    network = replace(config.network, pretrained='some.safetensors', start='other.safetensors')
+    trainer = make(replace(config, network=network), tmp_path / 'run', boxes)
+    trainer.start()
+    assert {float(item.detach().min()) for item in trainer.learner.network.parameters()} == {
+        0.25}
+    assert float(trainer.average.state['encoder.0.weight'].min()) == 0.25
