@@ -22,7 +22,7 @@ from mtl_perception.datasets.nyu import NyuV2
 from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.datasets.synthia import Synthia
 from mtl_perception.datasets.woodscape import WoodScape
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, PerceptionError
 from mtl_perception.tasks import Task
 
 DATASETS: dict[str, type[RecordedClips]] = {
@@ -97,14 +97,16 @@ def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tupl
     return tuple(task for task in tasks if wanted is None or task.name in wanted)
 
 
-def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
+def read_descriptions(path: Path, root: Path | None = None) -> dict[str, Mapping[str, Any]]:
     """
     Return the descriptions in a YAML file.
 
     The file describes one data set, or several, each under a name such as ``train``; one that is
-    a mixture gives a description for each of its parts. It may also be the recipe of a training.
-    A relative path is relative to the file.
+    a mixture gives a description for each of its parts. A relative path is relative to the file.
+    It may also be the recipe of a training: then paths, tasks and frames are those of training.
 
+    :param path: of the file.
+    :param root: folder of the data set in place of that in the file, as ``data.root`` of a recipe.
     :return: name -> description for :func:`build_dataset`; the name of a single one is ``data``.
     :raises ConfigurationError: if the file cannot be read or describes nothing.
     """
@@ -112,10 +114,13 @@ def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f'{path}: cannot be read as YAML ({error})') from error
-    if isinstance(content, dict) and 'stages' in content:  # a recipe
-        data = content.get('data')
+    recipe: Mapping[str, Any] = {}
+    if isinstance(content, dict) and 'stages' in content:
+        recipe, data = content, content.get('data')
         content = {name: data[name] for name in ('train', 'validation')
                    if isinstance(data, dict) and data.get(name)}
+        if root is None and isinstance(data, dict) and isinstance(data.get('root'), str):
+            root = Path(data['root']) if data['root'] else None
     if isinstance(content, dict) and 'dataset' in content:
         content = {'data': content}
     if not isinstance(content, dict) or not content:
@@ -125,11 +130,29 @@ def read_descriptions(path: Path) -> dict[str, Mapping[str, Any]]:
         if not isinstance(description, dict):
             raise ConfigurationError(
                 f'{path}: {name} is {description!r}, wanted dataset:, root: and the rest below it')
+        if root is not None:
+            description['root'] = str(root.expanduser() / str(name).partition('.')[2])
         for key in _PATHS:
-            if isinstance(value := description.get(key), str) and value:
-                description[key] = str(path.parent / Path(value).expanduser())
-        described[str(name)] = description
+            if isinstance(value := description.get(key), str) and value and root is None:
+                folder = Path() if recipe else path.parent
+                description[key] = str(folder / Path(value).expanduser())
+        described[str(name)] = _as_trained(description, recipe) if recipe else description
     return described
+
+
+def _as_trained(description: dict[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with the tasks and the frames that a recipe learns from it."""
+    network, tasks = recipe.get('network'), recipe.get('tasks')
+    frames = network.get('frames') if isinstance(network, dict) else None
+    if isinstance(frames, int) and frames > 1:
+        description.setdefault('frames', frames)
+    if isinstance(tasks, list):
+        try:
+            known = [task.name for task in tasks_known(description)]
+        except PerceptionError:  # building it says what is wrong
+            return description
+        description['tasks'] = [name for name in tasks if name in known] or known
+    return description
 
 
 def _without_mixtures(content: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -121,7 +121,8 @@ def examine(
     """
     Read every clip of every data set once, and look for images that two of them share.
 
-    :param descriptions: name -> description for :func:`build_dataset`.
+    :param descriptions: name -> description for :func:`build_dataset`; what ``tasks`` names has
+        to be labelled somewhere.
     :param show: wraps the clips' numbers of the data set with that name, for a progress bar.
     :raises ConfigurationError: if a description is wrong; wrong data is a problem, not an error.
     """
@@ -142,7 +143,13 @@ def examine(
             except DataError as error:
                 problems[str(error)] = None
         findings.problems += problems
+        findings.problems += [
+            f'{description["root"]}: no clip has a label of the task {task}; unpack the archive '
+            'with its labels, or take it from tasks'
+            for task in data.wanted or () if not findings.labelled[task]]
     for one, other in combinations(every, 2):
+        if one.name.split('.')[0] == other.name.split('.')[0]:
+            continue  # parts of one mixture, which may label the same images for other tasks
         for digest in one.images.keys() & other.images.keys():
             first, second = min(one.images[digest]), min(other.images[digest])
             other.problems.append(

@@ -3,6 +3,7 @@
 """Cityscapes: fine semantics, objects, depth from disparity, the frames before."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,9 +182,9 @@ class Cityscapes(RecordedClips):
             else:
                 values = read_map(path, shape)
             labels['semantic'] = to_ids(values, self._ids, path)
-        if self._has_disparity:
+        if self._has_disparity and self.wants('depth'):
             path = self._file(image, 'disparity', 'disparity.png')
-            disparity = cityscapes_disparity(read_map(path, shape))
+            disparity = cityscapes_disparity(read_map(path, shape, 16))
             labels['depth'] = depth_from_disparity(disparity, *self.camera(image))
         return labels
 
@@ -192,7 +193,7 @@ class Cityscapes(RecordedClips):
         path = self._file(image, 'gtFine', 'gtFine_instanceIds.png')
         if not self._has_labels or not path.is_file():
             return None
-        numbers = read_map(path, shape).astype(np.int32)
+        numbers = read_map(path, shape, 16).astype(np.int32)
         return np.where(numbers >= _FIRST_OBJECT, numbers, np.int32(0))
 
     def camera(self, image: Path) -> tuple[float, float]:
@@ -206,11 +207,14 @@ class Cityscapes(RecordedClips):
         path = self._file(image, 'camera', 'camera.json')
         try:
             camera = json.loads(read_bytes(path))
-            return float(camera['intrinsic']['fx']), float(camera['extrinsic']['baseline'])
+            found = float(camera['intrinsic']['fx']), float(camera['extrinsic']['baseline'])
+            if not all(0 < value < math.inf for value in found):
+                raise ValueError(f'they are {found}')
+            return found
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f'{path}: lacks intrinsic.fx or extrinsic.baseline ({error!r}); unpack the camera '
-                'archive again') from error
+                f'{path}: lacks intrinsic.fx or extrinsic.baseline, both positive ({error!r}); '
+                'unpack the camera archive again') from error
 
     def _file(self, image: Path, kind: str, ending: str) -> Path:
         """Return the file that belongs to an image."""
@@ -233,7 +237,9 @@ def draw_polygons(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
         size = (int(content['imgHeight']), int(content['imgWidth']))
         objects = [(str(part['label']), np.array(part['polygon'], np.float64).reshape(-1, 2))
                    for part in content['objects'] if not part.get('deleted')]
-    except (ValueError, KeyError, TypeError) as error:
+        if not all(len(corners) and np.isfinite(corners).all() for _, corners in objects):
+            raise ValueError('a polygon has no corners, or one that is no number')
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f'{path}: is no annotation of Cityscapes ({error!r}); unpack gtFine again') from error
     if size != shape:
@@ -242,7 +248,7 @@ def draw_polygons(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
             f'{shape[1]}; they must be of one size')
     ids: NDArray[np.uint8] = np.zeros(shape, np.uint8)
     for label, corners in objects:
-        if label == 'license plate':
+        if label.removesuffix('group') == 'license plate':
             continue
         number = LABEL_IDS.get(label, LABEL_IDS.get(label.removesuffix('group')))
         if number is None:

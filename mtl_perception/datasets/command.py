@@ -16,6 +16,9 @@ from mtl_perception.datasets.check import Findings, examine, rows_of
 from mtl_perception.datasets.mosaic import draw_clips
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 
+SHOWN = 10
+"""So many of the images that are left out are named."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl data``."""
@@ -27,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'YAML: dataset (one of {", ".join(DATASETS)}), root, split and the other arguments '
              'of the data set; or several of these, each below a name such as train')
     check.add_argument(
+        '--root', type=Path, help='folder of the data set in place of that in CONFIG; of a '
+        'mixture, with a folder for each name below mix')
+    check.add_argument(
         '--mosaic', type=Path, help='PNG to draw (default: name of CONFIG with .png, here)')
     check.add_argument(
         '--samples', type=int, default=4, help='clips to draw of each data set (default: 4)')
@@ -36,11 +42,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl data check``; the exit code is 3 if something is wrong."""
     if arguments.samples < 1:
         raise ConfigurationError(f'--samples is {arguments.samples}; it must be at least 1')
-    every = examine(read_descriptions(arguments.config), _progress)
+    every = examine(read_descriptions(arguments.config, arguments.root), _progress)
     Console().print(_table(every, arguments.config))
     mosaic = arguments.mosaic or Path(f'{arguments.config.stem}.png')
     _draw(every, arguments.samples, mosaic)
     problems = [(it.name, problem) for it in every for problem in it.problems]
+    for it in every:
+        for path in (left_out := it.data.incomplete if it.data else [])[:SHOWN]:
+            print(f'left out of {it.name} for want of an earlier image: {path}')
+        if len(left_out) > SHOWN:
+            print(f'left out of {it.name}: {len(left_out) - SHOWN} more')
     for name, problem in problems:
         print(f'{name}: {problem}')
     if problems:

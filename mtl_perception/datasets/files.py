@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the files of a data set; what is wrong with one names it."""
 
+import math
+import os
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +38,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         raise DataError(f'{path}: {error}; copy or unpack the file again') from error
 
 
-def read_map(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
+def read_map(path: Path, shape: tuple[int, int], wanted_bits: int = 0) -> NDArray[Any]:
     """
     Return the numbers in a PNG of one channel: labels, disparity, depth.
 
@@ -45,8 +47,11 @@ def read_map(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
 
     :param path: the file.
     :param shape: (H, W) of the image that it belongs to.
+    :param wanted_bits: 16 if the numbers need so many; a file of fewer was saved anew by a program
+        that cut them. 0 takes any.
     :return: (H, W) uint8 or uint16.
-    :raises DataError: naming the file, if it is missing, damaged, coloured or of another size.
+    :raises DataError: naming the file, if it is missing, damaged, coloured or of another size or
+        depth.
     """
     content = read_bytes(path)
     try:
@@ -73,6 +78,10 @@ def read_map(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
         raise DataError(
             f'{path}: is {values.shape[0]} x {values.shape[1]} (height x width), its image '
             f'{shape[0]} x {shape[1]}; they must be of one size')
+    if values.dtype.itemsize * 8 < wanted_bits:
+        raise DataError(
+            f'{path}: has {values.dtype.itemsize * 8} bits per pixel, wanted {wanted_bits}; a '
+            'program that saved it anew has cut its numbers: unpack the file again')
     return values // scale if scale > 1 else values
 
 
@@ -118,6 +127,30 @@ def to_ids(values: NDArray[Any], ids: Mapping[int, int], path: Path) -> NDArray[
             f'{int((found < 0).sum()) - 1} more wrong pixels) is none of {ranges(ids)}; correct '
             'the file or say what the number means')
     return found.astype(np.uint8)
+
+
+def visible_box(
+        corners: Sequence[float], shape: tuple[int, int], where: str) -> tuple[float, ...]:
+    """
+    Return a box without what lies outside of its image.
+
+    :param corners: x_min, y_min, x_max, y_max in pixels.
+    :param shape: (H, W) of the image.
+    :param where: file and line, for the message.
+    :raises DataError: if it is no box or lies outside altogether.
+    """
+    height, width = shape
+    x_min, y_min, x_max, y_max = corners
+    if not all(map(math.isfinite, corners)) or not (x_min < x_max and y_min < y_max):
+        raise DataError(
+            f'{where}: the box is {[*corners]}, wanted x_min < x_max and y_min < y_max; correct '
+            'the line')
+    found = (max(x_min, 0.0), max(y_min, 0.0), min(x_max, width), min(y_max, height))
+    if not (found[0] < found[2] and found[1] < found[3]):
+        raise DataError(
+            f'{where}: the box {[*corners]} lies outside of its image of {height} x {width} '
+            '(height x width); correct the line, or use the image that it belongs to')
+    return found
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -171,23 +204,43 @@ def need_folder(folder: Path) -> Path:
 
 def images_in(folder: Path, pattern: str = '*') -> list[Path]:
     """
-    Return the JPEG and PNG files of a folder in order.
+    Return the JPEG and PNG files of a folder in order, without what systems leave in folders.
 
     :param folder: must exist.
-    :param pattern: of the path below it, without the suffix.
+    :param pattern: of the path below it, without the suffix; ``**/*`` for all below it, also
+        behind symbolic links.
     :raises DataError: if there is no folder or no such file.
     """
-    found = sorted(
-        path for path in need_folder(folder).glob(pattern + '.*')
-        if path.suffix.lower() in IMAGE_SUFFIXES)
+    need_folder(folder)
+    there = _below(folder) if pattern == '**/*' else folder.glob(pattern + '.*')
+    found = sorted(path for path in there if path.suffix.lower() in IMAGE_SUFFIXES and not any(
+        is_hidden(part) for part in path.relative_to(folder).parts))
     if not found:
         raise DataError(f'{folder}: no image {pattern} with one of {list(IMAGE_SUFFIXES)} in it')
     return found
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is none of a data set's, but a system's or a program's."""
+    return name.startswith('.') or name == '__MACOSX'
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, of each folder once, whatever links lead to it."""
+    seen: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = Path(place).resolve()
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place) / name for name in names)
+
+
 def find_image(stem: Path) -> Path | None:
     """Return the JPEG or PNG file with this path but for the suffix, None if there is none."""
-    paths = (stem.with_name(stem.name + suffix) for suffix in IMAGE_SUFFIXES)
+    paths = (stem.with_name(stem.name + change(suffix))
+             for change in (str.lower, str.upper) for suffix in IMAGE_SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 

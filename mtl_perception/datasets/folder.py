@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A user's own images and labels, described by one small YAML file."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -86,16 +87,17 @@ class Folder(RecordedClips):
 
     The image before another is the one before it in the order of the names of its subfolder, in
     which ``9`` comes before ``10``. Where no path has a ``{split}``, ``train`` is the first four
-    fifths of each subfolder in this order, ``validation`` the rest: frames of one recording
-    resemble their neighbours, and a part drawn at random would flatter the model.
+    fifths of each subfolder in this order, ``validation`` the rest, at least its last image:
+    frames of one recording resemble their neighbours, and a part drawn at random would flatter
+    the model. An earlier image is one of the same split.
 
     :param root: the folder with ``dataset.yaml``; see :class:`FolderDescription`.
-    :param split: what ``{split}`` in its paths stands for; without one, ``train`` or
-        ``validation``, anything else for all images.
+    :param split: what ``{split}`` in its paths stands for; without one, ``train``,
+        ``validation`` or ``val``, and ``all`` or nothing for all images.
     :param frames: images T per clip.
     :param spacing: how many images lie between two images of a clip.
     :param description: in place of ``dataset.yaml``: what it would say.
-    :raises ConfigurationError: if the description is wrong.
+    :raises ConfigurationError: if the description is wrong, or there is no such split.
     :raises DataError: if a folder is missing or empty.
     """
 
@@ -111,23 +113,16 @@ class Folder(RecordedClips):
             number: _MOTION_NAMES[name] for number, name in about.motion_ids.items()}
         self.tasks = _tasks(about)
         self._images = self._path(about.images)
-        images = sorted(images_in(self._images, '**/*'), key=_in_order)
         self._order: dict[Path, list[Path]] = {}
-        self._place: dict[Path, int] = {}
-        for image in images:
-            recording = self._order.setdefault(image.parent, [])
-            self._place[image] = len(recording)
-            recording.append(image)
+        for image in sorted(images_in(self._images, '**/*'), key=_in_order):
+            self._order.setdefault(image.parent, []).append(image)
         if not any('{split}' in path for path in (
                 about.images, about.semantic, about.depth, about.disparity, about.motion)):
-            images = [image for image in images if self._is_in(image, split)]
-        super().__init__(images, frames, spacing)
-
-    def _is_in(self, image: Path, split: str) -> bool:
-        """Return whether an image of an undivided folder belongs to a split."""
-        first = TRAINING_SHARE * len(self._order[image.parent])
-        return split not in ('train', 'validation') or (
-            (self._place[image] < first) == (split == 'train'))
+            self._order = {
+                folder: _part(recording, split) for folder, recording in self._order.items()}
+        self._place = {image: place for recording in self._order.values()
+                       for place, image in enumerate(recording)}
+        super().__init__(list(self._place), frames, spacing)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
         """Return the image ``back`` places before another in its subfolder."""
@@ -218,6 +213,18 @@ def _check(about: FolderDescription) -> None:
         raise ConfigurationError('disparity needs focal_px and baseline_m')
     if min(about.depth_m, about.disparity_px, about.maximum_m) <= 0:
         raise ConfigurationError('depth_m, disparity_px and maximum_m must be positive')
+
+
+def _part(recording: list[Path], split: str) -> list[Path]:
+    """
+    Return the images of a recording that belong to a split, where nothing divides them.
+
+    :raises ConfigurationError: if there is no such split.
+    """
+    check_names([split or 'all'], ['all', 'train', 'validation', 'val'], 'split')
+    first = min(math.ceil(TRAINING_SHARE * len(recording)), max(1, len(recording) - 1))
+    return {'train': recording[:first], 'validation': recording[first:],
+            'val': recording[first:]}.get(split, recording)
 
 
 def _in_order(image: Path) -> tuple[Path, list[str | int]]:

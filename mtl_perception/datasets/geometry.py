@@ -101,13 +101,18 @@ def calibrated(
     :param name: of the entry.
     :param shape: of the matrix.
     :param path: the file, for the message.
-    :raises DataError: if the entry is missing or has another number of numbers.
+    :raises DataError: if the entry is missing, has another number of numbers or is a projection
+        without a focal length.
     """
     found = numbers.get(name)
     if found is None or found.size != shape[0] * shape[1]:
         raise DataError(
             f'{path}: {name!r} has {0 if found is None else found.size} numbers, wanted '
             f'{shape[0] * shape[1]}; it holds {sorted(numbers)}')
+    if name.startswith('P') and not (np.isfinite(found).all() and found[0] > 0):
+        raise DataError(
+            f'{path}: {name!r} begins with {found[0]:g}, wanted a positive focal length; unpack '
+            'the calibration again')
     return found.reshape(shape)
 
 
@@ -122,7 +127,12 @@ def stereo_camera(path: Path) -> tuple[float, float]:
     """
     numbers = read_calibration(path)
     left, right = (calibrated(numbers, f'P_rect_0{camera}', (3, 4), path) for camera in (2, 3))
-    return float(left[0, 0]), float((left[0, 3] - right[0, 3]) / left[0, 0])
+    baseline = float((left[0, 3] - right[0, 3]) / left[0, 0])
+    if not baseline > 0:
+        raise DataError(
+            f'{path}: P_rect_02 and P_rect_03 have a baseline of {baseline:g} m, wanted camera 3 '
+            'to the right of camera 2; unpack the calibration again')
+    return float(left[0, 0]), baseline
 
 
 def read_scan(path: Path) -> NDArray[np.float32]:

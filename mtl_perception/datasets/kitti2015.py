@@ -109,9 +109,9 @@ class Kitti2015(RecordedClips):
         if not image.stem.endswith(f'_{REFERENCE}'):
             return {}
         labels: dict[str, NDArray[Any]] = {}
-        if self._has_disparity:
+        if self._has_disparity and self.wants('depth'):
             path = self._folder / 'disp_occ_0' / f'{image.stem}.png'
-            disparity = kitti_disparity(read_map(path, shape))
+            disparity = kitti_disparity(read_map(path, shape, 16))
             labels['depth'] = depth_from_disparity(disparity, *self.camera(image))
         if self._has_objects:
             moving = read_map(self._folder / 'obj_map' / f'{image.stem}.png', shape)
@@ -126,17 +126,24 @@ class Kitti2015(RecordedClips):
         Return the objects of frame 10.
 
         :return: those of the semantic benchmark, whatever moves or not; where it is not there,
-            the moving cars.
+            the moving cars, and -1 where another object may be.
         """
         if not image.stem.endswith(f'_{REFERENCE}'):
             return None
         path = self._folder / 'instance' / f'{image.stem}.png'
         if path.parent.is_dir():
-            numbers = read_map(path, shape).astype(np.int32)
+            numbers = read_map(path, shape, 16).astype(np.int32)
             return np.where(numbers % OBJECTS_PER_LABEL > 0, numbers, np.int32(0))
         if not self._has_objects:
             return None
-        return read_map(self._folder / 'obj_map' / path.name, shape).astype(np.int32)
+        moving = read_map(self._folder / 'obj_map' / path.name, shape).astype(np.int32)
+        return np.where(moving > 0, moving, np.int32(-1))
+
+    def read_boxes(self, image: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Return the boxes of frame 10, if the semantic benchmark's objects are there."""
+        if not (self._folder / 'instance').is_dir():
+            return None  # those of the moving cars alone would make parked ones background
+        return super().read_boxes(image, shape)
 
     def camera(self, image: Path) -> tuple[float, float]:
         """Return (focal length in pixels, baseline in metres) of an image's scene."""

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.files import expand, find_image, images_in, need_folder, read_bytes
+from mtl_perception.datasets.files import (
+    expand,
+    find_image,
+    images_in,
+    need_folder,
+    read_bytes,
+    visible_box,
+)
 from mtl_perception.datasets.geometry import (
     Matrix,
     calibrated,
@@ -82,7 +89,7 @@ class KittiObject(RecordedClips):
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return the depth of the lidar's points in a labelled image, if it has a scan."""
         scan = self._folder / 'velodyne' / f'{image.stem}.bin'
-        if not self._is_labelled(image) or not scan.is_file():
+        if not (self.wants('depth') and self._is_labelled(image) and scan.is_file()):
             return {}
         projection = _projection(self._folder / 'calib' / f'{image.stem}.txt')
         return {'depth': project_points(read_scan(scan), projection, shape)}
@@ -98,14 +105,15 @@ class KittiObject(RecordedClips):
             if not words or words[0] in NO_CLASS:
                 continue
             try:
-                rows.append((*map(float, words[4:8]), CLASS_OF[words[0]]))
-                if len(rows[-1]) != 5:
-                    raise ValueError('fewer than four corners')
+                x_min, y_min, x_max, y_max = map(float, words[4:8])
+                kind = CLASS_OF[words[0]]
             except (KeyError, ValueError) as error:
                 raise DataError(
                     f'{path}: line {number} is {line[:60]!r}, wanted one of '
                     f'{[*CLASS_OF, *NO_CLASS]} with 14 numbers ({error}); unpack label_2 again',
                 ) from error
+            box = visible_box((x_min, y_min, x_max, y_max), shape, f'{path}: line {number}')
+            rows.append((*box, kind))
         return np.array(rows, np.float32).reshape(-1, 5)
 
     def _is_labelled(self, image: Path) -> bool:

@@ -79,7 +79,14 @@ class NyuV2(RecordedClips):
         if self._official:
             return np.asarray(self._entry('images', image).transpose(2, 1, 0), np.uint8, 'C')
         values = _array(image, 3)
-        return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)
+        if values.dtype == np.uint8:
+            return values
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+        if not (low >= 0 and high <= 1):  # also of a value that is no number
+            raise DataError(
+                f'{image}: holds {values.dtype} from {low:g} to {high:g}, wanted 0 to 1, or '
+                'uint8; divide by 255')
+        return np.asarray(np.rint(values * 255), np.uint8)
 
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return semantics and depth of an image."""
@@ -98,10 +105,14 @@ class NyuV2(RecordedClips):
                 raise DataError(
                     f'{image}: is {shape[0]} x {shape[1]}, its {name} {label.shape[0]} x '
                     f'{label.shape[1]} (height x width); they must be of one size')
-        if semantic.min() < -1 or semantic.max() >= len(SEMANTIC.classes):
+        if not (depth >= 0).all():
+            raise DataError(
+                f'{image}: its depth goes from {depth.min():g} to {depth.max():g}, wanted metres '
+                'of 0 = unknown or more')
+        if not np.isin(semantic, range(-1, len(SEMANTIC.classes))).all():
             raise DataError(
                 f'{image}: its labels go from {semantic.min():g} to {semantic.max():g}, wanted -1 '
-                f'to {len(SEMANTIC.classes) - 1}')
+                f'to {len(SEMANTIC.classes) - 1}, whole numbers')
         ids = np.where(semantic < 0, UNLABELLED, semantic).astype(np.uint8)
         return {'semantic': ids, 'depth': depth}
 

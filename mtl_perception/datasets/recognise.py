@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mtl_perception.datasets.files import IMAGE_SUFFIXES, read_map
+from mtl_perception.datasets.files import IMAGE_SUFFIXES, is_hidden, read_map
 from mtl_perception.datasets.folder import DESCRIPTION, read_description
 from mtl_perception.errors import DataError
 from mtl_perception.tasks import UNLABELLED
@@ -78,8 +78,8 @@ def _images_and_masks(folder: Path) -> tuple[Path, Path, list[Path]] | None:
     """Return the folders of images and of masks and all masks with an image, if there are."""
     stems = {
         part: {path.stem: path for path in sorted(part.iterdir())
-               if path.suffix.lower() in IMAGE_SUFFIXES}
-        for part in sorted(folder.iterdir()) if part.is_dir()}
+               if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)}
+        for part in sorted(folder.iterdir()) if part.is_dir() and not is_hidden(part.name)}
     best: tuple[Path, Path, list[Path]] | None = None
     for images, pictures in stems.items():
         for masks, labels in stems.items():

@@ -146,15 +146,15 @@ class RecordedClips(ABC):
                     f'{clip[-1].name} of the same clip {shape[0]} x {shape[1]}')
         labels = [self.read_labels(path, shape) for path in clip]
         stacked = {task: _stack([label.get(task) for label in labels], unknown)
-                   for task, unknown in _UNKNOWN.items() if self._wants(task)}
+                   for task, unknown in _UNKNOWN.items() if self.wants(task)}
         instances = boxes = None
-        if self._wants('instance'):
+        if self.wants('instance'):
             instances = _stack([self.read_instances(path, shape) for path in clip], -1)
-        if self._wants('detection'):
+        if self.wants('detection'):
             boxes = _stack_boxes([self.read_boxes(path, shape) for path in clip])
         return Sample(np.stack(images), instance=instances, detection=boxes, **stacked)
 
-    def _wants(self, task: str) -> bool:
+    def wants(self, task: str) -> bool:
         """Return whether samples are to have the labels of a task that the data set knows."""
         known = any(one.name == task for one in self.tasks)
         return known and (self.wanted is None or task in self.wanted)

@@ -98,7 +98,8 @@ class Sample:
             whole, boxes = boxes, boxes.copy()
             boxes[..., [0, 2]] = (boxes[..., [0, 2]] - left).clip(0, width)
             boxes[..., [1, 3]] = (boxes[..., [1, 3]] - top).clip(0, height)
-            gone = _areas(boxes) < VISIBLE_SHARE * _areas(whole)
+            left_over = _areas(boxes)
+            gone = (left_over <= 0) | (left_over < VISIBLE_SHARE * _areas(whole))
             boxes[gone & (boxes[..., 4] >= 0), 4] = NO_BOX
         return replace(self, image=self.image[part], detection=boxes, **labels)
 

@@ -89,11 +89,13 @@ class Synthia(RecordedClips):
             held_out = len(there) - round(VALIDATION_SHARE * len(there))
             images += {'all': there, 'train': there[:held_out],
                        'validation': there[held_out:]}[split]
+        self._chosen = frozenset(images)
         super().__init__(images, frames, spacing)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
-        """Return the image of the same sequence ``back`` frames before."""
-        return find_earlier(image, back)
+        """Return the image of the same sequence and split ``back`` frames before."""
+        earlier = find_earlier(image, back)
+        return earlier if earlier in self._chosen else None
 
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return semantics and depth of an image."""
@@ -103,7 +105,7 @@ class Synthia(RecordedClips):
             labels['semantic'] = to_ids(read_channels(path, shape)[..., 0], _IDS, path)
         path = self._file(image, 'Depth')
         if path.parent.is_dir():
-            metres = read_map(path, shape).astype(np.float32) / 100
+            metres = read_map(path, shape, 16).astype(np.float32) / 100
             labels['depth'] = np.where(metres >= BEYOND_M, np.float32(np.inf), metres)
         return labels
 

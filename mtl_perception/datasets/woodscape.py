@@ -18,6 +18,7 @@ from mtl_perception.datasets.files import (
     read_bytes,
     read_map,
     to_ids,
+    visible_box,
 )
 from mtl_perception.datasets.geometry import FisheyeCamera
 from mtl_perception.datasets.recorded import RecordedClips
@@ -66,7 +67,7 @@ class WoodScape(RecordedClips):
 
     :param root: the folder with ``rgb_images``.
     :param split: ``all``; ``validation`` for every fifth image (number 4, 9, 14, ...), ``train``
-        for the others. What was released has no split: it is ours.
+        for the others. This split is ours, not that of the authors' own programs.
     :param classes: 10, or 4 for road, lane marking, curb and void.
     :param cameras: the only cameras to use, of ``FV``, ``RV``, ``MVL`` and ``MVR``.
     :param frames: images T per clip, 1 or 2.
@@ -92,7 +93,7 @@ class WoodScape(RecordedClips):
         self._root = expand(root)
         if frames > 1:
             need_folder(self._root / 'previous_images')
-        images = [path for path in images_in(self._root / 'rgb_images', '*_*')
+        images = [path for path in images_in(self._root / 'rgb_images', '[0-9]*_*')
                   if path.stem.rpartition('_')[2] in cameras]
         if split != 'all':
             held_out = split == 'validation'
@@ -140,7 +141,8 @@ class WoodScape(RecordedClips):
                     f'{path}: line {number} is {line[:60]!r}, wanted name,class,x,y,x,y with a '
                     f'class of 0 to {len(DETECTION.classes) - 1} ({error}); unpack '
                     'box_2d_annotations again') from error
-            rows.append((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), kind))
+            box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+            rows.append((*visible_box(box, shape, f'{path}: line {number}'), kind))
         return np.array(rows, np.float32).reshape(-1, 5)
 
     def fisheye(self, image: Path) -> FisheyeCamera:
@@ -186,4 +188,7 @@ def read_fisheye(path: Path) -> FisheyeCamera:
 
 def _number(image: Path) -> int:
     """Return the number of an image."""
-    return int(image.stem.split('_')[0])
+    digits = image.stem.split('_')[0]
+    if not digits.isdigit():
+        raise DataError(f'{image}: is named {image.name}, wanted NNNNN_CAMERA; remove it')
+    return int(digits)

@@ -28,6 +28,9 @@ from mtl_perception.training.stopping import StopRequest
 BALANCE_CLIPS = 400
 """Clips that the class weights are counted in, and that the anchors are found in."""
 
+LABELS_LOOKED_FOR = 500
+"""Clips that are looked through for a label of each task."""
+
 STREET_FOCAL = 0.6
 """Focal length of the street's camera as a share of the image width."""
 
@@ -46,7 +49,33 @@ def open_clips(
     """
     if not config.data.train:
         return _street_clips(config, code, stop, may_render)
-    return _recorded_clips(config, 'train'), _recorded_clips(config, 'validation')
+    train, validation = _recorded_clips(config, 'train'), _recorded_clips(config, 'validation')
+    if missing := _unlabelled(config, train):
+        raise DataError(
+            f'data.train: none of {min(len(train), LABELS_LOOKED_FOR)} clips has a label of '
+            f'{missing}; unpack the archives with these labels, or take them from tasks')
+    if missing := _unlabelled(config, validation):
+        print(f'data.validation: none of {min(len(validation), LABELS_LOOKED_FOR)} clips has a '
+              f'label of {missing}; they are learned, but not judged', flush=True)
+    return train, validation
+
+
+def _unlabelled(config: TrainingConfig, clips: Clips) -> list[str]:
+    """Return the tasks of which there is no label in clips spread over a data set."""
+    missing = set(config.tasks)
+    for number in np.random.default_rng(0).permutation(len(clips))[:LABELS_LOOKED_FOR]:
+        try:
+            sample = clips[int(number)]
+        except DataError:
+            if config.data.on_bad_sample != 'skip':
+                raise
+            continue
+        missing -= {task for task, label in sample.labels().items() if label is not None}
+        if sample.detection is not None:
+            missing -= {'detection'}
+        if not missing:
+            break
+    return sorted(missing)
 
 
 def street_code_of(clips: Clips) -> str:
@@ -110,7 +139,14 @@ def _recorded_clips(config: TrainingConfig, split: str) -> RecordedClips | Mixed
     for name, description, share in _parts(config, split):
         where = f'data.{split}.{name}' if name else f'data.{split}'
         parts[name], shares[name] = build_dataset(description, where), share
+    for name, part in parts.items():
+        if part.incomplete:
+            print(f'data.{split}{"." * bool(name)}{name}: {len(part.incomplete)} of '
+                  f'{len(part.incomplete) + len(part)} images are left out, for they have no '
+                  f'earlier ones; the first is {part.incomplete[0]}', flush=True)
     if list(parts) != ['']:
+        if split == 'validation':  # each clip is judged once
+            shares = {name: float(len(part)) for name, part in parts.items()}
         return MixedClips(parts, shares, config.tasks)
     clips = parts['']
     clips.wanted = [

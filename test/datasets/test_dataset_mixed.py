@@ -89,7 +89,8 @@ def test_a_recipe_mixes_data_sets_below_one_folder(root):
     assert {task.name: len(task.classes) for task in tasks_of(config)} == {
         'semantic': 3, 'detection': 3}
     train, validation = open_clips(config, '', StopRequest())
-    assert len(train) == len(validation) == 10
+    assert len(train) == 10  # two images of roads occur five times
+    assert len(validation) == 7  # each is judged once
 
 
 @pytest.mark.parametrize(('change', 'message'), [
@@ -106,7 +107,8 @@ def test_a_wrong_mixture_is_refused(root, change, message):
         open_clips(config, '', StopRequest())
 
 
-def test_a_recipe_with_a_mixture_can_be_checked_before_it_is_trained(root):
+def test_a_recipe_with_a_mixture_can_be_checked_before_it_is_trained(root, monkeypatch):
+    monkeypatch.chdir(root)  # what its paths are relative to, as in training
     described = {split: {'mix': {
         'boxes': {'dataset': 'kitti_object', 'root': 'boxes', 'tasks': ['detection'], 'share': 1},
         'road': {'dataset': 'kitti2015', 'root': 'road', 'tasks': ['semantic'], 'share': 1}}}
@@ -125,7 +127,9 @@ def test_a_recipe_with_a_mixture_can_be_checked_before_it_is_trained(root):
 
 
 def test_the_camera_of_a_mixture_is_that_of_the_data_set_that_depth_is_learned_from(root):
-    write_map(root / 'road/training/disp_occ_0/000000_10.png', constant(256, np.uint16))
+    for number in range(5):
+        write_map(root / f'road/training/disp_occ_0/00000{number}_10.png',
+                  constant(256, np.uint16))
     described = {
         'boxes': {'dataset': 'kitti_object', 'tasks': ['detection']},
         'road': {'dataset': 'kitti2015', 'focal_px': 100.0, 'baseline_m': 0.5,
@@ -143,7 +147,9 @@ def test_the_camera_of_a_mixture_is_that_of_the_data_set_that_depth_is_learned_f
 
 def test_a_data_set_without_depth_has_no_say_in_the_camera(root):
     """Nothing limits its tasks, so it is asked for depth too, which it does not have."""
-    write_map(root / 'road/training/disp_occ_0/000000_10.png', constant(256, np.uint16))
+    for number in range(5):
+        write_map(root / f'road/training/disp_occ_0/00000{number}_10.png',
+                  constant(256, np.uint16))
     for kind in ('images', 'masks'):
         (root / 'plain' / kind).mkdir(parents=True)
     shape = cv2.imread(str(next((root / 'road/training/image_2').glob('*.png')))).shape
