@@ -159,6 +159,10 @@ class Bag:
         :raises DataError: that lists the topics of the bag.
         """
         for role in roles:
+            if self.stamps_of(role) == [0] and self.count(role) > 1:
+                raise DataError(
+                    f'{self.path}: all {self.count(role)} messages on {self._name(TOPICS[role])} '
+                    'have the stamp 0; set header.stamp where they are published', 'B04')
             if role in self.roles:
                 continue
             wanted = self._name(TOPICS[role])
@@ -204,21 +208,31 @@ class Bag:
             (entry.stamp_ns, message) for entry, message in self._messages({topic: CAMERA_INFO}))
             if stamp is not None}
 
-    def last_statuses(self) -> dict[str, dict[str, str]]:
+    def statuses(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         """
-        Return the last word of each diagnostic status in the bag.
+        Return the first and the last word of each diagnostic status in the bag.
 
-        :return: name of the status -> its key-value pairs.
+        :return: name of the status -> its key-value pairs, twice.
         """
-        statuses: dict[str, dict[str, str]] = {}
+        statuses: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
         topics = {name: topic.kind for name, topic in self._storage.topics.items()
                   if topic.kind == DIAGNOSTICS}
         for entry, message in self._messages(topics):
             for status in message.status:
                 name = (status.name if entry.topic == '/diagnostics'
                         else f'{entry.topic}: {status.name}')
-                statuses[name] = {pair.key: pair.value for pair in status.values}
+                values = {pair.key: pair.value for pair in status.values}
+                statuses[name] = statuses.get(name, (values,))[0], values
         return statuses
+
+    def last_statuses(self) -> dict[str, dict[str, str]]:
+        """Return the last word of each diagnostic status, see :meth:`statuses`."""
+        return {name: last for name, (_, last) in self.statuses().items()}
+
+    @property
+    def image_topics(self) -> tuple[str, str]:
+        """The topics that the images may come from, raw and compressed."""
+        return self._name(TOPICS['image']), self._name(COMPRESSED)
 
     def _name(self, name: str) -> str:
         return f'{self._prefix.rstrip("/")}/{name}'
@@ -259,7 +273,9 @@ class Bag:
         if file.topics[entry.topic].kind == COMPRESSED_IMAGE:
             return decode_compressed(read_compressed(content))
         message = read_image(content)
-        return decode_image(message) if role == 'image' else decode_array(message)
+        if role == 'image':
+            return decode_image(message)
+        return _checked(role.removeprefix('true_'), decode_array(message))
 
     def _messages(self, kinds: Mapping[str, str]) -> Iterator[tuple[Entry, Any]]:
         """Yield the messages of some topics of these types."""
@@ -271,6 +287,23 @@ class Bag:
                     self._storage.read(file, entry), kinds[entry.topic])
             except FrameError as error:
                 self.skipped[entry.topic][str(error)] += 1
+
+
+def _checked(task: str, values: NDArray[Any]) -> NDArray[Any]:
+    """
+    Return the map of a task; depth in metres, also where it was published in millimetres.
+
+    :raises FrameError: ``B05``, if it is no map of this task.
+    """
+    wanted = {'depth': ('float32', 'float64', 'uint16'),
+              'instance': ('uint8', 'uint16', 'int32')}.get(task, ('uint8',))
+    if values.ndim != 2 or str(values.dtype) not in wanted:
+        raise FrameError(
+            f'has the shape {values.shape} of {values.dtype}, wanted (height, width) of '
+            f'{" or ".join(wanted)}', 'B05')
+    if task == 'depth' and values.dtype == np.uint16:  # REP 118: millimetres, 0 = unknown
+        return np.where(values > 0, values * np.float32(0.001), np.float32(np.nan))
+    return values
 
 
 def _kind_of(role: str, topic: str) -> str:

@@ -103,8 +103,12 @@ class BagOutput:
             self._write('camera_info', self._info(shot, *shot.image.shape[:2]), stamp_ns)
         for role, values in (() if shot.moment is None else shot.moment.arrays.items()):
             if role.startswith('true_'):
-                self._write(TOPICS[role], self._image(
-                    values, ENCODINGS[role.removeprefix('true_')], stamp_ns), stamp_ns)
+                encoding = ENCODINGS[role.removeprefix('true_')]
+                if values.dtype == np.int32:  # ids, of which negative ones are unknown
+                    encoding = '32SC1'
+                elif encoding == '16UC1':
+                    values = values.astype(np.uint16, copy=False)
+                self._write(TOPICS[role], self._image(values, encoding, stamp_ns), stamp_ns)
         for name, encoding in ENCODINGS.items():
             if (values := getattr(found, name)) is not None:
                 self._write(TOPICS[name], self._image(values, encoding, stamp_ns), stamp_ns)

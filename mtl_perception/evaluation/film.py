@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writing pictures into a video file."""
 
+import contextlib
+import os
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -25,14 +27,19 @@ class Film:
     """
     An mp4 file.
 
-    :param path: of the file; is replaced.
+    :param path: of the file; it is replaced once the film is whole, and only then.
     :param rate: pictures per second.
+    :raises StorageError: if it cannot be written.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path = path
         self._rate = Fraction(rate).limit_denominator(1000)
-        self._container = av.open(str(path), 'w', format='mp4')
+        self._partial = path.with_name(f'.{path.name}.part')
+        try:
+            self._container = av.open(str(self._partial), 'w', format='mp4')
+        except (OSError, av.error.FFmpegError) as error:
+            raise StorageError(f'{path}: the video cannot be written: {error}') from error
         self._stream: av.VideoStream | None = None
         self.encoder = ''
 
@@ -43,10 +50,20 @@ class Film:
     def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None,
             trace: TracebackType | None) -> None:
-        """Finish the file."""
-        if self._stream is not None and kind is None:
-            self._encode(self._stream, None)
-        self._container.close()
+        """Finish the file, or remove what there is of it."""
+        try:
+            if self._stream is not None and kind is None:
+                self._encode(self._stream, None)
+            self._container.close()
+            if kind is None:
+                os.replace(self._partial, self.path)
+        except (OSError, av.error.FFmpegError) as problem:
+            if kind is None:
+                raise StorageError(
+                    f'{self.path}: the video cannot be written: {problem}') from problem
+        finally:
+            with contextlib.suppress(OSError):
+                self._partial.unlink()
 
     def add(self, picture: NDArray[np.uint8]) -> None:
         """

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.errors import DataError
 from mtl_perception.evaluation.bag import Moment
 from mtl_perception.frames import Detections, Perception
-from mtl_perception.tasks import Task
+from mtl_perception.tasks import UNLABELLED, Task
 
 SMALLEST_OBJECT = 60
 """Objects of which fewer pixels are visible need not be found."""
@@ -60,13 +61,37 @@ def moment_of(
 
 
 def truth_of(moment: Moment, tasks: Sequence[Task]) -> Truth:
-    """Return what a recording says is true; boxes are those around the true instances."""
-    arrays = moment.arrays
-    semantic, depth, motion, instance = (arrays.get(f'true_{name}') for name in MAPS)
+    """
+    Return what a recording says is true; boxes are those around the true instances.
+
+    Maps of several sizes are brought to that of the first.
+
+    :raises DataError: if an id is none of the task's.
+    """
+    maps = [moment.arrays.get(f'true_{name}') for name in MAPS]
+    _check_ids(moment, tasks)
+    shape = next((values.shape for values in maps if values is not None), ())
+    semantic, depth, motion, instance = (
+        None if values is None else resized(values, shape) for values in maps)
     task, boxes, difficult = _task(tasks, 'detection'), None, None
     if instance is not None and semantic is not None and task is not None and task.semantic_ids:
         boxes, difficult = boxes_of(instance, semantic, task)
     return Truth(semantic, depth, motion, instance, boxes, difficult)
+
+
+def _check_ids(moment: Moment, tasks: Sequence[Task]) -> None:
+    """Refuse true ids that the model does not know, as those of a data set are refused."""
+    for name in ('semantic', 'motion'):
+        task, ids = _task(tasks, name), moment.arrays.get(f'true_{name}')
+        if task is None or ids is None:
+            continue
+        wrong = (ids >= len(task.classes)) & (ids != UNLABELLED)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f'truth/{name}/image at {moment.stamp_ns}: label {ids[row, column]} at row {row}, '
+                f'column {column} is none of 0-{len(task.classes) - 1}, {UNLABELLED}; publish the '
+                "ids of the model's classes")
 
 
 def boxes_of(

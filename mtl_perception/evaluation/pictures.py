@@ -122,7 +122,7 @@ class Painter:
     def _tiles(self, arrays: Mapping[str, NDArray[Any]], prefix: str) -> list[Image]:
         """Return the tiles of the answers or of the truth, at one size."""
         image: Image = arrays['image']
-        height = round(self._width * image.shape[0] / image.shape[1] / 2) * 2
+        height = max(2, round(self._width * image.shape[0] / image.shape[1] / 2) * 2)
         small = resize(image, height, self._width)
         tiles = [_write(small, ['camera'])]
         for name in self.columns:

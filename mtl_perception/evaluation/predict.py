@@ -4,6 +4,9 @@
 
 import argparse
 import json
+import math
+import signal
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,10 @@ from mtl_perception.inference.moving import ASSUMED_FOCAL, MovingObjects
 from mtl_perception.inference.stream import CameraStream
 
 VIDEO, BAG = '.mp4', '.mcap'
+NOT_WRITTEN = ('.avi', '.mkv', '.mov', '.m4v', '.webm', '.db3', '.bag')
+"""Suffixes of films and recordings of kinds that are only read."""
+MASKS = ('semantic', 'motion', 'instance', 'depth')
+"""Folders of the answers."""
 MILLIMETRES = 1000.0
 LARGEST_MM = 65534
 """Depth beyond this is stored as 65535; unknown depth as 0."""
@@ -95,7 +102,7 @@ class FolderWriter:
         :raises StorageError: if a file cannot be written.
         """
         name = shot.name
-        for task in ('semantic', 'motion', 'instance'):
+        for task in MASKS[:-1]:
             if (values := getattr(found, task)) is not None:
                 self._write(task, name, values)
         if found.depth is not None:
@@ -134,6 +141,36 @@ class FolderWriter:
             raise StorageError(f'{path}: cannot be written ({error})') from error
 
 
+def _check_output(source: Path, output: Path) -> None:
+    """
+    Refuse an output that would take the place of what is read or of earlier answers.
+
+    :raises ConfigurationError: saying which.
+    """
+    suffix, there = output.suffix.lower(), source.resolve()
+    if suffix in NOT_WRITTEN:
+        raise ConfigurationError(
+            f'--output is {output}; wanted a video {VIDEO}, a rosbag2 {BAG} or a folder')
+    if suffix == VIDEO:
+        if output.resolve() == there:
+            raise ConfigurationError(f'--output {output} is what is read; name another file')
+        return
+    if suffix == BAG:
+        if output.with_suffix('').exists():
+            raise ConfigurationError(
+                f'{output.with_suffix("")} exists already; remove it, or write into another '
+                'folder')
+        return
+    for folder in (output, *(output / task for task in MASKS)):
+        if folder.resolve() == there:
+            raise ConfigurationError(
+                f'--output {output} would write among what is read; name another folder')
+        if folder != output and folder.is_dir() and any(folder.iterdir()):
+            raise ConfigurationError(
+                f'{folder} holds answers already, which would be mixed with the new ones; remove '
+                'it, or write into another folder')
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl predict``."""
     parser.add_argument(
@@ -160,15 +197,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl predict``."""
     from mtl_perception.inference.torch_engine import TorchEngine
-    if arguments.rate < 0 or arguments.focal_length < 0:
+    if not (0 <= arguments.rate < math.inf and 0 <= arguments.focal_length < math.inf):
         raise ConfigurationError(
-            f'--rate is {arguments.rate:g} and --focal-length {arguments.focal_length:g}; neither '
-            'may be negative')
+            f'--rate is {arguments.rate:g} and --focal-length {arguments.focal_length:g}; both '
+            'must be numbers that are not negative')
+    output, suffix = arguments.output, arguments.output.suffix.lower()
+    _check_output(arguments.source, output)
     source = open_source(arguments.source, arguments.rate, arguments.namespace)
-    output = arguments.output
-    if output.suffix == BAG and output.with_suffix('').exists():
-        raise ConfigurationError(
-            f'{output.with_suffix("")} exists already; remove it, or write into another folder')
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half done is removed
     engine = TorchEngine.load(
         arguments.model, arguments.device, precision=arguments.precision,
         threads=arguments.threads)
@@ -178,7 +215,7 @@ def run(arguments: argparse.Namespace) -> int:
         return track(shots, 'frames', total=source.count or None,
                      console=Console(stderr=True), transient=True)
 
-    if output.suffix == VIDEO:
+    if suffix == VIDEO:
         painter = Painter(tasks)
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -187,15 +224,17 @@ def run(arguments: argparse.Namespace) -> int:
         with Film(output, source.rate) as film:
             done = predict(engine, source, lambda shot, found: film.add(painter.draw(
                 moment_of(shot.stamp_ns, shot.image, found, tasks), [shot.name])), focal, show)
-    elif output.suffix == BAG:
+    elif suffix == BAG:
         output = output.with_suffix('')
         with BagOutput(output, tasks, arguments.namespace) as bag:
             done = predict(engine, source, bag.take, focal, show)
     else:
         task = engine.manifest.task('detection')
         writer = FolderWriter(output, () if task is None else task.classes)
-        done = predict(engine, source, writer.take, focal, show)
-        writer.finish()
+        try:
+            done = predict(engine, source, writer.take, focal, show)
+        finally:
+            writer.finish()
     count, unknown = done
     print(f'{count} frames: {output}')
     if unknown:

@@ -127,25 +127,46 @@ def figures_of_bag(
 ) -> dict[str, Any]:
     """Return what goes into ``report.json``."""
     tasks = [role for role in ANSWERS if role in bag.roles]
-    statuses = bag.last_statuses()
-    node = next((values for values in statuses.values() if 'in_flight' in values), None)
+    before, node = _counters(bag)
+    source = bag.last_statuses().get('camera_source', {})
     account = settle(
-        score, {role: bag.count(role) for role in tasks}, node, statuses.get('camera_source'))
-    matched, unmatched = sum(bag.matched.values()), sum(bag.unmatched.values())
+        score, {role: bag.count(role) for role in tasks}, node,
+        source if source.get('published', '').isdigit() else None,
+        len(bag.stamps_of('image')), before)
+    streams = {role: (bag.matched[role], bag.unmatched[role]) for role in sorted(bag.matched)
+               if bag.matched[role] + bag.unmatched[role]}
     if labels is not None:
-        matched, unmatched = matched + labels.matched, unmatched + labels.unmatched
-    ages = next((values for values in statuses.values() if 'age_ms.p99' in values), {})
+        streams['labels'] = labels.matched, labels.unmatched
     return {
         'bag': str(bag.path), 'model': {'name': manifest.name, 'sha256': manifest.sha256},
         'frames_in': account.frames_in, 'published': account.published,
         'dropped': account.dropped,
         'accounting': {'adds_up': not account.problems, 'problems': account.problems},
         'incomplete': bool(bag.damage), 'damage': bag.damage,
-        'matched': matched, 'unmatched': unmatched, 'duplicates': bag.duplicates,
+        'matched': sum(one for one, _ in streams.values()),
+        'unmatched': sum(one for _, one in streams.values()),
+        'streams': {role: {'matched': one, 'unmatched': other}
+                    for role, (one, other) in streams.items()},
+        'duplicates': bag.duplicates,
         'skipped': {topic: dict(reasons) for topic, reasons in bag.skipped.items()},
         'age_at_publish_ms': {
-            rank: float(ages[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99') if ages},
+            rank: float(node[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99')
+            if node and f'age_ms.{rank}' in node},
         **score.compute()}
+
+
+def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """
+    Return the first and the last counters of the node's camera, None if there are none.
+
+    Of several cameras it is the one whose topic the images come from.
+    """
+    found = [pair for pair in bag.statuses().values() if all(
+        values.get(key, '').isdigit() for values in pair
+        for key in ('received', 'published', 'in_flight'))]
+    mine = [pair for pair in found if pair[1].get('topic') in bag.image_topics]
+    first, last = next(iter(mine or (found if len(found) == 1 else [])), (None, None))
+    return first, last
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -199,18 +220,24 @@ def _check_matched(figures: dict[str, Any], path: Path) -> None:
 
     :raises DataError: ``B04``, if too few messages have the stamp of an image.
     """
-    matched, unmatched = figures['matched'], figures['unmatched']
-    if matched < LEAST_MATCHED * (matched + unmatched):
-        raise DataError(
-            f'{path}: {matched} of {matched + unmatched} answers and labels have the stamp of an '
-            f'image, wanted {LEAST_MATCHED:.0%}; allow more time between them with --slop, or '
-            'look at the clocks that stamped them', 'B04')
+    for role, stream in figures['streams'].items():
+        matched, unmatched = stream['matched'], stream['unmatched']
+        if matched < LEAST_MATCHED * (matched + unmatched):
+            raise DataError(
+                f'{path}: {matched} of {matched + unmatched} messages of {role} have the stamp '
+                f'of an image, wanted {LEAST_MATCHED:.0%}; allow more time between them with '
+                '--slop, or look at the clocks that stamped them', 'B04')
 
 
 def _notes(figures: dict[str, Any]) -> list[str]:
     """Return what has to be said about a recording."""
     notes = [f'{figures["matched"]} answers and labels have the stamp of an image, '
              f'{figures["unmatched"]} have not; {figures["duplicates"]} duplicates.']
+    notes += [f'{role}: {stream["unmatched"]} of {stream["matched"] + stream["unmatched"]} have '
+              'no image.' for role, stream in figures['streams'].items() if stream['unmatched']]
+    if (latency := figures['latency_ms']['p50']) is not None and latency < 0:
+        notes.append('The latencies mean NOTHING: the answers were recorded before the images '
+                     'were stamped, so the two clocks disagree.')
     if figures['incomplete']:
         notes.append(f'The recording is INCOMPLETE: {figures["damage"]}.')
     if not figures['accounting']['adds_up']:

@@ -146,7 +146,8 @@ class Account:
 
 def settle(
         score: Score, answer_counts: Mapping[str, int], node: Mapping[str, str] | None,
-        source: Mapping[str, str] | None) -> Account:
+        source: Mapping[str, str] | None, images: int | None = None,
+        before: Mapping[str, str] | None = None) -> Account:
     """
     Check that no frame is unaccounted for, to the last one.
 
@@ -155,25 +156,37 @@ def settle(
     :param node: the last counters of the node, see :mod:`mtl_perception.ros.diagnostics`; None if
         there are none, which leaves every unanswered frame without a reason.
     :param source: the last counters of ``camera_source``, if that was the camera.
+    :param images: of the recording, also those that cannot be read; those of the score if None.
+    :param before: the first counters of the node in the recording. Where it had answered frames
+        before the recording began, what it dropped since then is all that its counters tell.
     """
+    images = score.images if images is None else images
     if node is None:
-        missing = score.images - score.answered
-        return Account(score.images, score.answered, {'unknown': missing} if missing else {},
+        missing = images - score.answered
+        return Account(images, score.answered, {'unknown': missing} if missing else {},
                        ['the recording has no diagnostics of the node'])
     received, published, in_flight = (
         int(node[key]) for key in ('received', 'published', 'in_flight'))
-    dropped = {key.removeprefix('dropped.'): int(value) for key, value in node.items()
-               if key.startswith('dropped.') and int(value)}
+    dropped = _dropped(node)
     problems = []
+    if before is not None and received > images >= received - int(before['received']):
+        earlier = _dropped(before)
+        dropped = {reason: count - earlier.get(reason, 0) for reason, count in dropped.items()
+                   if count > earlier.get(reason, 0)}
+        if (missing := images - score.answered - sum(dropped.values())) > 0:
+            dropped['unknown'] = missing
+        return Account(images, score.answered, dropped, [
+            f'the recording began when the node had received {before["received"]} frames; what '
+            'it dropped before its first diagnostics here has no reason'])
     if received != published + sum(dropped.values()) + in_flight:
         problems.append(f'the node received {received} frames, but published {published}, dropped '
                         f'{sum(dropped.values())} and has {in_flight} in flight')
     if in_flight:
         problems.append(f'{in_flight} frames were still in flight at the end')
-    if received > score.images:
-        problems.append(f'the node received {received} frames, the recording has {score.images}')
-    elif received < score.images:
-        dropped[NOT_RECEIVED] = score.images - received
+    if received > images:
+        problems.append(f'the node received {received} frames, the recording has {images}')
+    elif received < images:
+        dropped[NOT_RECEIVED] = images - received
     for role, count in answer_counts.items():
         if count != published:
             problems.append(f'the node published {published} frames, the recording has {count} '
@@ -183,10 +196,16 @@ def settle(
                         f'published {published}')
     if score.orphans:
         problems.append(f'{score.orphans} answers carry the stamp of no image')
-    if source is not None and int(source['published']) != score.images:
+    if source is not None and int(source['published']) != images:
         problems.append(f'the camera published {source["published"]} frames, the recording has '
-                        f'{score.images}')
-    return Account(score.images, published, dropped, problems)
+                        f'{images}')
+    return Account(images, published, dropped, problems)
+
+
+def _dropped(node: Mapping[str, str]) -> dict[str, int]:
+    """Return reason -> frames that the node has dropped so far, without zeros."""
+    return {key.removeprefix('dropped.'): int(value) for key, value in node.items()
+            if key.startswith('dropped.') and int(value)}
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:

@@ -21,6 +21,9 @@ from mtl_perception.evaluation.storage import SUFFIXES
 
 FOLDER_RATE = 10.0
 
+SPARE_FRAMES = 2
+"""So many frames may be missing at the ends of a video, as where it was cut from a longer one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Shot:
@@ -80,19 +83,25 @@ def open_source(path: Path, rate: float = 0.0, namespace: str = '') -> Source:
         return Source(_recorded(path, namespace), len(stamps), rate or own or FOLDER_RATE)
     if path.is_dir():
         images = images_in(path)
+        stems: dict[str, Path] = {}
+        for image in images:
+            if stems.setdefault(image.stem, image) != image:
+                raise DataError(
+                    f'{path}: {stems[image.stem].name} and {image.name} have one name, and so '
+                    'would their answers; rename one')
         rate = rate or FOLDER_RATE
         return Source((Shot(image.stem, round(number * 1e9 / rate), read_rgb(image))
                        for number, image in enumerate(images, 1)), len(images), rate)
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            count, own = stream.frames, float(stream.average_rate or 0)
+            own = float(stream.average_rate or 0)
+            count = stream.frames or round(_seconds(container, stream) * own)
     except (OSError, IndexError, av.error.FFmpegError) as error:
         raise DataError(
             f'{path}: is neither a folder nor a recording nor a video that can be read ({error}); '
             'give a folder of JPEG or PNG images, a rosbag2, or a video file') from error
-    rate = rate or own or FOLDER_RATE
-    return Source(_decoded(path, rate), count, rate)
+    return Source(_decoded(path, rate), count, rate or own or FOLDER_RATE)
 
 
 def is_bag(path: Path) -> bool:
@@ -152,11 +161,39 @@ def _recorded(path: Path, namespace: str) -> Iterator[Shot]:
 
 
 def _decoded(path: Path, rate: float) -> Iterator[Shot]:
-    """Yield every frame of a video."""
+    """
+    Yield every frame of a video, the right way up.
+
+    :param rate: frames per second, 0 for the times that the video has.
+    :raises DataError: if it cannot be decoded, or ends before its end.
+    """
     try:
         with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            step = 1 / (rate or float(stream.average_rate or FOLDER_RATE))
+            number, first, last = -1, 0.0, 0.0
             for number, frame in enumerate(container.decode(video=0)):
-                yield Shot(f'{number:06d}', round((number + 1) * 1e9 / rate),
-                           np.asarray(frame.to_ndarray(format='rgb24'), np.uint8))
+                time = number * step if rate or frame.time is None else float(frame.time)
+                first = time if number == 0 else first
+                last = max(time, last) if number else time
+                image = np.rot90(frame.to_ndarray(format='rgb24'), round(frame.rotation / 90))
+                yield Shot(f'{number:06d}', round((last - first + step) * 1e9),
+                           np.ascontiguousarray(image, np.uint8))
+            wanted, seconds = stream.frames, _seconds(container, stream)
     except (OSError, av.error.FFmpegError) as error:
         raise DataError(f'{path}: cannot be decoded to its end ({error})') from error
+    if number + 1 < wanted - SPARE_FRAMES:
+        raise DataError(
+            f'{path}: ends after {number + 1} of {wanted} frames; it is cut short, copy it again')
+    if not wanted and not rate and last - first + step * (1 + SPARE_FRAMES) < seconds:
+        raise DataError(
+            f'{path}: ends after {last - first + step:.2f} of {seconds:.2f} s; it is cut short, '
+            'copy it again')
+
+
+def _seconds(container: Any, stream: Any) -> float:
+    """Return how long a video is, 0 if only its sound may say."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    alone = len(container.streams) == 1
+    return container.duration / av.time_base if alone and container.duration else 0.0

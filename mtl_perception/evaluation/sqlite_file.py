@@ -18,6 +18,9 @@ class SqliteFile:
 
     :param path: of the file.
     :raises DataError: ``B06`` if it is no such file, or its list of topics is damaged.
+
+    What a recorder that was killed left in a ``-wal`` file beside it belongs to it; where that
+    cannot be read, or in a ``-journal``, the file counts as cut.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,8 +31,7 @@ class SqliteFile:
         try:
             if not path.stat().st_size:
                 raise sqlite3.DatabaseError('it is empty')
-            self._database = sqlite3.connect(
-                f'file:{quote(str(path.resolve()))}?mode=ro&immutable=1', uri=True)
+            self._database = self._open()
             names = self._topics()
             size, = self._database.execute('PRAGMA page_size').fetchone()
         except (OSError, sqlite3.Error) as error:
@@ -38,7 +40,7 @@ class SqliteFile:
                 'sqlite3\'s ".recover" may save what is there', 'B06') from error
         with path.open('rb') as file:
             claimed = int.from_bytes(file.read(32)[28:], 'big')
-        if claimed * size > path.stat().st_size:
+        if not self.damage.cut and claimed * size > path.stat().st_size:
             self.damage.cut = f'it has {path.stat().st_size} bytes of {claimed * size}'
         try:
             for number, topic, logged_ns in self._database.execute(
@@ -66,6 +68,18 @@ class SqliteFile:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the database, with what is beside the file where that can be read."""
+        name = f'file:{quote(str(self.path.resolve()))}?mode=ro'
+        beside = [self.path.with_name(self.path.name + end) for end in ('-wal', '-journal')]
+        if left := [one.name for one in beside if one.is_file() and one.stat().st_size]:
+            with suppress(sqlite3.Error):
+                database = sqlite3.connect(name, uri=True)
+                database.execute('SELECT count(*) FROM topics').fetchone()
+                return database
+            self.damage.cut = f'the end of it is in {left[0]}, which cannot be read here'
+        return sqlite3.connect(f'{name}&immutable=1', uri=True)
 
     def _topics(self) -> dict[int, str]:
         """Return number -> name of the topics."""

@@ -175,7 +175,10 @@ def _ended(reading: Any) -> str:
     """Say which of the processes that read have ended, if there are any."""
     workers = getattr(reading, '_workers', [])
     try:
-        connection.wait([worker.sentinel for worker in workers], timeout=1)
+        ended = connection.wait([worker.sentinel for worker in workers], timeout=1)
+        for worker in workers:
+            if worker.sentinel in ended:
+                worker.join(1)  # its pipe closes before it has an exit code
     except RuntimeError as error:  # of torch's handler of SIGCHLD, which knows
         return str(error)
     found = [f'{worker.pid} (exit code {worker.exitcode})' for worker in workers

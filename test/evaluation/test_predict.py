@@ -3,6 +3,9 @@
 """``mtl predict``: every frame, in order, the same every time."""
 
 import json
+import resource
+import signal
+from fractions import Fraction
 
 import av
 import cv2
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 from mtl_perception import cli
-from mtl_perception.errors import DataError
+from mtl_perception.errors import DataError, StorageError
 from mtl_perception.evaluation.film import Film
 from mtl_perception.evaluation.predict import FolderWriter
 from mtl_perception.evaluation.shots import Shot, open_source
@@ -115,3 +118,113 @@ def test_where_motion_is_unknown_is_said_and_what_may_help(tmp_path, capsys):
     assert 'motion is unknown in 3 frames (3 poor_ego_motion)' in said['noise']
     assert '--focal-length' in said['noise']
     assert 'motion is unknown' not in said['drive']
+
+
+def encoded(path, images, times=None, options=None, rotation=0):
+    """Write a film with the given times in milliseconds."""
+    with av.open(str(path), 'w', options=options or {}) as container:
+        stream = container.add_stream('mpeg4', rate=10)
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], 'yuv420p'
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24')
+            frame.pts = 100 * number if times is None else times[number]
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_film_is_read_with_its_colours_and_its_own_times(tmp_path):
+    red = np.zeros((64, 96, 3), np.uint8)
+    red[..., 0] = 200
+    times = [0, 100, 200, 1200, 1300, 1400]
+    path = encoded(tmp_path / 'gap.mkv', [red] * 6, times)
+    shots = list(open_source(path).shots)
+    assert np.abs(shots[0].image.astype(int) - red).max() < 20
+    assert [round((shot.stamp_ns - shots[0].stamp_ns) / 1e6) for shot in shots] == times
+    stamps = [shot.stamp_ns for shot in open_source(path, rate=4.0).shots]
+    assert stamps == [250_000_000 * number for number in range(1, 7)]  # a rate that is given
+
+
+@pytest.mark.parametrize('name', ['cut.mp4', 'cut.mkv'])
+def test_a_film_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, capsys, name):
+    options = {'movflags': 'faststart'} if name.endswith('mp4') else {}
+    random = np.random.default_rng(0)
+    path = encoded(tmp_path / name, list(
+        random.integers(0, 256, (40, 64, 96, 3), np.uint8)), options=options)
+    assert len(list(open_source(path).shots)) == 40  # the control
+    source = open_source(path)
+    assert source.count == 40
+    path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
+    assert cli.main(['predict', str(path), '--model', str(tiny_model), '--output',
+                     str(tmp_path / 'masks')]) == 3
+    said = capsys.readouterr().err.replace(str(path), '')
+    assert 'cut short' in said or 'cannot be decoded to its end' in said
+
+
+def test_what_is_read_is_never_written_over(tmp_path, video, folder, tiny_model, capsys):
+    before = video.read_bytes()
+    for source, output in ((video, video), (folder, folder), (folder, folder.parent)):
+        if source == folder and output == folder.parent:
+            masks = folder.parent / 'semantic'
+            folder.rename(masks)
+            source = masks
+        assert cli.main(['predict', str(source), '--model', str(tiny_model), '--output',
+                         str(output)]) == 2
+    assert video.read_bytes() == before
+    assert len(list((folder.parent / 'semantic').iterdir())) == 6
+
+
+def test_answers_are_not_mixed_with_earlier_ones(tmp_path, folder, tiny_model, capsys):
+    words = ['predict', str(folder), '--model', str(tiny_model), '--output', str(tmp_path / 'out')]
+    assert cli.main(words) == 0
+    assert cli.main(words) == 2
+    assert 'holds answers already' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('words', [
+    ['--rate', 'nan'], ['--rate', 'inf'], ['--focal-length', 'nan'], ['--output', 'x.avi'],
+    ['--output', 'x.MKV'], ['--output', 'x.db3']])
+def test_what_cannot_be_asked_for_is_refused(tmp_path, folder, tiny_model, words, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), *words]) == 2
+    assert not any((tmp_path / name).exists() for name in ('x.avi', 'x.MKV', 'x.db3'))
+
+
+def test_two_images_of_one_name_are_refused(folder):
+    (folder / 'frame0.jpg').write_bytes((folder / 'frame0.png').read_bytes())
+    with pytest.raises(DataError, match=r'frame0\.jpg and frame0\.png have one name'):
+        open_source(folder)
+
+
+def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, folder, tiny_model):
+    output = tmp_path / 'shown.mp4'
+    words = ['predict', str(folder), '--model', str(tiny_model), '--output', str(output)]
+    assert cli.main(words) == 0
+    before = output.read_bytes()
+    (folder / 'frame4.png').write_bytes(b'no image')
+    assert cli.main(words) == 3
+    assert output.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {'images', 'shown.mp4'}
+
+
+def write(film, pictures):
+    with film:
+        for picture in pictures:
+            film.add(picture)
+
+
+def test_a_film_without_room_is_a_storage_error(tmp_path, frames):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    random = np.random.default_rng(0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match='cannot be written'):
+            write(Film(tmp_path / 'full.mp4', 10.0), [
+                random.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(40)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == []

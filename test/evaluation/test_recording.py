@@ -139,10 +139,12 @@ def test_streams_that_do_not_belong_together_are_reported_and_refused(
     code = cli.main(['evaluate', str(tiny_model), '--bag', str(path), '--output',
                      str(tmp_path / 'out')])
     assert code == 3
-    assert 'of 81 answers and labels have the stamp of an image, wanted 90%' in (
-        capsys.readouterr().err)
+    said = capsys.readouterr()
+    assert '0 of 11 messages of motion have the stamp of an image, wanted 90%' in said.err
+    assert 'motion: 11 of 11 have no image' in said.out
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     assert (report['matched'], report['unmatched']) == (70, 11)
+    assert report['streams']['semantic'] == {'matched': 11, 'unmatched': 0}
 
 
 @pytest.mark.parametrize('words', [['--slop', '-1'], ['--slop', 'nan'], ['--slop', 'inf']])

@@ -38,7 +38,7 @@ CAR, ROAD = 8, 0
 
 @pytest.fixture(scope='module')
 def examiner():
-    """Return one that has seen 12 frames of three drives; frame 7 is all wrong."""
+    """Return one that has seen 12 frames of six drives; frame 7 is all wrong."""
     found = Examiner(STREET_ALL_TASKS, 16, 24)
     random = np.random.default_rng(0)
     for number in range(12):
@@ -57,7 +57,7 @@ def examiner():
             instance, Detections(
                 boxes[:, :4].astype(np.float32), np.float32([0.9]), np.uint8([0])))
         found.add(f'frame {number}', random.integers(0, 256, (16, 24, 3), np.uint8),
-                  Truth(semantic, depth, motion, instance, boxes), said, said, number % 3)
+                  Truth(semantic, depth, motion, instance, boxes), said, said, number % 6)
     return found
 
 

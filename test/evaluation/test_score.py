@@ -66,6 +66,19 @@ def test_an_answer_to_no_image_is_found():
     assert '1 answers carry the stamp of no image' in account.problems
 
 
+def test_of_a_recording_that_began_later_the_counters_since_then_count():
+    before, last = node(5000, 4700, O01_superseded=300), node(5009, 4707, O01_superseded=302)
+    account = settle(scored(10, 7), {'semantic': 7}, last, None, 10, before)
+    assert (account.frames_in, account.published) == (10, 7)
+    assert account.dropped == {'O01_superseded': 2, 'unknown': 1}
+    assert 'had received 5000 frames' in account.problems[0]
+
+
+def test_images_that_nobody_can_read_are_frames_too():
+    account = settle(scored(9, 9), {'semantic': 9}, node(10, 9, I07_size=1), None, 10)
+    assert (account.frames_in, account.dropped, account.problems) == (10, {'I07_size': 1}, [])
+
+
 def test_without_diagnostics_missing_answers_have_no_reason():
     account = settle(scored(3, 1), {}, None, None)
     assert (account.published, account.dropped) == (1, {'unknown': 2})
@@ -112,13 +125,13 @@ def test_baselines_and_motion_of_a_tiny_recording():
 
 def test_frames_of_five_seconds_are_drawn_together():
     score = Score(STREET_TASKS, 2, 2)
-    for number in range(20):
+    for number in range(30):
         semantic = np.full((2, 2), ROAD, np.uint8)
         truth = semantic.copy()
         truth.flat[:number % 4] = SKY
         score.update(moment(10 ** 9 * (100 + number), semantic=semantic, true_semantic=truth))
     figures = score.compute()
-    assert figures['intervals']['groups'] == 4
+    assert figures['intervals']['groups'] == 6
     low, high = figures['intervals']['semantic']['pixel_accuracy']
     assert low < figures['semantic']['pixel_accuracy'] < high
 
