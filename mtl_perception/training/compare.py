@@ -3,10 +3,9 @@
 """``mtl compare``: one training in several ways and seeds, and the table that compares them."""
 
 import argparse
-import subprocess
-import sys
+import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import yaml
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.training.changes import changes
 from mtl_perception.training.comparison import (
     Comparison,
     Row,
@@ -25,12 +25,16 @@ from mtl_perception.training.comparison import (
     table_of,
     write,
 )
-from mtl_perception.training.config import load_config
+from mtl_perception.training.config import load_config, to_plain
 from mtl_perception.training.recipe import late_options
+from mtl_perception.training.search_trial import STOP, Running, run_trial
 from mtl_perception.training.sources import tasks_of
+from mtl_perception.training.stopping import STOPPED, StopRequest
 from mtl_perception.weighting import WEIGHTINGS
 
 ALL = 'all'
+LOOK_S = 0.5
+"""How often it is looked whether a signal has come, seconds."""
 BASELINE = 'equal'
 SKIPPED_STRATEGIES = ('gradient_method',)
 """They need a library that is not installed with the rest; name them to have them."""
@@ -58,7 +62,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl compare``; what is done already is not done again."""
+    """
+    Run ``mtl compare``; what is done already is not done again.
+
+    :return: 0, or 75 if a signal stopped it.
+    """
     overrides = late_options(arguments, _add_options)
     if arguments.seeds < 1 or arguments.workers < 1:
         raise ConfigurationError(
@@ -69,12 +77,15 @@ def run(arguments: argparse.Namespace) -> int:
     for way in plan.ways:  # before hours are spent
         tasks_of(load_config(plan.recipe, [*plan.overrides, *way.overrides]))
     folder = arguments.into
-    failed = _train_all(plan, folder, arguments.workers)
+    failed, stopped = _train_all(plan, folder, arguments.workers)
     rows = collect(plan, folder)
     text = as_markdown(plan, rows)
     write(plan, rows, folder, text)
     _show(plan, rows)
     print(f'{folder}: compare.md, compare.csv, compare.png, weights.png')
+    if stopped:
+        print(f'{stopped}: stopped; the same command goes on')
+        return STOPPED
     if failed:
         raise DataError(
             f'{len(failed)} of {len(plan.ways) * len(plan.seeds)} trainings failed: '
@@ -127,42 +138,69 @@ def read_comparison(
     return plan
 
 
-def _train_all(plan: Comparison, folder: Path, workers: int) -> list[str]:
-    """Train what is not done yet and return the names of the runs that failed."""
-    todo = [(way, seed) for seed in plan.seeds for way in plan.ways
-            if not is_done(folder, way, seed)]
-    total = len(plan.ways) * len(plan.seeds)
-    if len(todo) < total:
-        print(f'{total - len(todo)} of {total} trainings are done already', flush=True)
-    failed = []
-    with ThreadPoolExecutor(workers) as pool:
-        jobs: dict[Future[int], str] = {
-            pool.submit(_train, plan, folder, way, seed): run_name(way, seed)
-            for way, seed in todo}
-        for count, job in enumerate(as_completed(jobs), total - len(todo) + 1):
-            code = job.result()
-            print(f'{count}/{total}  {jobs[job]}  {"done" if not code else f"exit code {code}"}',
-                  flush=True)
-            if code:
-                failed.append(jobs[job])
-    return sorted(failed)
+def _train_all(
+        plan: Comparison, folder: Path, workers: int) -> tuple[list[str], str | None]:
+    """
+    Train what is not done yet.
+
+    :return: names of the runs that failed, and the signal that asked to stop, if one did.
+    :raises ConfigurationError: if a run that is done was trained in another way.
+    """
+    every = [(way, seed) for seed in plan.seeds for way in plan.ways]
+    todo = [(way, seed) for way, seed in every if not is_done(folder, way, seed)]
+    for way, seed in every:
+        if (way, seed) not in todo:
+            _check_same(plan, folder, way, seed)
+    if len(todo) < len(every):
+        print(f'{len(every) - len(todo)} of {len(every)} trainings are done already', flush=True)
+    failed, count = [], len(every) - len(todo)
+    with ThreadPoolExecutor(workers) as pool, StopRequest() as stop:
+        jobs = {pool.submit(_train, plan, folder, way, seed): run_name(way, seed)
+                for way, seed in todo}
+        running = set(jobs)
+        while running:
+            done, running = wait(running, LOOK_S, FIRST_COMPLETED)
+            for job in done:
+                if job.cancelled() or ((code := job.result()) == STOPPED and stop.received):
+                    continue
+                count += 1
+                print(f'{count}/{len(every)}  {jobs[job]}  '
+                      f'{"done" if not code else f"exit code {code}"}', flush=True)
+                if code:
+                    failed.append(jobs[job])
+            if stop.received:
+                for job in running:
+                    if not job.cancel():
+                        (folder / jobs[job] / STOP).touch()
+        return sorted(failed), stop.received
+
+
+def _check_same(plan: Comparison, folder: Path, way: Way, seed: int) -> None:
+    """Refuse a run that was trained in another way than it would be now."""
+    place = folder / run_name(way, seed) / 'config.yaml'
+    found = changes(to_plain(load_config(place)), load_config(
+        plan.recipe, _words(plan, folder, way, seed)))
+    if found:
+        raise ConfigurationError(
+            f'{place.parent} was trained with other settings: {"; ".join(found)}. Choose another '
+            '--into, or remove the folder')
+
+
+def _words(plan: Comparison, folder: Path, way: Way, seed: int) -> list[str]:
+    """Return the settings of a row with one seed."""
+    return [*plan.overrides, *way.overrides, '--name', run_name(way, seed), '--seed', str(seed),
+            '--output', str(folder)]
 
 
 def _train(plan: Comparison, folder: Path, way: Way, seed: int) -> int:
     """Train one row with one seed in a process of its own and return its exit code."""
     name = run_name(way, seed)
-    place = folder / name
-    resume = ['--resume'] if (place / 'checkpoints').is_dir() else []
-    words = [sys.executable, '-m', 'mtl_perception.cli', 'train', *resume, str(plan.recipe),
-             *plan.overrides, *way.overrides, '--name', name, '--seed', str(seed), '--output',
-             str(folder)]
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with (place / 'train.log').open('a', encoding='utf-8') as log:
-            return subprocess.run(
-                words, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+        (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f'{place}: cannot be written ({error})') from error
+        raise StorageError(f'{folder / name}: cannot be written ({error})') from error
+    return run_trial(Running(
+        str(plan.recipe), str(folder), name, tuple(_words(plan, folder, way, seed)), time.time()))
 
 
 def _show(plan: Comparison, rows: Mapping[str, Row]) -> None:

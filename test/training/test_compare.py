@@ -4,6 +4,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,12 +149,36 @@ def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path,
     assert cli.main(words) == 0
     assert '1 of 2 trainings are done already' in capsys.readouterr().out
     assert (folder / 'equal_0' / 'metrics.jsonl').read_bytes() == before
+    assert cli.main([*words, '--optimiser.lr', '0.5']) == 2
+    assert 'equal_0 was trained with other settings: optimiser.lr: 1.0 -> 0.5' in (
+        capsys.readouterr().err)
     assert (folder / 'dwa_0' / 'dwa_0.safetensors').is_file()
     (folder / 'dwa_0' / 'dwa_0.safetensors').unlink()
     (folder / 'dwa_0' / 'checkpoints').rename(folder / 'dwa_0' / 'old')
     (folder / 'dwa_0' / 'checkpoints').write_text('in the way')
     assert cli.main(words) == 3
     assert '1 of 2 trainings failed: dwa_0' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_signal_stops_the_training_and_begins_no_other(recipe, tmp_path):
+    folder = tmp_path / 'out'
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mtl_perception.cli', 'compare', str(recipe), '--strategies',
+         'equal,dwa,geometric', '--seeds', '1', '--into', str(folder), '--data.cache',
+         str(tmp_path / 'cache'), '--stages', '[{height: 32, width: 64, steps: 99999, batch: 2}]'],
+        stdout=subprocess.PIPE, text=True)
+    log = folder / 'equal_0' / 'metrics.jsonl'
+    until = time.monotonic() + 120
+    while time.monotonic() < until and not (log.exists() and log.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=90)
+    assert process.returncode == 75
+    assert 'SIGINT: stopped; the same command goes on' in said
+    assert 'checkpoint saved' in (folder / 'equal_0' / 'train.log').read_text()
+    assert not (folder / 'dwa_0' / 'train.log').exists()
 
 
 @pytest.mark.parametrize('path', sorted(COMPARISONS.glob('*.yaml')), ids=lambda path: path.stem)
