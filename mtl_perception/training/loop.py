@@ -240,7 +240,7 @@ class Trainer:
             frames = stage.batch * batch['image'].shape[1]
             recent.add(losses, self.stepper.gradient_norm, frames)
             if progress.clips // len(self.train_clips) > epoch:
-                self.weighting.end_epoch({})
+                self.weighting.end_epoch()
             log.advance(progress.step)
             finished = progress.stage_step == stage.steps
             if progress.step % run.log_every == 0 or finished:

@@ -4,6 +4,7 @@
 
 import difflib
 import inspect
+import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -90,7 +91,10 @@ def _fits(value: Any, wanted: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if wanted in _PLAIN:
         return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-    return not isinstance(value, _PLAIN)
+    if isinstance(wanted, types.UnionType):
+        return any(_fits(value, part) for part in typing.get_args(wanted))
+    kind = typing.get_origin(wanted) or wanted
+    return isinstance(value, kind) and not isinstance(value, str)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -76,10 +76,10 @@ class Asynchronous(TaskWeighting):
             {task: losses[task] for task in self.due if task in losses}, shared)
         return total
 
-    def end_epoch(self, validation: Mapping[str, float]) -> None:
+    def end_epoch(self) -> None:
         """Count the epoch, see :meth:`TaskWeighting.end_epoch`."""
         self.epoch += 1
-        self.strategy.end_epoch(validation)
+        self.strategy.end_epoch()
 
     def weights(self) -> dict[str, float]:
         """Return the strategy's weights, see :meth:`TaskWeighting.weights`."""

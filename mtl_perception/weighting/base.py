@@ -58,12 +58,8 @@ class TaskWeighting(nn.Module):
         """
         return self.tasks
 
-    def end_epoch(self, validation: Mapping[str, float]) -> None:
-        """
-        Note the end of an epoch.
-
-        :param validation: task name -> figure of the validation, larger is better.
-        """
+    def end_epoch(self) -> None:
+        """Note the end of an epoch."""
 
     def weights(self) -> dict[str, float]:
         """Return task name -> weight of its gradient in the last total, 0 if it dropped out."""
@@ -142,3 +138,14 @@ def mean_over_ranks(values: Tensor) -> Tensor:
     both = torch.stack((values.nan_to_num(nan=0.0), (~values.isnan()).to(values)))
     distributed.all_reduce(both)
     return both[0] / both[1]
+
+
+def of_first_rank(values: Tensor) -> Tensor:
+    """
+    Return what the first rank has; without ``torch.distributed`` the tensor itself.
+
+    :param values: of the same shape on every rank; all must call.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.broadcast(values, 0)
+    return values

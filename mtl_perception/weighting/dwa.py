@@ -45,7 +45,7 @@ class DynamicWeightAverage(TaskWeighting):
         weights = len(self.tasks) * torch.softmax(change / self.temperature, 0)
         return self.weighted_sum(losses, weights)
 
-    def end_epoch(self, validation: Mapping[str, float]) -> None:
+    def end_epoch(self) -> None:
         """Roll the history of mean losses."""
         means = mean_over_ranks(self.epoch.means())
         self.past = torch.where(means.isnan(), self.past, torch.stack((self.past[1], means)))

@@ -43,7 +43,7 @@ class DynamicScaling(TaskWeighting):
         self.epoch.add(self.values(losses))
         return self.weighted_sum(losses, self.current)
 
-    def end_epoch(self, validation: Mapping[str, float]) -> None:
+    def end_epoch(self) -> None:
         """Take the new weights; a task that the epoch did not have keeps its own."""
         means = mean_over_ranks(self.epoch.means())
         found = ratio(means[self.reference], means)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_perception.weighting.base import TaskWeighting
-from mtl_perception.weighting.geometric import geometric_mean
-from mtl_perception.weighting.history import SMALLEST
+from mtl_perception.weighting.geometric import geometric_mean, inverse
 from mtl_perception.weighting.shared import Shared
 
 
@@ -51,5 +50,5 @@ class FocusedGeometricMean(TaskWeighting):
             for task in self.tasks]).to(self.last_weights)
         if self.normalise:
             total, shares = total.sqrt(), shares / 2
-        self.note_weights(tasks, total * shares / self.values(losses).clamp(min=SMALLEST))
+        self.note_weights(tasks, total * shares * inverse(self.values(losses)))
         return total

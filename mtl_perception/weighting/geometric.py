@@ -32,8 +32,13 @@ class GeometricMean(TaskWeighting):
         """Return the geometric mean of the losses, see :meth:`TaskWeighting.forward`."""
         tasks = self.present(losses)
         total = geometric_mean([losses[task] for task in tasks])
-        self.note_weights(tasks, total / (len(tasks) * self.values(losses).clamp(min=SMALLEST)))
+        self.note_weights(tasks, total / len(tasks) * inverse(self.values(losses)))
         return total
+
+
+def inverse(values: Tensor) -> Tensor:
+    """Return 1 / values, and 0 where a loss counts as a constant for being too small."""
+    return torch.where(values < SMALLEST, 0.0, 1 / values.clamp(min=SMALLEST))
 
 
 def geometric_mean(losses: list[Tensor]) -> Tensor:

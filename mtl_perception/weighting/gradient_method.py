@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_perception.weighting.base import TaskWeighting
+from mtl_perception.weighting.base import TaskWeighting, mean_over_ranks, of_first_rank
 from mtl_perception.weighting.shared import (
     Shared,
     TaskGradient,
@@ -48,7 +48,8 @@ class GradientMethod(TaskWeighting):
     pass of the encoder per task. Here they are those with respect to the taps, which costs none
     and is an approximation (for MGDA that of Sener and Koltun's section 3.3). Decoders learn from
     their own loss with weight 1; :meth:`weights` shows the weights in the encoder. A task that
-    does not shape the features stays out.
+    does not shape the features stays out. On several ranks the inner products are those of the
+    whole batch, whose gradients at the taps lie side by side.
 
     :param tasks: names of all tasks.
     :param method: one of :data:`METHODS`.
@@ -87,10 +88,16 @@ class GradientMethod(TaskWeighting):
         weights = ones.clone()
         shaping = [number for number, gradient in enumerate(gradients)
                    if any(part is not None for part in gradient.taps)]
+        products = torch.zeros(len(self.tasks), len(self.tasks), device=weights.device)
         if shaping:
-            products = inner_products([gradients[number] for number in shaping])
-            for number, weight in zip(shaping, self.method(products)):
-                weights[self.tasks.index(tasks[number])] = weight
+            places = torch.tensor([self.tasks.index(tasks[number]) for number in shaping])
+            products[places[:, None], places] = inner_products(
+                [gradients[number] for number in shaping]).to(products)
+        products = mean_over_ranks(products)
+        known = products.diagonal() != 0
+        if known.any():
+            weights[known] = self.method(products[known][:, known]).to(weights)
+        weights = of_first_rank(weights)  # some methods draw lots
         value = self.weighted_sum({task: losses[task].detach() for task in tasks}, ones)
         self.note_weights(tasks, weights)
         there = torch.tensor([self.tasks.index(task) for task in tasks], device=weights.device)

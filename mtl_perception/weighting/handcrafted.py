@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Constant weights, chosen by hand or from the first losses."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -43,8 +44,9 @@ class HandcraftedWeights(TaskWeighting):
             self.refuse_unknown(weights, 'weights')
             if missing := [task for task in self.tasks if task not in weights]:
                 raise ValueError(f'weights has none for {missing}; give one for every task')
-            if not all(value > 0 for value in weights.values()):
-                raise ValueError(f'weights is {dict(weights)}; all must be positive')
+            if not all(0 < value < math.inf for value in weights.values()):
+                raise ValueError(
+                    f'weights is {dict(weights)}; all must be positive and finite')
             fixed = torch.tensor([float(weights[task]) for task in self.tasks])
         self.register_buffer('fixed', fixed, persistent=False)
 

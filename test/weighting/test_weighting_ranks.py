@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two processes that see different batches remember and learn the same."""
 
+import importlib.util
+
 import torch
 from batch_of_losses import TASKS, Losses
 from torch import distributed, multiprocessing
 
-from mtl_perception.weighting import build_weighting
+from mtl_perception.weighting import WEIGHTINGS, build_weighting
 
-NAMES = ('handcrafted', 'dynamic_scaling', 'uncertainty', 'gradnorm', 'dwa', 'weight_learning')
+METHODS = ('mgda', 'pcgrad', 'aligned_mtl') if importlib.util.find_spec('torchjd') else ()
+NAMES = [name for name in WEIGHTINGS if name != 'gradient_method']
 BATCHES = (  # for each rank the losses of three steps
     ({'semantic': 1.0, 'depth': 4.0, 'motion': 2.0}, {'semantic': 2.0, 'depth': 3.0},
      {'semantic': 0.5, 'depth': 2.0, 'motion': 1.0}),
@@ -26,17 +29,27 @@ def learn(name, batches, rank=None):
             optimiser.zero_grad()
             Losses(**values).total(weighting).backward()
             optimiser.step()
-        weighting.end_epoch({})
+        weighting.end_epoch()
     state = weighting.state_dict()
     # dwa and dynamic scaling hold sums of the running epoch, which have been cleared
-    return {key: item for key, item in state.items() if key != 'last_weights'}
+    return {key: item for key, item in state.items() if not key.endswith('last_weights')}
+
+
+def combined(method, losses):
+    """Return the weights that a method gives to the gradients of a batch."""
+    weighting = build_weighting(
+        'gradient_method', TASKS, {'gradient_method': {'method': method}})
+    Losses(**losses).total(weighting)
+    return torch.tensor(list(weighting.weights().values()))
 
 
 def run(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2)
-    torch.save({name: learn(name, BATCHES[rank]) for name in NAMES}, f'{folder}/{rank}.pt')
+    found = {name: learn(name, BATCHES[rank]) for name in NAMES}
+    found |= {method: {'weights': combined(method, BATCHES[rank][2])} for method in METHODS}
+    torch.save(found, f'{folder}/{rank}.pt')
     distributed.destroy_process_group()
 
 
@@ -47,7 +60,12 @@ def test_two_ranks_agree(tmp_path):
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
         # the control: on its own, the first rank would have come to something else
         alone = learn(name, BATCHES[0])
-        assert any(not torch.equal(alone[key], one[name][key]) for key in alone), name
+        same = all(torch.equal(alone[key], one[name][key]) for key in alone)
+        assert same == (not alone.keys() - {'epoch'}), name  # all count the same epochs
+    for method in METHODS:
+        torch.testing.assert_close(one[method], other[method], rtol=0, atol=0)
+    if METHODS:  # the control; in PCGrad nothing is in conflict here
+        assert not torch.equal(one['mgda']['weights'], combined('mgda', BATCHES[0][2]))
     # the mean over the ranks that have the task: 2.5 / 2 in the first step, and so on
     wanted = [(2 + 1.5 + 1.5) / 3, (2.5 + 2 + 1.05) / 3, (2 + 2.5) / 2]
     torch.testing.assert_close(one['handcrafted']['initial.sums'] / torch.tensor([9., 9., 6.]),

@@ -85,18 +85,18 @@ def test_dynamic_scaling_follows_the_means_of_the_last_epoch():
     weighting = DynamicScaling(TWO)
     for semantic, detection in ((2.0, 3.0), (4.0, 9.0)):
         assert step(weighting, semantic=semantic, detection=detection)['semantic'] == 1.0
-    weighting.end_epoch({})
+    weighting.end_epoch()
     assert step(weighting, semantic=1.0, detection=1.0) == {'semantic': 2.0, 'detection': 1.0}
-    weighting.end_epoch({})
+    weighting.end_epoch()
     assert step(weighting, semantic=1.0, detection=1.0) == {'semantic': 1.0, 'detection': 1.0}
 
 
 def test_dynamic_scaling_keeps_the_weight_of_a_task_that_an_epoch_did_not_have():
     weighting = DynamicScaling(TASKS, reference='semantic')
     step(weighting, semantic=6.0, depth=2.0, motion=3.0)
-    weighting.end_epoch({})
+    weighting.end_epoch()
     step(weighting, semantic=6.0, depth=6.0)
-    weighting.end_epoch({})
+    weighting.end_epoch()
     assert step(weighting, semantic=1.0, depth=1.0, motion=1.0) == {
         'semantic': 1.0, 'depth': 1.0, 'motion': 2.0}
 
@@ -107,7 +107,7 @@ def test_dwa_after_epochs_with_means_1_and_4():
     weighting = DynamicWeightAverage(['semantic', 'depth'])
     for semantic in (1.0, 4.0):
         assert set(step(weighting, semantic=semantic, depth=5.0).values()) == {1.0}
-        weighting.end_epoch({})
+        weighting.end_epoch()
     # ratios 4 and 1 over a temperature of 2
     share = math.exp(2) / (math.exp(2) + math.exp(0.5))
     assert step(weighting, semantic=1.0, depth=1.0) == pytest.approx(
@@ -118,11 +118,11 @@ def test_dwa_compares_means_of_epochs_and_skips_those_without_the_task():
     weighting = DynamicWeightAverage(['semantic', 'depth'], temperature=1.0)
     step(weighting, semantic=2.0, depth=1.0)
     step(weighting, semantic=4.0, depth=1.0)
-    weighting.end_epoch({})
+    weighting.end_epoch()
     step(weighting, depth=1.0)
-    weighting.end_epoch({})
+    weighting.end_epoch()
     step(weighting, semantic=6.0, depth=1.0)
-    weighting.end_epoch({})
+    weighting.end_epoch()
     share = math.exp(2) / (math.exp(2) + math.exp(1))  # 6 / 3 against 1
     assert step(weighting, semantic=1.0, depth=1.0)['semantic'] == pytest.approx(2 * share)
 
@@ -267,7 +267,7 @@ def test_epochs_are_counted_instead_of_steps():
     seen = []
     for epoch in range(4):
         seen.append('detection' in weighting.active(100 * epoch + 1))
-        weighting.end_epoch({})
+        weighting.end_epoch()
     assert seen == [True, False, False, True]
 
 
@@ -288,7 +288,7 @@ def test_frequencies_multiply_when_nested():
 def test_the_strategy_within_keeps_its_epochs_and_its_learning_rate():
     weighting = Asynchronous(TWO, strategy=DynamicScaling(TWO))
     step(weighting, semantic=2.0, detection=6.0)
-    weighting.end_epoch({})
+    weighting.end_epoch()
     assert step(weighting, semantic=1.0, detection=1.0)['semantic'] == 3.0
     assert Asynchronous(TWO, strategy=UncertaintyWeights(TWO, rate=4.0)).rate == 4.0
     assert EqualWeights(TWO).rate == 1.0
