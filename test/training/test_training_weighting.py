@@ -65,8 +65,9 @@ def same(one, other):
 def test_the_loop_knows_no_strategy():
     nodes = [node for module in (loop, learner)
              for node in ast.walk(ast.parse(inspect.getsource(module)))]
-    compared = {part.value for node in nodes if isinstance(node, ast.Compare)
-                for part in ast.walk(node) if isinstance(part, ast.Constant)}
+    operands = [one for node in nodes if isinstance(node, ast.Compare)
+                for side in (node.left, *node.comparators) for one in getattr(side, 'elts', [side])]
+    compared = {one.value for one in operands if isinstance(one, ast.Constant)}
     named = {node.id for node in nodes if isinstance(node, ast.Name)} | {
         alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert 'build_weighting' in named  # the control
