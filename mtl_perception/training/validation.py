@@ -65,11 +65,13 @@ class Figures:
         if 'depth' in outputs and sample.depth is not None:
             inverse = self.tasks['depth'].inverse
             self.depth.update(metres(outputs['depth'][:, 0], inverse).numpy(), sample.depth)
-        if 'motion' in outputs and sample.motion is not None and sample.semantic is not None:
-            found = _ids(outputs['motion'])
+        if 'motion' in outputs and sample.motion is not None:
+            found, labels = _ids(outputs['motion']), sample.semantic
             for frame in range(1, len(found)):
+                truth = sample.motion[frame]
                 self.motion.update(
-                    found[frame], None, sample.motion[frame], sample.semantic[frame])
+                    found[frame], None, truth,
+                    np.zeros_like(truth) if labels is None else labels[frame])
         if 'instance' in outputs and semantic is not None and sample.instance is not None \
                 and sample.semantic is not None:
             for offset, classes, true, labels in zip(
@@ -92,7 +94,10 @@ class Figures:
 
     def compute(self) -> dict[str, Any]:
         """Return task name -> figures."""
-        return {task: getattr(self, task).compute() for task in self.tasks}
+        figures = {task: getattr(self, task).compute() for task in self.tasks}
+        if 'motion' in figures and not self.motion.movable:  # nobody says what can move
+            figures['motion']['iou_all_movable'] = None
+        return figures
 
 
 @torch.no_grad()

@@ -308,6 +308,19 @@ def test_a_truthful_network_is_judged_perfect_and_its_mode_is_restored(boxes):
     assert picture(learner, boxes, STREET_TASKS, 64, 64, count=2).shape == (256, 256, 3)
 
 
+def test_motion_is_judged_where_nothing_else_is_labelled(boxes):
+    class MotionOnly(type(boxes)):
+        def __getitem__(self, number):
+            return replace(super().__getitem__(number), semantic=None, depth=None)
+
+    learner = ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {})
+    motion = tuple(task for task in STREET_TASKS if task.name == 'motion')
+    figures = validate(learner, MotionOnly(), motion, 64, 64)
+    assert figures['motion']['iou_moving'] == 0.0
+    assert figures['motion']['pixels'] > 0
+    assert figures['motion']['iou_all_movable'] is None  # nobody says what could move
+
+
 # display
 
 def test_the_time_left_follows_the_work_and_not_the_number_of_steps(tmp_path):

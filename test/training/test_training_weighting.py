@@ -66,7 +66,8 @@ def test_the_loop_knows_no_strategy():
     nodes = [node for module in (loop, learner)
              for node in ast.walk(ast.parse(inspect.getsource(module)))]
     operands = [one for node in nodes if isinstance(node, ast.Compare)
-                for side in (node.left, *node.comparators) for one in getattr(side, 'elts', [side])]
+                for side in (node.left, *node.comparators)
+                for one in getattr(side, 'elts', [side])]
     compared = {one.value for one in operands if isinstance(one, ast.Constant)}
     named = {node.id for node in nodes if isinstance(node, ast.Name)} | {
         alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
