@@ -5,6 +5,7 @@
 import json
 import resource
 import signal
+import struct
 from fractions import Fraction
 
 import av
@@ -228,3 +229,20 @@ def test_a_film_without_room_is_a_storage_error(tmp_path, frames):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_that_was_taken_upright_is_read_upright(tmp_path):
+    """Turned by 90 degrees to the right, as a telephone says it: what is left on top is right."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[:16, :16, 0] = 255
+    path = encoded(tmp_path / 'portrait.mp4', [image] * 3)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b'tkhd') + 44  # of ISO 14496-12, 8.3.2
+    assert content[matrix:matrix + 4] == b'\0\1\0\0'  # 1.0: not turned
+    one, minus = 0x10000, -0x10000
+    content[matrix:matrix + 36] = struct.pack('>9i', 0, one, 0, minus, 0, 0, 64 * one, 0, 1 << 30)
+    path.write_bytes(content)
+    shown = next(iter(open_source(path).shots)).image
+    assert shown.shape == (96, 64, 3)
+    assert shown[4, 60, 0] > 200
+    assert shown[4, 4, 0] < 50
