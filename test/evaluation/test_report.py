@@ -214,3 +214,48 @@ def test_of_many_maps_a_bounded_number_is_kept_evenly():
     steps = np.diff([int(one) for one in kept.kept])
     assert MOST_KEPT / 2 <= len(kept.kept) <= MOST_KEPT
     assert len(set(steps.tolist())) == 1
+
+
+def test_the_columns_of_the_confusion_matrix_are_the_classes_and_then_none():
+    figures = {'semantic': {'iou': {'road': 0.5, 'car': 0.5}, 'confusion': [[3, 0, 1], [0, 4, 0]]}}
+    page = as_page(Report('', {'baseline': {'from': ''}, 'intervals': {'groups': 0}, **{
+        key: {**value, 'absent': []} for key, value in figures.items()}}))
+    table = page[page.index('true \\ predicted'):]
+    heads = re.findall(r'<th class="top">([^<]*)</th>', table)
+    assert heads == ['road', 'car', 'no class']
+    cells = re.findall(r'<td style="background:rgb\((\d+),[^"]*">([^<]*)</td>', table)
+    assert [text for _, text in cells] == ['75', '', '25', '', '100', '']
+    assert int(cells[4][0]) < int(cells[0][0]) < int(cells[2][0]) < int(cells[1][0])
+
+
+def test_what_stands_below_a_picture_is_text_and_not_html():
+    page = as_page(Report(
+        '', {}, pictures=[('<script>x</script> & y', np.zeros((2, 2, 3), np.uint8))]))
+    assert '<script>' not in page
+    assert '&lt;script&gt;x&lt;/script&gt; &amp; y' in page
+
+
+def test_each_connected_region_is_an_object_of_its_own_without_looking():
+    from mtl_perception.evaluation.judges import InstanceJudge
+    from mtl_perception.tasks import STREET_SEMANTIC
+    semantic = np.full((20, 40), ROAD, np.uint8)
+    semantic[:10, :10], semantic[:10, 20:30], semantic[:10, 10:20] = CAR, CAR, CAR + 1
+    instance = np.zeros((20, 40), np.uint16)
+    instance[:10, :10], instance[:10, 20:30], instance[:10, 10:20] = 1, 2, 3
+    judge = InstanceJudge(STREET_SEMANTIC)
+    judge.update(Truth(semantic, None, None, instance, None),
+                 Perception(semantic=semantic, instance=instance))
+    assert judge.guess()['found_of']['car'] == judge.guess()['found_of']['person'] == 1.0
+
+
+def test_objects_of_fewer_than_60_pixels_need_not_be_found():
+    from mtl_perception.evaluation.moments import boxes_of
+    from mtl_perception.tasks import STREET_ALL_TASKS
+    task = next(task for task in STREET_ALL_TASKS if task.name == 'detection')
+    semantic = np.full((20, 40), CAR, np.uint8)
+    instance = np.zeros((20, 40), np.uint16)
+    instance[:6, :10], instance[10:16, :10] = 1, 2
+    instance[0, 0] = 0
+    boxes, small = boxes_of(instance, semantic, task)
+    assert boxes[:, :4].tolist() == [[0, 0, 10, 6], [0, 10, 10, 16]]
+    assert small.tolist() == [True, False]
