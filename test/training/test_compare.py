@@ -135,6 +135,16 @@ def test_a_wrong_row_is_refused_before_anything_is_trained(recipe, tmp_path, cap
     assert cli.main(['compare', str(recipe), '--seeds', '0']) == 2
 
 
+def test_a_smaller_abs_rel_is_a_gain(recipe):
+    folder, path = recipe.parent / 'out', recipe.with_name('rows.yaml')
+    path.write_text(ROWS.replace("[--tasks, '[semantic]']", '[--weighting, equal]'))
+    plan = read_comparison(path, 'all', 1, ())
+    finish(folder, 'geometric_loss_0', 0.4, 0.2)
+    finish(folder, 'semantic_only_0', 0.4, 0.1)
+    # AbsRel is halved, mIoU, pixel accuracy and delta1 are the same
+    assert gains(plan, collect(plan, folder), 'semantic only') == pytest.approx([50 / 4])
+
+
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path, capsys):
     folder = tmp_path / 'out'

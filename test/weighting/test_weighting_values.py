@@ -8,6 +8,7 @@ import pytest
 import torch
 from batch_of_losses import TASKS, Losses, step
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.weighting import (
     Asynchronous,
     DynamicScaling,
@@ -15,9 +16,11 @@ from mtl_perception.weighting import (
     EqualWeights,
     FocusedGeometricMean,
     GeometricMean,
+    GradNorm,
     HandcraftedWeights,
     UncertaintyWeights,
     WeightLearning,
+    build_weighting,
 )
 
 TWO = ['semantic', 'detection']
@@ -292,3 +295,65 @@ def test_the_strategy_within_keeps_its_epochs_and_its_learning_rate():
     assert step(weighting, semantic=1.0, detection=1.0)['semantic'] == 3.0
     assert Asynchronous(TWO, strategy=UncertaintyWeights(TWO, rate=4.0)).rate == 4.0
     assert EqualWeights(TWO).rate == 1.0
+
+
+# gradients
+
+def test_gradnorm_pushes_the_slow_task_by_its_exponent():
+    norms, progress = torch.tensor([1.0, 1.0]), torch.tensor([1.5, 0.5])
+    for alpha, moved in ((0.0, False), (1.5, True)):
+        weighting = GradNorm(['slow', 'fast'], alpha=alpha)
+        weighting.descend(norms, progress)
+        slow, fast = weighting.current.tolist()
+        assert (slow > 1 > fast) == moved
+        assert slow + fast == pytest.approx(2)
+
+
+def test_no_weight_of_gradnorm_falls_below_a_thousandth():
+    weighting = GradNorm(['strong', 'weak'], alpha=0.0)
+    for _ in range(300):
+        weighting.descend(torch.tensor([1e4, 1.0]), torch.ones(2))
+    assert weighting.current.tolist() == pytest.approx([1e-3, 2.0], rel=0.01)
+
+
+def test_a_known_gradient_is_scaled_like_any_other():
+    """As by the factor of half precision, or by the number of parts of a batch."""
+    found = []
+    for factor in (1.0, 0.25):
+        losses = Losses(semantic=2.0, depth=0.5)
+        (losses.total(GradNorm(['semantic', 'depth'])) * factor).backward()
+        found.append((losses.shared.layer.grad.item(), losses.own['depth'].grad.item()))
+    assert found[1] == pytest.approx([value / 4 for value in found[0]])
+
+
+def test_log_variances_learn_ten_times_as_fast_as_the_network():
+    assert UncertaintyWeights(['semantic']).rate == 10
+
+
+def test_weights_of_a_gradient_method_belong_to_their_tasks_where_the_first_is_missing():
+    pytest.importorskip('torchjd')
+    weighting = build_weighting('gradient_method', TASKS, {'gradient_method': {'method': 'mgda'}})
+    # in one dimension the smallest gradient of all is that of the smaller one alone
+    assert step(weighting, depth=4.0, motion=1.0) == pytest.approx(
+        {'semantic': 0.0, 'depth': 0.0, 'motion': 1.0}, abs=0.01)
+
+
+def test_a_loss_that_is_too_small_has_no_gradient_and_no_weight():
+    for kind in (GeometricMean, FocusedGeometricMean):
+        losses = Losses(semantic=1e-13, depth=1.0)
+        weighting = kind(['semantic', 'depth'])
+        losses.total(weighting).backward()
+        assert losses.own['semantic'].grad.item() == weighting.weights()['semantic'] == 0.0
+        losses = Losses(semantic=1e-11, depth=1.0)  # the control
+        losses.total(weighting).backward()
+        assert losses.own['semantic'].grad.item() > 0
+
+
+@pytest.mark.parametrize(('name', 'options', 'words'), [
+    ('handcrafted', {'weights': {'semantic': math.inf, 'depth': 1, 'motion': 1}}, 'finite'),
+    ('uncertainty', {'forms': ['depth']}, 'uncertainty.forms is'),
+    ('asynchronous', {'strategy': ['dwa']}, 'asynchronous.strategy is'),
+    ('focused', {'focus': 'depth'}, 'focused.focus is')])
+def test_option_values_of_another_kind_are_refused(name, options, words):
+    with pytest.raises(ConfigurationError, match=words):
+        build_weighting(name, TASKS, {name: options})
