@@ -86,6 +86,8 @@ LABEL_IDS = {
 _CLASS_OF = {number: SEMANTIC.classes.index(name) if name in SEMANTIC.classes else UNLABELLED
              for name, number in LABEL_IDS.items()}
 _SUFFIX = '_leftImg8bit'
+_THINGS = range(24, 34)
+"""Labels that have objects; a pixel with such a number alone is one of a group."""
 _FIRST_OBJECT = 1000
 """Smallest number in ``instanceIds`` that is an object: label * 1000 + count."""
 
@@ -189,12 +191,13 @@ class Cityscapes(RecordedClips):
         return labels
 
     def read_instances(self, image: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
-        """Return the objects of an annotated image: label * 1000 + count."""
+        """Return the objects of an annotated image: label * 1000 + count, -1 in a group."""
         path = self._file(image, 'gtFine', 'gtFine_instanceIds.png')
         if not self._has_labels or not path.is_file():
             return None
         numbers = read_map(path, shape, 16).astype(np.int32)
-        return np.where(numbers >= _FIRST_OBJECT, numbers, np.int32(0))
+        group = np.where(np.isin(numbers, _THINGS), np.int32(-1), np.int32(0))
+        return np.where(numbers >= _FIRST_OBJECT, numbers, group)
 
     def camera(self, image: Path) -> tuple[float, float]:
         """

@@ -32,7 +32,7 @@ def root(tmp_path):
     ids[0], ids[1, :4], ids[1, 4:] = 23, 26, 4
     write_map(path('gtFine', 'gtFine_labelIds.png'), ids)
     instances = ids.astype(np.uint16)
-    instances[1, :4] = 26002
+    instances[1, :4], instances[2, 5] = 26002, 26  # a car, and one of a group
     write_map(path('gtFine', 'gtFine_instanceIds.png'), instances)
     disparity = constant(0, np.uint16)
     disparity[2, 1], disparity[2, 2] = 1, 2561  # 0 px and 10 px
@@ -95,6 +95,7 @@ def test_objects_have_their_label_in_their_number(root):
     data = Cityscapes(str(root), 'train')
     instances = data.read_instances(data.clips[0][0], (HEIGHT, WIDTH))
     assert boxes_of(instances) == {26002: (0, 1, 4, 2)}
+    assert np.argwhere(instances < 0).tolist() == [[2, 5]]
 
 
 def test_polygons_are_drawn_where_there_are_no_label_ids(root):
