@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,15 +26,13 @@ from mtl_perception.errors import (
     StorageError,
 )
 from mtl_perception.training.config import load_config
-from mtl_perception.training.journal import Journal
 from mtl_perception.training.recipe import load_recipe
 from mtl_perception.training.search import Search
-from mtl_perception.training.search_plan import SearchConfig, overrides_of
+from mtl_perception.training.search_plan import SearchConfig
 from mtl_perception.training.search_results import table_of
 from mtl_perception.training.search_trial import STOP, Running, run_trial
 from mtl_perception.training.stopping import StopRequest
 
-CONFIGS = sorted((Path(__file__).parents[2] / 'config' / 'search').glob('*.yaml'))
 RECIPE = """
 name: tiny
 tasks: [semantic, depth]
@@ -103,43 +100,6 @@ def told(folder):
              for entry in entries if entry['kind'] == 'told']
     assert len({number for number, *_ in found}) == len(found)
     return sorted(found)
-
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_the_committed_searches_train_what_their_recipe_says(path):
-    config = load_recipe(path, [], SearchConfig)
-    words = overrides_of(config, tuple(sum(gene.span) / 2 for gene in config.genes()))
-    recipe = load_config(path.parent / config.recipe, [*config.overrides, *words])
-    weights = recipe.weighting_options.handcrafted['weights']
-    assert sum(weights.values()) == pytest.approx(1)
-    assert set(weights) == set(recipe.tasks)
-
-
-def test_a_genome_becomes_weights_of_sum_1_and_frequencies():
-    config = SearchConfig(
-        'recipe.yaml', {'semantic': [0.1, 1000.0], 'detection': [0.1, 100.0]},
-        {'semantic': [1, 10], 'detection': [1, 10]})
-    genome = (math.log10(30.0), math.log10(10.0), 7.0, 1.0)
-    assert config.values(genome) == pytest.approx({
-        'weight of semantic': 0.75, 'weight of detection': 0.25, 'frequency of semantic': 7,
-        'frequency of detection': 1})
-    words = overrides_of(config, genome)
-    assert words[:2] == ['--weighting', 'asynchronous']
-    values = {key: yaml.safe_load(value) for key, value in zip(words[::2], words[1::2])}
-    assert values['--weighting_options.asynchronous.frequencies'] == {
-        'semantic': 7, 'detection': 1}
-    assert values['--weighting_options.asynchronous.strategy'] == 'handcrafted'
-    assert values['--weighting_options.handcrafted.weights'] == pytest.approx(
-        {'semantic': 0.75, 'detection': 0.25})
-
-
-def test_fitness_is_the_geometric_mean_and_what_is_missing_has_failed():
-    config = SearchConfig('recipe.yaml', {'semantic': [0.1, 1.0]})
-    assert config.fitness_of({'mIoU': 0.8, 'AP50': 0.2}) == pytest.approx(0.4)
-    assert math.isnan(config.fitness_of({'mIoU': 0.8}))
-    assert math.isnan(config.fitness_of({'mIoU': -0.8, 'AP50': -0.2}))
-    of_three = SearchConfig('recipe.yaml', {'semantic': [0.1, 1.0]}, figures=['a', 'b', 'c'])
-    assert of_three.fitness_of({'a': 0.1, 'b': 0.4, 'c': 0.2}) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize('change', [
@@ -229,61 +189,6 @@ def test_a_search_that_is_killed_again_and_again_repeats_no_finished_trial(confi
         shutil.rmtree(trial)
     searched(config, folder)
     assert len((folder / 'evaluated').read_text().split()) == len(evaluated) + 10
-
-
-def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
-    path = tmp_path / 'deep' / 'journal.jsonl'
-    journal = Journal(path)
-    for number in range(3):
-        journal.add({'number': number, 'fitness': math.nan})
-    journal.close()
-    content = path.read_bytes()
-    for cut in range(1, len(content.splitlines()[-1]) + 1):
-        path.write_bytes(content[:-cut])
-        torn = Journal(path)
-        assert [entry['number'] for entry in torn.entries] == [0, 1]
-        assert torn.torn
-        torn.add({'number': 9})
-        torn.close()
-        assert [entry['number'] for entry in Journal(path).entries] == [0, 1, 9]
-    first = len(content.splitlines(keepends=True)[0])
-    refused = 0
-    for place in range(first):
-        changed = bytearray(content)
-        changed[place] ^= 4
-        path.write_bytes(bytes(changed))
-        with pytest.raises(CheckpointError, match='line 1 is not as it was written'):
-            Journal(path)
-        refused += 1
-    assert refused == first
-    path.write_bytes(content)  # the control
-    assert len(Journal(path).entries) == 3
-
-
-def test_a_line_that_there_is_no_room_for_leaves_the_journal_as_it_was(tmp_path):
-    path = tmp_path / 'journal.jsonl'
-    journal = Journal(path)
-    journal.add({'number': 0})
-    before = path.read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
-    try:
-        with pytest.raises(StorageError, match='could not be written'):
-            journal.add({'number': 1})
-        assert path.read_bytes() == before
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    journal.add({'number': 2})
-    journal.close()
-    assert [entry['number'] for entry in Journal(path).entries] == [0, 2]
-
-
-def test_the_defaults_are_those_of_the_paper():
-    config = SearchConfig('recipe.yaml', {'semantic': [0.1, 1000.0]})
-    assert (config.population, config.offspring, config.parents, config.trials) == (4, 4, 2, 44)
-    assert (config.figures, config.transfer) == (['mIoU', 'AP50'], True)
 
 
 def test_another_configuration_is_refused_but_more_trials_are_not(config, tmp_path):
