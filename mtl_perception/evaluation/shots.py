@@ -109,7 +109,7 @@ def is_bag(path: Path) -> bool:
     if path.is_dir():
         return (path / 'metadata.yaml').is_file() or any(
             one.suffix in SUFFIXES for one in path.iterdir())
-    return path.suffix in SUFFIXES
+    return path.suffix in (*SUFFIXES, '.zstd')
 
 
 def focal_of(info: Any) -> float | None:

@@ -169,6 +169,9 @@ def files_of(path: Path) -> tuple[list[Path], str]:
 
     :raises DataError: ``B06``, naming what is missing.
     """
+    if path.suffix == '.zstd':
+        raise DataError(
+            f'{path}: is a compressed part of a rosbag2; name the folder that it is in', 'B06')
     if path.is_file():
         return [path], ''
     metadata = path / 'metadata.yaml'

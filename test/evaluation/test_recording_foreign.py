@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from writing import diagnostics, image, write_bag
 
 from mtl_perception import cli
@@ -144,6 +144,17 @@ def test_the_counters_are_those_of_the_judged_camera(tmp_path, recorded, tiny_mo
         12, 11, {'O01_superseded': 1})
     assert report['accounting']['adds_up']
     assert report['age_at_publish_ms']['p50'] is None  # not NaN, which is no JSON
+
+
+def test_a_compressed_part_of_a_bag_is_sent_back_to_its_folder(
+        tmp_path, recorded, tiny_model, capsys):
+    whole = write_bag(tmp_path / 'bag', recorded, compress=CompressionMode.FILE)
+    part = next(whole.glob('*.zstd'))
+    model = str(tiny_model)
+    for command in (['evaluate', model, '--bag'], ['predict', '--model', model]):
+        assert cli.main([*command, str(part)]) == 3
+        assert 'name the folder that it is in' in capsys.readouterr().err
+    assert evaluate(tmp_path, whole, tiny_model)[0] == 0  # the control
 
 
 def test_images_without_stamps_are_refused(tmp_path, recorded, tiny_model, capsys):
