@@ -84,6 +84,13 @@ def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
     assert 'target' not in text
 
 
+def test_depth_is_scaled_by_the_camera_of_the_data(root):
+    data = data_of(root)
+    data.camera = lambda image: (2 * 0.6 * 64, 0.0)  # twice the focal length of the model's
+    figures, _ = evaluate(ColourEngine(32, 64), data)
+    assert figures['depth']['abs_rel'] == pytest.approx(1.0)
+
+
 def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():
     def drives(*names):
         return drives_of([Path(name) for name in names])
