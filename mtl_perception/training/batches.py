@@ -4,6 +4,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any, Protocol
 
@@ -124,11 +125,16 @@ class Draws:
                 index = (index + 1) % len(self.clips)
 
 
+@contextmanager
 def batches(
         draws: Draws, first: int, count: int, batch: int, loaders: int = 0,
-        ranks: Ranks | None = None, timeout_s: float = 120.0) -> Iterator[Batch]:
+        ranks: Ranks | None = None, timeout_s: float = 120.0) -> Iterator[Iterator[Batch]]:
     """
-    Yield batches of consecutive draws, or of each this rank's part.
+    Give batches of consecutive draws, or of each this rank's part.
+
+    The end of a process that reads is an error of the data wherever the training is by then:
+    torch's handler of SIGCHLD raises it between any two instructions, so what is done with the
+    batches belongs into this context.
 
     :param draws: the sequence.
     :param first: number of the first draw.
@@ -148,22 +154,40 @@ def batches(
         draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
         timeout=timeout_s if loaders else 0, generator=torch.Generator(),
         pin_memory=ranks.device.type == 'cuda')
-    place, reading = 0, iter(loader)
+    given = _Counted(loader)
     try:
-        for place, content in enumerate(reading):  # noqa: B007 - said if it fails
-            yield content
-    except DataError as error:
-        if not loaders:
-            raise
-        raise DataError(
-            _last_line(error).removeprefix('mtl_perception.errors.DataError: ')) from error
+        yield given
     except (RuntimeError, ConnectionError, EOFError) as error:
-        if (isinstance(error, RuntimeError) and 'DataLoader' not in str(error)) or not loaders:
+        of_loader = 'DataLoader' in str(error) if isinstance(
+            error, RuntimeError) else given.waiting
+        if not (loaders and of_loader):
             raise
         raise DataError(
-            f'reading training clips failed some time after draw {numbers[place][-1]}: '
-            f'{_ended(reading) or _last_line(error)} If it was killed for its memory, set fewer '
-            'data.loaders; then --resume') from error
+            f'reading training clips failed some time after draw '
+            f'{numbers[max(given.count - 1, 0)][-1]}: '
+            f'{_ended(given.reading) or _last_line(error)} If it was killed for its memory, set '
+            'fewer data.loaders; then --resume') from error
+
+
+class _Counted(Iterator[Batch]):
+    """What a loader reads; an error in a process that reads is one of this process."""
+
+    def __init__(self, loader: 'DataLoader[Any]') -> None:
+        self.count, self.waiting = 0, False
+        self.reading = iter(loader)
+        self._in_processes = loader.num_workers > 0
+
+    def __next__(self) -> Batch:
+        self.waiting = True
+        try:
+            content: Batch = next(self.reading)
+        except DataError as error:
+            if not self._in_processes:
+                raise
+            raise DataError(
+                _last_line(error).removeprefix('mtl_perception.errors.DataError: ')) from error
+        self.count, self.waiting = self.count + 1, False
+        return content
 
 
 def _last_line(error: Exception) -> str:

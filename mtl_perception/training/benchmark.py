@@ -161,7 +161,8 @@ class Side:
 
     def plain(self) -> Pairs:
         """Return what does steps of the plain loop, and pairs them with others."""
-        kept = itertools.cycle(list(batches(self.draws(), 0, KEPT, self.stage.batch)))
+        with batches(self.draws(), 0, KEPT, self.stage.batch) as read:
+            kept = itertools.cycle(list(read))
         learner = self.trainer().learner
         optimiser = torch.optim.AdamW(learner.parameters(), 1e-3)
         learner.train()
@@ -246,11 +247,12 @@ class _Loader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         side = self.side
-        for batch in batches(
-                side.draws(), 0, len(self), side.stage.batch, side.config.data.loaders):
-            self.pairs.between()
-            yield batch['image'], {
-                task: ClipLearner.target(task, batch[task]) for task in self.tasks}
+        with batches(
+                side.draws(), 0, len(self), side.stage.batch, side.config.data.loaders) as read:
+            for batch in read:
+                self.pairs.between()
+                yield batch['image'], {
+                    task: ClipLearner.target(task, batch[task]) for task in self.tasks}
 
 
 class _Nothing:

@@ -5,6 +5,7 @@
 import json
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -211,18 +212,26 @@ class Trainer:
     def _run_stage(
             self, stage: Stage, log: TrainingLog | SilentLog, stop: StopRequest) -> bool:
         """Train what is left of a stage; return whether it was finished."""
-        progress, run = self.progress, self.config.run
+        progress = self.progress
         draws = Draws(
             self.train_clips, self.config.seed, stage.height, stage.width,
             self.config.augmentation, self.config.data.window,
             self.config.data.on_bad_sample == 'skip', stage.crop)
         left = stage.steps - progress.stage_step
+        with batches(
+                draws, progress.clips, left, stage.batch, self.config.data.loaders,
+                self.ranks) as read:
+            return self._steps(read, stage, log, stop)
+
+    def _steps(
+            self, read: Iterator[Batch], stage: Stage, log: TrainingLog | SilentLog,
+            stop: StopRequest) -> bool:
+        """Train with batches; return whether all of them were used."""
+        progress, run = self.progress, self.config.run
         self.learner.train()
         recent, began = Recent(), time.monotonic()
         bad: list[int] = []  # first draw of each step in a row that was not finite
-        for batch in batches(
-                draws, progress.clips, left, stage.batch, self.config.data.loaders,
-                self.ranks):
+        for batch in read:
             losses = self.step(batch, stage)
             if losses is None:
                 if not self.stepper.overflowed:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import json
+import multiprocessing
 import os
 import random
 import time
@@ -29,6 +30,18 @@ from mtl_perception.training.readme import write_readme
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.validation import merit, picture, validate
 
+
+def within(given, use):
+    """Return what is made of the batches."""
+    with given as content:
+        return use(content)
+
+
+def read(given):
+    """Return what there is to read."""
+    return within(given, list)
+
+
 # order and batches
 
 def test_every_clip_is_drawn_once_per_epoch_and_epochs_differ(boxes):
@@ -41,8 +54,8 @@ def test_every_clip_is_drawn_once_per_epoch_and_epochs_differ(boxes):
 @pytest.mark.parametrize('loaders', [0, 2])
 def test_batches_depend_on_the_position_only(boxes, loaders):
     draws = Draws(boxes, 3, 32, 32, Augmentation())
-    whole = list(batches(draws, 0, 3, 4))
-    tail = list(batches(draws, 4, 2, 4, loaders))
+    whole = read(batches(draws, 0, 3, 4))
+    tail = read(batches(draws, 4, 2, 4, loaders))
     assert len(tail) == 2
     for wanted, found in zip(whole[1:], tail):
         assert wanted.keys() == found.keys()
@@ -77,7 +90,31 @@ def test_a_worker_that_dies_is_reported(boxes):
             os._exit(1)
 
     with pytest.raises(DataError, match='reading training clips failed'):
-        list(batches(Draws(Deadly(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+        read(batches(Draws(Deadly(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+
+
+def test_a_worker_that_is_killed_during_a_step_is_reported(boxes):
+    def step(content):
+        next(content)
+        worker, = multiprocessing.active_children()
+        worker.kill()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            torch.ones(64, 64) @ torch.ones(64, 64)
+
+    given = batches(Draws(boxes, 0, 32, 32, None), 0, 50, 2, loaders=1)
+    with pytest.raises(DataError, match='reading training clips failed some time after draw 1'):
+        within(given, step)
+
+
+@pytest.mark.parametrize('error', [BrokenPipeError('stdout'), RuntimeError('out of memory')])
+def test_an_error_of_a_step_is_not_one_of_reading(boxes, error):
+    def step(content):
+        next(content)
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        within(batches(Draws(boxes, 0, 32, 32, None), 0, 2, 2, loaders=1), step)
 
 
 def test_a_connection_that_breaks_is_reported_like_a_worker_that_dies(boxes):
@@ -87,7 +124,7 @@ def test_a_connection_that_breaks_is_reported_like_a_worker_that_dies(boxes):
             raise ConnectionResetError(104, 'reset by peer')
 
     with pytest.raises(DataError, match=r'reading training clips failed.*reset by peer'):
-        list(batches(Draws(Broken(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+        read(batches(Draws(Broken(), 0, 32, 32, None), 0, 1, 2, loaders=1))
 
 
 def test_a_label_that_only_some_clips_have_is_unlabelled_in_the_others(boxes):
@@ -376,7 +413,7 @@ def test_a_clip_that_cannot_be_read_is_named_or_replaced_by_the_next(boxes):
     at = next(number for number in range(8) if strict.index(number) == 3)
     for loaders in (0, 1):
         with pytest.raises(DataError, match=r'^image 3\.png: cut$'):
-            list(batches(strict, 0, 2, 4, loaders))
+            read(batches(strict, 0, 2, 4, loaders))
     with pytest.warns(UserWarning, match='3.png: cut; another clip takes its place'):
         found = lenient[at]
     assert np.array_equal(found.image, boxes[4].resized(32, 32).image)
