@@ -134,7 +134,7 @@ def batches(
 
     The end of a process that reads is an error of the data wherever the training is by then:
     torch's handler of SIGCHLD raises it between any two instructions, so what is done with the
-    batches belongs into this context.
+    batches belongs in this context.
 
     :param draws: the sequence.
     :param first: number of the first draw.

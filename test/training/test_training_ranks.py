@@ -3,6 +3,7 @@
 """Two ranks learn what one with the whole batch learns."""
 
 import json
+import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,13 @@ from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import loop
 from mtl_perception.training.batch_norm import synchronise
 from mtl_perception.training.batches import collate
-from mtl_perception.training.config import OptimiserSettings, RunSettings, Stage
+from mtl_perception.training.config import (
+    NetworkSettings,
+    OptimiserSettings,
+    RunSettings,
+    Stage,
+    TrainingConfig,
+)
 from mtl_perception.training.loop import Trainer
 from mtl_perception.training.ranks import Ranks, join
 
@@ -100,12 +107,33 @@ def after_unlabelled(config, folder, ranks):
     return dict(trainer.learner.network.state_dict())
 
 
-def run(rank, folder, config, port):
-    import os
-    torch.set_num_threads(1)
-    loop.build_network = TinyNetwork
+def tiny(folder):
+    return TrainingConfig(
+        name='tiny', output=str(folder), stages=[Stage(64, 64, 8, 4)],
+        network=NetworkSettings(encoder='resnet10'))
+
+
+def meet(rank, port):
+    """Say where the ranks meet, as ``torchrun`` does."""
     os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2',
                    'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+
+
+def both(target, *arguments):
+    """Start a function as two ranks; return the queue of what they say, and the processes."""
+    context = multiprocessing.get_context('spawn')
+    said, port = context.Queue(), free_port()
+    processes = [
+        context.Process(target=target, args=(rank, port, *arguments, said)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    return said, processes
+
+
+def run(rank, folder, config, port):
+    torch.set_num_threads(1)
+    loop.build_network = TinyNetwork
+    meet(rank, port)
     with join('auto') as ranks:
         for name in STRATEGIES:
             _, trainer = train(settings(config, name), f'{folder}/{name}', ranks)
@@ -135,9 +163,7 @@ def free_port():
 
 
 def lose(rank, port, way, said):
-    import os
-    os.environ |= {'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': '2',
-                   'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port)}
+    meet(rank, port)
     try:
         with join('cpu') as ranks:
             ranks.wait()
@@ -155,17 +181,40 @@ def lose(rank, port, way, said):
     ('bug', 'RuntimeError', 1, 'a bug'),  # the control: another error stays what it is
 ])
 def test_a_lost_rank_is_said_by_the_others(way, kind, code, words):
-    context = multiprocessing.get_context('spawn')
-    said = context.Queue()
-    port = free_port()
-    processes = [context.Process(target=lose, args=(rank, port, way, said)) for rank in (0, 1)]
-    for process in processes:
-        process.start()
+    said, processes = both(lose, way)
     found = said.get(timeout=60)
     for process in processes:
         process.join(30)
     assert found[:2] == (kind, code)
     assert words in found[2]
+
+
+def leave(rank, port, folder, said):
+    torch.set_num_threads(1)
+    loop.build_network = TinyNetwork
+    meet(rank, port)
+    with join('cpu') as ranks:
+        train(settings(tiny(folder), 'uncertainty'), folder, ranks)
+        during = gloo_threads()
+    said.put((during, gloo_threads()))
+
+
+def gloo_threads():
+    """Return how many threads of this process are those of connections to other ranks."""
+    names = [task.joinpath('comm').read_text() for task in Path('/proc/self/task').iterdir()]
+    return sum('gloo' in name for name in names)
+
+
+def test_no_connection_outlives_a_training(tmp_path):
+    """One that does may drop a tensor while Python ends, which aborts the process."""
+    said, processes = both(leave, str(tmp_path))
+    found = [said.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+    for during, after in found:
+        assert during > 0
+        assert after == 0
 
 
 def log_of(folder, kind):
@@ -176,11 +225,8 @@ def log_of(folder, kind):
 @pytest.fixture(scope='module')
 def two(tmp_path_factory):
     """Return the folder in which two processes have trained with every strategy."""
-    from mtl_perception.training.config import NetworkSettings, TrainingConfig
     folder = tmp_path_factory.mktemp('two')
-    config = TrainingConfig(
-        name='tiny', output=str(folder), stages=[Stage(64, 64, 8, 4)],
-        network=NetworkSettings(encoder='resnet10'))
+    config = tiny(folder)
     multiprocessing.spawn(run, (str(folder), config, free_port()), nprocs=2)
     return folder, config
 

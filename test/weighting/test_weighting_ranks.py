@@ -5,6 +5,7 @@
 import importlib.util
 
 import torch
+import torch.distributed.nn  # imported after the meeting, its defaults would hold the connection
 from batch_of_losses import TASKS, Losses
 from torch import distributed, multiprocessing
 
