@@ -125,6 +125,12 @@ class TaskWeighting(nn.Module):
         return found
 
 
+def several_ranks() -> bool:
+    """Return whether other ranks train along."""
+    return (distributed.is_available() and distributed.is_initialized()
+            and distributed.get_world_size() > 1)
+
+
 def mean_over_ranks(values: Tensor) -> Tensor:
     """
     Return the mean of every element over the ranks where it is not NaN; NaN if it is so on all.
@@ -133,7 +139,7 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
     :param values: float32 of the same shape on every rank.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not several_ranks():
         return values
     both = torch.stack((values.nan_to_num(nan=0.0), (~values.isnan()).to(values)))
     distributed.all_reduce(both)
@@ -146,6 +152,6 @@ def of_first_rank(values: Tensor) -> Tensor:
 
     :param values: of the same shape on every rank; all must call.
     """
-    if distributed.is_available() and distributed.is_initialized():
+    if several_ranks():
         distributed.broadcast(values, 0)
     return values

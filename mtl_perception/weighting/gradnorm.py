@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtl_perception.weighting.base import TaskWeighting, mean_over_ranks
+from mtl_perception.weighting.base import TaskWeighting, mean_over_ranks, several_ranks
+from mtl_perception.weighting.convolution import last_convolution
 from mtl_perception.weighting.history import initial_losses, ratio
 from mtl_perception.weighting.shared import (
     Shared,
-    layer_gradient,
+    TaskGradient,
+    gradient_at,
     required,
     task_gradient,
     total_with_gradient,
@@ -36,7 +38,9 @@ class GradNorm(TaskWeighting):
     Choices of ours: the initial loss is the running mean of the first ``steps`` ones. The step is
     taken in units of the mean of :math:`n_i`, so that the units of the losses do not matter.
     Weights do not fall below 0.001, and they add up to the number of tasks. The gradient of each
-    decoder is computed once and cut at the taps, so the encoder sees one backward pass. A task
+    decoder is computed once and cut at the taps, so the encoder sees one backward pass, and of a
+    plain convolution with few positions only the norm is computed, see
+    :class:`mtl_perception.weighting.convolution.Convolution`. A task
     that does not depend on the layer keeps its weight and stays out of the balance.
 
     The last shared layer of an encoder with several taps sees only the part of a gradient that
@@ -80,19 +84,35 @@ class GradNorm(TaskWeighting):
         gradients = [task_gradient(losses[task], shared.taps) for task in tasks]
         weights = torch.stack([self.current[self.tasks.index(task)] for task in tasks])
         total = total_with_gradient(value, gradients, weights, weights, shared.taps)
-        norms = torch.full_like(self.current, math.nan)
-        for number, task in enumerate(self.tasks):
-            found = None
-            if task in losses:
-                found = layer_gradient(gradients[tasks.index(task)], shared)
-            if found is None:  # another rank may have it
-                found = torch.full_like(shared.layer, math.nan)
-            # the norm of the mean, not the mean of the norms
-            norms[number] = mean_over_ranks(found.float()).norm()
+        norms = self.norms(dict(zip(tasks, gradients)), shared)
         means = mean_over_ranks(self.values(losses))
         self.initial.add(means)
         self.descend(norms, ratio(means, self.initial.means()))
         return total
+
+    def norms(self, gradients: Mapping[str, TaskGradient], shared: Shared) -> Tensor:
+        """
+        Return the (tasks,) norm of every task's gradient at the last shared layer, else NaN.
+
+        With several ranks it is the norm of their mean, not the mean of their norms.
+
+        :param gradients: task of the batch -> gradient of its unweighted loss.
+        :param shared: what the losses have in common.
+        """
+        found = torch.full_like(self.current, math.nan)
+        convolution = None if several_ranks() else last_convolution(shared, len(gradients))
+        for number, task in enumerate(self.tasks):
+            gradient = gradients.get(task)
+            if convolution is None:
+                own = None
+                if gradient is not None:
+                    own = gradient_at(shared.layer, gradient, shared.taps)
+                if own is None:  # another rank may have it
+                    own = torch.full_like(shared.layer, math.nan)
+                found[number] = mean_over_ranks(own.float()).norm()
+            elif gradient is not None:
+                found[number] = convolution.gradient_norm(gradient)
+        return found
 
     def descend(self, norms: Tensor, progress: Tensor) -> None:
         """

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gradient of one task alone, from its loss down to the features that all tasks share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
 
 @dataclass(frozen=True)
@@ -75,38 +76,48 @@ def task_gradient(loss: Tensor, taps: Sequence[Tensor]) -> TaskGradient:
     return TaskGradient(gradients[:len(taps)], leaves, gradients[len(taps):])
 
 
+def nodes_before(starts: Iterable[Any], stops: Iterable[Any] = ()) -> Iterator[Any]:
+    """
+    Go through the graph that autograd has recorded.
+
+    :param starts: nodes to begin with; None is skipped.
+    :param stops: nodes to go round.
+    """
+    seen, waiting = {None, *stops}, [*starts]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(following for following, _ in node.next_functions)
+
+
 def leaves_before(loss: Tensor, taps: Sequence[Tensor]) -> list[Tensor]:
     """Return the leaves of a loss's graph, without what is behind the taps."""
     if loss.grad_fn is None:
         return [loss] if loss.requires_grad else []
-    seen: set[Any] = {tap.grad_fn for tap in taps}
-    leaves: list[Tensor] = []
-    waiting: list[Any] = [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, 'variable'):
-            if not any(node.variable is tap for tap in taps):
-                leaves.append(node.variable)
-        else:
-            waiting.extend(following for following, _ in node.next_functions)
-    return leaves
+    return [
+        node.variable for node in nodes_before([loss.grad_fn], [tap.grad_fn for tap in taps])
+        if hasattr(node, 'variable') and not any(node.variable is tap for tap in taps)]
 
 
-def layer_gradient(gradient: TaskGradient, shared: Shared) -> Tensor | None:
+def gradient_at(
+        place: Tensor | GradientEdge, gradient: TaskGradient, taps: Sequence[Tensor],
+        ) -> Tensor | None:
     """
-    Return the gradient of a loss with respect to the last shared layer.
+    Go on from the taps to a place in the shared part, and no further.
 
-    :return: None if the loss does not depend on it, as that of a task that does not shape the
-        features.
+    :param place: a parameter, or an edge of the graph.
+    :param gradient: of a loss, at the taps.
+    :param taps: see :class:`Shared`.
+    :return: the gradient of the loss there; None if the loss does not depend on it, as that of a
+        task that does not shape the features.
     """
-    pairs = [(tap, own) for tap, own in zip(shared.taps, gradient.taps) if own is not None]
+    pairs = [(tap, own) for tap, own in zip(taps, gradient.taps) if own is not None]
     if not pairs:
         return None
     found: Tensor | None = torch.autograd.grad(
-        [tap for tap, _ in pairs], shared.layer, [own for _, own in pairs], retain_graph=True,
+        [tap for tap, _ in pairs], place, [own for _, own in pairs], retain_graph=True,
         allow_unused=True)[0]
     return found
 

@@ -1,0 +1,211 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The norm of a convolution's gradient from inner products is that of the gradient itself."""
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_perception.weighting import GradNorm, Shared
+from mtl_perception.weighting.convolution import last_convolution
+from mtl_perception.weighting.shared import gradient_at, tapped, task_gradient
+
+TASKS = ('semantic', 'depth', 'motion')
+KINDS = {
+    'plain': {'kernel_size': 3, 'padding': 1},
+    'without padding': {'kernel_size': 3},
+    'points': {'kernel_size': 1},
+    'stride': {'kernel_size': 3, 'stride': 2, 'padding': 1},
+    'dilation': {'kernel_size': 3, 'dilation': 2, 'padding': 2},
+    'oblong': {
+        'kernel_size': (1, 5), 'padding': (0, 3), 'stride': (2, 1), 'dilation': (1, 2)},
+    'same': {'kernel_size': (3, 5), 'padding': 'same'},
+    'reflected': {'kernel_size': 3, 'padding': 1, 'padding_mode': 'reflect'},
+    'bias': {'kernel_size': 3, 'padding': 1, 'bias': True},
+}
+
+
+class Network(nn.Module):
+    """Two stages, of which the layer is in the coarser; each decoder reads both but for motion."""
+
+    def __init__(self, layer, after=None, channels=40):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.layer, self.after = layer, after or nn.BatchNorm2d(48)
+        self.heads = nn.ModuleDict({
+            task: nn.Conv2d(channels if task == 'motion' else channels + 48, 2, 1)
+            for task in TASKS})
+
+    def forward(self, size=(5, 7), count=2):
+        """Return the losses and what they share."""
+        image = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(1))
+        fine = self.first(image).relu()
+        taps = tapped([fine, self.after(self.layer(fine)).relu()])
+        coarse = nn.functional.interpolate(taps[1], fine.shape[2:])
+        losses = {}
+        for number, (task, head) in enumerate(self.heads.items()):
+            seen = taps[0] if task == 'motion' else torch.cat([taps[0], coarse], 1)
+            losses[task] = 10.0 ** number * (head(seen) - 1).abs().mean()
+        return losses, Shared(taps, self.layer.weight)
+
+
+def layer(inner=40, outer=48, **settings):
+    torch.manual_seed(1)
+    return nn.Conv2d(inner, outer, **{'bias': False, **settings})
+
+
+def both(network, **settings):
+    """Return each task's norm from inner products and the norm of its gradient."""
+    losses, shared = network(**settings)
+    convolution = last_convolution(shared, len(losses))
+    assert convolution is not None
+    found, wanted = [], []
+    for task in ('semantic', 'depth'):
+        gradient = task_gradient(losses[task], shared.taps)
+        found.append(float(convolution.gradient_norm(gradient)))
+        wanted.append(float(gradient_at(shared.layer, gradient, shared.taps).double().norm()))
+    return found, wanted
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """However many positions there are."""
+    monkeypatch.setattr('mtl_perception.weighting.convolution.PATCH_SUMS', 0)
+
+
+@pytest.mark.parametrize('kind', list(KINDS))
+@pytest.mark.parametrize('normalised', [True, False])
+def test_it_is_the_norm_of_the_gradient(double, always, kind, normalised):
+    found, wanted = both(Network(layer(**KINDS[kind]), None if normalised else nn.Identity()))
+    assert min(wanted) > 0
+    assert found == pytest.approx(wanted, rel=1e-10)
+
+
+def test_one_position_worked_out_by_hand(always):
+    # one pixel (5, 12); the loss's gradient at the output is (3, 4): norms 13 and 5
+    weight = nn.Parameter(torch.ones(2, 2, 1, 1))
+    taps = tapped([nn.functional.conv2d(torch.tensor([5.0, 12.0]).view(1, 2, 1, 1), weight)])
+    loss = (taps[0] * torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).sum()
+    shared = Shared(taps, weight)
+    convolution = last_convolution(shared, 1)
+    assert convolution.products.tolist() == [[169.0]]
+    assert float(convolution.gradient_norm(task_gradient(loss, taps))) == pytest.approx(65.0)
+
+
+def test_single_precision_is_enough():
+    found, wanted = both(Network(layer(**KINDS['plain'])))
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_mixed_precision_is_seen_through():
+    network = Network(layer(**KINDS['plain']))
+    found, wanted = both(network)
+    with torch.autocast('cpu', torch.bfloat16):
+        mixed, gradients = both(network)
+    assert mixed == pytest.approx(gradients, rel=1e-2)
+    assert mixed == pytest.approx(wanted, rel=5e-2)
+    assert mixed != pytest.approx(found, rel=1e-4)  # the control: it was mixed
+
+
+def test_a_loss_that_does_not_depend_on_the_layer_has_no_norm():
+    losses, shared = Network(layer(**KINDS['plain']))()
+    gradient = task_gradient(losses['motion'], shared.taps)
+    assert torch.tensor(last_convolution(shared, 3).gradient_norm(gradient)).isnan()
+
+
+def test_many_positions_are_left_to_the_gradients():
+    network = Network(layer(**KINDS['plain']))
+    found = {}
+    for side in (4, 7, 8, 32):
+        _, shared = network(size=(side, side), count=1)
+        found[side] = last_convolution(shared, 2) is not None
+    # 2 * positions * (40 + 2 * 48) against 2 * 40 * 48 * 9: up to 127
+    assert found == {4: True, 7: True, 8: True, 32: False}
+
+
+class Twice(nn.Module):
+    """A layer that is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = layer(48, 48, **KINDS['plain'])
+        self.weight = self.inner.weight
+
+    def forward(self, features):
+        return self.inner(self.inner(features).relu())
+
+
+class Scaled(nn.Conv2d):
+    """A layer whose weight is not what the convolution takes."""
+
+    def forward(self, features):
+        return self._conv_forward(features, self.weight * 2, self.bias)
+
+
+@pytest.mark.parametrize('kind', ['groups', 'transposed', 'twice', 'scaled', 'input'])
+def test_another_layer_is_left_to_the_gradients(kind):
+    network = Network({
+        'groups': lambda: layer(groups=2, **KINDS['plain']),
+        'transposed': lambda: nn.ConvTranspose2d(40, 48, 3),
+        'twice': Twice,
+        'scaled': lambda: Scaled(40, 48, 3),
+        'input': lambda: layer(**KINDS['plain']),
+    }[kind](), channels=48 if kind == 'twice' else 40)
+    losses, shared = network()
+    if kind == 'input':  # of a convolution instead of its weight
+        kernel = torch.randn(48, 40, 3, 3)
+        weight = nn.Parameter(torch.randn(1, 40, 3, 3))
+        shared = Shared(tapped([nn.functional.conv2d(weight, kernel)]), weight)
+        losses = {'semantic': shared.taps[0].square().sum()}
+    assert last_convolution(shared, len(losses)) is None
+    norms = GradNorm(list(losses)).norms(
+        {task: task_gradient(loss, shared.taps) for task, loss in losses.items()}, shared)
+    wanted, = torch.autograd.grad(losses['semantic'], shared.layer)
+    assert float(norms[0]) == pytest.approx(float(wanted.norm()), rel=1e-4)
+
+
+def test_gradnorm_learns_the_same_either_way(monkeypatch):
+    def learned(gradients):
+        if gradients:
+            monkeypatch.setattr(
+                'mtl_perception.weighting.gradnorm.last_convolution', lambda *_: None)
+        network, weighting = Network(layer(**KINDS['plain'])), GradNorm(TASKS, steps=2)
+        optimiser = torch.optim.SGD(network.parameters(), 1e-3)
+        for _ in range(20):
+            optimiser.zero_grad()
+            weighting(*network()).backward()
+            optimiser.step()
+        return weighting.weights(), network.layer.weight.detach()
+
+    (weights, weight), (others, other) = learned(False), learned(True)
+    assert weights == pytest.approx(others, rel=1e-4)
+    assert weights['motion'] == 1.0
+    assert abs(weights['semantic'] - weights['depth']) > 0.2
+    torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-7)
+
+
+def test_the_gradient_of_the_layer_is_computed_only_once(monkeypatch):
+    """What the inner products are for; counted by the kernels that run."""
+    def kernels(network, by_gradients):
+        if by_gradients:
+            monkeypatch.setattr(
+                'mtl_perception.weighting.gradnorm.last_convolution', lambda *_: None)
+        weighting = GradNorm(TASKS)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+            weighting(*network()).backward()
+        return sum(
+            event.count for event in found.key_averages()
+            if event.key == 'aten::convolution_backward')
+
+    network = Network(layer(**KINDS['plain']))
+    # three decoders, the layer, the first convolution; and twice the layer
+    assert kernels(network, False) == 5
+    assert kernels(network, True) == 7
