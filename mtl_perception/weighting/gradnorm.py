@@ -40,8 +40,8 @@ class GradNorm(TaskWeighting):
     Weights do not fall below 0.001, and they add up to the number of tasks. The gradient of each
     decoder is computed once and cut at the taps, so the encoder sees one backward pass, and of a
     plain convolution with few positions only the norm is computed, see
-    :class:`mtl_perception.weighting.convolution.Convolution`. A task
-    that does not depend on the layer keeps its weight and stays out of the balance.
+    :class:`mtl_perception.weighting.convolution.Convolution`. A task that does not depend on the
+    layer keeps its weight and stays out of the balance.
 
     The last shared layer of an encoder with several taps sees only the part of a gradient that
     comes through the taps behind it.

@@ -9,7 +9,8 @@ import torch.distributed.nn  # imported after the meeting, its defaults would ho
 from batch_of_losses import TASKS, Losses
 from torch import distributed, multiprocessing
 
-from mtl_perception.weighting import WEIGHTINGS, build_weighting
+from mtl_perception.weighting import WEIGHTINGS, GradNorm, Shared, build_weighting
+from mtl_perception.weighting.shared import tapped, task_gradient
 
 METHODS = ('mgda', 'pcgrad', 'aligned_mtl') if importlib.util.find_spec('torchjd') else ()
 NAMES = [name for name in WEIGHTINGS if name != 'gradient_method']
@@ -18,6 +19,8 @@ BATCHES = (  # for each rank the losses of three steps
      {'semantic': 0.5, 'depth': 2.0, 'motion': 1.0}),
     ({'semantic': 3.0, 'depth': 1.0}, {'semantic': 1.0, 'depth': 1.0},
      {'semantic': 2.5, 'depth': 0.1, 'motion': 4.0}))
+
+IMAGES = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
 def learn(name, batches, rank=None):
@@ -44,12 +47,24 @@ def combined(method, losses):
     return torch.tensor(list(weighting.weights().values()))
 
 
+def norms_of(images):
+    """Return GradNorm's norms at a convolution, each the norm of the gradient of a mean."""
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(8, 8, 3)
+    taps = tapped([layer(images)])
+    losses = {'semantic': taps[0].square().mean(), 'depth': (taps[0] - 1).abs().mean()}
+    return GradNorm(list(losses)).norms(
+        {task: task_gradient(loss, taps) for task, loss in losses.items()},
+        Shared(taps, layer.weight))
+
+
 def run(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=2)
     found = {name: learn(name, BATCHES[rank]) for name in NAMES}
     found |= {method: {'weights': combined(method, BATCHES[rank][2])} for method in METHODS}
+    found['norms'] = norms_of(IMAGES[rank:rank + 1])
     torch.save(found, f'{folder}/{rank}.pt')
     distributed.destroy_process_group()
 
@@ -71,3 +86,8 @@ def test_two_ranks_agree(tmp_path):
     wanted = [(2 + 1.5 + 1.5) / 3, (2.5 + 2 + 1.05) / 3, (2 + 2.5) / 2]
     torch.testing.assert_close(one['handcrafted']['initial.sums'] / torch.tensor([9., 9., 6.]),
                                torch.tensor(wanted))
+    # the norm of the mean gradient, which is that of the mean loss; alone, each had another
+    whole = norms_of(IMAGES)
+    for rank, found in enumerate((one, other)):
+        torch.testing.assert_close(found['norms'], whole)
+        assert not torch.allclose(norms_of(IMAGES[rank:rank + 1]), whole, rtol=0.01)
