@@ -7,11 +7,12 @@ With :math:`g_p` the gradient of a loss with respect to the output at position p
 :math:`u_p` the patch of the input that this output is computed from, the gradient with respect to
 the weight is :math:`\sum_p g_p u_p^T`, and the square of its Frobenius norm is
 :math:`\sum_{p, q} (g_p^T g_q) (u_p^T u_q)`. The second factor is the same for all losses, and the
-product of two patches is a sum of products of pixels. So, where there are fewer positions than
-the weight has channels, norms cost a small part of the gradients.
+product of two patches is a sum of products of pixels. So the norms at a convolution of 3x3 with
+few positions cost a small part of the gradients.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,10 @@ from mtl_perception.weighting.shared import Shared, TaskGradient, gradient_at, n
 CAST = 'ToCopyBackward0'
 """What mixed precision puts between a weight and the layer."""
 
-PATCH_SUMS = 2
-"""What the sums over the pixels of patches make of the cost of the products, about."""
+SUM_COST = 50
+"""Multiply-adds of a matrix product in the time that a term of a sum takes on a CPU, about."""
+MARGIN = 2.0
+"""How many times as much the gradients must cost as their norms, for these to be preferred."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def last_convolution(shared: Shared, losses: int) -> Convolution | None:
     :param shared: what the losses have in common, before a backward pass frees the graph.
     :param losses: number of norms to be computed.
     :return: None if the layer is not a single plain 2D convolution, or its output has so many
-        positions that the gradients cost less.
+        positions that the norms would not cost much less than the gradients.
     """
     node = _only_user(shared)
     if node is None or node._saved_transposed or node._saved_groups != 1 or shared.layer.ndim != 4:
@@ -73,14 +76,17 @@ def last_convolution(shared: Shared, losses: int) -> Convolution | None:
     kept: Tensor = node._saved_input
     count, channels, *size = kept.shape
     axes = [_Axis(*each) for each in zip(
-        size, shared.layer.shape[2:], node._saved_stride, node._saved_padding,
-        node._saved_dilation)]
+        size, shared.layer.shape[2:], *(
+            values if len(values) == 2 else values * 2 for values in (
+                node._saved_stride, node._saved_padding, node._saved_dilation)))]
     positions = count * math.prod(axis.positions for axis in axes)
-    products_cost = (count * math.prod(size)) ** 2 * channels
-    norms_cost = losses * positions ** 2 * len(shared.layer)
-    if PATCH_SUMS * (products_cost + norms_cost) > losses * positions * shared.layer.numel():
+    cost = (
+        (count * math.prod(size)) ** 2 * channels + losses * positions ** 2 * len(shared.layer)
+        + SUM_COST * _terms(count, axes))
+    if MARGIN * cost > losses * positions * shared.layer.numel():
         return None
-    pixels = kept.detach().permute(0, 2, 3, 1).flatten(0, 2).to(shared.layer)
+    pixels = kept.detach().permute(0, 2, 3, 1).flatten(0, 2)
+    pixels = pixels.to(torch.promote_types(shared.layer.dtype, torch.float32))
     with torch.autocast(pixels.device.type, enabled=False):
         products = (pixels @ pixels.T).view(count, *size, count, *size)
     for dimension, axis in enumerate(axes, 1):
@@ -100,6 +106,17 @@ def _only_user(shared: Shared) -> Any:
     if [user[:2] for user in users] != [('ConvolutionBackward0', 1)]:
         return None
     return users[0][2]
+
+
+def _terms(count: int, axes: Sequence['_Axis']) -> int:
+    """Return how many numbers :meth:`_Axis.summed` goes over for all axes, one after the other."""
+    terms, size = 0, [axis.pixels for axis in axes]
+    for number, axis in enumerate(axes):
+        size[number] += 2 * axis.padding
+        terms += (count * math.prod(size)) ** 2
+        size[number] = axis.positions
+        terms += axis.kernel * (count * math.prod(size)) ** 2
+    return terms
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_perception.weighting import GradNorm, Shared
-from mtl_perception.weighting.convolution import last_convolution
+from mtl_perception.weighting import GradNorm, Shared, benchmark
+from mtl_perception.weighting.convolution import _Axis, _terms, last_convolution
 from mtl_perception.weighting.shared import gradient_at, tapped, task_gradient
 
 TASKS = ('semantic', 'depth', 'motion')
 KINDS = {
     'plain': {'kernel_size': 3, 'padding': 1},
     'without padding': {'kernel_size': 3},
+    'valid': {'kernel_size': 3, 'padding': 'valid'},
+    'one number': {'kernel_size': 3, 'stride': (2,), 'padding': (1,), 'dilation': (1,)},
     'points': {'kernel_size': 1},
     'stride': {'kernel_size': 3, 'stride': 2, 'padding': 1},
     'dilation': {'kernel_size': 3, 'dilation': 2, 'padding': 2},
@@ -78,7 +80,7 @@ def double():
 @pytest.fixture
 def always(monkeypatch):
     """However many positions there are."""
-    monkeypatch.setattr('mtl_perception.weighting.convolution.PATCH_SUMS', 0)
+    monkeypatch.setattr('mtl_perception.weighting.convolution.MARGIN', 0)
 
 
 @pytest.mark.parametrize('kind', list(KINDS))
@@ -100,12 +102,12 @@ def test_one_position_worked_out_by_hand(always):
     assert float(convolution.gradient_norm(task_gradient(loss, taps))) == pytest.approx(65.0)
 
 
-def test_single_precision_is_enough():
+def test_single_precision_is_enough(always):
     found, wanted = both(Network(layer(**KINDS['plain'])))
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
-def test_mixed_precision_is_seen_through():
+def test_mixed_precision_is_seen_through(always):
     network = Network(layer(**KINDS['plain']))
     found, wanted = both(network)
     with torch.autocast('cpu', torch.bfloat16):
@@ -115,7 +117,7 @@ def test_mixed_precision_is_seen_through():
     assert mixed != pytest.approx(found, rel=1e-4)  # the control: it was mixed
 
 
-def test_the_norm_is_not_computed_in_mixed_precision():
+def test_the_norm_is_not_computed_in_mixed_precision(always):
     losses, shared = Network(layer(**KINDS['plain']))()
     gradient = task_gradient(losses['depth'], shared.taps)
     wanted = last_convolution(shared, 3)
@@ -126,7 +128,7 @@ def test_the_norm_is_not_computed_in_mixed_precision():
     assert norm == wanted.gradient_norm(gradient)
 
 
-def test_a_loss_that_does_not_depend_on_the_layer_has_no_norm():
+def test_a_loss_that_does_not_depend_on_the_layer_has_no_norm(always):
     losses, shared = Network(layer(**KINDS['plain']))()
     gradient = task_gradient(losses['motion'], shared.taps)
     assert torch.tensor(last_convolution(shared, 3).gradient_norm(gradient)).isnan()
@@ -135,11 +137,57 @@ def test_a_loss_that_does_not_depend_on_the_layer_has_no_norm():
 def test_many_positions_are_left_to_the_gradients():
     network = Network(layer(**KINDS['plain']))
     found = {}
-    for size in ((4, 4), (11, 11), (11, 12), (32, 32)):
+    for size in ((4, 4), (5, 5), (5, 6), (32, 32)):
         _, shared = network(size=size, count=1)
         found[size] = last_convolution(shared, 2) is not None
-    # 2 * positions * (40 + 2 * 48) against 2 * 40 * 48 * 9: up to 127
-    assert found == {(4, 4): True, (11, 11): True, (11, 12): False, (32, 32): False}
+    # 5x5: products 25 * 25 * (40 + 2 * 48) = 85 000, sums over rows and columns each
+    # 50 * (7 * 5 * 7 * 5 + 3 * 25 * 25) = 155 000: twice 395 000 against
+    # 2 * 25 * 40 * 48 * 9 = 864 000
+    # 5x6: twice 560 600 against 1 036 800
+    assert found == {(4, 4): True, (5, 5): True, (5, 6): False, (32, 32): False}
+
+
+def test_many_sums_are_left_to_the_gradients():
+    network = Network(nn.Conv2d(40, 48, 3, padding=40, dilation=40))
+    assert last_convolution(network(size=(4, 4), count=1)[1], 2) is None
+
+
+def test_it_is_preferred_where_resnet18_learns_from_small_images():
+    data = benchmark.Data(128, 256, 4)
+    _, shared = benchmark.Network()(data.image, tuple(benchmark.CHANNELS))
+    assert last_convolution(shared, 2).products.shape == (4 * 4 * 8, 4 * 4 * 8)
+
+
+def test_terms_of_the_sums_worked_out_by_hand():
+    # rows: two images of 5x4 padded, 3 terms for each of 3x4; columns: 3x4, 1 term for 3x2
+    axes = [_Axis(3, 3, 1, 1, 1), _Axis(4, 1, 2, 0, 1)]
+    assert _terms(2, axes) == 40 ** 2 + 3 * 24 ** 2 + 24 ** 2 + 12 ** 2
+
+
+def test_a_sum_that_cancels_has_no_root_of_a_negative_number(always):
+    # gradients at the positions that are orthogonal to every channel of the input: none is left
+    weight = nn.Parameter(torch.randn(8, 8, 1, 1))
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        image = torch.randn(8, 16, generator=generator)
+        factor = torch.randn(8, 16, generator=generator)
+        factor = factor - factor @ torch.linalg.pinv(image) @ image
+        taps = tapped([nn.functional.conv2d(image.view(1, 8, 4, 4), weight)])
+        loss = (taps[0] * factor.view(1, 8, 4, 4)).sum()
+        norm = last_convolution(Shared(taps, weight), 1).gradient_norm(task_gradient(loss, taps))
+        assert 0 <= float(norm) < 1e-2
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_have_norms_of_single_precision(always, dtype):
+    weight = nn.Parameter(torch.ones(256, 256, 1, 1, dtype=dtype))
+    taps = tapped([nn.functional.conv2d(torch.full((1, 256, 2, 2), 8.0, dtype=dtype), weight)])
+    shared = Shared(taps, weight)
+    convolution = last_convolution(shared, 1)
+    assert convolution.products.dtype == torch.float32
+    gradient = task_gradient((16 * taps[0]).sum(), taps)
+    # every element of the gradient is 4 * 8 * 16; the square of the norm is no number in float16
+    assert float(convolution.gradient_norm(gradient)) == pytest.approx(512 * 256)
 
 
 class Twice(nn.Module):
@@ -161,21 +209,23 @@ class Scaled(nn.Conv2d):
         return self._conv_forward(features, self.weight * 2, self.bias)
 
 
-@pytest.mark.parametrize('kind', ['groups', 'transposed', 'twice', 'scaled', 'input'])
-def test_another_layer_is_left_to_the_gradients(kind):
+@pytest.mark.parametrize('kind', ['groups', 'transposed', 'twice', 'scaled', 'input', 'volume'])
+def test_another_layer_is_left_to_the_gradients(always, kind):
     network = Network({
         'groups': lambda: layer(groups=2, **KINDS['plain']),
         'transposed': lambda: nn.ConvTranspose2d(40, 48, 3),
         'twice': Twice,
         'scaled': lambda: Scaled(40, 48, 3),
-        'input': lambda: layer(**KINDS['plain']),
-    }[kind](), channels=48 if kind == 'twice' else 40)
+    }.get(kind, lambda: layer(**KINDS['plain']))(), channels=48 if kind == 'twice' else 40)
     losses, shared = network()
     if kind == 'input':  # of a convolution instead of its weight
-        kernel = torch.randn(48, 40, 3, 3)
         weight = nn.Parameter(torch.randn(1, 40, 3, 3))
-        shared = Shared(tapped([nn.functional.conv2d(weight, kernel)]), weight)
-        losses = {'semantic': shared.taps[0].square().sum()}
+        taps = tapped([nn.functional.conv2d(weight, torch.randn(48, 40, 3, 3))])
+    if kind == 'volume':
+        weight = nn.Parameter(torch.randn(4, 4, 3, 3, 3))
+        taps = tapped([nn.functional.conv3d(torch.randn(1, 4, 5, 5, 5), weight)])
+    if kind in ('input', 'volume'):
+        shared, losses = Shared(taps, weight), {'semantic': taps[0].square().sum()}
     assert last_convolution(shared, len(losses)) is None
     norms = GradNorm(list(losses)).norms(
         {task: task_gradient(loss, shared.taps) for task, loss in losses.items()}, shared)
@@ -183,7 +233,7 @@ def test_another_layer_is_left_to_the_gradients(kind):
     assert float(norms[0]) == pytest.approx(float(wanted.norm()), rel=1e-4)
 
 
-def test_gradnorm_learns_the_same_either_way(monkeypatch):
+def test_gradnorm_learns_the_same_either_way(always, monkeypatch):
     def learned(gradients):
         if gradients:
             monkeypatch.setattr(
@@ -203,7 +253,7 @@ def test_gradnorm_learns_the_same_either_way(monkeypatch):
     torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-7)
 
 
-def test_the_gradient_of_the_layer_is_computed_only_once(monkeypatch):
+def test_the_gradient_of_the_layer_is_computed_only_once(always, monkeypatch):
     """What the inner products are for; counted by the kernels that run."""
     def kernels(network, by_gradients):
         if by_gradients:

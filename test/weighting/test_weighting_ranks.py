@@ -10,6 +10,7 @@ from batch_of_losses import TASKS, Losses
 from torch import distributed, multiprocessing
 
 from mtl_perception.weighting import WEIGHTINGS, GradNorm, Shared, build_weighting
+from mtl_perception.weighting.convolution import last_convolution
 from mtl_perception.weighting.shared import tapped, task_gradient
 
 METHODS = ('mgda', 'pcgrad', 'aligned_mtl') if importlib.util.find_spec('torchjd') else ()
@@ -20,7 +21,7 @@ BATCHES = (  # for each rank the losses of three steps
     ({'semantic': 3.0, 'depth': 1.0}, {'semantic': 1.0, 'depth': 1.0},
      {'semantic': 2.5, 'depth': 0.1, 'motion': 4.0}))
 
-IMAGES = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(2, 64, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
 def learn(name, batches, rank=None):
@@ -50,12 +51,13 @@ def combined(method, losses):
 def norms_of(images):
     """Return GradNorm's norms at a convolution, each the norm of the gradient of a mean."""
     torch.manual_seed(0)
-    layer = torch.nn.Conv2d(8, 8, 3)
+    layer = torch.nn.Conv2d(64, 64, 3)
     taps = tapped([layer(images)])
     losses = {'semantic': taps[0].square().mean(), 'depth': (taps[0] - 1).abs().mean()}
+    shared = Shared(taps, layer.weight)
+    assert last_convolution(shared, len(losses)) is not None
     return GradNorm(list(losses)).norms(
-        {task: task_gradient(loss, taps) for task, loss in losses.items()},
-        Shared(taps, layer.weight))
+        {task: task_gradient(loss, taps) for task, loss in losses.items()}, shared)
 
 
 def run(rank, folder):
