@@ -174,7 +174,8 @@ def test_a_search_that_is_killed_again_and_again_repeats_no_finished_trial(confi
         if process.wait() == 0:
             break
         kills += 1
-        assert told(folder)[:len(before)] == before
+        after = told(folder)  # a trial may end before one of a smaller number
+        assert [trial for trial in after if trial in before] == before
         if kills > 2:
             subprocess.run([sys.executable, '-c', code], check=True)
             break
