@@ -98,10 +98,12 @@ def _only_user(shared: Shared) -> Any:
     """Return the convolution that the layer is the weight of; None if there is not exactly one."""
     users = []
     for node in nodes_before([tap.grad_fn for tap in shared.taps]):
+        if node.name() == CAST:  # whoever takes what it casts is the user
+            continue
         for number, (behind, _) in enumerate(node.next_functions):
-            while behind is not None and behind.name() == CAST and node.name() != CAST:
+            while behind is not None and behind.name() == CAST:
                 behind = behind.next_functions[0][0]
-            if getattr(behind, 'variable', None) is shared.layer and node.name() != CAST:
+            if getattr(behind, 'variable', None) is shared.layer:
                 users.append((node.name(), number, node))
     if [user[:2] for user in users] != [('ConvolutionBackward0', 1)]:
         return None
