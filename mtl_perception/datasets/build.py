@@ -12,14 +12,14 @@ import yaml
 
 from mtl_perception.datasets.camvid import CamVid
 from mtl_perception.datasets.cityscapes import Cityscapes
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.davis import Davis
 from mtl_perception.datasets.folder import Folder
 from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.kitti_object import KittiObject
 from mtl_perception.datasets.kitti_raw import KittiRaw
-from mtl_perception.datasets.names import check_names
+from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.datasets.nyu import NyuV2
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.datasets.synthia import Synthia
 from mtl_perception.datasets.woodscape import WoodScape
 from mtl_perception.errors import ConfigurationError, PerceptionError

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import (
     expand,
     find_earlier,
@@ -15,7 +16,6 @@ from mtl_perception.datasets.files import (
     read_map,
     to_ids,
 )
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.tasks import UNLABELLED, Task
 

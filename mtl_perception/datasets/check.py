@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.build import build_dataset
-from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
 from mtl_perception.tasks import MOVING, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import (
     expand,
     find_image,
@@ -26,7 +27,6 @@ from mtl_perception.datasets.geometry import (
     cityscapes_disparity,
     depth_from_disparity,
 )
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.tasks import STREET_DEPTH, STREET_INSTANCE, UNLABELLED, Task
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mtl_perception.datasets.build import DATASETS, read_descriptions
 from mtl_perception.datasets.check import Findings, examine, rows_of
-from mtl_perception.datasets.mosaic import draw_clips
+from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 
 SHOWN = 10

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import (
     expand,
     find_earlier,
@@ -17,7 +18,6 @@ from mtl_perception.datasets.files import (
     read_map,
     to_ids,
 )
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import DataError
 from mtl_perception.tasks import MOVING, STATIC, STREET_MOTION
 

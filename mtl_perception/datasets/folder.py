@@ -14,10 +14,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import expand, images_in, read_bytes, read_map, to_ids
 from mtl_perception.datasets.geometry import check_camera, depth_from_disparity
-from mtl_perception.datasets.names import check_names
-from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.tasks import (
     MOVING,

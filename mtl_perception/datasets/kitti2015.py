@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets import cityscapes
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import (
     expand,
     find_image,
@@ -23,7 +24,6 @@ from mtl_perception.datasets.geometry import (
     kitti_disparity,
     stereo_camera,
 )
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.tasks import MOVING, STATIC, STREET_DEPTH, STREET_MOTION, Task
 

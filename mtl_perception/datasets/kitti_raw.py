@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import expand, find_earlier, images_in
 from mtl_perception.datasets.geometry import (
     Matrix,
@@ -17,7 +18,6 @@ from mtl_perception.datasets.geometry import (
     read_calibration,
     read_scan,
 )
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.tasks import STREET_DEPTH
 

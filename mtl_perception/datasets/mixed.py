@@ -5,7 +5,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.tasks import Task

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import expand, need_folder
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.tasks import UNLABELLED, Task
 

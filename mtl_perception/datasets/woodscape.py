@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import (
     expand,
     find_image,
@@ -21,7 +22,6 @@ from mtl_perception.datasets.files import (
     visible_box,
 )
 from mtl_perception.datasets.geometry import FisheyeCamera
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.tasks import MOVING, STATIC, STREET_MOTION, Task
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import track
 
 from mtl_perception.datasets.build import build_dataset, read_descriptions
-from mtl_perception.datasets.names import check_names
-from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.examiner import Examiner

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from mtl_perception.datasets.recorded import RecordedClips
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.errors import ConfigurationError, DataError, FrameError
 from mtl_perception.evaluation.bag import ANSWERS, Bag, Moment
 from mtl_perception.evaluation.matching import match_stamps

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtl_perception.datasets.build import build_dataset
-from mtl_perception.datasets.recognise import recognise
+from mtl_perception.datasets.detect_layout import detect_layout
 from mtl_perception.errors import DataError
 
 PIXELS = 256 * 320
@@ -25,11 +25,11 @@ def recipe_for(folder: Path) -> dict[str, Any]:
     The network is that of ``config/train/camvid.yaml``, which learns from few hundred images on a
     CPU. Semantics, depth and boxes are learned, as far as the first clips have them.
 
-    :param folder: of a data set, see :func:`mtl_perception.datasets.recognise.recognise`.
+    :param folder: of a data set, see :func:`mtl_perception.datasets.detect_layout.detect_layout`.
     :return: what :func:`mtl_perception.training.recipe.build_recipe` takes.
     :raises DataError: if the data set is not known, or nothing in it is labelled.
     """
-    train, validation = recognise(folder)
+    train, validation = detect_layout(folder)
     clips = build_dataset(train)
     samples = [clips[int(number)] for number in np.linspace(
         0, len(clips) - 1, min(LOOKED_AT, len(clips)))]

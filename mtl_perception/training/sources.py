@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mtl_perception.datasets.build import build_dataset, tasks_known
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.mixed import MixedClips, joined
-from mtl_perception.datasets.recorded import RecordedClips
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import ConfigurationError, DataError

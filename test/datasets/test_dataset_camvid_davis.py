@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from making import HEIGHT, WIDTH, constant, write_image, write_map, write_text
+from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write_text
 
 from mtl_perception.datasets.camvid import CamVid
 from mtl_perception.datasets.davis import Davis

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from making import HEIGHT, WIDTH, constant, picture, write_image, write_map, write_text
+from dataset_trees import HEIGHT, WIDTH, constant, picture, write_image, write_map, write_text
 
 from mtl_perception import cli
 from mtl_perception.datasets.build import read_descriptions
 from mtl_perception.datasets.check import examine, rows_of
-from mtl_perception.datasets.mosaic import draw_clips
+from mtl_perception.datasets.preview import draw_clips
 
 DESCRIPTION = """
 images: '{split}/image'

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from making import HEIGHT, WIDTH, constant, write_image, write_map, write_text
+from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write_text
 
 from mtl_perception.datasets.cityscapes import LABEL_IDS, SEMANTIC, Cityscapes, draw_polygons
-from mtl_perception.datasets.recorded import boxes_of
+from mtl_perception.datasets.clips import boxes_of
 from mtl_perception.errors import ConfigurationError, DataError
 
 NAME = 'ulm_000003_000019'

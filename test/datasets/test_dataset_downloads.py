@@ -8,12 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from making import HEIGHT, WIDTH, constant, write_image, write_map, write_text
+from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write_text
 
 from mtl_perception import cli
 from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.datasets.check import examine
-from mtl_perception.datasets.recognise import recognise
+from mtl_perception.datasets.detect_layout import detect_layout
 from mtl_perception.errors import ConfigurationError, DataError
 
 CAMERA = {'focal_px': 100.0, 'baseline_m': 0.5}
@@ -143,7 +143,7 @@ def test_what_systems_leave_in_folders_is_no_image(tmp_path):
     for stray in ('images/._0.png', 'masks/._0.png', 'images/.ipynb_checkpoints/0.png',
                   '__MACOSX/images/._0.png', 'images/__MACOSX/0.png', '.DS_Store'):
         write_text(tmp_path / stray, 'no image')
-    train, validation = recognise(tmp_path)
+    train, validation = detect_layout(tmp_path)
     assert len(build_dataset(train)) == 4
     assert len(build_dataset(validation)) == 1
 

@@ -6,8 +6,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from making import HEIGHT, WIDTH, constant, picture, write_image, write_map
+from dataset_trees import HEIGHT, WIDTH, constant, picture, write_image, write_map
 
+from mtl_perception.datasets.clips import boxes_of
 from mtl_perception.datasets.files import (
     find_earlier,
     images_in,
@@ -23,7 +24,6 @@ from mtl_perception.datasets.geometry import (
     project_points,
     read_scan,
 )
-from mtl_perception.datasets.recorded import boxes_of
 from mtl_perception.errors import DataError
 
 SHAPE = (HEIGHT, WIDTH)

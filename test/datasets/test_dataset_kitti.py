@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from making import constant, write_image, write_map, write_text
+from dataset_trees import constant, write_image, write_map, write_text
 
+from mtl_perception.datasets.clips import boxes_of
 from mtl_perception.datasets.geometry import project_points, read_scan
 from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.kitti_raw import EIGEN_TEST, KittiRaw
-from mtl_perception.datasets.recorded import boxes_of
 from mtl_perception.errors import ConfigurationError, DataError
 
 DRIVE = '2011_09_26_drive_0001_sync'

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from making import constant, write_image, write_map, write_text
+from dataset_trees import constant, write_image, write_map, write_text
 
 from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.datasets.check import examine, rows_of
 from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.mixed import MixedClips
-from mtl_perception.datasets.mosaic import draw_clips
+from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.config import DataSettings, NetworkSettings, Stage, TrainingConfig
 from mtl_perception.training.sources import camera_of, open_clips, tasks_of

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from making import HEIGHT, WIDTH, write_image, write_map
+from dataset_trees import HEIGHT, WIDTH, write_image, write_map
 
 from mtl_perception.datasets.synthia import Synthia
 from mtl_perception.errors import ConfigurationError, DataError

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from making import constant, write_image, write_map, write_text
+from dataset_trees import constant, write_image, write_map, write_text
 
 from mtl_perception.datasets.geometry import FisheyeCamera
 from mtl_perception.datasets.woodscape import WoodScape, read_fisheye

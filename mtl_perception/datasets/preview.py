@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.recorded import RecordedClips, boxes_of
+from mtl_perception.datasets.clips import RecordedClips, boxes_of
 from mtl_perception.errors import DataError
 from mtl_perception.frames import Detections
 from mtl_perception.postprocessing import (

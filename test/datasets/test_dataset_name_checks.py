@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the numbers of each data set mean, by the published lists."""
 
-from making import constant, write_image, write_map
+from dataset_trees import constant, write_image, write_map
 
 from mtl_perception.datasets import camvid, nyu, synthia, woodscape
 from mtl_perception.datasets.build import build_dataset

@@ -29,7 +29,7 @@ MASKS_READ = 200
 Description = dict[str, Any]
 
 
-def recognise(folder: Path) -> tuple[Description, Description]:
+def detect_layout(folder: Path) -> tuple[Description, Description]:
     """
     Return the descriptions of what to learn from and what to choose the model by.
 
