@@ -1,12 +1,17 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From vectors that point at the centroid of an object to an id per object."""
+"""Instances: an id per object from vectors to its centroid, and the boxes around objects."""
 
 import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+SMALLEST_OBJECT = 60
+"""Metrics ignore ground-truth objects with fewer visible pixels, in a box or as a mask."""
 
 BLUR = 3.0
 """Standard deviation of the blur that makes votes a density, pixels."""
@@ -74,6 +79,69 @@ def find_instances(
         _take(density, cell[left[taken]])
         left = left[~taken]
     return _numbered(owner, rows, columns, (height, width), minimum_pixels)
+
+
+class InstanceBoxes(NamedTuple):
+    """
+    The M objects of one image, ordered by their ids.
+
+    :param ids: (M,) of the objects, all positive.
+    :param corners: (M, 4) int64 pixels: left, top, right, bottom; right and bottom are excluded.
+    :param pixels: (M,) int64, how many pixels of each object are visible.
+    """
+
+    ids: NDArray[np.integer[Any]]
+    corners: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+
+
+def boxes_around(instances: NDArray[np.integer[Any]]) -> InstanceBoxes:
+    """
+    Return the smallest upright box around each object.
+
+    :param instances: (H, W) id of the object of each pixel; 0 and below = no object or unknown.
+    """
+    rows, columns = np.nonzero(instances > 0)
+    ids, pixels = np.unique(instances[rows, columns], return_counts=True)
+    if not len(ids):
+        return InstanceBoxes(ids, np.zeros((0, 4), np.int64), pixels)
+
+    # Sorted by id, the pixels of one object are one stretch that starts where the last one ended.
+    order = np.argsort(instances[rows, columns], kind='stable')
+    starts = np.cumsum(pixels) - pixels
+    rows, columns = rows[order], columns[order]
+
+    corners = np.stack([
+        np.minimum.reduceat(columns, starts), np.minimum.reduceat(rows, starts),
+        np.maximum.reduceat(columns, starts) + 1, np.maximum.reduceat(rows, starts) + 1], axis=1)
+    return InstanceBoxes(ids, corners, pixels)
+
+
+def class_boxes(
+    instances: NDArray[np.integer[Any]], semantic: NDArray[np.uint8], semantic_ids: Sequence[int],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """
+    Return the boxes of a detection task: those around the instances of its classes.
+
+    An object has the class of most of its pixels.
+
+    :param instances: (H, W) id of the object of each pixel; 0 and below = no object or unknown.
+    :param semantic: (H, W) class ids.
+    :param semantic_ids: the semantic id of each class of the detection task.
+    :return: (M, 5) float32 left, top, right, bottom in pixels and the class of the detection task;
+        and (M,) int64, how many pixels of each object are visible.
+    """
+    ids, corners, pixels = boxes_around(instances)
+
+    visible = instances > 0
+    place = np.searchsorted(ids, instances[visible])
+    votes = np.bincount(place * 256 + semantic[visible], minlength=256 * len(ids))
+    kinds = votes.reshape(-1, 256).argmax(axis=1)
+
+    rows = [(*box, semantic_ids.index(kind)) for box, kind in zip(corners, kinds)
+            if kind in semantic_ids]
+    kept = np.isin(kinds, semantic_ids)
+    return np.array(rows, np.float32).reshape(-1, 5), pixels[kept]
 
 
 def _density(cell: NDArray[np.int64], height: int, width: int) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@
 
 import functools
 import sys
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from mtl_perception.frames import Detections, Outputs, Perception
 from mtl_perception.instances import find_instances
 from mtl_perception.manifest import Manifest
+from mtl_perception.preprocessing import resize_nearest
 from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, Task
 
 Image = NDArray[np.uint8]
@@ -59,21 +59,21 @@ def to_perception(
             depth, _sky(outputs, manifest), manifest, height, width, depth_scale)
     motion, score = outputs.motion, outputs.motion_score
     if motion is not None:
-        motion = (_nearest(motion, height, width) if motion_known else
+        motion = (resize_nearest(motion, height, width) if motion_known else
                   np.full((height, width), UNKNOWN_MOTION, np.uint8))
     if score is not None:
         score = (_linear(score, height, width) if motion_known else
                  np.full((height, width), np.nan, np.float32))
     semantic, instance, detections = outputs.semantic, None, outputs.detections
     if outputs.offset is not None and semantic is not None:
-        instance = _nearest(
+        instance = resize_nearest(
             separate(outputs.offset, semantic, manifest.task('semantic')), height, width)
     if detections is not None:
         factors = np.array([width / manifest.width, height / manifest.height], np.float32)
         detections = Detections(
             detections.corners * np.tile(factors, 2), detections.scores, detections.classes)
     if semantic is not None:
-        semantic = _nearest(semantic, height, width)
+        semantic = resize_nearest(semantic, height, width)
     return Perception(semantic, depth, motion, score, instance, detections)
 
 
@@ -131,7 +131,7 @@ def _publishable_depth(
     elif invalid.any():
         depth = np.where(invalid, np.float32(0), depth)
     resized = _linear(depth * np.float32(scale), height, width)
-    resized += _nearest(special, height, width)
+    resized += resize_nearest(special, height, width)
     return resized
 
 
@@ -144,16 +144,6 @@ def _filled(depth: Depth, invalid: NDArray[np.bool_]) -> Depth:
     count = cv2.boxFilter(weight, -1, (3, 3), normalize=False, borderType=border)
     return np.where(invalid, total / np.maximum(count, np.float32(1)), depth).astype(
         np.float32, copy=False)
-
-
-def _nearest(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Return the value of the pixel under the centre of each wanted pixel."""
-    if values.shape == (height, width):
-        return values
-    rows = (2 * np.arange(height) + 1) * values.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * values.shape[1] // (2 * width)
-    result: NDArray[Any] = values.take(columns, axis=1).take(rows, axis=0)
-    return result
 
 
 def _linear(values: Depth, height: int, width: int) -> Depth:
@@ -321,7 +311,7 @@ def _draw_arrows(image: Image, moving: Image, residual: Depth) -> None:
     height, width = residual.shape[:2]
     size = np.array([image.shape[1] / width, image.shape[0] / height])
     count, parts, stats, centres = cv2.connectedComponentsWithStats(
-        cv2.resize(moving, (width, height), interpolation=cv2.INTER_NEAREST))
+        resize_nearest(moving, height, width))
     for part in range(1, count):
         if stats[part, cv2.CC_STAT_AREA] >= SMALLEST_ARROW_PX:
             left = np.median(residual[parts == part], axis=0)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a camera's image to the network's input, the same in evaluation and on the robot."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,25 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     else:
         method = cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
+
+
+def resize_nearest(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """
+    Return ids or depth at another size: each new pixel takes the old one under its centre.
+
+    :param values: (..., H, W) of any type; nothing is blended.
+    :param height: wanted height, pixels.
+    :param width: wanted width, pixels.
+    :return: (..., height, width), the array itself if the size is right.
+    """
+    found_height, found_width = values.shape[-2:]
+    if (found_height, found_width) == (height, width):
+        return values
+
+    # The centre of new pixel i lies at (i + 1/2) H / height; whole numbers round it down exactly.
+    rows = (2 * np.arange(height) + 1) * found_height // (2 * height)
+    columns = (2 * np.arange(width) + 1) * found_width // (2 * width)
+    return np.asarray(values.take(columns, axis=-1).take(rows, axis=-2))
 
 
 def focal_length_at(focal_px: float, own: int, wanted: int) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.cluster import DBSCAN
 
-from mtl_perception.instances import find_instances
+from mtl_perception.instances import boxes_around, class_boxes, find_instances
 from mtl_perception.losses import centroid_offsets
 from mtl_perception.synthetic import Street
 
@@ -132,3 +132,50 @@ def test_it_is_fast_enough_for_a_camera():
 def test_shapes_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match=r'wanted is \(2, 10, 12\)'):
         find_instances(np.zeros((2, 12, 10), np.float32), np.zeros((10, 12), bool))
+
+
+def test_a_box_encloses_its_object():
+    instances = np.zeros((5, 7), np.int32)
+    instances[1:3, 2:6] = 26001
+    instances[4, 6] = 9
+    instances[0, 0] = -1  # unknown
+
+    ids, corners, pixels = boxes_around(instances)
+
+    assert ids.tolist() == [9, 26001]
+    assert corners.tolist() == [[6, 4, 7, 5], [2, 1, 6, 3]]
+    assert pixels.tolist() == [1, 8]
+
+
+def test_boxes_are_those_of_each_mask_by_itself():
+    instances = np.random.default_rng(0).integers(-1, 6, (20, 30)).astype(np.int32)
+
+    ids, corners, pixels = boxes_around(instances)
+
+    for number, box, count in zip(ids, corners, pixels):
+        rows, columns = np.nonzero(instances == number)
+        assert count == len(rows)
+        assert box.tolist() == [
+            columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_an_object_has_the_class_of_most_of_its_pixels():
+    instances = np.zeros((4, 8), np.uint16)
+    instances[0, :5], instances[2, :3], instances[3, 7] = 1, 2, 3
+    semantic = np.full((4, 8), 7, np.uint8)
+    semantic[0, 0] = 9  # the first pixel alone would say 9
+    semantic[2, :3] = 9
+
+    boxes, pixels = class_boxes(instances, semantic, semantic_ids=(9, 4))
+    assert boxes.tolist() == [[0, 2, 3, 3, 0]]
+    assert pixels.tolist() == [3]
+
+    boxes, pixels = class_boxes(instances, semantic, semantic_ids=(4, 7))
+    assert boxes.tolist() == [[0, 0, 5, 1, 1], [7, 3, 8, 4, 1]]
+    assert pixels.tolist() == [5, 1]
+
+
+def test_an_image_without_objects_has_no_boxes():
+    boxes, pixels = class_boxes(np.zeros((4, 8), np.uint16), np.zeros((4, 8), np.uint8), (1, 2))
+    assert boxes.shape == (0, 5)
+    assert pixels.shape == (0,)

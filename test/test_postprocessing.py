@@ -14,7 +14,7 @@ from mtl_perception import postprocessing as post
 from mtl_perception.frames import Detections, Outputs
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.postprocessing import to_perception
-from mtl_perception.preprocessing import focal_length_at, resize
+from mtl_perception.preprocessing import focal_length_at, resize, resize_nearest
 from mtl_perception.tasks import STREET_DETECTION, STREET_MOTION, STREET_SEMANTIC, STREET_TASKS
 
 SKY = STREET_SEMANTIC.sky
@@ -68,6 +68,18 @@ def test_up_to_twofold_it_is_plain_linear_interpolation():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     np.testing.assert_array_equal(
         resize(image, 10, 20), cv2.resize(image, (20, 10), interpolation=cv2.INTER_LINEAR))
+
+
+@given(sizes, sizes)
+@settings(deadline=None)
+def test_the_nearest_pixel_is_taken_in_the_last_two_dimensions(found, wanted):
+    values = np.random.default_rng(0).integers(0, 9, (2, *found))
+
+    resized = resize_nearest(values, *wanted)
+
+    assert resized.dtype == values.dtype
+    for image, result in zip(values, resized):
+        np.testing.assert_array_equal(result, nearest(image, *wanted))
 
 
 def test_the_focal_length_scales_with_the_width():

@@ -14,6 +14,7 @@ from mtl_perception.datasets.files import read_rgb
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.sample import stacked as stacked_boxes
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.instances import class_boxes
 from mtl_perception.tasks import NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
 
 _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}
@@ -119,12 +120,8 @@ class RecordedClips(ABC):
         semantic = self.read_labels(image, shape).get('semantic')
         if task is None or instances is None or semantic is None:
             return None
-        rows = []
-        for number, corners in boxes_of(instances).items():
-            kind = np.bincount(semantic[instances == number]).argmax()
-            if kind in task.semantic_ids:
-                rows.append((*corners, task.semantic_ids.index(kind)))
-        return np.array(rows, np.float32).reshape(-1, 5)
+        boxes, _ = class_boxes(instances, semantic, task.semantic_ids)
+        return boxes
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -158,22 +155,6 @@ class RecordedClips(ABC):
         """Return whether samples are to have the labels of a task that the data set knows."""
         known = any(one.name == task for one in self.tasks)
         return known and (self.wanted is None or task in self.wanted)
-
-
-def boxes_of(instances: NDArray[np.int32]) -> dict[int, tuple[int, int, int, int]]:
-    """
-    Return the box of each object.
-
-    :param instances: (H, W) int32, 0 = no object.
-    :return: object -> (left, top, right, bottom) in pixels, right and bottom excluded.
-    """
-    boxes = {}
-    for number in np.unique(instances[instances > 0]):
-        mask = instances == number
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        boxes[int(number)] = (
-            int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return boxes
 
 
 def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.clips import RecordedClips, boxes_of
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.errors import DataError
 from mtl_perception.frames import Detections
+from mtl_perception.instances import boxes_around
 from mtl_perception.postprocessing import (
     colourise_depth,
     colourise_semantic,
@@ -20,7 +21,7 @@ from mtl_perception.postprocessing import (
     overlay,
     overlay_motion,
 )
-from mtl_perception.preprocessing import resize
+from mtl_perception.preprocessing import resize, resize_nearest
 from mtl_perception.tasks import UNKNOWN_MOTION, Task
 
 Image = NDArray[np.uint8]
@@ -99,16 +100,12 @@ def _coloured(image: Image, values: NDArray[Any], task: Task) -> Image:
     height, width = image.shape[:2]
     if task.name == 'depth':
         depth = _thickened(values.astype(np.float32), values.shape[1] / width)
-        return colourise_depth(_smaller(depth, height, width), task.maximum)
-    ids = _smaller(np.ascontiguousarray(values), height, width)
+        return colourise_depth(resize_nearest(depth, height, width), task.maximum)
+    ids = resize_nearest(values, height, width)
     if task.name == 'motion':
         grey = np.where((ids == UNKNOWN_MOTION)[:, :, None], np.uint8(128), image)
         return overlay_motion(grey, ids, task)
     return overlay(image, colourise_semantic(ids, task), 0.65)
-
-
-def _smaller(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _thickened(depth: NDArray[np.float32], shrinkage: float) -> NDArray[np.float32]:
@@ -125,9 +122,9 @@ def _boxes(image: Image, instances: NDArray[np.int32]) -> Image:
     """Return a copy with a box around each object."""
     drawn = image.copy()
     scale = image.shape[1] / instances.shape[1]
-    for left, top, right, bottom in boxes_of(instances).values():
-        corners = np.rint(np.array([left, top, right, bottom]) * scale).astype(int).tolist()
-        cv2.rectangle(drawn, corners[:2], corners[2:], BOX, 1)
+    corners = np.rint(boxes_around(instances).corners * scale).astype(int)
+    for left, top, right, bottom in corners.tolist():
+        cv2.rectangle(drawn, (left, top), (right, bottom), BOX, 1)
     return drawn
 
 

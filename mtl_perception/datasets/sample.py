@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.preprocessing import resize_nearest
 from mtl_perception.tasks import NO_BOX
 
 VISIBLE_SHARE = 0.25
@@ -116,10 +117,8 @@ class Sample:
         shrinks = height <= self.image.shape[1] and width <= self.image.shape[2]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         image = np.stack([cv2.resize(frame, size, interpolation=smooth) for frame in self.image])
-        rows = _nearest(self.image.shape[1], height)
-        columns = _nearest(self.image.shape[2], width)
         labels = {
-            task: label[:, rows[:, None], columns] for task, label in self.labels().items()}
+            task: resize_nearest(label, height, width) for task, label in self.labels().items()}
         boxes = self.detection
         if boxes is not None:
             scale = np.array([
@@ -150,8 +149,3 @@ def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     areas: NDArray[np.float32] = (
         (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1]))
     return areas
-
-
-def _nearest(old: int, new: int) -> NDArray[np.int64]:
-    """Return (new,) index of the old pixel in which the centre of each new pixel lies."""
-    return ((np.arange(new) * 2 + 1) * old // (2 * new)).astype(np.int64)

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_perception.instances import boxes_around
+
 HEIGHT, WIDTH = 6, 8
 
 
@@ -38,3 +40,9 @@ def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def boxes_by_id(instances):
+    """Return id -> (left, top, right, bottom) of the objects of an (H, W) map."""
+    ids, corners, _ = boxes_around(instances)
+    return dict(zip(ids.tolist(), map(tuple, corners.tolist())))

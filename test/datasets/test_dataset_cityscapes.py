@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write_text
+from dataset_trees import HEIGHT, WIDTH, boxes_by_id, constant, write_image, write_map, write_text
 
 from mtl_perception.datasets.cityscapes import LABEL_IDS, SEMANTIC, Cityscapes, draw_polygons
-from mtl_perception.datasets.clips import boxes_of
 from mtl_perception.errors import ConfigurationError, DataError
 
 NAME = 'ulm_000003_000019'
@@ -94,7 +93,7 @@ def test_the_frames_before_come_from_the_sequence(root):
 def test_objects_have_their_label_in_their_number(root):
     data = Cityscapes(str(root), 'train')
     instances = data.read_instances(data.clips[0][0], (HEIGHT, WIDTH))
-    assert boxes_of(instances) == {26002: (0, 1, 4, 2)}
+    assert boxes_by_id(instances) == {26002: (0, 1, 4, 2)}
     assert np.argwhere(instances < 0).tolist() == [[2, 5]]
 
 
@@ -148,6 +147,6 @@ def test_recorded_cityscapes(real_data):
     looked_at = {(748, 539): 'road', (60, 1895): 'sky', (472, 689): 'car', (210, 1278): 'building'}
     assert {place: names[sample.semantic[1][place]] for place in looked_at} == looked_at
     assert (sample.semantic[0] == 255).all()
-    boxes = boxes_of(data.read_instances(data.clips[0][1], (1024, 2048)))
+    boxes = boxes_by_id(data.read_instances(data.clips[0][1], (1024, 2048)))
     assert boxes[26010] == (609, 420, 808, 532)  # the dark car in the middle
     assert sum(number // 1000 == 26 for number in boxes) >= 8

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from dataset_trees import HEIGHT, WIDTH, constant, picture, write_image, write_map
 
-from mtl_perception.datasets.clips import boxes_of
 from mtl_perception.datasets.files import (
     find_earlier,
     images_in,
@@ -169,10 +168,3 @@ def test_a_cut_scan_names_itself(tmp_path):
     path.write_bytes(bytes(30))
     with pytest.raises(DataError, match=r'0000000000\.bin: has 30 bytes'):
         read_scan(path)
-
-
-def test_a_box_encloses_its_object():
-    instances = np.zeros((5, 7), np.int32)
-    instances[1:3, 2:6] = 26001
-    instances[4, 6] = 9
-    assert boxes_of(instances) == {9: (6, 4, 7, 5), 26001: (2, 1, 6, 3)}

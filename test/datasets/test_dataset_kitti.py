@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 import pytest
-from dataset_trees import constant, write_image, write_map, write_text
+from dataset_trees import boxes_by_id, constant, write_image, write_map, write_text
 
-from mtl_perception.datasets.clips import boxes_of
 from mtl_perception.datasets.geometry import project_points, read_scan
 from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.kitti_raw import EIGEN_TEST, KittiRaw
@@ -189,7 +188,7 @@ def test_recorded_kitti_2015(real_data):
     assert sample.motion[0, 218, 360] == 1
     assert sample.motion[0, 300, 600] == 0  # road
     assert sample.depth[0, 300, 600] == pytest.approx(9.280, abs=0.001)  # stored 10603
-    boxes = boxes_of(data.read_instances(data.clips[index][0], (375, 1242)))
+    boxes = boxes_by_id(data.read_instances(data.clips[index][0], (375, 1242)))
     assert boxes[3] == (320, 194, 420, 261)
     assert len(boxes) == 4
 
