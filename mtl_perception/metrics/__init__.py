@@ -12,9 +12,18 @@ from mtl_perception.metrics.error_map import ErrorMap
 from mtl_perception.metrics.instance import InstanceMetrics
 from mtl_perception.metrics.inverse_depth import InverseDepthMetrics
 from mtl_perception.metrics.motion import MotionMetrics
+from mtl_perception.metrics.names import (
+    COMPARED,
+    LOWER_IS_BETTER,
+    METRICS,
+    Metric,
+    main_metrics,
+    metric_text,
+)
 from mtl_perception.metrics.segmentation import SegmentationMetrics
 
 __all__ = [
-    'FEWEST_GROUPS', 'BoundaryMetrics', 'DepthMetrics', 'DetectionMetrics', 'ErrorMap',
-    'InstanceMetrics', 'InverseDepthMetrics', 'MajorityClass', 'MeanDepth', 'MotionMetrics',
-    'SegmentationMetrics', 'bootstrap_interval', 'delta_m']
+    'COMPARED', 'FEWEST_GROUPS', 'LOWER_IS_BETTER', 'METRICS', 'BoundaryMetrics', 'DepthMetrics',
+    'DetectionMetrics', 'ErrorMap', 'InstanceMetrics', 'InverseDepthMetrics', 'MajorityClass',
+    'MeanDepth', 'Metric', 'MotionMetrics', 'SegmentationMetrics', 'bootstrap_interval',
+    'delta_m', 'main_metrics', 'metric_text']

@@ -14,14 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mtl_perception.errors import StorageError
-from mtl_perception.metrics import delta_m
+from mtl_perception.metrics import COMPARED, LOWER_IS_BETTER, delta_m, main_metrics, metric_text
 from mtl_perception.training.checkpoint import write_atomically
 from mtl_perception.training.config import load_config
-from mtl_perception.training.readme import FIGURES, read_log
-
-LOWER_IS_BETTER = ('AbsRel',)
-BASELINE_FIGURES = ('all movable', 'instance precision', 'boxes found')
-"""Figures of a validation that are no part of the comparison."""
+from mtl_perception.training.readme import read_log
 
 
 @dataclass(frozen=True)
@@ -92,10 +88,8 @@ def collect(plan: Comparison, folder: Path) -> dict[str, Row]:
             if not validations:
                 continue
             found = {
-                label: float(validations[-1][task][key])
-                for task, keys in FIGURES.items() if task in validations[-1]
-                for key, label in keys.items()
-                if label not in BASELINE_FIGURES and validations[-1][task].get(key) is not None}
+                label: value for label, value in main_metrics(validations[-1]).items()
+                if label in COMPARED}
             if {'mIoU', 'AP50'} <= found.keys():
                 found['sqrt(mIoU AP50)'] = math.sqrt(max(found['mIoU'] * found['AP50'], 0.0))
             rows[way.name].figures[seed] = found
@@ -135,8 +129,8 @@ def _spread(values: Sequence[float]) -> str:
     if not values:
         return '-'
     if len(values) == 1:
-        return f'{values[0]:.3f}'
-    return f'{np.mean(values):.3f} +- {np.std(values, ddof=1):.3f}'
+        return metric_text(values[0])
+    return f'{metric_text(float(np.mean(values)))} +- {metric_text(float(np.std(values, ddof=1)))}'
 
 
 def table_of(plan: Comparison, rows: Mapping[str, Row]) -> Iterator[list[str]]:
@@ -194,7 +188,7 @@ def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
             if values:
                 axes.plot(values, [place] * len(values), '.', color='tab:grey')
                 axes.plot(np.mean(values), place, '|', color='tab:red', markersize=16)
-        axes.set_title(key + (' (less is better)' if key in LOWER_IS_BETTER else ''))
+        axes.set_title(key + (' (lower is better)' if key in LOWER_IS_BETTER else ''))
         axes.set_yticks(range(len(names)), names if axes is grid[0] else [''] * len(names))
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(alpha=0.3)

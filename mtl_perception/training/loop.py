@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
+from mtl_perception.metrics import main_metrics, metric_text
 from mtl_perception.models.build import build_network
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.encoders import Encoder
@@ -33,7 +34,7 @@ from mtl_perception.training.display import Recent, SilentLog, TrainingLog, writ
 from mtl_perception.training.learner import ClipLearner, load_start
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.ranks import Ranks
-from mtl_perception.training.readme import main_figures, picture_path, write_readme
+from mtl_perception.training.readme import picture_path, write_readme
 from mtl_perception.training.schedule import learning_rate
 from mtl_perception.training.stepping import Stepper
 from mtl_perception.training.stopping import StopRequest
@@ -369,7 +370,8 @@ class Trainer:
 
 def summary(figures: dict[str, Any]) -> str:
     """Return the main figures of a validation as one line."""
-    return ', '.join(f'{label} {value:.3f}' for label, value in main_figures(figures).items())
+    return ', '.join(
+        f'{label} {metric_text(value)}' for label, value in main_metrics(figures).items())
 
 
 def _parts(network: nn.Module, names: list[str]) -> list[nn.Module]:

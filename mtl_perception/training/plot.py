@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.training.readme import main_figures, read_log
+from mtl_perception.metrics import main_metrics
+from mtl_perception.training.readme import read_log
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Name of a panel -> steps and values of one run."""
@@ -81,7 +82,7 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
     curves = {name: _curve(pairs, smooth) for name, pairs in points.items()}
     points = {}
     for entry in validation:
-        for name, value in main_figures(entry).items():
+        for name, value in main_metrics(entry).items():
             points.setdefault(f'validation {name}', []).append((entry['step'], value))
     return curves | {name: _curve(pairs, 1) for name, pairs in points.items()}
 

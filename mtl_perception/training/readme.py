@@ -11,15 +11,8 @@ from typing import Any
 import torch
 
 from mtl_perception import __version__
+from mtl_perception.metrics import main_metrics, metric_text
 from mtl_perception.training.checkpoint import write_atomically
-
-FIGURES = {
-    'semantic': {'miou': 'mIoU', 'pixel_accuracy': 'pixel accuracy'},
-    'depth': {'abs_rel': 'AbsRel', 'delta1': 'delta1'},
-    'motion': {'iou_moving': 'moving IoU', 'iou_all_movable': 'all movable'},
-    'instance': {'found': 'instances found', 'precision': 'instance precision'},
-    'detection': {'ap50': 'AP50', 'ap': 'AP', 'found': 'boxes found'}}
-"""Task -> figure of its validation -> what it is called."""
 
 
 def read_log(folder: Path, kind: str) -> list[dict[str, Any]]:
@@ -39,13 +32,6 @@ def read_log(folder: Path, kind: str) -> list[dict[str, Any]]:
         if entry.get('kind') == kind:
             found.append(entry)
     return found
-
-
-def main_figures(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Return the main figures of a validation by their names, those that exist."""
-    return {
-        label: float(figures[task][key]) for task, keys in FIGURES.items() if task in figures
-        for key, label in keys.items() if figures[task].get(key) is not None}
 
 
 def _data(data: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
@@ -91,14 +77,14 @@ def write_readme(
         f'{platform.python_version()}, {platform.machine()}, precision {recipe["precision"]}, '
         f'seed {recipe["seed"]} |', '']
     rows = [
-        (entry['step'], main_figures(entry)) for entry in read_log(folder, 'validation')]
+        (entry['step'], main_metrics(entry)) for entry in read_log(folder, 'validation')]
     if rows:
         names = list(dict.fromkeys(name for _, figures in rows for name in figures))
         lines += ['## Validation', '', f'| step | {" | ".join(names)} |', '|---' * (
             len(names) + 1) + '|']
         lines += [
             f'| {step} | ' + ' | '.join(
-                f'{figures[name]:.3f}' if name in figures else '' for name in names) + ' |'
+                metric_text(figures[name]) if name in figures else '' for name in names) + ' |'
             for step, figures in rows]
         lines += ['', f'Predictions above the truth: [pictures](pictures), the last is '
                       f'`{picture_path(folder, rows[-1][0]).relative_to(folder)}`.', '']

@@ -10,11 +10,8 @@ from typing import Any
 import yaml
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.metrics import METRICS
 from mtl_perception.training.evolution import Gene, Genome
-from mtl_perception.training.readme import FIGURES
-
-WORSE = ('AbsRel',)
-"""Figures that are better if they are smaller."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,8 @@ class SearchConfig:
         :param tasks: that the trainings learn.
         :raises ConfigurationError: with those that there are.
         """
-        known = [label for task in tasks for label in FIGURES.get(task, {}).values()
-                 if label not in WORSE]
+        known = [metric.label for task in tasks for metric in METRICS
+                 if metric.task == task and not metric.lower_is_better]
         if wrong := [name for name in self.figures if name not in known]:
             raise ConfigurationError(
                 f'figures has {wrong}; the recipe learns {list(tasks)}, so what can be made '

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.training.readme import main_figures
+from mtl_perception.metrics import main_metrics
 from mtl_perception.training.stopping import STOPPED, exclusive
 
 STOP = 'stop'
@@ -65,7 +65,7 @@ def figures_of(folder: Path, number: int) -> dict[str, float]:
         raise DataError(
             f'{path}: holds no validation of the trial ({error}); remove its folder, then the '
             'same command does the trial again') from error
-    return main_figures(figures)
+    return main_metrics(figures)
 
 
 def last_words(folder: Path, number: int) -> str:

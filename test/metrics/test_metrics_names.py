@@ -1,0 +1,37 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Names, direction and text of the main metrics."""
+
+from mtl_perception.metrics import COMPARED, LOWER_IS_BETTER, METRICS, main_metrics, metric_text
+
+
+def test_a_label_and_a_key_name_one_metric():
+    assert len({metric.label for metric in METRICS}) == len(METRICS)
+    assert len({(metric.task, metric.key) for metric in METRICS}) == len(METRICS)
+    assert {metric.task for metric in METRICS} == {
+        'semantic', 'depth', 'motion', 'instance', 'detection'}
+
+
+def test_only_the_relative_depth_error_shrinks_as_a_network_improves():
+    assert sorted(LOWER_IS_BETTER) == ['AbsRel']
+
+
+def test_baselines_and_threshold_metrics_are_not_compared():
+    assert {metric.label for metric in METRICS} - COMPARED == {
+        'all movable', 'instance precision', 'box recall'}
+
+
+def test_main_metrics_come_in_the_order_of_the_table_and_leave_out_what_has_no_value():
+    validation = {
+        'step': 40,
+        'depth': {'delta1': 0.75, 'abs_rel': 0.25, 'rmse': 4.0},
+        'semantic': {'miou': 1, 'pixel_accuracy': None}}
+
+    found = main_metrics(validation)
+
+    assert list(found.items()) == [('mIoU', 1.0), ('AbsRel', 0.25), ('delta1', 0.75)]
+    assert isinstance(found['mIoU'], float)
+
+
+def test_a_metric_is_printed_with_three_decimals():
+    assert metric_text(0.98765) == '0.988'
