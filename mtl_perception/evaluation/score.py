@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from mtl_perception.evaluation.bag import ANSWERS, Moment
 from mtl_perception.evaluation.examiner import Examiner
 from mtl_perception.evaluation.moments import Truth, perception_of, resized, truth_of
@@ -210,12 +212,12 @@ def _dropped(node: Mapping[str, str]) -> dict[str, int]:
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     """Return the nearest-rank percentiles and the maximum, None for each without a value."""
-    ordered = sorted(values)
-    if not ordered:
+    if not values:
         return {**{f'p{rank}': None for rank in PERCENTILES}, 'max': None}
-    ranks = {f'p{rank}': ordered[max(0, -(-rank * len(ordered) // 100) - 1)]
-             for rank in PERCENTILES}
-    return {**ranks, 'max': ordered[-1]}
+    # inverted_cdf is the nearest rank: a value that occurred, never a mean of two
+    found = np.percentile(values, PERCENTILES, method='inverted_cdf').tolist()
+    ranks = {f'p{rank}': value for rank, value in zip(PERCENTILES, found)}
+    return {**ranks, 'max': max(values)}
 
 
 def _rate(times_ns: Sequence[int]) -> float | None:

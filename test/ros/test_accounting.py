@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from mtl_perception.ros.accounting import Account, percentile
+from mtl_perception.ros.accounting import Account, percentiles
 from mtl_perception.ros.diagnostics import ERROR, OK, WARN, assess, camera_values
 from mtl_perception.ros.matching import Offer
 
@@ -106,10 +106,11 @@ def test_the_books_balance_from_any_thread():
 
 
 def test_a_percentile_is_the_nearest_rank():
-    values = [float(value) for value in range(1, 101)]
-    assert [percentile(values, rank) for rank in (50, 95, 99)] == [50, 95, 99]
-    assert percentile([7.0], 50) == percentile([7.0], 99) == 7.0
-    assert percentile([1.0, 2.0], 50) == 1.0
+    values = [float(value) for value in range(100, 0, -1)]
+
+    assert percentiles(values) == {50: 50, 95: 95, 99: 99}
+    assert percentiles([7.0]) == {50: 7.0, 95: 7.0, 99: 7.0}
+    assert percentiles([2.0, 1.0]) == {50: 1.0, 95: 2.0, 99: 2.0}
 
 
 def test_only_drops_in_a_row_for_one_reason_are_a_streak(account):
