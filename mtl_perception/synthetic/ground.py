@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.synthetic.layout import CHUNK, Layout
 from mtl_perception.synthetic.mesh import Array
-from mtl_perception.synthetic.plan import CHUNK, Plan
 from mtl_perception.synthetic.textures import noise
 from mtl_perception.tasks import STREET_SEMANTIC
 
@@ -83,12 +83,12 @@ class GroundPainter:
     """
     Paint stretches of ground.
 
-    :param plan: lay-out of the street.
+    :param layout: lay-out of the street.
     :param rng: decides grain and colours of this street.
     """
 
-    def __init__(self, plan: Plan, rng: np.random.Generator) -> None:
-        self.plan = plan
+    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
+        self.layout = layout
         self.fine = noise(rng, 512, 0.25)
         self.coarse = noise(rng, 512, 1.3)
         self.asphalt = np.full(3, rng.uniform(0.05, 0.20)) * rng.uniform(0.95, 1.06, 3)
@@ -101,25 +101,25 @@ class GroundPainter:
 
     def paint(self, chunk: int) -> Stretch:
         """Return the ground of one chunk."""
-        plan = self.plan
-        rng = plan.random(chunk, 1)
+        layout = self.layout
+        rng = layout.random(chunk, 1)
         d = (np.arange(COLUMNS, dtype=np.float64) + 0.5) * CELL - REACH
         z = (np.arange(ROWS, dtype=np.float64) + 0.5) * CELL + chunk * CHUNK
         grid_d, grid_z = d[None, :], z[:, None]
         far = np.abs(d)
         label = np.empty((ROWS, COLUMNS), np.uint8)
-        label[:] = np.where(far < plan.half_road, ROAD, SIDEWALK)[None]
-        outside = far > plan.half_road + plan.sidewalk
-        label[:, outside] = TERRAIN if plan.gardens else SIDEWALK
-        if plan.verge > 0:
-            strip = (far > plan.half_road + 0.3) & (far < plan.half_road + 0.3 + plan.verge)
+        label[:] = np.where(far < layout.half_road, ROAD, SIDEWALK)[None]
+        outside = far > layout.half_road + layout.sidewalk
+        label[:, outside] = TERRAIN if layout.gardens else SIDEWALK
+        if layout.verge > 0:
+            strip = (far > layout.half_road + 0.3) & (far < layout.half_road + 0.3 + layout.verge)
             label[:, strip] = TERRAIN
-        side_street = plan.side_street(chunk)
+        side_street = layout.side_street(chunk)
         if side_street is not None:
             middle, half, sides = side_street
             band = np.abs(grid_z - middle) < half
             paved = (np.abs(grid_z - middle) < half + 2.2) & (
-                far > plan.half_road)[None]
+                far > layout.half_road)[None]
             for side in sides:
                 here = (d * side > 0)[None]
                 label[paved & here] = SIDEWALK
@@ -129,31 +129,32 @@ class GroundPainter:
 
     def _mark(self, label: NDArray[np.uint8], chunk: int, d: Array, grid_z: Array,
               side_street: tuple[float, float, tuple[int, ...]] | None) -> None:
-        plan = self.plan
+        layout = self.layout
         clear = np.ones((ROWS, 1), bool)
         if side_street is not None:
             clear &= np.abs(grid_z - side_street[0]) > side_street[1]
-        crossing = plan.crossing(chunk)
+        crossing = layout.crossing(chunk)
         if crossing is not None:
             clear &= np.abs(grid_z - crossing) > 3.2
-        dash = np.mod(grid_z, plan.dash * 2.5) < plan.dash
+        dash = np.mod(grid_z, layout.dash * 2.5) < layout.dash
         marking = np.zeros((ROWS, COLUMNS), bool)
-        for line, kind in plan.lines:
+        for line, kind in layout.lines:
             strip = (np.abs(d - line) < 0.075)[None]
             if kind == 'double':
                 strip = (np.abs(np.abs(d - line) - 0.13) < 0.065)[None]
             marking |= strip & clear & (dash if kind == 'dashed' else np.ones_like(dash))
         if crossing is not None:
-            bars = (np.mod(d + plan.half_road, 1.0) < 0.5) & (np.abs(d) < plan.half_road - 0.25)
+            bars = np.mod(d + layout.half_road, 1.0) < 0.5
+            bars &= np.abs(d) < layout.half_road - 0.25
             marking |= bars[None] & (np.abs(grid_z - crossing) < 1.7)
             stop = np.abs(grid_z - crossing + 2.9) < 0.17
-            marking |= stop & ((d * plan.drive_side > 0.2)
-                               & (np.abs(d) < plan.half_road - 0.2))[None]
+            marking |= stop & ((d * layout.drive_side > 0.2)
+                               & (np.abs(d) < layout.half_road - 0.2))[None]
         label[marking & (label == ROAD)] = MARKING
 
     def _colour(self, label: NDArray[np.uint8], rng: np.random.Generator, grid_d: Array,
                 grid_z: Array) -> NDArray[np.uint8]:
-        plan = self.plan
+        layout = self.layout
         rows = (np.arange(ROWS) + int(rng.integers(512))) % 512
         columns = np.arange(COLUMNS) % 512
         fine = self.fine[rows[:, None], columns]
@@ -164,7 +165,7 @@ class GroundPainter:
         colour = table.astype(np.float32).take(label, axis=0)
         road = label == ROAD
         shade = 1 + 0.10 * fine + 0.09 * coarse
-        for lane in plan.lane_centres:  # wheel tracks are darker, the middle has oil on it
+        for lane in layout.lane_centres:  # wheel tracks are darker, the middle has oil on it
             for wheel in (-0.8, 0.8):
                 track = 0.10 * np.exp(-((grid_d - lane - wheel) / 0.3) ** 2)
                 shade -= track.astype(np.float32) * road
@@ -179,9 +180,9 @@ class GroundPainter:
         joint = ((np.mod(grid_z, self.slab) < 0.06) | (np.mod(grid_d, self.slab) < 0.06)) & paving
         shade = np.where(joint, shade * 0.72, shade)
         colour *= np.clip(shade, 0.15, 2.5)[..., None]
-        edge = (np.abs(np.abs(grid_d) - plan.half_road - 0.11) < 0.11) & paving
+        edge = (np.abs(np.abs(grid_d) - layout.half_road - 0.11) < 0.11) & paving
         colour[edge] = (self.kerb * np.clip(shade[edge], 0.5, 1.4)[:, None]).astype(np.float32)
-        gutter = (np.abs(np.abs(grid_d) - plan.half_road + 0.16) < 0.16) & road
+        gutter = (np.abs(np.abs(grid_d) - layout.half_road + 0.16) < 0.16) & road
         colour[gutter] *= 0.62
         return np.asarray(np.rint(np.sqrt(np.clip(colour, 0, 1)) * 255), np.uint8)
 
@@ -189,7 +190,7 @@ class GroundPainter:
         """Add patches, cracks and covers to the asphalt of one stretch."""
         marks = np.ones((ROWS, COLUMNS), np.float32)
         middle = COLUMNS / 2
-        spread = self.plan.half_road / CELL
+        spread = self.layout.half_road / CELL
         for _ in range(int(rng.integers(0, 4))):
             x, y = int(middle + rng.uniform(-1, 1) * spread), int(rng.integers(ROWS))
             w, h = int(rng.integers(8, 30)), int(rng.integers(12, 160))

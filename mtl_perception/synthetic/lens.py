@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.synthetic.look import Look
+from mtl_perception.synthetic.appearance import Appearance
 
 _STEPS = 1400
 
@@ -15,28 +15,29 @@ class Lens:
     """
     The camera's optics and sensor.
 
-    :param look: light and camera of the street.
+    :param appearance: light and camera of the street.
     :param width: pixels.
     :param height: pixels.
     :param seed: seed of the street.
     """
 
-    def __init__(self, look: Look, width: int, height: int, seed: int) -> None:
-        self.look, self.seed = look, seed
+    def __init__(self, appearance: Appearance, width: int, height: int, seed: int) -> None:
+        self.appearance, self.seed = appearance, seed
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         radius = ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 2
-        self._shade = np.repeat((1 - look.vignette * radius)[..., None], 3, 2).astype(np.float32)
+        shade = 1 - appearance.vignette * radius
+        self._shade = np.repeat(shade[..., None], 3, 2).astype(np.float32)
         grey = np.array([0.30, 0.59, 0.11])
-        mix = np.eye(3) * look.saturation + (1 - look.saturation) * grey[None]
-        self._mix = (look.tint[:, None] * mix).astype(np.float32)
-        light = (np.arange(3 * _STEPS) / _STEPS) ** 2 * look.exposure
+        mix = np.eye(3) * appearance.saturation + (1 - appearance.saturation) * grey[None]
+        self._mix = (appearance.tint[:, None] * mix).astype(np.float32)
+        light = (np.arange(3 * _STEPS) / _STEPS) ** 2 * appearance.exposure
         curve = 1 - np.exp(-1.6 * light)
-        self._curve = np.rint(255 * curve ** (look.contrast / 2.2)).astype(np.uint8)
+        self._curve = np.rint(255 * curve ** (appearance.contrast / 2.2)).astype(np.uint8)
         rng = np.random.default_rng([seed, 30])
-        scale = look.grain * np.array([1.0, 0.85, 1.15])
+        scale = appearance.grain * np.array([1.0, 0.85, 1.15])
         field = rng.standard_normal((height + 97, width + 131, 3), np.float32) * scale
         self._grain = np.rint(field).astype(np.int16)
-        self._soft = look.soft * width / 384
+        self._soft = appearance.soft * width / 384
 
     def develop(self, light: NDArray[np.float32], index: int) -> NDArray[np.uint8]:
         """
@@ -51,7 +52,7 @@ class Lens:
         light *= self._shade
         np.clip(light, 0, 8.9, out=light)
         picture = self._curve[(np.sqrt(light) * _STEPS).astype(np.int32)]
-        if self.look.streaks > 0:
+        if self.appearance.streaks > 0:
             picture = self._rain(picture, rng)
         if self._soft > 0.3:
             picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), self._soft), np.uint8)
@@ -63,7 +64,7 @@ class Lens:
     def _rain(self, picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
         height, width = picture.shape[:2]
         veil = np.zeros((height, width), np.uint8)
-        count = int(130 * self.look.streaks)
+        count = int(130 * self.appearance.streaks)
         start = rng.uniform(0, 1, (count, 2)) * [width, height]
         step = rng.uniform(0.015, 0.06, count)[:, None] * height * np.array([0.12, 1.0])
         ends = np.rint(np.stack([start, start + step], 1) * 16).astype(np.int32)

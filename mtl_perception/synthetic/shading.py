@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.synthetic import ground, textures
-from mtl_perception.synthetic.look import Look
+from mtl_perception.synthetic.appearance import Appearance
+from mtl_perception.synthetic.layout import Layout
 from mtl_perception.synthetic.mesh import Array, Mesh
-from mtl_perception.synthetic.plan import Plan
 from mtl_perception.synthetic.raster import View
 
 Floats = NDArray[np.float32]
@@ -24,13 +24,13 @@ BLOCK = 24576
 """Samples that are worked on at once: few enough for the processor's cache."""
 
 
-def lit(mesh: Mesh, look: Look) -> Floats:
+def lit(mesh: Mesh, appearance: Appearance) -> Floats:
     """Return (F, 3) float32: the light that each face of a mesh sends to the camera, linear."""
     up = -mesh.normal[:, 1:2]
-    facing = np.clip(mesh.normal @ look.sun, 0, None)[:, None]
+    facing = np.clip(mesh.normal @ appearance.sun, 0, None)[:, None]
     leaf = (mesh.texture >= textures.LEAF) & (mesh.texture < textures.SIGN)
-    facing[leaf] = 0.35 + 0.3 * np.abs(mesh.normal[leaf] @ look.sun)[:, None]
-    light = look.ambient * (0.70 + 0.30 * up) + look.sunlight * facing
+    facing[leaf] = 0.35 + 0.3 * np.abs(mesh.normal[leaf] @ appearance.sun)[:, None]
+    light = appearance.ambient * (0.70 + 0.30 * up) + appearance.sunlight * facing
     return np.asarray(mesh.colour * (light + mesh.glow[:, None]), np.float32)
 
 
@@ -82,17 +82,17 @@ class Shader:
     """
     Colour samples of one street.
 
-    :param plan: lay-out of the street.
-    :param look: light and weather.
+    :param layout: lay-out of the street.
+    :param appearance: light and weather.
     :param atlas: textures.
     :param rng: decides the clouds.
     """
 
-    def __init__(self, plan: Plan, look: Look, atlas: textures.Atlas,
+    def __init__(self, layout: Layout, appearance: Appearance, atlas: textures.Atlas,
                  rng: np.random.Generator) -> None:
-        self.plan, self.look, self.atlas = plan, look, atlas
+        self.layout, self.appearance, self.atlas = layout, appearance, atlas
         clouds = textures.noise(rng, 512, 1.5) + 0.15 * textures.noise(rng, 512, 0.8)
-        level = np.quantile(clouds, 1 - look.cover) if look.cover > 0 else 9.0
+        level = np.quantile(clouds, 1 - appearance.cover) if appearance.cover > 0 else 9.0
         cover = np.clip((clouds - level) * 1.3, 0, 1)
         self.clouds = np.rint(np.pad(cover, ((0, 1), (0, 1)), 'wrap') * 255).astype(np.uint8)
 
@@ -114,7 +114,7 @@ class Shader:
 
     def _shade(self, scene: Scene, x: Floats, y: Floats, face: Ints, depth: Floats,
                colour: Floats) -> None:
-        view, look = scene.view, self.look
+        view, appearance = scene.view, self.appearance
         rotation = view.rotation.astype(np.float32)
         across = (x - (view.width - 1) / 2) / view.focal
         down = (y - (view.height - 1) / 2) / view.focal
@@ -133,17 +133,17 @@ class Shader:
             _put(colour, solid, self._faces(scene, [value[solid] for value in ray],
                                             face[solid] - 1, depth[solid]))
         far = np.where(above, np.float32(0), depth)
-        if look.weather == 'night':
+        if appearance.weather == 'night':
             beam = 3.0 * np.exp(-far / 16) * np.exp(-(across / 0.45) ** 2)
             colour *= 1 + beam * ~above
-        through = np.exp(-np.float32(look.haze) * far)
-        for plane, haze in zip(colour, look.horizon.astype(np.float32), strict=True):
+        through = np.exp(-np.float32(appearance.haze) * far)
+        for plane, haze in zip(colour, appearance.horizon.astype(np.float32), strict=True):
             plane -= haze
             plane *= through
             plane += haze
 
     def _sky(self, rx: Floats, ry: Floats, rz: Floats) -> list[Floats]:
-        look = self.look
+        appearance = self.appearance
         length = np.sqrt(rx * rx + ry * ry + rz * rz)
         up = np.clip(-ry / length, 0.0, 1)
         share = 1 - np.exp(up * np.float32(-3.2))
@@ -154,8 +154,8 @@ class Shader:
         cover = cv2.remap(self.clouds, *grid, cv2.INTER_LINEAR).ravel()[:len(rx)]
         cover = cover.astype(np.float32) * np.clip(up * 9, 0, 1) / 255
         glare = None
-        if look.weather in ('clear', 'hazy', 'dusk'):
-            sun = look.sun.astype(np.float32)
+        if appearance.weather in ('clear', 'hazy', 'dusk'):
+            sun = appearance.sun.astype(np.float32)
             near = np.clip((rx * sun[0] + ry * sun[1] + rz * sun[2]) / length, 0, 1)
             eighth = np.square(np.square(np.square(near)))
             glare = np.float32(0.6) * eighth * eighth * eighth
@@ -163,8 +163,8 @@ class Shader:
             glare[disc] += 3 * near[disc] ** 700
         planes = []
         for low, high, cloud, warm in zip(
-                look.horizon.astype(np.float32), look.zenith.astype(np.float32),
-                look.cloud.astype(np.float32), np.array([1.0, 0.9, 0.7], np.float32),
+                appearance.horizon.astype(np.float32), appearance.zenith.astype(np.float32),
+                appearance.cloud.astype(np.float32), np.array([1.0, 0.9, 0.7], np.float32),
                 strict=True):
             plane = low + (high - low) * share
             plane += (cloud - plane) * cover
@@ -173,9 +173,9 @@ class Shader:
 
     def _ground(self, scene: Scene, rx: Floats, rz: Floats, depth: Floats,
                 shadow: NDArray[np.uint8]) -> list[Floats]:
-        view, look, window = scene.view, self.look, scene.window
+        view, appearance, window = scene.view, self.appearance, scene.window
         z = view.position[2] + rz.astype(np.float64) * depth
-        d = view.position[0] + rx.astype(np.float64) * depth - self.plan.bend(z)
+        d = view.position[0] + rx.astype(np.float64) * depth - self.layout.bend(z)
         row = ((z - window.start) / ground.CELL).astype(np.float32)
         column = ((d + ground.REACH) / ground.CELL).astype(np.float32)
         span = depth / view.focal / ground.CELL
@@ -186,13 +186,14 @@ class Shader:
         u = left + np.clip(column * scale - 0.5, 0, ground.COLUMNS * scale - 1)
         v = np.clip(row * scale - 0.5, 0, len(window.label) * scale - 1)
         texel = cv2.remap(window.atlas, *_grid(u, v), cv2.INTER_LINEAR)
-        light = (look.ambient + look.sunlight * max(-float(look.sun[1]), 0.0)).astype(np.float32)
+        facing = max(-float(appearance.sun[1]), 0.0)
+        light = (appearance.ambient + appearance.sunlight * facing).astype(np.float32)
         dark = 1 - shadow.astype(np.float32) / 255
         return [plane * factor * dark
                 for plane, factor in zip(_decode(texel, len(u)), light, strict=True)]
 
     def _faces(self, scene: Scene, ray: list[Floats], face: Ints, depth: Floats) -> list[Floats]:
-        mesh, view, look = scene.mesh, scene.view, self.look
+        mesh, view, appearance = scene.mesh, scene.view, self.appearance
         colour = [plane.take(face) for plane in scene.planes]
         texture = mesh.texture.take(face)
         pick = np.flatnonzero(texture >= 0)
@@ -218,8 +219,8 @@ class Shader:
             edge = glossy + (1 - glossy) * 0.7 * np.square(np.square(1 - np.abs(along)))
             share = np.clip(up * 2.5 + 0.25, 0, 1)
             for plane, high, below in zip(
-                    colour, (look.horizon * 0.8).astype(np.float32),
-                    (look.ambient * 0.16).astype(np.float32), strict=True):
+                    colour, (appearance.horizon * 0.8).astype(np.float32),
+                    (appearance.ambient * 0.16).astype(np.float32), strict=True):
                 own = plane[pick]
                 plane[pick] = own + (below + (high - below) * share - own) * edge
         return colour

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.synthetic import ground
-from mtl_perception.synthetic.look import Look
+from mtl_perception.synthetic.appearance import Appearance
+from mtl_perception.synthetic.layout import CHUNK, Layout
 from mtl_perception.synthetic.mesh import Array
-from mtl_perception.synthetic.plan import CHUNK, Plan
 from mtl_perception.synthetic.raster import View
 from mtl_perception.synthetic.town import Site
 
@@ -19,28 +19,28 @@ NEAR = 0.5
 """What is nearer to the camera than this throws no shadow in the image, metres."""
 
 
-def sun_share(look: Look) -> float:
+def sun_share(appearance: Appearance) -> float:
     """Return how much of the light on the ground comes from the sun, 0 to 1."""
-    direct = float(look.sunlight.mean()) * max(-float(look.sun[1]), 0.0)
-    return direct / (direct + float(look.ambient.mean()))
+    direct = float(appearance.sunlight.mean()) * max(-float(appearance.sun[1]), 0.0)
+    return direct / (direct + float(appearance.ambient.mean()))
 
 
-def _slide(look: Look) -> Array:
+def _slide(appearance: Appearance) -> Array:
     """Return x and z by which the shadow of a point moves per metre of its height."""
-    steep = max(-float(look.sun[1]), 0.22)
-    return np.array([-look.sun[0], -look.sun[2]]) / steep
+    steep = max(-float(appearance.sun[1]), 0.22)
+    return np.array([-appearance.sun[0], -appearance.sun[2]]) / steep
 
 
-def map_shade(plan: Plan, look: Look, chunk: int,
+def map_shade(layout: Layout, appearance: Appearance, chunk: int,
               sites: Sequence[Site]) -> NDArray[np.float32]:
     """Return (ROWS, COLUMNS) float32: the share of light that is left on a chunk's ground."""
     dark = np.zeros((ground.ROWS, ground.COLUMNS), np.float32)
     contact = np.zeros_like(dark)
-    slide = _slide(look)
+    slide = _slide(appearance)
     steps = np.linspace(0, 1, 5)
 
     def cells(points: Array) -> NDArray[np.int32]:
-        d = points[:, 0] - plan.bend(points[:, 1])
+        d = points[:, 0] - layout.bend(points[:, 1])
         column = (d + ground.REACH) / ground.CELL
         row = (points[:, 1] - chunk * CHUNK) / ground.CELL
         return np.clip(np.rint(np.stack([column, row], 1)), -30000, 30000).astype(np.int32)
@@ -62,12 +62,13 @@ def map_shade(plan: Plan, look: Look, chunk: int,
             cv2.line(dark, trunk[0].tolist(), trunk[1].tolist(), 1.0, 4)
             cv2.circle(contact, trunk[0].tolist(), int(0.4 / ground.CELL), 0.8, -1)
     shade, touch = cv2.GaussianBlur(dark, (0, 0), 3.0), cv2.GaussianBlur(contact, (0, 0), 8.0)
-    left = (1 - 0.88 * sun_share(look) * shade) * (1 - 0.4 * touch)
+    left = (1 - 0.88 * sun_share(appearance) * shade) * (1 - 0.4 * touch)
     return np.asarray(left, np.float32)
 
 
-def image_shade(view: View, look: Look, bodies: Sequence[tuple[float, float, float, Array]],
-                ) -> NDArray[np.uint8]:
+def image_shade(
+        view: View, appearance: Appearance,
+        bodies: Sequence[tuple[float, float, float, Array]]) -> NDArray[np.uint8]:
     """
     Return the shadows of objects on the ground as (H, W) uint8, 255 = darkest.
 
@@ -75,8 +76,8 @@ def image_shade(view: View, look: Look, bodies: Sequence[tuple[float, float, flo
     """
     sun = np.zeros((view.height, view.width), np.uint8)
     under = np.zeros_like(sun)
-    slide = _slide(look)
-    strength = int(255 * 0.85 * sun_share(look))
+    slide = _slide(appearance)
+    strength = int(255 * 0.85 * sun_share(appearance))
     kept = [body for body in bodies if -view.focal * view.position[1] * body[3].max()
             >= 0.6 * ((body[0] - view.position[0]) ** 2 + (body[1] - view.position[2]) ** 2)]
     if kept:  # the others are less than a row of pixels

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.synthetic import ground, shadows, textures
+from mtl_perception.synthetic.appearance import draw_appearance
 from mtl_perception.synthetic.catalogue import Catalogue
+from mtl_perception.synthetic.layout import CHUNK, Layout
 from mtl_perception.synthetic.lens import Lens
-from mtl_perception.synthetic.look import draw_look
 from mtl_perception.synthetic.mesh import Array, Mesh, join
-from mtl_perception.synthetic.plan import CHUNK, Plan
 from mtl_perception.synthetic.raster import FACE_BITS, Projected, View, facing, project, scan
 from mtl_perception.synthetic.shading import GROUND, SKY, Floats, Scene, Shader, lit
 from mtl_perception.synthetic.town import Site, Town
@@ -133,20 +133,20 @@ class Street:
         self.seed, self.width, self.height = int(seed), int(width), int(height)
         self.rate, self.antialias = float(rate), bool(antialias)
         self.focal_px = 0.6 * self.width
-        self.plan = Plan(self.seed)
+        self.layout = Layout(self.seed)
         rng = np.random.default_rng([self.seed, 20])
-        self.look = draw_look(rng)
+        self.appearance = draw_appearance(rng)
         drawn = float(rng.uniform(*CAMERA_HEIGHTS))
         self.camera_height = drawn if camera_height is None else float(camera_height)
         self._pitch = float(np.radians(rng.uniform(-2, 2)))
         self._bounce = rng.uniform(0, 0.004, 3), rng.uniform(0.5, 2.0, 3), rng.uniform(0, 6.3, 3)
         self._atlas = textures.Atlas(rng)
-        self._painter = ground.GroundPainter(self.plan, rng)
-        self._shader = Shader(self.plan, self.look, self._atlas, rng)
-        self._lens = Lens(self.look, self.width, self.height, self.seed)
-        self._town = Town(self.plan, self.look.lights)
-        self._traffic = Traffic(self.plan)
-        self._catalogue = Catalogue(self.seed, self.look.lights)
+        self._painter = ground.GroundPainter(self.layout, rng)
+        self._shader = Shader(self.layout, self.appearance, self._atlas, rng)
+        self._lens = Lens(self.appearance, self.width, self.height, self.seed)
+        self._town = Town(self.layout, self.appearance.lights)
+        self._traffic = Traffic(self.layout)
+        self._catalogue = Catalogue(self.seed, self.appearance.lights)
         self._sites: OrderedDict[int, Site] = OrderedDict()
         self._stretches: OrderedDict[int, ground.Stretch] = OrderedDict()
         self._around: _Around | None = None
@@ -167,7 +167,7 @@ class Street:
         wobble = size * np.sin(speed * (time + z / 3) + start)
         sway = 0.22 * np.sin(z / 17 + start[0]) + 0.1 * np.sin(z / 7.3 + start[1])
         turn = 0.22 / 17 * np.cos(z / 17 + start[0]) + 0.1 / 7.3 * np.cos(z / 7.3 + start[1])
-        yaw = self.plan.heading(z) + turn
+        yaw = self.layout.heading(z) + turn
         pitch, roll = self._pitch + wobble[0], wobble[1]
         cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
         cr, sr = np.cos(roll), np.sin(roll)
@@ -176,7 +176,7 @@ class Street:
         about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1.0]])
         pose = np.eye(4)
         pose[:3, :3] = _times(_times(about_y, about_x), about_z)
-        pose[:3, 3] = [self.plan.middle(z) + self.plan.camera_d + sway,
+        pose[:3, 3] = [self.layout.middle(z) + self.layout.camera_d + sway,
                        -self.camera_height + 2 * wobble[2], z]
         return pose
 
@@ -200,7 +200,7 @@ class Street:
         actors = self._visible(self._traffic.at(index / self.rate, BEHIND, ACTORS_AHEAD), view)
         moved, owner = self._catalogue.assemble(actors)
         mesh = join([static, moved])
-        light = np.concatenate([static_light, lit(moved, self.look)])
+        light = np.concatenate([static_light, lit(moved, self.appearance)])
         actor_of = np.concatenate([np.full(len(static), -1, np.int64), owner])
 
         holed = mesh.texture >= textures.LEAF
@@ -223,7 +223,7 @@ class Street:
         instance, motion = instance_of.take(actor + 1), moving_of.take(actor + 1)
 
         shape = (self.height, self.width)
-        shade = shadows.image_shade(view, self.look, [
+        shade = shadows.image_shade(view, self.appearance, [
             (one.x, one.z, one.yaw, self._catalogue.size(one)) for one in actors])
         scene = Scene(mesh, light, window, view, shade)
         image = self._colour(scene, projected, planes, holed, floor, face, depth, index)
@@ -253,7 +253,7 @@ class Street:
             window = ground.window([self._stretch(chunk) for chunk in chunks], span[0] * CHUNK)
             centre = mesh.corners.mean(1)
             reach = np.sqrt(((mesh.corners - centre[:, None]) ** 2).sum(-1).max(1)) + 1e-6
-            self._around = _Around(span, mesh, lit(mesh, self.look), centre, reach, window)
+            self._around = _Around(span, mesh, lit(mesh, self.appearance), centre, reach, window)
         return self._around
 
     def _site(self, chunk: int) -> Site:
@@ -266,7 +266,7 @@ class Street:
     def _stretch(self, chunk: int) -> ground.Stretch:
         if chunk not in self._stretches:
             sites = [self._site(number) for number in (chunk - 1, chunk, chunk + 1)]
-            left = shadows.map_shade(self.plan, self.look, chunk, sites)
+            left = shadows.map_shade(self.layout, self.appearance, chunk, sites)
             plain = self._painter.paint(chunk)
             self._stretches[chunk] = replace(plain, colour=np.rint(
                 plain.colour * np.sqrt(left)[..., None]).astype(np.uint8))
@@ -295,7 +295,7 @@ class Street:
         x, z = (view.position[i] + far * (view.rotation[i, 0] * across
                                           + view.rotation[i, 1] * down + view.rotation[i, 2])
                 for i in (0, 2))
-        column = (x - self.plan.bend(z) + ground.REACH) / ground.CELL
+        column = (x - self.layout.bend(z) + ground.REACH) / ground.CELL
         row = (z - window.start) / ground.CELL
         column = np.clip(column, 0, ground.COLUMNS - 1).astype(np.int64)
         row = np.clip(row, 0, len(window.label) - 1).astype(np.int64)

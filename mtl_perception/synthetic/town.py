@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mtl_perception.synthetic import textures
+from mtl_perception.synthetic.layout import CHUNK, Layout
 from mtl_perception.synthetic.mesh import Array, Mesh, box, faces, join, panel, placed, tube
-from mtl_perception.synthetic.plan import CHUNK, Plan
 from mtl_perception.tasks import STREET_SEMANTIC
 
 BUILDING, VEGETATION, POLE, SIGN = (
@@ -37,13 +37,13 @@ class Town:
     """
     Build what stands beside one street.
 
-    :param plan: lay-out of the street.
+    :param layout: lay-out of the street.
     :param lights: brightness of lamps, 0 = off.
     """
 
-    def __init__(self, plan: Plan, lights: float) -> None:
-        self.plan, self.lights = plan, lights
-        rng = np.random.default_rng([plan.seed, 10])
+    def __init__(self, layout: Layout, lights: float) -> None:
+        self.layout, self.lights = layout, lights
+        rng = np.random.default_rng([layout.seed, 10])
         self.walls = rng.uniform(0.16, 0.62, (7, 1)) * rng.uniform(0.80, 1.16, (7, 3)) * np.array(
             [1.06, 1.0, 0.88])
         self.walls[0] = np.array([0.34, 0.15, 0.10]) * rng.uniform(0.7, 1.3)
@@ -51,7 +51,7 @@ class Town:
         self.leaves = np.array([0.10, 0.17, 0.035]) * rng.uniform(0.6, 1.5) * rng.uniform(
             0.75, 1.3, 3)
         self.grey = float(rng.uniform(0.03, 0.35))
-        self.trunks = [self._tree(np.random.default_rng([plan.seed, 11, number]))
+        self.trunks = [self._tree(np.random.default_rng([layout.seed, 11, number]))
                        for number in range(6)]
         self.lamp_every = float(rng.uniform(18, 32))
         self.lamp_tall = float(rng.uniform(5, 8.5))
@@ -59,13 +59,13 @@ class Town:
 
     def site(self, chunk: int) -> Site:
         """Return what stands in one chunk."""
-        rng = self.plan.random(chunk, 2)
+        rng = self.layout.random(chunk, 2)
         parts: list[Mesh] = []
         shades: list[tuple[float, float, float, float]] = []
         blocks: list[Array] = []
         heights: list[float] = []
         for side in (-1, 1):
-            if rng.random() < self.plan.green * 0.7:
+            if rng.random() < self.layout.green * 0.7:
                 self._park(chunk, side, rng, parts, shades)
             else:
                 self._houses(chunk, side, rng, parts, shades, blocks, heights)
@@ -74,22 +74,22 @@ class Town:
                     np.array(blocks, np.float64).reshape(-1, 4, 2), np.array(heights, np.float64))
 
     def _gap(self, chunk: int, side: int, margin: float) -> tuple[float, float]:
-        street = self.plan.side_street(chunk)
+        street = self.layout.side_street(chunk)
         if street is None or side not in street[2]:
             return np.inf, -np.inf
         return street[0] - street[1] - margin, street[0] + street[1] + margin
 
     def _point(self, d: float, z: float) -> Array:
-        return np.array([self.plan.middle(z) + d, 0.0, z])
+        return np.array([self.layout.middle(z) + d, 0.0, z])
 
     def _houses(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
                 shades: list[tuple[float, float, float, float]], blocks: list[Array],
                 heights: list[float]) -> None:
-        plan = self.plan
+        layout = self.layout
         gap = self._gap(chunk, side, 2.4)
         z, stop = chunk * CHUNK, (chunk + 1) * CHUNK
-        edge = plan.half_road + plan.sidewalk
-        terraced = not plan.gardens or rng.random() < 0.3
+        edge = layout.half_road + layout.sidewalk
+        terraced = not layout.gardens or rng.random() < 0.3
         while z < stop - 4:
             wide = float(rng.uniform(7, 18))
             if stop - z - wide < 5:
@@ -101,14 +101,14 @@ class Town:
                     z = gap[1]
                     continue
             room = 0.0 if terraced else float(rng.uniform(0.5, 3.5))
-            set_back = plan.setback + float(rng.uniform(0, 0.7 if terraced else 2.0))
-            tall = float(rng.uniform(3.4, 8.5) if plan.low else rng.uniform(7, 19))
+            set_back = layout.setback + float(rng.uniform(0, 0.7 if terraced else 2.0))
+            tall = float(rng.uniform(3.4, 8.5) if layout.low else rng.uniform(7, 19))
             self._house(side * (edge + set_back), z + room / 2, wide - room, tall, side, rng,
                         parts, blocks, heights)
-            if plan.gardens and rng.random() < 0.6:
+            if layout.gardens and rng.random() < 0.6:
                 high = float(rng.uniform(0.7, 1.9))
                 self._hedge(side * (edge + 0.5), z + 0.4, wide - 0.8, high, rng, parts)
-            if plan.gardens and set_back > 2.5 and rng.random() < 0.35:
+            if layout.gardens and set_back > 2.5 and rng.random() < 0.35:
                 self._plant(side * (edge + 1.6), z + wide / 2, rng, parts, shades, 0.5)
             z += wide
 
@@ -165,7 +165,7 @@ class Town:
                 walls.append(box((0.4, -base - 0.5, place), (0.8, 1.0, 1.9), colour * 0.9,
                                  BUILDING, bottom=True))
         middle = self._point(d, z + wide / 2)
-        yaw = self.plan.heading(z + wide / 2) + (0 if side < 0 else np.pi)
+        yaw = self.layout.heading(z + wide / 2) + (0 if side < 0 else np.pi)
         parts.append(placed(join(walls), middle, yaw))
         corners = np.array([[0, -wide / 2], [0, wide / 2], [-deep, wide / 2], [-deep, -wide / 2]])
         cosine, sine = np.cos(yaw), np.sin(yaw)
@@ -178,7 +178,7 @@ class Town:
         if length < 1.5:
             return
         tint = self.leaves * rng.uniform(0.5, 1.0)
-        yaw = self.plan.heading(z + length / 2)
+        yaw = self.layout.heading(z + length / 2)
         thick = float(rng.uniform(0.5, 0.9))
         low, up = (-thick / 2, 0.0, -length / 2), (0, -tall, 0)
         repeat = (length / 2.2, tall / 2.2)
@@ -236,7 +236,7 @@ class Town:
 
     def _park(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
               shades: list[tuple[float, float, float, float]]) -> None:
-        edge = self.plan.half_road + self.plan.sidewalk
+        edge = self.layout.half_road + self.layout.sidewalk
         gap = self._gap(chunk, side, 1.0)
         if rng.random() < 0.5 and gap[1] < gap[0]:
             self._hedge(side * (edge + 0.5), chunk * CHUNK + 0.3, CHUNK - 0.6,
@@ -249,8 +249,8 @@ class Town:
 
     def _furniture(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
                    shades: list[tuple[float, float, float, float]]) -> None:
-        plan = self.plan
-        kerb = plan.half_road + (plan.verge * 0.5 + 0.3 if plan.verge else 0.55)
+        layout = self.layout
+        kerb = layout.half_road + (layout.verge * 0.5 + 0.3 if layout.verge else 0.55)
         gap = self._gap(chunk, side, 0.3)
         start = chunk * CHUNK
 
@@ -258,7 +258,7 @@ class Town:
             return not gap[0] < z < gap[1]
 
         for z in np.arange(start + float(rng.uniform(0, 6)), start + CHUNK - 1, 8.5):
-            if rng.random() < plan.trees and free(z):
+            if rng.random() < layout.trees and free(z):
                 self._plant(side * (kerb + 0.35), float(z), rng, parts, shades, 0.9)
         for z in np.arange(start + (self.lamp_every / 2 if side > 0 else 2), start + CHUNK,
                            self.lamp_every):
@@ -276,9 +276,9 @@ class Town:
                 parts.append(placed(tube([(0, 0, 0), (0, -tall, 0)], [thick, thick * 0.85],
                                          np.full(3, rng.uniform(0.03, 0.4)), POLE, sides=6,
                                          cap=True), self._point(side * (kerb + 0.1), z), 0.0))
-        crossing = plan.crossing(chunk)
+        crossing = layout.crossing(chunk)
         if crossing is not None:
-            self._signal(side * (plan.half_road + 0.6), crossing - 2.6, side, rng, parts)
+            self._signal(side * (layout.half_road + 0.6), crossing - 2.6, side, rng, parts)
 
     def _lamp(self, d: float, z: float, side: int, parts: list[Mesh]) -> None:
         tall, grey = self.lamp_tall, np.full(3, self.grey)
@@ -289,7 +289,7 @@ class Town:
                 box(arm + [0, 0.02, 0], (0.75, 0.14, 0.28), grey * 0.8, POLE),
                 panel(arm + [-0.3, 0.1, -0.1], (0.6, 0, 0), (0, 0, 0.2), (0.9, 0.8, 0.6), POLE,
                       outward=(0, 1, 0), glow=3 * self.lights)]
-        parts.append(placed(join(lamp), self._point(d, z), self.plan.heading(z)))
+        parts.append(placed(join(lamp), self._point(d, z), self.layout.heading(z)))
 
     def _sign(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh]) -> None:
         size = float(rng.uniform(0.6, 1.1))
@@ -309,7 +309,7 @@ class Town:
                               outward=(0, 0, facing), texture=textures.SIGN + shape,
                               glow=0.1 * self.lights))
         parts.append(placed(join(sign), self._point(d, z),
-                            self.plan.heading(z) + float(rng.normal(0, 0.12))))
+                            self.layout.heading(z) + float(rng.normal(0, 0.12))))
 
     def _signal(self, d: float, z: float, side: int, rng: np.random.Generator,
                 parts: list[Mesh]) -> None:
@@ -332,4 +332,4 @@ class Town:
                               np.full(3, 0.12), POLE, sides=6))
             light.append(box((-side * 3.4, -tall - 2.1, 0), (0.36, 1.0, 0.3),
                              (0.015, 0.015, 0.015), SIGN, bottom=True))
-        parts.append(placed(join(light), self._point(d, z), self.plan.heading(z)))
+        parts.append(placed(join(light), self._point(d, z), self.layout.heading(z)))

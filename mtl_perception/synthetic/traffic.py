@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_perception.synthetic.plan import CHUNK, Plan
+from mtl_perception.synthetic.layout import CHUNK, Layout
 from mtl_perception.synthetic.vehicles import length_of, model_random, shape_of
 
 PER_FLOW = 2000
@@ -104,7 +104,7 @@ class Flow:
     """
     One endless row of objects.
 
-    :param plan: the street.
+    :param layout: the street.
     :param number: number of the flow, decides its instance ids and all that is random in it.
     :param kind: ``car``, ``person`` or ``cyclist``.
     :param d: distance from the middle of the road, metres, and how far it varies.
@@ -115,13 +115,14 @@ class Flow:
     :param filled: share of the places in a group that are taken.
     """
 
-    def __init__(self, plan: Plan, number: int, kind: str, d: tuple[float, float], direction: int,
-                 pace: Pace, pitch: float, group: int, filled: float, spacing: float) -> None:
-        self.plan, self.number, self.kind, self.d = plan, number, kind, d
+    def __init__(
+            self, layout: Layout, number: int, kind: str, d: tuple[float, float], direction: int,
+            pace: Pace, pitch: float, group: int, filled: float, spacing: float) -> None:
+        self.layout, self.number, self.kind, self.d = layout, number, kind, d
         self.direction, self.pace = direction, pace
         self.group, self.filled, self.spacing = group, filled, spacing
         self.pitch = pitch + (group - 1) * spacing
-        rng = np.random.default_rng([plan.seed, 5, number])
+        rng = np.random.default_rng([layout.seed, 5, number])
         self._shift = rng.uniform(0, self.pitch)
         self._time = rng.uniform(0, 1000)
         self._groups: dict[int, tuple[float, list[Member]]] = {}
@@ -143,17 +144,17 @@ class Flow:
                 z = base + along
                 if not low <= z <= high:
                     continue
-                yaw = self.plan.heading(z) + turn + (np.pi if self.direction < 0 else 0)
+                yaw = self.layout.heading(z) + turn + (np.pi if self.direction < 0 else 0)
                 if self.kind != 'car':
                     phase = (phase + way / STRIDES[self.kind]) % 1.0
                 count = (number * self.group + place) % PER_FLOW
                 yield Actor(1 + self.number * PER_FLOW + count, self.kind, model,
-                            self.plan.middle(z) + d, z, yaw, phase, moving)
+                            self.layout.middle(z) + d, z, yaw, phase, moving)
 
     def _members(self, number: int) -> tuple[float, list[Member]]:
         """Return how late a group is, and who is in it."""
         if number not in self._groups:
-            rng = np.random.default_rng([self.plan.seed, 6, self.number, number % (1 << 32)])
+            rng = np.random.default_rng([self.layout.seed, 6, self.number, number % (1 << 32)])
             late = float(rng.uniform(0, self.pace.period))
             places, end = [], -USUAL / 2
             for place in range(self.group):
@@ -164,7 +165,7 @@ class Flow:
                     jitter, turn = jitter * 4, rng.normal(0, 0.25)
                 along = place * self.spacing
                 if self.kind == 'car':  # bumper to bumper: a bus takes the room of two cars
-                    length = length_of(shape_of(model_random(self.plan.seed, model)))
+                    length = length_of(shape_of(model_random(self.layout.seed, model)))
                     along = end + length / 2
                     end += length + self.spacing - USUAL
                     here = here and (place == 0 or end < self.group * self.spacing)
@@ -180,24 +181,25 @@ class Traffic:
     """
     Everything that can move on one street, and the drive of the camera itself.
 
-    :param plan: the street.
+    :param layout: the street.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        rng = np.random.default_rng([plan.seed, 7])
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        rng = np.random.default_rng([layout.seed, 7])
         self._leaders = int(rng.integers(1, 3)) if rng.random() < 0.4 else 0
         top = float(rng.uniform(5, 9) if self._leaders else rng.uniform(6, 13))
         self.drive = Pace(rng, (2.0, top), (1.5, 5.0), (9.0, 22.0))
         self._gap, self._hop = float(rng.uniform(7, 12)), float(rng.uniform(24, 44))
         self.flows: list[Flow] = []
         stands = rng.random(6) < 0.4
-        for number, lane in enumerate(plan.lanes):
+        for number, lane in enumerate(layout.lanes):
             pace = self._pace(rng, bool(stands[number]), (1.5, float(rng.uniform(4, 14))))
             self._add('car', (lane.d, 0.15), lane.direction, pace[0],
                       float(rng.uniform(7, 13)) + pace[1], int(rng.integers(2, 7)),
                       float(rng.uniform(0.5, 0.95)), float(rng.uniform(6.3, 8.5)))
-        inner, outer = plan.half_road + plan.verge + 0.5, plan.half_road + plan.sidewalk - 0.3
+        inner = layout.half_road + layout.verge + 0.5
+        outer = layout.half_road + layout.sidewalk - 0.3
         for side in (-1, 1):
             for stand in rng.random(4) < 0.4:
                 pace = self._pace(rng, bool(stand), (0.8, 2.0))
@@ -205,10 +207,10 @@ class Traffic:
                           int(rng.choice([-1, 1])), pace[0],
                           float(rng.uniform(9, 26)) + pace[1] * 0.5, int(rng.integers(1, 4)),
                           0.75, float(rng.uniform(0.7, 1.6)))
-        beside = plan.lane_width + (0.15 if plan.half_road > plan.lane_width + 1 else -0.35)
+        beside = layout.lane_width + (0.15 if layout.half_road > layout.lane_width + 1 else -0.35)
         for side in (-1, 1):
             pace = self._pace(rng, rng.random() < 0.4, (3.0, 6.0))
-            self._add('cyclist', (side * beside, 0.2), side * plan.drive_side, pace[0],
+            self._add('cyclist', (side * beside, 0.2), side * layout.drive_side, pace[0],
                       float(rng.uniform(14, 34)) + pace[1], int(rng.integers(1, 3)), 0.75,
                       float(rng.uniform(2.5, 5)))
             pace = self._pace(rng, rng.random() < 0.4, (3.0, 6.0))
@@ -226,8 +228,9 @@ class Traffic:
 
     def _add(self, kind: str, d: tuple[float, float], direction: int, pace: Pace, pitch: float,
              group: int, filled: float, spacing: float) -> None:
-        self.flows.append(Flow(self.plan, len(self.flows), kind, d, direction, pace, pitch, group,
-                               filled, spacing))
+        number = len(self.flows)
+        self.flows.append(Flow(
+            self.layout, number, kind, d, direction, pace, pitch, group, filled, spacing))
 
     def at(self, time: float, behind: float, ahead: float) -> list[Actor]:
         """Return everything from ``behind`` to ``ahead`` metres before the camera at a time."""
@@ -248,21 +251,21 @@ class Traffic:
         gone = max(0.0, phase - wait) / (1 - 0.4)
         moving = self.drive.speed(time) > 0 and phase > wait
         for place in range(self._leaders):
-            rng = np.random.default_rng([self.plan.seed, 8, place])
+            rng = np.random.default_rng([self.layout.seed, 8, place])
             here = z - phase + gone + wait + self._gap + 8.0 * place
             yield Actor(
                 1 + number * PER_FLOW + place, 'car', int(rng.integers(1 << 30)),
-                self.plan.middle(here) + self.plan.camera_d + rng.uniform(-0.15, 0.15),
-                here, self.plan.heading(here), 0.0, moving)
+                self.layout.middle(here) + self.layout.camera_d + rng.uniform(-0.15, 0.15),
+                here, self.layout.heading(here), 0.0, moving)
 
     def _crossers(self, chunk: int, time: float, number: int) -> Iterator[Actor]:
         """Yield people on a zebra crossing; they keep to the far half of the road."""
-        place = self.plan.crossing(chunk)
+        place = self.layout.crossing(chunk)
         if place is None:
             return
-        rng = self.plan.random(chunk, 9)
-        side = -self.plan.drive_side
-        length = self.plan.half_road + 0.8
+        rng = self.layout.random(chunk, 9)
+        side = -self.layout.drive_side
+        length = self.layout.half_road + 0.8
         for person in range(int(rng.integers(0, 4))):
             speed, start = rng.uniform(0.8, 1.7), rng.uniform(0, 2 * length)
             model, phase, jitter = int(rng.integers(1 << 30)), rng.random(), rng.uniform(-1.2, 1.2)
@@ -270,9 +273,9 @@ class Traffic:
             way = (start + (speed * time if moving else 0)) % (2 * length)
             back = way > length
             d = 0.6 + (2 * length - way if back else way)
-            yaw = (np.pi / 2 if (side > 0) != back else -np.pi / 2) + self.plan.heading(place)
+            yaw = (np.pi / 2 if (side > 0) != back else -np.pi / 2) + self.layout.heading(place)
             phase = (phase + (speed * time / 1.45 if moving else 0)) % 1.0
             count = 100 + (chunk * 4 + person) % 1800
             yield Actor(1 + number * PER_FLOW + count, 'person', model,
-                        self.plan.middle(place) + side * d, place + jitter, yaw, phase,
+                        self.layout.middle(place) + side * d, place + jitter, yaw, phase,
                         moving)

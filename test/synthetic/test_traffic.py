@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mtl_perception.synthetic.catalogue import Catalogue
-from mtl_perception.synthetic.plan import Plan
+from mtl_perception.synthetic.layout import Layout
 from mtl_perception.synthetic.traffic import Pace, Traffic
 from mtl_perception.synthetic.vehicles import length_of, model_random, shape_of
 
@@ -25,16 +25,16 @@ def seen():
     """Return (seed, kind, moving, attributes...) of objects that one picture may show."""
     rows = []
     for seed in range(400, 520):
-        plan = Plan(seed)
-        traffic = Traffic(plan)
+        layout = Layout(seed)
+        traffic = Traffic(layout)
         for time in np.arange(5.0, 400.0, 40.0):
             z = traffic.drive.way(time)
-            here = plan.middle(z) + plan.camera_d
+            here = layout.middle(z) + layout.camera_d
             for one in traffic.at(time, 0, 50):
                 length = length_of(shape_of(model_random(seed, one.model)))
                 rows.append((
                     seed, KINDS.index(one.kind), one.moving, one.x - here, abs(one.x - here),
-                    one.z - z, abs(one.x - plan.middle(one.z)) - plan.half_road,
+                    one.z - z, abs(one.x - layout.middle(one.z)) - layout.half_road,
                     np.cos(one.yaw), np.sin(one.yaw), one.phase, one.model % 1000, length))
     return np.array(rows, np.float64)
 
@@ -77,8 +77,8 @@ def test_way_is_the_integral_of_speed():
 
 def test_cars_of_one_lane_never_overlap():
     for seed in range(12):
-        plan = Plan(seed)
-        lanes = Traffic(plan).flows[:len(plan.lanes)]
+        layout = Layout(seed)
+        lanes = Traffic(layout).flows[:len(layout.lanes)]
         catalogue = Catalogue(seed, 0.0)
         for flow in lanes:
             for time in np.arange(0, 120, 3.7):
@@ -90,12 +90,12 @@ def test_cars_of_one_lane_never_overlap():
 
 def test_the_camera_hits_nobody():
     for seed in range(12):
-        plan = Plan(seed)
-        traffic, catalogue = Traffic(plan), Catalogue(seed, 0.0)
+        layout = Layout(seed)
+        traffic, catalogue = Traffic(layout), Catalogue(seed, 0.0)
         for time in np.arange(0, 200, 1.3):
             z = traffic.drive.way(time)
             for one in traffic.at(time, 3, 6):
-                beside = abs(one.x - plan.middle(one.z) - plan.camera_d)
+                beside = abs(one.x - layout.middle(one.z) - layout.camera_d)
                 if one.kind != 'car':
                     assert beside > 0.7
                 elif beside < 1.9:

@@ -27,7 +27,7 @@ class Lane:
     kerb: bool
 
 
-class Plan:
+class Layout:
     """
     Draw the lay-out of the street of a seed.
 
@@ -42,20 +42,20 @@ class Plan:
         self.drive_side = 1 if rng.random() < 0.6 else -1
         lane = float(rng.uniform(3.0, 3.6))
         side = self.drive_side
-        layout = rng.choice(['narrow', 'kerbs', 'wide'], p=[0.25, 0.5, 0.25])
+        kind = rng.choice(['narrow', 'kerbs', 'wide'], p=[0.25, 0.5, 0.25])
         kerb_lane = float(rng.uniform(2.3, 2.9))
         self.camera_d = side * lane / 2
-        lanes = [Lane(-side * lane / 2, -1, layout == 'narrow')]
+        lanes = [Lane(-side * lane / 2, -1, kind == 'narrow')]
         lines: list[tuple[float, str]] = [(0.0, str(rng.choice(['dashed', 'double', 'solid'])))]
         half = lane
-        if layout == 'wide':
+        if kind == 'wide':
             lanes += [Lane(side * lane * 1.5, 1, False), Lane(-side * lane * 1.5, -1, False)]
             lines += [(lane, 'dashed'), (-lane, 'dashed')]
             half = 2 * lane
-        if layout != 'narrow':
+        if kind != 'narrow':
             kerb_at = half + kerb_lane / 2 - 0.1
             for one in (-1, 1):
-                if layout == 'kerbs' or rng.random() < 0.5:
+                if kind == 'kerbs' or rng.random() < 0.5:
                     lanes.append(Lane(one * kerb_at, side * one, True))
             if rng.random() < 0.5:
                 lines += [(half, 'solid'), (-half, 'solid')]

@@ -13,7 +13,7 @@ SHARES = (0.34, 0.16, 0.24, 0.09, 0.05, 0.07, 0.05)
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Appearance:
     """
     Light and camera of one street; colours are linear RGB.
 
@@ -57,7 +57,7 @@ class Look:
     streaks: float
 
 
-def draw_look(rng: np.random.Generator) -> Look:
+def draw_appearance(rng: np.random.Generator) -> Appearance:
     """Return the look of one street."""
     weather = str(rng.choice(WEATHERS, p=SHARES))
     height, turn = np.radians(rng.uniform(18, 62)), rng.uniform(0, 2 * np.pi)
@@ -93,7 +93,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         sunlight, ambient = sunlight * 0.0, np.array([0.50, 0.42, 0.34]) * 0.32
         zenith, horizon = np.array([0.010, 0.014, 0.03]), np.array([0.07, 0.06, 0.06])
         cloud, lights, exposure = np.array([0.05, 0.045, 0.04]), 1.6, 1.1
-    return Look(
+    return Appearance(
         weather, sun, sunlight, ambient, zenith, horizon, cloud, cover, haze, lights,
         exposure * float(rng.uniform(0.75, 1.3)), float(rng.uniform(0.9, 1.2)),
         float(rng.uniform(0.6, 1.15)), 1 + rng.uniform(-0.06, 0.06, 3),
