@@ -71,8 +71,8 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
                 f'{where}: {name} is {arguments[name]!r}, wanted '
                 f'{getattr(parameter.annotation, "__name__", parameter.annotation)}')
     data = kind(**arguments)
-    data.wanted = _tasks_read(description, data.tasks, where)
-    return data
+    names = _tasks_read(description, data.tasks, where)
+    return data if names is None else data.narrowed_to(names)
 
 
 def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tuple[Task, ...]:
@@ -93,8 +93,8 @@ def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tupl
             tasks = None
     if not isinstance(tasks, tuple):
         tasks = build_dataset(description, where).tasks
-    wanted = _tasks_read(description, tasks, where)
-    return tuple(task for task in tasks if wanted is None or task.name in wanted)
+    names = _tasks_read(description, tasks, where)
+    return tuple(task for task in tasks if names is None or task.name in names)
 
 
 def read_descriptions(path: Path, root: Path | None = None) -> dict[str, Mapping[str, Any]]:

@@ -146,7 +146,7 @@ def examine(
         findings.problems += [
             f'{description["root"]}: no clip has a label of the task {task}; unpack the archive '
             'with its labels, or take it from tasks'
-            for task in data.wanted or () if not findings.labelled[task]]
+            for task in description.get('tasks') or () if not findings.labelled[task]]
     for one, other in combinations(every, 2):
         if one.name.split('.')[0] == other.name.split('.')[0]:
             continue  # parts of one mixture, which may label the same images for other tasks

@@ -187,7 +187,7 @@ class Cityscapes(RecordedClips):
         if self._has_disparity and self.wants('depth'):
             path = self._file(image, 'disparity', 'disparity.png')
             disparity = cityscapes_disparity(read_map(path, shape, 16))
-            labels['depth'] = depth_from_disparity(disparity, *self.camera(image))
+            labels['depth'] = depth_from_disparity(disparity, *self.stereo_camera(image))
         return labels
 
     def read_instances(self, image: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
@@ -199,7 +199,11 @@ class Cityscapes(RecordedClips):
         group = np.where(np.isin(numbers, _THINGS), np.int32(-1), np.int32(0))
         return np.where(numbers >= _FIRST_OBJECT, numbers, group)
 
-    def camera(self, image: Path) -> tuple[float, float]:
+    def focal_length(self, image: Path) -> float | None:
+        """Return the focal length of an image, pixels."""
+        return self.stereo_camera(image)[0]
+
+    def stereo_camera(self, image: Path) -> tuple[float, float]:
         """
         Return (focal length in pixels, baseline in metres) of an image.
 

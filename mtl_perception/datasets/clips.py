@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all recorded data sets share: images on disk, earlier frames, labels where they exist."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -33,13 +34,12 @@ class RecordedClips(ABC):
         neighbours.
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar incomplete: images that are left out because an earlier one does not exist.
-    :ivar wanted: the tasks that samples are to have, all if None.
     :raises ConfigurationError: if frames or spacing is below 1.
     :raises DataError: if there is no image or no clip is complete.
     """
 
     tasks: tuple[Task, ...]
-    """What the data set can label, with class names and colours."""
+    """What samples have labels of, with class names and colours."""
     filmed = False
     """Whether images of one folder, whose names differ in the number at their end, are known to
     be frames of one drive."""
@@ -48,7 +48,6 @@ class RecordedClips(ABC):
         if frames < 1 or spacing < 1:
             raise ConfigurationError(
                 f'frames is {frames} and spacing {spacing}; both must be at least 1')
-        self.wanted: Collection[str] | None = None
         self.clips: list[tuple[Path, ...]] = []
         self.incomplete: list[Path] = []
         for image in images:
@@ -123,6 +122,16 @@ class RecordedClips(ABC):
         boxes, _ = class_boxes(instances, semantic, task.semantic_ids)
         return boxes
 
+    def focal_length(self, image: Path) -> float | None:
+        """
+        Return the focal length of one image's camera along its rows, pixels.
+
+        :param image: its path.
+        :return: None if the data set does not say.
+        :raises DataError: naming the calibration file that is missing or wrong.
+        """
+        return None
+
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.clips)
@@ -152,9 +161,18 @@ class RecordedClips(ABC):
         return Sample(np.stack(images), instance=instances, detection=boxes, **stacked)
 
     def wants(self, task: str) -> bool:
-        """Return whether samples are to have the labels of a task that the data set knows."""
-        known = any(one.name == task for one in self.tasks)
-        return known and (self.wanted is None or task in self.wanted)
+        """Return whether samples have labels of a task."""
+        return any(one.name == task for one in self.tasks)
+
+    def narrowed_to(self, names: Collection[str]) -> 'RecordedClips':
+        """
+        Return the same clips with labels of fewer tasks; the others are not read.
+
+        :param names: of the tasks to keep; one that the data set does not label changes nothing.
+        """
+        narrowed = copy.copy(self)
+        narrowed.tasks = tuple(task for task in self.tasks if task.name in names)
+        return narrowed
 
 
 def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:

@@ -149,6 +149,10 @@ class Folder(RecordedClips):
             labels['motion'] = to_ids(read_map(path, shape), self._motion_ids, path)
         return labels
 
+    def focal_length(self, image: Path) -> float | None:
+        """Return the focal length that the description gives, pixels."""
+        return self._about.focal_px or None
+
     def _path(self, pattern: str, name: str = '') -> Path:
         """Return the path that a pattern stands for."""
         return self._root / pattern.replace('{split}', self._split).replace('{name}', name)

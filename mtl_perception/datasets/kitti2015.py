@@ -112,7 +112,7 @@ class Kitti2015(RecordedClips):
         if self._has_disparity and self.wants('depth'):
             path = self._folder / 'disp_occ_0' / f'{image.stem}.png'
             disparity = kitti_disparity(read_map(path, shape, 16))
-            labels['depth'] = depth_from_disparity(disparity, *self.camera(image))
+            labels['depth'] = depth_from_disparity(disparity, *self.stereo_camera(image))
         if self._has_objects:
             moving = read_map(self._folder / 'obj_map' / f'{image.stem}.png', shape)
             labels['motion'] = np.where(moving > 0, MOVING, STATIC).astype(np.uint8)
@@ -145,7 +145,11 @@ class Kitti2015(RecordedClips):
             return None  # those of the moving cars alone would make parked ones background
         return super().read_boxes(image, shape)
 
-    def camera(self, image: Path) -> tuple[float, float]:
+    def focal_length(self, image: Path) -> float | None:
+        """Return the focal length of an image, pixels."""
+        return self.stereo_camera(image)[0]
+
+    def stereo_camera(self, image: Path) -> tuple[float, float]:
         """Return (focal length in pixels, baseline in metres) of an image's scene."""
         if self._camera[0]:
             return self._camera

@@ -30,19 +30,16 @@ class MixedClips:
             wanted: Sequence[str]) -> None:
         if not parts:
             raise ConfigurationError('a mixture needs at least one data set below mix:')
-        self.parts = dict(parts)
+        self.parts = {name: part.narrowed_to(wanted) for name, part in parts.items()}
         weights = {name: shares.get(name, 1.0) for name in parts}
         for name, weight in weights.items():
             if not (weight > 0 and math.isfinite(weight)):
                 raise ConfigurationError(f'the share of {name} is {weight}; it must be positive')
-        labelled = {}
-        for name, part in parts.items():
-            part.wanted = [task for task in wanted if part.wanted is None or task in part.wanted]
-            labelled[name] = [task for task in part.tasks if task.name in part.wanted]
-        self.tasks = joined(labelled, wanted)
+        self.tasks = joined({name: part.tasks for name, part in self.parts.items()}, wanted)
         length = max(len(part) / weights[name] for name, part in parts.items())
         self._blocks = [
-            (part, max(len(part), round(length * weights[name]))) for name, part in parts.items()]
+            (part, max(len(part), round(length * weights[name])))
+            for name, part in self.parts.items()]
 
     def __len__(self) -> int:
         """Return the number of clips, those that occur twice counted twice."""

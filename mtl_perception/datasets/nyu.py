@@ -116,9 +116,9 @@ class NyuV2(RecordedClips):
         ids = np.where(semantic < 0, UNLABELLED, semantic).astype(np.uint8)
         return {'semantic': ids, 'depth': depth}
 
-    def camera(self, image: Path) -> tuple[float, float]:
-        """Return (focal length in pixels at the width of the image, 0 for no stereo baseline)."""
-        return FOCAL_PX * self.read_image(image).shape[1] / 640, 0.0
+    def focal_length(self, image: Path) -> float | None:
+        """Return the focal length at the width of the image, pixels."""
+        return FOCAL_PX * int(self.read_image(image).shape[1]) / 640
 
     def _entry(self, name: str, image: Path) -> NDArray[Any]:
         """Return what the official file holds of one image."""

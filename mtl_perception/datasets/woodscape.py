@@ -154,13 +154,13 @@ class WoodScape(RecordedClips):
         name = image.stem.removesuffix('_prev')
         return read_fisheye(self._root / 'calibration_data' / 'calibration' / f'{name}.json')
 
-    def camera(self, image: Path) -> tuple[float, float]:
+    def focal_length(self, image: Path) -> float | None:
         """
-        Return (focal length in the middle of the image in pixels, 0 for no stereo baseline).
+        Return the focal length in the middle of the image, pixels.
 
         :raises DataError: if its calibration file is missing or wrong.
         """
-        return self.fisheye(image).coefficients[0], 0.0
+        return self.fisheye(image).coefficients[0]
 
 
 def read_fisheye(path: Path) -> FisheyeCamera:

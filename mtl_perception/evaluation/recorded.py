@@ -54,11 +54,10 @@ def evaluate(
     """
     manifest = engine.manifest
     bad: list[str] = []
-    known = {task.name: task for task in data.tasks
-             if data.wanted is None or task.name in data.wanted}
+    known = {task.name: task for task in data.tasks}
     examiner = Examiner(manifest.tasks, manifest.height, manifest.width, known)
     check_classes(manifest, known)
-    data.wanted = list(examiner.judges)
+    data = data.narrowed_to(examiner.judges)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
     head = getattr(engine, 'motion_head', None)
     stream, still = (CameraStream(engine, motion_head=head) for _ in range(2))
@@ -136,11 +135,8 @@ def _with_earlier(description: Mapping[str, Any], part: str, frames: int) -> Rec
 
 def _focal_of(data: RecordedClips, number: int) -> float | None:
     """Return the focal length of a clip in pixels of its images, None if it is not known."""
-    camera = getattr(data, 'camera', None)
-    if camera is None:
-        return None
     try:
-        return float(camera(data.clips[number][-1])[0])
+        return data.focal_length(data.clips[number][-1])
     except DataError:
         return None
 

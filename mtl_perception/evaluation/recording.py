@@ -210,7 +210,7 @@ def _labels(
     data, words = open_data(arguments, 1)
     known = {task.name: task for task in data.tasks}
     check_classes(manifest, known)
-    data.wanted = [task.name for task in manifest.tasks if task.name in known]
+    data = data.narrowed_to([task.name for task in manifest.tasks])
     return Labels(data, bag.stamps_of('image'), slop_ns), f', labels of {words}'
 
 

@@ -100,13 +100,13 @@ def camera_of(
     if isinstance(clips, MixedClips):  # what depth is learned from
         parts = list(clips.parts.values())
         clips = next((part for part in parts if _labels_depth(part)), parts[0])
-    camera = getattr(clips, 'camera', None)
-    if not isinstance(clips, RecordedClips) or camera is None:
+    if not isinstance(clips, RecordedClips):
         return unknown, 0.0, unknown
-    image = clips.clips[0][-1]
     try:
-        focal = float(camera(image)[0])
+        focal = clips.focal_length(clips.clips[0][-1])
     except DataError:  # depth is not learned from it either
+        focal = None
+    if focal is None:
         return unknown, 0.0, unknown
     rows, columns = clips[0].image.shape[1:3]
     return focal * width / columns, 0.0, focal * height / rows
@@ -114,8 +114,7 @@ def camera_of(
 
 def _labels_depth(clips: RecordedClips) -> bool:
     """Return whether depth is learned from a data set: it has it, and is there for it."""
-    return any(task.name == 'depth' for task in clips.tasks) and (
-        clips.wanted is None or 'depth' in clips.wanted)
+    return any(task.name == 'depth' for task in clips.tasks)
 
 
 def data_words(config: TrainingConfig, split: str = 'train') -> str:
@@ -148,10 +147,7 @@ def _recorded_clips(config: TrainingConfig, split: str) -> RecordedClips | Mixed
         if split == 'validation':  # each clip is judged once
             shares = {name: float(len(part)) for name, part in parts.items()}
         return MixedClips(parts, shares, config.tasks)
-    clips = parts['']
-    clips.wanted = [
-        task for task in config.tasks if clips.wanted is None or task in clips.wanted]
-    return clips
+    return parts[''].narrowed_to(config.tasks)
 
 
 def _parts(config: TrainingConfig, split: str) -> list[tuple[str, dict[str, Any], float]]:

@@ -51,6 +51,13 @@ def test_a_folder_is_read_as_it_describes_itself(root):
     assert (depth.name, depth.unit, motion.classes) == ('depth', 'm', ('static', 'moving'))
 
 
+def test_the_focal_length_is_that_of_the_description(root):
+    assert Folder(str(root), 'lab').focal_length(root / 'pictures/lab/a/1694.1.png') is None
+
+    write_text(root / 'dataset.yaml', DESCRIPTION + 'focal_px: 310.5\nbaseline_m: 0.2\n')
+    assert Folder(str(root), 'lab').focal_length(root / 'pictures/lab/a/1694.1.png') == 310.5
+
+
 def test_the_image_before_10_is_9(root):
     write_text(root / 'dataset.yaml', 'images: numbered')
     for number in (1, 2, 9, 10, 11):

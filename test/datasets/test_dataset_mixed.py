@@ -63,6 +63,17 @@ def test_each_data_set_labels_what_it_is_there_for(root):
     assert [task.name for task in clips.tasks] == ['detection', 'semantic']
 
 
+def test_a_narrowed_data_set_leaves_the_first_one_as_it_was(root):
+    whole = Kitti2015(str(root / 'road'))
+
+    narrowed = whole.narrowed_to(['motion', 'detection', 'unheard of'])
+
+    assert [task.name for task in narrowed.tasks] == ['motion', 'detection']
+    assert narrowed[0].semantic is None
+    assert narrowed.narrowed_to(['semantic']).tasks == ()
+    assert whole[0].semantic is not None
+
+
 def test_two_vocabularies_for_one_task_are_refused(root):
     other = {'one': Kitti2015(str(root / 'road')), 'two': Kitti2015(str(root / 'road'), classes=3)}
     with pytest.raises(ConfigurationError, match=r"one labels semantic as \['road', 'sidewalk', "
@@ -118,8 +129,8 @@ def test_a_recipe_with_a_mixture_can_be_checked_before_it_is_trained(root, monke
     assert [it.name for it in every] == [
         'train.boxes', 'train.road', 'validation.boxes', 'validation.road']
     table = {what.strip(): values for what, *values in rows_of(every)}
-    assert table['boxes: car'][:2] == ['2', '0']
-    assert table['detection: clips with labels'][:2] == ['2', '0']
+    assert table['boxes: car'][:2] == ['2', '']  # road is not read for boxes
+    assert table['detection: clips with labels'][:2] == ['2', 'none']
     assert every[3].problems[0].endswith('of train.road; keep it in one of the two')
     picture = draw_clips([(it.name, it.data, it.best()) for it in every[:2]], 1, width=80)
     car = np.array(every[0].task('detection').palette[0])

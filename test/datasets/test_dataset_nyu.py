@@ -56,7 +56,7 @@ def test_arrays_are_read_as_images_classes_and_metres(arrays):
     assert (sample.depth == 2.5).all()
     assert len(NyuV2(str(arrays), 'test')) == 1
     # 518.86 px at a width of 640
-    assert data.camera(data.clips[0][0])[0] == pytest.approx(518.8579 * 6 / 640)
+    assert data.focal_length(data.clips[0][0]) == pytest.approx(518.8579 * 6 / 640)
 
 
 def test_the_official_file_is_read_through_the_published_mappings(official):

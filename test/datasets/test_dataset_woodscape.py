@@ -76,7 +76,7 @@ def test_a_fisheye_lens_sees_by_its_polynomial(root):
     np.testing.assert_allclose(seen[:3], [
         middle, [middle[0] + radius, middle[1]], [middle[0], middle[1] + radius]])
     assert np.isnan(seen[3]).all()
-    assert data.camera(data.clips[0][0]) == (300, 0)
+    assert data.focal_length(data.clips[0][0]) == 300
     np.testing.assert_allclose(lens.from_vehicle(np.array([[1, 2, 0.7]])), 0)
     # a turn by 90 degrees about z takes the camera's x to the vehicle's y
     half = np.sqrt(0.5)

@@ -86,7 +86,7 @@ def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
 
 def test_depth_is_scaled_by_the_camera_of_the_data(root):
     data = data_of(root)
-    data.camera = lambda image: (2 * 0.6 * 64, 0.0)  # twice the focal length of the model's
+    data.focal_length = lambda image: 2 * 0.6 * 64  # twice the focal length of the model's
     figures, _ = evaluate(ColourEngine(32, 64), data)
     assert figures['depth']['abs_rel'] == pytest.approx(1.0)
 
@@ -104,10 +104,8 @@ def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number(
 def test_a_model_of_other_classes_is_refused(root):
     with pytest.raises(ConfigurationError, match=r"has the classes \['floor', 'door'\], the data"):
         evaluate(ColourEngine(32, 64, ('floor', 'door')), data_of(root))
-    data = data_of(root)
-    data.wanted = []
     with pytest.raises(ConfigurationError, match='nothing can be judged'):
-        evaluate(ColourEngine(32, 64), data)
+        evaluate(ColourEngine(32, 64), data_of(root).narrowed_to([]))
 
 
 def test_the_command_names_a_part_that_does_not_exist(root, tiny_model, capsys):
