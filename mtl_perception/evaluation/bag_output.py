@@ -16,9 +16,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 from rosbags.typesys import Stores, get_typestore
 
+from mtl_perception.bags.reader import CAMERA_INFO, IMAGE, MARKER, TOPICS
 from mtl_perception.errors import ConfigurationError, StorageError
-from mtl_perception.evaluation.bag import CAMERA_INFO, IMAGE, MARKER, TOPICS
-from mtl_perception.evaluation.shots import Shot
+from mtl_perception.evaluation.image_inputs import Shot
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.image_codec import image_fields
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task

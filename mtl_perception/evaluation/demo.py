@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mtl_perception.bags.reader import ANSWERS, Bag, Moment
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.evaluation.bag import ANSWERS, Bag, Moment
-from mtl_perception.evaluation.film import Film
-from mtl_perception.evaluation.live import LivePlan, record_live
+from mtl_perception.evaluation.bag_score import Account, Score, settle
+from mtl_perception.evaluation.live_recording import LivePlan, record_live
 from mtl_perception.evaluation.pictures import Painter, choose
 from mtl_perception.evaluation.report import (
     Report,
@@ -32,7 +32,7 @@ from mtl_perception.evaluation.report import (
     recording_facts,
     write_report,
 )
-from mtl_perception.evaluation.score import Account, Score, settle
+from mtl_perception.evaluation.video_writer import Film
 from mtl_perception.frames import Frame, Outputs
 from mtl_perception.manifest import Manifest, read_model
 

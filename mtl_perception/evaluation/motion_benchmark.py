@@ -16,7 +16,7 @@ from mtl_perception.egomotion import MotionTracker, motion_features
 from mtl_perception.egomotion.estimate import MotionEstimator
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.benchmark import medians
-from mtl_perception.inference.moving import pinhole_of
+from mtl_perception.inference.moving_objects import pinhole_of
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.synthetic import Street
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.evaluation.bag import Moment
+from mtl_perception.bags.reader import Moment
 from mtl_perception.postprocessing import (
     NEAREST_COLOURED_M,
     colourise_depth,
@@ -146,7 +146,7 @@ class Painter:
 
 
 def _outlined(image: Image, boxes: NDArray[np.float32]) -> Image:
-    """Return an image with (M, 7) boxes, see :class:`mtl_perception.evaluation.bag.Moment`."""
+    """Return an image with (M, 7) boxes, see :class:`mtl_perception.bags.reader.Moment`."""
     drawn = image.copy()
     for left, top, right, bottom, *colour in boxes.tolist():
         cv2.rectangle(

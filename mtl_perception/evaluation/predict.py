@@ -19,13 +19,13 @@ from rich.progress import track
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.bag_output import BagOutput
-from mtl_perception.evaluation.film import Film
-from mtl_perception.evaluation.moments import moment_of
+from mtl_perception.evaluation.image_inputs import Shot, Source, open_source
 from mtl_perception.evaluation.pictures import Painter
-from mtl_perception.evaluation.shots import Shot, Source, open_source
+from mtl_perception.evaluation.records import moment_of
+from mtl_perception.evaluation.video_writer import Film
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.moving import ASSUMED_FOCAL, MovingObjects
+from mtl_perception.inference.moving_objects import ASSUMED_FOCAL, MovingObjects
 from mtl_perception.inference.stream import CameraStream
 
 VIDEO, BAG = '.mp4', '.mcap'

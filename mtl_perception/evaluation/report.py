@@ -29,7 +29,8 @@ class Report:
 
     :param title: first line.
     :param figures: go into ``report.json``, with null for what is not finite; with those of
-        :func:`mtl_perception.evaluation.judges.figures_of` there are rows about right and wrong.
+        :func:`mtl_perception.evaluation.evaluators.figures_of` there are rows about right and
+        wrong.
     :param facts: counts, rates and latencies.
     :param notes: paragraphs below the tables.
     :param pictures: caption and (H, W, 3) uint8 RGB each; part of the page.
@@ -110,7 +111,7 @@ def write_report(folder: Path, report: Report) -> None:
 
     :raises StorageError: if they cannot be written.
     """
-    from mtl_perception.evaluation.page import as_page
+    from mtl_perception.evaluation.html_report import as_page
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

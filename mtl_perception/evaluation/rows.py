@@ -37,7 +37,7 @@ def rows(figures: Mapping[str, Any]) -> list[Row]:
     """
     Return the table of the figures of some data.
 
-    :param figures: of :func:`mtl_perception.evaluation.judges.figures_of`.
+    :param figures: of :func:`mtl_perception.evaluation.evaluators.figures_of`.
     """
     base, sure = figures['baseline'], figures['intervals']
     found: list[Row] = []

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Outputs, Perception
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.motion_head import MotionHead
-from mtl_perception.inference.moving import MovingObjects, Odometry, pinhole_of
+from mtl_perception.inference.motion_head_file import MotionHead
+from mtl_perception.inference.moving_objects import MovingObjects, Odometry, pinhole_of
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
-from mtl_perception.inference.motion_head import MotionHead, motion_head_of
+from mtl_perception.inference.motion_head_file import MotionHead, motion_head_of
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.boxes import find_boxes

@@ -20,12 +20,12 @@ from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.ros.accounting import Account
 from mtl_perception.ros.camera_info import CameraInfoMemory, focal_length, image_size
-from mtl_perception.ros.guard import Throttle
-from mtl_perception.ros.matching import MatchingSubscription
-from mtl_perception.ros.oddities import PictureWatch
+from mtl_perception.ros.error_guards import Throttle
+from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.odometry import OdometryMemory
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
+from mtl_perception.ros.qos_matching import MatchingSubscription
 
 NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10

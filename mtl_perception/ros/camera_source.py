@@ -28,11 +28,11 @@ from std_msgs.msg import Header
 from mtl_perception.errors import PerceptionError, StorageError
 from mtl_perception.ros.calibration import centred_info, pinhole_info, read_calibration
 from mtl_perception.ros.camera_info import fit_info
-from mtl_perception.ros.feeder import Feeder
+from mtl_perception.ros.image_sources import Picture, open_source
 from mtl_perception.ros.messages import image_message
+from mtl_perception.ros.prefetcher import Feeder
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.source_settings import declare_settings
-from mtl_perception.ros.sources import Picture, open_source
 
 TRUTH = {
     'semantic': ('truth/semantic/image', 'mono8'),

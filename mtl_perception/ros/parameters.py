@@ -24,7 +24,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.parameter import Parameter
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.ros.guard import printable
+from mtl_perception.ros.error_guards import printable
 
 OutputSize = Literal['camera', 'network']
 

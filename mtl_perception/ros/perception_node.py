@@ -28,7 +28,7 @@ from mtl_perception.inference.mailbox import Mailbox
 from mtl_perception.manifest import find_model
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
-from mtl_perception.ros.guard import (
+from mtl_perception.ros.error_guards import (
     INTERNAL,
     Throttle,
     detail_of,
@@ -38,7 +38,7 @@ from mtl_perception.ros.guard import (
 )
 from mtl_perception.ros.parameters import Parameters, Settings
 from mtl_perception.ros.process import run_node
-from mtl_perception.ros.supervision import Supervision
+from mtl_perception.ros.watchdog import Supervision
 from mtl_perception.ros.worker import Worker
 
 TICK_S = 0.2

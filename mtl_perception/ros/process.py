@@ -14,7 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from mtl_perception.errors import PerceptionError
-from mtl_perception.ros.guard import Throttle, detail_of, printable
+from mtl_perception.ros.error_guards import Throttle, detail_of, printable
 from mtl_perception.ros.signals import StopRequest
 
 WAKE_S = 0.1

@@ -10,7 +10,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.ros.sources import SourceSettings
+from mtl_perception.ros.image_sources import SourceSettings
 
 MANY = 1 << 31
 

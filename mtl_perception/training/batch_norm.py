@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, distributed, nn
 
-from mtl_perception.training.ranks import Ranks
+from mtl_perception.training.distributed import Ranks
 
 
 def synchronise(network: nn.Module, ranks: Ranks) -> nn.Module:

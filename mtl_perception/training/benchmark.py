@@ -48,13 +48,13 @@ from torch import Tensor, nn
 
 from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_SEMANTIC
-from mtl_perception.training.batches import Batch, Clips, Draws, batches, collate
 from mtl_perception.training.config import Stage, TrainingConfig
+from mtl_perception.training.data_sources import open_clips, tasks_of
+from mtl_perception.training.dataloading import Batch, Clips, Draws, batches, collate
 from mtl_perception.training.learner import ClipLearner
-from mtl_perception.training.loop import Trainer
 from mtl_perception.training.recipe import build_recipe
-from mtl_perception.training.sources import open_clips, tasks_of
 from mtl_perception.training.stopping import StopRequest
+from mtl_perception.training.trainer import Trainer
 from mtl_perception.weighting.libmtl import import_libmtl
 
 KEPT = 8

@@ -15,20 +15,13 @@ import cv2
 import torch
 
 from mtl_perception.errors import ConfigurationError, StorageError
-from mtl_perception.training.changes import changes
 from mtl_perception.training.checkpoint import CheckpointFolder, write_atomically
 from mtl_perception.training.config import (
     TrainingConfig,
     load_config,
     to_yaml,
 )
-from mtl_perception.training.export import PRECISIONS, export_run
-from mtl_perception.training.loop import Trainer
-from mtl_perception.training.ranks import Ranks, join
-from mtl_perception.training.recipe import build_recipe, late_options
-from mtl_perception.training.schema import recipe_schema
-from mtl_perception.training.sensible import recipe_for
-from mtl_perception.training.sources import (
+from mtl_perception.training.data_sources import (
     anchors_of,
     camera_of,
     check_batches,
@@ -38,7 +31,14 @@ from mtl_perception.training.sources import (
     street_code_of,
     tasks_of,
 )
+from mtl_perception.training.default_recipe import recipe_for
+from mtl_perception.training.distributed import Ranks, join
+from mtl_perception.training.export import PRECISIONS, export_run
+from mtl_perception.training.recipe import build_recipe, late_options
+from mtl_perception.training.recipe_diff import changes
+from mtl_perception.training.schema import recipe_schema
 from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
+from mtl_perception.training.trainer import Trainer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What is wrong where a file could not be written because there is no space."""

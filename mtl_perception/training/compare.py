@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.training.changes import changes
 from mtl_perception.training.comparison import (
     Comparison,
     Row,
@@ -26,10 +25,11 @@ from mtl_perception.training.comparison import (
     write,
 )
 from mtl_perception.training.config import load_config, to_plain
+from mtl_perception.training.data_sources import tasks_of
 from mtl_perception.training.recipe import late_options
-from mtl_perception.training.search_trial import STOP, Running, run_trial
-from mtl_perception.training.sources import tasks_of
+from mtl_perception.training.recipe_diff import changes
 from mtl_perception.training.stopping import STOPPED, StopRequest
+from mtl_perception.training.trials import STOP, Running, run_trial
 from mtl_perception.weighting import WEIGHTINGS
 
 ALL = 'all'

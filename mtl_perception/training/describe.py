@@ -21,7 +21,7 @@ from mtl_perception.models.build import build_network
 from mtl_perception.models.papers import printed
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 from mtl_perception.training.config import load_config
-from mtl_perception.training.sources import check_network, tasks_of
+from mtl_perception.training.data_sources import check_network, tasks_of
 
 
 @dataclass(frozen=True)

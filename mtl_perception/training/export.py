@@ -17,7 +17,7 @@ from mtl_perception.models.build import build_network, without_transfer
 from mtl_perception.tasks import Task
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
 from mtl_perception.training.config import TrainingConfig, from_plain
-from mtl_perception.training.sources import camera_of, data_words, tasks_of
+from mtl_perception.training.data_sources import camera_of, data_words, tasks_of
 from mtl_perception.training.validation import merit
 
 PRECISIONS = ('fp16', 'fp32')

@@ -13,8 +13,8 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
 from mtl_perception.losses import CrossTaskLoss
 from mtl_perception.tasks import UNKNOWN_MOTION
-from mtl_perception.training.batches import Batch
-from mtl_perception.training.ranks import Ranks
+from mtl_perception.training.dataloading import Batch
+from mtl_perception.training.distributed import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
 
 
@@ -109,7 +109,7 @@ class ClipLearner(nn.Module):
 
         With several ranks it is the loss of all their batches, see :meth:`Ranks.mean`.
 
-        :param batch: see :data:`mtl_perception.training.batches.Batch`.
+        :param batch: see :data:`mtl_perception.training.dataloading.Batch`.
         :param tasks: the tasks to compute; all if None. The decoders of the others do not run.
         """
         several = self._ranks.count > 1  # whoever has no labels waits for those who have

@@ -14,7 +14,7 @@ import torch
 
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
-from mtl_perception.inference.motion_head import attach_motion_head, write_motion_head
+from mtl_perception.inference.motion_head_file import attach_motion_head, write_motion_head
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.training.command import without_folders
 from mtl_perception.training.motion_samples import MotionSampleCache

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.metrics import main_metrics
-from mtl_perception.training.readme import read_log
+from mtl_perception.training.run_readme import read_log
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Name of a panel -> steps and values of one run."""

@@ -23,9 +23,9 @@ from mtl_perception.models.boxes import find_boxes
 from mtl_perception.models.streaming import metres
 from mtl_perception.postprocessing import colourise_instance, draw_boxes, separate
 from mtl_perception.tasks import NOT_LABELLED, Task
-from mtl_perception.training.batches import Clips, collate
+from mtl_perception.training.dataloading import Clips, collate
+from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner
-from mtl_perception.training.ranks import Ranks
 
 SMALLEST_OBJECT = 60
 """Objects of fewer pixels, of the object or of its box, need not be found."""

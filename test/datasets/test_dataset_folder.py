@@ -7,7 +7,7 @@ from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write
 from mtl_perception.datasets.build import DATASETS, build_dataset, read_descriptions
 from mtl_perception.datasets.folder import Folder
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.training.batches import Draws, collate
+from mtl_perception.training.dataloading import Draws, collate
 
 DESCRIPTION = """
 images: pictures/{split}

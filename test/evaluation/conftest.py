@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip('rosbags')
 
+from bag_files import STORE, diagnostics, header, image, write_bag
 from rosbags.rosbag2 import StoragePlugin
-from writing import STORE, diagnostics, header, image, write_bag
 
 from mtl_perception.frames import Frame
 from mtl_perception.inference.stream import CameraStream

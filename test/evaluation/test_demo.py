@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('av')
 
-from writing import SECOND, diagnostics, image, write_bag
+from bag_files import SECOND, diagnostics, image, write_bag
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.evaluation import demo

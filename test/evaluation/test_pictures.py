@@ -10,10 +10,10 @@ pytest.importorskip('av')
 
 import av
 
+from mtl_perception.bags.reader import Moment
 from mtl_perception.errors import DataError, StorageError
-from mtl_perception.evaluation.bag import Moment
-from mtl_perception.evaluation.film import ENCODERS, Film
 from mtl_perception.evaluation.pictures import Painter, choose
+from mtl_perception.evaluation.video_writer import ENCODERS, Film
 from mtl_perception.tasks import STREET_SEMANTIC, STREET_TASKS
 
 CAR = 8

@@ -15,9 +15,9 @@ import pytest
 
 from mtl_perception import cli
 from mtl_perception.errors import DataError, StorageError
-from mtl_perception.evaluation.film import Film
+from mtl_perception.evaluation.image_inputs import Shot, open_source
 from mtl_perception.evaluation.predict import FolderWriter
-from mtl_perception.evaluation.shots import Shot, open_source
+from mtl_perception.evaluation.video_writer import Film
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.synthetic import Street
 

@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
+from bag_files import image, write_bag
 from rosbags.highlevel import AnyReader
-from writing import image, write_bag
 
 from mtl_perception import cli
-from mtl_perception.evaluation.bag import TOPICS, Bag
+from mtl_perception.bags.reader import TOPICS, Bag
 from mtl_perception.evaluation.bag_output import BagOutput, labels_text
-from mtl_perception.evaluation.shots import Shot
+from mtl_perception.evaluation.image_inputs import Shot
 from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.inference.torch_engine import TorchEngine

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from mtl_perception.evaluation import live_recording
+
 pytest.importorskip('rosbags')
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.evaluation import live
-from mtl_perception.evaluation.live import LivePlan, record_live
+from mtl_perception.evaluation.live_recording import LivePlan, record_live
 from mtl_perception.evaluation.processes import (
     Program,
     ProgramError,
@@ -131,19 +132,19 @@ def test_an_earlier_bag_is_replaced_but_nothing_foreign(tmp_path):
         record_live(LivePlan({'frames': 1}), tmp_path, lambda *_: None)
     assert (bag / 'bag.mcap').exists()
     (bag / 'thesis.tex').unlink()
-    live._clear(bag)
+    live_recording._clear(bag)
     assert not bag.exists()
 
 
 def test_parameters_keep_their_types_on_the_command_line():
-    assert live._parameters({'model': 'yes', 'rate': 10.0, 'loop': True, 'count': 3,
+    assert live_recording._parameters({'model': 'yes', 'rate': 10.0, 'loop': True, 'count': 3,
                              'path': "it's"}) == [
         '--ros-args', '-p', "model:='yes'", '-p', 'rate:=10.0', '-p', 'loop:=true',
         '-p', 'count:=3', '-p', "path:='it''s'"]
 
 
 def test_a_node_that_ends_at_once_ends_the_run_with_its_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(live, 'graph_environment', lambda: {
+    monkeypatch.setattr(live_recording, 'graph_environment', lambda: {
         **os.environ, 'PYTHONPATH': str(tmp_path), 'PYTHONUNBUFFERED': '1'})
 
     class Broken(Program):
@@ -155,7 +156,7 @@ def test_a_node_that_ends_at_once_ends_the_run_with_its_log(tmp_path, monkeypatc
             super().__init__(name, name, arguments, logs, environment)
             started.append(self)
     started = []
-    monkeypatch.setattr(live, 'Program', Broken)
+    monkeypatch.setattr(live_recording, 'Program', Broken)
     with pytest.raises(ProgramError, match=r'(?s)perception_node ended.* 4.*the reason'):
         record_live(LivePlan({'frames': 1}), tmp_path, lambda *_: None)
     assert [program.name for program in started] == [

@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip('rosbags')
 
 from mtl_perception.errors import StorageError
-from mtl_perception.evaluation.examiner import WORST, Examiner, draw_errors
-from mtl_perception.evaluation.judges import MOST_KEPT, Thinned
-from mtl_perception.evaluation.moments import Truth
-from mtl_perception.evaluation.page import as_page
+from mtl_perception.evaluation.evaluator import WORST, Examiner, draw_errors
+from mtl_perception.evaluation.evaluators import MOST_KEPT, Thinned
+from mtl_perception.evaluation.html_report import as_page
+from mtl_perception.evaluation.records import Truth
 from mtl_perception.evaluation.report import (
     Report,
     as_markdown,
@@ -236,7 +236,7 @@ def test_what_stands_below_a_picture_is_text_and_not_html():
 
 
 def test_each_connected_region_is_an_object_of_its_own_without_looking():
-    from mtl_perception.evaluation.judges import InstanceJudge
+    from mtl_perception.evaluation.evaluators import InstanceJudge
     from mtl_perception.tasks import STREET_SEMANTIC
     semantic = np.full((20, 40), ROAD, np.uint8)
     semantic[:10, :10], semantic[:10, 20:30], semantic[:10, 10:20] = CAR, CAR, CAR + 1
@@ -249,7 +249,7 @@ def test_each_connected_region_is_an_object_of_its_own_without_looking():
 
 
 def test_objects_of_fewer_than_60_pixels_need_not_be_found():
-    from mtl_perception.evaluation.moments import boxes_of
+    from mtl_perception.evaluation.records import boxes_of
     from mtl_perception.tasks import STREET_ALL_TASKS
     task = next(task for task in STREET_ALL_TASKS if task.name == 'detection')
     semantic = np.full((20, 40), CAR, np.uint8)

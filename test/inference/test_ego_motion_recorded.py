@@ -9,7 +9,7 @@ import pytest
 from mtl_perception.egomotion import MotionTracker
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import inverse
-from mtl_perception.inference.moving import pinhole_of
+from mtl_perception.inference.moving_objects import pinhole_of
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.preprocessing import resize
 

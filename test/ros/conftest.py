@@ -12,8 +12,8 @@ def bench(monkeypatch):
     """Return a function that makes a perception node on a graph of its own."""
     pytest.importorskip('rclpy')
     monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
-    from listening import Graph
-    from perceiving import Bench
+    from node_bench import Bench
+    from ros_graph import Graph
     graph, benches = Graph(monkeypatch), []
 
     def make(engine=None, **parameters):

@@ -11,7 +11,7 @@ pytest.importorskip('rclpy')
 
 from mtl_perception.ros.accounting import Account, percentiles
 from mtl_perception.ros.diagnostics import ERROR, OK, WARN, assess, camera_values
-from mtl_perception.ros.matching import Offer
+from mtl_perception.ros.qos_matching import Offer
 
 
 class Steps:

@@ -9,17 +9,19 @@ import cv2
 import numpy as np
 import pytest
 
+from mtl_perception.ros import image_sources
+
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from listening import Graph, parameters, stamp_ns
 from rclpy.parameter import Parameter
+from ros_graph import Graph, parameters, stamp_ns
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
-from mtl_perception.ros import camera_source, sources
+from mtl_perception.ros import camera_source
 from mtl_perception.ros.camera_source import TRUTH, CameraSource
-from mtl_perception.ros.sources import Picture
+from mtl_perception.ros.image_sources import Picture
 from mtl_perception.synthetic import Street
 
 MODULE = 'mtl_perception.ros.camera_source'
@@ -164,7 +166,7 @@ class Slow:
 
 
 def test_a_source_that_is_too_slow_says_so(graph, monkeypatch):
-    monkeypatch.setitem(sources.SOURCES, 'street', lambda settings: Slow())
+    monkeypatch.setitem(image_sources.SOURCES, 'street', lambda settings: Slow())
     monkeypatch.setattr(camera_source, 'REPORT_PERIOD_S', 0.2)
     here = Here(graph, rate=40.0, truth=False)
     graph.listen(DiagnosticArray, '/diagnostics')

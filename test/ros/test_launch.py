@@ -18,7 +18,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('launch_ros', reason='launch_ros is not on PyPI; a ROS 2 installation has it')
 pytest.importorskip('ros2launch', reason='ros2launch is not on PyPI; a ROS 2 installation has it')
 
-from listening import ROOT, Graph
+from ros_graph import ROOT, Graph
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 

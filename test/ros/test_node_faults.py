@@ -8,17 +8,18 @@ import time
 import numpy as np
 import pytest
 
+from mtl_perception.ros import watchdog
+
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from perceiving import BEST_EFFORT, SUCCESS, FakeEngine, picture
+from node_bench import BEST_EFFORT, SUCCESS, FakeEngine, picture
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from mtl_perception.errors import DeviceError, FrameError
-from mtl_perception.ros import supervision
 
 OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
@@ -247,7 +248,7 @@ def test_two_publishers_are_reported(bench):
 def test_another_type_on_the_topic_is_reported(bench):
     test = bench()
     test.start()
-    process = test.graph.start('talking', 'std_msgs/msg/Header', 'image_raw')
+    process = test.graph.start('talker', 'std_msgs/msg/Header', 'image_raw')
     test.spin_until(lambda: 'G04' in test.health('camera')[1])
     assert test.health('camera') == (
         ERROR, '[G04] /image_raw is published as std_msgs/msg/Header by node /talker; another '
@@ -263,7 +264,7 @@ def test_a_camera_that_is_killed_and_comes_back(bench):
     def seen(count):
         return lambda: test.counts.published >= count
 
-    process = test.graph.start('talking', *arguments)
+    process = test.graph.start('talker', *arguments)
     test.spin_until(seen(10))
     noticed, returned = [], []
     for cycle in range(3):
@@ -275,7 +276,7 @@ def test_a_camera_that_is_killed_and_comes_back(bench):
         noticed.append(time.monotonic() - begin)
         assert 'T03' in test.health('camera')[1]
         published = test.counts.published
-        process = test.graph.start('talking', *arguments)
+        process = test.graph.start('talker', *arguments)
         assert process.stdout.readline() == 'first\n'  # its first message is on its way
         begin = time.monotonic()
         test.spin_until(seen(published + 1))
@@ -288,7 +289,7 @@ def test_a_camera_that_is_killed_and_comes_back(bench):
 
 
 def test_a_simulated_clock_that_does_not_run_is_reported(bench, monkeypatch):
-    monkeypatch.setattr(supervision, 'CLOCK_PATIENCE_S', 0.3)
+    monkeypatch.setattr(watchdog, 'CLOCK_PATIENCE_S', 0.3)
     test = bench(use_sim_time=True)
     test.spin_until(lambda: test.health('node') == (
         WARN, '[T08] use_sim_time is true but /clock has not been received'))

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from perceiving import FAILURE, LATCHED, RESULTS, SUCCESS, FakeEngine, picture
+from node_bench import FAILURE, LATCHED, RESULTS, SUCCESS, FakeEngine, picture
 from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 from rclpy.time import Time

@@ -14,7 +14,7 @@ pytest.importorskip('rclpy')
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from perceiving import ERROR, FAILURE, RESULTS, SUCCESS, FakeEngine
+from node_bench import ERROR, FAILURE, RESULTS, SUCCESS, FakeEngine
 from std_msgs.msg import Header as WrongType
 
 from mtl_perception.errors import CheckpointError

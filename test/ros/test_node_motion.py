@@ -11,14 +11,14 @@ pytest.importorskip('rclpy')
 
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
-from perceiving import SUCCESS, FakeEngine
+from node_bench import SUCCESS, FakeEngine
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from mtl_perception.frames import Outputs, Step, rotation_of_quaternion
 from mtl_perception.image_codec import decode_array
-from mtl_perception.inference.motion_head import motion_head_of
+from mtl_perception.inference.motion_head_file import motion_head_of
 from mtl_perception.manifest import read_model
 from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.odometry import OdometryMemory, twist_message

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from perceiving import HEIGHT, WIDTH, FakeEngine
+from node_bench import HEIGHT, WIDTH, FakeEngine
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import ImageMarker

@@ -9,7 +9,7 @@ import yaml
 
 pytest.importorskip('rclpy')
 
-from perceiving import FAILURE, SUCCESS
+from node_bench import FAILURE, SUCCESS
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters

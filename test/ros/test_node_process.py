@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray
-from listening import Graph, parameters
-from perceiving import picture
+from node_bench import picture
+from ros_graph import Graph, parameters
 from sensor_msgs.msg import Image
 
 MODULE = 'mtl_perception.ros.perception_node'
@@ -57,7 +57,7 @@ def test_sigint_ends_an_active_node(graph, tiny_model):
 
 
 def test_sigterm_ends_an_active_node(graph):
-    process = graph.start('pretending', *parameters(autostart=True))
+    process = graph.start('fake_node', *parameters(autostart=True))
     serve(graph)
     end(graph, process, signal.SIGTERM)
 
@@ -65,7 +65,7 @@ def test_sigterm_ends_an_active_node(graph):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_configuring_lets_it_finish(graph, monkeypatch, number):
     monkeypatch.setenv('LOAD_S', '1')
-    process = graph.start('pretending', *parameters(autostart=True))
+    process = graph.start('fake_node', *parameters(autostart=True))
     assert process.stdout.readline() == 'loading\n'
     errors = end(graph, process, number)
     assert 'Failed to complete transition' not in errors
@@ -86,7 +86,7 @@ def test_signals_at_any_time(graph, monkeypatch):
     source = random.Random(5)
     monkeypatch.setenv('LOAD_S', '0.3')
     for number in range(12):
-        process = graph.start('pretending', *parameters(autostart=True))
+        process = graph.start('fake_node', *parameters(autostart=True))
         assert process.stdout.readline() == 'loading\n'
         time.sleep(source.random())
         end(graph, process, (signal.SIGINT, signal.SIGTERM)[number % 2])
@@ -94,7 +94,7 @@ def test_signals_at_any_time(graph, monkeypatch):
 
 def hang(graph, monkeypatch):
     monkeypatch.setenv('HANG', '1')
-    process = graph.start('pretending', *parameters(autostart=True))
+    process = graph.start('fake_node', *parameters(autostart=True))
     graph.listen(Image, 'semantic/image')
     publisher = graph.node.create_publisher(Image, 'image_raw', 5)
     graph.spin_until(lambda: publisher.get_subscription_count() > 0)

@@ -75,7 +75,7 @@ class TinyNetwork(nn.Module):
 
 @pytest.fixture
 def small_network(monkeypatch):
-    monkeypatch.setattr('mtl_perception.training.loop.build_network', TinyNetwork)
+    monkeypatch.setattr('mtl_perception.training.trainer.build_network', TinyNetwork)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from mtl_perception.training.comparison import (
     write,
 )
 from mtl_perception.training.config import load_config
-from mtl_perception.training.sources import check_network
+from mtl_perception.training.data_sources import check_network
 from mtl_perception.weighting import WEIGHTINGS
 
 COMPARISONS = Path(__file__).parents[2] / 'config' / 'compare'

@@ -19,9 +19,9 @@ from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import NetworkSpec, read_model
 from mtl_perception.models.build import build_network
+from mtl_perception.training.data_sources import class_weights
 from mtl_perception.training.export import verify
-from mtl_perception.training.loop import Trainer
-from mtl_perception.training.sources import class_weights
+from mtl_perception.training.trainer import Trainer
 
 RECIPE = """
 name: tiny

@@ -5,8 +5,8 @@
 import os
 from pathlib import Path
 
-import campaign
 import cv2
+import killed_runs
 import numpy as np
 import pytest
 import yaml
@@ -20,7 +20,7 @@ DATA = Path(__file__).parents[3] / 'shared' / 'data'
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    campaign.write_data(tmp_path)
+    killed_runs.write_data(tmp_path)
     os.chdir(tmp_path)
     return tmp_path / 'data'
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from campaign import same
+from killed_runs import same
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.config import OptimiserSettings, Stage
-from mtl_perception.training.loop import Trainer
 from mtl_perception.training.stopping import StopRequest, exclusive
+from mtl_perception.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures('small_network')
 

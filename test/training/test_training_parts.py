@@ -19,15 +19,15 @@ from mtl_perception.errors import CheckpointError, DataError, StorageError
 from mtl_perception.losses import MotionCrossEntropy
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import checkpoint
-from mtl_perception.training.batches import Draws, batches, collate
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint, write_checkpoint
 from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig, to_plain
-from mtl_perception.training.display import TrainingLog
+from mtl_perception.training.dataloading import Draws, batches, collate
 from mtl_perception.training.learner import ClipLearner
-from mtl_perception.training.loop import Trainer
 from mtl_perception.training.losses import build_losses
-from mtl_perception.training.readme import write_readme
+from mtl_perception.training.progress_log import TrainingLog
+from mtl_perception.training.run_readme import write_readme
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
+from mtl_perception.training.trainer import Trainer
 from mtl_perception.training.validation import merit, picture, validate
 
 

@@ -27,9 +27,8 @@ from mtl_perception.losses import (
     PixelCrossEntropy,
 )
 from mtl_perception.tasks import STREET_TASKS
-from mtl_perception.training import loop
+from mtl_perception.training import trainer as trainer_module
 from mtl_perception.training.batch_norm import synchronise
-from mtl_perception.training.batches import collate
 from mtl_perception.training.config import (
     NetworkSettings,
     OptimiserSettings,
@@ -37,8 +36,9 @@ from mtl_perception.training.config import (
     Stage,
     TrainingConfig,
 )
-from mtl_perception.training.loop import Trainer
-from mtl_perception.training.ranks import Ranks, join
+from mtl_perception.training.dataloading import collate
+from mtl_perception.training.distributed import Ranks, join
+from mtl_perception.training.trainer import Trainer
 
 STRATEGIES = ('equal', 'uncertainty', 'gradnorm', 'dwa', 'geometric')
 
@@ -132,7 +132,7 @@ def both(target, *arguments):
 
 def run(rank, folder, config, port):
     torch.set_num_threads(1)
-    loop.build_network = TinyNetwork
+    trainer_module.build_network = TinyNetwork
     meet(rank, port)
     with join('auto') as ranks:
         for name in STRATEGIES:
@@ -191,7 +191,7 @@ def test_a_lost_rank_is_said_by_the_others(way, kind, code, words):
 
 def leave(rank, port, folder, said):
     torch.set_num_threads(1)
-    loop.build_network = TinyNetwork
+    trainer_module.build_network = TinyNetwork
     meet(rank, port)
     with join('cpu') as ranks:
         train(settings(tiny(folder), 'uncertainty'), folder, ranks)

@@ -9,9 +9,9 @@ import pytest
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.config import load_config, to_plain
+from mtl_perception.training.data_sources import check_network, tasks_of
 from mtl_perception.training.describe import as_json, describe
 from mtl_perception.training.schedule import learning_rate
-from mtl_perception.training.sources import check_network, tasks_of
 
 RECIPES = Path(__file__).parents[2] / 'config' / 'train'
 PARAMETERS = {

@@ -12,8 +12,8 @@ import yaml
 from mtl_perception import cli
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.config import TrainingConfig, build_recipe, load_config, to_plain
+from mtl_perception.training.data_sources import check_network
 from mtl_perception.training.schema import WORDS, recipe_schema
-from mtl_perception.training.sources import check_network
 
 RECIPES = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
 SMALL = {'name': 'one', 'stages': [{'height': 64, 'width': 96, 'steps': 7}]}

@@ -10,9 +10,9 @@ import torch
 
 from mtl_perception.errors import ConfigurationError, NumericError
 from mtl_perception.tasks import STREET_TASKS
-from mtl_perception.training.batches import collate
 from mtl_perception.training.config import RunSettings, Stage
-from mtl_perception.training.loop import Trainer
+from mtl_perception.training.dataloading import collate
+from mtl_perception.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures('small_network')
 
@@ -148,7 +148,7 @@ def test_torch_compile_gives_the_losses_of_the_plain_network(config, tmp_path, b
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
 @pytest.mark.parametrize('precision', ['fp32', 'fp16'])
 def test_a_training_runs_on_the_gpu(config, tmp_path, boxes, precision):
-    from mtl_perception.training.ranks import Ranks
+    from mtl_perception.training.distributed import Ranks
     trainer = Trainer(
         replace(config, precision=precision), tmp_path / 'run', STREET_TASKS, boxes, boxes,
         None, {}, '', Ranks(device=torch.device('cuda')))
@@ -184,7 +184,7 @@ def test_a_resumed_training_does_not_load_the_encoder_again(
             for item in encoder.parameters():
                 item.fill_(0.5)
 
-    monkeypatch.setattr('mtl_perception.training.loop.load_encoder', load)
+    monkeypatch.setattr('mtl_perception.training.trainer.load_encoder', load)
     begun = make(replace(config, network=replace(config.network, pretrained='some.safetensors')),
                  tmp_path / 'run', boxes)
     assert loaded == []
@@ -207,8 +207,8 @@ def test_the_encoder_of_a_whole_model_to_start_from_is_kept(config, tmp_path, bo
                     item.fill_(value)
         return load
 
-    monkeypatch.setattr('mtl_perception.training.loop.load_encoder', fill(0.5))
-    monkeypatch.setattr('mtl_perception.training.loop.load_start', fill(0.25))
+    monkeypatch.setattr('mtl_perception.training.trainer.load_encoder', fill(0.5))
+    monkeypatch.setattr('mtl_perception.training.trainer.load_start', fill(0.25))
     network = replace(config.network, pretrained='some.safetensors', start='other.safetensors')
     trainer = make(replace(config, network=network), tmp_path / 'run', boxes)
     trainer.start()

@@ -18,10 +18,10 @@ import signal
 import time
 from pathlib import Path
 
-import campaign
+import killed_runs
 import pytest
 import torch
-from campaign import ended, forked, killed_after, outcome, same, train
+from killed_runs import ended, forked, killed_after, outcome, same, train
 
 from mtl_perception import cli
 from mtl_perception.errors import CheckpointError
@@ -49,7 +49,7 @@ def whole(tmp_path_factory):
     """Return the outcome of a training that nobody disturbs, and how long it took."""
     before = Path.cwd()
     folder = tmp_path_factory.mktemp('campaign')
-    campaign.write_data(folder)
+    killed_runs.write_data(folder)
     began = time.monotonic()
     assert ended(train('whole')) == 0
     seconds = time.monotonic() - began

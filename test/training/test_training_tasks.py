@@ -18,11 +18,11 @@ from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.models.streaming import metres
 from mtl_perception.tasks import STREET_ALL_TASKS, STREET_DEPTH
-from mtl_perception.training.batches import collate
 from mtl_perception.training.config import load_config
+from mtl_perception.training.data_sources import anchors_of
+from mtl_perception.training.dataloading import collate
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.losses import LossSettings, build_cross_task, build_losses
-from mtl_perception.training.sources import anchors_of
 from mtl_perception.training.validation import Figures, merit, picture, validate
 
 CHANNELS = {task.name: task.channels for task in STREET_ALL_TASKS}

@@ -15,8 +15,7 @@ from mtl_perception.errors import ConfigurationError, NumericError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_TASKS
-from mtl_perception.training import learner, loop
-from mtl_perception.training.batches import collate
+from mtl_perception.training import learner, trainer
 from mtl_perception.training.command import _check_same
 from mtl_perception.training.config import (
     Stage,
@@ -25,9 +24,10 @@ from mtl_perception.training.config import (
     to_plain,
     to_yaml,
 )
+from mtl_perception.training.dataloading import collate
 from mtl_perception.training.learner import ClipLearner
-from mtl_perception.training.loop import Trainer
 from mtl_perception.training.losses import build_losses
+from mtl_perception.training.trainer import Trainer
 from mtl_perception.weighting import WEIGHTINGS, EqualWeights, GradNorm
 
 TASKS = [task.name for task in STREET_TASKS]
@@ -63,7 +63,7 @@ def same(one, other):
 
 
 def test_the_loop_knows_no_strategy():
-    nodes = [node for module in (loop, learner)
+    nodes = [node for module in (trainer, learner)
              for node in ast.walk(ast.parse(inspect.getsource(module)))]
     operands = [one for node in nodes if isinstance(node, ast.Compare)
                 for side in (node.left, *node.comparators)

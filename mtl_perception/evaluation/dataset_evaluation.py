@@ -1,0 +1,194 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
+
+import argparse
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from mtl_perception.datasets.build import build_dataset, read_descriptions
+from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.datasets.name_checks import check_names
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.evaluation.evaluator import Examiner
+from mtl_perception.evaluation.evaluators import LOWEST_SCORE
+from mtl_perception.evaluation.records import Truth
+from mtl_perception.evaluation.report import Report, as_markdown, write_report
+from mtl_perception.frames import Frame
+from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.stream import CameraStream
+from mtl_perception.manifest import Manifest
+from mtl_perception.tasks import NOT_LABELLED, Task
+
+STEP_NS = 100_000_000
+"""Time between two images of a clip, where the data set does not say it."""
+
+
+LARGEST_BAD = 0.001
+"""A larger share of clips that cannot be read is never left out."""
+
+
+def evaluate(
+        engine: Engine, data: RecordedClips,
+        show: Callable[[Sequence[int]], Any] = iter,
+        skip_bad: bool = False) -> tuple[dict[str, Any], Examiner]:
+    """
+    Judge the last image of every clip, each after the earlier ones, as the node would see them.
+
+    Labels are judged at their own size. Only tasks are judged that both the model and the data
+    know with the same classes.
+
+    :param engine: the deployed network.
+    :param data: the data set.
+    :param show: wraps the numbers of the clips, for a progress bar.
+    :param skip_bad: leave out and count clips that cannot be read, if they are very few.
+    :return: the figures, and what has pictures of the worst clips.
+    :raises ConfigurationError: if no task can be judged, or the classes of one differ.
+    :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``.
+    """
+    manifest = engine.manifest
+    bad: list[str] = []
+    known = {task.name: task for task in data.tasks}
+    examiner = Examiner(manifest.tasks, manifest.height, manifest.width, known)
+    check_classes(manifest, known)
+    data = data.narrowed_to(examiner.judges)
+    groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
+    head = getattr(engine, 'motion_head', None)
+    stream, still = (CameraStream(engine, motion_head=head) for _ in range(2))
+    for number in show(range(len(data))):
+        try:
+            sample = data[number]
+        except DataError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error))
+            if len(bad) > LARGEST_BAD * len(data):
+                raise DataError(_too_bad(bad, len(data)), 'R04') from error
+            continue
+        focal = _focal_of(data, number)
+        stream.reset('clip')
+        still.reset('clip')
+        for place, image in enumerate(sample.image, 1):
+            found = stream.process(Frame('data', place * STEP_NS, image), focal_px=focal)
+        again = found
+        if 'motion' in examiner.judges:
+            for place in (1, 2):
+                again = still.process(
+                    Frame('data', place * STEP_NS, sample.image[-1]), focal_px=focal)
+        examiner.add(str(data.clips[number][-1]), sample.image[-1], truth_of_sample(sample),
+                     found, again, groups[number])
+    figures = {'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]),
+               'bad_samples': bad, **examiner.figures()}
+    return figures, examiner
+
+
+def _too_bad(bad: Sequence[str], count: int) -> str:
+    """Return what to say of too many clips that cannot be read."""
+    return (f'{len(bad)} of {count} clips cannot be read, at most {LARGEST_BAD:.1%} may be left '
+            f'out; the first: {bad[0]}')
+
+
+def drives_of(images: Sequence[Path], filmed: bool = False) -> list[Hashable]:
+    """
+    Return the drive of each image: its folder and its name up to the number at the end.
+
+    Where that is the same for all, each image stands for itself, unless they were filmed.
+
+    :param images: paths.
+    :param filmed: whether the frames of a folder are known to be of one drive.
+    """
+    drives = [(image.parent, re.sub(r'\d+$', '', image.stem)
+               if image.stem[-1:].isdigit() else '') for image in images]
+    return list(drives) if filmed or len(set(drives)) > 1 else [None] * len(images)
+
+
+def check_classes(manifest: Manifest, known: Mapping[str, Task]) -> None:
+    """
+    Refuse labels of other classes than the model has.
+
+    :param known: tasks of the labels by name.
+    :raises ConfigurationError: if the classes of a task differ.
+    """
+    for name, labels in known.items():
+        task = manifest.task(name)
+        if task is not None and task.classes != labels.classes:
+            raise ConfigurationError(
+                f'{name}: model {manifest.name!r} has the classes {list(task.classes)}, the data '
+                f'{list(labels.classes)}; evaluate on data with the same classes')
+
+
+def _with_earlier(description: Mapping[str, Any], part: str, frames: int) -> RecordedClips:
+    """Return a data set with as many images per clip as a model takes, if it has them."""
+    if frames > 1 and 'frames' not in description and description.get('dataset') != 'nyu':
+        try:
+            return build_dataset({**description, 'frames': frames}, part)
+        except DataError:
+            print('there are no earlier images: each is judged by itself')
+    return build_dataset(description, part)
+
+
+def _focal_of(data: RecordedClips, number: int) -> float | None:
+    """Return the focal length of a clip in pixels of its images, None if it is not known."""
+    try:
+        return data.focal_length(data.clips[number][-1])
+    except DataError:
+        return None
+
+
+def truth_of_sample(sample: Sample) -> Truth:
+    """Return the labels of the last image of a clip."""
+    labels = {name: label[-1] for name, label in sample.labels().items()}
+    boxes = None
+    if sample.detection is not None and (sample.detection[-1, :, 4] != NOT_LABELLED).all():
+        boxes = sample.detection[-1][sample.detection[-1, :, 4] >= 0]
+    return Truth(
+        labels.get('semantic'), labels.get('depth'), labels.get('motion'),
+        labels.get('instance'), boxes)
+
+
+def title_of(figures: Mapping[str, Any]) -> str:
+    """Return in one line what was judged."""
+    return (f'{figures["frames"]} clips of {figures["images_per_clip"]} image(s), '
+            f'{figures["data"]}, model {figures["model"]}')
+
+
+def open_data(arguments: argparse.Namespace, frames: int) -> tuple[RecordedClips, str]:
+    """
+    Return the data set of a command line, and what it is called.
+
+    :param frames: images per clip that are wanted.
+    """
+    described = read_descriptions(arguments.data)
+    part = next(iter(described)) if len(described) == 1 else arguments.part
+    check_names([part], list(described), f'{arguments.data}: data set')
+    description = dict(described[part])
+    if arguments.root is not None:
+        description['root'] = str(arguments.root)
+    words = ' '.join(str(description.get(key, '')) for key in ('dataset', 'split')).strip()
+    return _with_earlier(description, part, frames), words
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl evaluate --data``."""
+    from mtl_perception.inference.torch_engine import TorchEngine
+    engine = TorchEngine.load(
+        arguments.model, arguments.device, threads=arguments.threads,
+        minimum_score=LOWEST_SCORE)
+    data, words = open_data(arguments, engine.manifest.network.frames)
+    figures, examiner = evaluate(engine, data, lambda items: track(
+        items, 'clips', console=Console(stderr=True), transient=True),
+        arguments.on_bad_sample == 'skip')
+    figures = {'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words,
+               **figures}
+    report = Report(title_of(figures), figures, notes=[
+        f'Left out: {text}.' for text in figures['bad_samples']], pictures=examiner.pictures())
+    print(f'{report.title}\n\n{as_markdown(report)}')
+    if arguments.output:
+        write_report(arguments.output, report)
+    return 0

@@ -1,0 +1,185 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+What looks after the node while it works: silence, hangs, repeated failures, and the reports.
+
+Everything here uses steady time, so that neither a recording's clock nor a change of the system's
+clock can blind it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+
+from mtl_perception.ros.camera import Camera
+from mtl_perception.ros.diagnostics import (
+    ERROR,
+    OK,
+    STALE,
+    WARN,
+    Health,
+    assess,
+    camera_values,
+    diagnostic_array,
+    status,
+    timing_values,
+)
+from mtl_perception.ros.parameters import Settings
+from mtl_perception.ros.qos_matching import Offer
+
+REPORT_PERIOD_S = 1.0
+CLOCK_PATIENCE_S = 5.0
+
+LONGEST_STREAKS = {'D02_oom': 3, 'M09_nonfinite': 10, 'O04_timeout': 3}
+"""So many frames in a row may be dropped for a reason before the node deactivates itself."""
+
+HANGS = 3
+"""After so many times ``inference_timeout`` without an end, the process ends."""
+
+
+class Patient(Protocol):
+    """What the supervision needs to see of the perception node, and may do to it."""
+
+    last_error: str
+    activated_at: float | None
+    settings: Settings | None
+    cameras: dict[str, Camera]
+
+    def busy(self) -> tuple[str, float] | None:
+        """Return the camera whose frame is being processed and for how many seconds."""
+
+    def give_up(self, reason: str) -> None:
+        """Deactivate, and remember why."""
+
+    def request_exit(self, code: int, reason: str) -> None:
+        """Ask the program to end."""
+
+    def facts(self) -> dict[str, str]:
+        """Return what is loaded and where it runs."""
+
+
+class Supervision:
+    """
+    Called a few times per second.
+
+    :param patient: the perception node, as far as it matters here.
+    :param node: the same node, for its publishers and its clock.
+    :param clock: steady time in seconds.
+    """
+
+    def __init__(
+        self, patient: Patient, node: Node, clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._patient = patient
+        self._node = node
+        self._clock = clock
+        self._name = node.get_fully_qualified_name().lstrip('/')
+        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._timing = node.create_publisher(DiagnosticArray, '~/timing', 10)
+        self._reported_at = -REPORT_PERIOD_S
+        self._levels: dict[str, bytes] = {}
+        self._silent: set[str] = set()
+        self._labels_at = clock()
+        self._started_at = clock()
+
+    def tick(self) -> None:
+        """Look at everything; report at once if something got better or worse."""
+        patient, now = self._patient, self._clock()
+        if patient.settings is not None and patient.activated_at is not None:
+            for camera in patient.cameras.values():
+                camera.look_around()
+                self._notice_silence(camera, patient.settings)
+            self._repeat_labels(now, patient.settings)
+            self._stop_the_hopeless(patient.settings)
+        healths = self._healths(now)
+        levels = {name: health.level for name, health in healths.items()}
+        if levels != self._levels or now - self._reported_at >= REPORT_PERIOD_S:
+            self._levels, self._reported_at = levels, now
+            self._report(healths)
+
+    def _notice_silence(self, camera: Camera, settings: Settings) -> None:
+        """Drop the temporal state of a camera that fell silent, once."""
+        silence = camera.account.silence()
+        if silence is None or silence <= settings.camera_timeout:
+            self._silent.discard(camera.name)
+        elif camera.name not in self._silent:
+            self._silent.add(camera.name)
+            camera.request_reset('silence')
+
+    def _repeat_labels(self, now: float, settings: Settings) -> None:
+        if 0 < settings.labels_period <= now - self._labels_at:
+            self._labels_at = now
+            for camera in self._patient.cameras.values():
+                camera.outputs.publish_labels()
+
+    def _stop_the_hopeless(self, settings: Settings) -> None:
+        """Deactivate after too many failures in a row; end the process if the network hangs."""
+        busy = self._patient.busy()
+        if busy is not None and busy[1] > HANGS * settings.inference_timeout:
+            self._patient.request_exit(
+                7, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
+        for camera in self._patient.cameras.values():
+            reason, count = camera.account.streak
+            if count >= LONGEST_STREAKS.get(reason, count + 1):
+                self._patient.give_up(
+                    f'[{reason}] camera {camera.name!r}: {count} frames in a row were dropped; '
+                    'activate again once the cause is mended')
+                return
+
+    def _healths(self, now: float) -> dict[str, Health]:
+        """Return the health of the node and of each camera, by the name of its entry."""
+        patient = self._patient
+        healths = {f'{self._name}: node': self._node_health(now)}
+        for camera in patient.cameras.values():
+            health = Health(STALE, 'inactive')
+            if patient.settings is not None and patient.activated_at is not None:
+                health = self._camera_health(camera, patient.settings, now - patient.activated_at)
+            healths[f'{self._name}: {camera.name}'] = health
+        return healths
+
+    def _camera_health(self, camera: Camera, settings: Settings, active_s: float) -> Health:
+        busy = self._patient.busy()
+        if busy is not None and busy[1] > settings.inference_timeout:
+            return Health(ERROR, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
+        offer = camera.image.offer if camera.image is not None else Offer()
+        return assess(
+            camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock())
+
+    def _node_health(self, now: float) -> Health:
+        patient = self._patient
+        if patient.last_error:
+            return Health(ERROR, patient.last_error)
+        clock = self._node.get_clock()
+        if (clock.ros_time_is_active and clock.now().nanoseconds == 0
+                and now - self._started_at > CLOCK_PATIENCE_S):
+            return Health(WARN, '[T08] use_sim_time is true but /clock has not been received')
+        if patient.activated_at is not None:
+            return Health(OK, 'active')
+        return Health(OK, 'unconfigured' if patient.settings is None else 'inactive')
+
+    def _report(self, healths: dict[str, Health]) -> None:
+        """Publish all entries."""
+        statuses: list[DiagnosticStatus] = []
+        timings: list[DiagnosticStatus] = []
+        cameras = {f'{self._name}: {one.name}': one for one in self._patient.cameras.values()}
+        for name, health in healths.items():
+            camera = cameras.get(name)
+            if camera is None:
+                statuses.append(status(name, self._name, health, self._patient.facts()))
+                continue
+            moving = camera.stream.moving
+            values = camera_values(
+                camera.account, dict(camera.stream.resets),
+                {} if moving is None else dict(moving.unknown))
+            arrived, published = camera.account.rates()
+            values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
+                       'published_hz': f'{published:.2f}'}
+            times = timing_values(camera.account)
+            statuses.append(status(name, camera.name, health, values | times))
+            timings.append(status(name, camera.name, health, values | times))
+        stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_array(stamp, statuses))
+        self._timing.publish(diagnostic_array(stamp, timings))

@@ -1,0 +1,123 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What ``mtl search`` is told: which numbers evolve, in which ranges, and what is good."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.metrics import METRICS
+from mtl_perception.search.evolution import Gene, Genome
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """
+    The settings of a search. The defaults are those of Leang et al., ITSC 2020, section III.
+
+    :param recipe: of the trainings, relative to the file of the search.
+    :param weights: task -> smallest and largest weight, which evolves on a log scale. The weights
+        of a genome are divided by their sum.
+    :param frequencies: task -> smallest and largest number of steps between two in which it is
+        learned, as ``asynchronous`` has them; empty to learn all in each.
+    :param overrides: settings of the trainings in place of the recipe's.
+    :param figures: of the last validation, such as mIoU and AP50; their geometric mean is the
+        fitness, so larger must be better.
+    :param transfer: whether a training starts with the weights of the best trial of the
+        generations before.
+    :param population: trials of the first generation, and of those that can be parents.
+    :param offspring: trials of every other generation.
+    :param parents: of each offspring.
+    :param mutation: standard deviation as a share of a range.
+    :param trials: when to end.
+    :param seed: of all draws.
+    """
+
+    recipe: str
+    weights: dict[str, list[float]] = field(default_factory=dict)
+    frequencies: dict[str, list[int]] = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=lambda: ['mIoU', 'AP50'])
+    transfer: bool = True
+    population: int = 4
+    offspring: int = 4
+    parents: int = 2
+    mutation: float = 0.15
+    trials: int = 44
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if not self.weights and not self.frequencies:
+            raise ConfigurationError(
+                'neither weights nor frequencies evolve; give a range for one')
+        for name, table in (('weights', self.weights), ('frequencies', self.frequencies)):
+            for task, span in table.items():
+                if len(span) != 2:
+                    raise ConfigurationError(
+                        f'{name}.{task} is {span}; wanted the smallest and the largest value')
+        if not self.figures or self.trials < 1:
+            raise ConfigurationError(
+                f'figures are {self.figures} and trials {self.trials}; wanted at least one')
+        self.genes()
+
+    def check_figures(self, tasks: Sequence[str]) -> None:
+        """
+        Refuse figures that no validation of these tasks has, or that must not grow.
+
+        :param tasks: that the trainings learn.
+        :raises ConfigurationError: with those that there are.
+        """
+        known = [metric.label for task in tasks for metric in METRICS
+                 if metric.task == task and not metric.lower_is_better]
+        if wrong := [name for name in self.figures if name not in known]:
+            raise ConfigurationError(
+                f'figures has {wrong}; the recipe learns {list(tasks)}, so what can be made '
+                f'larger is {known}')
+
+    def genes(self) -> list[Gene]:
+        """Return what evolves."""
+        return [
+            *(Gene(f'weight of {task}', 'log', float(low), float(high))
+              for task, (low, high) in self.weights.items()),
+            *(Gene(f'frequency of {task}', 'integer', low, high)
+              for task, (low, high) in self.frequencies.items())]
+
+    def values(self, genome: Genome) -> dict[str, float]:
+        """Return name of a gene -> its value; the weights add up to 1."""
+        found = {gene.name: gene.value(number) for gene, number in zip(self.genes(), genome)}
+        total = sum(found[f'weight of {task}'] for task in self.weights)
+        return {name: value / total if name.startswith('weight of ') else value
+                for name, value in found.items()}
+
+    def fitness_of(self, figures: Mapping[str, float]) -> float:
+        """Return the geometric mean of the figures, NaN if one is missing."""
+        found = [figures.get(name, math.nan) for name in self.figures]
+        if not all(value >= 0 for value in found):
+            return math.nan
+        return float(math.prod(found) ** (1 / len(found)))
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as plain JSON types."""
+        return dict(yaml.safe_load(yaml.safe_dump(asdict(self))))
+
+
+def overrides_of(config: SearchConfig, genome: Genome) -> list[str]:
+    """Return the settings of ``mtl train`` that a genome stands for."""
+    values = config.values(genome)
+    words = ['--weighting', 'handcrafted']
+    if config.frequencies:
+        frequencies = {task: values[f'frequency of {task}'] for task in config.frequencies}
+        words = ['--weighting', 'asynchronous', '--weighting_options.asynchronous.frequencies',
+                 yaml.safe_dump(frequencies, default_flow_style=True).strip()]
+        if config.weights:
+            words += ['--weighting_options.asynchronous.strategy', 'handcrafted']
+    if config.weights:
+        weights = {task: values[f'weight of {task}'] for task in config.weights}
+        words += ['--weighting_options.handcrafted.weights',
+                  yaml.safe_dump(weights, default_flow_style=True).strip()]
+    return words

@@ -1,0 +1,358 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl search``: evolve the weights of the tasks' losses, one training per trial."""
+
+import argparse
+import contextlib
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from mtl_perception.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DataError,
+    DeviceError,
+    NumericError,
+    PerceptionError,
+    StorageError,
+)
+from mtl_perception.search.evolution import Evolution, Trial
+from mtl_perception.search.journal import Journal
+from mtl_perception.search.plan import SearchConfig, overrides_of
+from mtl_perception.search.results import Result, table_of, why_not, write
+from mtl_perception.training.config import load_config, to_plain, to_yaml
+from mtl_perception.training.data_sources import check_network
+from mtl_perception.training.recipe import late_options, load_recipe
+from mtl_perception.training.recipe_diff import changes
+from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
+from mtl_perception.training.trials import (
+    STOP,
+    Running,
+    figures_of,
+    last_words,
+    model_of,
+    run_trial,
+    trial_name,
+)
+
+JOURNAL = 'journal.jsonl'
+STOPS = 5
+"""How often a training may be stopped or killed from outside before the search ends."""
+LOST = -1
+"""Stands for the exit code of a training whose worker died."""
+SPARE_LINES = 6
+"""Of a terminal, around the rows of the live table."""
+LOOK_S = 0.5
+"""How often it is looked whether a signal has come, seconds."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl search``."""
+    _add_options(parser)
+    parser.add_argument('config', type=Path, help='such as config/search/street_leang.yaml')
+    parser.add_argument(
+        'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
+        help='settings of the search in place of those in the file, such as --trials 20')
+    parser.epilog = (
+        'The same command goes on with a search that was stopped. Exit code 75: stopped by a '
+        'signal.')
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may stand before or after the configuration."""
+    parser.add_argument(
+        '--into', type=Path, default=Path('searched'), help='folder (default: searched)')
+    parser.add_argument('--workers', type=int, default=1, help='trainings at once (default: 1)')
+    parser.add_argument(
+        '--scheduler', default='', metavar='ADDRESS',
+        help='of a Dask cluster that trains instead, such as tcp://10.0.0.1:8786; its workers '
+             'must see the same folders (extra: dask)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Run ``mtl search``, or go on with it.
+
+    :return: 0, or 75 if a signal stopped it.
+    """
+    overrides = late_options(arguments, _add_options)
+    if arguments.workers < 1:
+        raise ConfigurationError(f'--workers is {arguments.workers}; it must be at least 1')
+    config = load_recipe(arguments.config, overrides, SearchConfig)
+    recipe = (arguments.config.parent / config.recipe).resolve()  # workers may be elsewhere
+    search = Search(config, recipe, arguments.into.resolve())
+    training = load_config(recipe, search.words(search.evolution.trials[0]))
+    check_network(training)
+    config.check_figures(training.tasks)
+    with exclusive(search.folder), StopRequest() as stop:
+        search.open()
+        try:
+            with _executor(arguments.scheduler, arguments.workers) as executor:
+                finished = search.run(executor, stop)
+        finally:
+            search.close()
+        search.write()
+        if not finished:
+            print(f'{stop.received}: stopped after {len(search.results)} of {config.trials} '
+                  'trials; the same command goes on')
+            return STOPPED
+    best = search.evolution.best()
+    if best is None:
+        raise DataError(
+            f'none of {len(search.results)} trials gave a fitness; train.log in their folders in '
+            f'{search.folder} says why')
+    print(f'{search.folder}: best.yaml (trial {best.number}), search.md, search.csv, genome.png, '
+          'fitness.png')
+    return 0
+
+
+class Search:
+    """
+    Trials of an evolution, each a training in a process of its own, and the journal of them.
+
+    :param config: of the search.
+    :param recipe: of the trainings.
+    :param folder: of journal, runs and results.
+    :param train: what runs a trial, see :func:`mtl_perception.training.trials.run_trial`.
+    """
+
+    def __init__(
+            self, config: SearchConfig, recipe: Path, folder: Path,
+            train: Callable[[Running], int] = run_trial) -> None:
+        self.config, self.recipe, self.folder = config, recipe, folder
+        self.evolution = Evolution(
+            config.genes(), config.population, config.offspring, config.parents, config.mutation,
+            config.seed)
+        self.results: dict[int, Result] = {}
+        self._train = train
+        self._journal: Journal | None = None
+        self._waiting: list[Trial] = []
+        self._stops: dict[int, int] = {}
+
+    def open(self) -> None:
+        """
+        Read the journal, and do with the evolution what was done before.
+
+        :raises ConfigurationError: if it is that of another search or of other trainings.
+        :raises CheckpointError: if it is damaged, or another version wrote it.
+        """
+        self._journal = journal = Journal(self.folder / JOURNAL)
+        if journal.torn:
+            print(f'{journal.path}: the last line was cut off and is dropped', file=sys.stderr)
+        now, training = self.config.plain(), load_config(self.recipe, self.config.overrides)
+        if not journal.entries:
+            if left := sorted(self.folder.glob('trial_*')):
+                raise ConfigurationError(
+                    f'{self.folder} holds {left[0].name} of a search whose {JOURNAL} is gone; '
+                    'remove the folder or choose another --into')
+            journal.add({'kind': 'search', 'config': now, 'training': to_plain(training)})
+        before = journal.entries[0].get('config', {})
+        found = [f'{key}: {before.get(key)} -> {now[key]}' for key in now
+                 if before.get(key) != now[key] and key != 'trials']
+        found = found or changes(journal.entries[0].get('training', {}), training)
+        if found:
+            raise ConfigurationError(
+                f'{self.folder} holds a search with other settings, whose trials cannot be '
+                f'compared with new ones: {"; ".join(found)}. Choose another --into')
+        asked: dict[int, Trial] = {}
+        for entry in journal.entries[1:]:
+            if entry['kind'] == 'asked':
+                trial = self.evolution.ask()
+                if trial is None or [*trial.genome] != entry['genome']:
+                    raise CheckpointError(
+                        f'{journal.path}: trial {entry["number"]} is not what this version draws '
+                        'under these settings; begin anew in another folder', 'M06')
+                asked[trial.number] = trial
+            elif entry['kind'] == 'told':
+                self._note(asked.pop(entry['number']), entry)
+        self._waiting = list(asked.values())
+
+    def close(self) -> None:
+        """Close the journal."""
+        if self._journal is not None:
+            self._journal.close()
+
+    def words(self, trial: Trial) -> list[str]:
+        """Return the settings of a trial in place of the recipe's."""
+        words = [*self.config.overrides, *overrides_of(self.config, trial.genome)]
+        parent = self._parent(trial)
+        if parent is not None:
+            words += ['--network.start', str(model_of(self.folder, parent.trial.number))]
+        return words
+
+    def _parent(self, trial: Trial) -> Result | None:
+        """Return the best of the generations before, whose weights a trial starts with."""
+        before = [result for result in self.results.values()
+                  if result.trial.generation < trial.generation and math.isfinite(result.fitness)]
+        if not before or not self.config.transfer:
+            return None
+        return max(before, key=lambda result: (result.fitness, -result.trial.number))
+
+    def run(self, executor: Executor, stop: StopRequest) -> bool:
+        """
+        Do what trials there are left.
+
+        :param executor: runs them.
+        :param stop: looked at again and again; trials under way are then stopped too.
+        :return: whether all have been done.
+        :raises PerceptionError: if a training ends by anything but its numbers, such as a full
+            disk: the trial says nothing of its genome, and is done again next time.
+        """
+        running: dict[Future[int], Trial] = {}
+        with self._shown() as show, contextlib.ExitStack() as left:
+            left.callback(self._stop, running)  # if this ends by an error
+            while True:
+                while not stop.received and (trial := self._next(len(running))) is not None:
+                    running[executor.submit(self._train, self._running(trial))] = trial
+                if not running:
+                    return not stop.received
+                done, _ = wait(running, LOOK_S, FIRST_COMPLETED)
+                for job in done:
+                    trial = running.pop(job)
+                    if self._ended(trial, job):
+                        show(trial)
+                    else:
+                        self._waiting.append(trial)
+                if stop.received:
+                    self._stop(running)
+
+    def _stop(self, running: dict[Future[int], Trial]) -> None:
+        """Take back what has not begun, and ask trainings to stop; they write a checkpoint."""
+        for job in [job for job in running if job.cancel()]:
+            self._waiting.append(running.pop(job))
+        for trial in running.values():
+            place = self.folder / trial_name(trial.number)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / STOP).touch()
+
+    def _ended(self, trial: Trial, job: Future[int]) -> bool:
+        """Note a trial that has ended; return False if it is to go on, now or some other time."""
+        try:
+            code, why = job.result(), ''
+        except PerceptionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of any executor, such as a dead worker
+            code, why = LOST, f'{type(error).__name__}: {error}'
+        if code in (0, NumericError.exit_code):
+            self._finished(trial, code)
+            return True
+        if code == STOPPED or code < 0:
+            self._stops[trial.number] = self._stops.get(trial.number, 0) + 1
+            if self._stops[trial.number] <= STOPS:
+                return False
+        kind = {one.exit_code: one for one in (
+            DataError, CheckpointError, StorageError, DeviceError)}.get(code, ConfigurationError)
+        raise kind(
+            f'{self.folder / trial_name(trial.number)}: the training ended with exit code {code}: '
+            f'{why or last_words(self.folder, trial.number) or "no word"}. Mend it; the same '
+            'command does the trial again')
+
+    def _next(self, running: int) -> Trial | None:
+        """Return the next trial, None if there is none for now."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        if len(self.results) + running >= self.config.trials:
+            return None
+        trial = self.evolution.ask()
+        if trial is not None:
+            self._add({'kind': 'asked', 'number': trial.number, 'genome': [*trial.genome]})
+        return trial
+
+    def _running(self, trial: Trial) -> Running:
+        return Running(str(self.recipe), str(self.folder), trial_name(trial.number),
+                       tuple(self.words(trial)), time.time())
+
+    def _finished(self, trial: Trial, code: int) -> None:
+        """Note the outcome of a trial."""
+        figures = figures_of(self.folder, trial.number) if code == 0 else {}
+        entry = {
+            'kind': 'told', 'number': trial.number, 'exit_code': code, 'figures': figures,
+            'fitness': self.config.fitness_of(figures), 'ended': time.time()}
+        self._add(entry)
+        self._note(trial, entry)
+        if code == 0:  # its model is exported; fifty checkpoints would fill a disk
+            shutil.rmtree(
+                self.folder / trial_name(trial.number) / 'checkpoints', ignore_errors=True)
+
+    def _note(self, trial: Trial, entry: dict[str, Any]) -> None:
+        """Tell the evolution."""
+        fitness = float(entry['fitness'])
+        self.evolution.tell(trial.number, fitness)
+        self.results[trial.number] = Result(
+            trial, self.config.values(trial.genome), entry['figures'], fitness,
+            entry['exit_code'])
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        assert self._journal is not None  # it is open
+        self._journal.add(entry)
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[Callable[[Trial], None]]:
+        """Yield what shows a trial that has ended: a live table, or a line where none can be."""
+        console, total = Console(), self.config.trials
+
+        def say(trial: Trial) -> None:
+            result = self.results[trial.number]
+            words = '  '.join(f'{name} {value:.4g}' for name, value in result.values.items())
+            how = f'fitness {result.fitness:.4f}' if math.isfinite(result.fitness) else (
+                why_not(result, self.config.figures))
+            print(f'{len(self.results)}/{total}  trial {trial.number}  {words}  {how}', flush=True)
+
+        if not console.is_terminal:
+            yield say
+            return
+        def table() -> Table:
+            return table_of(self.results, self.evolution, self.config.figures, total,
+                            console.height - SPARE_LINES)
+
+        with Live(table(), console=console) as live:
+            yield lambda trial: live.update(table())
+
+    def write(self) -> None:
+        """
+        Write tables, figures and the recipe of the best trial.
+
+        :raises StorageError: if a file cannot be written.
+        """
+        best = self.evolution.best()
+        text = ''
+        if best is not None:
+            words = [*self.config.overrides, *overrides_of(self.config, best.genome)]
+            text = to_yaml(load_config(self.recipe, [*words, '--name', 'best']))
+        write(self.folder, self.results, self.evolution, self.config.figures, text)
+
+
+@contextlib.contextmanager
+def _executor(scheduler: str, workers: int) -> Iterator[Executor]:
+    """
+    Yield what runs trials.
+
+    :raises ConfigurationError: if there is no such cluster, or Dask is not installed.
+    """
+    if not scheduler:
+        with ThreadPoolExecutor(workers) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigurationError(
+            f'--scheduler needs the package distributed ({error}); pip install '
+            "'mtl_perception[dask]' brings it") from error
+    try:
+        client = Client(scheduler, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f'--scheduler is {scheduler!r}, where no Dask scheduler answers ({error})') from error
+    with client, client.get_executor(pure=False, retries=0) as executor:
+        yield executor

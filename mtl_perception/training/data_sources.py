@@ -1,0 +1,349 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a recipe learns from: the street, or a recorded data set."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mtl_perception.datasets.build import build_dataset, tasks_known
+from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.datasets.mixed import MixedClips, joined
+from mtl_perception.datasets.seeds import parse_seeds
+from mtl_perception.datasets.synthetic import StreetClips
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.losses import find_anchors, median_frequency_weights
+from mtl_perception.models.build import build_network
+from mtl_perception.synthetic.street import CAMERA_HEIGHTS
+from mtl_perception.tasks import STREET_ALL_TASKS, Task
+from mtl_perception.training.config import TrainingConfig
+from mtl_perception.training.dataloading import Clips
+from mtl_perception.training.progress_log import progress_bar
+from mtl_perception.training.stopping import StopRequest
+
+BALANCE_CLIPS = 400
+"""Clips that the class weights are counted in, and that the anchors are found in."""
+
+LABELS_LOOKED_FOR = 500
+"""Clips that are looked through for a label of each task."""
+
+STREET_FOCAL = 0.6
+"""Focal length of the street's camera as a share of the image width."""
+
+
+def open_clips(
+        config: TrainingConfig, code: str, stop: StopRequest, may_render: bool = True,
+) -> tuple[Clips, Clips] | None:
+    """
+    Return the clips to learn from and to choose the model by.
+
+    :param code: digest of the street's source, empty for the present one.
+    :param stop: asks to stop rendering.
+    :param may_render: whether clips of the street that are missing are rendered.
+    :return: None if it was asked to stop; what is rendered stays and is not done again.
+    :raises DataError: if there is no such data.
+    """
+    if not config.data.train:
+        return _street_clips(config, code, stop, may_render)
+    train, validation = _recorded_clips(config, 'train'), _recorded_clips(config, 'validation')
+    if missing := _unlabelled(config, train):
+        raise DataError(
+            f'data.train: none of {min(len(train), LABELS_LOOKED_FOR)} clips has a label of '
+            f'{missing}; unpack the archives with these labels, or take them from tasks')
+    if missing := _unlabelled(config, validation):
+        print(f'data.validation: none of {min(len(validation), LABELS_LOOKED_FOR)} clips has a '
+              f'label of {missing}; they are learned, but not judged', flush=True)
+    return train, validation
+
+
+def _unlabelled(config: TrainingConfig, clips: Clips) -> list[str]:
+    """Return the tasks of which there is no label in clips spread over a data set."""
+    missing = set(config.tasks)
+    for number in np.random.default_rng(0).permutation(len(clips))[:LABELS_LOOKED_FOR]:
+        try:
+            sample = clips[int(number)]
+        except DataError:
+            if config.data.on_bad_sample != 'skip':
+                raise
+            continue
+        missing -= {task for task, label in sample.labels().items() if label is not None}
+        if sample.detection is not None:
+            missing -= {'detection'}
+        if not missing:
+            break
+    return sorted(missing)
+
+
+def street_code_of(clips: Clips) -> str:
+    """Return the digest of the street's source that drew the clips, empty for recorded data."""
+    return clips.code if isinstance(clips, StreetClips) else ''
+
+
+def camera_of(
+        config: TrainingConfig, clips: Clips | None = None) -> tuple[float, float, float]:
+    """
+    Return the camera of the data: focal lengths at the size of the last stage, and height.
+
+    :param clips: recorded data; the first image stands for all, of a mixture that of the first
+        data set that depth is learned from.
+    :return: pixels along the rows; metres above the ground, 0 = unknown; pixels along the columns.
+        Where a data set does not know its camera, the focal length is that of the street.
+    """
+    height, width = config.stages[-1].height, config.stages[-1].width
+    unknown = STREET_FOCAL * width
+    if not config.data.train:
+        return unknown, sum(CAMERA_HEIGHTS) / 2, unknown
+    if isinstance(clips, MixedClips):  # what depth is learned from
+        parts = list(clips.parts.values())
+        clips = next((part for part in parts if _labels_depth(part)), parts[0])
+    if not isinstance(clips, RecordedClips):
+        return unknown, 0.0, unknown
+    try:
+        focal = clips.focal_length(clips.clips[0][-1])
+    except DataError:  # depth is not learned from it either
+        focal = None
+    if focal is None:
+        return unknown, 0.0, unknown
+    rows, columns = clips[0].image.shape[1:3]
+    return focal * width / columns, 0.0, focal * height / rows
+
+
+def _labels_depth(clips: RecordedClips) -> bool:
+    """Return whether depth is learned from a data set: it has it, and is there for it."""
+    return any(task.name == 'depth' for task in clips.tasks)
+
+
+def data_words(config: TrainingConfig, split: str = 'train') -> str:
+    """
+    Return what is learned from, in words for a manifest and a README.
+
+    :param split: ``train`` or ``validation``.
+    """
+    data = config.data
+    if not data.train:
+        seeds = data.train_seeds if split == 'train' else data.validation_seeds
+        return f'synthetic street, seeds {seeds}'
+    described = [description for _, description, _ in _parts(config, split)]
+    return ', '.join(
+        f'{one.get("dataset")} {one.get("split", "")}'.strip() for one in described)
+
+
+def _recorded_clips(config: TrainingConfig, split: str) -> RecordedClips | MixedClips:
+    """Return the recorded clips of a split: one data set, or a mixture."""
+    parts, shares = {}, {}
+    for name, description, share in _parts(config, split):
+        where = f'data.{split}.{name}' if name else f'data.{split}'
+        parts[name], shares[name] = build_dataset(description, where), share
+    for name, part in parts.items():
+        if part.incomplete:
+            print(f'data.{split}{"." * bool(name)}{name}: {len(part.incomplete)} of '
+                  f'{len(part.incomplete) + len(part)} images are left out, for they have no '
+                  f'earlier ones; the first is {part.incomplete[0]}', flush=True)
+    if list(parts) != ['']:
+        if split == 'validation':  # each clip is judged once
+            shares = {name: float(len(part)) for name, part in parts.items()}
+        return MixedClips(parts, shares, config.tasks)
+    return parts[''].narrowed_to(config.tasks)
+
+
+def _parts(config: TrainingConfig, split: str) -> list[tuple[str, dict[str, Any], float]]:
+    """
+    Return name, description and share of each data set of a split.
+
+    :return: a single one, without a name, if the split is no mixture.
+    :raises ConfigurationError: if a split is empty or a mixture is none.
+    """
+    data = config.data
+    described: dict[str, Any] = dict(data.train if split == 'train' else data.validation)
+    if not described:
+        raise ConfigurationError(
+            f'data.{split} is empty, but the other one is not; describe both')
+    if 'mix' not in described:
+        return [('', _completed(described, config), 1.0)]
+    mix = described['mix']
+    if len(described) > 1 or not isinstance(mix, dict) or not mix or not all(
+            isinstance(one, dict) for one in mix.values()):
+        raise ConfigurationError(
+            f'data.{split} is {described!r}; wanted mix: and below it a name for each data set '
+            'with its dataset:, root:, share: and other settings')
+    parts = []
+    for name, one in mix.items():
+        share = one.get('share', 1.0)
+        if not isinstance(share, (int, float)) or isinstance(share, bool):
+            raise ConfigurationError(f'data.{split}.{name}.share is {share!r}, wanted a number')
+        rest = {key: value for key, value in one.items() if key != 'share'}
+        parts.append((str(name), _completed(rest, config, str(name)), float(share)))
+    return parts
+
+
+def _completed(
+        described: dict[str, Any], config: TrainingConfig, name: str = '') -> dict[str, Any]:
+    """Return the description of a recorded data set, with what the recipe says elsewhere."""
+    if config.data.root:
+        described['root'] = str(Path(config.data.root) / name)
+    if config.network.frames > 1:
+        described.setdefault('frames', config.network.frames)
+    if isinstance(described.get('root'), str):
+        described['root'] = str(Path(described['root']).expanduser())
+    return described
+
+
+def _street_clips(
+        config: TrainingConfig, code: str, stop: StopRequest, may_render: bool,
+) -> tuple[StreetClips, StreetClips] | None:
+    """
+    Return the clips to learn from and to choose by, rendering what is missing.
+
+    :return: None if a signal asked to stop; the seeds that are done stay and are not done again.
+    :raises DataError: if seeds are missing that may not be rendered.
+    """
+    data = config.data
+    both = []
+    for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
+        clips = StreetClips(Path(data.cache), parse_seeds(seeds), split, data.plan, code)
+        missing = len(clips.missing())
+        if missing and not may_render:
+            raise DataError(
+                f'{missing} of {len(clips.seeds)} {split} seeds are not rendered yet in '
+                f'{clips.folder}; run the same command once with --render-only, without torchrun')
+        if missing:
+            print(f'rendering {missing} of {len(clips.seeds)} {split} seeds into {clips.folder}',
+                  flush=True)
+            with progress_bar('seeds') as bar:
+                job = bar.add_task(f'rendering {split}', total=missing, note='')
+                for count, _ in enumerate(clips.render(data.workers), 1):
+                    bar.update(job, completed=count)
+                    if bar.disable and count % 50 == 0:
+                        print(f'{count}/{missing} seeds', flush=True)
+                    if stop.received:
+                        print(f'{stop.received}: stopped after {count} of {missing} seeds; the '
+                              'same command goes on')
+                        return None
+        both.append(clips)
+    return both[0], both[1]
+
+
+def check_network(config: TrainingConfig) -> None:
+    """
+    Build the network of a recipe once without memory, before anything is rendered.
+
+    :raises ConfigurationError: if there is no such network.
+    """
+    try:
+        with torch.device('meta'):
+            build_network(config.network.spec(
+                tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
+    except ValueError as error:
+        raise ConfigurationError(f'network: {error}') from error
+
+
+def check_batches(config: TrainingConfig, ranks: int = 1) -> None:
+    """
+    Refuse batches that cannot be shared evenly, or whose parts cannot be normalised.
+
+    Batch normalisation needs two values of each channel: one frame will not do where a part of the
+    network is one pixel, as at an image of 32x32 or behind the pooling of an ASPP.
+
+    :param ranks: processes that share each batch.
+    :raises ConfigurationError: naming the stage.
+    """
+    parts = ranks * config.optimiser.accumulate
+    for number, stage in enumerate(config.stages):
+        if stage.batch % parts:
+            raise ConfigurationError(
+                f'stages[{number}] has batch {stage.batch}, which {ranks} ranks with '
+                f'optimiser.accumulate = {config.optimiser.accumulate} cannot share evenly; it '
+                f'must be a multiple of {parts}')
+        together = ranks if config.run.sync_batch_norm else 1
+        if stage.batch // parts * together * _frames(config) > 1:
+            continue
+        network = build_network(config.network.spec(
+            tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
+        modules = dict(network.named_modules())
+        for name in config.network.frozen:
+            modules.get(name, nn.Identity()).eval()
+        with torch.no_grad():
+            try:  # what is one pixel of a larger image is one pixel of 64x64
+                network(torch.zeros(1, 3, *(min(64, size) for size in stage.learned)))
+            except ValueError as error:
+                raise ConfigurationError(
+                    f'stages[{number}] has batch {stage.batch} in {parts} parts of one frame of '
+                    f'{stage.learned[1]}x{stage.learned[0]}, which batch normalisation cannot '
+                    f'learn from ({error}); set a batch of at least {2 * parts}, or a smaller '
+                    'optimiser.accumulate') from error
+
+
+def _frames(config: TrainingConfig) -> int:
+    """Return how many frames a clip has in training, at least."""
+    data = config.data
+    frames = data.plan.frames
+    if data.train:
+        frames = min(int(one.get('frames', 1)) for _, one, _ in _parts(config, 'train'))
+    return min(frames, data.window or frames)
+
+
+def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
+    """
+    Return the tasks that a recipe names, in the order of what labels them.
+
+    :raises ConfigurationError: if the recipe names a task that its data cannot label.
+    """
+    labelled: dict[str, tuple[Task, ...]] = {'': STREET_ALL_TASKS}
+    if config.data.train:
+        labelled = {
+            name: tasks_known(description, f'data.train.{name}'.rstrip('.'))
+            for name, description, _ in _parts(config, 'train')}
+    known = joined(labelled, config.tasks)
+    if unknown := sorted(set(config.tasks) - {task.name for task in known}):
+        names = dict.fromkeys(task.name for tasks in labelled.values() for task in tasks)
+        raise ConfigurationError(
+            f'tasks {unknown} cannot be learned from data.train, which labels {list(names)}')
+    inverse = config.loss.inverse()
+    return tuple(
+        dataclasses.replace(task, inverse=inverse) if task.name == 'depth' else task
+        for task in known)
+
+
+def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
+    """
+    Return the anchors of a recipe, found in its training data if it names none.
+
+    :raises DataError: if there are not enough boxes.
+    """
+    if config.network.anchors or 'detection' not in config.tasks:
+        return config.network.anchors
+    sizes = []
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        sample = clips[int(number)]
+        if sample.detection is not None:
+            boxes = sample.detection[sample.detection[..., 4] >= 0]
+            size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]
+            sizes.append(size[(size > 0).all(1)].clip(max=1))
+    try:
+        return find_anchors(
+            np.concatenate([np.zeros((0, 2)), *sizes]), config.network.anchor_count, config.seed)
+    except ValueError as error:
+        raise DataError(
+            f'no anchors can be found in the training data ({error}); name them in '
+            'network.anchors') from error
+
+
+def class_weights(
+        clips: Clips, tasks: tuple[Task, ...], exponent: float) -> list[float] | None:
+    """Return the median-frequency weights of the semantic classes, raised to a power."""
+    task = next((task for task in tasks if task.name == 'semantic'), None)
+    if task is None:
+        return None
+    count = len(task.classes)
+    pixels, where_present = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        labels = clips[int(number)].semantic
+        if labels is not None:
+            found = np.bincount(labels[-1].ravel(), minlength=256)[:count]
+            pixels += found
+            where_present += (found > 0) * found.sum()
+    return median_frequency_weights(pixels, where_present, exponent)

@@ -1,0 +1,183 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate --bag``: recorded answers are judged as the model itself is, to the last bit."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip('rosbags')
+pytest.importorskip('torch')
+
+from bag_files import header, write_bag
+from test_demo import mtl
+
+from mtl_perception import cli
+from mtl_perception.bags.reader import Bag
+from mtl_perception.evaluation.bag_evaluation import again
+from mtl_perception.inference.torch_engine import TorchEngine
+
+START_NS = 1_700_000_000_000_000_000
+COUNT = 12
+JUDGED = ('semantic', 'depth', 'motion', 'baseline', 'intervals')
+
+
+def evaluate(tmp_path, bag, model, *words):
+    """Run the command and return the report."""
+    code = cli.main(['evaluate', str(model), '--bag', str(bag), '--threads', '1', '--device',
+                     'cpu', '--output', str(tmp_path / 'out'), *words])
+    assert code == 0
+    return json.loads((tmp_path / 'out' / 'report.json').read_text())
+
+
+def test_the_answers_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_model):
+    engine = TorchEngine.load(tiny_model, 'cpu', threads=1)
+    with Bag(bag) as one, Bag(bag) as other:
+        pairs = list(zip(one.moments(), again(other, engine), strict=True))
+    assert len(pairs) == COUNT
+    for before, after in pairs:
+        assert before.arrays.keys() == after.arrays.keys()
+        for role, array in before.arrays.items():
+            np.testing.assert_array_equal(array, after.arrays[role])
+
+
+def test_the_figures_of_a_bag_are_exactly_those_of_the_model(tmp_path, bag, tiny_model):
+    as_recorded = evaluate(tmp_path, bag, tiny_model)
+    asked_again = evaluate(tmp_path, bag, tiny_model, '--rerun')
+    assert as_recorded == asked_again
+    assert all(name in as_recorded for name in JUDGED)
+    assert as_recorded['dropped'] == {'O01_superseded': 1}
+    assert as_recorded['accounting']['adds_up']
+    assert as_recorded['latency_ms']['max'] == 30.0
+    for name in ('report.md', 'report.html'):
+        assert 'O01_superseded' in (tmp_path / 'out' / name).read_text()
+
+
+def test_one_other_pixel_in_the_bag_is_another_figure(tmp_path, recorded, bag, tiny_model):
+    """The positive control of the test above."""
+    changed = list(recorded)
+    place = next(number for number, one in enumerate(changed) if one[0] == '/semantic/image')
+    topic, message, logged_ns = changed[place]
+    truth = next(one[1] for one in changed if one[0] == '/truth/semantic/image')
+    data = message.data.copy()
+    data[0] = truth.data[0] if data[0] != truth.data[0] else (truth.data[0] + 1) % 12
+    changed[place] = topic, type(message)(
+        message.header, message.height, message.width, message.encoding, 0, message.step,
+        data), logged_ns
+    other = evaluate(tmp_path, write_bag(tmp_path / 'changed', changed), tiny_model)
+    assert other['semantic']['miou'] != evaluate(tmp_path, bag, tiny_model)['semantic']['miou']
+
+
+def test_labels_of_a_data_set_by_stamp_are_as_good_as_those_in_the_bag(
+        tmp_path, recorded, tiny_model):
+    """The bag has no truth; the data set has it under the stamps, 2 ms late."""
+    own = evaluate(tmp_path, write_bag(tmp_path / 'whole', recorded), tiny_model)
+    bare = write_bag(tmp_path / 'bare', [one for one in recorded if '/truth' not in one[0]])
+    for topic, message, _ in recorded:
+        stamp = message.header.stamp
+        name = f'{stamp.sec * 10 ** 9 + stamp.nanosec + 2_000_000}.png'
+        if topic in ('/image_raw', '/truth/semantic/image'):
+            folder = tmp_path / 'labels' / 'all' / ('class' if 'truth' in topic else 'image')
+            folder.mkdir(parents=True, exist_ok=True)
+            array = message.data.reshape(64, 96, -1)
+            cv2.imwrite(str(folder / name), array[..., ::-1] if array.shape[2] == 3 else array)
+    from mtl_perception.tasks import STREET_SEMANTIC
+    (tmp_path / 'labels' / 'dataset.yaml').write_text(yaml.safe_dump({
+        'images': '{split}/image', 'semantic': '{split}/class/{name}.png',
+        'classes': {name: list(colour) for name, colour in zip(
+            STREET_SEMANTIC.classes, STREET_SEMANTIC.palette)}}, sort_keys=False))
+    config = tmp_path / 'mine.yaml'
+    config.write_text(yaml.safe_dump(
+        {'test': {'dataset': 'folder', 'root': str(tmp_path / 'labels'), 'split': 'all'}}))
+    found = evaluate(tmp_path, bare, tiny_model, '--data', str(config), '--slop', '5')
+    assert found['semantic'] == own['semantic']
+    assert found['intervals']['semantic'] == own['intervals']['semantic']
+    assert found['unmatched'] == 0
+    assert 'depth' not in found
+    words = ['evaluate', str(tiny_model), '--bag', str(bare), '--data', str(config)]
+    assert cli.main([*words, '--slop', '1']) == 3  # nothing matches
+
+
+def test_a_truncated_bag_is_refused_unless_it_is_allowed(tmp_path, bag, tiny_model, capsys):
+    file = next(path for path in bag.iterdir() if path.suffix in ('.mcap', '.db3'))
+    cut = tmp_path / f'cut{file.suffix}'
+    cut.write_bytes(file.read_bytes()[:file.stat().st_size * 9 // 10])
+    words = ['evaluate', str(tiny_model), '--bag', str(cut)]
+    assert cli.main(words) == 3
+    assert capsys.readouterr().err.count('\n') == 1  # one line, no traceback
+    if file.suffix == '.db3':
+        return  # the list of topics may be gone too
+    report = evaluate(tmp_path, cut, tiny_model, '--allow-truncated')
+    assert report['incomplete'] is True
+    assert 0 < report['published'] < COUNT - 1
+    assert 'INCOMPLETE' in (tmp_path / 'out' / 'report.md').read_text()
+
+
+def test_a_bag_without_the_topics_lists_those_that_are_there(
+        tmp_path, recorded, tiny_model, capsys):
+    renamed = [(name.replace('/image_raw', '/front/image_raw'), message, logged)
+               for name, message, logged in recorded if 'semantic' not in name]
+    path = write_bag(tmp_path / 'bag', renamed)
+    assert cli.main(['evaluate', str(tiny_model), '--bag', str(path)]) == 3
+    text = capsys.readouterr().err
+    assert 'did you mean /front/image_raw' in text
+    assert '/depth/image (11)' in text
+
+
+def test_streams_that_do_not_belong_together_are_reported_and_refused(
+        tmp_path, recorded, tiny_model, capsys):
+    """B04: a third of the answers carries stamps that no image has."""
+    moved = [(name, type(message)(
+        header(START_NS - 1 - number), *[getattr(message, field) for field in (
+            'height', 'width', 'encoding', 'is_bigendian', 'step', 'data')]), logged)
+        if name == '/motion/image' else (name, message, logged)
+        for number, (name, message, logged) in enumerate(recorded)]
+    path = write_bag(tmp_path / 'bag', moved)
+    code = cli.main(['evaluate', str(tiny_model), '--bag', str(path), '--output',
+                     str(tmp_path / 'out')])
+    assert code == 3
+    said = capsys.readouterr()
+    assert '0 of 11 messages of motion have the stamp of an image, wanted 90%' in said.err
+    assert 'motion: 11 of 11 have no image' in said.out
+    report = json.loads((tmp_path / 'out' / 'report.json').read_text())
+    assert (report['matched'], report['unmatched']) == (70, 11)
+    assert report['streams']['semantic'] == {'matched': 11, 'unmatched': 0}
+
+
+@pytest.mark.parametrize('words', [['--slop', '-1'], ['--slop', 'nan'], ['--slop', 'inf']])
+def test_impossible_arguments_are_refused(words, capsys):
+    assert cli.main(['evaluate', 'no such model', '--bag', 'nowhere', *words]) == 2
+
+
+def test_what_is_no_bag_is_exit_code_3(tmp_path, tiny_model):
+    (tmp_path / 'text.mcap').write_text('no bag')
+    for path in (tmp_path / 'text.mcap', tmp_path / 'nowhere', tmp_path):
+        assert cli.main(['evaluate', str(tiny_model), '--bag', str(path)]) == 3
+
+
+@pytest.mark.slow
+def test_what_a_real_node_published_is_what_the_model_says(tmp_path, tiny_model):
+    """Camera, node and recorder on a ROS graph; then the model on the recorded images."""
+    done = mtl('demo', '--model', str(tiny_model), '--output', str(tmp_path / 'demo'),
+               '--seconds', '4', '--rate', '5', '--width', '96', '--height', '64', '--seeds', '2',
+               '--threads', '1', '--device', 'cpu')
+    assert done.returncode == 0, done.stdout + done.stderr
+    live = json.loads((tmp_path / 'demo' / 'report.json').read_text())
+    bag = tmp_path / 'demo' / 'bag'
+    as_recorded = evaluate(tmp_path, bag, tiny_model)
+    assert as_recorded == evaluate(tmp_path, bag, tiny_model, '--rerun')
+    for name in ('semantic', 'depth', 'baseline', 'frames_in', 'published', 'dropped',
+                 'latency_ms', 'fps', 'rate'):
+        assert live[name] == as_recorded[name]
+    assert live['motion']['iou_moving'] == as_recorded['motion']['iou_moving']
+    engine = TorchEngine.load(tiny_model, 'cpu', threads=1)
+    with Bag(bag) as one, Bag(bag) as other:
+        answered = 0
+        for before, after in zip(one.moments(), again(other, engine), strict=True):
+            answered += before.answered
+            for role, array in before.arrays.items():
+                np.testing.assert_array_equal(array, after.arrays[role])
+    assert answered == live['published'] > 0

@@ -1,0 +1,178 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate --data`` with an engine that reads the answer from the colours."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from mtl_perception import cli
+from mtl_perception.datasets.build import build_dataset
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.evaluation.dataset_evaluation import drives_of, evaluate, title_of
+from mtl_perception.evaluation.report import Report, as_markdown
+from mtl_perception.frames import Outputs
+from mtl_perception.manifest import Manifest, NetworkSpec
+from mtl_perception.tasks import STREET_DEPTH, Task
+
+DESCRIPTION = """
+images: '{split}/image'
+semantic: '{split}/class/{name}.png'
+classes: {floor: [0, 0, 0], wall: [255, 0, 0]}
+depth: '{split}/depth/{name}.png'
+depth_m: 0.01
+"""
+SEMANTIC = Task('semantic', 'classes', ('floor', 'wall'), ((0, 0, 0), (255, 0, 0)))
+
+
+class ColourEngine:
+    """Red above 100 is wall at 5 m, everything else floor at 2 m."""
+
+    def __init__(self, height, width, classes=SEMANTIC.classes):
+        semantic = Task('semantic', 'classes', classes, SEMANTIC.palette)
+        self.manifest = Manifest(
+            'colours', NetworkSpec(frames=1, channels={'semantic': 2, 'depth': 1}),
+            (semantic, STREET_DEPTH), height, width, (0, 0, 0), (1, 1, 1), 0.6 * width)
+
+    def step(self, image, state=None, tasks=None):
+        wall = image[..., 0] > 100
+        return Outputs(wall.astype(np.uint8), np.where(wall, np.float32(5), np.float32(2))), None
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Write four images, upper half wall; one pixel of the last is labelled wrongly."""
+    for folder in ('image', 'class', 'depth'):
+        (tmp_path / 'all' / folder).mkdir(parents=True)
+    for number in range(4):
+        image = np.zeros((32, 64, 3), np.uint8)
+        image[:16, :, 2] = 200  # BGR
+        labels = np.zeros((32, 64), np.uint8)
+        labels[:16] = 1
+        labels[16 + number, 0] = 255
+        depth = np.where(labels == 1, 500, 200).astype(np.uint16)
+        depth[20:] = 0
+        if number == 3:
+            labels[31, 63] = 1
+        for folder, values in (('image', image), ('class', labels), ('depth', depth)):
+            cv2.imwrite(str(tmp_path / 'all' / folder / f'{number}.png'), values)
+    (tmp_path / 'dataset.yaml').write_text(DESCRIPTION)
+    return tmp_path
+
+
+def data_of(root):
+    return build_dataset({'dataset': 'folder', 'root': str(root), 'split': 'all'})
+
+
+def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
+    figures, _ = evaluate(ColourEngine(32, 64), data_of(root))
+    # of 64 x 32 x 4 pixels four are unlabelled and one is wrong
+    assert figures['semantic']['pixel_accuracy'] == pytest.approx(1 - 1 / (4 * 2048 - 4))
+    assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
+    assert figures['frames'] == 4
+    half, _ = evaluate(ColourEngine(16, 32), data_of(root))
+    assert half['semantic']['pixel_accuracy'] > 0.99
+    guess = figures['baseline']['semantic']
+    assert guess['pixel_accuracy'] == figures['semantic']['pixel_accuracy']  # all images alike
+    figures |= {'model': 'colours', 'data': 'folder all'}
+    assert title_of(figures) == '4 clips of 1 image(s), folder all, model colours'
+    text = as_markdown(Report('', figures))
+    assert '| IoU wall |' in text
+    assert 'target' not in text
+
+
+def test_depth_is_scaled_by_the_camera_of_the_data(root):
+    data = data_of(root)
+    data.focal_length = lambda image: 2 * 0.6 * 64  # twice the focal length of the model's
+    figures, _ = evaluate(ColourEngine(32, 64), data)
+    assert figures['depth']['abs_rel'] == pytest.approx(1.0)
+
+
+def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():
+    def drives(*names):
+        return drives_of([Path(name) for name in names])
+    assert drives('a/1.png', 'a/2.png', 'b/1.png') == [
+        (Path('a'), ''), (Path('a'), ''), (Path('b'), '')]
+    assert len(set(drives('x/0001TP_006690.png', 'x/0001TP_006720.png', 'x/Seq05_01.png'))) == 2
+    assert drives('a/1.png', 'a/2.png') == [None, None]  # nothing tells them apart
+    assert drives_of([Path('a/1.png'), Path('a/2.png')], filmed=True) == [(Path('a'), '')] * 2
+
+
+def test_a_model_of_other_classes_is_refused(root):
+    with pytest.raises(ConfigurationError, match=r"has the classes \['floor', 'door'\], the data"):
+        evaluate(ColourEngine(32, 64, ('floor', 'door')), data_of(root))
+    with pytest.raises(ConfigurationError, match='nothing can be judged'):
+        evaluate(ColourEngine(32, 64), data_of(root).narrowed_to([]))
+
+
+def test_the_command_names_a_part_that_does_not_exist(root, tiny_model, capsys):
+    parts = {name: {'dataset': 'folder', 'root': str(root), 'split': 'all'}
+             for name in ('train', 'validation')}
+    config = root / 'mine.yaml'
+    config.write_text(yaml.safe_dump(parts))
+    assert cli.main(['evaluate', str(tiny_model), '--data', str(config), '--part', 'test']) == 2
+    assert "data set 'test' does not exist" in capsys.readouterr().err
+
+
+@pytest.fixture
+def command(root, monkeypatch):
+    """Return what runs ``mtl evaluate --data`` with the engine of colours."""
+    from mtl_perception.inference.torch_engine import TorchEngine
+    engine = ColourEngine(32, 64)
+    monkeypatch.setattr(TorchEngine, 'load', lambda *arguments, **keywords: engine)
+    config = root / 'mine.yaml'
+    config.write_text(yaml.safe_dump(
+        {'test': {'dataset': 'folder', 'root': str(root), 'split': 'all'}}))
+    return lambda *words: cli.main(['evaluate', 'any', '--data', str(config), *words])
+
+
+def breakage(kind, root):
+    """Break one file of the data set; return its path."""
+    image, label = root / 'all/image/2.png', root / 'all/class/2.png'
+    if kind == 'an image that is cut':
+        image.write_bytes(image.read_bytes()[:100])
+    elif kind == 'an image that is text':
+        image.write_text('no image')
+    elif kind == 'a missing label':
+        label.unlink()
+    else:
+        values = np.zeros((32, 64) if kind != 'another size' else (30, 64), np.uint8)
+        values[3, 7] = 77 if kind == 'a wrong label id' else 0
+        cv2.imwrite(str(label), values)
+    return image if 'image' in kind else label
+
+
+@pytest.mark.parametrize('kind', [
+    'an image that is cut', 'an image that is text', 'a wrong label id', 'another size',
+    'a missing label'])
+def test_a_broken_file_is_named_and_the_exit_code_is_3(root, command, kind, capsys):
+    """R04 to R07; a missing label is never taken for zeros."""
+    assert command() == 0
+    path = breakage(kind, root)
+    capsys.readouterr()
+    assert command() == 3
+    text = capsys.readouterr().err
+    assert str(path) in text
+    assert text.strip().count('\n') == 0
+    if kind == 'a wrong label id':
+        assert 'label 77 at row 3, column 7' in text
+    assert command('--on-bad-sample', 'skip') == 3  # one of four is far too many
+    assert '1 of 4 clips cannot be read, at most 0.1% may be left out' in capsys.readouterr().err
+
+
+def test_few_broken_clips_can_be_left_out_and_are_counted(root):
+    """R04: one of 1200."""
+    breakage('an image that is cut', root)
+    data = data_of(root)
+    good = [clip for clip in data.clips if clip[-1].stem != '2']
+    bad = next(clip for clip in data.clips if clip[-1].stem == '2')
+    data.clips = (good * 400)[:1199] + [bad]
+    figures, _ = evaluate(ColourEngine(8, 16), data, skip_bad=True)
+    assert figures['frames'] == 1199
+    assert len(figures['bad_samples']) == 1
+    assert '2.png' in figures['bad_samples'][0]
+    with pytest.raises(DataError, match=r'2\.png'):
+        evaluate(ColourEngine(8, 16), data)

@@ -1,0 +1,147 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate`` with an engine that is told the answer."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation import street_evaluation
+from mtl_perception.evaluation.report import Report, as_markdown
+from mtl_perception.evaluation.street_evaluation import Moments, evaluate
+from mtl_perception.frames import Outputs
+from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
+from mtl_perception.tasks import STREET_TASKS
+
+MOMENTS = Moments(frames=4, width=64, height=32)
+CAR, SKY = 8, 11
+
+
+class BoxStreet:
+    """A red car in front of grey road; cars of odd frames move, which blue shows."""
+
+    def __init__(self, seed, width, height, rate, camera_height):
+        self.shape, self.focal_px, self.rate = (height, width), 0.6 * width, rate
+
+    def render(self, index):
+        image = np.full((*self.shape, 3), 100, np.uint8)
+        semantic, motion = np.zeros(self.shape, np.uint8), np.zeros(self.shape, np.uint8)
+        instance = np.zeros(self.shape, np.uint16)
+        depth = np.full(self.shape, 20, np.float32)
+        image[:8], semantic[:8], depth[:8] = 255, SKY, np.inf
+        car = (slice(12, 28), slice(index % 30, index % 30 + 16))
+        image[car], semantic[car], depth[car] = (200, 0, 10 * (index % 2)), CAR, 5
+        instance[car], motion[car] = 1, index % 2
+        return SimpleNamespace(
+            image=image, semantic=semantic, depth=depth, motion=motion, instance=instance)
+
+
+class KnowingEngine:
+    """An engine that reads the truth from the colours and calls nothing moving twice."""
+
+    def __init__(self, blind=False):
+        self.blind = blind
+        self.manifest = Manifest(
+            'knowing', NetworkSpec(frames=2, channels={task.name: 1 for task in STREET_TASKS}),
+            STREET_TASKS, 32, 64, (0, 0, 0), (1, 1, 1), 0.6 * 64)
+
+    def step(self, image, state=None, tasks=None):
+        semantic = np.zeros(image.shape[:2], np.uint8)
+        red = image[..., 0].astype(int)
+        if not self.blind:
+            semantic[red == 200], semantic[red == 255] = CAR, SKY
+        depth = np.where(semantic == CAR, 5.0, 20.0).astype(np.float32)
+        changed = state is not None and not np.array_equal(state, image)
+        motion = ((semantic == CAR) & (image[..., 2] == 10) & changed).astype(np.uint8)
+        return Outputs(semantic, depth, motion, motion.astype(np.float32)), image
+
+
+def figures(engine=None, seeds=(20000, 20001)):
+    return evaluate(engine or KnowingEngine(), list(seeds), MOMENTS, street=BoxStreet)[0]
+
+
+def test_an_engine_that_knows_the_answer_scores_perfectly():
+    found = figures()
+    assert (found['frames'], found['streets']) == (8, 2)
+    assert found['semantic']['miou'] == 1.0
+    assert found['semantic']['iou']['pole'] is None
+    assert 'pole' in found['semantic']['absent']
+    assert found['depth']['abs_rel'] == 0.0
+    assert found['motion']['iou_moving'] == found['motion']['auc'] == 1.0
+    assert found['motion']['objects'] == 8
+    assert found['motion']['identical_frames_moving'] == 0.0
+    assert found['motion']['unknown'] == 0.0  # every judged frame has one before it
+
+
+def test_the_baselines_are_worse_and_do_not_depend_on_the_engine():
+    one, other = figures(), figures(KnowingEngine(blind=True))
+    assert one['baseline'] == other['baseline']
+    assert one['baseline']['semantic']['miou'] < 1.0
+    assert one['baseline']['depth']['abs_rel'] > 0.0
+    assert other['semantic']['miou'] < one['baseline']['semantic']['miou']
+
+
+def test_the_same_seeds_give_the_same_figures():
+    assert figures() == figures()
+
+
+@pytest.mark.parametrize('seed', [0, 9999, 10000, 10999, 19999])
+def test_streets_of_training_and_selection_are_refused(seed):
+    with pytest.raises(ConfigurationError, match='is not for test'):
+        figures(seeds=[20000, seed])
+
+
+def test_moments_lie_within_the_drive_and_follow_their_previous_frame():
+    moments = Moments(frames=7, spacing=0.2)
+    for seed in range(50):
+        pairs = moments.pairs(seed)
+        assert len(pairs) == 7
+        assert all(before == judged - 1 and before >= 0 and judged < 300
+                   for before, judged in pairs)
+
+
+def test_the_table_shows_targets_baselines_and_what_is_missing():
+    text = as_markdown(Report('', figures(seeds=range(20000, 20005)), targets=True))
+    assert '| mIoU | 1.000 | 1.000 to 1.000 |' in text
+    assert '>= 0.72' in text
+    assert '| IoU pole | n/a |  | n/a |' in text
+    assert 'from 5 groups of frames' in text
+    two = as_markdown(Report('', figures(), targets=True))
+    assert 'the frames are of 2 groups' in two
+    assert ' to 1.000' not in two
+    assert 'the judged frames themselves' in text
+    assert 'not in the mean: road_marking' in text
+
+
+def test_the_command_writes_the_table_and_records_it_in_the_manifest(
+        tmp_path, monkeypatch, capsys):
+    from mtl_perception import cli
+    from mtl_perception.inference.torch_engine import TorchEngine
+    engine = KnowingEngine()
+    write_model(engine.manifest, b'weights', tmp_path / 'knowing.safetensors')
+    monkeypatch.setattr(TorchEngine, 'load', lambda *arguments, **keywords: engine)
+    monkeypatch.setattr(street_evaluation, 'Street', BoxStreet)
+    code = cli.main([
+        'evaluate', str(tmp_path / 'knowing.safetensors'), '--seeds', '20000:20002', '--frames',
+        '3', '--output', str(tmp_path / 'out'), '--record'])
+    assert code == 0
+    assert '| mIoU | 1.000 |' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'out' / 'report.json').read_text())['frames'] == 6
+    assert '| mIoU | 1.000 |' in (tmp_path / 'out' / 'report.md').read_text()
+    assert '<svg' in (tmp_path / 'out' / 'report.html').read_text()
+    manifest, content = read_model(tmp_path / 'knowing.safetensors')
+    assert manifest.metrics['street']['semantic']['miou'] == 1.0
+    assert 'confusion' not in manifest.metrics['street']['semantic']
+    assert content == b'weights'
+
+
+@pytest.mark.parametrize('words', [
+    ['--frames', '0'], ['--spacing', '0.6'], ['--spacing', '0'], ['--seeds', '5:9'],
+    ['--seeds', 'some'], ['--camera-height', '0.1'], ['--camera-height', 'nan']])
+def test_impossible_arguments_are_refused_before_anything_is_loaded(words, capsys):
+    from mtl_perception import cli
+    assert cli.main(['evaluate', 'no such model', *words]) == 2
+    assert 'mtl evaluate:' in capsys.readouterr().err

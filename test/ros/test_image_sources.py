@@ -1,0 +1,258 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sources without a ROS graph: which pictures, in which order, and what is refused."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.ros import image_sources
+from mtl_perception.ros.image_sources import Picture, SourceSettings, kind_of, open_source
+from mtl_perception.ros.prefetcher import Feeder
+from mtl_perception.ros.source_settings import PARAMETERS
+from mtl_perception.synthetic import Street
+
+
+def grey(level, height=32, width=48):
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def levels(source):
+    """Return the mean brightness of all pictures of a source."""
+    found = []
+    while (picture := source.read()) is not None:
+        found.append(float(picture.image.mean()))
+    source.close()
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with the images b (20), a (10), c (30) and something that is no image."""
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for name, level in (('b', 20), ('a', 10), ('c', 30)):
+        cv2.imwrite(str(folder / f'{name}.png'), grey(level))
+    (folder / 'notes.txt').write_text('no image')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory):
+    """Return a video of 20 frames at 10 frames/s whose brightness is 10 times the index."""
+    path = tmp_path_factory.mktemp('video') / 'steps.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (48, 32))
+    assert writer.isOpened()
+    for index in range(20):
+        writer.write(grey(10 * index))
+    writer.release()
+    return path
+
+
+def test_the_images_of_a_folder_come_in_the_order_of_their_names(folder):
+    assert levels(open_source(SourceSettings(str(folder)))) == [10, 20, 30]
+    assert levels(open_source(SourceSettings(str(folder), start_index=1))) == [20, 30]
+
+
+def test_a_folder_starts_again_where_it_started(folder):
+    source = open_source(SourceSettings(str(folder), loop=True, start_index=1))
+    assert [source.read().image.mean() for _ in range(5)] == [20, 30, 20, 30, 20]
+
+
+def test_opencv_channels_become_red_green_blue(tmp_path):
+    cv2.imwrite(str(tmp_path / 'red.png'), np.full((4, 4, 3), (0, 0, 200), np.uint8))
+    assert open_source(SourceSettings(str(tmp_path))).read().image[0, 0].tolist() == [200, 0, 0]
+
+
+def test_one_side_given_keeps_the_ratio(folder):
+    def shape(**size):
+        return open_source(SourceSettings(str(folder), **size)).read().image.shape
+    assert shape(width=24) == (16, 24, 3)
+    assert shape(height=64) == (64, 96, 3)
+    assert shape(width=10, height=20) == (20, 10, 3)
+
+
+@pytest.mark.parametrize(('rate', 'indices'), [
+    (10.0, list(range(20))), (5.0, list(range(0, 20, 2))), (4.0, [0, 2, 5, 8, 10, 12, 15, 18]),
+    (0.0, list(range(20))), (30.0, list(range(20)))])
+def test_a_slower_rate_skips_frames_of_a_video_so_that_time_stays_true(video, rate, indices):
+    source = open_source(SourceSettings(str(video), rate=rate))
+    assert source.rate == min(rate or 10.0, 10.0)
+    found = levels(source)
+    assert len(found) == len(indices)
+    np.testing.assert_allclose(found, [10 * index for index in indices], atol=3)
+
+
+def test_a_video_loops_from_its_start_index(video):
+    source = open_source(SourceSettings(str(video), rate=10.0, loop=True, start_index=17))
+    found = [source.read().image.mean() for _ in range(6)]
+    np.testing.assert_allclose(found, [170, 180, 190] * 2, atol=3)
+
+
+def test_a_video_that_starts_behind_its_end_is_refused(video):
+    with pytest.raises(DataError, match='from index 20 on'):
+        open_source(SourceSettings(str(video), start_index=20, loop=True)).read()
+
+
+def test_the_street_is_the_one_of_the_seed_and_the_index():
+    source = open_source(SourceSettings(
+        'street', rate=10.0, width=96, height=56, seed=20007, start_index=3))
+    street = Street(20007, width=96, height=56, rate=10.0)
+    for index in (3, 4):
+        picture, wanted = source.read(), street.render(index)
+        np.testing.assert_array_equal(picture.image, wanted.image)
+        np.testing.assert_array_equal(picture.truth.depth, wanted.depth)
+
+
+def test_several_streets_take_turns_and_go_on_where_they_were():
+    source = open_source(SourceSettings(
+        'street', rate=10.0, seed=5, seeds=2, seconds_per_street=0.3, start_index=10))
+    assert [source.place(count) for count in range(8)] == [
+        (5, 10), (5, 11), (5, 12), (6, 10), (6, 11), (6, 12), (5, 13), (5, 14)]
+
+
+def test_what_is_there_decides_the_kind(folder, video):
+    assert [kind_of(str(path)) for path in ('street', folder, video, '/dev/null')] == [
+        'street', 'folder', 'video', 'device']
+
+
+@pytest.mark.parametrize(('name', 'content', 'match'), [
+    ('missing', None, 'does not exist'), ('text.mp4', b'no video', 'cannot be opened as a video'),
+    ('empty.mp4', b'', 'cannot be opened as a video')])
+def test_an_unusable_file_is_refused_by_name(tmp_path, name, content, match):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=match) as refusal:
+        open_source(SourceSettings(str(path)))
+    assert str(path) in str(refusal.value)
+
+
+def test_a_folder_without_images_and_a_device_that_is_no_camera_are_refused(tmp_path):
+    with pytest.raises(DataError, match='no image in this folder'):
+        open_source(SourceSettings(str(tmp_path)))
+    with pytest.raises(DataError, match='/dev/null: cannot be opened as a V4L2 camera'):
+        open_source(SourceSettings('/dev/null'))
+
+
+def test_an_image_that_cannot_be_read_names_itself(folder):
+    (folder / 'b.png').write_bytes(b'broken')
+    source = open_source(SourceSettings(str(folder)))
+    source.read()
+    with pytest.raises(DataError, match=r'b\.png'):
+        source.read()
+
+
+@pytest.mark.parametrize('wrong', [
+    {'rate': -1.0}, {'rate': float('nan')}, {'width': -1}, {'seeds': 0}, {'start_index': -1},
+    {'seeds': 2, 'seconds_per_street': 0.0}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigurationError, match=next(iter(wrong)) if len(wrong) == 1 else 'sec'):
+        SourceSettings(**wrong)
+
+
+def test_the_parameter_file_holds_parameters_that_exist_with_values_they_can_have():
+    path = Path(__file__).parents[2] / 'config' / 'camera.yaml'
+    values = yaml.safe_load(path.read_text())['/**/camera_source']['ros__parameters']
+    for name, value in values.items():
+        default, limits, _ = PARAMETERS[name]
+        assert type(value) is type(default)
+        assert limits is None or limits[0] <= value <= limits[1]
+    different = {name for name, value in values.items() if value != PARAMETERS[name][0]}
+    assert different == {'loop'}  # and the file says so
+
+
+class FakeCapture:
+    """Stands in for cv2.VideoCapture: a camera that is unplugged after three pictures."""
+
+    def __init__(self):
+        self.asked, self.pictures = {}, 0
+
+    def open(self, number, backend):
+        self.number, self.backend = number, backend
+        return True
+
+    def set(self, name, value):
+        self.asked[name] = value
+
+    def read(self):
+        self.pictures += 1
+        return (True, grey(self.pictures)) if self.pictures <= 3 else (False, None)
+
+    def release(self):
+        self.pictures = -1
+
+
+def test_a_device_is_asked_for_size_and_rate_and_says_when_it_is_gone(monkeypatch):
+    camera = FakeCapture()
+    monkeypatch.setattr(image_sources.cv2, 'VideoCapture', lambda: camera)
+    source = image_sources.DeviceSource(
+        SourceSettings('/dev/video7', rate=30.0, width=640, height=480))
+    assert (camera.number, camera.backend, source.live) == (7, cv2.CAP_V4L2, True)
+    assert camera.asked[cv2.CAP_PROP_FRAME_WIDTH] == 640
+    assert camera.asked[cv2.CAP_PROP_FPS] == 30
+    assert [source.read().image.shape for _ in range(3)] == [(480, 640, 3)] * 3
+    with pytest.raises(DataError, match='no pictures any more'):
+        source.read()
+
+
+class Scripted:
+    """A source that gives what it was told to, and raises exceptions among it."""
+
+    rate = 0.0
+
+    def __init__(self, *script, live=False):
+        self.script, self.live, self.closed = list(script), live, False
+
+    def read(self):
+        item = self.script.pop(0)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self):
+        self.closed = True
+
+
+def never():
+    return False
+
+
+def test_pictures_read_before_an_error_still_come():
+    source = Scripted(Picture(grey(1)), Picture(grey(2)), DataError('gone'))
+    feeder = Feeder(source, ahead=8)
+    assert [feeder.take(never).image[0, 0, 0] for _ in range(2)] == [1, 2]
+    with pytest.raises(DataError, match='gone'):
+        feeder.take(never)
+    feeder.close()
+    assert source.closed
+
+
+def test_an_unforeseen_error_reaches_the_reader():
+    feeder = Feeder(Scripted(ZeroDivisionError('oops')), ahead=1)
+    with pytest.raises(DataError, match='ZeroDivisionError: oops'):
+        feeder.take(never)
+    feeder.close()
+
+
+def test_of_a_live_source_only_the_newest_picture_waits():
+    feeder = Feeder(Scripted(*(Picture(grey(level)) for level in range(5)), None, live=True), 8)
+    feeder._thread.join(5)
+    assert feeder.take(never) is None  # the end is newer than any picture
+    feeder.close()
+
+
+def test_waiting_for_a_picture_can_be_given_up():
+    class Stuck(Scripted):
+        def read(self):
+            while not self.closed:
+                pass
+    source = Stuck()
+    feeder = Feeder(source, 1)
+    assert feeder.take(lambda: True) is None
+    source.closed = True
+    feeder.close()
