@@ -1,6 +1,11 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Accumulators of the figures that a prediction is judged by, and the trivial baselines."""
+"""
+Metrics of every task: accumulators over frames, image-blind baselines, bootstrap intervals.
+
+An accumulator has ``update`` (count one frame), ``compute`` (the metrics so far as plain numbers,
+None without data), ``intervals`` (bootstrap) and mostly ``merge``. Arrays are NumPy's.
+"""
 
 from mtl_perception.metrics.baselines import MajorityClass, MeanDepth
 from mtl_perception.metrics.bootstrap import FEWEST_GROUPS, bootstrap_interval

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far predicted depth is from the truth."""
+"""Errors of predicted depth."""
 
 from collections.abc import Hashable, Sequence
 from functools import partial
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from mtl_perception.metrics.bootstrap import bootstrap_intervals
 
 NEAREST = 1e-3
-"""Smallest depth that a prediction is taken for, metres; keeps ratios finite."""
+"""Nearer predictions are clipped to this depth, metres; it keeps ratios finite."""
 
-_FIGURES = ('abs_rel', 'mae', 'rmse', 'delta1', 'delta2', 'delta3', 'not_finite')
+_NAMES = ('abs_rel', 'mae', 'rmse', 'delta1', 'delta2', 'delta3', 'not_finite')
 
 
 def check_shapes(prediction: NDArray[Any], truth: NDArray[Any]) -> None:
     """
-    Refuse a prediction and a truth that do not lie over one another.
+    Check that a prediction and a ground truth have the same shape.
 
     :raises ValueError: if the shapes differ.
     """
@@ -33,11 +33,18 @@ class DepthMetrics:
     """
     Errors of metric depth as in Eigen et al., NIPS 2014, accumulated over all pixels.
 
-    A pixel counts if its truth is finite, positive and at most the maximum. Predictions are
-    clipped to (0, maximum], and one that is not finite counts as the maximum: refusing to answer
+    A pixel counts if its ground truth is finite, positive and at most the maximum. Predictions are
+    clipped to (0, maximum], and one that is not finite counts as the maximum: leaving pixels out
     never improves a score.
 
-    :param maximum: largest true depth that is judged, metres.
+    >>> metrics = DepthMetrics(maximum=80.0)
+    >>> metrics.update(np.array([[12.0, 30.0]]), np.array([[10.0, 20.0]]))
+    >>> found = metrics.compute()
+    >>> found['abs_rel'], found['mae'], found['delta1']  # ratios 1.2 and 1.5
+    (0.35, 6.0, 0.5)
+
+    :param maximum: largest ground-truth depth that counts, metres.
+    :raises ValueError: if the maximum is not positive.
     """
 
     def __init__(self, maximum: float) -> None:
@@ -53,59 +60,63 @@ class DepthMetrics:
         Count one frame.
 
         :param prediction: (..., H, W) floating, metres.
-        :param truth: the same shape, metres; NaN, Inf and 0 are pixels without truth.
+        :param truth: the same shape, metres; NaN, Inf and 0 are pixels without ground truth.
         :raises ValueError: if the shapes differ.
         """
         check_shapes(prediction, truth)
         valid = np.isfinite(truth) & (truth > 0) & (truth <= self.maximum)
-        wanted = truth[valid].astype(np.float64)
-        found = prediction[valid].astype(np.float64)
-        finite = np.isfinite(found)
-        found = np.clip(np.where(finite, found, self.maximum), NEAREST, self.maximum)
-        difference = np.abs(found - wanted)
-        ratio = np.maximum(found / wanted, wanted / found)
+        true = truth[valid].astype(np.float64)
+        predicted = prediction[valid].astype(np.float64)
+        finite = np.isfinite(predicted)
+        predicted = np.clip(np.where(finite, predicted, self.maximum), NEAREST, self.maximum)
+
+        # |p - g|, and max(p / g, g / p) against 1.25^k
+        difference = np.abs(predicted - true)
+        ratio = np.maximum(predicted / true, true / predicted)
         within = [(ratio < 1.25 ** power).sum() for power in (1, 2, 3)]
-        self._frames.append(np.array([  # the pixels, then a sum for each of _FIGURES
-            wanted.size, (difference / wanted).sum(), difference.sum(), (difference ** 2).sum(),
-            *within, wanted.size - finite.sum()], np.float64))
+
+        # the number of pixels, then a sum for each of _NAMES
+        self._frames.append(np.array([
+            true.size, (difference / true).sum(), difference.sum(), (difference ** 2).sum(),
+            *within, true.size - finite.sum()], np.float64))
 
     def merge(self, other: 'DepthMetrics') -> None:
-        """Count what another has counted, after what was counted here."""
+        """Append the frames of another accumulator."""
         self._frames += other._frames
 
     def compute(self) -> dict[str, Any]:
         """
-        Return the figures so far; a figure that does not exist is None.
+        Return the metrics so far; a metric without data is None.
 
-        :return: ``abs_rel`` (mean |p - g| / g), ``mae`` and ``rmse`` in metres, ``delta1`` to
-            ``delta3`` (share of pixels with max(p / g, g / p) below 1.25, 1.25^2, 1.25^3),
-            ``not_finite`` (share of judged pixels whose prediction was not finite), ``pixels``.
+        :return: ``abs_rel`` (mean of ``|p - g| / g``), ``mae`` and ``rmse`` in metres, ``delta1``
+            to ``delta3`` (share of pixels with max(p / g, g / p) below 1.25, 1.25^2, 1.25^3),
+            ``not_finite`` (share of the pixels with ground truth whose prediction was not finite),
+            ``pixels``.
         """
-        total = sum(self._frames, np.zeros(1 + len(_FIGURES)))
-        figures = {name: _figure(total, name) for name in _FIGURES}
-        return {**figures, 'pixels': int(total[0])}
+        total = sum(self._frames, np.zeros(1 + len(_NAMES)))
+        return {**{name: _metric(total, name) for name in _NAMES}, 'pixels': int(total[0])}
 
     def intervals(
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
     ) -> dict[str, tuple[float, float] | None]:
         """
-        Return the bootstrap interval of each figure over what was counted.
+        Return the bootstrap interval of each metric.
 
-        :param level: share of the resampled figures inside.
-        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
-        :return: name -> (low, high), None if there is no interval.
+        :param level: share of the resampled values inside.
+        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
+        :return: name -> (low, high), None without an interval.
         """
         return bootstrap_intervals(
-            self._frames, {name: partial(_figure, name=name) for name in _FIGURES}, level, groups)
+            self._frames, {name: partial(_metric, name=name) for name in _NAMES}, level, groups)
 
     def last_abs_rel(self) -> float | None:
-        """Return the relative error of the last frame alone, None if it has no truth."""
-        return _figure(self._frames[-1], 'abs_rel') if self._frames else None
+        """Return the relative error of the last frame alone, None without ground truth."""
+        return _metric(self._frames[-1], 'abs_rel') if self._frames else None
 
 
-def _figure(total: NDArray[np.float64], name: str) -> float | None:
-    """Return a figure from the sums over all pixels, None without any."""
+def _metric(total: NDArray[np.float64], name: str) -> float | None:
+    """Return a metric from the sums over all pixels, None without pixels."""
     if not total[0]:
         return None
-    mean = float(total[1 + _FIGURES.index(name)] / total[0])
+    mean = float(total[1 + _NAMES.index(name)] / total[0])
     return mean ** 0.5 if name == 'rmse' else mean

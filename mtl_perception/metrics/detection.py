@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well boxes are found."""
+"""How well boxes are detected."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -16,28 +16,44 @@ from mtl_perception.metrics.bootstrap import (
 )
 
 OVERLAPS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-"""Intersections over union from which COCO's average precision is the mean."""
+"""Thresholds on the intersection over union that COCO's average precision averages over."""
 
 RECALLS = np.linspace(0, 1, 101)
 LIMIT = 100
-"""COCO looks at so many boxes of an image and class, the most certain ones."""
+"""COCO takes this many predictions per image and class, those with the highest scores."""
 
 _Box = tuple[float, NDArray[np.bool_], NDArray[np.bool_], int]
-"""Score, where it hits, where it does not count, and its image."""
+"""
+One prediction: score, whether it is a true positive and whether it is ignored at each overlap,
+number of its image.
+"""
 
 
 class DetectionMetrics:
     """
-    Average precision as COCO computes it, and how many objects of each class are found at all.
+    Average precision as COCO computes it, and precision and recall at one score.
 
-    Per class and overlap the boxes of all images, the most certain first, take the true boxes that
-    they overlap most and that are still free; precision, made to fall monotonically, is averaged
-    over 101 recalls. Small true boxes are wanted by nobody: they are neither missed, nor is any
-    box false that lies on one. In COCO's ranges of area only one box may, and a box that lies on
-    nothing is not false either if it is as small; here it is.
+    For each class and overlap, the predictions of all images are taken by falling score, and each
+    matches the free ground-truth box that it overlaps most; precision, made to fall
+    monotonically, is averaged over 101 recalls.
+
+    Small ground-truth boxes are ignored: they are never false negatives, and a prediction on one
+    is not a false positive. COCO's area ranges differ in two ways: there only one prediction may
+    match an ignored box, and a small prediction without a match is ignored too; here any number
+    may, and it is a false positive.
+
+    >>> metrics = DetectionMetrics(['car'])
+    >>> metrics.update(
+    ...     np.array([[0, 0, 10, 10], [50, 50, 60, 60]]), np.array([0.9, 0.8]), np.array([0, 0]),
+    ...     true_corners=np.array([[0, 0, 10, 10]]), true_classes=np.array([0]))
+    >>> found = metrics.compute()
+    >>> found['ap50'], found['found'], found['precision']
+    (1.0, 1.0, 0.5)
+
+    (The false positive has a lower score than the only object, so it costs precision and no AP.)
 
     :param classes: names of the classes.
-    :param found_score: score from which a box counts as found for ``found``.
+    :param found_score: lowest score of the predictions that count for ``found`` and ``precision``.
     """
 
     def __init__(self, classes: Sequence[str], found_score: float = 0.3) -> None:
@@ -60,7 +76,7 @@ class DetectionMetrics:
         :param classes: (B,) integer class ids.
         :param true_corners: (M, 4) floating, in the same pixels.
         :param true_classes: (M,) integer.
-        :param ignored: (M,) bool, true boxes that nobody has to find; none if None.
+        :param ignored: (M,) bool, ground-truth boxes that need not be detected; None for none.
         :raises ValueError: if the numbers of boxes differ.
         """
         if not len(corners) == len(scores) == len(classes):
@@ -71,18 +87,22 @@ class DetectionMetrics:
         if not len(true_corners) == len(true_classes) == len(ignored):
             raise ValueError(f'{len(true_corners)} true boxes have {len(true_classes)} classes '
                              f'and {len(ignored)} marks')
+
         image, self._images = self._images, self._images + 1
-        counts = np.zeros((3, len(self.classes)), np.int64)  # wanted, found, false
         order = np.argsort(-np.asarray(scores), kind='stable')
         overlaps = box_overlaps(np.asarray(corners, float)[order], np.asarray(true_corners, float))
-        for kind, found in enumerate(self._boxes):
+
+        counts = np.zeros((3, len(self.classes)), np.int64)  # objects, found, false positives
+        for kind, boxes in enumerate(self._boxes):
             mine = np.flatnonzero(np.asarray(classes)[order] == kind)[:LIMIT]
             true = np.asarray(true_classes) == kind
             score = np.asarray(scores, float)[order][mine]
             small = np.asarray(ignored)[true]
             hits, passed, taken = _matched(overlaps[mine][:, true], small)
-            found += [(float(value), hit, skip, image)
+            boxes += [(float(value), hit, skip, image)
                       for value, hit, skip in zip(score, hits, passed)]
+
+            # precision and recall at one score and an overlap of one half
             sure = score >= self.found_score
             at_half = taken[sure, 0]
             counts[:, kind] = (
@@ -92,7 +112,7 @@ class DetectionMetrics:
         self._counts.append(counts)
 
     def merge(self, other: 'DetectionMetrics') -> None:
-        """Count what another has counted, after what was counted here."""
+        """Append the images of another accumulator."""
         for boxes, more in zip(self._boxes, other._boxes):
             boxes += [(score, hit, skip, self._images + image)
                       for score, hit, skip, image in more]
@@ -101,34 +121,36 @@ class DetectionMetrics:
 
     def compute(self) -> dict[str, Any]:
         """
-        Return the figures so far; a figure that does not exist is None.
+        Return the metrics so far; a metric without data is None.
 
-        :return: ``ap50`` and ``ap`` (COCO's, 0.5 to 0.95), means over the classes that occur;
-            ``ap50_of`` per class; ``found`` (share of the true boxes that a box of at least the
-            score overlaps by half) and ``found_of`` per class, ``precision`` (share of the
-            boxes of at least that score that are right); ``objects`` per class, ``images``.
+        :return: ``ap50`` and ``ap`` (COCO's, overlaps 0.5 to 0.95), means over the classes that
+            occur; ``ap50_of`` per class; ``found`` (recall at the score and an overlap of 0.5) and
+            ``found_of`` per class, ``precision`` (at the same); ``objects`` per class, ``images``.
         """
-        wanted, found, false = sum(
+        objects, found, false = sum(
             self._counts, np.zeros((3, len(self.classes)), np.int64))
-        ones = np.ones(self._images)
+        known = objects > 0
+
+        once = np.ones(self._images)
         precisions = np.stack([
-            _Ranked(boxes).average_precisions(float(number), ones)
-            for boxes, number in zip(self._boxes, wanted)])
-        known = wanted > 0
+            _Ranked(boxes).average_precisions(float(number), once)
+            for boxes, number in zip(self._boxes, objects)])
         at_half = precisions[:, 0]
-        called = int(found.sum() + false.sum())
+        positives = int(found.sum() + false.sum())
+
         return {
             'ap50': float(at_half[known].mean()) if known.any() else None,
             'ap': float(precisions[known].mean()) if known.any() else None,
             'ap50_of': {
                 name: float(value) if one else None
                 for name, value, one in zip(self.classes, at_half, known)},
-            'found': float(found.sum() / wanted.sum()) if known.any() else None,
+            'found': float(found.sum() / objects.sum()) if known.any() else None,
             'found_of': {
                 name: float(part / whole) if whole else None
-                for name, part, whole in zip(self.classes, found, wanted)},
-            'precision': float(found.sum() / called) if called else None,
-            'objects': dict(zip(self.classes, wanted.tolist())),
+                for name, part, whole in zip(self.classes, found, objects)},
+            'precision': float(found.sum() / positives) if positives else None,
+
+            'objects': dict(zip(self.classes, objects.tolist())),
             'images': self._images,
         }
 
@@ -138,28 +160,31 @@ class DetectionMetrics:
         """
         Return the bootstrap intervals of ``ap50``, ``ap``, ``found`` and ``precision``.
 
-        :param level: share of the resampled figures inside.
+        :param level: share of the resampled values inside.
         :param groups: group of each image, such as its drive; see :func:`bootstrap_interval`.
         """
+        # Average precision ranks the boxes of all images, so no sum of counts gives it: boxes
+        # count as often as their image is drawn.
         ranked = [_Ranked(boxes) for boxes in self._boxes]
         halves, means = [], []
         for times in frame_draws(self._images, groups):
-            wanted = np.tensordot(times, np.stack(self._counts), axes=1)[0]
-            known = np.flatnonzero(wanted)
+            objects = np.tensordot(times, np.stack(self._counts), axes=1)[0]
+            known = np.flatnonzero(objects)
             if known.size:
                 precisions = np.stack([
-                    ranked[kind].average_precisions(float(wanted[kind]), times)
+                    ranked[kind].average_precisions(float(objects[kind]), times)
                     for kind in known])
                 halves.append(float(precisions[:, 0].mean()))
                 means.append(float(precisions.mean()))
+
         shares = bootstrap_intervals(
-            self._counts, {'found': _found, 'precision': _precision}, level, groups)
+            self._counts, {'found': _recall, 'precision': _precision}, level, groups)
         return {'ap50': interval_of(halves, level), 'ap': interval_of(means, level), **shares}
 
 
-def _found(total: NDArray[np.int64]) -> float | None:
-    wanted, found, _ = total.sum(1)
-    return float(found / wanted) if wanted else None
+def _recall(total: NDArray[np.int64]) -> float | None:
+    objects, found, _ = total.sum(1)
+    return float(found / objects) if objects else None
 
 
 def _precision(total: NDArray[np.int64]) -> float | None:
@@ -173,6 +198,9 @@ def box_overlaps(
     """
     Return the (A, B) intersections over union of (A, 4) and (B, 4) boxes, 0 to 1.
 
+    >>> box_overlaps(np.array([[0.0, 0.0, 2.0, 1.0]]), np.array([[1.0, 0.0, 3.0, 1.0]])).round(3)
+    array([[0.333]])
+
     :param one: x_min, y_min, x_max, y_max.
     :param other: the same.
     """
@@ -182,6 +210,8 @@ def box_overlaps(
     shared = np.clip(high - low, 0, None).prod(2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, other)]
     union = areas[0][:, None] + areas[1] - shared
+
+    # boxes without area have no union: their overlap is 0, not NaN
     result: NDArray[np.float64] = np.divide(
         shared, union, out=np.zeros(shared.shape), where=union > 0)
     return result
@@ -191,14 +221,16 @@ def _matched(
         overlaps: NDArray[np.float64], ignored: NDArray[np.bool_],
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
     """
-    Return which boxes hit, which do not count, and the true box that each takes.
+    Match the predictions of one image and class with its ground-truth boxes.
 
-    :param overlaps: (B, M) of one image and class, the most certain box first.
-    :param ignored: (M,) true boxes that nobody has to find.
-    :return: each (B, number of overlaps); the taken box is -1 where there is none.
+    :param overlaps: (B, M), the prediction with the highest score first.
+    :param ignored: (M,) ground-truth boxes that need not be detected.
+    :return: (B, number of overlaps) each: true positives, ignored predictions, and the
+        ground-truth box that each takes, -1 for none.
     """
     hits = np.zeros((len(overlaps), len(OVERLAPS)), bool)
-    passed, taken = hits.copy(), np.full(hits.shape, -1)
+    passed = hits.copy()
+    taken = np.full(hits.shape, -1)
     for place, lowest in enumerate(OVERLAPS):
         free = np.ones(len(ignored), bool)
         for box, row in enumerate(overlaps):
@@ -209,13 +241,14 @@ def _matched(
                     best = int(np.where(open_, row, -1).argmax())
                     free[best] = False
                     taken[box, place] = best
-                    hits[box, place], passed[box, place] = not ignored[best], ignored[best]
+                    hits[box, place] = not ignored[best]
+                    passed[box, place] = ignored[best]
                     break
     return hits, passed, taken
 
 
 class _Ranked:
-    """The boxes of one class in all images, the most certain first."""
+    """The predictions of one class in all images, the highest score first."""
 
     def __init__(self, boxes: list[_Box]) -> None:
         order = np.argsort([-box[0] for box in boxes], kind='stable')
@@ -225,25 +258,30 @@ class _Ranked:
         self._image = np.array([boxes[place][3] for place in order], np.int64)
 
     def average_precisions(
-            self, wanted: float, times: NDArray[Any]) -> NDArray[np.float64]:
+            self, objects: float, times: NDArray[Any]) -> NDArray[np.float64]:
         """
         Return the average precision at each overlap.
 
-        :param wanted: how many true boxes there are in all.
+        :param objects: number of ground-truth boxes that count.
         :param times: how often each image counts.
         """
         averages = np.zeros(len(OVERLAPS))
-        if not len(self._image) or not wanted:
+        if not len(self._image) or not objects:
             return averages
+
         weights = times[self._image].astype(np.float64)
         for place in range(len(OVERLAPS)):
             there = ~self._passed[:, place] & (weights > 0)
             if not there.any():
                 continue
+
+            # Precision after each prediction, then the best one at this or a higher recall.
             right = np.cumsum(self._hits[there, place] * weights[there])
             precision = right / np.cumsum(weights[there])
             precision = np.maximum.accumulate(precision[::-1])[::-1]
-            at = np.searchsorted(right / wanted, RECALLS, side='left')
+
+            # COCO samples that curve at 101 recalls; recalls that are never reached give 0.
+            at = np.searchsorted(right / objects, RECALLS, side='left')
             averages[place] = np.where(
                 at < len(right), precision[np.minimum(at, len(right) - 1)], 0).mean()
         return averages

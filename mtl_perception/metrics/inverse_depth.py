@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far depth is from the truth, in the units of papers that predict its inverse."""
+"""Errors of depth in the units of papers that predict its inverse."""
 
 from collections.abc import Hashable, Sequence
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.metrics.bootstrap import Figure, Interval, bootstrap_intervals
+from mtl_perception.metrics.bootstrap import Interval, Statistic, bootstrap_intervals
 from mtl_perception.metrics.depth import NEAREST, check_shapes
 
 UNITS = ('inverse_depth', 'disparity_px', 'mtan')
@@ -18,29 +18,34 @@ MTAN_STEPS = 256.0
 """Pixels of disparity per unit of MTAN's Cityscapes files: they hold (stored - 1) / 65536."""
 
 MTAN_LARGEST = 32257 / 65536
-"""Where MTAN's files are clipped."""
+"""MTAN's files are clipped at this value."""
 
 
 class InverseDepthMetrics:
     """
     Abs Err and Rel Err of inverse depth, accumulated over all pixels.
 
-    The papers on Cityscapes (MTAN, XTasC-Net) regress a stored disparity d and give the mean of
-    |p - g| and of |p - g| / g in its units, which are not metres. Which ones has to be said:
+    The papers on Cityscapes (MTAN, XTasC-Net) regress a stored disparity d and give the means of
+    ``|p - g|`` and ``|p - g| / g`` in its units, which are not metres:
 
     - ``inverse_depth``: 1 / Z, in 1/m
     - ``disparity_px``: d = f B / Z, in pixels of the image whose focal length is given
     - ``mtan``: d / 256 with d in pixels at 2048 columns, clipped at 0.4922: the unit of the
       published 0.0122, which is 3.1 px
 
-    A pixel counts if its true depth is positive and finite. A predicted depth that is +Inf has the
-    inverse 0; one that is NaN or not positive is taken for that too, and one that is nearer than
-    0.001 m for 0.001 m, as :class:`mtl_perception.metrics.DepthMetrics` does.
+    A pixel counts if its true depth is positive and finite. A predicted depth of +Inf has the
+    inverse 0, and so has one that is NaN or not positive; one nearer than 0.001 m counts as
+    0.001 m, as in :class:`mtl_perception.metrics.DepthMetrics`.
+
+    >>> metrics = InverseDepthMetrics('disparity_px', focal_px=1000.0, baseline_m=0.5)
+    >>> metrics.update(np.array([[20.0]]), np.array([[10.0]]))  # 25 px against 50 px
+    >>> metrics.compute()
+    {'abs_err': 25.0, 'rel_err': 0.5, 'unit': 'disparity_px', 'pixels': 1}
 
     :param unit: one of the three.
     :param focal_px: focal length f, pixels; not for ``inverse_depth``.
     :param baseline_m: distance of the stereo cameras B, metres; not for ``inverse_depth``.
-    :raises ValueError: if the unit is unknown or the camera does not go with it.
+    :raises ValueError: if the unit is unknown or does not go with the camera.
     """
 
     def __init__(self, unit: str, focal_px: float = 0.0, baseline_m: float = 0.0) -> None:
@@ -63,40 +68,41 @@ class InverseDepthMetrics:
         Count one frame.
 
         :param prediction: (..., H, W) floating, metres along Z.
-        :param truth: the same shape, metres; NaN, Inf and 0 are pixels without truth.
+        :param truth: the same shape, metres; NaN, Inf and 0 are pixels without ground truth.
         :raises ValueError: if the shapes differ.
         """
         check_shapes(prediction, truth)
         valid = np.isfinite(truth) & (truth > 0)
-        wanted, found = self._inverse(truth[valid]), self._inverse(prediction[valid])
-        difference = np.abs(found - wanted)
+        true = self._inverse(truth[valid])
+        predicted = self._inverse(prediction[valid])
+        difference = np.abs(predicted - true)
         self._frames.append(np.array(
-            [wanted.size, difference.sum(), (difference / wanted).sum()], np.float64))
+            [true.size, difference.sum(), (difference / true).sum()], np.float64))
 
     def compute(self) -> dict[str, Any]:
         """
-        Return the figures so far; a figure that does not exist is None.
+        Return the metrics so far; a metric without data is None.
 
         :return: ``abs_err`` in the unit, ``rel_err`` (a share; the papers print it times 100),
             ``unit``, ``pixels``.
         """
         total = sum(self._frames, np.zeros(3))
-        return {**{name: figure(total) for name, figure in _FIGURES.items()},
+        return {**{name: statistic(total) for name, statistic in _STATISTICS.items()},
                 'unit': self.unit, 'pixels': int(total[0])}
 
     def intervals(
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
     ) -> dict[str, Interval | None]:
         """
-        Return the bootstrap intervals of ``abs_err`` and ``rel_err`` over what was counted.
+        Return the bootstrap intervals of ``abs_err`` and ``rel_err``.
 
-        :param level: share of the resampled figures inside.
-        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        :param level: share of the resampled values inside.
+        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
         """
-        return bootstrap_intervals(self._frames, _FIGURES, level, groups)
+        return bootstrap_intervals(self._frames, _STATISTICS, level, groups)
 
     def _inverse(self, metres: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Return depth in the unit, 0 for what is no depth."""
+        """Return inverse depth in the unit, 0 for a depth that is not positive or NaN."""
         usable = metres > 0
         inverse = np.zeros(metres.shape)
         np.divide(self._factor, np.maximum(metres, NEAREST), out=inverse, where=usable,
@@ -104,9 +110,9 @@ class InverseDepthMetrics:
         return np.minimum(inverse, MTAN_LARGEST) if self.unit == 'mtan' else inverse
 
 
-def _share(place: int, total: NDArray[np.float64]) -> float | None:
-    """Return a sum over all pixels by their number, None without any."""
+def _mean(place: int, total: NDArray[np.float64]) -> float | None:
+    """Return a sum over all pixels divided by their number, None without pixels."""
     return float(total[place] / total[0]) if total[0] else None
 
 
-_FIGURES: dict[str, Figure] = {'abs_err': partial(_share, 1), 'rel_err': partial(_share, 2)}
+_STATISTICS: dict[str, Statistic] = {'abs_err': partial(_mean, 1), 'rel_err': partial(_mean, 2)}

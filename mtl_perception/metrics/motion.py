@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well moving objects are told from parked ones, with the controls that make it honest."""
+"""How well moving objects are told from parked ones, beside the baselines that show luck."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.metrics.bootstrap import (
     Interval,
     bootstrap_intervals,
@@ -21,33 +22,46 @@ from mtl_perception.tasks import MOVING, UNKNOWN_MOTION
 
 class MotionMetrics:
     """
-    Judge motion masks per pixel and per object, accumulated over frames.
+    Metrics of motion masks per pixel and per object, accumulated over frames.
 
-    Most pixels are static background, so pixel accuracy says nothing. The moving class' IoU over
-    the whole image is shown beside that of a mask which calls every movable object moving, and
-    objects of at least ``minimum_pixels`` are judged one by one: area under the ROC curve (0.5 is
-    chance) and balanced accuracy of moving against parked. On two identical frames nothing moves:
-    feed those with :meth:`update_identical`.
+    Most pixels are static background, so pixel accuracy means nothing. The IoU of the moving class
+    over the whole image is shown beside that of a mask which calls every movable object moving.
+    Objects of at least ``minimum_pixels`` are classified one by one as moving or parked: area
+    under the ROC curve (0.5 is chance) and balanced accuracy. On two identical frames nothing
+    moves: count those with :meth:`update_identical`.
+
+    >>> metrics = MotionMetrics(movable=[2], minimum_pixels=1)
+    >>> truth, cars = np.array([[1, 1, 0, 0]], np.uint8), np.full((1, 4), 2, np.uint8)
+    >>> metrics.update(np.array([[1, 0, 0, 0]], np.uint8), None, truth, cars)
+    >>> found = metrics.compute()
+    >>> found['iou_moving'], found['iou_all_movable']
+    (0.5, 0.5)
 
     :param movable: ids of the semantic classes whose objects can move.
-    :param minimum_pixels: objects smaller than this in a frame are not judged.
-    :param bounds: measure of an object -> rising bounds that part the objects into groups, each
-        judged by itself; ``size`` is in pixels, others are given to :meth:`update`.
+    :param minimum_pixels: smallest object in a frame that counts.
+    :param bounds: property of an object -> rising bounds that divide the objects into groups, each
+        with its own metrics; ``size`` is in pixels, maps of the others are given to
+        :meth:`update`.
     """
 
     def __init__(
-            self, movable: Sequence[int], minimum_pixels: int = 60,
+            self, movable: Sequence[int], minimum_pixels: int = SMALLEST_OBJECT,
             bounds: Mapping[str, Sequence[float]] = MappingProxyType({})) -> None:
         self.movable = tuple(movable)
         self.minimum_pixels = minimum_pixels
         self.bounds = {name: tuple(values) for name, values in bounds.items()}
-        self._measures: dict[str, list[float]] = {name: [] for name in bounds}
+
+        # per frame
         self._frames: list[NDArray[np.int64]] = []
-        self._pixels = self._unknown = 0
+        self._identical: list[NDArray[np.int64]] = []
+        self._pixels = 0
+        self._unknown = 0
+
+        # per object
         self._scores: list[float] = []
         self._moving: list[bool] = []
         self._frame_of: list[int] = []
-        self._identical: list[NDArray[np.int64]] = []
+        self._measures: dict[str, list[float]] = {name: [] for name in bounds}
         self._by_mask = False
 
     def update(
@@ -56,16 +70,18 @@ class MotionMetrics:
             instance: NDArray[np.integer[Any]] | None = None,
             measures: Mapping[str, NDArray[np.floating[Any]]] = MappingProxyType({})) -> None:
         """
-        Count one frame; pixels whose truth or whose prediction is unknown (255) are left out, but
-        for ``iou_moving_of_all``.
+        Count one frame.
+
+        Pixels whose ground truth or whose prediction is unknown (255) are left out, except from
+        ``iou_moving_of_all``.
 
         :param motion: (H, W) uint8 predicted 0 static, 1 moving, 255 unknown.
-        :param score: (H, W) floating predicted probability of moving, NaN = unknown; None judges
-            objects by the mask.
+        :param score: (H, W) floating predicted probability of moving, NaN = unknown; None takes
+            the mask in its place.
         :param truth: (H, W) uint8 0 static, 1 moving, 255 unlabelled.
-        :param semantic: (H, W) uint8 true class ids, which say what is movable.
-        :param instance: (H, W) true object ids, 0 = none; None judges no objects.
-        :param measures: of each name in ``bounds`` but ``size`` (H, W) floating; an object has
+        :param semantic: (H, W) uint8 ground-truth class ids, which tell what is movable.
+        :param instance: (H, W) ground-truth object ids, 0 = none; None counts no objects.
+        :param measures: each name in ``bounds`` except ``size`` -> (H, W) floating; an object has
             the median of its pixels.
         :raises ValueError: if the shapes differ.
         """
@@ -74,10 +90,13 @@ class MotionMetrics:
         for name, array in arrays.items():
             if array is not None and array.shape != motion.shape:
                 raise ValueError(f'{name} has shape {array.shape}, the motion mask {motion.shape}')
+
         labelled = truth != UNKNOWN_MOTION
         known = labelled & (motion != UNKNOWN_MOTION)
         self._pixels += int(labelled.sum())
         self._unknown += int(labelled.sum()) - int(known.sum())
+
+        # intersection and union of the prediction, then of the baseline; moving pixels it left out
         moving = known & (truth == MOVING)
         called = known & (motion == MOVING)
         movable = known & np.isin(semantic, self.movable)
@@ -85,6 +104,7 @@ class MotionMetrics:
             (moving & called).sum(), (moving | called).sum(),
             (moving & movable).sum(), (moving | movable).sum(),
             (labelled & ~known & (truth == MOVING)).sum()], np.int64))
+
         if instance is not None:
             self._by_mask |= score is None
             confidence = called.astype(np.float64) if score is None else score
@@ -99,6 +119,7 @@ class MotionMetrics:
         ids = instance[usable].astype(np.int64)
         if not ids.size:
             return
+
         sizes = np.bincount(ids)
         scores = np.bincount(ids, weights=score[usable].astype(np.float64))
         movers = np.bincount(ids, weights=moving[usable])
@@ -116,14 +137,14 @@ class MotionMetrics:
         Count a frame that was compared with itself, where nothing can move.
 
         :param motion: (H, W) uint8 predicted mask; unknown (255) is not called moving.
-        :param semantic: (H, W) uint8 true class ids.
+        :param semantic: (H, W) uint8 ground-truth class ids.
         """
         movable = np.isin(semantic, self.movable)
         self._identical.append(np.array(
             [(movable & (motion == MOVING)).sum(), movable.sum()], np.int64))
 
     def merge(self, other: 'MotionMetrics') -> None:
-        """Count what another has counted, after what was counted here."""
+        """Append the frames of another accumulator."""
         self._frame_of += [len(self._frames) + frame for frame in other._frame_of]
         self._frames += other._frames
         self._pixels += other._pixels
@@ -137,31 +158,34 @@ class MotionMetrics:
 
     def compute(self) -> dict[str, Any]:
         """
-        Return the figures so far; a figure that does not exist is None.
+        Return the metrics so far; a metric without data is None.
 
-        :return: ``iou_moving`` of the pixels that have an answer and ``iou_all_movable`` (its
-            baseline), ``iou_moving_of_all`` (what has no answer is taken for static), ``auc`` and
-            ``balanced_accuracy`` over objects, ``by_mask`` (whether these are of the mask's share
-            of an object and not of probabilities), ``objects`` and ``objects_moving`` (counts),
-            ``identical_frames_moving`` (share of movable pixels called moving on identical
-            frames), ``unknown`` (share of labelled pixels without an answer), ``pixels``, and
-            ``groups``: for each measure a row per group with ``from``, ``to``, ``objects``,
-            ``objects_moving``, ``auc``, ``balanced_accuracy``, ``moving_found`` (share of the
-            moving ones) and ``parked_called_moving``.
+        :return: ``iou_moving`` of the pixels with a prediction and ``iou_all_movable`` (its
+            baseline), ``iou_moving_of_all`` (pixels without a prediction are taken for static),
+            ``auc`` and ``balanced_accuracy`` over objects, ``by_mask`` (whether these come from
+            the mask's share of an object and not from probabilities), ``objects`` and
+            ``objects_moving`` (counts), ``identical_frames_moving`` (share of movable pixels
+            called moving on identical frames), ``unknown`` (share of labelled pixels without a
+            prediction), ``pixels``, and ``groups``: for each property a row per group with
+            ``from``, ``to``, ``objects``, ``objects_moving``, ``auc``, ``balanced_accuracy``,
+            ``moving_found`` (share of the moving ones) and ``parked_called_moving``.
         """
-        scores, moving = np.array(self._scores), np.array(self._moving, bool)
+        scores = np.array(self._scores)
+        moving = np.array(self._moving, bool)
         total = sum(self._frames, np.zeros(5, np.int64))
+        identical = sum(self._identical, np.zeros(2, np.int64))
+
         return {
             'iou_moving': _first_share(total),
-            'iou_moving_of_all': _of_all(total),
+            'iou_moving_of_all': _iou_of_all(total),
             'iou_all_movable': _first_share(total[2:]),
             'auc': area_under_curve(scores, moving),
             'balanced_accuracy': _balanced_accuracy(scores > 0.5, moving),
+
             'by_mask': self._by_mask,
             'objects': moving.size,
             'objects_moving': int(moving.sum()),
-            'identical_frames_moving': _first_share(
-                sum(self._identical, np.zeros(2, np.int64))),
+            'identical_frames_moving': _first_share(identical),
             'unknown': _share(self._unknown, self._pixels),
             'pixels': self._pixels,
             'groups': {name: self._groups(name, scores, moving) for name in self.bounds},
@@ -173,17 +197,22 @@ class MotionMetrics:
         """
         Return the bootstrap intervals of the IoUs, ``auc`` and ``balanced_accuracy``.
 
-        :param level: share of the resampled figures inside.
-        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        :param level: share of the resampled values inside.
+        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
         """
-        scores, moving = np.array(self._scores), np.array(self._moving, bool)
-        frame_of, curves, accuracies = np.array(self._frame_of, int), [], []
+        scores = np.array(self._scores)
+        moving = np.array(self._moving, bool)
+        frame_of = np.array(self._frame_of, int)
+
+        # the curve ranks the objects of all frames, so objects count as often as their frame
+        curves, accuracies = [], []
         for times in frame_draws(len(self._frames), groups):
             weights = times[frame_of].astype(np.float64)
             curves.append(area_under_curve(scores, moving, weights))
             accuracies.append(_balanced_accuracy(scores > 0.5, moving, weights))
+
         ious = bootstrap_intervals(
-            self._frames, {'iou_moving': _first_share, 'iou_moving_of_all': _of_all}, level,
+            self._frames, {'iou_moving': _first_share, 'iou_moving_of_all': _iou_of_all}, level,
             groups)
         return {**ious, 'auc': interval_of([one for one in curves if one is not None], level),
                 'balanced_accuracy': interval_of(
@@ -192,9 +221,10 @@ class MotionMetrics:
     def _groups(
             self, name: str, scores: NDArray[np.float64],
             moving: NDArray[np.bool_]) -> list[dict[str, Any]]:
-        """Return the figures of the objects between each two bounds of a measure."""
-        values, rows = np.array(self._measures[name]), []
+        """Return the metrics of the objects between each two bounds of a property."""
+        values = np.array(self._measures[name])
         edges = (-np.inf, *self.bounds[name], np.inf)
+        rows = []
         for low, high in pairwise(edges):
             chosen = (values >= low) & (values < high)
             score, mover = scores[chosen], moving[chosen]
@@ -213,22 +243,30 @@ def area_under_curve(
         scores: NDArray[np.float64], positive: NDArray[np.bool_],
         weights: NDArray[np.float64] | None = None) -> float | None:
     """
-    Return the chance that a positive scores above a negative, ties counting half.
+    Return the area under the ROC curve.
+
+    That is the probability that a positive scores above a negative, ties counting half.
+
+    >>> area_under_curve(np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False]))
+    0.875
 
     :param scores: (N,) float64.
     :param positive: (N,) bool.
     :param weights: (N,) float64, how often each counts; once if None.
-    :return: 0 to 1, None if either kind is missing.
+    :return: 0 to 1, None without a positive or without a negative.
     """
     if weights is None:
         weights = np.ones(len(scores))
-    wins, losses = float(weights[positive].sum()), float(weights[~positive].sum())
-    if not wins or not losses:
+    positives = float(weights[positive].sum())
+    negatives = float(weights[~positive].sum())
+    if not positives or not negatives:
         return None
+
+    # per distinct score: its positives times the negatives below it and half of those beside it
     _, inverse = np.unique(scores, return_inverse=True)
-    above = np.bincount(inverse, weights * positive)
-    below = np.bincount(inverse, weights * ~positive)
-    return float((above * (np.cumsum(below) - below / 2)).sum() / (wins * losses))
+    here = np.bincount(inverse, weights * positive)
+    other = np.bincount(inverse, weights * ~positive)
+    return float((here * (np.cumsum(other) - other / 2)).sum() / (positives * negatives))
 
 
 def _balanced_accuracy(
@@ -237,20 +275,21 @@ def _balanced_accuracy(
     """Return the mean of the share of movers called moving and of parked called parked."""
     if weights is None:
         weights = np.ones(len(called))
-    wins, losses = weights[positive].sum(), weights[~positive].sum()
-    if not wins or not losses:
+    positives = weights[positive].sum()
+    negatives = weights[~positive].sum()
+    if not positives or not negatives:
         return None
     right = weights * (called == positive)
-    return float((right[positive].sum() / wins + right[~positive].sum() / losses) / 2)
+    return float((right[positive].sum() / positives + right[~positive].sum() / negatives) / 2)
 
 
 def _first_share(total: NDArray[np.int64]) -> float | None:
-    """Return the first of two counts by the second, None if that is 0."""
+    """Return the first of two counts divided by the second, None if that is 0."""
     return _share(int(total[0]), int(total[1]))
 
 
-def _of_all(total: NDArray[np.int64]) -> float | None:
-    """Return the IoU of the moving pixels where no answer is a wrong one."""
+def _iou_of_all(total: NDArray[np.int64]) -> float | None:
+    """Return the IoU of the moving pixels where a missing prediction is a wrong one."""
     return _share(int(total[0]), int(total[1] + total[4]))
 
 

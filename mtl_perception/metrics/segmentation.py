@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well class ids per pixel agree with the truth."""
+"""How well the class ids of pixels agree with the ground truth."""
 
 from collections.abc import Hashable, Sequence
 from functools import partial
@@ -9,36 +9,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.metrics.bootstrap import Figure, Interval, bootstrap_intervals
+from mtl_perception.metrics.bootstrap import Interval, Statistic, bootstrap_intervals
 
 
 class SegmentationMetrics:
     """
     Intersection over union and pixel accuracy, accumulated over frames.
 
-    The confusion matrix is that of all frames together; ``miou_per_image`` is the older habit of
-    averaging each image's own mean, as MTAN's code did and XTasC-Net's does, shown beside it
-    because the two differ by several points. It is over the classes that an image's truth or
-    prediction shows, and what is predicted where nothing is labelled counts against a class.
-    A class which the truth never shows has no IoU: it is None, stands in ``absent`` and does not
-    enter the mean. Pixels wrongly given to it still count against the classes they belong to.
+    The confusion matrix is that of all frames together. ``miou_per_image`` is the mean of each
+    image's own mIoU, as MTAN's and XTasC-Net's code have it; it is shown because the two differ by
+    several points. It is over the classes in an image's ground truth or prediction, and a
+    prediction on an unlabelled pixel counts against its class.
+
+    A class without a pixel of ground truth has no IoU: it is None, listed in ``absent`` and not
+    part of the mean. Pixels wrongly assigned to it still count against their true classes.
+
+    >>> metrics = SegmentationMetrics(['road', 'car'])
+    >>> metrics.update(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8))
+    >>> found = metrics.compute()
+    >>> {name: round(iou, 3) for name, iou in found['iou'].items()}
+    {'road': 0.667, 'car': 0.5}
+    >>> found['pixel_accuracy']
+    0.75
 
     :param classes: class names, the index is the id.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
-        # One more column than rows: what was predicted as no known class is wrong for its row.
+        # One more column than rows: an id outside the classes is a wrong prediction for its row.
         self.confusion = np.zeros((len(self.classes), len(self.classes) + 1), np.int64)
         self._frames: list[NDArray[np.int64]] = []
         self._image_mious: list[float | None] = []
 
     def update(self, prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> None:
         """
-        Count one frame or a batch of frames as one.
+        Count one frame, or a batch of frames as one.
 
-        :param prediction: (..., H, W) uint8 class ids; an id that is no class counts as wrong.
-        :param truth: the same shape, uint8 class ids; 255 (or any id that is no class) is ignored.
+        :param prediction: (..., H, W) uint8 class ids; an id outside the classes is wrong.
+        :param truth: the same shape, uint8 class ids; 255 or any id outside the classes is
+            ignored.
         :raises ValueError: if the shapes differ.
         """
         if prediction.shape != truth.shape:
@@ -47,26 +57,29 @@ class SegmentationMetrics:
                 'of them (nearest neighbour) before they are compared')
         count = len(self.classes)
         known = truth < count
+
+        # one number per cell of the confusion matrix turns it into a histogram
         columns = np.minimum(prediction[known], count).astype(np.int64)
         cells = truth[known].astype(np.int64) * (count + 1) + columns
         confusion = np.bincount(cells, minlength=count * (count + 1)).reshape(count, count + 1)
         self.confusion += confusion
         self._frames.append(confusion)
-        said = np.bincount(prediction.ravel(), minlength=count)[:count]
-        self._image_mious.append(_image_miou(confusion, said) if known.any() else None)
+
+        predicted = np.bincount(prediction.ravel(), minlength=count)[:count]
+        self._image_mious.append(_image_miou(confusion, predicted) if known.any() else None)
 
     def merge(self, other: 'SegmentationMetrics') -> None:
-        """Count what another has counted, after what was counted here."""
+        """Append the frames of another accumulator."""
         self.confusion += other.confusion
         self._frames += other._frames
         self._image_mious += other._image_mious
 
     def compute(self) -> dict[str, Any]:
         """
-        Return the figures so far; a figure that does not exist is None.
+        Return the metrics so far; a metric without data is None.
 
         :return: ``miou``, ``miou_per_image``, ``pixel_accuracy`` (0 to 1), ``iou`` (class name to
-            IoU or None), ``absent`` (class names without a pixel of truth), ``pixels``.
+            IoU or None), ``absent`` (class names without ground truth), ``pixels``.
         """
         ious, present = _ious(self.confusion)
         return {
@@ -81,35 +94,36 @@ class SegmentationMetrics:
         }
 
     def last_miou(self) -> float | None:
-        """Return the mean IoU of the last frame alone, None if it has no labels."""
+        """Return the mean IoU of the last frame alone, None without labels."""
         return _miou(self._frames[-1]) if self._frames else None
 
     def intervals(
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
     ) -> dict[str, Any]:
         """
-        Return the bootstrap intervals over what was counted.
+        Return the bootstrap intervals.
 
-        :param level: share of the resampled figures inside.
+        :param level: share of the resampled values inside.
         :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
-        :return: ``miou``, ``pixel_accuracy``, ``miou_per_image`` -> (low, high), None if there
-            is no interval; ``iou`` the same per class name.
+        :return: ``miou``, ``pixel_accuracy``, ``miou_per_image`` -> (low, high), None without an
+            interval; ``iou`` the same per class name.
         """
-        figures: dict[str, Figure] = {'miou': _miou, 'pixel_accuracy': _pixel_accuracy}
+        statistics: dict[str, Statistic] = {'miou': _miou, 'pixel_accuracy': _pixel_accuracy}
         for number, name in enumerate(self.classes):
-            figures[f'iou {name}'] = partial(_iou, number)
-        found: dict[str, Any] = dict(bootstrap_intervals(self._frames, figures, level, groups))
-        counts = [_counted(mean) for mean in self._image_mious]
-        of: dict[str, Interval | None] = {
+            statistics[f'iou {name}'] = partial(_iou, number)
+        found: dict[str, Any] = dict(bootstrap_intervals(self._frames, statistics, level, groups))
+        ious: dict[str, Interval | None] = {
             name: found.pop(f'iou {name}') for name in self.classes}
-        return {**found, 'iou': of, **bootstrap_intervals(
+
+        counts = [_counted(mean) for mean in self._image_mious]
+        return {**found, 'iou': ious, **bootstrap_intervals(
             counts, {'miou_per_image': _mean}, level, groups)}
 
 
 def _image_miou(
         confusion: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:
     """
-    Return the mean IoU of one image as MTAN's code had it, None if no class is in it.
+    Return the mean IoU of one image as MTAN's code has it, None if it shows no class.
 
     :param confusion: (K, K + 1).
     :param predicted: (K,) pixels predicted as each class, labelled or not.
@@ -120,7 +134,7 @@ def _image_miou(
 
 
 def _counted(mean: float | None) -> NDArray[np.float64]:
-    """Return a mean and that it is one, or zeros."""
+    """Return (2,): a mean and 1, or zeros if it is None."""
     return np.array([mean or 0.0, mean is not None], np.float64)
 
 
@@ -129,13 +143,14 @@ def _mean(total: NDArray[np.float64]) -> float | None:
 
 
 def _iou(number: int, confusion: NDArray[np.int64]) -> float | None:
-    """Return the IoU of one class, None if the truth never shows it."""
+    """Return the IoU of one class, None without ground truth."""
     ious, present = _ious(confusion)
     return float(ious[number]) if present[number] else None
 
 
 def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return (K,) IoUs, NaN for a class without truth, and (K,) which classes have truth."""
+    """Return (K,) IoUs, NaN for a class without ground truth, and (K,) which classes have it."""
+    # IoU = TP / (TP + FN + FP); the last column holds predictions outside the classes
     truth = confusion.sum(axis=1)
     hits = np.diagonal(confusion)
     union = truth + confusion[:, :-1].sum(axis=0) - hits
@@ -145,12 +160,12 @@ def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _miou(confusion: NDArray[np.int64]) -> float | None:
-    """Return the mean IoU of the classes with truth, None without any."""
+    """Return the mean IoU of the classes with ground truth, None without any."""
     ious, present = _ious(confusion)
     return float(ious[present].mean()) if present.any() else None
 
 
 def _pixel_accuracy(confusion: NDArray[np.int64]) -> float | None:
-    """Return the share of the pixels that are right, None without any."""
+    """Return the share of the pixels that are right, None without pixels."""
     pixels = int(confusion.sum())
     return float(np.trace(confusion) / pixels) if pixels else None

@@ -21,7 +21,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_the_published_figures_come_out_within_their_rounding(name):
+def test_published_gains_are_reproduced_within_rounding(name):
     values, wanted = PUBLISHED[name]
     assert delta_m(dict(zip(NAMES, values)), BASELINE, ERRORS) == pytest.approx(wanted, abs=0.025)
 
@@ -29,35 +29,42 @@ def test_the_published_figures_come_out_within_their_rounding(name):
 def test_the_printed_baseline_does_not_give_the_printed_gain():
     values, wanted = PUBLISHED['Base MT-Net']
     printed = {**BASELINE, 'abs_err': 0.0124}
+
     assert delta_m(dict(zip(NAMES, values)), printed, ERRORS) == pytest.approx(0.81, abs=0.01)
     assert wanted == 1.44
 
 
-def test_a_case_worked_out_by_hand():
+def test_delta_m_of_a_hand_computed_case():
     # accuracy 10 % up, error halved: (10 + 50) / 2
-    figures, baseline = {'accuracy': 0.55, 'error': 1.0}, {'accuracy': 0.5, 'error': 2.0}
-    assert delta_m(figures, baseline, ['error']) == pytest.approx(30)
+    metrics, baseline = {'accuracy': 0.55, 'error': 1.0}, {'accuracy': 0.5, 'error': 2.0}
+
+    assert delta_m(metrics, baseline, ['error']) == pytest.approx(30)
     assert delta_m(baseline, baseline, ['error']) == 0
 
 
-def test_tasks_with_more_figures_weigh_more_unless_averaged_first():
-    figures = {'a': 1.1, 'b': 1.2, 'c': 1.6}
+def test_tasks_with_more_metrics_weigh_more_unless_averaged_first():
+    metrics = {'a': 1.1, 'b': 1.2, 'c': 1.6}
     baseline = dict.fromkeys('abc', 1.0)
-    assert delta_m(figures, baseline, ()) == pytest.approx((10 + 20 + 60) / 3)
+
+    assert delta_m(metrics, baseline, ()) == pytest.approx((10 + 20 + 60) / 3)
+
     tasks = {'one': ['a', 'b'], 'other': ['c']}
-    assert delta_m(figures, baseline, (), tasks) == pytest.approx((15 + 60) / 2)
+
+    assert delta_m(metrics, baseline, (), tasks) == pytest.approx((15 + 60) / 2)
+
     two = {name: 1.0 + value for name, value in zip(NAMES, (0.1, 0.2, -0.3, 0.4))}
     split = {'semantic': NAMES[:2], 'depth': NAMES[2:]}
     one = dict.fromkeys(NAMES, 1.0)
+
     assert delta_m(two, one, ERRORS, split) == pytest.approx(delta_m(two, one, ERRORS))
 
 
-@pytest.mark.parametrize(('figures', 'baseline', 'lower', 'tasks', 'message'), [
+@pytest.mark.parametrize(('metrics', 'baseline', 'lower', 'tasks', 'message'), [
     ({'a': 1}, {'b': 1}, (), None, 'compare the same'), ({}, {}, (), None, 'compare the same'),
     ({'a': 1}, {'a': 0}, (), None, "baseline of 'a' is 0"),
     ({'a': 1}, {'a': 1}, ('b',), None, 'lower_is_better names'),
     ({'a': 1}, {'a': 1}, (), {'t': ['a', 'a']}, 'once'),
     ({'a': 1}, {'a': 1}, (), {}, 'once')])
-def test_what_has_no_gain_is_refused(figures, baseline, lower, tasks, message):
+def test_metrics_without_a_defined_gain_are_refused(metrics, baseline, lower, tasks, message):
     with pytest.raises(ValueError, match=message):
-        delta_m(figures, baseline, lower, tasks)
+        delta_m(metrics, baseline, lower, tasks)

@@ -8,58 +8,64 @@ from mtl_perception.metrics import InverseDepthMetrics
 CAMERA = {'focal_px': 2262.52, 'baseline_m': 0.209313}
 
 
-def test_inverse_depth_of_a_case_worked_out_by_hand():
+def test_inverse_depth_of_a_hand_computed_case():
     metrics = InverseDepthMetrics('inverse_depth')
     metrics.update(np.array([[2.0, 5.0, 1.0]]), np.array([[4.0, 5.0, np.nan]]))
-    figures = metrics.compute()
-    assert figures['abs_err'] == pytest.approx(0.25 / 2)  # 1/2 for 1/4, and none
-    assert figures['rel_err'] == pytest.approx(1.0 / 2)
-    assert (figures['unit'], figures['pixels']) == ('inverse_depth', 2)
+    result = metrics.compute()
+
+    assert result['abs_err'] == pytest.approx(0.25 / 2)  # 1/2 for 1/4, and none
+    assert result['rel_err'] == pytest.approx(1.0 / 2)
+    assert (result['unit'], result['pixels']) == ('inverse_depth', 2)
 
 
 def test_the_published_0_0122_is_3_pixels_of_disparity():
     truth = np.full((1, 4), 20.0)
     disparity = CAMERA['focal_px'] * CAMERA['baseline_m'] / truth
     prediction = CAMERA['focal_px'] * CAMERA['baseline_m'] / (disparity + 3.1232)
-    figures = {}
+    result = {}
     for unit in ('disparity_px', 'mtan'):
         metrics = InverseDepthMetrics(unit, **CAMERA)
         metrics.update(prediction, truth)
-        figures[unit] = metrics.compute()
-    assert figures['disparity_px']['abs_err'] == pytest.approx(3.1232)
-    assert figures['mtan']['abs_err'] == pytest.approx(0.0122)
-    assert figures['mtan']['rel_err'] == pytest.approx(figures['disparity_px']['rel_err'])
+        result[unit] = metrics.compute()
+
+    assert result['disparity_px']['abs_err'] == pytest.approx(3.1232)
+    assert result['mtan']['abs_err'] == pytest.approx(0.0122)
+    assert result['mtan']['rel_err'] == pytest.approx(result['disparity_px']['rel_err'])
 
 
-def test_mtan_clips_what_is_nearer_than_its_files_can_hold():
+def test_mtan_clips_depths_nearer_than_its_files_can_store():
     metrics = InverseDepthMetrics('mtan', **CAMERA)
     metrics.update(np.array([[1.0]]), np.array([[2.0]]))  # 474 px and 237 px, both beyond 126 px
+
     assert metrics.compute()['abs_err'] == 0.0
 
 
-def test_no_answer_is_an_inverse_of_zero_and_never_free():
+def test_a_missing_prediction_counts_as_an_inverse_depth_of_zero():
     metrics = InverseDepthMetrics('inverse_depth')
     metrics.update(np.array([[np.nan, np.inf, 0.0, -3.0]]), np.full((1, 4), 4.0))
+
     assert metrics.compute()['abs_err'] == 0.25
     assert metrics.compute()['rel_err'] == 1.0
 
 
-def test_one_pixel_at_the_lens_does_not_decide_the_figure():
+def test_a_prediction_close_to_zero_counts_as_one_millimetre():
     metrics = InverseDepthMetrics('inverse_depth')
     metrics.update(np.array([[1e-320]]), np.array([[1.0]]))
+
     assert metrics.compute()['abs_err'] == pytest.approx(999.0)  # as at 1 mm
 
 
-def test_nothing_seen_gives_none():
+def test_without_ground_truth_the_errors_are_none():
     metrics = InverseDepthMetrics('inverse_depth')
     metrics.update(np.ones((1, 3)), np.array([[np.nan, np.inf, 0.0]]))
+
     assert metrics.compute()['abs_err'] is metrics.compute()['rel_err'] is None
 
 
 @pytest.mark.parametrize(('unit', 'camera', 'message'), [
     ('metres', {}, 'must be one of'), ('mtan', {}, 'needs both'),
     ('disparity_px', {'focal_px': 700.0}, 'needs both'), ('inverse_depth', CAMERA, 'neither')])
-def test_a_unit_that_is_not_declared_whole_is_refused(unit, camera, message):
+def test_a_unit_without_the_camera_it_needs_is_refused(unit, camera, message):
     with pytest.raises(ValueError, match=message):
         InverseDepthMetrics(unit, **camera)
     with pytest.raises(ValueError, match='resize'):

@@ -68,7 +68,7 @@ def _detection(draw: np.random.Generator, metric: DetectionMetrics) -> None:
     (lambda: InstanceMetrics({1: 'car'}, 20), _instance),
     (lambda: DetectionMetrics(('car', 'person')), _detection),
 ], ids=['segmentation', 'depth', 'motion', 'instance', 'detection'])
-def test_parts_put_together_have_the_figures_and_the_intervals_of_the_whole(
+def test_merged_parts_have_the_metrics_and_intervals_of_the_whole(
         make: Callable[[], Any], update: Callable[[np.random.Generator, Any], None]):
     draw, again = np.random.default_rng(3), np.random.default_rng(3)
     whole, parts = make(), [make() for _ in range(3)]
@@ -79,6 +79,7 @@ def test_parts_put_together_have_the_figures_and_the_intervals_of_the_whole(
     for part in parts:
         merged.merge(part)
     groups = [number // 2 for number in range(12)]
+
     assert merged.compute() == whole.compute()
     assert merged.intervals(groups=groups) == whole.intervals(groups=groups)
     assert merged.compute() != parts[0].compute()

@@ -25,39 +25,43 @@ def test_calling_every_movable_object_moving_scores_the_baseline_and_chance():
     metrics = MotionMetrics([CAR])
     everything = (semantic == CAR).astype(np.uint8)
     metrics.update(everything, everything.astype(np.float32), truth, semantic, instance)
-    figures = metrics.compute()
-    assert figures['iou_moving'] == figures['iou_all_movable'] == 0.5
-    assert figures['auc'] == 0.5
-    assert figures['balanced_accuracy'] == 0.5
-    assert (figures['objects'], figures['objects_moving']) == (2, 1)
+    result = metrics.compute()
+
+    assert result['iou_moving'] == result['iou_all_movable'] == 0.5
+    assert result['auc'] == 0.5
+    assert result['balanced_accuracy'] == 0.5
+    assert (result['objects'], result['objects_moving']) == (2, 1)
 
 
 def test_a_perfect_mask_scores_perfectly():
     semantic, instance, truth = scene()
     metrics = MotionMetrics([CAR])
     metrics.update(truth, None, truth, semantic, instance)
-    figures = metrics.compute()
-    assert figures['iou_moving'] == figures['auc'] == figures['balanced_accuracy'] == 1.0
-    assert figures['iou_all_movable'] == 0.5
+    result = metrics.compute()
+
+    assert result['iou_moving'] == result['auc'] == result['balanced_accuracy'] == 1.0
+    assert result['iou_all_movable'] == 0.5
 
 
-def test_unknown_answers_are_left_out_and_their_share_is_shown():
+def test_unknown_predictions_are_left_out_and_their_share_is_reported():
     semantic, instance, truth = scene()
     metrics = MotionMetrics([CAR])
     answer = truth.copy()
     answer[5:] = 255
     metrics.update(answer, None, truth, semantic, instance)
-    figures = metrics.compute()
-    assert figures['iou_moving'] == 1.0
-    assert figures['iou_moving_of_all'] == 0.5  # half of the moving pixels are not found
-    assert figures['unknown'] == 0.5
-    assert figures['objects'] == 0  # only 50 pixels of each are known
+    result = metrics.compute()
+
+    assert result['iou_moving'] == 1.0
+    assert result['iou_moving_of_all'] == 0.5  # half of the moving pixels are not found
+    assert result['unknown'] == 0.5
+    assert result['objects'] == 0  # only 50 pixels of each are known
 
 
-def test_small_objects_are_not_judged():
+def test_small_objects_are_not_counted():
     semantic, instance, truth = scene()
     metrics = MotionMetrics([CAR], minimum_pixels=101)
     metrics.update(truth, None, truth, semantic, instance)
+
     assert metrics.compute()['objects'] == 0
     assert metrics.compute()['auc'] is None
 
@@ -68,21 +72,22 @@ def test_share_called_moving_on_identical_frames_counts_movable_pixels_only():
     motion = np.zeros_like(semantic)
     motion[:, 15:] = 1  # 50 of the 200 car pixels, and all of the road
     metrics.update_identical(motion, semantic)
+
     assert metrics.compute()['identical_frames_moving'] == 0.25
 
 
-def test_nothing_seen_gives_none_and_not_nan():
-    figures = MotionMetrics([CAR]).compute()
-    assert figures['iou_moving'] is figures['auc'] is figures['identical_frames_moving'] is None
+def test_without_labels_the_metrics_are_none_and_not_nan():
+    result = MotionMetrics([CAR]).compute()
+    assert result['iou_moving'] is result['auc'] is result['identical_frames_moving'] is None
 
 
-def test_area_under_curve_with_ties_worked_out_by_hand():
+def test_area_under_the_curve_with_ties_of_a_hand_computed_case():
     scores = np.array([0.9, 0.5, 0.5, 0.1])
     # pairs (positive, negative): 0.9 > 0.5, 0.9 > 0.1, 0.5 = 0.5 (half), 0.5 > 0.1
     assert area_under_curve(scores, np.array([True, True, False, False])) == 3.5 / 4
 
 
-def test_an_object_moves_if_most_of_it_does_and_scores_the_mean_of_what_is_known():
+def test_an_object_moves_if_most_of_its_pixels_do_and_only_known_scores_count():
     semantic, instance, truth = scene()
     truth[:6, :10] = 0  # four tenths of the moving car
     score = np.where(truth == 1, 1.0, 0.0)
@@ -90,23 +95,29 @@ def test_an_object_moves_if_most_of_it_does_and_scores_the_mean_of_what_is_known
     score[:9, 10:20] = np.nan  # ten pixels of the parked car are known, too few
     metrics = MotionMetrics([CAR])
     metrics.update(truth, score, truth, semantic, instance)
-    figures = metrics.compute()
-    assert (figures['objects'], figures['objects_moving']) == (1, 0)
-    assert not figures['by_mask']
+    result = metrics.compute()
+
+    assert (result['objects'], result['objects_moving']) == (1, 0)
+    assert not result['by_mask']
+
     metrics.update(truth, None, truth, semantic, instance)
+
     assert metrics.compute()['by_mask']
 
 
-def test_the_measure_of_an_object_is_the_median_and_a_group_has_its_lower_bound():
+def test_an_object_has_the_median_of_a_property_and_a_group_includes_its_lower_bound():
     semantic, instance, truth = scene()
     distance = np.full(semantic.shape, 10.0)
     distance[0, :10] = 1000.0  # a tenth of the moving car
     metrics = MotionMetrics([CAR], bounds={'distance': (10.0,)})
     metrics.update(truth, None, truth, semantic, instance, {'distance': distance})
     near, far = metrics.compute()['groups']['distance']
+
     assert (near['objects'], far['objects']) == (0, 2)
+
     metrics = MotionMetrics([CAR], bounds={'distance': (11.0,)})
     metrics.update(truth, None, truth, semantic, instance, {'distance': distance})
+
     assert [row['objects'] for row in metrics.compute()['groups']['distance']] == [2, 0]
 
 
@@ -116,7 +127,7 @@ def test_different_shapes_are_refused():
         MotionMetrics([CAR]).update(truth, None, truth, semantic, instance[:5])
 
 
-def test_objects_are_judged_in_groups_of_what_is_measured_of_them():
+def test_objects_are_grouped_by_their_properties():
     semantic, instance, truth = scene()
     instance[5:, :10] = 3  # the moving car is two objects of 50 pixels
     far = np.full(semantic.shape, 30.0)
@@ -127,6 +138,7 @@ def test_objects_are_judged_in_groups_of_what_is_measured_of_them():
                    {'distance': far})
     groups = metrics.compute()['groups']
     small, large = groups['size']
+
     assert (small['from'], small['to'], small['objects'], small['objects_moving']) == (
         None, 80, 2, 2)
     assert (small['moving_found'], small['parked_called_moving']) == (0.5, None)

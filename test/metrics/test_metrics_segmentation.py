@@ -10,27 +10,30 @@ def ids(rows):
     return np.array(rows, np.uint8)
 
 
-def test_ious_of_a_2x2_case_worked_out_by_hand():
+def test_ious_of_a_hand_computed_2x2_case():
     metrics = SegmentationMetrics(['a', 'b'])
     metrics.update(ids([[0, 1], [1, 1]]), ids([[0, 0], [1, 1]]))
-    figures = metrics.compute()
-    assert figures['iou'] == {'a': pytest.approx(1 / 2), 'b': pytest.approx(2 / 3)}
-    assert figures['miou'] == pytest.approx(7 / 12)
-    assert figures['pixel_accuracy'] == pytest.approx(3 / 4)
+    result = metrics.compute()
+
+    assert result['iou'] == {'a': pytest.approx(1 / 2), 'b': pytest.approx(2 / 3)}
+    assert result['miou'] == pytest.approx(7 / 12)
+    assert result['pixel_accuracy'] == pytest.approx(3 / 4)
 
 
 def test_a_perfect_prediction_scores_one():
     metrics = SegmentationMetrics(['a', 'b', 'c'])
     truth = ids([[0, 1, 2], [2, 1, 0]])
     metrics.update(truth, truth)
-    figures = metrics.compute()
-    assert figures['miou'] == figures['pixel_accuracy'] == figures['miou_per_image'] == 1.0
-    assert figures['absent'] == []
+    result = metrics.compute()
+
+    assert result['miou'] == result['pixel_accuracy'] == result['miou_per_image'] == 1.0
+    assert result['absent'] == []
 
 
 def test_ignored_pixels_have_no_effect():
     metrics = SegmentationMetrics(['a', 'b'])
     metrics.update(ids([[0, 1], [0, 1]]), ids([[0, 1], [255, 255]]))
+
     assert metrics.compute()['miou'] == 1.0
     assert metrics.compute()['pixels'] == 2
 
@@ -38,15 +41,17 @@ def test_ignored_pixels_have_no_effect():
 def test_a_class_without_truth_is_named_and_left_out_of_the_mean():
     metrics = SegmentationMetrics(['a', 'b', 'c'])
     metrics.update(ids([[0, 2]]), ids([[0, 0]]))
-    figures = metrics.compute()
-    assert figures['absent'] == ['b', 'c']
-    assert figures['iou'] == {'a': 0.5, 'b': None, 'c': None}
-    assert figures['miou'] == 0.5
+    result = metrics.compute()
+
+    assert result['absent'] == ['b', 'c']
+    assert result['iou'] == {'a': 0.5, 'b': None, 'c': None}
+    assert result['miou'] == 0.5
 
 
-def test_predicting_no_class_at_all_is_wrong_not_ignored():
+def test_a_prediction_outside_the_classes_is_wrong_and_not_ignored():
     metrics = SegmentationMetrics(['a', 'b'])
     metrics.update(ids([[255, 0]]), ids([[0, 0]]))
+
     assert metrics.compute()['iou']['a'] == 0.5
     assert metrics.compute()['pixel_accuracy'] == 0.5
 
@@ -55,16 +60,18 @@ def test_per_image_mean_differs_from_the_mean_over_all_pixels():
     metrics = SegmentationMetrics(['a', 'b'])
     metrics.update(ids([[0, 0]]), ids([[0, 0]]))  # a: 1
     metrics.update(ids([[0, 0]]), ids([[0, 1]]))  # a: 1/2, b: 0
-    figures = metrics.compute()
-    assert figures['miou'] == pytest.approx((3 / 4 + 0) / 2)
-    assert figures['miou_per_image'] == pytest.approx((1 + 1 / 4) / 2)
+    result = metrics.compute()
+
+    assert result['miou'] == pytest.approx((3 / 4 + 0) / 2)
+    assert result['miou_per_image'] == pytest.approx((1 + 1 / 4) / 2)
 
 
-def test_nothing_seen_gives_none_and_not_nan():
+def test_without_labels_the_metrics_are_none_and_not_nan():
     metrics = SegmentationMetrics(['a', 'b'])
     metrics.update(ids([[1]]), ids([[255]]))
-    figures = metrics.compute()
-    assert figures['miou'] is figures['pixel_accuracy'] is figures['miou_per_image'] is None
+    result = metrics.compute()
+
+    assert result['miou'] is result['pixel_accuracy'] is result['miou_per_image'] is None
 
 
 def test_different_shapes_are_refused():
@@ -76,4 +83,5 @@ def test_majority_class_takes_the_most_frequent_class_of_each_pixel():
     majority = MajorityClass(3, 1, 3)
     for truth in ([[0, 2, 255]], [[0, 1, 255]], [[1, 2, 255]]):
         majority.update(ids(truth))
+
     np.testing.assert_array_equal(majority.predict(), [[0, 2, 255]])
