@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The camera's motion between two frames, from optical flow, depth and what stands still."""
+"""The camera's motion between two frames, from optical flow, depth and static pixels."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,17 +16,17 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 CELL = 8
-"""One match is taken from each cell of so many pixels a side: the one with the most texture."""
+"""Side of the grid cells, pixels; each gives at most one match, at its most textured pixel."""
 FARTHEST_M = 80.0
-"""Depth is cut here: farther points tell of the rotation alone."""
+"""Depth is clipped here, metres: points farther away constrain the rotation only."""
 TEXTURE = 2e-5
-"""Smallest eigenvalue of the gradients' matrix (grey values 0 to 1) of a usable match."""
+"""A match needs at least this smallest eigenvalue of the structure tensor (greys 0 to 1)."""
 AGREES = 2.5
-"""Errors below so many times the expected one agree with a pose."""
+"""A match agrees with a pose if its error is below this multiple of the expected error."""
 BELIEVABLE = 0.5
-"""Quality below which a pose should not be used."""
+"""A pose of a lower quality should not be used."""
 START = np.diag([1 / np.radians(0.5) ** 2] * 3 + [1 / 0.1 ** 2] * 3)
-"""Information of the guess that an estimate starts from: half a degree, 0.1 m."""
+"""Inverse covariance of the guess that an estimate starts from: half a degree, 0.1 m."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class EgoMotion:
     The motion of a camera between two frames.
 
     :param pose: (4, 4) float64 from this camera's frame to the earlier one's; its last column is
-        where this camera is in the earlier one's frame, metres.
-    :param quality: 0 to 1: the share of static texture that agrees with the pose, less where the
-        matches leave the pose open. Below :data:`BELIEVABLE`, do not believe the pose.
-    :param matches: how many matches the pose is from.
+        the position of this camera in the earlier one's frame, metres.
+    :param quality: 0 to 1: the share of the matches that agree with the pose, lowered where they
+        do not determine the translation. A pose below :data:`BELIEVABLE` is unreliable.
+    :param matches: number of matches that the pose was estimated from.
     :param flow: (H, W, 2) float32 optical flow to the earlier frame, pixels; None if it was not
         asked for.
     """
@@ -59,12 +59,12 @@ class MotionEstimator:
     Estimate the motion of one camera.
 
     The earlier image is first warped by the guess, so that the optical flow (DIS, Kroeger et al.,
-    ECCV 2016) has only the rest to find: on a road without texture, close to the camera, it does
-    not find the whole. Not safe to use from several threads.
+    ECCV 2016) has only the remainder to find: close to the camera, on a road without texture, it
+    misses the full flow. Not safe to use from several threads.
 
     :param camera: of the images, at their size.
-    :param fine: down to which scale the flow goes: ``step`` is fast and enough between neighbours,
-        ``full`` ends at full resolution, as what follows from the residual needs it.
+    :param fine: finest scale of the flow: ``step`` is fast and good enough between consecutive
+        frames; ``full`` ends at full resolution, which the residual flow needs.
     """
 
     def __init__(self, camera: Pinhole, fine: Literal['step', 'full'] = 'step') -> None:
@@ -88,38 +88,48 @@ class MotionEstimator:
         :param earlier: (H, W) uint8 grey.
         :param depth: (H, W) float32 metres along Z of the current frame; its scale becomes that
             of the translation.
-        :param static: (H, W) bool, pixels of the current frame that can be expected to stand
-            still and have a depth.
-        :param guess: (4, 4) float64 of the pose, such as the last one; None searches.
+        :param static: (H, W) bool, pixels of the current frame that should be static and have a
+            depth.
+        :param guess: (4, 4) float64, the expected pose, such as that of the last step; None
+            searches for one.
         :param keep_flow: whether the flow is returned.
         :raises ValueError: if shapes differ.
         """
         for name, array in (('earlier', earlier), ('depth', depth), ('static', static)):
             if array.shape != current.shape:
                 raise ValueError(
-                    f'{name} has shape {array.shape}, the current image {current.shape}')
+                    f'{name} has shape {array.shape}, the current image {current.shape}; they '
+                    'must be equal')
+
         depth = np.clip(depth, 0.5, FARTHEST_M)
         pixels = self._textured(current, static)
         result = None
         if guess is not None:
-            result = self._follow(current, earlier, depth, pixels, guess, keep_flow)
+            result = self._estimate_near(current, earlier, depth, pixels, guess, keep_flow)
+
+        # The search costs one more flow: only without a guess, or where the guess misled.
         if result is None or result.quality < BELIEVABLE:
             found = self._search_pose(current, earlier, depth, pixels)
             if found is not None:
-                again = self._follow(current, earlier, depth, pixels, found, keep_flow)
-                if result is None or again.quality > result.quality:
-                    result = again
+                retry = self._estimate_near(current, earlier, depth, pixels, found, keep_flow)
+                if result is None or retry.quality > result.quality:
+                    result = retry
+
         if result is None:
-            result = self._follow(current, earlier, depth, pixels, np.eye(4), keep_flow)
+            result = self._estimate_near(current, earlier, depth, pixels, np.eye(4), keep_flow)
         return result
 
     def _textured(self, image: Image, static: Mask) -> NDArray[np.intp]:
-        """Return (N, 2) rows and columns: of each cell the static pixel with most texture."""
+        """Return (N, 2) rows and columns: the static pixel of each cell with the most texture."""
         strength = cv2.cornerMinEigenVal(image, 5)
         strength = np.where(static, strength, np.float32(0))
+
+        # Cut into cells (rows * columns, CELL^2); what is left over at the right and bottom edges
+        # gives no match.
         rows, columns = (length // CELL for length in image.shape)
         grid = strength[:rows * CELL, :columns * CELL].reshape(rows, CELL, columns, CELL)
         cells = grid.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
+
         best = cells.argmax(1)
         usable = np.flatnonzero(cells[np.arange(len(best)), best] > TEXTURE)
         y = usable // columns * CELL + best[usable] // CELL
@@ -129,28 +139,33 @@ class MotionEstimator:
     def _search_pose(
         self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
     ) -> Matrix | None:
-        """Return a pose found without a guess, from the flow between the images as they are."""
+        """Return a pose found without a guess, from the flow between the unwarped images."""
         flow = np.asarray(self._search.calc(current, earlier, None), np.float32)  # type: ignore
         matches = self._matches(depth, pixels, flow[pixels[:, 0], pixels[:, 1]])
         return ransac(matches, self.camera)
 
-    def _follow(
+    def _estimate_near(
         self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
         guess: Matrix, keep_flow: bool = False,
     ) -> EgoMotion:
-        """Return the pose near a guess, from the flow that the guess leaves."""
+        """Return the motion near a guess, from the flow that the guess does not explain."""
         expected = rigid_flow(depth, guess, self.camera)
-        height, width = depth.shape
-        left = np.asarray(self._flow.calc(  # type: ignore[call-overload]
+        remainder = np.asarray(self._flow.calc(  # type: ignore[call-overload]
             current, warp(earlier, expected), None), np.float32)
-        total = _composed(left, expected) if keep_flow else None
+
+        # The matches need the flow at their own pixels only: that is cheaper than everywhere.
+        total = _composed(remainder, expected) if keep_flow else None
         rows, columns = pixels[:, 0], pixels[:, 1]
         matches = self._matches(depth, pixels, (
-            _composed_at(left, expected, rows, columns) if total is None else
+            _composed_at(remainder, expected, rows, columns) if total is None else
             total[rows, columns]))
+
+        # Outside of the earlier image, the flow was found on repeated border pixels.
+        height, width = depth.shape
         inside: Mask = np.all(
             (matches.earlier >= 0) & (matches.earlier <= (width - 1, height - 1)), axis=1)
         matches = matches.take(inside)
+
         fit = refine(guess, matches, self.camera, information=START)
         return EgoMotion(fit.pose, quality(fit), len(matches.points), total)
 
@@ -159,7 +174,10 @@ class MotionEstimator:
     ) -> Matches:
         """Return the matches of some pixels, without those that have no finite flow."""
         known = np.isfinite(flow).all(1)
-        pixels, flow = pixels[known], flow[known]
+        pixels = pixels[known]
+        flow = flow[known]
+
+        # Back-projection: X = Z (u - cx) / fx, Y = Z (v - cy) / fy
         places = pixels[:, ::-1].astype(np.float64)
         distance = depth[pixels[:, 0], pixels[:, 1]].astype(np.float64)
         camera = self.camera
@@ -168,22 +186,27 @@ class MotionEstimator:
         return Matches(points, places, places + flow)
 
 
-def _composed(left: Floats, expected: Floats) -> Floats:
-    """Return the (H, W, 2) flow that first follows what is left and then what is expected."""
-    height, width = left.shape[:2]
-    return left + cv2.remap(
-        expected, left[..., 0] + np.arange(width, dtype=np.float32),
-        left[..., 1] + np.arange(height, dtype=np.float32)[:, None], cv2.INTER_LINEAR,
+def _composed(remainder: Floats, expected: Floats) -> Floats:
+    """
+    Return the whole flow w of images that were compared after a warp, (H, W, 2).
+
+    The remainder r leads from a pixel x to a pixel of the warped image, the expected flow e from
+    there to the earlier image: w(x) = r(x) + e(x + r(x)).
+    """
+    height, width = remainder.shape[:2]
+    return remainder + cv2.remap(
+        expected, remainder[..., 0] + np.arange(width, dtype=np.float32),
+        remainder[..., 1] + np.arange(height, dtype=np.float32)[:, None], cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE)
 
 
 def _composed_at(
-    left: Floats, expected: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp],
+    remainder: Floats, expected: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp],
 ) -> Floats:
-    """Return (N, 2) of :func:`_composed` at N pixels only."""
+    """Return :func:`_composed` at N pixels only, (N, 2)."""
     if not len(rows):
         return np.zeros((0, 2), np.float32)
-    here = left[rows, columns]
+    here = remainder[rows, columns]
     there = cv2.remap(
         expected, (here[:, 0] + columns).astype(np.float32),
         (here[:, 1] + rows).astype(np.float32),
@@ -193,15 +216,18 @@ def _composed_at(
 
 def quality(fit: Fit) -> float:
     """
-    Return how far a fit can be believed, 0 to 1.
+    Return how reliable a fit is, 0 to 1.
 
-    The share of the matches that agree with it, lessened where their number or their places leave
-    the translation open by more than a tenth of itself.
+    The share of the matches that agree with it, lowered where the matches are too few or too
+    badly placed to determine the translation to a tenth of its length.
     """
     if len(fit.chi) < 12:
         return 0.0
     agree = float((fit.chi < AGREES).mean())
+
+    # Standard deviation of the translation; 0.02 m of it are always allowed, as near standstill a
+    # tenth of the travel is nothing.
     covariance = np.linalg.pinv(fit.information)
-    open_m = float(np.sqrt(max(np.trace(covariance[3:, 3:]), 0.0)))
+    deviation_m = float(np.sqrt(max(np.trace(covariance[3:, 3:]), 0.0)))
     travel = float(np.linalg.norm(fit.pose[:3, 3]))
-    return agree / (1 + max(0.0, open_m - 0.02) / (0.1 * travel + 0.02))
+    return agree / (1 + max(0.0, deviation_m - 0.02) / (0.1 * travel + 0.02))

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A pinhole camera, and the flow that its own motion causes in a world at rest."""
+"""A pinhole camera, and the flow that its own motion causes in a static world."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
 NEAREST_M = 0.1
-"""Points nearer than this to the earlier camera have no place in its image, metres."""
+"""Points nearer than this to the earlier camera are not projected, metres along z."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Pinhole:
         for name in ('fx', 'fy'):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(
-                    f'{name} of a pinhole camera is {getattr(self, name)}; it must be pixels '
-                    'above 0')
+                    f'{name} of a pinhole camera is {getattr(self, name)}; it must be a positive '
+                    'number of pixels')
 
     @classmethod
     def from_matrix(cls, intrinsics: NDArray[np.floating]) -> 'Pinhole':
@@ -59,14 +59,17 @@ class Pinhole:
         :param shape: (rows, columns) that the camera is for.
         :param wanted: (rows, columns) of the resized image.
         """
-        down, right = wanted[0] / shape[0], wanted[1] / shape[1]
+        down = wanted[0] / shape[0]
+        right = wanted[1] / shape[1]
+
+        # Pixel 0 covers -0.5 to 0.5: the edge at -0.5 stays in place, not the centre at 0.
         return Pinhole(self.fx * right, self.fy * down, (self.cx + 0.5) * right - 0.5,
                        (self.cy + 0.5) * down - 0.5)
 
 
 def rigid_flow(depth: Floats, pose: Matrix, camera: Pinhole) -> Floats:
     """
-    Return where each pixel of this frame was in the earlier one if the world stood still.
+    Return the flow to the earlier frame that the camera's motion causes in a static world.
 
     A pixel ``x`` of depth ``Z`` goes to ``K (R K^-1 x + t / Z)``, the plane-plus-parallax form.
 
@@ -77,14 +80,19 @@ def rigid_flow(depth: Floats, pose: Matrix, camera: Pinhole) -> Floats:
         is behind the earlier camera.
     """
     height, width = depth.shape
+
+    # K R K^-1, which moves points at infinity, and K t
     intrinsics = camera.matrix
     turn = (intrinsics @ pose[:3, :3] @ np.linalg.inv(intrinsics)).astype(np.float32)
     shift = (intrinsics @ pose[:3, 3]).astype(np.float32)
+
+    # (K R K^-1) (x, y, 1) + K t / Z, one coordinate after the other; the third is Z' / Z.
     x = np.arange(width, dtype=np.float32)
     y = np.arange(height, dtype=np.float32)[:, None]
     inverse = np.float32(1) / depth
     homogeneous = [turn[i, 0] * x + (turn[i, 1] * y + turn[i, 2]) + shift[i] * inverse
                    for i in range(3)]
+
     far = homogeneous[2]
     far[far < NEAREST_M * inverse] = np.nan
     return np.asarray(
@@ -93,12 +101,12 @@ def rigid_flow(depth: Floats, pose: Matrix, camera: Pinhole) -> Floats:
 
 def warp(image: NDArray[np.uint8], flow: Floats) -> NDArray[np.uint8]:
     """
-    Return the earlier image as it would look from here.
+    Return the earlier image resampled to this frame's pixels.
 
     :param image: (H, W) or (H, W, 3) uint8, the earlier frame.
     :param flow: (H, W, 2) float32 from this frame to the earlier one, pixels; NaN takes the
         nearest corner.
-    :return: an image of the same shape; what lies outside repeats the border.
+    :return: an image of the same shape; outside of the earlier image, its border is repeated.
     """
     height, width = flow.shape[:2]
     x = flow[..., 0] + np.arange(width, dtype=np.float32)
@@ -114,10 +122,12 @@ def rotation_of(vector: NDArray[np.float64]) -> Matrix:
 
 def scaled_motion(pose: Matrix, factor: float) -> Matrix:
     """
-    Return a motion that goes on for ``factor`` times as long at the same speed.
+    Return the motion at the same speed over ``factor`` times the duration.
+
+    Rotation vector and translation are scaled on their own, which is close enough over steps.
 
     :param pose: (4, 4) float64 rigid motion.
-    :param factor: of time.
+    :param factor: on the duration.
     """
     vector = np.asarray(cv2.Rodrigues(np.ascontiguousarray(pose[:3, :3]))[0], np.float64)
     result = np.eye(4)
@@ -127,7 +137,7 @@ def scaled_motion(pose: Matrix, factor: float) -> Matrix:
 
 
 def inverse(pose: Matrix) -> Matrix:
-    """Return the inverse of a rigid motion, (4, 4) float64."""
+    """Return the inverse [R^T, -R^T t] of a rigid motion, (4, 4) float64."""
     result = np.eye(4)
     result[:3, :3] = pose[:3, :3].T
     result[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]

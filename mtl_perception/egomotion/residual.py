@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the camera's own motion does not explain: the residual flow, as a motion head sees it."""
+"""The residual flow, which the camera's own motion does not explain, and a motion head's input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ RESIDUAL_CHANNELS = (
 @dataclass(frozen=True, eq=False)
 class Residual:
     """
-    Flow that is left after the camera's own motion, at the images' size (H, W).
+    Optical flow minus that of a static world, at the images' size (H, W).
 
-    :param left: (H, W, 2) float32 pixels of flow that are left.
-    :param along: float32 pixels along the epipolar line.
-    :param across: float32 pixels across it.
+    :param flow: (H, W, 2) float32 residual flow, pixels.
+    :param along: float32, its component along the epipolar line, pixels.
+    :param across: float32, its component across that line, pixels.
     :param parallax: float32 length of the flow that the camera's translation causes, pixels.
-    :param chi: float32 length of the residual in units of what wrong flow and wrong depth cause.
-    :param expected: (H, W, 2) float32 flow of a world at rest, pixels.
+    :param chi: float32 length of the residual in units of the error expected of flow and depth.
+    :param expected: (H, W, 2) float32 flow of a static world, pixels.
     """
 
-    left: Floats
+    flow: Floats
     along: Floats
     across: Floats
     parallax: Floats
@@ -42,7 +42,7 @@ class Residual:
 
 def residual(flow: Floats, depth: Floats, pose: Matrix, camera: Pinhole) -> Residual:
     """
-    Return what a motion of the camera leaves of a flow.
+    Return the part of a flow that a motion of the camera does not explain.
 
     The error along the epipolar line is expected to be that of the flow and, in quadrature, a
     share of the parallax (depth); across it, that of the flow alone. Where there is no parallax,
@@ -54,21 +54,28 @@ def residual(flow: Floats, depth: Floats, pose: Matrix, camera: Pinhole) -> Resi
     :param camera: of both frames.
     """
     depth = np.clip(depth, 0.5, FARTHEST_M)
+
+    # Parallax: the flow of the whole motion minus that of its rotation. It points along the
+    # epipolar line and shrinks with depth.
     turn = pose.copy()
     turn[:3, 3] = 0
     expected = np.nan_to_num(rigid_flow(depth, pose, camera))
     shift = expected - rigid_flow(depth, turn, camera)
     size = np.maximum(cv2.magnitude(shift[..., 0], shift[..., 1]), np.float32(1e-6))
     x, y = shift[..., 0] / size, shift[..., 1] / size
-    left = flow - expected
-    along = x * left[..., 0] + y * left[..., 1]
-    across = x * left[..., 1] - y * left[..., 0]
+
+    # With (x, y) the unit vector of the epipolar line and r the residual flow:
+    # along = (x, y) r, across = (-y, x) r, chi^2 = (along / sigma)^2 + (across / sigma_flow)^2
+    rest = flow - expected
+    along = x * rest[..., 0] + y * rest[..., 1]
+    across = x * rest[..., 1] - y * rest[..., 0]
     chi = cv2.magnitude(along / _along_sigma(size), across / np.float32(FLOW_SIGMA_PX))
-    return Residual(left, along, across, size, np.asarray(chi, np.float32), expected)
+    return Residual(rest, along, across, size, np.asarray(chi, np.float32), expected)
 
 
 def _along_sigma(parallax: Floats) -> Floats:
     """Return the expected error along the epipolar line, pixels."""
+    # sigma^2 = sigma_flow^2 + (sigma_depth * parallax)^2
     sigma: Floats = np.sqrt(
         np.float32(FLOW_SIGMA_PX ** 2) + np.float32(DEPTH_SIGMA ** 2) * parallax ** 2)
     return sigma
@@ -80,7 +87,7 @@ def motion_features(
     seconds: float,
 ) -> Floats:
     """
-    Return what a motion head looks at, at half the images' resolution.
+    Return the input of a motion head, at half the images' resolution.
 
     :param current: (H, W) uint8 grey.
     :param earlier: (H, W) uint8 grey.
@@ -95,34 +102,46 @@ def motion_features(
         for each movable class.
     """
     height, width = depth.shape
-    left = residual(flow, depth, pose, camera)
+    rest = residual(flow, depth, pose, camera)
     depth = np.clip(depth, 0.5, FARTHEST_M)
+
+    # A wrong pose raises chi everywhere; its median over the background tells the head so.
     static = ~np.isin(semantic, movable) & (depth < FARTHEST_M * 0.75)
-    background = float(np.median(left.chi[static])) if static.any() else 10.0
-    x = left.expected[..., 0] + np.arange(width, dtype=np.float32)
-    y = left.expected[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    background = float(np.median(rest.chi[static])) if static.any() else 10.0
+
+    # Pixels whose place in the earlier frame lies outside of its image
+    x = rest.expected[..., 0] + np.arange(width, dtype=np.float32)
+    y = rest.expected[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    metres = cv2.magnitude(left.along / np.float32(camera.fx), left.across / np.float32(camera.fy))
+
+    # Residual over focal length is an angle; times depth, metres across the line of sight.
+    angle = cv2.magnitude(rest.along / np.float32(camera.fx), rest.across / np.float32(camera.fy))
+
     planes = [
-        _bounded(left.along / _along_sigma(left.parallax), 12.0, 3.0),
-        _bounded(left.across / np.float32(FLOW_SIGMA_PX), 12.0, 3.0),
-        np.log1p(np.minimum(left.chi, np.float32(50))),
-        _bounded(left.along, 8.0, 2.0), _bounded(left.across, 8.0, 2.0),
-        np.log1p(left.parallax) / np.float32(3), np.float32(5) / depth,
-        _bounded(metres * depth / np.float32(seconds), 20.0, 5.0),
-        _difference(current, warp(earlier, left.expected)),
+        _bounded(rest.along / _along_sigma(rest.parallax), 12.0, 3.0),
+        _bounded(rest.across / np.float32(FLOW_SIGMA_PX), 12.0, 3.0),
+        np.log1p(np.minimum(rest.chi, np.float32(50))),
+        _bounded(rest.along, 8.0, 2.0),
+        _bounded(rest.across, 8.0, 2.0),
+        np.log1p(rest.parallax) / np.float32(3),
+        np.float32(5) / depth,
+        _bounded(angle * depth / np.float32(seconds), 20.0, 5.0),
+
+        # How well the earlier image fits when warped as if static, and by the flow
+        _difference(current, warp(earlier, rest.expected)),
         _difference(current, warp(earlier, flow)),
         inside.astype(np.float32),
         np.full((height, width), seconds / 0.3, np.float32),
         np.full((height, width), np.log1p(min(background, 50.0)), np.float32),
         *((semantic == number).astype(np.float32) for number in movable)]
+
     return np.stack([
         cv2.resize(np.asarray(plane, np.float32), (width // 2, height // 2),
                    interpolation=cv2.INTER_AREA) for plane in planes]).astype(np.float32)
 
 
 def _bounded(values: Floats, largest: float, unit: float) -> Floats:
-    """Return values cut at plus and minus the largest, in a unit."""
+    """Return values clipped at plus and minus ``largest`` and divided by ``unit``."""
     return np.asarray(np.clip(values, -largest, largest) / np.float32(unit), np.float32)
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The pose that explains matched points: PnP with RANSAC for a start, weighted least squares."""
+"""The pose that explains matched points: PnP with RANSAC, then weighted least squares."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from mtl_perception.egomotion.pinhole import Matrix, Pinhole, rotation_of
 Points = NDArray[np.float64]
 
 FLOW_SIGMA_PX = 0.3
-"""Error of the optical flow in every direction, pixels."""
+"""Expected error of the optical flow in each direction, pixels."""
 DEPTH_SIGMA = 0.13
-"""Relative error of depth; it moves a point along its epipolar line alone."""
+"""Expected relative error of depth; it moves a point along its epipolar line only."""
 FREEDOM = 4.0
-"""Degrees of freedom of the Student's t distribution that the errors are taken to have."""
+"""Degrees of freedom of the Student's t distribution that the errors are assumed to have."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
     """
-    Points of this frame and where they were in the earlier one.
+    Points of this frame and their pixels in the earlier one.
 
     :param points: (N, 3) float64 in this camera's frame, metres.
     :param pixels: (N, 2) float64 in this image.
@@ -35,7 +35,7 @@ class Matches:
     earlier: Points
 
     def take(self, rows: NDArray[np.bool_]) -> 'Matches':
-        """Return some of the matches."""
+        """Return the matches that a mask selects."""
         return Matches(self.points[rows], self.pixels[rows], self.earlier[rows])
 
 
@@ -45,8 +45,9 @@ class Fit:
     A pose and how well it explains the matches.
 
     :param pose: (4, 4) float64 from this camera's frame to the earlier one's.
-    :param chi: (N,) float64 error of each match in units of what is expected.
-    :param information: (6, 6) float64 of (rotation, translation) in radians and metres.
+    :param chi: (N,) float64 error of each match in units of its expected error.
+    :param information: (6, 6) float64 inverse covariance of (rotation, translation) in radians
+        and metres.
     """
 
     pose: Matrix
@@ -56,24 +57,26 @@ class Fit:
 
 def ransac(matches: Matches, camera: Pinhole, threshold_px: float = 1.5) -> Matrix | None:
     """
-    Return the pose that most matches agree on, None if there is none.
+    Return the pose that most matches agree on, None if none is found.
 
     SQPNP (Terzakis and Lourakis, ECCV 2020) inside RANSAC. The random numbers are the same in
     every call.
 
-    :param matches: at least 6, of which a part may be wrong.
+    :param matches: at least 6, some of which may be wrong.
     :param camera: of both frames.
-    :param threshold_px: within which a match agrees.
+    :param threshold_px: largest reprojection error of a match that agrees, pixels.
     :return: (4, 4) float64 from this camera's frame to the earlier one's.
     """
     if len(matches.points) < 6:
         return None
+
     cv2.setRNGSeed(0)
     found, turn, shift, _ = cv2.solvePnPRansac(
         matches.points, matches.earlier, camera.matrix, None, iterationsCount=60,
         reprojectionError=threshold_px, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP)
     if not found or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
         return None
+
     pose = np.eye(4)
     pose[:3, :3] = rotation_of(np.asarray(turn, np.float64).ravel())
     pose[:3, 3] = np.asarray(shift, np.float64).ravel()
@@ -94,31 +97,46 @@ def refine(
     :param pose: (4, 4) float64 to start from.
     :param matches: N of them.
     :param camera: of both frames.
-    :param iterations: steps.
-    :param information: (6, 6) float64 with which the starting pose is believed; None = not.
+    :param iterations: largest number of steps.
+    :param information: (6, 6) float64 inverse covariance of the starting pose; None = unknown.
     """
-    start, prior = pose, np.zeros((6, 6)) if information is None else information
+    start = pose
+    prior = np.zeros((6, 6)) if information is None else information
     moved = np.zeros(6)
     for _ in range(iterations):
         error, jacobian, _ = _linearised(pose, matches, camera)
-        weight = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))
+        weight = _student_weight(error)
+
+        # (J^T W J + P) step = J^T W e - P moved, where P is the prior's information and moved the
+        # sum of the steps so far. A trace of damping keeps the matrix regular.
         rows = (jacobian * weight[:, None, None]).reshape(-1, 6)
         normal = rows.T @ jacobian.reshape(-1, 6) + prior
         step = np.linalg.lstsq(
             normal + 1e-9 * np.trace(normal) / 6 * np.eye(6),
             rows.T @ error.ravel() - prior @ moved, rcond=None)[0]
+
         moved = moved + step
         pose = _moved(start, moved)
         if np.abs(step[:3]).max() < 1e-5 and np.abs(step[3:]).max() < 1e-3:
             break
+
+    # The information leaves the prior out: it shall say how well the matches determine the pose.
     error, jacobian, chi = _linearised(pose, matches, camera)
-    weight = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))
     flat = jacobian.reshape(-1, 6)
+    weight = _student_weight(error)
     return Fit(pose, chi, (flat * np.repeat(weight, 2)[:, None]).T @ flat)
+
+
+def _student_weight(error: Points) -> Points:
+    """Return the weights (N,) of whitened errors (N, 2) under a Student's t distribution."""
+    # w = (f + d) / (f + |e|^2) with f degrees of freedom and d = 2 dimensions
+    weight: Points = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))
+    return weight
 
 
 def _moved(pose: Matrix, step: Points) -> Matrix:
     """Return a pose after a small turn about the earlier camera and a shift in its frame."""
+    # X' = exp(w) (R X + t) + v for a step (w, v)
     result = np.eye(4)
     turn = rotation_of(step[:3])
     result[:3, :3] = turn @ pose[:3, :3]
@@ -127,26 +145,46 @@ def _moved(pose: Matrix, step: Points) -> Matrix:
 
 
 def _linearised(pose: Matrix, matches: Matches, camera: Pinhole) -> tuple[Points, Points, Points]:
-    """Return whitened errors (N, 2), their Jacobian (N, 2, 6) and their length (N,)."""
+    """
+    Return whitened errors (N, 2), their Jacobian (N, 2, 6) and their length (N,).
+
+    The two errors of a match are along and across its epipolar line. The Jacobian is that of the
+    projection by the (rotation, translation) of :func:`_moved`.
+    """
+    # Into the earlier camera's frame: X' = R X + t
     turned = matches.points @ pose[:3, :3].T
     there = turned + pose[:3, 3]
     behind = there[:, 2] < 0.1
     far = np.where(behind, 0.1, there[:, 2])
-    focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+
+    # Pinhole projection: u = fx X'/Z' + cx, v = fy Y'/Z' + cy
+    focal = np.array([camera.fx, camera.fy])
+    centre = np.array([camera.cx, camera.cy])
     projected = there[:, :2] / far[:, None] * focal + centre
+
+    # The parallax, which the translation alone causes, points along the epipolar line. Without
+    # parallax any direction serves, as the errors along and across are then the same.
     static = turned[:, :2] / np.maximum(turned[:, 2:], 0.1) * focal + centre
     parallax = projected - static
     size = np.sqrt((parallax ** 2).sum(1))
     along = parallax / np.maximum(size, 1e-9)[:, None]
     along[size < 1e-6] = (1.0, 0.0)
+
+    # Whitening: the two unit vectors, each over the expected error in its direction,
+    # sigma_along^2 = sigma_flow^2 + (sigma_depth * parallax)^2 and sigma_across = sigma_flow
     axes = np.stack([along, np.stack([-along[:, 1], along[:, 0]], 1)], 1)  # (N, 2, 2)
     sigma = np.stack([np.hypot(FLOW_SIGMA_PX, DEPTH_SIGMA * size),
                       np.full_like(size, FLOW_SIGMA_PX)], 1)
     axes = axes / sigma[:, :, None]
     error = np.einsum('nij,nj->ni', axes, matches.earlier - projected)
-    error[behind] = 10.0
+    error[behind] = 10.0  # a gross error, which the zero rows below keep from pulling the pose
+
+    # A step (w, v) moves the point by dX' = w x X' + v, so with x = X'/Z' and y = Y'/Z'
+    #   du = fx (-x y w1 + (1 + x^2) w2 - y w3 + v1 / Z' - x v3 / Z')
+    #   dv = fy (-(1 + y^2) w1 + x y w2 + x w3 + v2 / Z' - y v3 / Z')
     x, y = there[:, 0] / far, there[:, 1] / far
-    zero, one = np.zeros_like(x), np.ones_like(x)
+    zero = np.zeros_like(x)
+    one = np.ones_like(x)
     rows = np.stack([
         np.stack([-x * y, 1 + x * x, -y, one / far, zero, -x / far], 1) * camera.fx,
         np.stack([-1 - y * y, x * y, x, zero, one / far, -y / far], 1) * camera.fy], 1)

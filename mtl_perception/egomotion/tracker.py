@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frame after frame of one camera: short steps, chained, and the newest pair to compare."""
+"""Follow one camera frame by frame: chained short steps, and a comparison over a longer one."""
 
 from dataclasses import dataclass
 
@@ -18,12 +18,12 @@ from mtl_perception.egomotion.scale import depth_scale
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """
-    The newest frame beside an earlier one.
+    The newest frame compared with an earlier one.
 
-    :param baseline: which one; its pose is the chained one.
+    :param baseline: the earlier frame; its pose is the chained one.
     :param ego: the pose between the two, with the flow.
     :param features: (C, H // 2, W // 2) float32 for a motion head.
-    :param depth: (H, W) float32 metres, as it was used.
+    :param depth: (H, W) float32 metres that were used, scaled if there is an odometry.
     :param camera: of both frames.
     """
 
@@ -34,36 +34,40 @@ class Comparison:
     camera: Pinhole
 
     def residual(self) -> Floats:
-        """Return (H, W, 2) float32 pixels: the flow that the camera's own motion leaves."""
+        """Return (H, W, 2) float32, the flow that the camera's motion does not explain, pixels."""
         assert self.ego.flow is not None  # a comparison keeps it
-        return residual(self.ego.flow, self.depth, self.ego.pose, self.camera).left
+        return residual(self.ego.flow, self.depth, self.ego.pose, self.camera).flow
 
 
 class MotionTracker:
     """
-    Follow the motion of one camera and prepare what a motion head looks at.
+    Follow the motion of one camera and prepare the input of a motion head.
 
-    Neighbouring frames give short steps, which are chained in a :class:`FrameRing`. The newest
-    frame is then compared with an earlier one: its image is warped by the chained pose, the flow
-    that is left refines the pose, and what the refined pose leaves are the features.
+    Consecutive frames give short steps, which are chained in a :class:`FrameRing`. The newest
+    frame is then compared with an earlier one: that one's image is warped by the chained pose, the
+    remaining flow refines the pose, and the flow that the refined pose does not explain gives the
+    features.
 
     :param camera: of the images, at their size.
     :param movable: ids of the semantic classes whose objects can move.
-    :param sky: id of the semantic class without depth, -1 if there is none.
-    :param ring: what is remembered, by default 0.3 s or 3 m.
+    :param sky: id of the semantic class without depth, -1 if no class is.
+    :param ring: frames to compare with, by default those of the last 0.3 s and 3 m.
     """
 
     def __init__(
         self, camera: Pinhole, movable: tuple[int, ...], sky: int = -1,
         ring: FrameRing | None = None,
     ) -> None:
-        self.camera, self.movable, self.sky = camera, movable, sky
+        self.camera = camera
+        self.movable = movable
+        self.sky = sky
         self.ring = FrameRing() if ring is None else ring
         self.step: EgoMotion | None = None
         """The last step, None before the second frame."""
         self.scale = 1.0
-        """Factor on depth that an odometry asked for, 1 without one."""
-        self._near, self._full = MotionEstimator(camera), MotionEstimator(camera, 'full')
+        """Factor on depth that fits the odometry, 1 without one."""
+        self._near = MotionEstimator(camera)
+        self._full = MotionEstimator(camera, 'full')
 
     def reset(self) -> None:
         """Forget all frames."""
@@ -91,6 +95,8 @@ class MotionTracker:
         if newest is None:
             self.ring.add(stamp_ns, grey, image)
             return None
+
+        # The step from the frame before
         static = self.static(semantic)
         if odometry is None:
             self.step = self._near.estimate(
@@ -98,27 +104,35 @@ class MotionTracker:
         else:
             self.step = EgoMotion(odometry, 1.0, 0)
         self.ring.add(stamp_ns, grey, image, self.step.pose, self.step.quality)
+
         baseline = self.ring.baseline()
         assert baseline is not None  # there are two frames
         return self._compare(baseline, grey, depth, semantic, static, odometry is not None)
 
     def static(self, semantic: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return (H, W) where something is that cannot move and has a depth."""
-        grown = cv2.dilate(np.isin(semantic, self.movable).view(np.uint8), np.ones((5, 5)))
-        static: NDArray[np.bool_] = (grown == 0) & (semantic != self.sky)
+        """Return (H, W) bool, pixels of classes that cannot move and have a depth."""
+        # Grown by 2 pixels, as the outlines of movable objects are not exact
+        movable = cv2.dilate(np.isin(semantic, self.movable).view(np.uint8), np.ones((5, 5)))
+        static: NDArray[np.bool_] = (movable == 0) & (semantic != self.sky)
         return static
 
     def _compare(
         self, baseline: Baseline, grey: NDArray[np.uint8], depth: Floats,
         semantic: NDArray[np.uint8], static: NDArray[np.bool_], trusted: bool,
     ) -> Comparison:
-        """Return the comparison of the newest frame with that of a baseline."""
+        """
+        Return the comparison of the newest frame with that of a baseline.
+
+        :param trusted: whether the pose of the baseline comes from an odometry.
+        """
         earlier = baseline.earlier.grey
         depth = depth * np.float32(self.scale)
         ego = self._full.estimate(grey, earlier, depth, static, baseline.pose, keep_flow=True)
         flow, pose = ego.flow, ego.pose
         assert flow is not None
+
         if trusted:
+            # The odometry knows the pose in metres; what the flow adds is the scale of depth.
             pose = baseline.pose
             scale = depth_scale(depth, flow, static, pose, self.camera)
             if scale is not None:
@@ -126,8 +140,11 @@ class MotionTracker:
                 depth = depth * np.float32(scale)
             ego = EgoMotion(pose, ego.quality, ego.matches, flow)
         elif ego.quality < BELIEVABLE <= baseline.quality:
+            # Every step was reliable, so the chained pose is better than this estimate. The
+            # quality stays low: the flow over the baseline is no better.
             pose = baseline.pose
             ego = EgoMotion(pose, ego.quality, ego.matches, flow)
+
         features = motion_features(
             grey, earlier, flow, depth, semantic, self.movable, pose, self.camera,
             baseline.seconds)

@@ -24,7 +24,7 @@ def test_a_wall_seen_from_one_metre_farther_shrinks_towards_the_centre():
     assert flow[0, 0] == pytest.approx([31.5 * 0.1, 23.5 * 0.1], abs=1e-4)
 
 
-def test_a_turn_moves_near_and_far_alike():
+def test_a_rotation_moves_all_depths_alike():
     pose = motion(turn=(0, 0.01, 0))
     near, far = (rigid_flow(np.full(SHAPE, z, np.float32), pose, CAMERA) for z in (2.0, np.inf))
     assert near == pytest.approx(far, abs=1e-4)
@@ -42,14 +42,15 @@ def test_a_resized_camera_sees_the_same_rays():
     assert half.cy == pytest.approx((23.5 + 0.5) / 2 - 0.5)
 
 
-def test_a_motion_and_its_inverse_cancel_and_half_a_motion_twice_is_all_of_it():
+def test_a_motion_and_its_inverse_cancel_and_two_half_turns_make_the_whole():
     pose = motion((0.0, 0.1, 0.0), (0.0, 0.0, 2.0))
     assert inverse(pose) @ pose == pytest.approx(np.eye(4), abs=1e-12)
+
     half = scaled_motion(motion((0.0, 0.1, 0.0)), 0.5)
     assert half @ half == pytest.approx(motion((0.0, 0.1, 0.0)), abs=1e-12)
 
 
-def test_warping_by_a_flow_of_one_column_takes_the_column_to_the_right():
+def test_warping_by_a_flow_of_one_column_shows_the_next_column_to_the_right():
     image = np.arange(64, dtype=np.uint8)[None].repeat(48, 0)
     flow = np.zeros((*SHAPE, 2), np.float32)
     flow[..., 0] = 1
@@ -57,56 +58,62 @@ def test_warping_by_a_flow_of_one_column_takes_the_column_to_the_right():
 
 
 @pytest.mark.parametrize('focal', [0.0, -1.0, np.inf, np.nan])
-def test_a_camera_needs_a_focal_length(focal):
+def test_a_focal_length_must_be_positive_and_finite(focal):
     with pytest.raises(ValueError, match='fx of a pinhole camera'):
         Pinhole(focal, 100, 0, 0)
 
 
-def test_nothing_is_left_of_the_flow_of_a_world_at_rest():
+def test_the_flow_of_a_static_world_has_no_residual():
     depth = np.random.default_rng(0).uniform(3, 40, SHAPE).astype(np.float32)
     pose = motion((0.0, 0.01, 0.0), (0.1, 0.0, 1.0))
-    left = residual(rigid_flow(depth, pose, CAMERA), depth, pose, CAMERA)
-    assert left.chi.max() < 1e-3
+
+    found = residual(rigid_flow(depth, pose, CAMERA), depth, pose, CAMERA)
+    assert found.chi.max() < 1e-3
 
 
 def test_wrong_depth_leaves_a_residual_along_the_epipolar_line_only():
     depth = np.full(SHAPE, 10.0, np.float32)
     pose = motion(shift=(0, 0, 1))
-    left = residual(rigid_flow(depth * 1.3, pose, CAMERA), depth, pose, CAMERA)
-    assert np.abs(left.across).max() < 1e-4
-    assert left.along[0, 0] < -0.5
+    found = residual(rigid_flow(depth * 1.3, pose, CAMERA), depth, pose, CAMERA)
+    assert np.abs(found.across).max() < 1e-4
+    assert found.along[0, 0] < -0.5
 
 
-def test_what_moves_across_the_epipolar_line_stands_out_by_its_flow_in_sigmas():
+def test_motion_across_the_epipolar_line_is_measured_in_sigmas_of_the_flow():
     depth = np.full(SHAPE, 10.0, np.float32)
     pose = motion(shift=(1, 0, 0))  # epipolar lines are rows
     flow = rigid_flow(depth, pose, CAMERA)
     flow[10, 10, 1] += 3.0
-    left = residual(flow, depth, pose, CAMERA)
-    assert left.chi[10, 10] == pytest.approx(10, rel=1e-3)
-    assert left.chi[20, 20] == pytest.approx(0, abs=1e-3)
+
+    found = residual(flow, depth, pose, CAMERA)
+    assert found.chi[10, 10] == pytest.approx(10, rel=1e-3)
+    assert found.chi[20, 20] == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize('factor', [0.7, 1.0, 1.4])
-def test_the_scale_of_depth_is_found_from_a_known_motion(factor):
+def test_the_depth_scale_is_found_from_a_known_motion(factor):
     depth = np.random.default_rng(0).uniform(3, 20, SHAPE).astype(np.float32)
     pose = motion((0.0, 0.005, 0.0), (0.0, 0.0, 1.5))
     flow = rigid_flow(depth * np.float32(factor), pose, CAMERA)
+
     found = depth_scale(depth, flow, np.ones(SHAPE, bool), pose, CAMERA)
     assert found == pytest.approx(factor, rel=0.05)
 
 
-def test_standing_still_says_nothing_about_the_scale_of_depth():
-    depth, flow = np.full(SHAPE, 5.0, np.float32), np.zeros((*SHAPE, 2), np.float32)
+def test_a_camera_at_rest_gives_no_depth_scale():
+    depth = np.full(SHAPE, 5.0, np.float32)
+    flow = np.zeros((*SHAPE, 2), np.float32)
     assert depth_scale(depth, flow, np.ones(SHAPE, bool), np.eye(4), CAMERA) is None
 
 
 def test_features_have_half_the_size_and_one_channel_per_movable_class():
     grey = np.zeros(SHAPE, np.uint8)
     semantic = np.full(SHAPE, 8, np.uint8)
+
     features = motion_features(
         grey, grey, np.zeros((*SHAPE, 2), np.float32), np.full(SHAPE, 5.0, np.float32), semantic,
         (8, 9), np.eye(4), CAMERA, 0.3)
+
     assert features.shape == (len(RESIDUAL_CHANNELS) + 2, 24, 32)
     assert features[-2].min() == 1
     assert features[-1].max() == 0

@@ -17,9 +17,11 @@ def make_matches(pose, count=400, wrong=0.0, noise=0.0, seed=0):
     pixels = rng.uniform((0, 0), (383, 223), (count, 2))
     depth = rng.uniform(4, 40, count)
     points = np.column_stack([(pixels - (191.5, 111.5)) / 230 * depth[:, None], depth])
+
     there = points @ pose[:3, :3].T + pose[:3, 3]
     earlier = there[:, :2] / there[:, 2:] * 230 + (191.5, 111.5)
     earlier += rng.normal(0, noise, earlier.shape) if noise else 0
+
     bad = rng.random(count) < wrong
     earlier[bad] += rng.uniform(-20, 20, (bad.sum(), 2))
     return Matches(points, pixels, earlier)
@@ -43,6 +45,7 @@ def test_a_third_of_wrong_matches_moves_the_pose_by_little(pose):
     matches = make_matches(pose, wrong=0.33, noise=0.2)
     start = ransac(matches, CAMERA)
     assert start is not None
+
     fit = refine(start, matches, CAMERA)
     assert np.linalg.norm(fit.pose[:3, 3] - pose[:3, 3]) < 0.05
     assert 0.55 < quality(fit) < 0.8
@@ -51,17 +54,18 @@ def test_a_third_of_wrong_matches_moves_the_pose_by_little(pose):
 def test_a_common_error_of_depth_becomes_the_scale_of_the_translation(pose):
     exact = make_matches(pose)
     scaled = Matches(exact.points * 1.2, exact.pixels, exact.earlier)
+
     fit = refine(np.eye(4), scaled, CAMERA, iterations=12)
     assert fit.pose[:3, 3] == pytest.approx(pose[:3, 3] * 1.2, abs=1e-3)
     assert fit.pose[:3, :3] == pytest.approx(pose[:3, :3], abs=1e-5)
 
 
-def test_matches_that_have_nothing_in_common_are_not_believed(pose):
+def test_random_matches_give_a_low_quality(pose):
     matches = make_matches(pose, wrong=1.0)
     fit = refine(np.eye(4), matches, CAMERA)
     assert quality(fit) < 0.2
 
 
-def test_too_few_matches_are_not_believed(pose):
+def test_too_few_matches_give_no_pose_and_no_quality(pose):
     assert ransac(make_matches(pose, count=5), CAMERA) is None
     assert quality(refine(np.eye(4), make_matches(pose, count=10), CAMERA)) == 0
