@@ -1,0 +1,110 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A network for Python programs: images in, masks and metres out, without ROS."""
+
+from collections.abc import Collection
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.errors import DataError, FrameError
+from mtl_perception.frames import Frame, Perception
+from mtl_perception.image_codec import decode_compressed
+from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.torch_engine import MINIMUM_SCORE, TorchEngine
+from mtl_perception.manifest import Manifest
+
+
+class Model:
+    """
+    A network that is loaded and ready; :func:`load_model` returns one.
+
+    :param engine: runs the network.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @property
+    def manifest(self) -> Manifest:
+        """Tasks, input size, training and metrics of the network."""
+        return self.engine.manifest
+
+    @property
+    def classes(self) -> dict[str, tuple[str, ...]]:
+        """Class names of each task that has classes; a name's place is its id in the masks."""
+        return {task.name: task.classes for task in self.manifest.tasks if task.classes}
+
+    def __call__(
+        self, image: str | Path | NDArray[np.uint8], focal_px: float | None = None,
+        camera_height: float = 0.0, tasks: Collection[str] | None = None,
+    ) -> Perception:
+        """
+        Return what the network sees in one image.
+
+        Motion takes two frames and is None here: use :meth:`stream` for it.
+
+        :param image: a file, or (H, W, 3) uint8 RGB.
+        :param focal_px: focal length of the camera, pixels; scales depth. None: that of the camera
+            of the training.
+        :param camera_height: of the camera above the ground, metres; scales depth. 0: that of the
+            training.
+        :param tasks: names of the tasks to compute; all but motion if None.
+        :return: masks and depth at the size of the image.
+        :raises DataError: if the file is missing, damaged or not an image.
+        :raises ConfigurationError: if ``camera_height`` is given and the height of the training
+            is unknown.
+        :raises ValueError: if the image is not RGB or the network has no such task.
+        """
+        if isinstance(image, str | Path):
+            image = _read_rgb(Path(image))
+        if tasks is None:
+            tasks = [task.name for task in self.manifest.tasks if task.name != 'motion']
+
+        # A stream of a single frame: the same path as on the robot.
+        stream = self.stream(camera_height=camera_height)
+        return stream.process(Frame('image', 1, np.asarray(image)), tasks, focal_px=focal_px)
+
+    def stream(self, max_gap_s: float = 0.5, camera_height: float = 0.0) -> CameraStream:
+        """
+        Return a stream that remembers the previous frame of one camera, for motion.
+
+        Call its :meth:`~mtl_perception.inference.stream.CameraStream.process` for each frame, in
+        order. Streams are independent, the network is shared.
+
+        :param max_gap_s: longest time between two frames that may be compared, seconds.
+        :param camera_height: of the camera above the ground, metres; 0: that of the training.
+        """
+        return CameraStream(
+            self.engine, max_gap_s, camera_height, getattr(self.engine, 'motion_head', None))
+
+
+def load_model(
+    name_or_path: str | Path = 'street', device: str = 'auto', precision: str = 'fp32',
+    threads: int = 0, minimum_score: float = MINIMUM_SCORE,
+) -> Model:
+    """
+    Load a network, verify its weights and run it once.
+
+    :param name_or_path: name of a shipped model, or path of a ``.safetensors`` file that has its
+        ``.json`` manifest beside it.
+    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA where it is.
+    :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
+    :param threads: CPU threads of torch in this process; 0 leaves one CPU to other programs.
+    :param minimum_score: lowest score of a box, 0 to 1.
+    :raises CheckpointError: if the model is missing, which lists the shipped ones, or damaged.
+    :raises DeviceError: if this machine does not have the device.
+    :raises ConfigurationError: if a setting does not exist.
+    """
+    return Model(TorchEngine.load(name_or_path, device, precision, threads, minimum_score))
+
+
+def _read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) uint8 RGB of a JPEG or PNG file."""
+    try:
+        return decode_compressed(SimpleNamespace(format='', data=path.read_bytes()))
+    except (OSError, FrameError) as error:
+        raise DataError(f'{path}: cannot be read as an image ({error})') from error
