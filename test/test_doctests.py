@@ -10,7 +10,7 @@ import pytest
 
 import mtl_perception
 
-ROOMS = ('metrics',)
+ROOMS = ('losses', 'metrics')
 
 
 def modules_of(room):

@@ -3,12 +3,15 @@
 """
 One loss per task: ``loss(output, target)`` gives a 0-dimensional tensor.
 
-A loss without a single labelled pixel is None: the task drops out of the batch, it is not zero.
+The result is None if nothing is labelled: the task then drops out of the batch, where a loss of
+zero would count as a perfect prediction. ``loss.amount(target)`` tells how much the loss is a mean
+over, so that ranks with different amounts of labels can average theirs.
 """
 
 from mtl_perception.losses.anchors import find_anchors
 from mtl_perception.losses.consistency import CrossTaskLoss
 from mtl_perception.losses.depth import DepthInUnit, DepthL1Loss, HuberLoss, LogDepthLoss
+from mtl_perception.losses.depth_units import Stereo, from_metres, to_metres
 from mtl_perception.losses.detection import BoxLoss
 from mtl_perception.losses.instance import InstanceL1Loss, centroid_offsets
 from mtl_perception.losses.motion import MotionCrossEntropy
@@ -16,5 +19,5 @@ from mtl_perception.losses.segmentation import PixelCrossEntropy, median_frequen
 
 __all__ = [
     'BoxLoss', 'CrossTaskLoss', 'DepthInUnit', 'DepthL1Loss', 'HuberLoss', 'InstanceL1Loss',
-    'LogDepthLoss', 'MotionCrossEntropy', 'PixelCrossEntropy', 'centroid_offsets',
-    'find_anchors', 'median_frequency_weights']
+    'LogDepthLoss', 'MotionCrossEntropy', 'PixelCrossEntropy', 'Stereo', 'centroid_offsets',
+    'find_anchors', 'from_metres', 'median_frequency_weights', 'to_metres']

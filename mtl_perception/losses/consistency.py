@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses that hold semantics and depth together."""
+"""The cross-task losses of XTasC-Net, which tie semantics and depth together."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -15,7 +15,7 @@ from mtl_perception.losses.segmentation import PixelCrossEntropy
 
 class CrossTaskLoss(nn.Module):
     r"""
-    The losses of XTasC-Net: each task's own, and that of what it says about the other task.
+    The losses of XTasC-Net: each task's own, and one on what it predicts about the other task.
 
     Nakano, Chen and Demachi, Cross-Task Consistency Learning Framework for Multi-Task Learning,
     2021, equations 11 to 15:
@@ -23,15 +23,24 @@ class CrossTaskLoss(nn.Module):
     .. math:: L_t = (1 - \lambda_t)\, l_t(\hat y_t, y_t)
         + \lambda_t\, l_{t \to s}(\hat y_{t \to s}, \hat y_s)
 
-    (the last :math:`\hat y_s` is printed as :math:`\hat y_t` in equation 11; equations 13 and 15
-    and the authors' code have it as here). The prediction for the other task is compared by
-    cross-entropy or absolute difference. Its target, the other task's direct prediction, gets no
-    gradient; what the task-transfer network reads does. The alignment loss (equation 8) compares
-    with the label instead of the direct prediction.
+    (equation 11 prints the last :math:`\hat y_s` as :math:`\hat y_t`; equations 13 and 15 and the
+    authors' code have it as here). The second term is a cross-entropy or an absolute difference.
+    Its target, the other task's direct prediction, gets no gradient; the input of the
+    task-transfer network does. The alignment loss (equation 8) compares with the label in place of
+    the direct prediction.
 
-    Only pixels where the other task has a label count, as in the authors' code. There, the
-    cross-entropy is divided by the number of all pixels, ``legacy_mean``, which weakens it where
-    labels are sparse. A task without any label keeps the part that does not need it.
+    Only pixels where the other task has a label count, as in the authors' code. That code divides
+    the cross-entropy by the number of all pixels (``legacy_mean``), which weakens it where labels
+    are sparse. A task without any label keeps the term that does not need it.
+
+    >>> import torch
+    >>> from mtl_perception.losses import DepthL1Loss
+    >>> loss = CrossTaskLoss(PixelCrossEntropy(), DepthL1Loss(), depth_share=0.25)
+    >>> direct = {'semantic': torch.zeros(1, 2, 1, 1), 'depth': torch.full((1, 1, 1, 1), 2.0)}
+    >>> transferred = {'semantic': torch.zeros(1, 2, 1, 1), 'depth': torch.ones(1, 1, 1, 1)}
+    >>> found = loss(direct, transferred, {'depth': torch.full((1, 1, 1), 5.0)})
+    >>> float(found['depth'])  # 0.75 |2 - 5|; the consistency needs a semantic label
+    2.25
 
     :param semantic: loss of the semantic output.
     :param depth: loss of the depth output.
@@ -39,9 +48,10 @@ class CrossTaskLoss(nn.Module):
         NYU.
     :param depth_share: lambda of the depth task, 0 to 1.
     :param kind: ``consistency`` or ``alignment``.
-    :param target: ``hard``, the most probable class, as in the authors' code, or ``soft``, the
-        probabilities, as equation 13 reads; of the cross-entropy of the consistency.
+    :param target: of the consistency's cross-entropy: ``hard``, the most probable class, as in the
+        authors' code, or ``soft``, the probabilities, as equation 13 reads.
     :param legacy_mean: whether the consistency's cross-entropy is divided by all pixels.
+    :raises ValueError: if a share is not between 0 and 1, or a word is unknown.
     """
 
     def __init__(
@@ -59,6 +69,7 @@ class CrossTaskLoss(nn.Module):
             raise ValueError(f"kind is {kind!r}; it must be 'consistency' or 'alignment'")
         if target not in ('hard', 'soft'):
             raise ValueError(f"target is {target!r}; it must be 'hard' or 'soft'")
+
         self.semantic = semantic
         self.depth = depth
         self.semantic_share = semantic_share
@@ -72,17 +83,19 @@ class CrossTaskLoss(nn.Module):
         targets: Mapping[str, Tensor],
     ) -> dict[str, Tensor]:
         """
-        Return task -> 0-dimensional loss; a task of which nothing is known is left out.
+        Return task -> 0-dimensional loss; a task with no labelled pixel to learn from is left out.
 
         :param outputs: ``semantic`` (N, K, H, W) unnormalised and ``depth`` (N, 1, H, W), of the
             decoders.
-        :param transferred: the same two of the task-transfer networks: ``semantic`` as predicted
-            from depth and ``depth`` as predicted from semantics.
-        :param targets: ``semantic`` (N, H, W) uint8 ids and ``depth`` (N, H, W), what the depth
-            loss takes; either may be missing.
+        :param transferred: the same two of the task-transfer networks: ``semantic`` predicted from
+            depth and ``depth`` predicted from semantics.
+        :param targets: ``semantic`` (N, H, W) uint8 ids and ``depth`` (N, H, W) as the depth loss
+            takes it; either may be missing.
         """
         direct: dict[str, Tensor | None] = {'semantic': None, 'depth': None}
         cross: dict[str, Tensor | None] = {'semantic': None, 'depth': None}
+
+        # semantics predicted from depth are a loss of depth, and the other way round
         if (labels := targets.get('semantic')) is not None:
             direct['semantic'] = self.semantic(outputs['semantic'], labels)
             cross['depth'] = (
@@ -90,6 +103,7 @@ class CrossTaskLoss(nn.Module):
                 self._semantic_consistency(
                     transferred['semantic'], outputs['semantic'].detach(),
                     self.semantic.valid(labels)))
+
         if (depth := targets.get('depth')) is not None:
             direct['depth'] = self.depth(outputs['depth'], depth)
             cross['semantic'] = (
@@ -97,6 +111,8 @@ class CrossTaskLoss(nn.Module):
                 mean_per_image(
                     (precise(transferred['depth'][:, 0]) - outputs['depth'][:, 0].detach()).abs(),
                     self.depth.valid(depth)))
+
+        # L_t = (1 - lambda_t) direct + lambda_t cross (equation 11)
         losses = {}
         for task, share in (('semantic', self.semantic_share), ('depth', self.depth_share)):
             parts = [
@@ -107,14 +123,14 @@ class CrossTaskLoss(nn.Module):
         return losses
 
     def _semantic_consistency(
-        self, found: Tensor, wanted: Tensor, valid: Tensor,
+        self, transferred: Tensor, direct: Tensor, valid: Tensor,
     ) -> Tensor | None:
         """Return the cross-entropy to the direct prediction, None if no pixel is valid."""
         if not bool(valid.any()):
             return None
-        target = wanted.argmax(1) if self.target == 'hard' else precise(wanted).softmax(1)
-        found = precise(found)
+        target = direct.argmax(1) if self.target == 'hard' else precise(direct).softmax(1)
+        transferred = precise(transferred)
         if target.is_floating_point():
-            target = target.to(found.dtype)
-        each = functional.cross_entropy(found, target, reduction='none')
+            target = target.to(transferred.dtype)
+        each = functional.cross_entropy(transferred, target, reduction='none')
         return each[valid].sum() / (valid.numel() if self.legacy_mean else valid.sum())

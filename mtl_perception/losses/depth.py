@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses for depth, each of a quantity with a name."""
+"""Depth losses; each takes depth in a unit that it names."""
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,13 @@ class LogDepthLoss(nn.Module):
     For small errors it is the relative error, so near and far count alike. Pixels without a
     finite, positive true depth of at most the maximum (sky, unknown, too far) do not count.
 
+    >>> loss = LogDepthLoss(maximum=80.0)
+    >>> round(float(loss(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 2.0))), 4)  # |ln 1 - ln 2|
+    0.6931
+
     :param maximum: largest true depth that counts, metres.
     :param beta: below this difference the loss is quadratic (smooth L1), 0 for plain L1.
+    :raises ValueError: if the maximum is not positive or beta is negative.
     """
 
     def __init__(self, maximum: float, beta: float = 0.0) -> None:
@@ -41,12 +46,12 @@ class LogDepthLoss(nn.Module):
         valid = self.valid(target)
         if not bool(valid.any()):
             return None
-        wanted = target[valid].log()
-        found = precise(output[:, 0])[valid]
-        return functional.smooth_l1_loss(found, wanted.to(found.dtype), beta=self.beta)
+        true = target[valid].log()
+        predicted = precise(output[:, 0])[valid]
+        return functional.smooth_l1_loss(predicted, true.to(predicted.dtype), beta=self.beta)
 
     def valid(self, target: Tensor) -> Tensor:
-        """Return which pixels count."""
+        """Return (N, H, W) bool, which pixels count."""
         return torch.isfinite(target) & (target > 0) & (target <= self.maximum)
 
     def amount(self, target: Tensor) -> Tensor:
@@ -62,6 +67,11 @@ class DepthL1Loss(nn.Module):
     depth or disparity: output and target are in the same unit, see
     :func:`mtl_perception.losses.depth_units.from_metres`. An image without a valid pixel does not
     count.
+
+    >>> loss = DepthL1Loss()
+    >>> target = torch.tensor([[[4.0, torch.nan]], [[1.0, 3.0]]])
+    >>> float(loss(torch.zeros(2, 1, 1, 2), target))  # image means 4 and 2
+    3.0
     """
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor | None:
@@ -72,11 +82,11 @@ class DepthL1Loss(nn.Module):
         :param target: (N, H, W) float in the unit of the output; NaN and Inf are invalid.
         """
         valid = self.valid(target)
-        wanted = torch.where(valid, precise(target), torch.zeros_like(precise(target)))
-        return mean_per_image((precise(output[:, 0]) - wanted).abs(), valid)
+        true = torch.where(valid, precise(target), torch.zeros_like(precise(target)))
+        return mean_per_image((precise(output[:, 0]) - true).abs(), valid)
 
     def valid(self, target: Tensor) -> Tensor:
-        """Return which pixels count."""
+        """Return (N, H, W) bool, which pixels count."""
         return torch.isfinite(target)
 
     def amount(self, target: Tensor) -> Tensor:
@@ -85,19 +95,24 @@ class DepthL1Loss(nn.Module):
 
 
 STEPS = {'disparity_256': 1.0, 'disparity_px': 256.0}
-"""Steps of a 16-bit disparity file in one of each unit that :class:`HuberLoss` takes."""
+"""Unit of :class:`HuberLoss` -> steps of a 16-bit disparity file in one of it."""
 
 
 class HuberLoss(nn.Module):
     """
-    Huber loss on disparity: e^2 / 2 up to delta, delta (|e| - delta / 2) beyond.
+    Huber loss on disparity: ``e^2 / 2`` up to delta, ``delta (|e| - delta / 2)`` beyond.
 
-    MultiNet++ (Chennupati et al., CVPRW 2019) learns depth so, with a delta of 250. Its targets
+    The depth loss of MultiNet++ (Chennupati et al., CVPRW 2019), with a delta of 250. Its targets
     are 16-bit integers in steps of 1/256 pixel, where 250 is 0.98 pixel; a target in pixels needs
-    the delta of 250 / 256.
+    a delta of 250 / 256.
+
+    >>> loss = HuberLoss('disparity_256', delta=2.0)
+    >>> float(loss(torch.tensor([[[[1.0, 4.0]]]]), torch.zeros(1, 1, 2)))  # (1/2 + 2 (4 - 1)) / 2
+    3.25
 
     :param unit: of output and target, ``disparity_256`` or ``disparity_px``.
     :param delta: in 1/256 pixel, whatever the unit.
+    :raises ValueError: if the unit is unknown or the delta is not positive.
     """
 
     def __init__(self, unit: str, delta: float = 250.0) -> None:
@@ -106,8 +121,7 @@ class HuberLoss(nn.Module):
             raise ValueError(
                 f'unit is {unit!r} and delta {delta}; the units are {list(STEPS)}, delta '
                 'must be positive')
-        self.delta = delta / STEPS[unit]
-        """In the unit of output and target."""
+        self.delta = delta / STEPS[unit]  # in the unit of output and target
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor | None:
         """
@@ -119,11 +133,12 @@ class HuberLoss(nn.Module):
         valid = self.valid(target)
         if not bool(valid.any()):
             return None
-        found = precise(output[:, 0])[valid]
-        return functional.huber_loss(found, target[valid].to(found.dtype), delta=self.delta)
+        predicted = precise(output[:, 0])[valid]
+        true = target[valid].to(predicted.dtype)
+        return functional.huber_loss(predicted, true, delta=self.delta)
 
     def valid(self, target: Tensor) -> Tensor:
-        """Return which pixels count."""
+        """Return (N, H, W) bool, which pixels count."""
         return torch.isfinite(target)
 
     def amount(self, target: Tensor) -> Tensor:
@@ -133,13 +148,18 @@ class HuberLoss(nn.Module):
 
 class DepthInUnit(nn.Module):
     """
-    A loss of depth in another unit, for labels in metres.
+    A depth loss in another unit, for labels in metres.
+
+    >>> loss = DepthInUnit(DepthL1Loss(), 'inverse_metres', maximum=80.0)
+    >>> target = torch.tensor([[[4.0, 100.0]]])
+    >>> float(loss(torch.full((1, 1, 1, 2), 0.5), target))  # |0.5 - 1 / 4|; 100 m is too far
+    0.25
 
     :param loss: takes output and target in the unit.
     :param unit: one of :data:`mtl_perception.losses.depth_units.UNITS`.
     :param maximum: largest true depth that counts, metres.
-    :param stereo: what a disparity is measured with; at the width of its ``focal_px``, whatever
-        the size of the image that the network sees.
+    :param stereo: the cameras of a disparity, which is that at the width of their ``focal_px``,
+        whatever the size of the network's image.
     :raises ValueError: if the maximum is not positive, or the unit needs a camera and has none.
     """
 
@@ -149,7 +169,7 @@ class DepthInUnit(nn.Module):
         super().__init__()
         if not maximum > 0:
             raise ValueError(f'maximum is {maximum} m; it must be positive')
-        from_metres(torch.ones(1), unit, stereo)  # refuses a unit that cannot be
+        from_metres(torch.ones(1), unit, stereo)  # raises for an unknown unit
         self.loss = loss
         self.unit = unit
         self.maximum = maximum
@@ -162,20 +182,20 @@ class DepthInUnit(nn.Module):
         :param output: (N, 1, H, W) float in the unit.
         :param target: (N, H, W) float, metres; NaN, Inf, 0 and negative are invalid.
         """
-        loss: Tensor | None = self.loss(output, self._wanted(target))
+        loss: Tensor | None = self.loss(output, self._in_unit(target))
         return loss
 
     def amount(self, target: Tensor) -> Tensor:
-        """Return the 0-dimensional float64 amount of what the loss is a mean over."""
-        amount: Tensor = self.loss.amount(self._wanted(target))  # type: ignore[operator]
+        """Return the 0-dimensional float64 amount that the loss is a mean over."""
+        amount: Tensor = self.loss.amount(self._in_unit(target))  # type: ignore[operator]
         return amount
 
-    def _wanted(self, target: Tensor) -> Tensor:
+    def _in_unit(self, target: Tensor) -> Tensor:
         """Return (N, H, W) in the unit, NaN where it does not count."""
         target = precise(target)
-        wanted = torch.where(self.valid(target), target, torch.full_like(target, torch.nan))
-        return from_metres(wanted, self.unit, self.stereo)
+        metres = torch.where(self.valid(target), target, torch.full_like(target, torch.nan))
+        return from_metres(metres, self.unit, self.stereo)
 
     def valid(self, target: Tensor) -> Tensor:
-        """Return which pixels count."""
+        """Return (N, H, W) bool, which pixels count."""
         return torch.isfinite(target) & (target > 0) & (target <= self.maximum)

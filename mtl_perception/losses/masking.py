@@ -7,17 +7,26 @@ from torch import Tensor
 
 
 def precise(values: Tensor) -> Tensor:
-    """Return half precision as float32; float32 and float64 stay what they are."""
+    """
+    Return half precision as float32; float32 and float64 are kept.
+
+    >>> precise(torch.ones(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def mean_per_image(values: Tensor, valid: Tensor) -> Tensor | None:
     """
-    Return the mean over the images of the mean over their valid pixels, None if there are none.
+    Return the mean over images of the mean over their valid pixels, None without valid pixels.
 
     An image without a valid pixel does not count. XTasC-Net averages depth like this.
 
-    :param values: (N, H, W) float, finite also where it is not valid.
+    >>> values = torch.tensor([[[1.0, 3.0]], [[8.0, 9.0]]])
+    >>> float(mean_per_image(values, torch.tensor([[[True, True]], [[True, False]]])))
+    5.0
+
+    :param values: (N, H, W) float, finite also where invalid.
     :param valid: (N, H, W) bool.
     """
     count = valid.sum((1, 2))

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Losses for a class per pixel, and weights against unbalanced classes."""
+"""Cross-entropy per pixel, and weights against unbalanced classes."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,10 @@ class PixelCrossEntropy(nn.Module):
 
     With class weights the average is the weighted one: pixels of class c count ``weights[c]``
     times, and the sum is divided by the sum of these counts.
+
+    >>> target = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    >>> round(float(PixelCrossEntropy()(torch.zeros(1, 4, 1, 2), target)), 4)  # ln 4
+    1.3863
 
     :param weights: one positive number per class, None for ones.
     """
@@ -45,7 +49,7 @@ class PixelCrossEntropy(nn.Module):
             output, target.long(), weights, ignore_index=UNLABELLED)
 
     def valid(self, target: Tensor) -> Tensor:
-        """Return which pixels count."""
+        """Return (N, H, W) bool, which pixels count."""
         return target != UNLABELLED
 
     def amount(self, target: Tensor) -> Tensor:
@@ -63,9 +67,14 @@ def median_frequency_weights(
     Return the median-frequency class weights, raised to a power.
 
     The frequency of a class is its share of the pixels of those images that show it; its weight
-    is the median frequency divided by its own (Eigen and Fergus, ICCV 2015, section 6). With the
-    exponent 1 rare classes are painted everywhere; 0.5 learns them quickly from little data, and
-    a smaller one draws them thinner, which the intersection over union rewards in the end.
+    is the median frequency divided by its own (Eigen and Fergus, ICCV 2015, section 6). The power
+    is a choice of ours: with the exponent 1 rare classes are predicted far too often; 0.5 learns
+    them quickly from little data; a smaller one keeps their outlines tight, which gives the best
+    intersection over union in the end.
+
+    >>> pixels, where_present = np.array([80, 10, 10]), np.array([100, 50, 100])
+    >>> median_frequency_weights(pixels, where_present, exponent=1.0)  # median of 0.8, 0.2, 0.1
+    [0.25, 1.0, 2.0]
 
     :param pixels: (K,) labelled pixels of each class.
     :param pixels_where_present: (K,) labelled pixels of all images that show the class.
@@ -76,6 +85,8 @@ def median_frequency_weights(
     frequency = pixels / np.maximum(pixels_where_present, 1)
     if not present.any():
         return [1.0] * len(pixels)
+
+    # w_c = (median / frequency_c) ^ exponent
     median = float(np.median(frequency[present]))
     weights = np.where(present, median / np.maximum(frequency, 1e-12), 1.0)
     return [float(weight) for weight in weights ** exponent]

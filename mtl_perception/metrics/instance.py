@@ -82,7 +82,7 @@ class InstanceMetrics:
             if not row or not place:
                 continue
 
-            # a match needs the class too; what is too small to count matches without being found
+            # a match needs the class too; an object too small to count matches but is not found
             kind = true_class_of[row]
             overlap = float(pixels / (true_size[row] + size[place] - pixels))
             if overlap > 0.5 and class_of[place] == kind and kind in self.classes:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about the losses of XTasC-Net."""
+"""The cross-task losses of XTasC-Net."""
 
 import math
 
@@ -48,13 +48,14 @@ SOFT = -(math.log(0.5) + 0.4 * math.log(0.25) + 0.6 * math.log(0.75)) / 2
     # labels 0 and 1 happen to be the most probable classes
     ({'kind': 'alignment'}, HARD, (abs(2.5 - 1) + abs(7 - 3)) / 2),
 ])
-def test_the_losses_worked_out_by_hand(settings, to_semantic, to_depth):
+def test_cross_task_losses_of_a_hand_computed_case(settings, to_semantic, to_depth):
     found = loss(**settings)(*example(), TARGETS)
+
     assert float(found['semantic']) == pytest.approx(0.75 * DIRECT_SEMANTIC + 0.25 * to_depth)
     assert float(found['depth']) == pytest.approx(0.75 * DIRECT_DEPTH + 0.25 * to_semantic)
 
 
-def test_the_target_of_the_consistency_gets_no_gradient_and_its_source_does():
+def test_the_target_of_the_consistency_gets_no_gradient_and_the_transferred_output_does():
     for settings in ({}, {'target': 'soft'}):
         outputs, transferred = example(leaf=True)
         sum(loss(1.0, **settings)(outputs, transferred, TARGETS).values()).backward()
@@ -62,8 +63,9 @@ def test_the_target_of_the_consistency_gets_no_gradient_and_its_source_does():
         assert all(value.grad.abs().max() > 0 for value in transferred.values())
 
 
-def test_a_share_of_nothing_is_the_direct_loss():
+def test_a_share_of_zero_leaves_the_direct_loss():
     found = loss(0.0)(*example(), TARGETS)
+
     assert float(found['semantic']) == pytest.approx(DIRECT_SEMANTIC)
     assert float(found['depth']) == pytest.approx(DIRECT_DEPTH)
 
@@ -72,6 +74,7 @@ def test_a_share_of_nothing_is_the_direct_loss():
 def test_pixels_without_a_label_of_the_other_task_have_no_effect(settings):
     outputs, transferred = example(leaf=True)
     sum(loss(**settings)(outputs, transferred, TARGETS).values()).backward()
+
     assert (transferred['semantic'].grad[..., 2] == 0).all()
     assert (outputs['semantic'].grad[..., 2] == 0).all()
     assert (transferred['depth'].grad[..., 1] == 0).all()
@@ -80,25 +83,28 @@ def test_pixels_without_a_label_of_the_other_task_have_no_effect(settings):
                                                               *transferred.values()))
 
 
-def test_a_missing_label_takes_out_what_needs_it_and_nothing_else():
+def test_a_missing_label_removes_only_the_terms_that_need_it():
     only_depth = loss()(*example(), {'depth': DEPTH})
+
     assert float(only_depth['semantic']) == pytest.approx(0.25 * TO_DEPTH)
     assert float(only_depth['depth']) == pytest.approx(0.75 * DIRECT_DEPTH)
+
     only_semantic = loss()(*example(), {'semantic': LABELS})
+
     assert float(only_semantic['depth']) == pytest.approx(0.25 * HARD)
     assert loss()(*example(), {}) == {}
     assert loss(0.0)(*example(), {'depth': DEPTH}).keys() == {'depth'}
 
 
 @pytest.mark.parametrize('settings', [{}, {'legacy_mean': True}, {'kind': 'alignment'}])
-def test_masks_without_a_pixel_are_as_missing_labels(settings):
+def test_labels_without_a_valid_pixel_count_as_missing(settings):
     empty = {'semantic': torch.full_like(LABELS, 255), 'depth': torch.full_like(DEPTH, math.nan)}
     assert loss(**settings)(*example(), empty) == {}
 
 
 @pytest.mark.parametrize('settings', [
     {}, {'target': 'soft'}, {'legacy_mean': True}, {'kind': 'alignment'}])
-def test_the_gradient_is_that_of_finite_differences(settings):
+def test_the_gradient_agrees_with_finite_differences(settings):
     torch.manual_seed(0)
     outputs = {'semantic': torch.randn(2, 3, 2, 3, dtype=torch.float64),
                'depth': torch.randn(2, 1, 2, 3, dtype=torch.float64)}
@@ -114,12 +120,13 @@ def test_the_gradient_is_that_of_finite_differences(settings):
         return found['semantic'] + found['depth']
 
     inputs = [torch.randn_like(outputs[task]).requires_grad_() for task in ('semantic', 'depth')]
+
     assert torch.autograd.gradcheck(total, inputs)
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
     ({'share': 1.5}, 'from 0 to 1'), ({'kind': 'xtc'}, "'consistency' or 'alignment'"),
     ({'target': 'argmax'}, "'hard' or 'soft'")])
-def test_words_that_do_not_exist_are_refused(settings, message):
+def test_unknown_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         loss(**settings)
