@@ -20,7 +20,7 @@ from mtl_perception.errors import PerceptionError
 
 
 class CommandModule(Protocol):
-    """What a module of :data:`COMMANDS` offers."""
+    """What each file of ``commands`` offers."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the subcommand's arguments."""
@@ -29,26 +29,21 @@ class CommandModule(Protocol):
         """Do the job and return the exit code."""
 
 COMMANDS = {
-    'demo': ('mtl_perception.evaluation.demo', 'camera, node and recorder in one run, evaluated'),
-    'data': ('mtl_perception.datasets.command', 'look at a data set before training on it'),
-    'train': ('mtl_perception.training.command', 'train a network from a recipe'),
-    'export': ('mtl_perception.training.export', 'write the model that a training has learned'),
-    'train-motion': ('mtl_perception.training.motion_command',
-                     'train the head that tells moving objects from parked ones'),
-    'describe': ('mtl_perception.training.describe', 'the parts of a network and their sizes'),
-    'compare': ('mtl_perception.training.compare',
-                'the same training in several ways, and the table that compares them'),
-    'search': ('mtl_perception.search.search', "evolve the weights of the tasks' losses"),
-    'plot': ('mtl_perception.training.plot', 'draw the curves of trainings on one figure'),
-    'evaluate': ('mtl_perception.evaluation.street_evaluation',
-                 'measure a model on streets it never saw, a data set or a rosbag2'),
-    'evaluate-motion': ('mtl_perception.evaluation.motion_evaluation',
-                        'measure ego-motion and moving objects on such streets'),
-    'predict': ('mtl_perception.evaluation.predict',
-                'every frame of a video, a folder or a rosbag2 through a model'),
-    'doctor': ('mtl_perception.doctor', 'say what this machine has and what is missing'),
+    'demo': 'camera, node and recorder in one run, evaluated',
+    'data': 'look at a data set before training on it',
+    'train': 'train a network from a recipe',
+    'export': 'write the model that a training has learned',
+    'train-motion': 'train the head that tells moving objects from parked ones',
+    'describe': 'the parts of a network and their sizes',
+    'compare': 'the same training in several ways, and the table that compares them',
+    'search': "evolve the weights of the tasks' losses",
+    'plot': 'draw the curves of trainings on one figure',
+    'evaluate': 'measure a model on streets it never saw, a data set or a rosbag2',
+    'evaluate-motion': 'measure ego-motion and moving objects on such streets',
+    'predict': 'every frame of a video, a folder or a rosbag2 through a model',
+    'doctor': 'say what this machine has and what is missing',
 }
-"""Subcommand -> module with ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""
+"""Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,10 +71,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     wanted = next((word for word in words if not word.startswith('-')), None)
-    for name, (module_name, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text)
         if name == wanted:  # only the wanted room is imported, so the others may lack libraries
-            module = _import(module_name, name)
+            module = _import(name)
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     parsed = parser.parse_args(words)
@@ -95,8 +90,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 130
 
 
-def _import(module_name: str, command: str) -> CommandModule:
+def _import(command: str) -> CommandModule:
     """Import the module of a subcommand, or say which extra brings what it lacks."""
+    module_name = f'mtl_perception.commands.{command.replace("-", "_")}'
     try:
         return cast(CommandModule, importlib.import_module(module_name))
     except ModuleNotFoundError as error:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from mtl_perception.cli import COMMANDS
+
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
 VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
               'preprocessing', 'postprocessing', 'instances', 'colours'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
 STORES = {'bags'}
 ASSEMBLIES = {'training', 'search', 'inference', 'evaluation'}
-DOORS = {'ros', 'cli', 'doctor'}
+DOORS = {'ros', 'cli', 'commands'}
 ALLOWED = {
     **dict.fromkeys(VOCABULARY, VOCABULARY),
     **{room: VOCABULARY | {room} for room in PARTS},
@@ -27,7 +29,8 @@ ALLOWED = {
     'evaluation': VOCABULARY | PARTS | {'bags', 'evaluation', 'inference'},
     'ros': VOCABULARY | {'ros', 'inference', 'synthetic'},
     'cli': {'errors'},
-    'doctor': VOCABULARY,
+    'commands': (
+        VOCABULARY | STORES | PARTS | ASSEMBLIES | {'commands'}),
 }
 # third-party modules that a room must work without
 FORBIDDEN = {
@@ -38,7 +41,7 @@ FORBIDDEN = {
     'metrics': ('torch', 'rclpy', 'sensor_msgs'),
     'egomotion': ('torch', 'rclpy', 'sensor_msgs'),
     'cli': ('torch', 'rclpy', 'numpy', 'cv2'),
-    'doctor': ('torch', 'rclpy'),
+    'commands': ('rclpy', 'sensor_msgs'),
 }
 FILES = sorted(PACKAGE.rglob('*.py'))
 
@@ -97,6 +100,20 @@ def test_a_room_works_without_what_it_must_not_need(room):
             f'for name in {modules!r}: importlib.import_module(name)\n')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('verb', ['doctor', 'demo', 'evaluate', 'predict'])
+def test_a_verb_is_declared_without_torch(verb):
+    code = ('import sys; sys.modules["torch"] = None\n'
+            f'import mtl_perception.commands.{verb}')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_verb_has_a_file_and_each_file_a_verb():
+    files = {path.stem for path in (PACKAGE / 'commands').glob('*.py')
+             if not path.stem.startswith('_')}
+    assert files == {verb.replace('-', '_') for verb in COMMANDS}
 
 
 def test_no_room_is_a_drawer():

@@ -2,33 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --bag``: what the node answered in a recording, against the truth."""
 
-import argparse
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-
 from mtl_perception.bags.reader import ANSWERS, Bag, Moment
 from mtl_perception.bags.stamps import match_stamps
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.errors import ConfigurationError, DataError, FrameError
+from mtl_perception.errors import DataError, FrameError
 from mtl_perception.evaluation.bag_score import Score, settle
-from mtl_perception.evaluation.dataset_evaluation import check_classes, open_data, truth_of_sample
+from mtl_perception.evaluation.dataset_evaluation import check_classes, truth_of_sample
 from mtl_perception.evaluation.image_inputs import Calibrations, focal_of, is_for
 from mtl_perception.evaluation.records import Truth, moment_of
-from mtl_perception.evaluation.report import (
-    Report,
-    as_markdown,
-    recording_facts,
-    write_report,
-)
 from mtl_perception.frames import Frame
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
-from mtl_perception.manifest import Manifest, read_model
+from mtl_perception.manifest import Manifest
 
 LEAST_MATCHED = 0.9
 """A smaller share of matched messages says that two streams do not belong together."""
@@ -169,52 +158,14 @@ def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
     return first, last
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl evaluate --bag``."""
-    if not 0 <= arguments.slop < math.inf:
-        raise ConfigurationError(f'--slop is {arguments.slop} ms; it must not be negative')
-    manifest, _ = read_model(arguments.model)
-    slop_ns = round(arguments.slop * 1e6)
-    with Bag(arguments.bag, arguments.namespace, arguments.allow_truncated, slop_ns) as bag:
-        bag.require(['image'])
-        answers = [task.name for task in manifest.tasks if task.name in ANSWERS]
-        if not bag.roles & {*answers}:
-            bag.require(answers)
-        labels, words = _labels(arguments, manifest, bag, slop_ns)
-        moments: Iterable[Moment] = bag.moments()
-        if arguments.rerun:
-            from mtl_perception.inference.torch_engine import TorchEngine
-            moments = again(bag, TorchEngine.load(
-                arguments.model, arguments.device, threads=arguments.threads))
-        score = judge(bag, track(
-            moments, 'moments', total=len(bag.stamps), console=Console(stderr=True),
-            transient=True), manifest, labels)
-        figures = figures_of_bag(bag, score, manifest, labels)
-    report = Report(
-        f'{arguments.bag}: {manifest.name}, {"asked again" if arguments.rerun else "as recorded"}'
-        f'{words}', figures, recording_facts(figures), _notes(figures),
-        score.examiner.pictures())
-    print(f'{report.title}\n\n{as_markdown(report)}')
-    if arguments.output:
-        write_report(arguments.output, report)
-    _check_matched(figures, arguments.bag)
-    return 0
-
-
-def _labels(
-        arguments: argparse.Namespace, manifest: Manifest, bag: Bag, slop_ns: int,
-) -> tuple[Labels | None, str]:
-    """Return the labels of a command line, None for those of the bag, and their name."""
-    if arguments.data is None:
-        return None, ''
-    data, words = open_data(arguments, 1)
-    known = {task.name: task for task in data.tasks}
-    check_classes(manifest, known)
+def labels_for(bag: Bag, manifest: Manifest, data: RecordedClips, slop_ns: int) -> Labels:
+    """Return the ground truth of a data set for the images of a recording."""
+    check_classes(manifest, {task.name: task for task in data.tasks})
     data = data.narrowed_to([task.name for task in manifest.tasks])
-    return Labels(data, bag.stamps_of('image'), slop_ns), f', labels of {words}'
+    return Labels(data, bag.stamps_of('image'), slop_ns)
 
 
-def _check_matched(figures: dict[str, Any], path: Path) -> None:
+def check_matched(figures: dict[str, Any], path: Path) -> None:
     """
     Refuse a recording whose streams do not belong together.
 
@@ -229,7 +180,7 @@ def _check_matched(figures: dict[str, Any], path: Path) -> None:
                 '--slop, or look at the clocks that stamped them', 'B04')
 
 
-def _notes(figures: dict[str, Any]) -> list[str]:
+def notes_of(figures: dict[str, Any]) -> list[str]:
     """Return what has to be said about a recording."""
     notes = [f'{figures["matched"]} answers and labels have the stamp of an image, '
              f'{figures["unmatched"]} have not; {figures["duplicates"]} duplicates.']

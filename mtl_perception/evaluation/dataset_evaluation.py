@@ -2,14 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
-import argparse
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import track
 
 from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.datasets.clips import RecordedClips
@@ -17,9 +13,7 @@ from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Examiner
-from mtl_perception.evaluation.evaluators import LOWEST_SCORE
 from mtl_perception.evaluation.records import Truth
-from mtl_perception.evaluation.report import Report, as_markdown, write_report
 from mtl_perception.frames import Frame
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
@@ -158,37 +152,21 @@ def title_of(figures: Mapping[str, Any]) -> str:
             f'{figures["data"]}, model {figures["model"]}')
 
 
-def open_data(arguments: argparse.Namespace, frames: int) -> tuple[RecordedClips, str]:
+def open_data(
+        path: Path, part: str, root: Path | None, frames: int) -> tuple[RecordedClips, str]:
     """
-    Return the data set of a command line, and what it is called.
+    Return a data set, and what it is called.
 
+    :param path: YAML file with one data set or several.
+    :param part: which of several.
+    :param root: folder in place of that in the file.
     :param frames: images per clip that are wanted.
     """
-    described = read_descriptions(arguments.data)
-    part = next(iter(described)) if len(described) == 1 else arguments.part
-    check_names([part], list(described), f'{arguments.data}: data set')
+    described = read_descriptions(path)
+    part = next(iter(described)) if len(described) == 1 else part
+    check_names([part], list(described), f'{path}: data set')
     description = dict(described[part])
-    if arguments.root is not None:
-        description['root'] = str(arguments.root)
+    if root is not None:
+        description['root'] = str(root)
     words = ' '.join(str(description.get(key, '')) for key in ('dataset', 'split')).strip()
     return _with_earlier(description, part, frames), words
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl evaluate --data``."""
-    from mtl_perception.inference.torch_engine import TorchEngine
-    engine = TorchEngine.load(
-        arguments.model, arguments.device, threads=arguments.threads,
-        minimum_score=LOWEST_SCORE)
-    data, words = open_data(arguments, engine.manifest.network.frames)
-    figures, examiner = evaluate(engine, data, lambda items: track(
-        items, 'clips', console=Console(stderr=True), transient=True),
-        arguments.on_bad_sample == 'skip')
-    figures = {'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words,
-               **figures}
-    report = Report(title_of(figures), figures, notes=[
-        f'Left out: {text}.' for text in figures['bad_samples']], pictures=examiner.pictures())
-    print(f'{report.title}\n\n{as_markdown(report)}')
-    if arguments.output:
-        write_report(arguments.output, report)
-    return 0

@@ -4,9 +4,7 @@
 
 import argparse
 import os
-import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,25 +14,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from mtl_perception.bags.reader import ANSWERS, Bag, Moment
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.bag_score import Account, Score, settle
-from mtl_perception.evaluation.live_recording import LivePlan, record_live
+from mtl_perception.evaluation.live_recording import LivePlan
 from mtl_perception.evaluation.pictures import Painter, choose
-from mtl_perception.evaluation.report import (
-    Report,
-    figure_text,
-    interval_text,
-    recording_facts,
-    write_report,
-)
 from mtl_perception.evaluation.video_writer import Film
 from mtl_perception.frames import Frame, Outputs
-from mtl_perception.manifest import Manifest, read_model
+from mtl_perception.manifest import Manifest
 
 if TYPE_CHECKING:
     from mtl_perception.inference.engine import Engine
@@ -52,60 +40,6 @@ STEP_NS = 100_000_000
 AHEAD = 100
 LARGEST_SIDE = 640
 """Larger videos are shrunk: a recording of full HD with depth takes 200 MB a second."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mtl demo``."""
-    parser.add_argument('--source', default='street',
-                        help='street, a video file, a folder of images, or /dev/videoN')
-    parser.add_argument('--output', type=Path, default=Path('demo'), help='folder of the report')
-    parser.add_argument('--model', default='street', help='shipped model, or a .safetensors file')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 = as many as fit')
-    parser.add_argument('--seconds', type=float, default=25.0, help='length of the recording')
-    parser.add_argument('--rate', type=float, default=10.0, help='frames per second')
-    parser.add_argument('--width', type=int, default=0, help='of the images; 0 = as they are')
-    parser.add_argument('--height', type=int, default=0, help='of the images; 0 = as they are')
-    parser.add_argument('--seed', type=int, default=FIRST_TEST_SEED, help='of the first street')
-    parser.add_argument('--seeds', type=int, default=5, help='number of streets')
-    parser.add_argument('--focal-length', type=float, default=0.0,
-                        help='of a real camera at the width of its images, pixels; without it '
-                             'its depth has the scale of the training camera')
-    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run the demo; the exit code is 0 if everything worked and every frame is accounted for."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    started = time.monotonic()
-    manifest, _ = read_model(arguments.model)
-    console = Console(stderr=True)
-    plan = make_plan(arguments)
-    with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-                  TimeElapsedColumn(), console=console,
-                  disable=arguments.no_progress) as bar:
-        task = bar.add_task('', total=int(plan.source['frames']))
-
-        def progress(text: str, images: int, answers: int) -> None:
-            bar.update(task, description=f'{text} ({answers} answers)', completed=images)
-
-        bag = record_live(plan, arguments.output, progress)
-    console.print('evaluating the recording')
-    review = examine(bag, manifest, arguments.output, float(plan.source['rate']))
-    if plan.truth:
-        run_offline(_engine(arguments), review)
-    figures = collect(review, manifest, arguments)
-    figures['seconds_in_all'] = round(time.monotonic() - started, 1)
-    report = Report(
-        f'{manifest.name} on {arguments.source}', figures, recording_facts(figures),
-        _notes(figures, arguments), [
-            ('Moments of the recording', review.mosaic), *review.score.examiner.pictures()],
-        links=['![moments of the recording](mosaic.png)'])
-    write_report(arguments.output, report)
-    _print(report)
-    if review.account.problems:
-        raise DataError('the frames do not add up: ' + '; '.join(review.account.problems))
-    return 0
 
 
 def make_plan(arguments: argparse.Namespace) -> LivePlan:
@@ -250,7 +184,8 @@ def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -
     }
 
 
-def _notes(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+def notes_of(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+    """Return the paragraphs below the tables of the report."""
     conditions, model = figures['conditions'], figures['model']
     notes = [
         f'{figures["frames_in"]} frames at {conditions["rate"]:g} per second on '
@@ -271,24 +206,6 @@ def _notes(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
         notes.append('A real recording: there is no truth to compare with, so look at '
                      '`mosaic.png` and `demo.mp4`. The network was trained on synthetic streets.')
     return notes
-
-
-def _print(report: Report) -> None:
-    shown = Table(show_header=False)
-    for fact in report.facts:
-        shown.add_row(*fact)
-    for row in report.rows:
-        if not row.name.startswith(('IoU ', 'box AP50 ')):
-            beside = '' if row.interval is None else f'{interval_text(row.interval)}; '
-            shown.add_row(row.name, figure_text(row.value),
-                          f'{beside}without looking {figure_text(row.guess)}')
-    Console().print(shown)
-
-
-def _engine(arguments: argparse.Namespace) -> 'Engine':
-    # Importing torch takes seconds, which the camera and the node need for themselves before.
-    from mtl_perception.inference.torch_engine import TorchEngine
-    return TorchEngine.load(arguments.model, device=arguments.device, threads=arguments.threads)
 
 
 def _lines(moment: Moment, first_ns: int) -> Sequence[str]:

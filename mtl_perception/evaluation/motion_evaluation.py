@@ -2,30 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate-motion``: ego-motion and moving objects on streets that no training saw."""
 
-import argparse
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
-from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.egomotion import RESIDUAL_CHANNELS, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import inverse
-from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.street_evaluation import Moments
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.motion_head_file import MotionHead, motion_head_of, read_motion_head
+from mtl_perception.inference.motion_head_file import MotionHead
 from mtl_perception.inference.moving_objects import Moving, MovingObjects
 from mtl_perception.metrics import MotionMetrics
 from mtl_perception.metrics.motion import area_under_curve
@@ -274,19 +268,20 @@ def as_markdown(figures: dict[str, Any]) -> str:
     lines = ['| motion | AUC | balanced accuracy | moving IoU | all movable | identical frames | '
              'unknown | objects |', '|---|---|---|---|---|---|---|---|']
     lines += [
-        f'| {name} | {_number(row["auc"])} | {_number(row["balanced_accuracy"])} | '
-        f'{_number(row["iou_moving"])} | {_number(row["iou_all_movable"])} | '
-        f'{_number(row["identical_frames_moving"])} | {_number(row["unknown"])} | '
+        f'| {name} | {number_text(row["auc"])} | {number_text(row["balanced_accuracy"])} | '
+        f'{number_text(row["iou_moving"])} | {number_text(row["iou_all_movable"])} | '
+        f'{number_text(row["identical_frames_moving"])} | {number_text(row["unknown"])} | '
         f'{row["objects"]} |' for name, row in motion.items() if row['pixels']]
     lines += ['', '| objects | moving, parked | AUC | moving found | parked called moving |',
               '|---|---|---|---|---|']
     lines += [
         f'| {name} {_range(row)} | {row["objects_moving"]}, '
-        f'{row["objects"] - row["objects_moving"]} | {_number(row["auc"])} | '
-        f'{_number(row["moving_found"])} | {_number(row["parked_called_moving"])} |'
+        f'{row["objects"] - row["objects_moving"]} | {number_text(row["auc"])} | '
+        f'{number_text(row["moving_found"])} | {number_text(row["parked_called_moving"])} |'
         for name, rows in motion['residual']['groups'].items() for row in rows]
     lines += ['', '| ego-motion | at the baseline | steps of 0.1 s |', '|---|---|---|']
-    lines += [f'| {name} | {_number(value)} | {_number(figures["ego_motion_steps"][name])} |'
+    steps = figures['ego_motion_steps']
+    lines += [f'| {name} | {number_text(value)} | {number_text(steps[name])} |'
               for name, value in ego.items()]
     return '\n'.join(lines)
 
@@ -300,7 +295,8 @@ def _range(row: dict[str, Any]) -> str:
     return f'{row["from"]:g} to {row["to"]:g}'
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """Return a number with three digits, or ``n/a``."""
     if value is None:
         return 'n/a'
     return str(value) if isinstance(value, int) else f'{value:.3f}'
@@ -308,69 +304,3 @@ def _number(value: float | None) -> str:
 
 def _mean(values: NDArray[Any]) -> float | None:
     return float(values.mean()) if values.size else None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mtl evaluate-motion``."""
-    parser.add_argument(
-        'model', nargs='?', default='street', help='shipped name or .safetensors file (street)')
-    parser.add_argument(
-        '--head', type=Path, help='file of the motion head (default: the one beside the model)')
-    parser.add_argument(
-        '--seeds', default='20000:20040', help='street seeds FIRST:END, from 20000 on')
-    parser.add_argument('--frames', type=int, default=10, help='judged frames per street')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
-    parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
-    parser.add_argument('--output', type=Path, help='file for the figures, NAME.json')
-    parser.add_argument(
-        '--conditions', action='store_true',
-        help='judge turns, shadow, night, a wrong focal length and lost frames instead')
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl evaluate-motion``."""
-    from mtl_perception.inference.torch_engine import TorchEngine
-    seeds = parse_seeds(arguments.seeds)
-    check_seeds(seeds, 'test')
-    engine = TorchEngine.load(arguments.model, arguments.device, threads=arguments.threads)
-    manifest = engine.manifest
-    head = (read_motion_head(arguments.head, manifest) if arguments.head else
-            motion_head_of(arguments.model, manifest))
-    if head is None:
-        raise ConfigurationError(
-            f'model {manifest.name!r} has no motion head of its own; name one with --head')
-    moments = Moments(arguments.frames, width=manifest.width, height=manifest.height)
-    if arguments.conditions:
-        from mtl_perception.evaluation import motion_stress
-        found: dict[str, Any] = motion_stress.conditions(
-            engine, head, seeds, moments, show=_track)
-        print(motion_stress.as_markdown(found))
-        failures = motion_stress.provoked(engine, seeds, moments, _track)
-        print(f'\nprovoked: {failures["failures"]} of {failures["frames"]} ego-motions fail, ROC '
-              f'AUC of the quality {_number(failures["failures_flagged_auc"])}, believed '
-              f'{_number(failures["believed"])}, good of these '
-              f'{_number(failures["good_of_believed"])}')
-        _write({**found, 'provoked': failures}, arguments.output)
-        return 0
-    judge = MotionJudge(head, engine)
-    for seed in _track(seeds):
-        for clip in clips_of(engine, seed, moments):
-            judge.update(clip)
-    figures = judge.compute()
-    print(as_markdown(figures))
-    _write(figures, arguments.output)
-    return 0
-
-
-def _track(seeds: Sequence[int]) -> Iterable[int]:
-    return track(seeds, 'streets', console=Console(stderr=True), transient=True)
-
-
-def _write(figures: dict[str, Any], path: Path | None) -> None:
-    """Write the figures as JSON, if a file is wanted."""
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(figures, indent=2) + '\n', encoding='utf-8')
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written ({error})') from error

@@ -2,27 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl predict``: every frame of a video, a folder or a bag through a model, into any of them."""
 
-import argparse
 import json
-import math
-import signal
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.evaluation.bag_output import BagOutput
-from mtl_perception.evaluation.image_inputs import Shot, Source, open_source
-from mtl_perception.evaluation.pictures import Painter
-from mtl_perception.evaluation.records import moment_of
-from mtl_perception.evaluation.video_writer import Film
+from mtl_perception.evaluation.image_inputs import Shot, Source
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL, MovingObjects
@@ -141,7 +131,7 @@ class FolderWriter:
             raise StorageError(f'{path}: cannot be written ({error})') from error
 
 
-def _check_output(source: Path, output: Path) -> None:
+def check_output(source: Path, output: Path) -> None:
     """
     Refuse an output that would take the place of what is read or of earlier answers.
 
@@ -169,74 +159,3 @@ def _check_output(source: Path, output: Path) -> None:
             raise ConfigurationError(
                 f'{folder} holds answers already, which would be mixed with the new ones; remove '
                 'it, or write into another folder')
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mtl predict``."""
-    parser.add_argument(
-        'source', type=Path, help='a video, a folder of images, or a rosbag2 (mcap or sqlite3)')
-    parser.add_argument(
-        '--model', default='street', help='shipped name or .safetensors file (street)')
-    parser.add_argument(
-        '--output', type=Path, default=Path('predicted.mp4'),
-        help='NAME.mp4 for a video with all answers side by side; NAME.mcap for a rosbag2 in the '
-        'folder NAME, with the topics of the node; else a folder of PNG files '
-        '(default: predicted.mp4)')
-    parser.add_argument(
-        '--rate', type=float, default=0.0,
-        help='images per second (default: that of the video or rosbag2, 10 for a folder)')
-    parser.add_argument('--namespace', default='', help='of the camera in a rosbag2')
-    parser.add_argument(
-        '--focal-length', type=float, default=0.0, metavar='PIXELS',
-        help='of the camera at the width of its images; depth in metres needs it')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
-    parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
-    parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl predict``."""
-    from mtl_perception.inference.torch_engine import TorchEngine
-    if not (0 <= arguments.rate < math.inf and 0 <= arguments.focal_length < math.inf):
-        raise ConfigurationError(
-            f'--rate is {arguments.rate:g} and --focal-length {arguments.focal_length:g}; both '
-            'must be numbers that are not negative')
-    output, suffix = arguments.output, arguments.output.suffix.lower()
-    _check_output(arguments.source, output)
-    source = open_source(arguments.source, arguments.rate, arguments.namespace)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half done is removed
-    engine = TorchEngine.load(
-        arguments.model, arguments.device, precision=arguments.precision,
-        threads=arguments.threads)
-    focal, tasks = arguments.focal_length or None, engine.manifest.tasks
-
-    def show(shots: Iterable[Any]) -> Iterable[Any]:
-        return track(shots, 'frames', total=source.count or None,
-                     console=Console(stderr=True), transient=True)
-
-    if suffix == VIDEO:
-        painter = Painter(tasks)
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f'{output}: cannot be written ({error})') from error
-        with Film(output, source.rate) as film:
-            done = predict(engine, source, lambda shot, found: film.add(painter.draw(
-                moment_of(shot.stamp_ns, shot.image, found, tasks), [shot.name])), focal, show)
-    elif suffix == BAG:
-        output = output.with_suffix('')
-        with BagOutput(output, tasks, arguments.namespace) as bag:
-            done = predict(engine, source, bag.take, focal, show)
-    else:
-        task = engine.manifest.task('detection')
-        writer = FolderWriter(output, () if task is None else task.classes)
-        try:
-            done = predict(engine, source, writer.take, focal, show)
-        finally:
-            writer.finish()
-    count, unknown = done
-    print(f'{count} frames: {output}')
-    if unknown:
-        print(unknown)
-    return 0

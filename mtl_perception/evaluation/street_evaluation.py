@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate``: measure a model on streets that neither training nor selection ever saw."""
 
-import argparse
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
-from mtl_perception.datasets.seeds import check_seeds, parse_seeds
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.evaluation.evaluator import Examiner
-from mtl_perception.evaluation.evaluators import LOWEST_SCORE
 from mtl_perception.evaluation.records import SMALLEST_OBJECT, Truth
-from mtl_perception.evaluation.report import Report, as_markdown, write_report
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
@@ -57,92 +51,6 @@ class Moments:
         offset = np.random.default_rng(seed).random()
         judged = 1 + ((np.arange(self.frames) + offset) / self.frames * last).astype(int)
         return [(int(frame) - 1, int(frame)) for frame in judged]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mtl evaluate``."""
-    parser.add_argument(
-        'model', nargs='?', default='street', help='shipped name or .safetensors file (street)')
-    parser.add_argument(
-        '--seeds', default='20000:20040',
-        help='street seeds FIRST:END, from 20000 on (default: 20000:20040)')
-    parser.add_argument(
-        '--frames', type=int, default=Moments.frames,
-        help='judged frames per street, spread over its drive (default: 10)')
-    parser.add_argument(
-        '--spacing', type=float, default=Moments.spacing,
-        help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
-    parser.add_argument(
-        '--camera-height', type=float, metavar='METRES',
-        help='drive with a camera at this height, told to the model (default: each street draws '
-        'one near that of the training, and the model is not told)')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda (default: auto)')
-    parser.add_argument('--threads', type=int, default=0, help='threads of torch, 0 = automatic')
-    parser.add_argument(
-        '--output', type=Path, help='folder for report.json, report.md and report.html')
-    parser.add_argument(
-        '--data', type=Path, metavar='YAML',
-        help='judge on recorded data instead: a recipe or what mtl data check takes')
-    parser.add_argument(
-        '--part', default='validation', help='which of the data sets in that file (validation)')
-    parser.add_argument(
-        '--on-bad-sample', choices=('fail', 'skip'), default='fail',
-        help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
-    parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
-    parser.add_argument(
-        '--bag', type=Path, metavar='BAG',
-        help="judge the node's answers in a recording instead, against the truth in it or, with "
-        '--data, the labels of images that are named by their stamps in nanoseconds')
-    parser.add_argument(
-        '--rerun', action='store_true',
-        help='ask the model anew about the images of the recording')
-    parser.add_argument('--namespace', default='', help='of the camera in the recording')
-    parser.add_argument(
-        '--slop', type=float, default=0.0, metavar='MS',
-        help='labels belong to the nearest image at most so many milliseconds away (0)')
-    parser.add_argument(
-        '--allow-truncated', action='store_true',
-        help='judge what is whole of a recording that is cut short or damaged')
-    parser.add_argument(
-        '--record', action='store_true', help="write the figures into the model's manifest")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl evaluate``."""
-    from mtl_perception.inference.torch_engine import TorchEngine
-    if arguments.bag is not None:
-        from mtl_perception.evaluation import bag_evaluation
-        return bag_evaluation.run(arguments)
-    if arguments.data is not None:
-        from mtl_perception.evaluation import dataset_evaluation
-        return dataset_evaluation.run(arguments)
-    seeds = parse_seeds(arguments.seeds)
-    if arguments.frames < 1 or not 0 < arguments.spacing <= 0.5:
-        raise ConfigurationError(
-            f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
-            'at least 1, the spacing above 0 and at most 0.5 s')
-    if arguments.camera_height is not None and not 0.3 <= arguments.camera_height <= 3.0:
-        raise ConfigurationError(
-            f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
-    check_seeds(seeds, 'test')
-    engine = TorchEngine.load(
-        arguments.model, arguments.device, threads=arguments.threads,
-        minimum_score=LOWEST_SCORE)
-    manifest = engine.manifest
-    moments = Moments(
-        arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
-        camera_height=arguments.camera_height)
-    figures, examiner = evaluate(engine, seeds, moments, lambda items: track(
-        items, 'streets', console=Console(stderr=True), transient=True))
-    figures = {'model': manifest.name, 'sha256': manifest.sha256, **figures}
-    report = Report(
-        title_of(figures), figures, pictures=examiner.pictures(), targets=True)
-    print(f'{report.title}\n\n{as_markdown(report)}')
-    if arguments.output:
-        write_report(arguments.output, report)
-    if arguments.record:
-        record(arguments.model, figures)
-    return 0
 
 
 def evaluate(

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl export``: from a training's averaged weights to the two files of a model."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_perception import __version__
-from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import Manifest, NetworkSpec, write_model
 from mtl_perception.models.build import build_network, without_transfer
 from mtl_perception.tasks import Task
@@ -21,39 +20,6 @@ from mtl_perception.training.data_sources import camera_of, data_words, tasks_of
 from mtl_perception.training.validation import merit
 
 PRECISIONS = ('fp16', 'fp32')
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mtl export``."""
-    parser.add_argument(
-        'source', metavar='CHECKPOINT', type=Path,
-        help='a .ckpt file, or the folder of a run: its best weights')
-    parser.add_argument(
-        '--into', metavar='NAME.safetensors', type=Path,
-        help='the model to write, with NAME.json beside it (default: in the folder of the run)')
-    parser.add_argument(
-        '--precision', choices=PRECISIONS, default=PRECISIONS[0],
-        help='how weights are stored (default: fp16, half the size)')
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl export``."""
-    source: Path = arguments.source
-    into: Path | None = arguments.into
-    if into is not None and into.suffix != '.safetensors':
-        raise ConfigurationError(f'--into is {into}; the name must end in .safetensors')
-    if source.is_dir():
-        if into is None:
-            into = source / f'{source.resolve().name}.safetensors'
-        print(export_run(source, into, arguments.precision))
-        return 0
-    state = read_checkpoint(source)
-    if into is None:
-        folder = source.resolve().parent
-        folder = folder.parent if folder.name == 'checkpoints' else folder
-        into = folder / f'{folder.name}_{source.stem}.safetensors'
-    print(_export_state(state, into, arguments.precision))
-    return 0
 
 
 def export_run(folder: Path, path: Path, precision: str) -> str:
@@ -75,10 +41,10 @@ def export_run(folder: Path, path: Path, precision: str) -> str:
         best = read_checkpoint(checkpoints.best)
         if best['progress']['stage'] == state['progress']['stage']:
             state = best
-    return _export_state(state, path, precision)
+    return export_state(state, path, precision)
 
 
-def _export_state(state: dict[str, Any], path: Path, precision: str) -> str:
+def export_state(state: dict[str, Any], path: Path, precision: str) -> str:
     """Export what a checkpoint holds, with the recipe that it was made with."""
     config = from_plain(state['config'])
     figures = state.get('validation') or {}

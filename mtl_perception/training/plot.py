@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl plot``: the curves of several trainings on one figure."""
 
-import argparse
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.metrics import main_metrics
 from mtl_perception.training.run_readme import read_log
 
@@ -21,38 +20,6 @@ Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Name of a panel -> steps and values of one run."""
 
 COLUMNS = 3
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of ``mtl plot``."""
-    parser.add_argument(
-        'runs', nargs='+', type=Path, metavar='RUN', help='run folders, such as runs/street')
-    parser.add_argument(
-        '--output', type=Path, default=Path('curves.png'),
-        help='figure to write; .png, .svg or .pdf (default: curves.png)')
-    parser.add_argument(
-        '--smooth', type=int, default=5, metavar='N',
-        help='mean over N lines of the log, for losses and weights (default: 5)')
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl plot``."""
-    if arguments.smooth < 1:
-        raise ConfigurationError(f'--smooth is {arguments.smooth}; it must be at least 1')
-    if arguments.output.suffix not in ('.png', '.svg', '.pdf'):
-        raise ConfigurationError(
-            f'--output is {arguments.output}; it must end in .png, .svg or .pdf')
-    names = _names(arguments.runs)
-    figure = draw({
-        name: read_curves(folder, arguments.smooth)
-        for name, folder in zip(names, arguments.runs)})
-    try:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(arguments.output, dpi=110)
-    except OSError as error:
-        raise StorageError(f'{arguments.output}: cannot be written ({error})') from error
-    print(f'drew {len(names)} run(s) into {arguments.output}')
-    return 0
 
 
 def read_curves(folder: Path, smooth: int = 1) -> Curves:
@@ -140,7 +107,7 @@ def _curve(
     return steps, values
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
+def run_names(folders: Sequence[Path]) -> list[str]:
     """Return names for the legend, the shortest ends of the paths that differ."""
     paths = [folder.resolve() for folder in folders]
     if len(set(paths)) < len(paths):

@@ -18,6 +18,7 @@ pytest.importorskip('av')
 
 from bag_files import SECOND, diagnostics, image, write_bag
 
+from mtl_perception.commands import demo as demo_command
 from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.evaluation import demo
 from mtl_perception.manifest import read_model
@@ -31,7 +32,7 @@ SIZE = (64, 96)
 
 def command_line(*words):
     parser = argparse.ArgumentParser()
-    demo.add_arguments(parser)
+    demo_command.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -97,11 +98,11 @@ def recording(tmp_path):
 
 def run(tmp_path, monkeypatch, model, bag):
     """Run the demo on a recording that is there already; return the report."""
-    monkeypatch.setattr(demo, 'record_live', lambda plan, folder, progress: bag)
+    monkeypatch.setattr(demo_command, 'record_live', lambda plan, folder, progress: bag)
     arguments = command_line(
         '--model', str(model), '--output', str(tmp_path), '--no-progress', '--threads', '1')
     try:
-        assert demo.run(arguments) == 0
+        assert demo_command.run(arguments) == 0
     finally:
         report = json.loads((tmp_path / 'report.json').read_text())
     return report
@@ -136,9 +137,9 @@ def test_frames_that_do_not_add_up_fail_the_demo_but_are_reported(
 
 
 def test_a_model_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, 'record_live', lambda *_: pytest.fail('started'))
+    monkeypatch.setattr(demo_command, 'record_live', lambda *_: pytest.fail('started'))
     with pytest.raises(CheckpointError, match='no-such-model'):
-        demo.run(command_line('--model', 'no-such-model', '--output', str(tmp_path)))
+        demo_command.run(command_line('--model', 'no-such-model', '--output', str(tmp_path)))
 
 
 def test_a_recording_without_answers_is_refused(tmp_path, tiny_model, recording):

@@ -155,7 +155,7 @@ def test_a_network_of_other_parts_is_trained_and_runs(train, tmp_path, words):
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
 def test_a_signal_stops_with_75_and_resume_goes_on(train, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('mtl_perception.training.command.export_run', lambda *arguments: None)
+    monkeypatch.setattr('mtl_perception.training.run.export_run', lambda *arguments: None)
     assert train() == 75
     assert 'SIGTERM: stopped after step 2' in capsys.readouterr().out
     assert 'stopped after step 2, not finished' in (
@@ -177,7 +177,7 @@ def test_a_signal_between_rendering_and_training_is_not_lost(train, monkeypatch,
 
     previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # outside, it would end the tests
     try:
-        monkeypatch.setattr('mtl_perception.training.command.class_weights', signalled)
+        monkeypatch.setattr('mtl_perception.training.run.class_weights', signalled)
         assert train() == 75
     finally:
         signal.signal(signal.SIGTERM, previous)
@@ -186,7 +186,7 @@ def test_a_signal_between_rendering_and_training_is_not_lost(train, monkeypatch,
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
 def test_a_changed_recipe_is_accepted_with_force_before_or_after_the_recipe(train, monkeypatch):
-    monkeypatch.setattr('mtl_perception.training.command.export_run', lambda *arguments: None)
+    monkeypatch.setattr('mtl_perception.training.run.export_run', lambda *arguments: None)
     assert train() == 75
     assert train('--optimiser.clip_norm', '1', before=['--resume', '--force']) == 0
 

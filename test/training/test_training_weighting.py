@@ -16,7 +16,6 @@ from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import learner, trainer
-from mtl_perception.training.command import _check_same
 from mtl_perception.training.config import (
     Stage,
     WeightingOptions,
@@ -27,6 +26,7 @@ from mtl_perception.training.config import (
 from mtl_perception.training.dataloading import collate
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.losses import build_losses
+from mtl_perception.training.run import check_same_recipe
 from mtl_perception.training.trainer import Trainer
 from mtl_perception.weighting import WEIGHTINGS, EqualWeights, GradNorm
 
@@ -204,10 +204,10 @@ def test_options_come_from_the_recipe_and_the_command_line(tmp_path):
 def test_options_that_a_checkpoint_does_not_know_yet_are_no_change_unless_they_are_used(config):
     before = to_plain(config)
     del before['weighting_options']
-    _check_same(config, before)
+    check_same_recipe(config, before)
     changed = replace(config, weighting_options=WeightingOptions(dwa={'temperature': 1}))
     with pytest.raises(ConfigurationError, match=r'options\.dwa\.temperature: None -> 1'):
-        _check_same(changed, before)
+        check_same_recipe(changed, before)
 
 
 @pytest.mark.parametrize(('words', 'message'), [

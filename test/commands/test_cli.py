@@ -16,7 +16,7 @@ def command(monkeypatch):
     """Put a command whose run() is given in the place of `mtl doctor`."""
     def replace(run):
         module = SimpleNamespace(add_arguments=lambda parser: None, run=run)
-        monkeypatch.setattr(cli, '_import', lambda module_name, name: module)
+        monkeypatch.setattr(cli, '_import', lambda name: module)
     return replace
 
 
@@ -75,7 +75,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize('words', [
     ['--version'], ['train', '--print-schema'],
-    ['train', str(Path(__file__).parents[1] / 'config/train/street.yaml'), '--print-config']])
+    ['train', str(Path(__file__).parents[2] / 'config/train/street.yaml'), '--print-config']])
 def test_a_closed_pipe_ends_it_without_a_traceback(words):
     with subprocess.Popen(
             [sys.executable, '-m', 'mtl_perception.cli', *words], stdout=subprocess.PIPE,

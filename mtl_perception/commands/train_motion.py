@@ -16,10 +16,10 @@ from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.inference.motion_head_file import attach_motion_head, write_motion_head
 from mtl_perception.inference.torch_engine import TorchEngine
-from mtl_perception.training.command import without_folders
 from mtl_perception.training.motion_samples import MotionSampleCache
 from mtl_perception.training.motion_training import MotionTraining, judge, train_motion_head
 from mtl_perception.training.recipe import load_recipe
+from mtl_perception.training.run import without_folders
 
 REPORT_EVERY = 100
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 
-from mtl_perception import doctor
+from mtl_perception.commands import doctor
 from mtl_perception.manifest import PRETRAINED
 
 

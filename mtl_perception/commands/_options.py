@@ -1,0 +1,64 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Options and output that several verbs share."""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from rich.console import Console
+from rich.progress import track
+
+from mtl_perception.evaluation.report import Report, as_markdown, write_report
+
+if TYPE_CHECKING:
+    from mtl_perception.inference.torch_engine import TorchEngine
+
+Item = TypeVar('Item')
+
+
+def add_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the model as an argument that may be left out."""
+    parser.add_argument(
+        'model', nargs='?', default='street',
+        help='name of a shipped model, or a .safetensors file (default: street)')
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Declare where the network runs."""
+    parser.add_argument(
+        '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
+    parser.add_argument(
+        '--threads', type=int, default=0, help='CPU threads, 0 = automatic (default: 0)')
+
+
+def load_engine(
+        arguments: argparse.Namespace, precision: str = 'fp32',
+        minimum_score: float | None = None) -> 'TorchEngine':
+    """
+    Load the model that a command line names.
+
+    :param arguments: with ``model``, ``device`` and ``threads``.
+    :param precision: ``fp32``, ``bf16`` or ``fp16``.
+    :param minimum_score: lowest score of a box, 0 to 1; that of the engine if None.
+    """
+    # torch takes seconds to import; only a verb that needs the network shall wait for it
+    from mtl_perception.inference.torch_engine import TorchEngine
+
+    options = {} if minimum_score is None else {'minimum_score': minimum_score}
+    return TorchEngine.load(
+        arguments.model, arguments.device, precision=precision, threads=arguments.threads,
+        **options)
+
+
+def progress(items: Iterable[Item], name: str, total: int | None = None) -> Iterable[Item]:
+    """Yield the items beside a progress bar on the standard error."""
+    return track(items, name, total=total, console=Console(stderr=True), transient=True)
+
+
+def publish(report: Report, folder: Path | None) -> None:
+    """Print a report and, if there is a folder for it, write its files."""
+    print(f'{report.title}\n\n{as_markdown(report)}')
+    if folder is not None:
+        write_report(folder, report)

@@ -1,0 +1,92 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl compare``: one training in several ways and seeds, and the table that compares them."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.training.compare import ALL, read_comparison, train_all
+from mtl_perception.training.comparison import (
+    Comparison,
+    Row,
+    as_markdown,
+    collect,
+    table_of,
+    write,
+)
+from mtl_perception.training.config import load_config
+from mtl_perception.training.data_sources import tasks_of
+from mtl_perception.training.recipe import late_options
+from mtl_perception.training.stopping import STOPPED
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl compare``."""
+    _add_options(parser)
+    parser.add_argument(
+        'config', type=Path, help='recipe of a training, or a YAML with recipe: and rows:')
+    parser.add_argument(
+        'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
+        help="settings for all rows in place of the recipe's, such as --stages '[...]'")
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may stand before or after the configuration."""
+    parser.add_argument(
+        '--strategies', default=ALL,
+        help=f'names of weighting strategies with commas between, or {ALL}; for a recipe')
+    parser.add_argument('--seeds', type=int, default=3, help='trainings per row (default: 3)')
+    parser.add_argument(
+        '--into', type=Path, default=Path('compared'), help='folder (default: compared)')
+    parser.add_argument('--workers', type=int, default=1, help='trainings at once (default: 1)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Run ``mtl compare``; what is done already is not done again.
+
+    :return: 0, or 75 if a signal stopped it.
+    """
+    overrides = late_options(arguments, _add_options)
+    if arguments.seeds < 1 or arguments.workers < 1:
+        raise ConfigurationError(
+            f'--seeds is {arguments.seeds} and --workers {arguments.workers}; both must be at '
+            'least 1')
+    plan = read_comparison(
+        arguments.config, arguments.strategies, arguments.seeds, tuple(overrides))
+
+    # a wrong setting of any row shows here, before hours are spent
+    for way in plan.ways:
+        tasks_of(load_config(plan.recipe, [*plan.overrides, *way.overrides]))
+
+    folder = arguments.into
+    failed, stopped = train_all(plan, folder, arguments.workers)
+    rows = collect(plan, folder)
+    text = as_markdown(plan, rows)
+    write(plan, rows, folder, text)
+    _show(plan, rows)
+    print(f'{folder}: compare.md, compare.csv, compare.png, weights.png')
+
+    if stopped:
+        print(f'{stopped}: stopped; the same command goes on')
+        return STOPPED
+    if failed:
+        raise DataError(
+            f'{len(failed)} of {len(plan.ways) * len(plan.seeds)} trainings failed: '
+            + ', '.join(failed) + '; their output is in train.log of their folders')
+    return 0
+
+
+def _show(plan: Comparison, rows: Mapping[str, Row]) -> None:
+    head, *cells = table_of(plan, rows)
+    table = Table(title=str(plan.recipe))
+    for number, name in enumerate(head):
+        table.add_column(name, justify='right' if number else 'left')
+    for row in cells:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,101 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl demo``: camera, node and recorder in one run, evaluated."""
+
+import argparse
+import signal
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mtl_perception.commands._options import add_engine_options, load_engine
+from mtl_perception.errors import DataError
+from mtl_perception.evaluation.demo import (
+    FIRST_TEST_SEED,
+    collect,
+    examine,
+    make_plan,
+    notes_of,
+    run_offline,
+)
+from mtl_perception.evaluation.live_recording import record_live
+from mtl_perception.evaluation.report import (
+    Report,
+    figure_text,
+    interval_text,
+    recording_facts,
+    write_report,
+)
+from mtl_perception.manifest import read_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl demo``."""
+    parser.add_argument('--source', default='street',
+                        help='street, a video file, a folder of images, or /dev/videoN')
+    parser.add_argument('--output', type=Path, default=Path('demo'), help='folder of the report')
+    parser.add_argument('--model', default='street', help='shipped model, or a .safetensors file')
+    add_engine_options(parser)
+    parser.add_argument('--seconds', type=float, default=25.0, help='length of the recording')
+    parser.add_argument('--rate', type=float, default=10.0, help='frames per second')
+    parser.add_argument('--width', type=int, default=0, help='of the images; 0 = as they are')
+    parser.add_argument('--height', type=int, default=0, help='of the images; 0 = as they are')
+    parser.add_argument('--seed', type=int, default=FIRST_TEST_SEED, help='of the first street')
+    parser.add_argument('--seeds', type=int, default=5, help='number of streets')
+    parser.add_argument('--focal-length', type=float, default=0.0,
+                        help='of a real camera at the width of its images, pixels; without it '
+                             'its depth has the scale of the training camera')
+    parser.add_argument('--no-progress', action='store_true', help='show no progress bar')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo; the exit code is 0 if everything worked and every frame is accounted for."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    manifest, _ = read_model(arguments.model)
+    console = Console(stderr=True)
+    plan = make_plan(arguments)
+
+    # camera, node and recorder run as processes of a real ROS graph
+    with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), console=console,
+                  disable=arguments.no_progress) as bar:
+        task = bar.add_task('', total=int(plan.source['frames']))
+
+        def progress(text: str, images: int, answers: int) -> None:
+            bar.update(task, description=f'{text} ({answers} answers)', completed=images)
+
+        bag = record_live(plan, arguments.output, progress)
+
+    console.print('evaluating the recording')
+    review = examine(bag, manifest, arguments.output, float(plan.source['rate']))
+    if plan.truth:
+        run_offline(load_engine(arguments), review)
+    figures = collect(review, manifest, arguments)
+    figures['seconds_in_all'] = round(time.monotonic() - started, 1)
+
+    report = Report(
+        f'{manifest.name} on {arguments.source}', figures, recording_facts(figures),
+        notes_of(figures, arguments), [
+            ('Moments of the recording', review.mosaic), *review.score.examiner.pictures()],
+        links=['![moments of the recording](mosaic.png)'])
+    write_report(arguments.output, report)
+    _print(report)
+    if review.account.problems:
+        raise DataError('the frames do not add up: ' + '; '.join(review.account.problems))
+    return 0
+
+
+def _print(report: Report) -> None:
+    shown = Table(show_header=False)
+    for fact in report.facts:
+        shown.add_row(*fact)
+    for row in report.rows:
+        if not row.name.startswith(('IoU ', 'box AP50 ')):
+            beside = '' if row.interval is None else f'{interval_text(row.interval)}; '
+            shown.add_row(row.name, figure_text(row.value),
+                          f'{beside}image-blind baseline {figure_text(row.guess)}')
+    Console().print(shown)

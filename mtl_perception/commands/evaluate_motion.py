@@ -1,0 +1,92 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate-motion``: measure ego-motion and moving objects on streets."""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl_perception.commands._options import (
+    add_engine_options,
+    add_model_argument,
+    load_engine,
+    progress,
+)
+from mtl_perception.datasets.seeds import check_seeds, parse_seeds
+from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.evaluation.motion_evaluation import (
+    MotionJudge,
+    as_markdown,
+    clips_of,
+    number_text,
+)
+from mtl_perception.evaluation.street_evaluation import Moments
+from mtl_perception.inference.motion_head_file import motion_head_of, read_motion_head
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl evaluate-motion``."""
+    add_model_argument(parser)
+    parser.add_argument(
+        '--head', type=Path, help='file of the motion head (default: the one beside the model)')
+    parser.add_argument(
+        '--seeds', default='20000:20040', help='street seeds FIRST:END, from 20000 on')
+    parser.add_argument('--frames', type=int, default=10, help='judged frames per street')
+    add_engine_options(parser)
+    parser.add_argument('--output', type=Path, help='file for the figures, NAME.json')
+    parser.add_argument(
+        '--conditions', action='store_true',
+        help='judge turns, shadow, night, a wrong focal length and lost frames instead')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl evaluate-motion``."""
+    seeds = parse_seeds(arguments.seeds)
+    check_seeds(seeds, 'test')
+    engine = load_engine(arguments)
+    manifest = engine.manifest
+    head = (read_motion_head(arguments.head, manifest) if arguments.head else
+            motion_head_of(arguments.model, manifest))
+    if head is None:
+        raise ConfigurationError(
+            f'model {manifest.name!r} has no motion head of its own; name one with --head')
+    moments = Moments(arguments.frames, width=manifest.width, height=manifest.height)
+
+    if arguments.conditions:
+        from mtl_perception.evaluation import motion_stress
+        found: dict[str, Any] = motion_stress.conditions(
+            engine, head, seeds, moments, show=_track)
+        print(motion_stress.as_markdown(found))
+
+        failures = motion_stress.provoked(engine, seeds, moments, _track)
+        print(f'\nprovoked: {failures["failures"]} of {failures["frames"]} ego-motions fail, ROC '
+              f'AUC of the quality {number_text(failures["failures_flagged_auc"])}, believed '
+              f'{number_text(failures["believed"])}, good of these '
+              f'{number_text(failures["good_of_believed"])}')
+        _write({**found, 'provoked': failures}, arguments.output)
+        return 0
+
+    judge = MotionJudge(head, engine)
+    for seed in _track(seeds):
+        for clip in clips_of(engine, seed, moments):
+            judge.update(clip)
+    figures = judge.compute()
+    print(as_markdown(figures))
+    _write(figures, arguments.output)
+    return 0
+
+
+def _track(seeds: Sequence[int]) -> Iterable[int]:
+    return progress(seeds, 'streets')
+
+
+def _write(figures: dict[str, Any], path: Path | None) -> None:
+    """Write the figures as JSON, if a file is wanted."""
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(figures, indent=2) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written ({error})') from error

@@ -1,0 +1,90 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl predict``: send every frame of a video, a folder or a rosbag2 through a model."""
+
+import argparse
+import math
+import signal
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mtl_perception.commands._options import add_engine_options, load_engine, progress
+from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.evaluation.bag_output import BagOutput
+from mtl_perception.evaluation.image_inputs import open_source
+from mtl_perception.evaluation.pictures import Painter
+from mtl_perception.evaluation.predict import BAG, VIDEO, FolderWriter, check_output, predict
+from mtl_perception.evaluation.records import moment_of
+from mtl_perception.evaluation.video_writer import Film
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl predict``."""
+    parser.add_argument(
+        'source', type=Path, help='a video, a folder of images, or a rosbag2 (mcap or sqlite3)')
+    parser.add_argument(
+        '--model', default='street', help='shipped name or .safetensors file (street)')
+    parser.add_argument(
+        '--output', type=Path, default=Path('predicted.mp4'),
+        help='NAME.mp4 for a video with all answers side by side; NAME.mcap for a rosbag2 in the '
+        'folder NAME, with the topics of the node; else a folder of PNG files '
+        '(default: predicted.mp4)')
+    parser.add_argument(
+        '--rate', type=float, default=0.0,
+        help='images per second (default: that of the video or rosbag2, 10 for a folder)')
+    parser.add_argument('--namespace', default='', help='of the camera in a rosbag2')
+    parser.add_argument(
+        '--focal-length', type=float, default=0.0, metavar='PIXELS',
+        help='of the camera at the width of its images; depth in metres needs it')
+    parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
+    add_engine_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl predict``."""
+    if not (0 <= arguments.rate < math.inf and 0 <= arguments.focal_length < math.inf):
+        raise ConfigurationError(
+            f'--rate is {arguments.rate:g} and --focal-length {arguments.focal_length:g}; both '
+            'must be numbers that are not negative')
+    output = arguments.output
+    suffix = output.suffix.lower()
+    check_output(arguments.source, output)
+
+    source = open_source(arguments.source, arguments.rate, arguments.namespace)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half done is removed
+    engine = load_engine(arguments, arguments.precision)
+    focal = arguments.focal_length or None
+    tasks = engine.manifest.tasks
+
+    def show(shots: Iterable[Any]) -> Iterable[Any]:
+        return progress(shots, 'frames', source.count or None)
+
+    if suffix == VIDEO:
+        painter = Painter(tasks)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f'{output}: cannot be written ({error})') from error
+        with Film(output, source.rate) as film:
+            done = predict(engine, source, lambda shot, found: film.add(painter.draw(
+                moment_of(shot.stamp_ns, shot.image, found, tasks), [shot.name])), focal, show)
+    elif suffix == BAG:
+        output = output.with_suffix('')
+        with BagOutput(output, tasks, arguments.namespace) as bag:
+            done = predict(engine, source, bag.take, focal, show)
+    else:
+        task = engine.manifest.task('detection')
+        writer = FolderWriter(output, () if task is None else task.classes)
+        try:
+            done = predict(engine, source, writer.take, focal, show)
+        finally:
+            writer.finish()
+
+    count, unknown = done
+    print(f'{count} frames: {output}')
+    if unknown:
+        print(unknown)
+    return 0
