@@ -18,7 +18,8 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from mtl_perception.bags.reader import IMAGE, Bag
+from mtl_perception import topics
+from mtl_perception.bags.reader import Bag
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 PERIOD_NS = 33_333_333
@@ -35,14 +36,15 @@ def write_images(path: Path, storage: str, frames: int, height: int, width: int)
     store = get_typestore(Stores.ROS2_KILTED)
     types, noise = store.types, np.random.default_rng(0)
     with Writer(path, version=9, storage_plugin=STORAGES[storage]) as writer:
-        connection = writer.add_connection('/image_raw', IMAGE, typestore=store)
+        connection = writer.add_connection(
+            topics.IMAGE.below(''), topics.IMAGE_TYPE, typestore=store)
         for number in range(1, frames + 1):
             stamp_ns = number * PERIOD_NS
             stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10 ** 9))
-            message = types[IMAGE](
+            message = types[topics.IMAGE_TYPE](
                 types['std_msgs/msg/Header'](stamp, 'camera'), height, width, 'rgb8', 0,
                 3 * width, noise.integers(0, 256, 3 * height * width, np.uint8))
-            writer.write(connection, stamp_ns, store.serialize_cdr(message, IMAGE))
+            writer.write(connection, stamp_ns, store.serialize_cdr(message, topics.IMAGE_TYPE))
     return sum(file.stat().st_size for file in path.iterdir())
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 
+from mtl_perception import topics
 from mtl_perception.bags.cdr import read_compressed, read_image
 from mtl_perception.bags.stamps import match_stamps
 from mtl_perception.bags.storage import Entry, Storage, StorageFile, damage_text
@@ -22,26 +23,13 @@ from mtl_perception.errors import DataError, FrameError
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
 
 TOPICS = {
-    'image': 'image_raw',
-    'semantic': 'semantic/image',
-    'depth': 'depth/image',
-    'motion': 'motion/image',
-    'instance': 'instances/image',
-    'detection': 'detections/markers',
-    'true_semantic': 'truth/semantic/image',
-    'true_depth': 'truth/depth/image',
-    'true_motion': 'truth/motion/image',
-    'true_instance': 'truth/instances/image',
+    'image': topics.IMAGE,
+    **topics.PREDICTIONS,
+    **{f'true_{task}': topic for task, topic in topics.TRUTH.items()},
 }
-"""Role of an image or of boxes -> its topic, relative to the camera's namespace."""
+"""Role of an image or of boxes -> its topic; of an image, where there is a raw one."""
 
-COMPRESSED = 'image_raw/compressed'
-"""Has the role of the image where there is no raw one."""
-
-ANSWERS = ('semantic', 'depth', 'motion', 'instance', 'detection')
-IMAGE, COMPRESSED_IMAGE = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
-CAMERA_INFO, MARKER = 'sensor_msgs/msg/CameraInfo', 'visualization_msgs/msg/ImageMarker'
-DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
+ANSWERS = tuple(topics.PREDICTIONS)
 
 Found = tuple[StorageFile, Entry]
 
@@ -98,7 +86,7 @@ class Bag:
         self.duplicates = 0
         self._allow_damaged = allow_damaged
         self.skipped: dict[str, Counter[str]] = defaultdict(Counter)
-        self._prefix = '/' + namespace.strip('/')
+        self._namespace = namespace
         try:
             self._storage = Storage(path)
         except DataError as error:
@@ -115,9 +103,9 @@ class Bag:
         self.topics: dict[str, int] = {
             **dict.fromkeys(self._storage.topics, 0),
             **Counter(entry.topic for _, entry in entries)}
-        self._roles = {self._name(name): role for role, name in TOPICS.items()}
+        self._roles = {self._name(topic): role for role, topic in TOPICS.items()}
         if not self.topics.get(self._name(TOPICS['image'])):
-            self._roles[self._name(COMPRESSED)] = 'image'
+            self._roles[self._name(topics.COMPRESSED_IMAGE)] = 'image'
         self._found: dict[str, dict[int, Found]] = self._index()
         self.matched: Counter[str] = Counter()
         self.unmatched: Counter[str] = Counter()
@@ -203,10 +191,9 @@ class Bag:
 
     def infos(self) -> dict[int, Any]:
         """Return stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""
-        topic = self._name('camera_info')
-        return {stamp: message for stamp, message in (
-            (entry.stamp_ns, message) for entry, message in self._messages({topic: CAMERA_INFO}))
-            if stamp is not None}
+        kinds = {self._name(topics.CAMERA_INFO): topics.CAMERA_INFO_TYPE}
+        return {entry.stamp_ns: message for entry, message in self._messages(kinds)
+                if entry.stamp_ns is not None}
 
     def statuses(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         """
@@ -215,11 +202,11 @@ class Bag:
         :return: name of the status -> its key-value pairs, twice.
         """
         statuses: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
-        topics = {name: topic.kind for name, topic in self._storage.topics.items()
-                  if topic.kind == DIAGNOSTICS}
-        for entry, message in self._messages(topics):
+        kinds = {name: topic.kind for name, topic in self._storage.topics.items()
+                 if topic.kind == topics.DIAGNOSTICS_TYPE}
+        for entry, message in self._messages(kinds):
             for status in message.status:
-                name = (status.name if entry.topic == '/diagnostics'
+                name = (status.name if entry.topic == topics.DIAGNOSTICS.name
                         else f'{entry.topic}: {status.name}')
                 values = {pair.key: pair.value for pair in status.values}
                 statuses[name] = statuses.get(name, (values,))[0], values
@@ -232,10 +219,10 @@ class Bag:
     @property
     def image_topics(self) -> tuple[str, str]:
         """The topics that the images may come from, raw and compressed."""
-        return self._name(TOPICS['image']), self._name(COMPRESSED)
+        return self._name(TOPICS['image']), self._name(topics.COMPRESSED_IMAGE)
 
-    def _name(self, name: str) -> str:
-        return f'{self._prefix.rstrip("/")}/{name}'
+    def _name(self, topic: topics.Topic) -> str:
+        return topic.below(self._namespace)
 
     def _index(self) -> dict[str, dict[int, Found]]:
         """Return role -> stamp -> message; of several with one stamp the first."""
@@ -269,8 +256,8 @@ class Bag:
     def _pixels(self, role: str, entry: Entry, file: StorageFile) -> NDArray[Any]:
         content = self._storage.read(file, entry)
         if role == 'detection':
-            return _boxes(_deserialised(content, MARKER))
-        if file.topics[entry.topic].kind == COMPRESSED_IMAGE:
+            return _boxes(_deserialised(content, topics.MARKER_TYPE))
+        if file.topics[entry.topic].kind == topics.COMPRESSED_IMAGE_TYPE:
             return decode_compressed(read_compressed(content))
         message = read_image(content)
         if role == 'image':
@@ -309,8 +296,8 @@ def _checked(task: str, values: NDArray[Any]) -> NDArray[Any]:
 def _kind_of(role: str, topic: str) -> str:
     """Return the type that messages of a role have."""
     if role == 'detection':
-        return MARKER
-    return COMPRESSED_IMAGE if topic.endswith('/compressed') else IMAGE
+        return topics.MARKER_TYPE
+    return topics.COMPRESSED_IMAGE_TYPE if topic.endswith('/compressed') else topics.IMAGE_TYPE
 
 
 @functools.lru_cache(maxsize=1)

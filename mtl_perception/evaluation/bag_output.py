@@ -16,15 +16,14 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 from rosbags.typesys import Stores, get_typestore
 
-from mtl_perception.bags.reader import CAMERA_INFO, IMAGE, MARKER, TOPICS
+from mtl_perception import topics
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.image_inputs import Shot
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.image_codec import image_fields
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
 
-TEXT = 'std_msgs/msg/String'
-ENCODINGS = {'semantic': 'mono8', 'depth': '32FC1', 'motion': 'mono8', 'instance': '16UC1'}
+MAPS = ('semantic', 'depth', 'motion', 'instance')
 FRAME_ID = 'camera'
 LINE_WIDTH = 2.0
 LINE_LIST, ADD = 2, 0
@@ -46,8 +45,7 @@ class BagOutput:
     def __init__(self, folder: Path, tasks: tuple[Task, ...], namespace: str = '') -> None:
         self.folder = folder
         self._tasks = {task.name: task for task in tasks}
-        prefix = namespace.strip('/')
-        self._prefix = f'/{prefix}/' if prefix else '/'
+        self._namespace = namespace
         self._store = get_typestore(Stores.ROS2_KILTED)
         self._connections: dict[str, Connection] = {}
         self._labelled = False
@@ -93,33 +91,34 @@ class BagOutput:
         stamp_ns = shot.stamp_ns
         if not self._labelled:
             self._labelled = True
-            for name, topic in (('semantic', 'semantic'), ('motion', 'motion'),
-                                ('detection', 'detections')):
+            for name, topic in topics.LABELS.items():
                 if name in self._tasks:
-                    text = self._store.types[TEXT](labels_text(self._tasks[name]))
-                    self._write(f'{topic}/labels', text, stamp_ns)
-        self._write(TOPICS['image'], self._image(shot.image, 'rgb8', stamp_ns), stamp_ns)
+                    text = self._store.types[topic.kind](labels_text(self._tasks[name]))
+                    self._write(topic, text, stamp_ns)
+        self._write(topics.IMAGE, self._image(shot.image, 'rgb8', stamp_ns), stamp_ns)
         if shot.info is not None:
-            self._write('camera_info', self._info(shot, *shot.image.shape[:2]), stamp_ns)
+            self._write(topics.CAMERA_INFO, self._info(shot, *shot.image.shape[:2]), stamp_ns)
         for role, values in (() if shot.moment is None else shot.moment.arrays.items()):
             if role.startswith('true_'):
-                encoding = ENCODINGS[role.removeprefix('true_')]
+                topic = topics.TRUTH[role.removeprefix('true_')]
+                encoding = topic.encoding
                 if values.dtype == np.int32:  # ids, of which negative ones are unknown
                     encoding = '32SC1'
                 elif encoding == '16UC1':
                     values = values.astype(np.uint16, copy=False)
-                self._write(TOPICS[role], self._image(values, encoding, stamp_ns), stamp_ns)
-        for name, encoding in ENCODINGS.items():
+                self._write(topic, self._image(values, encoding, stamp_ns), stamp_ns)
+        for name in MAPS:
+            topic = topics.PREDICTIONS[name]
             if (values := getattr(found, name)) is not None:
-                self._write(TOPICS[name], self._image(values, encoding, stamp_ns), stamp_ns)
+                self._write(topic, self._image(values, topic.encoding, stamp_ns), stamp_ns)
         if found.depth is not None and shot.info is not None:
-            self._write('depth/camera_info', self._info(shot, *found.depth.shape), stamp_ns)
+            self._write(topics.DEPTH_INFO, self._info(shot, *found.depth.shape), stamp_ns)
         if found.detections is not None:
-            self._write(TOPICS['detection'], self._markers(
+            self._write(topics.MARKERS, self._markers(
                 found.detections, self._tasks['detection'], stamp_ns), stamp_ns)
 
-    def _write(self, topic: str, message: Any, stamp_ns: int) -> None:
-        name, kind = self._prefix + topic, message.__msgtype__
+    def _write(self, topic: topics.Topic, message: Any, stamp_ns: int) -> None:
+        name, kind = topic.below(self._namespace), topic.kind
         if name not in self._connections:
             self._connections[name] = self._writer.add_connection(
                 name, kind, typestore=self._store)
@@ -135,7 +134,7 @@ class BagOutput:
         if encoding == '32FC1':
             values = values.astype(np.float32, copy=False)
         fields = image_fields(values, encoding)
-        return self._store.types[IMAGE](
+        return self._store.types[topics.IMAGE_TYPE](
             self._header(stamp_ns), fields.height, fields.width, encoding, fields.is_bigendian,
             fields.step, np.frombuffer(fields.data, np.uint8))
 
@@ -144,7 +143,7 @@ class BagOutput:
         assert (height, width) == shot.image.shape[:2]
         fields = {field.name: getattr(shot.info, field.name)
                   for field in dataclasses.fields(shot.info) if field.name != '__msgtype__'}
-        return self._store.types[CAMERA_INFO](**{
+        return self._store.types[topics.CAMERA_INFO_TYPE](**{
             **fields, 'header': self._header(shot.stamp_ns)})
 
     def _markers(self, found: Detections, task: Task, stamp_ns: int) -> Any:
@@ -161,7 +160,7 @@ class BagOutput:
                 colours.append(colour(red, green, blue, 1.0))
         duration = types['builtin_interfaces/msg/Duration'](0, 0)
         nothing = colour(0.0, 0.0, 0.0, 0.0)
-        return types[MARKER](
+        return types[topics.MARKER_TYPE](
             self._header(stamp_ns), 'detections', 0, LINE_LIST, ADD, point(0.0, 0.0, 0.0),
             LINE_WIDTH, nothing, 0, nothing, duration, points, colours)
 

@@ -7,28 +7,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mtl_perception import topics
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.processes import Program, graph_environment, stop_all
 
 START_TIMEOUT_S = 120.0
 DRAIN_TIMEOUT_S = 10.0
-IMAGE, INFO = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CameraInfo'
-TEXT, DIAGNOSTICS = 'std_msgs/msg/String', 'diagnostic_msgs/msg/DiagnosticArray'
+TOPICS = {topic.below(''): topic.kind for topic in (
+    topics.IMAGE, topics.CAMERA_INFO, *topics.PREDICTIONS.values(), topics.DEPTH_INFO,
+    *topics.LABELS.values(), topics.DIAGNOSTICS)}
+TOPICS[topics.TIMING.below('perception_node')] = topics.TIMING.kind
+"""Name -> type of what is always recorded; the recorder need not wait to learn either."""
 
-MARKERS = 'visualization_msgs/msg/ImageMarker'
+TRUTH = {topic.below(''): topic.kind for topic in topics.TRUTH.values()}
 
-ANSWERS = {
-    '/semantic/image': IMAGE, '/depth/image': IMAGE, '/motion/image': IMAGE,
-    '/instances/image': IMAGE, '/detections/markers': MARKERS}
-TOPICS = {
-    '/image_raw': IMAGE, '/camera_info': INFO, **ANSWERS,
-    '/depth/camera_info': INFO, '/semantic/labels': TEXT, '/motion/labels': TEXT,
-    '/detections/labels': TEXT,
-    '/diagnostics': DIAGNOSTICS, '/perception_node/timing': DIAGNOSTICS,
-}
-"""What is always recorded: topic -> type, so that no message is missed while it is found out."""
-
-TRUTH = {f'/truth/{name}/image': IMAGE for name in ('semantic', 'depth', 'motion', 'instances')}
+IMAGES, REPORTS = topics.IMAGE.below(''), topics.DIAGNOSTICS.below('')
+ANSWERS = tuple(topic.below('') for topic in topics.PREDICTIONS.values())
 
 Value = str | int | float | bool
 Progress = Callable[[str, int, int], None]
@@ -68,7 +62,7 @@ def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
     except OSError as error:
         raise StorageError(f'{logs}: cannot be made: {error}') from error
     environment = graph_environment()
-    topics = {**TOPICS, **(TRUTH if plan.truth else {})}
+    recorded = {**TOPICS, **(TRUTH if plan.truth else {})}
     programs: list[Program] = []
 
     def start(name: str, module: str, *arguments: str) -> Program:
@@ -78,7 +72,7 @@ def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
     try:
         recorder = start(
             'recorder', 'mtl_perception.ros.recorder', '--output', str(bag), '--progress',
-            '--topics', *(f'{name}:{kind}' for name, kind in topics.items()))
+            '--topics', *(f'{name}:{kind}' for name, kind in recorded.items()))
         node = start('perception_node', 'mtl_perception.ros.perception_node',
                      *_parameters({**plan.node, 'autostart': True}))
         camera = start('camera_source', 'mtl_perception.ros.camera_source',
@@ -118,15 +112,15 @@ def _drain(recorder: Program, progress: Progress) -> None:
             quiet_since, last = time.monotonic(), counts
         progress('running', *counts)
         time.sleep(0.1)
-    reports = recorder.counts.get('/diagnostics', 0)
-    while time.monotonic() < deadline and recorder.counts.get('/diagnostics', 0) < reports + 2:
+    reports = recorder.counts.get(REPORTS, 0)
+    while time.monotonic() < deadline and recorder.counts.get(REPORTS, 0) < reports + 2:
         time.sleep(0.1)
 
 
 def _counts(recorder: Program) -> tuple[int, int]:
     """Return how many images were recorded, and how many answers."""
     counts = recorder.counts
-    return counts.get('/image_raw', 0), max(counts.get(topic, 0) for topic in ANSWERS)
+    return counts.get(IMAGES, 0), max(counts.get(topic, 0) for topic in ANSWERS)
 
 
 def _parameters(values: Mapping[str, Value]) -> list[str]:

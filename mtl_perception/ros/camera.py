@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from mtl_perception import topics
 from mtl_perception.errors import FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
@@ -93,8 +94,9 @@ class Camera:
         compressed = settings.image_transport == 'compressed'
         self._kind = CompressedImage if compressed else Image
         self._decode = decode_compressed if compressed else decode_image
-        self.topic = node.resolve_topic_name(
-            self._prefix + ('image_raw/compressed' if compressed else 'image_raw'))
+        self._image_topic = self._prefix + (
+            topics.COMPRESSED_IMAGE if compressed else topics.IMAGE).name
+        self.topic = node.resolve_topic_name(self._image_topic)
         self.image: MatchingSubscription | None = None
         self._info: MatchingSubscription | None = None
         self.outputs = CameraOutputs(
@@ -107,11 +109,11 @@ class Camera:
     ) -> None:
         """Subscribe."""
         reliability = self._settings.image_reliability
-        topic = 'image_raw/compressed' if self._kind is CompressedImage else 'image_raw'
         self.image = MatchingSubscription(
-            self._node, self._kind, self._prefix + topic, on_image, reliability)
+            self._node, self._kind, self._image_topic, on_image, reliability)
         self._info = MatchingSubscription(
-            self._node, CameraInfo, self._prefix + 'camera_info', guard(self._infos.put), depth=5)
+            self._node, CameraInfo, self._prefix + topics.CAMERA_INFO.name,
+            guard(self._infos.put), depth=5)
         if self._settings.motion_odometry_topic and self.stream.moving is not None:
             self._odometry_subscription = MatchingSubscription(
                 self._node, Odometry, self._settings.motion_odometry_topic,

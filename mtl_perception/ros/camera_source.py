@@ -25,6 +25,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from mtl_perception import topics
 from mtl_perception.errors import PerceptionError, StorageError
 from mtl_perception.ros.calibration import centred_info, pinhole_info, read_calibration
 from mtl_perception.ros.camera_info import fit_info
@@ -33,14 +34,6 @@ from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.prefetcher import Feeder
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.source_settings import declare_settings
-
-TRUTH = {
-    'semantic': ('truth/semantic/image', 'mono8'),
-    'depth': ('truth/depth/image', '32FC1'),
-    'motion': ('truth/motion/image', 'mono8'),
-    'instance': ('truth/instances/image', '16UC1'),
-}
-"""Field of a StreetFrame -> the topic of its ground truth, and the encoding."""
 
 QOS = QoSProfile(depth=10)
 """Reliable and volatile, as camera drivers offer."""
@@ -72,13 +65,13 @@ class CameraSource(Node):  # type: ignore[misc]
         compressed = self.settings.compressed
         self._image: Publisher = self.create_publisher(
             CompressedImage if compressed else Image,
-            'image_raw/compressed' if compressed else 'image_raw', QOS)
-        self._info = self.create_publisher(CameraInfo, 'camera_info', QOS)
+            (topics.COMPRESSED_IMAGE if compressed else topics.IMAGE).name, QOS)
+        self._info = self.create_publisher(CameraInfo, topics.CAMERA_INFO.name, QOS)
         self._truth = {
-            field: self.create_publisher(Image, topic, QOS)
-            for field, (topic, _) in TRUTH.items()
+            task: self.create_publisher(Image, topic.name, QOS)
+            for task, topic in topics.TRUTH.items()
             if self.settings.truth and self.settings.source.source == 'street'}
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS.name, 10)
         self._source = open_source(self.settings.source)
         self.rate = self._source.rate
         if self.rate < self.settings.source.rate:
@@ -190,10 +183,10 @@ class CameraSource(Node):  # type: ignore[misc]
         else:
             self._image.publish(image_message(header, 'rgb8', picture.image))
         self._info.publish(self._camera_info(picture, header))
-        for field, publisher in self._truth.items():
+        for task, publisher in self._truth.items():
             if picture.truth is not None and publisher.get_subscription_count():
-                publisher.publish(
-                    image_message(header, TRUTH[field][1], getattr(picture.truth, field)))
+                publisher.publish(image_message(
+                    header, topics.TRUTH[task].encoding, getattr(picture.truth, task)))
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.published += 1

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import ImageMarker
 
+from mtl_perception import topics
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.manifest import Manifest
 from mtl_perception.postprocessing import (
@@ -44,9 +45,6 @@ Ready = tuple[LifecyclePublisher, Any]
 Draw = Callable[[Any, NDArray[np.uint8], Task], NDArray[Any]]
 """From a task's result, the camera image at the same size and the task to the picture."""
 
-PLURAL = {'instance': 'instances', 'detection': 'detections'}
-"""Task -> first part of its topics, where that is not the task's name."""
-
 RESULTS = {'detection': 'detections'}
 """Task -> where a perception has its result, where that is not the task's name."""
 
@@ -56,21 +54,16 @@ class ImageTopic:
     """
     One image topic.
 
-    :param task: whose result it shows; its name or plural is the first part of the topic's name.
-    :param name: the second part.
-    :param encoding: of the image.
+    :param task: whose result it shows.
+    :param topic: its name and encoding.
     :param draw: makes the picture.
+    :param over_image: whether the picture is drawn over the camera's image.
     """
 
     task: str
-    name: str
-    encoding: str
+    topic: topics.Topic
     draw: Draw
-
-    @property
-    def topic(self) -> str:
-        """Return the topic's name below the camera's namespace."""
-        return f'{PLURAL.get(self.task, self.task)}/{self.name}'
+    over_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +71,12 @@ class BoxTopic:
     """
     One topic of boxes.
 
-    :param topic: its name below the camera's namespace.
-    :param kind: type of its messages, None where that is not installed.
+    :param topic: its name.
+    :param kind: class of its messages, None where that is not installed.
     :param make: makes a message from header, boxes and task.
     """
 
-    topic: str
+    topic: topics.Topic
     kind: Any
     make: Callable[[Header, Detections, Task], Any]
     task: str = 'detection'
@@ -97,7 +90,7 @@ class StepTopic:
     :param topic: its name, below the node's.
     """
 
-    topic: str = '~/ego_motion'
+    topic: str
     task: str = 'step'
 
 
@@ -136,25 +129,25 @@ def _boxes(result: Detections, image: NDArray[np.uint8], task: Task) -> NDArray[
     return draw_boxes(image, result, task)
 
 
-MOTION_OVERLAY = ImageTopic('motion', 'overlay', 'rgb8', _motion_overlay)
+MOTION_OVERLAY = ImageTopic('motion', topics.MOTION_OVERLAY, _motion_overlay, over_image=True)
 
 IMAGE_TOPICS = (
-    ImageTopic('semantic', 'image', 'mono8', _as_it_is),
-    ImageTopic('semantic', 'color', 'rgb8', _colours),
-    ImageTopic('semantic', 'overlay', 'rgb8', _overlay),
-    ImageTopic('depth', 'image', '32FC1', _as_it_is),
-    ImageTopic('depth', 'image_raw', '16UC1', _millimetres),
-    ImageTopic('depth', 'color', 'rgb8', _depth_colours),
-    ImageTopic('motion', 'image', 'mono8', _as_it_is),
+    ImageTopic('semantic', topics.SEMANTIC, _as_it_is),
+    ImageTopic('semantic', topics.SEMANTIC_COLOR, _colours),
+    ImageTopic('semantic', topics.SEMANTIC_OVERLAY, _overlay, over_image=True),
+    ImageTopic('depth', topics.DEPTH, _as_it_is),
+    ImageTopic('depth', topics.DEPTH_RAW, _millimetres),
+    ImageTopic('depth', topics.DEPTH_COLOR, _depth_colours),
+    ImageTopic('motion', topics.MOTION, _as_it_is),
     MOTION_OVERLAY,
-    ImageTopic('instance', 'image', '16UC1', _as_it_is),
-    ImageTopic('instance', 'overlay', 'rgb8', _instances),
-    ImageTopic('detection', 'overlay', 'rgb8', _boxes),
+    ImageTopic('instance', topics.INSTANCE, _as_it_is),
+    ImageTopic('instance', topics.INSTANCE_OVERLAY, _instances, over_image=True),
+    ImageTopic('detection', topics.DETECTION_OVERLAY, _boxes, over_image=True),
 )
 
 BOX_TOPICS = (
-    BoxTopic('detections', box_messages.DETECTIONS, box_messages.detections_message),
-    BoxTopic('detections/markers', ImageMarker, box_messages.markers_message),
+    BoxTopic(topics.DETECTION, box_messages.DETECTIONS, box_messages.detections_message),
+    BoxTopic(topics.MARKERS, ImageMarker, box_messages.markers_message),
 )
 
 
@@ -188,7 +181,7 @@ class CameraOutputs:
         try:
             self._create(settings)
             if steps:
-                topic = StepTopic(f'~/{prefix}ego_motion')
+                topic = StepTopic(f'~/{prefix}{topics.EGO_MOTION.name}')
                 self._steps[topic] = node.create_lifecycle_publisher(
                     TwistStamped, topic.topic, IMAGES)
         except BaseException:
@@ -227,14 +220,14 @@ class CameraOutputs:
                     self._boxes[topic], topic.make(header, result, self._tasks[topic.task])))
                 continue
             height, width = self._size(result, image)
-            background = resize(image, height, width) if topic.name == 'overlay' else image
+            background = resize(image, height, width) if topic.over_image else image
             if topic is MOTION_OVERLAY:
                 picture = overlay_motion(
                     background, result, self._tasks[topic.task], residual=perception.residual)
             else:
                 picture = topic.draw(result, background, self._tasks[topic.task])
             message = messages.image_message(
-                header, topic.encoding, picture, self._used.get(topic))
+                header, topic.topic.encoding, picture, self._used.get(topic))
             self._used[topic] = message
             ready.append((self._images[topic], message))
         depth, publisher = perception.depth, self._depth_info
@@ -273,22 +266,25 @@ class CameraOutputs:
 
     def _create(self, settings: Settings) -> None:
         for topic in IMAGE_TOPICS:
-            if topic.task in self._tasks and (topic.name != 'image_raw' or settings.depth_raw_16u):
+            if topic.task in self._tasks and (
+                    topic.topic is not topics.DEPTH_RAW or settings.depth_raw_16u):
                 self._images[topic] = self._publisher(Image, topic.topic, IMAGES)
         for box_topic in BOX_TOPICS:
             if box_topic.task in self._tasks and box_topic.kind is not None:
                 self._boxes[box_topic] = self._publisher(
                     box_topic.kind, box_topic.topic, IMAGES)
         if 'depth' in self._tasks:
-            self._depth_info = self._publisher(CameraInfo, 'depth/camera_info', IMAGES)
+            self._depth_info = self._publisher(CameraInfo, topics.DEPTH_INFO, IMAGES)
         for task in self._tasks.values():
-            if task.kind in ('classes', 'boxes'):
-                name = PLURAL.get(task.name, task.name)
-                labels = self._publisher(String, f'{name}/labels', LATCHED)
+            if task.name in topics.LABELS:
+                labels = self._publisher(String, topics.LABELS[task.name], LATCHED)
                 self._labels.append((labels, task))
                 if messages.LABEL_INFO is not None:
-                    info = self._publisher(messages.LABEL_INFO, f'{name}/label_info', LATCHED)
+                    info = self._publisher(
+                        messages.LABEL_INFO, topics.LABEL_INFO[task.name], LATCHED)
                     self._infos.append((info, task))
 
-    def _publisher(self, kind: type[Any], topic: str, profile: QoSProfile) -> LifecyclePublisher:
-        return self._node.create_lifecycle_publisher(kind, self._prefix + topic, profile)
+    def _publisher(
+        self, kind: type[Any], topic: topics.Topic, profile: QoSProfile,
+    ) -> LifecyclePublisher:
+        return self._node.create_lifecycle_publisher(kind, self._prefix + topic.name, profile)

@@ -14,6 +14,7 @@ from typing import Protocol
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
+from mtl_perception import topics
 from mtl_perception.ros.camera import Camera
 from mtl_perception.ros.diagnostics import (
     ERROR,
@@ -77,8 +78,8 @@ class Supervision:
         self._node = node
         self._clock = clock
         self._name = node.get_fully_qualified_name().lstrip('/')
-        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._timing = node.create_publisher(DiagnosticArray, '~/timing', 10)
+        self._diagnostics = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS.name, 10)
+        self._timing = node.create_publisher(DiagnosticArray, f'~/{topics.TIMING.name}', 10)
         self._reported_at = -REPORT_PERIOD_S
         self._levels: dict[str, bytes] = {}
         self._silent: set[str] = set()

@@ -20,9 +20,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
 from mtl_perception.ros import camera_source
-from mtl_perception.ros.camera_source import TRUTH, CameraSource
+from mtl_perception.ros.camera_source import CameraSource
 from mtl_perception.ros.image_sources import Picture
 from mtl_perception.synthetic import Street
+from mtl_perception.topics import TRUTH
 
 MODULE = 'mtl_perception.ros.camera_source'
 
@@ -44,12 +45,12 @@ def folder(tmp_path):
 def test_the_street_is_published_as_it_was_drawn_with_its_truth(graph):
     graph.listen(Image, 'image_raw')
     graph.listen(CameraInfo, 'camera_info')
-    for topic, _ in TRUTH.values():
-        graph.listen(Image, topic)
+    for topic in TRUTH.values():
+        graph.listen(Image, topic.name)
     process = graph.start(MODULE, *parameters(
         frames=3, seed=20003, start_index=5, width=96, height=56, wait_for_subscribers=1,
         settle=0.5))
-    topics = ['image_raw', 'camera_info', *(topic for topic, _ in TRUTH.values())]
+    topics = ['image_raw', 'camera_info', *(topic.name for topic in TRUTH.values())]
     graph.spin_until(lambda: all(len(graph.heard[topic]) == 3 for topic in topics))
     assert graph.finish(process, None)[0] == 0  # ends by itself
     street = Street(20003, width=96, height=56, rate=10.0)
@@ -60,10 +61,10 @@ def test_the_street_is_published_as_it_was_drawn_with_its_truth(graph):
         info = graph.heard['camera_info'][number]
         assert info.header == image.header
         np.testing.assert_allclose(np.reshape(info.k, (3, 3)), frame.intrinsics)
-        for field, (topic, encoding) in TRUTH.items():
-            message = graph.heard[topic][number]
-            assert (message.header, message.encoding) == (image.header, encoding)
-            np.testing.assert_array_equal(decode_array(message), getattr(frame, field))
+        for task, topic in TRUTH.items():
+            message = graph.heard[topic.name][number]
+            assert (message.header, message.encoding) == (image.header, topic.encoding)
+            np.testing.assert_array_equal(decode_array(message), getattr(frame, task))
 
 
 def test_stamps_are_the_clock_at_the_time_of_publishing_and_keep_the_rate(graph, folder):

@@ -1,0 +1,122 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every topic that the package publishes, reads or records: its name, its type and what it carries.
+
+Names are relative to the namespace of a camera; those of :data:`EGO_MOTION` and :data:`TIMING` to
+the node, and :data:`DIAGNOSTICS` is absolute.
+"""
+
+from dataclasses import dataclass
+
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
+COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+MARKER_TYPE = 'visualization_msgs/msg/ImageMarker'
+DETECTIONS_TYPE = 'vision_msgs/msg/Detection2DArray'
+LABEL_INFO_TYPE = 'vision_msgs/msg/LabelInfo'
+TEXT_TYPE = 'std_msgs/msg/String'
+TWIST_TYPE = 'geometry_msgs/msg/TwistStamped'
+DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
+
+
+@dataclass(frozen=True)
+class Topic:
+    """
+    One topic.
+
+    :param name: of the topic.
+    :param kind: type of its messages.
+    :param content: what a message says, in one line.
+    :param encoding: of its images; empty if it carries none, or the camera decides.
+    """
+
+    name: str
+    kind: str
+    content: str
+    encoding: str = ''
+
+    def below(self, namespace: str) -> str:
+        """Return the absolute name in a namespace, empty or such as ``front``."""
+        if self.name.startswith('/'):
+            return self.name
+        return f'/{namespace.strip("/")}/{self.name}'.replace('//', '/')
+
+
+# What a camera publishes
+IMAGE = Topic('image_raw', IMAGE_TYPE, 'the image of the camera')
+COMPRESSED_IMAGE = Topic(
+    'image_raw/compressed', COMPRESSED_IMAGE_TYPE, 'the same as JPEG or PNG')
+CAMERA_INFO = Topic(
+    'camera_info', CAMERA_INFO_TYPE,
+    "calibration, chosen by the image's stamp; its focal length scales the depth")
+
+# What the node publishes for programs
+SEMANTIC = Topic('semantic/image', IMAGE_TYPE, 'class ids, 255 = unlabelled', 'mono8')
+DEPTH = Topic(
+    'depth/image', IMAGE_TYPE,
+    'metres along Z, NaN = invalid, +Inf = sky or beyond range (REP 117, REP 118)', '32FC1')
+DEPTH_RAW = Topic('depth/image_raw', IMAGE_TYPE, 'millimetres, 0 = invalid', '16UC1')
+DEPTH_INFO = Topic('depth/camera_info', CAMERA_INFO_TYPE, 'calibration of the depth image')
+MOTION = Topic('motion/image', IMAGE_TYPE, '0 static, 1 moving, 255 unknown', 'mono8')
+INSTANCE = Topic(
+    'instances/image', IMAGE_TYPE,
+    'an id for each object of the movable classes, 0 = none; an id is valid for one frame',
+    '16UC1')
+DETECTION = Topic(
+    'detections', DETECTIONS_TYPE, 'boxes in pixels of the image, with class and score')
+MARKERS = Topic(
+    'detections/markers', MARKER_TYPE, 'outlines of the boxes, in the colours of their classes')
+EGO_MOTION = Topic(
+    'ego_motion', TWIST_TYPE,
+    'velocity (m/s) and turn rate (rad/s) of the camera in its optical frame')
+
+# What the node publishes for people
+SEMANTIC_COLOR = Topic('semantic/color', IMAGE_TYPE, 'classes in their colours', 'rgb8')
+SEMANTIC_OVERLAY = Topic('semantic/overlay', IMAGE_TYPE, 'the same over the image', 'rgb8')
+DEPTH_COLOR = Topic('depth/color', IMAGE_TYPE, 'near warm, far cold', 'rgb8')
+MOTION_OVERLAY = Topic('motion/overlay', IMAGE_TYPE, 'what moves, over the image', 'rgb8')
+INSTANCE_OVERLAY = Topic('instances/overlay', IMAGE_TYPE, 'objects over the image', 'rgb8')
+DETECTION_OVERLAY = Topic('detections/overlay', IMAGE_TYPE, 'boxes over the image', 'rgb8')
+
+LABELS = {
+    'semantic': Topic('semantic/labels', TEXT_TYPE, 'class names and colours as JSON'),
+    'motion': Topic('motion/labels', TEXT_TYPE, 'the same for motion'),
+    'detection': Topic('detections/labels', TEXT_TYPE, 'the same for boxes'),
+}
+"""Task -> what its ids mean; latched."""
+
+LABEL_INFO = {
+    'semantic': Topic('semantic/label_info', LABEL_INFO_TYPE, 'class names'),
+    'motion': Topic('motion/label_info', LABEL_INFO_TYPE, 'the same for motion'),
+    'detection': Topic('detections/label_info', LABEL_INFO_TYPE, 'the same for boxes'),
+}
+"""The same as messages of ``vision_msgs``, where that is installed; latched."""
+
+# What a source with ground truth publishes
+TRUTH = {
+    'semantic': Topic('truth/semantic/image', IMAGE_TYPE, 'true class ids', 'mono8'),
+    'depth': Topic('truth/depth/image', IMAGE_TYPE, 'true metres along Z', '32FC1'),
+    'motion': Topic('truth/motion/image', IMAGE_TYPE, 'true motion', 'mono8'),
+    'instance': Topic('truth/instances/image', IMAGE_TYPE, 'true objects', '16UC1'),
+}
+"""Task -> its ground truth."""
+
+PREDICTIONS = {
+    'semantic': SEMANTIC, 'depth': DEPTH, 'motion': MOTION, 'instance': INSTANCE,
+    'detection': MARKERS}
+"""Task -> the topic that a recording is evaluated by."""
+
+# How nodes report on themselves
+DIAGNOSTICS = Topic(
+    '/diagnostics', DIAGNOSTICS_TYPE, 'state, counters, and latency as p50, p95 and p99')
+TIMING = Topic('timing', DIAGNOSTICS_TYPE, 'how long each stage took')
+
+INPUTS = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO)
+OUTPUTS = (
+    SEMANTIC, DEPTH, DEPTH_RAW, DEPTH_INFO, MOTION, INSTANCE, DETECTION, MARKERS, EGO_MOTION,
+    *LABELS.values(), *LABEL_INFO.values())
+VIEWS = (
+    SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,
+    DETECTION_OVERLAY)
+EVERY = (*INPUTS, *OUTPUTS, *VIEWS, *TRUTH.values(), DIAGNOSTICS, TIMING)
