@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A drive along a procedural street, each frame with exact labels."""
+"""A drive along a procedural street; every frame has exact labels."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -17,79 +17,32 @@ from mtl_perception.synthetic.lens import Lens
 from mtl_perception.synthetic.mesh import Array, Mesh, join
 from mtl_perception.synthetic.raster import FACE_BITS, Projected, View, facing, project, scan
 from mtl_perception.synthetic.shading import GROUND, SKY, Floats, Scene, Shader, lit
+from mtl_perception.synthetic.street_frame import Box, StreetFrame
 from mtl_perception.synthetic.town import Site, Town
 from mtl_perception.synthetic.traffic import Actor, Traffic
 from mtl_perception.tasks import STREET_SEMANTIC
 
 CLASS_OF = {kind: STREET_SEMANTIC.classes.index(kind) for kind in ('car', 'person', 'cyclist')}
 SKY_CLASS = STREET_SEMANTIC.sky
-BEHIND, AHEAD, ACTORS_AHEAD = 14.0, 185.0, 110.0
+BEHIND, AHEAD = 14.0, 185.0
+"""The part of the street around the camera that is drawn, metres along z."""
+ACTORS_AHEAD = 110.0
+"""The same for cars, people and cyclists."""
 CAMERA_HEIGHTS = (1.4, 1.6)
 """
-Heights that a seed draws its camera's from, metres.
+Range from which a seed draws its camera's height, metres.
 
-One picture does not tell how large the world is: a camera that stands 10 % higher over a world
-10 % larger sees the same. A network therefore learns the scale from the height that it was
-trained at, and a range of heights is an error of its depth that no training removes.
+One image does not tell the scale of the world: a camera 10 % higher in a world 10 % larger gives
+the same image. A network therefore learns the scale from the height that it was trained at, and
+a range of heights is an error of its depth that no training removes.
 """
 GROUND_END = 400.0
 """Ground farther than this along the camera's axis is drawn as sky, metres."""
 
 
-@dataclass(frozen=True)
-class Box:
-    """
-    The smallest box around an object's visible pixels.
-
-    :param instance: id in the instance image.
-    :param class_id: class of :data:`mtl_perception.tasks.STREET_SEMANTIC`.
-    :param x_min: first column, pixels.
-    :param y_min: first row.
-    :param x_max: last column, included.
-    :param y_max: last row, included.
-    :param moving: whether the object moves in the world.
-    """
-
-    instance: int
-    class_id: int
-    x_min: int
-    y_min: int
-    x_max: int
-    y_max: int
-    moving: bool
-
-
-@dataclass(frozen=True, eq=False)
-class StreetFrame:
-    """
-    One frame with its truth.
-
-    :param image: (H, W, 3) uint8 RGB.
-    :param semantic: (H, W) uint8 ids of :data:`mtl_perception.tasks.STREET_SEMANTIC`.
-    :param instance: (H, W) uint16, 0 = none; an id stays with its object over time.
-    :param depth: (H, W) float32 metres along Z; +Inf in the sky and nowhere else.
-    :param motion: (H, W) uint8, 1 where the object itself moves in the world.
-    :param boxes: objects in view, in the order of their ids.
-    :param intrinsics: (3, 3) float64; the centre of pixel (0, 0) is at (0, 0).
-    :param pose: (4, 4) float64, camera to world; camera x right, y down, z forward; the world's
-        y points down too and the ground is y = 0.
-    :param stamp_ns: time since the start of the drive, nanoseconds.
-    """
-
-    image: NDArray[np.uint8]
-    semantic: NDArray[np.uint8]
-    instance: NDArray[np.uint16]
-    depth: NDArray[np.float32]
-    motion: NDArray[np.uint8]
-    boxes: tuple[Box, ...]
-    intrinsics: Array
-    pose: Array
-    stamp_ns: int
-
-
 @dataclass(frozen=True, eq=False)
 class _Around:
-    """What stands around the camera: chunks, faces, their light, centres, radii, the ground."""
+    """The street around the camera: chunks, faces, their light, centres, radii, the ground."""
 
     span: tuple[int, int]
     mesh: Mesh
@@ -103,16 +56,16 @@ class Street:
     """
     A camera that drives along an endless street.
 
-    A frame depends on the arguments and its index alone: frames can be asked for in any order.
+    A frame depends on the arguments and its index only, so frames can be rendered in any order.
 
-    :param seed: which street, a non-negative whole number.
+    :param seed: number of the street, not negative.
     :param width: of the image, pixels.
     :param height: of the image, pixels.
     :param rate: frames per second.
-    :param antialias: smooth the edges in the colour image; labels are the same without.
+    :param antialias: smooth the edges in the colour image; it does not change the labels.
     :param camera_height: of the camera above the ground, metres; drawn by the seed if None.
-    :raises TypeError: when the seed is not a whole number.
-    :raises ValueError: when a value is out of range.
+    :raises TypeError: if the seed or the size is not a whole number.
+    :raises ValueError: if a value is out of range.
     """
 
     def __init__(self, seed: int, width: int = 384, height: int = 224, rate: float = 10.0,
@@ -120,6 +73,7 @@ class Street:
         for name, value in (('seed', seed), ('width', width), ('height', height)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f'{name} of a street must be a whole number, not {value!r}')
+
         if seed < 0:
             raise ValueError(f'seed of a street must not be negative, got {seed}')
         if not (8 <= width <= 8192 and 8 <= height <= 8192):
@@ -130,16 +84,27 @@ class Street:
         if camera_height is not None and not 0.3 <= camera_height <= 3.0:
             raise ValueError('camera_height of a street must be 0.3 to 3.0 m, got '
                              f'{camera_height}')
-        self.seed, self.width, self.height = int(seed), int(width), int(height)
-        self.rate, self.antialias = float(rate), bool(antialias)
+
+        self.seed = int(seed)
+        self.width = int(width)
+        self.height = int(height)
+        self.rate = float(rate)
+        self.antialias = bool(antialias)
         self.focal_px = 0.6 * self.width
         self.layout = Layout(self.seed)
+
+        # The order of the draws is part of the street: a new one in between changes all seeds.
         rng = np.random.default_rng([self.seed, 20])
         self.appearance = draw_appearance(rng)
         drawn = float(rng.uniform(*CAMERA_HEIGHTS))
         self.camera_height = drawn if camera_height is None else float(camera_height)
+
+        # The camera's tilt, and how the car bounces: amplitudes, speeds, phases
         self._pitch = float(np.radians(rng.uniform(-2, 2)))
-        self._bounce = rng.uniform(0, 0.004, 3), rng.uniform(0.5, 2.0, 3), rng.uniform(0, 6.3, 3)
+        size = rng.uniform(0, 0.004, 3)
+        speed = rng.uniform(0.5, 2.0, 3)
+        self._bounce = size, speed, rng.uniform(0, 6.3, 3)
+
         self._atlas = textures.Atlas(rng)
         self._painter = ground.GroundPainter(self.layout, rng)
         self._shader = Shader(self.layout, self.appearance, self._atlas, rng)
@@ -147,11 +112,16 @@ class Street:
         self._town = Town(self.layout, self.appearance.lights)
         self._traffic = Traffic(self.layout)
         self._catalogue = Catalogue(self.seed, self.appearance.lights)
+
+        # Parts of the street that were built already, by chunk
         self._sites: OrderedDict[int, Site] = OrderedDict()
         self._stretches: OrderedDict[int, ground.Stretch] = OrderedDict()
         self._around: _Around | None = None
+
+        # Column and row of each pixel
         y, x = np.mgrid[0:self.height, 0:self.width]
-        self._x, self._y = x.ravel().astype(np.float64), y.ravel().astype(np.float64)
+        self._x = x.ravel().astype(np.float64)
+        self._y = y.ravel().astype(np.float64)
 
     @property
     def intrinsics(self) -> Array:
@@ -164,16 +134,25 @@ class Street:
         time = index / self.rate
         z = self._traffic.drive.way(time)
         size, speed, start = self._bounce
-        wobble = size * np.sin(speed * (time + z / 3) + start)
+
+        # Along the road, the car sways across its lane; it turns by the slope of the sway.
         sway = 0.22 * np.sin(z / 17 + start[0]) + 0.1 * np.sin(z / 7.3 + start[1])
         turn = 0.22 / 17 * np.cos(z / 17 + start[0]) + 0.1 / 7.3 * np.cos(z / 7.3 + start[1])
         yaw = self.layout.heading(z) + turn
-        pitch, roll = self._pitch + wobble[0], wobble[1]
-        cy, sy, cp, sp = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
+
+        # It also bounces on its springs: a little pitch, roll and height.
+        wobble = size * np.sin(speed * (time + z / 3) + start)
+        pitch = self._pitch + wobble[0]
+        roll = wobble[1]
+
+        # R = R_y(yaw) R_x(pitch) R_z(roll), camera to world
+        cy, sy = np.cos(yaw), np.sin(yaw)
+        cp, sp = np.cos(pitch), np.sin(pitch)
         cr, sr = np.cos(roll), np.sin(roll)
         about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
         about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1.0]])
+
         pose = np.eye(4)
         pose[:3, :3] = _times(_times(about_y, about_x), about_z)
         pose[:3, 3] = [self.layout.middle(z) + self.layout.camera_d + sway,
@@ -184,25 +163,31 @@ class Street:
         """
         Return frame ``index``, taken at ``index / rate`` seconds.
 
-        :raises TypeError: when the index is not a whole number.
-        :raises ValueError: when the index is negative.
+        :raises TypeError: if the index is not a whole number.
+        :raises ValueError: if the index is negative.
         """
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
             raise TypeError(f'index of a frame must be a whole number, not {index!r}')
         if index < 0:
             raise ValueError(f'index of a frame must not be negative, got {index}')
+
+        # Everything that may be in view: the street first, then the actors
         index = int(index)
         pose = self.pose(index)
         view = View(self.width, self.height, self.focal_px, pose[:3, :3], pose[:3, 3])
         around = self._surroundings(float(pose[2, 3]))
+        window = around.window
         rows = facing(around.mesh, around.centre, around.radius, view)
-        static, static_light, window = around.mesh.take(rows), around.light[rows], around.window
+        static = around.mesh.take(rows)
+        static_light = around.light[rows]
         actors = self._visible(self._traffic.at(index / self.rate, BEHIND, ACTORS_AHEAD), view)
         moved, owner = self._catalogue.assemble(actors)
+
         mesh = join([static, moved])
         light = np.concatenate([static_light, lit(moved, self.appearance)])
         actor_of = np.concatenate([np.full(len(static), -1, np.int64), owner])
 
+        # The face of each pixel. Plane 0 is the ground, plane f + 1 that of face f.
         holed = mesh.texture >= textures.LEAF
         floor = self._floor_plane(view)
         projected = project(mesh, view)
@@ -211,16 +196,19 @@ class Street:
         scan(projected, mesh, view, self._atlas, keys, 0.0, holed)
         face, depth = _resolve(keys, planes, self._x, self._y)
 
+        # Labels: first those of the faces, then ground and sky
         label_of = np.concatenate([np.zeros(1, np.uint8), mesh.label])
         known = np.maximum(face, 0)
         semantic = label_of.take(known)
         on_ground = np.flatnonzero(face == GROUND)
         semantic[on_ground] = self._ground_class(view, window, on_ground, depth[on_ground])
         semantic[face == SKY] = SKY_CLASS
+
         actor = np.concatenate([np.full(1, -1, np.int64), actor_of]).take(known)
         instance_of = np.array([0, *(one.instance for one in actors)], np.uint16)
         moving_of = np.array([0, *(one.moving for one in actors)], np.uint8)
-        instance, motion = instance_of.take(actor + 1), moving_of.take(actor + 1)
+        instance = instance_of.take(actor + 1)
+        motion = moving_of.take(actor + 1)
 
         shape = (self.height, self.width)
         shade = shadows.image_shade(view, self.appearance, [
@@ -233,11 +221,12 @@ class Street:
             pose, round(index * 1_000_000_000 / self.rate))
 
     def _visible(self, actors: list[Actor], view: View) -> list[Actor]:
-        """Drop what is behind the camera or far outside of the picture."""
+        """Return the actors without those behind the camera or far outside of the picture."""
         kept = []
         slope = self.width / 2 / self.focal_px
         for actor in actors:
-            x, z = actor.x - view.position[0], actor.z - view.position[2]
+            x = actor.x - view.position[0]
+            z = actor.z - view.position[2]
             right = view.rotation[0, 0] * x + view.rotation[2, 0] * z
             ahead = view.rotation[0, 2] * x + view.rotation[2, 2] * z
             if ahead > -7 and abs(right) < slope * ahead + 9:
@@ -245,7 +234,7 @@ class Street:
         return kept
 
     def _surroundings(self, z: float) -> '_Around':
-        """Return what stands and lies around z, cached while z stays within its chunk."""
+        """Return the street around z, cached while z stays within its chunk."""
         span = int((z - BEHIND) // CHUNK), int((z + AHEAD) // CHUNK)
         if self._around is None or self._around.span != span:
             chunks = range(span[0], span[1] + 1)
@@ -257,6 +246,7 @@ class Street:
         return self._around
 
     def _site(self, chunk: int) -> Site:
+        """Return the objects of a chunk, built once."""
         if chunk not in self._sites:
             self._sites[chunk] = self._town.site(chunk)
             if len(self._sites) > 16:
@@ -264,24 +254,29 @@ class Street:
         return self._sites[chunk]
 
     def _stretch(self, chunk: int) -> ground.Stretch:
+        """Return the ground of a chunk with its shadows, painted once."""
         if chunk not in self._stretches:
             sites = [self._site(number) for number in (chunk - 1, chunk, chunk + 1)]
-            left = shadows.map_shade(self.layout, self.appearance, chunk, sites)
+            light = shadows.map_shade(self.layout, self.appearance, chunk, sites)
             plain = self._painter.paint(chunk)
+            # Colours of the map are square roots of reflectance, and so is the light on them.
             self._stretches[chunk] = replace(plain, colour=np.rint(
-                plain.colour * np.sqrt(left)[..., None]).astype(np.uint8))
+                plain.colour * np.sqrt(light)[..., None]).astype(np.uint8))
             if len(self._stretches) > 12:
                 self._stretches.popitem(last=False)
         return self._stretches[chunk]
 
     def _floor_plane(self, view: View) -> Array:
         """Return (3,) so that 1/z of the ground is its product with (column, row, 1)."""
+        # A point C + z R r with the ray r = ((u - cx) / f, (v - cy) / f, 1) is on the ground y = 0
+        # if C_y + z (R r)_y = 0, so 1/z = (R r)_y / -C_y, which is linear in the pixel (u, v).
         scaled = view.rotation[1] / -view.position[1]
         return np.array([scaled[0] / view.focal, scaled[1] / view.focal, scaled[2] - (
             scaled[0] * (self.width - 1) / 2 + scaled[1] * (self.height - 1) / 2) / view.focal])
 
     @staticmethod
     def _floor_keys(plane: Array, x: Array, y: Array) -> NDArray[np.int64]:
+        """Return z-buffer keys (see :mod:`~mtl_perception.synthetic.raster`) of the ground."""
         inverse = plane[0] * x + plane[1] * y + plane[2]
         inverse[inverse < 1 / GROUND_END] = 0
         bits: NDArray[np.int64] = inverse.astype(np.float32).view(np.int32).astype(np.int64)
@@ -289,12 +284,16 @@ class Street:
 
     def _ground_class(self, view: View, window: ground.Window, pixel: NDArray[np.int64],
                       depth: Floats) -> NDArray[np.uint8]:
+        """Return the class ids of pixels that show the ground, (N,) uint8."""
+        # The point C + z R r of each pixel with the ray r
         across = (self._x[pixel] - (self.width - 1) / 2) / view.focal
         down = (self._y[pixel] - (self.height - 1) / 2) / view.focal
         far = depth.astype(np.float64)
         x, z = (view.position[i] + far * (view.rotation[i, 0] * across
                                           + view.rotation[i, 1] * down + view.rotation[i, 2])
                 for i in (0, 2))
+
+        # Its cell of the map, whose columns follow the bends of the road
         column = (x - self.layout.bend(z) + ground.REACH) / ground.CELL
         row = (z - window.start) / ground.CELL
         column = np.clip(column, 0, ground.COLUMNS - 1).astype(np.int64)
@@ -304,7 +303,9 @@ class Street:
     def _colour(self, scene: Scene, projected: Projected, planes: Array, holed: NDArray[np.bool_],
                 floor: Array, face: NDArray[np.int64], depth: Floats,
                 index: int) -> NDArray[np.uint8]:
-        x, y = self._x.astype(np.float32), self._y.astype(np.float32)
+        """Return the image, (H, W, 3) uint8."""
+        x = self._x.astype(np.float32)
+        y = self._y.astype(np.float32)
         colour = self._shader.shade(scene, x, y, face, depth)
         if self.antialias:
             self._smooth(scene, projected, planes, holed, floor, face, colour)
@@ -314,18 +315,26 @@ class Street:
     def _smooth(self, scene: Scene, projected: Projected, planes: Array, holed: NDArray[np.bool_],
                 floor: Array, face: NDArray[np.int64], colour: Floats) -> None:
         """Mix the colours at the four corners of a pixel into those pixels that hold an edge."""
+        # The face at each corner of the pixels: samples half a pixel up and left, one more
+        # column and row than there are pixels
         wide, high = self.width + 1, self.height + 1
         y, x = np.divmod(np.arange(wide * high), wide)
-        column, row = x - 0.5, y - 0.5
+        column = x - 0.5
+        row = y - 0.5
         keys = self._floor_keys(floor, column, row)
         scan(projected, scene.mesh, scene.view, self._atlas, keys, -0.5, holed)
         corner_face, corner_depth = _resolve(keys, planes, column, row)
-        grid, middle = corner_face.reshape(high, wide), face.reshape(self.height, self.width)
+
+        # An edge runs through a pixel if one of its corners shows another face than its centre.
+        grid = corner_face.reshape(high, wide)
+        middle = face.reshape(self.height, self.width)
         edge = np.zeros(middle.shape, bool)
         corners = [
             (slice(a, high - 1 + a), slice(b, wide - 1 + b)) for a in (0, 1) for b in (0, 1)]
         for corner in corners:
             edge |= grid[corner] != middle
+
+        # Only corners of such pixels are shaded. 1.6 clips light that would outshine its edge.
         wanted = np.zeros((high, wide), bool)
         for corner in corners:
             wanted[corner] |= edge
@@ -333,6 +342,8 @@ class Street:
         shaded = np.minimum(self._shader.shade(
             scene, column[pick].astype(np.float32), row[pick].astype(np.float32),
             corner_face[pick], corner_depth[pick]), 1.6)
+
+        # Half the colour of the centre, an eighth of each corner's
         where = np.flatnonzero(edge)
         first = where + where // self.width  # the corner above and to the left of each pixel
         full = np.zeros(high * wide, np.float32)
@@ -343,14 +354,17 @@ class Street:
 
     @staticmethod
     def _boxes(actor: NDArray[np.int64], actors: list[Actor]) -> tuple[Box, ...]:
+        """Return the boxes around the visible pixels of the actors."""
         where = np.flatnonzero(actor >= 0)
         found = actor.ravel()[where]
         extents = []
         for value in (where % actor.shape[1], where // actor.shape[1]):
-            low, high = np.full(len(actors), 1 << 30), np.full(len(actors), -1)
+            low = np.full(len(actors), 1 << 30)
+            high = np.full(len(actors), -1)
             np.minimum.at(low, found, value)
             np.maximum.at(high, found, value)
             extents += [low.tolist(), high.tolist()]
+
         boxes = [Box(one.instance, CLASS_OF[one.kind], x_min, y_min, x_max, y_max, one.moving)
                  for one, x_min, x_max, y_min, y_max in zip(actors, *extents, strict=True)
                  if x_max >= 0]
@@ -358,16 +372,17 @@ class Street:
 
 
 def _times(a: Array, b: Array) -> Array:
-    """Return the product of two 3x3 matrices without BLAS."""
+    """Return the product of two 3x3 matrices without BLAS, for the same bits everywhere."""
     return np.asarray((a[:, :, None] * b[None]).sum(1))
 
 
 def _resolve(keys: NDArray[np.int64], planes: Array, x: Array,
              y: Array) -> tuple[NDArray[np.int64], Floats]:
-    """Return the face (or SKY, GROUND) and the distance along z of every sample."""
+    """Return the face (or SKY, GROUND) and the distance along z of each sample."""
     face = keys & ((1 << FACE_BITS) - 1)
     inverse = planes[0].take(face) * x + planes[1].take(face) * y + planes[2].take(face)
     sky = keys == 0
+
     face[sky] = SKY
     inverse[sky] = 1.0
     depth = (1.0 / inverse).astype(np.float32)
