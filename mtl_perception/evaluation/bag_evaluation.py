@@ -68,7 +68,7 @@ def again(bag: Bag, engine: Engine) -> Iterator[Moment]:
     :param engine: the model.
     """
     tasks, calibrations = engine.manifest.tasks, Calibrations(bag)
-    stream = CameraStream(engine, motion_head=getattr(engine, 'motion_head', None))
+    stream = CameraStream(engine)
     for moment in bag.moments():
         if 'image' not in moment.arrays or not moment.answered:
             yield moment

@@ -53,8 +53,7 @@ def evaluate(
     check_classes(manifest, known)
     data = data.narrowed_to(examiner.judges)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
-    head = getattr(engine, 'motion_head', None)
-    stream, still = (CameraStream(engine, motion_head=head) for _ in range(2))
+    stream, still = CameraStream(engine), CameraStream(engine)
     for number in show(range(len(data))):
         try:
             sample = data[number]

@@ -148,14 +148,14 @@ def run_offline(engine: 'Engine', review: Review) -> None:
     then after itself, so that nothing can move between the two.
     """
     from mtl_perception.inference.stream import CameraStream
-    manifest, head = engine.manifest, getattr(engine, 'motion_head', None)
+    manifest, head = engine.manifest, engine.motion_head
     if manifest.task('motion') is None or (manifest.network.frames < 2 and head is None):
         return
     for before, moment in review.samples:
         earlier = before if head is not None else before[-1:]
         answers = []
         for moments in ([*earlier, moment], [moment, moment]):
-            stream = CameraStream(engine, motion_head=head)
+            stream = CameraStream(engine)
             for number, one in enumerate(moments, 1):
                 found = stream.process(
                     Frame('demo', number * STEP_NS, one.arrays['image']), ['motion'], 'network')

@@ -15,7 +15,7 @@ from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.image_inputs import Shot, Source
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.moving_objects import ASSUMED_FOCAL, MovingObjects
+from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
 from mtl_perception.inference.stream import CameraStream
 
 VIDEO, BAG = '.mp4', '.mcap'
@@ -44,7 +44,7 @@ def predict(
         the first.
     :raises DataError: if there is none, or one cannot be read.
     """
-    stream = CameraStream(engine, motion_head=getattr(engine, 'motion_head', None))
+    stream = CameraStream(engine)
     count = 0
     for shot in show(source.shots):
         count += 1
@@ -53,17 +53,20 @@ def predict(
         take(shot, found)
     if not count:
         raise DataError('there is not a single frame')
-    return count, '' if stream.moving is None else _unknown(stream.moving)
+    return count, _unknown(stream)
 
 
-def _unknown(moving: MovingObjects) -> str:
+def _unknown(stream: CameraStream) -> str:
     """Return in how many frames nothing is known of motion, why, and what may help."""
-    reasons = {reason: count for reason, count in moving.unknown.items() if reason != 'first'}
+    if stream.moving is None:
+        return ''
+    reasons = {
+        reason: count for reason, count in stream.moving.unknown.items() if reason != 'first'}
     if not reasons:
         return ''
     found = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items()))
     text = f'motion is unknown in {sum(reasons.values())} frames ({found})'
-    if moving.assumed and 'poor_ego_motion' in reasons:
+    if stream.warnings['I21_no_intrinsics'] and 'poor_ego_motion' in reasons:
         text += (f'; a focal length of {ASSUMED_FOCAL:g} of the width was assumed, '
                  '--focal-length gives that of the camera')
     return text

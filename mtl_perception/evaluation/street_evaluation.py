@@ -16,7 +16,7 @@ from mtl_perception.evaluation.evaluator import Examiner
 from mtl_perception.evaluation.records import SMALLEST_OBJECT, Truth
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
@@ -100,16 +100,14 @@ def _drive(
         seed, width=moments.width, height=moments.height, rate=1 / moments.spacing,
         camera_height=moments.camera_height)
     focal = float(drive.focal_px)
-    head = getattr(engine, 'motion_head', None)
-    stream, still = (
-        CameraStream(engine, camera_height=moments.camera_height or 0.0, motion_head=head)
-        for _ in range(2))
+    settings = StreamSettings(camera_height=moments.camera_height or 0.0)
+    stream, still = CameraStream(engine, settings), CameraStream(engine, settings)
     step_ns = round(moments.spacing * 1e9)
     for before, judged in moments.pairs(seed):
         stream.reset('moment')
         still.reset('moment')
         truth = drive.render(judged)
-        first = max(0, judged - HEAD_FRAMES) if head is not None else before
+        first = max(0, judged - HEAD_FRAMES) if engine.motion_head is not None else before
         for number in range(first, judged + 1):
             image = truth.image if number == judged else drive.render(number).image
             found = stream.process(

@@ -13,7 +13,7 @@ from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import MINIMUM_SCORE, TorchEngine
 from mtl_perception.manifest import Manifest
 
@@ -78,8 +78,7 @@ class Model:
         :param max_gap_s: longest time between two frames that may be compared, seconds.
         :param camera_height: of the camera above the ground, metres; 0: that of the training.
         """
-        return CameraStream(
-            self.engine, max_gap_s, camera_height, getattr(self.engine, 'motion_head', None))
+        return CameraStream(self.engine, StreamSettings(max_gap_s, camera_height))
 
 
 def load_model(

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import Comparison, FrameRing, MotionTracker, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.frames import Outputs, Step
-from mtl_perception.inference.motion_head_file import MotionHead
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import MOVING
+
+if TYPE_CHECKING:  # it needs torch, this file does not
+    from mtl_perception.inference.motion_head_file import MotionHead
 
 Odometry = Callable[[int, int], NDArray[np.float64] | None]
 """
@@ -35,9 +38,9 @@ class Moving:
 
     :param outputs: those of the frame with ``motion`` and ``motion_score`` of the residual flow,
         zero where nothing is known.
-    :param reason: why nothing is known: ``first``, ``reset``, ``gap``, ``camera`` (other
-        intrinsics), ``stamp``, ``poor_ego_motion`` or ``no_depth``; empty if something is.
-    :param comparison: what it is from, None if there was no earlier frame.
+    :param reason: why motion is unknown: a reason of :class:`Timeline`, ``camera`` (other
+        intrinsics), ``poor_ego_motion`` or ``no_depth``; empty if it is known.
+    :param comparison: of the frame with an earlier one, None if there was none.
     :param step: how the camera moved since the frame before, None if that is not known.
     """
 
@@ -46,35 +49,51 @@ class Moving:
     comparison: Comparison | None
     step: Step | None = None
 
+    def residual(self) -> NDArray[np.float32] | None:
+        """Return (h, w, 2) pixels: the flow beside the camera's own; None if nothing moves."""
+        if self.reason or self.comparison is None or not np.any(self.outputs.motion):
+            return None
+        return self.comparison.residual()
+
 
 class MovingObjects:
     """
     Tell what moves in the frames of one camera; for a model with a residual motion head.
 
     The network sees each frame once, for depth and semantics. A ring of recent frames replaces
-    the fixed predecessor. Motion is unknown on the first frame, after a reset and after a gap,
-    and where the camera's own motion is not to be believed; :attr:`unknown` counts why.
+    the fixed predecessor. Motion is unknown on the first frame, on the first after
+    :meth:`forget`, and where the camera's own motion was estimated badly; :attr:`unknown` counts
+    why. Which frames may be compared is not decided here: see :class:`Timeline`.
 
     Not safe to use from several threads; each camera has its own.
 
     :param head: of the model.
     :param manifest: of the model.
-    :param max_gap_s: longest time between two frames, seconds; a longer one starts anew.
     """
 
-    def __init__(self, head: MotionHead, manifest: Manifest, max_gap_s: float = 0.5) -> None:
-        self.head, self.manifest, self.max_gap_s = head, manifest, max_gap_s
+    def __init__(self, head: 'MotionHead', manifest: Manifest) -> None:
+        self.head = head
+        self.manifest = manifest
         self.unknown: collections.Counter[str] = collections.Counter()
-        """How many frames nothing was known about, by reason."""
-        self.assumed = 0
-        """How many frames came without intrinsics."""
-        self._reason = 'first'
+        """In how many frames motion was unknown, by reason."""
         self.tracker: MotionTracker | None = None
         """Of the ego-motion; None before the first frame."""
+        self._why_none = 'first'
 
-    def reset(self) -> None:
-        """Forget all frames."""
-        self.tracker, self._reason = None, 'reset'
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp of the last frame, nanoseconds; None if there is none."""
+        newest = None if self.tracker is None else self.tracker.ring.newest
+        return None if newest is None else newest.stamp_ns
+
+    def forget(self, reason: str) -> None:
+        """
+        Forget all frames.
+
+        :param reason: why motion is unknown in the next one.
+        """
+        self.tracker = None
+        self._why_none = reason
 
     def process(
         self, image: NDArray[np.uint8], stamp_ns: int, outputs: Outputs,
@@ -85,70 +104,76 @@ class MovingObjects:
         Return the frame's outputs with what moves.
 
         :param image: (h, w, 3) uint8 RGB at the network's size.
-        :param stamp_ns: time of exposure, nanoseconds; not positive if it cannot be trusted: the
-            frame then leaves no trace.
+        :param stamp_ns: time of exposure, nanoseconds; after that of the last frame.
         :param outputs: of the network: depth and semantics.
         :param camera: at the network's size; None assumes a focal length of
             :data:`ASSUMED_FOCAL` of the width.
         :param depth_scale: factor that makes the network's depth that of this camera.
         :param odometry: tells how the camera moved between two times, if the robot knows.
+        :raises ValueError: if the stamp is not after the last one.
         """
         depth, semantic = outputs.depth, outputs.semantic
-        if camera is None:
-            self.assumed += 1
-            camera = _assumed(image)
-        if stamp_ns <= 0:
-            return self._nothing(outputs, image, 'stamp')
         if depth is None or semantic is None:
-            return self._nothing(outputs, image, 'no_depth')
-        tracker = self._fitting(stamp_ns, camera)
-        if tracker is None:
-            return self._nothing(outputs, image, 'stamp')
+            return self.unknown_motion(outputs, image, 'no_depth')
+        tracker = self._tracker_for(_assumed(image) if camera is None else camera)
+
+        # The tracker estimates the step from the frame before, unless the robot measured it.
         before = tracker.ring.newest
-        moved = None if odometry is None or before is None else odometry(
-            before.stamp_ns, stamp_ns)
+        moved = None
+        if odometry is not None and before is not None:
+            moved = odometry(before.stamp_ns, stamp_ns)
         comparison = tracker.add(
             stamp_ns, image, depth * np.float32(depth_scale), semantic, moved)
         if comparison is None or before is None:
-            return self._nothing(outputs, image, self._reason)
+            return self.unknown_motion(outputs, image, self._why_none)
+
         step = None
         if tracker.step is not None and tracker.step.quality >= BELIEVABLE:
             step = Step(tracker.step.pose, (stamp_ns - before.stamp_ns) * 1e-9)
         if comparison.ego.quality < BELIEVABLE:
-            return self._nothing(outputs, image, 'poor_ego_motion', comparison, step)
-        score = self.head.score(comparison.features)
-        score = np.asarray(cv2.resize(
-            score, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
-        movable = cv2.dilate(
-            np.isin(semantic, tracker.movable).view(np.uint8), np.ones((5, 5), np.uint8))
-        score *= movable.astype(np.float32)  # leaves and reflections move too
+            return self.unknown_motion(outputs, image, 'poor_ego_motion', comparison, step)
+
+        score = self._score(comparison.features, semantic, tracker.movable)
         motion = np.where(score > 0.5, np.uint8(MOVING), np.uint8(0))
         return Moving(
             dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison, step)
 
-    def _fitting(self, stamp_ns: int, camera: Pinhole) -> MotionTracker | None:
-        """Return the tracker for a frame, a new one if it does not follow; None if it is late."""
-        tracker = self.tracker
-        if tracker is not None and tracker.ring.newest is not None:
-            passed = stamp_ns - tracker.ring.newest.stamp_ns
-            if tracker.camera == camera and passed <= self.max_gap_s * 1e9:
-                return tracker if passed > 0 else None
-            self._reason = 'gap' if tracker.camera == camera else 'camera'
-        semantic = self.manifest.task('semantic')
-        assert semantic is not None  # a head was trained for its classes
-        self.tracker = MotionTracker(camera, semantic.movable, semantic.sky, FrameRing())
-        return self.tracker
-
-    def _nothing(
+    def unknown_motion(
         self, outputs: Outputs, image: NDArray[np.uint8], reason: str,
         comparison: Comparison | None = None, step: Step | None = None,
     ) -> Moving:
-        """Count a frame that nothing is known about."""
+        """Return and count a frame in which motion is unknown."""
         self.unknown[reason] += 1
         blank = dataclasses.replace(
             outputs, motion=np.zeros(image.shape[:2], np.uint8),
             motion_score=np.zeros(image.shape[:2], np.float32))
         return Moving(blank, reason, comparison, step)
+
+    def _tracker_for(self, camera: Pinhole) -> MotionTracker:
+        """Return the tracker of a camera, a new one if there is none or for other intrinsics."""
+        if self.tracker is not None and self.tracker.camera != camera:
+            self.forget('camera')
+        if self.tracker is None:
+            semantic = self.manifest.task('semantic')
+            assert semantic is not None  # a head was trained for its classes
+            self.tracker = MotionTracker(camera, semantic.movable, semantic.sky, FrameRing())
+        return self.tracker
+
+    def _score(
+        self, features: NDArray[np.float32], semantic: NDArray[np.uint8],
+        movable: tuple[int, ...],
+    ) -> NDArray[np.float32]:
+        """Return (h, w) float32, the probability that the object in a pixel moves."""
+        height, width = semantic.shape
+        score = np.asarray(cv2.resize(
+            self.head.score(features), (width, height),
+            interpolation=cv2.INTER_LINEAR), np.float32)
+
+        # Leaves and reflections move too: only classes that can drive or walk count.
+        allowed = cv2.dilate(
+            np.isin(semantic, movable).view(np.uint8), np.ones((5, 5), np.uint8))
+        score *= allowed.astype(np.float32)
+        return score
 
 
 def pinhole_of(

@@ -18,7 +18,7 @@ from mtl_perception.errors import FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.ros.accounting import Account
 from mtl_perception.ros.camera_info import CameraInfoMemory, focal_length, image_size
 from mtl_perception.ros.error_guards import Throttle
@@ -84,9 +84,8 @@ class Camera:
         self._prefix = f'{name}/' if name else ''
         self._settings = settings
         self.account = Account()
-        self.stream = CameraStream(
-            engine, settings.max_gap, settings.depth_camera_height,
-            getattr(engine, 'motion_head', None) if settings.motion_head == 'auto' else None)
+        self.stream = CameraStream(engine, StreamSettings(
+            settings.max_gap, settings.depth_camera_height, settings.motion_head))
         self._reset_reasons: list[str] = []
         self._infos = CameraInfoMemory()
         self._watch = PictureWatch()

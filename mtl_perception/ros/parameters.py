@@ -27,6 +27,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.ros.error_guards import printable
 
 OutputSize = Literal['camera', 'network']
+MotionChoice = Literal['auto', 'network']
 
 MOST_CAMERAS = 16
 CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
@@ -54,7 +55,7 @@ class Settings:
     output_size: OutputSize
     depth_camera_height: float
     depth_raw_16u: bool
-    motion_head: str
+    motion_head: MotionChoice
     motion_odometry_topic: str
     motion_camera_pose: tuple[float, ...]
     labels_period: float

@@ -44,6 +44,7 @@ class KnowingEngine:
 
     def __init__(self, blind=False):
         self.blind = blind
+        self.motion_head = None
         self.manifest = Manifest(
             'knowing', NetworkSpec(frames=2, channels={task.name: 1 for task in STREET_TASKS}),
             STREET_TASKS, 32, 64, (0, 0, 0), (1, 1, 1), 0.6 * 64)

@@ -20,7 +20,7 @@ from mtl_perception.inference.motion_head_file import (
     write_motion_head,
 )
 from mtl_perception.inference.moving_objects import MovingObjects, pinhole_of
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model
 from mtl_perception.models.motion_head import ResidualMotionHead
 from mtl_perception.tasks import STREET_SEMANTIC, STREET_TASKS
@@ -47,30 +47,88 @@ def scene():
                           depth=np.full(shape, 8.0, np.float32))
 
 
-def feed(objects, scene, milliseconds):
-    """Return the reasons of some frames."""
-    image, outputs = scene
-    return [objects.process(image, stamp * 1_000_000, outputs).reason for stamp in milliseconds]
+class Recorder:
+    """An engine that notes which tasks it was asked for."""
+
+    def __init__(self, outputs, motion_head):
+        self.manifest = Manifest(
+            name='recorder', network=NetworkSpec(), tasks=STREET_TASKS, height=112, width=192,
+            mean=(0, 0, 0), std=(1, 1, 1), focal_px=115.2)
+        self.outputs = outputs
+        self.motion_head = motion_head
+        self.asked = []
+
+    def step(self, image, state=None, tasks=None):
+        self.asked.append(tasks)
+        return self.outputs, 0
 
 
-def test_motion_is_unknown_on_the_first_frame_after_a_reset_and_after_a_gap(head, scene):
-    objects = MovingObjects(head, MANIFEST, max_gap_s=0.5)
-    assert feed(objects, scene, [100, 200, 300]) == ['first', '', '']
-    objects.reset()
-    assert feed(objects, scene, [400, 500]) == ['reset', '']
-    assert feed(objects, scene, [1100, 1200]) == ['gap', '']
-    assert objects.unknown == {'first': 1, 'reset': 1, 'gap': 1}
-    assert objects.assumed == 7
+@pytest.fixture
+def stream(head, scene):
+    return CameraStream(Recorder(scene[1], head), StreamSettings(max_gap_s=0.5))
 
 
-def test_a_late_or_untrusted_stamp_leaves_no_trace(head, scene):
-    objects = MovingObjects(head, MANIFEST)
-    assert feed(objects, scene, [100, 200, 150, 0, 300]) == ['first', '', 'stamp', 'stamp', '']
+def feed(stream, image, milliseconds):
+    """Return for each frame whether motion is known."""
+    found = [stream.process(Frame('front', stamp * 1_000_000, image)) for stamp in milliseconds]
+    return [one.motion.max() <= 1 for one in found]
+
+
+def test_motion_is_unknown_on_the_first_frame_after_a_reset_and_after_a_gap(stream, scene):
+    assert feed(stream, scene[0], [100, 200, 300]) == [False, True, True]
+    stream.reset('time_jump')
+    assert feed(stream, scene[0], [400, 500]) == [False, True]
+    assert feed(stream, scene[0], [1100, 1200]) == [False, True]
+
+    assert stream.moving.unknown == {'first': 1, 'time_jump': 1, 'gap': 1}
+    assert stream.resets == stream.moving.unknown
+    assert stream.warnings == {'I21_no_intrinsics': 7}
+
+
+def test_a_late_stamp_leaves_no_trace_and_a_stamp_of_zero_starts_afresh(stream, scene):
+    assert feed(stream, scene[0], [100, 200, 150, 300]) == [False, True, False, True]
+    assert stream.moving.unknown == {'first': 1, 'T01_backwards': 1}
+
+    assert feed(stream, scene[0], [0, 400, 500]) == [False, False, True]
+    assert stream.moving.unknown['T04_zero_stamp'] == 2
+
+
+def test_a_camera_that_restarted_has_motion_again_from_its_second_frame(stream, scene):
+    """A recording that is played again: its stamps jump back to the start."""
+    feed(stream, scene[0], [9800, 9900])
+    assert feed(stream, scene[0], [100, 200, 300, 400]) == [False, False, False, True]
+    assert stream.moving.unknown == {'first': 1, 'T01_backwards': 2, 'backwards': 1}
+
+
+def test_another_resolution_starts_afresh_for_the_motion_head_too(stream, scene):
+    feed(stream, scene[0], [100, 200])
+    larger = np.kron(scene[0], np.ones((2, 2, 1), np.uint8))
+    assert feed(stream, larger, [300, 400]) == [False, True]
+    assert stream.moving.unknown == {'first': 1, 'resolution': 1}
+
+
+def test_a_head_that_nobody_asked_for_a_while_does_not_compare_with_its_old_frame(stream, scene):
+    feed(stream, scene[0], [100])
+    for stamp in (400, 700, 1000):
+        stream.process(Frame('front', stamp * 1_000_000, scene[0]), ['semantic'])
+
+    assert feed(stream, scene[0], [1300]) == [False]
+    assert stream.resets == {'first': 1}
+    assert stream.moving.unknown == {'first': 1, 'gap': 1}
+
+
+def test_other_intrinsics_start_the_motion_head_afresh(stream, scene):
+    def motion(stamp_ms, focal_px):
+        frame = Frame('front', stamp_ms * 1_000_000, scene[0])
+        return stream.process(frame, focal_px=focal_px).motion.max()
+
+    assert [motion(100, 100.0), motion(200, 100.0) <= 1, motion(300, 120.0)] == [255, True, 255]
+    assert stream.moving.unknown == {'first': 1, 'camera': 1}
 
 
 def test_another_scene_is_poor_ego_motion(head, scene):
     objects = MovingObjects(head, MANIFEST)
-    feed(objects, scene, [100])
+    objects.process(scene[0], 100_000_000, scene[1])
     other = np.random.default_rng(1).integers(0, 255, scene[0].shape, np.uint8)
     assert objects.process(other, 200_000_000, scene[1]).reason == 'poor_ego_motion'
 
@@ -109,23 +167,9 @@ def test_a_camera_resized_to_other_proportions_has_two_focal_lengths():
     assert pinhole_of(float('nan'), (4, 4), (4, 4)) is None
 
 
-class Recorder:
-    """An engine that notes which tasks it was asked for."""
-
-    def __init__(self, outputs):
-        self.manifest = Manifest(
-            name='recorder', network=NetworkSpec(), tasks=STREET_TASKS, height=112, width=192,
-            mean=(0, 0, 0), std=(1, 1, 1), focal_px=115.2)
-        self.outputs, self.asked = outputs, []
-
-    def step(self, image, state=None, tasks=None):
-        self.asked.append(tasks)
-        return self.outputs, 0
-
-
 def test_a_stream_runs_the_head_only_if_motion_is_wanted(head, scene):
-    engine = Recorder(scene[1])
-    stream = CameraStream(engine, motion_head=head)
+    engine = Recorder(scene[1], head)
+    stream = CameraStream(engine)
     stream.process(Frame('front', 100_000_000, scene[0]), ['semantic'])
     assert stream.moving.unknown == {}
     assert set(engine.asked[-1]) == {'semantic'}
@@ -139,7 +183,7 @@ def test_a_stream_runs_the_head_only_if_motion_is_wanted(head, scene):
     stream.reset('asked')
     assert stream.process(Frame('front', 400_000_000, scene[0])).motion.min() == 255
     assert 'motion' not in engine.asked[-1]
-    assert stream.moving.unknown == {'first': 1, 'reset': 1}
+    assert stream.moving.unknown == {'first': 1, 'asked': 1}
 
 
 def test_a_manifest_names_its_head_and_another_is_refused(tmp_path, tiny_model, head):

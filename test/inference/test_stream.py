@@ -3,7 +3,6 @@
 """Facts about a camera's temporal state: a stream is a batch, and when it starts anew."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Outputs
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest, NetworkSpec
@@ -33,6 +32,7 @@ class Recorder:
         self.manifest = Manifest(
             name='recorder', network=NetworkSpec(frames=frames), tasks=STREET_TASKS, height=32,
             width=64, mean=(0, 0, 0), std=(1, 1, 1), focal_px=40.0)
+        self.motion_head = None
         self.calls = []
         self.outputs = {}
 
@@ -61,7 +61,7 @@ def recorder():
 
 @pytest.fixture
 def stream(recorder):
-    return CameraStream(recorder, max_gap_s=0.5)
+    return CameraStream(recorder, StreamSettings(max_gap_s=0.5))
 
 
 @pytest.fixture(scope='module')
@@ -267,7 +267,7 @@ class Model:
 @settings(deadline=None, max_examples=300)
 def test_any_sequence_of_stamps_images_and_sizes_follows_the_rules(sequence):
     recorder, model = Recorder(), Model()
-    stream = CameraStream(recorder, max_gap_s=0.5)
+    stream = CameraStream(recorder, StreamSettings(max_gap_s=0.5))
     for stamp, number, size in sequence:
         wanted = model(stamp, number, size)
         if wanted == 'dropped':
@@ -323,10 +323,10 @@ def test_depth_scales_with_the_height_of_the_camera(recorder):
     for trained, own, wanted in (
             (1.5, 0.5, 3 ** -0.7), (1.5, 3.0, 2 ** 0.7), (1.5, 0.0, 1.0), (0.0, 0.0, 1.0)):
         recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=trained)
-        stream = CameraStream(recorder, camera_height=own)
+        stream = CameraStream(recorder, StreamSettings(camera_height=own))
         np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, wanted)
     with pytest.raises(ConfigurationError, match='does not say at which height'):
-        CameraStream(recorder, camera_height=0.5)
+        CameraStream(recorder, StreamSettings(camera_height=0.5))
     both = CameraStream(recorder)
     both.height_scale = 0.5
     perception = both.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
@@ -334,9 +334,9 @@ def test_depth_scales_with_the_height_of_the_camera(recorder):
 
 
 @pytest.mark.parametrize('height', [-1.0, float('nan'), float('inf')])
-def test_a_height_that_cannot_be_is_refused(recorder, height):
+def test_an_impossible_camera_height_is_refused(height):
     with pytest.raises(ValueError, match='camera_height'):
-        CameraStream(recorder, camera_height=height)
+        StreamSettings(camera_height=height)
 
 
 @pytest.mark.parametrize('focal_px', [None, 0.0, -5.0, np.nan, np.inf])
@@ -367,6 +367,6 @@ def test_an_image_that_is_not_rgb_is_refused(stream, image):
 
 
 @pytest.mark.parametrize('gap', [0, -1, float('nan')])
-def test_a_gap_that_is_no_time_is_refused(gap):
+def test_a_longest_gap_that_is_not_positive_is_refused(gap):
     with pytest.raises(ValueError, match='max_gap_s'):
-        CameraStream(types.SimpleNamespace(), max_gap_s=gap)
+        StreamSettings(max_gap_s=gap)

@@ -44,6 +44,7 @@ class FakeEngine:
             name='fake', network=NetworkSpec('resnet10', 2, 8, channels), tasks=STREET_TASKS,
             height=HEIGHT, width=WIDTH, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
             focal_px=0.6 * WIDTH)
+        self.motion_head = None
         self.delay_s = 0.0
         self.failure = None
         self.hold = threading.Event()
