@@ -13,7 +13,8 @@ from mtl_perception.cli import COMMANDS
 
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
 VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
-              'preprocessing', 'postprocessing', 'instances', 'topics', 'colours'}
+              'preprocessing', 'postprocessing', 'instances', 'topics', 'colours',
+              'reason_codes'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
 STORES = {'bags'}
 ASSEMBLIES = {'training', 'search', 'inference', 'evaluation'}

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_perception import __version__
-from mtl_perception.errors import PerceptionError
+from mtl_perception.errors import ConfigurationError, PerceptionError
 from mtl_perception.manifest import PRETRAINED, read_model
+from mtl_perception.reason_codes import ReasonCode, explain
 
 LIBRARIES = {
     'numpy': 'the runtime', 'cv2': 'the runtime', 'yaml': 'the runtime', 'rich': 'the runtime',
@@ -63,11 +64,22 @@ def examine() -> Iterator[Finding]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare no arguments: the doctor looks at everything."""
+    """Declare the arguments of ``mtl doctor``."""
+    parser.add_argument(
+        'code', nargs='?', help='explain a reason code of a message, such as T05_stale or M03')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report; the exit code is 2 if the package cannot work here."""
+    """Print the report, or explain a code; the exit code is 2 if the package cannot work here."""
+    if arguments.code:
+        found = explain(arguments.code.strip('[]'))
+        if found is None:
+            raise ConfigurationError(
+                f'{arguments.code!r} is not a reason code; docs/codes.md lists them, such as '
+                f'{ReasonCode.TIME_STALE}')
+        print(found)
+        return 0
+
     findings = list(examine())
     for finding in findings:
         print(f'{finding.level.upper():5}{finding.subject:18}{finding.text}')

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from mtl_perception.reason_codes import code_in
 from mtl_perception.ros.accounting import Account
 from mtl_perception.ros.qos_matching import Offer
 
@@ -114,7 +115,10 @@ def timing_values(account: Account) -> dict[str, str]:
 def status(
     name: str, hardware_id: str, health: Health, values: Mapping[str, str],
 ) -> DiagnosticStatus:
-    """Return one entry of a diagnostic array."""
+    """Return one entry of a diagnostic array; a reason code in its text brings its cure."""
+    code = code_in(health.text)
+    if code is not None:
+        values = {**values, 'cure': code.cure}
     return DiagnosticStatus(
         level=health.level, name=name, message=health.text, hardware_id=hardware_id,
         values=[KeyValue(key=key, value=value) for key, value in values.items()])
