@@ -287,7 +287,7 @@ class ReasonCode(str, Enum):
         'Look at the named files; "mtl data check" lists all of them.')
 
 
-_VALUES = frozenset(code.value for code in ReasonCode)
+_BY_VALUE = {code.value: code for code in ReasonCode}
 
 
 def explain(text: str) -> str | None:
@@ -305,7 +305,7 @@ def explain(text: str) -> str | None:
 def code_in(text: str) -> ReasonCode | None:
     """Return the first reason code that a text names, None if it names none."""
     words = (word.strip('[](),.:;') for word in text.split())
-    return next((ReasonCode(word) for word in words if word in _VALUES), None)
+    return next((_BY_VALUE[word] for word in words if word in _BY_VALUE), None)
 
 
 def as_markdown() -> str:
