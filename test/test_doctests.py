@@ -10,7 +10,7 @@ import pytest
 
 import mtl_perception
 
-ROOMS = ('losses', 'metrics')
+ROOMS = ('losses', 'metrics', 'weighting')
 
 
 def modules_of(room):

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Asynchronous back-propagation: some tasks are learned less often."""
+"""Asynchronous back-propagation: some tasks are trained less often."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,14 +16,18 @@ UNITS = ('step', 'epoch')
 
 class Asynchronous(TaskWeighting):
     r"""
-    Learn task i when :math:`t \bmod \nu_i = 0` and leave it out otherwise, around any strategy.
+    Train task i only when :math:`t \bmod \nu_i = 0`; wraps any other strategy.
 
     Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in Autonomous Driving
-    Systems, ITSC 2020, equations 10 to 12. There one task is always on; its section V gives every
-    task a frequency, and so does this. The paper counts t in epochs, but its short trials with
-    frequencies up to 10 only make sense for steps, which are the default. A task that is off has
-    weight 0 in the paper; here it is not computed at all, so its decoder stays as it is, without
-    the moves that momentum and weight decay make on a gradient of zero.
+    Systems, ITSC 2020, equations 10 to 12. In these one task is always on; section V of the paper
+    gives every task a frequency, and so does this class. The paper counts t in epochs, but its
+    short trials with frequencies up to 10 only make sense for steps, which are the default. A task
+    that is off has weight 0 in the paper; here it is not computed at all, so its decoder does not
+    change, where a gradient of zero would still move it by momentum and weight decay.
+
+    >>> weighting = Asynchronous(['semantic', 'depth'], {'semantic': 3})
+    >>> [weighting.active(step) for step in (0, 1)]
+    [('semantic', 'depth'), ('depth',)]
 
     :param tasks: names of all tasks.
     :param frequencies: task name -> nu; 1, always on, by default.
@@ -39,6 +43,7 @@ class Asynchronous(TaskWeighting):
             self, tasks: Sequence[str], frequencies: Mapping[str, int] | None = None,
             unit: str = 'step', strategy: TaskWeighting | None = None) -> None:
         super().__init__(tasks)
+
         frequencies = frequencies or {}
         self.refuse_unknown(frequencies, 'frequencies')
         for task, value in frequencies.items():
@@ -47,10 +52,12 @@ class Asynchronous(TaskWeighting):
                     f'the frequency of {task!r} is {value!r}; it must be a positive whole number')
         if unit not in UNITS:
             raise ValueError(f'unit is {unit!r}; it must be one of {UNITS}')
+
         self.strategy = strategy or EqualWeights(tasks)
         if self.strategy.tasks != self.tasks:
             raise ValueError(
                 f'the strategy weights {self.strategy.tasks}; it must have the tasks {self.tasks}')
+
         self.rate = self.strategy.rate
         self.needs_gradients = self.strategy.needs_gradients
         self.frequencies = {task: frequencies.get(task, 1) for task in self.tasks}

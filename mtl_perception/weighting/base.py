@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every strategy of weighting the tasks' losses offers to the training loop."""
+"""The base class of all weighting strategies: the part that the training loop sees."""
 
 import math
 from abc import abstractmethod
@@ -14,15 +14,15 @@ from mtl_perception.weighting.shared import Shared
 
 class TaskWeighting(nn.Module):
     """
-    Make one total out of the losses of all tasks.
+    Combine the losses of all tasks into one total.
 
-    A strategy keeps whatever it remembers in parameters or buffers, so that it survives a
-    checkpoint. Its parameters are trained by the network's optimiser. A task that is missing from
-    the losses of a batch has no labels there and drops out of the total. Where training runs on
-    several ranks, whatever a strategy remembers or learns is the same on all of them.
+    A strategy keeps its state in parameters or buffers, so that it survives a checkpoint. Its
+    parameters are trained by the network's optimiser. A task that is missing from the losses of a
+    batch has no labels there and drops out of the total. Where training runs on several ranks, the
+    state is the same on all of them.
 
     :param tasks: names of all tasks.
-    :raises ValueError: if there is no task or one is named twice.
+    :raises ValueError: without tasks, or if one is named twice.
     """
 
     last_weights: Tensor
@@ -30,7 +30,7 @@ class TaskWeighting(nn.Module):
     """Learning rate of the strategy's parameters, as a multiple of the network's."""
 
     needs_gradients = False
-    """Whether it looks at gradients at the last shared layer or the taps."""
+    """Whether the strategy needs gradients at the last shared layer or the taps."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -45,24 +45,23 @@ class TaskWeighting(nn.Module):
         Return the 0-dimensional float32 total of one batch, to be called once per step.
 
         :param losses: task name -> 0-dimensional loss, positive; at least one.
-        :param shared: what the losses have in common; only strategies that look at gradients
-            need it.
-        :raises ValueError: if a name is unknown, no task is there, or a loss is not positive.
+        :param shared: the shared features and layer; only strategies that use gradients need it.
+        :raises ValueError: if a task is unknown, ``losses`` is empty, or a loss is not positive.
         """
 
     def active(self, step: int) -> tuple[str, ...]:
         """
-        Return the tasks that are due at a step; the others need not even be computed.
+        Return the tasks that are due at a step; the others need not be computed.
 
-        :param step: steps done before.
+        :param step: number of steps done before.
         """
         return self.tasks
 
     def end_epoch(self) -> None:
-        """Note the end of an epoch."""
+        """Tell the strategy that an epoch has ended."""
 
     def weights(self) -> dict[str, float]:
-        """Return task name -> weight of its gradient in the last total, 0 if it dropped out."""
+        """Return task name -> weight of its gradient in the last total, 0 if it was missing."""
         return dict(zip(self.tasks, self.last_weights.tolist()))
 
     def weighted_sum(self, losses: Mapping[str, Tensor], weights: Tensor) -> Tensor:
@@ -79,21 +78,21 @@ class TaskWeighting(nn.Module):
 
     def note_weights(self, losses: Iterable[str], weights: Tensor) -> None:
         """
-        Remember what :meth:`weights` shows.
+        Remember the weights that :meth:`weights` returns.
 
-        :param losses: tasks of the batch; the weight of another is 0.
+        :param losses: tasks of the batch; all others get the weight 0.
         :param weights: (tasks,) float32, one for each of :attr:`tasks`.
         """
         known = set(losses)
-        there = torch.tensor([task in known for task in self.tasks], device=weights.device)
-        self.last_weights = torch.where(there, weights.detach(), 0.0).to(self.last_weights)
+        present = torch.tensor([task in known for task in self.tasks], device=weights.device)
+        self.last_weights = torch.where(present, weights.detach(), 0.0).to(self.last_weights)
 
     def present(self, losses: Mapping[str, Tensor]) -> list[str]:
         """
         Return the tasks of a batch in the order of :attr:`tasks`.
 
-        :raises ValueError: if a name is unknown, no task is there, or a loss is not positive and
-            finite.
+        :raises ValueError: if a task is unknown, ``losses`` is empty, or a loss is not positive
+            and finite.
         """
         self.refuse_unknown(losses, 'losses')
         if not losses:
@@ -108,10 +107,11 @@ class TaskWeighting(nn.Module):
 
     def refuse_unknown(self, names: Iterable[str], what: str) -> None:
         """
-        Refuse names that are not among :attr:`tasks`.
+        Raise an error for names that are not among :attr:`tasks`.
 
-        :param what: what the names stand in, for the message.
-        :raises ValueError: naming them.
+        :param names: names of tasks.
+        :param what: name of the argument they come from, for the message.
+        :raises ValueError: with the unknown names.
         """
         if unknown := sorted(set(names) - set(self.tasks)):
             raise ValueError(f'{what} of unknown tasks {unknown}; the tasks are {self.tasks}')
@@ -126,21 +126,22 @@ class TaskWeighting(nn.Module):
 
 
 def several_ranks() -> bool:
-    """Return whether other ranks train along."""
+    """Return whether training runs on more than one rank."""
     return (distributed.is_available() and distributed.is_initialized()
             and distributed.get_world_size() > 1)
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
     """
-    Return the mean of every element over the ranks where it is not NaN; NaN if it is so on all.
+    Return the mean of every element over the ranks where it is not NaN; NaN if it is NaN on all.
 
-    Without ``torch.distributed`` that is the tensor itself. With it, all ranks must call.
+    With a single rank that is the tensor itself. With several, all must call.
 
     :param values: float32 of the same shape on every rank.
     """
     if not several_ranks():
         return values
+    # one message carries the sums and the numbers of ranks that have a value
     both = torch.stack((values.nan_to_num(nan=0.0), (~values.isnan()).to(values)))
     distributed.all_reduce(both)
     return both[0] / both[1]
@@ -148,7 +149,7 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 def of_first_rank(values: Tensor) -> Tensor:
     """
-    Return what the first rank has; without ``torch.distributed`` the tensor itself.
+    Return the values of the first rank; with a single rank that is the tensor itself.
 
     :param values: of the same shape on every rank; all must call.
     """

@@ -1,16 +1,15 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-What each strategy adds to a training step: ``python -m mtl_perception.weighting.benchmark``.
+Cost of each strategy per training step: ``python -m mtl_perception.weighting.benchmark``.
 
 ResNet-18 with two FCN8-like decoders (semantic with 12 classes, depth), 128x256, batch 4, AdamW.
-In every round each strategy does the same number of steps, one strategy after the other, each
-round beginning with the next one. The table shows the median over the rounds of the CPU time of a
-strategy's steps over that of equal weights in the same round, so that other programs hardly
-disturb it.
+In every round each strategy does the same number of steps, one strategy after the other, and each
+round begins with another one. The table shows the median over the rounds of a ratio: CPU time of a
+strategy's steps over that of equal weights in the same round. Other programs hardly disturb it.
 
 ``--libmtl CHECKOUT`` times LibMTL's own strategies beside them, on the same network in LibMTL's
-architecture of hard parameter sharing (:mod:`mtl_perception.weighting.libmtl` says how to get
+architecture for hard parameter sharing (:mod:`mtl_perception.weighting.libmtl` tells how to get
 it). Its GradNorm and PCGrad go through the whole encoder once for each task.
 """
 
@@ -37,13 +36,13 @@ CHANNELS = {'semantic': 12, 'depth': 1}
 OPTIONS = {'asynchronous': {'frequencies': {'semantic': 7}}}
 PEERS: dict[str, dict[str, float]] = {
     'EW': {}, 'UW': {}, 'GradNorm': {'alpha': 1.5}, 'DWA': {'T': 2.0}, 'GLS': {}, 'PCGrad': {}}
-"""Strategies of LibMTL that are timed, and their options."""
+"""Timed strategies of LibMTL and their options."""
 STEPS = 7
-"""Steps per round: one period of the asynchronous strategy."""
+"""Steps per round, which is one period of the asynchronous strategy."""
 
 
 class Network(nn.Module):
-    """ResNet-18 whose strides 8, 16 and 32 are scored, added up and upsampled for each task."""
+    """ResNet-18; each task has an FCN8-like decoder on the strides 8, 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +57,7 @@ class Network(nn.Module):
             task: nn.ConvTranspose2d(count, count, 16, 8, 4) for task, count in CHANNELS.items()})
 
     def forward(self, image: Tensor, tasks: tuple[str, ...]) -> tuple[dict[str, Tensor], Shared]:
-        """Return the (N, K, H, W) outputs of the tasks and what they share."""
+        """Return the (N, K, H, W) outputs of the tasks and the shared part of the graph."""
         taps = tapped(self.encode(image))
         return {task: self.decode(task, taps) for task in tasks}, Shared(taps, self.last)
 
@@ -82,7 +81,7 @@ class Network(nn.Module):
 
 class Data:
     """
-    One batch.
+    One batch of random images and labels.
 
     :param height: pixels, divisible by 32.
     :param width: pixels, divisible by 32.
@@ -96,7 +95,7 @@ class Data:
         self.depth = torch.rand(batch, 1, height, width)
 
     def losses(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the losses of the outputs that are there."""
+        """Return the loss of each output."""
         losses = {}
         if 'semantic' in outputs:
             losses['semantic'] = functional.cross_entropy(outputs['semantic'], self.classes)
@@ -106,7 +105,7 @@ class Data:
 
 
 class Training:
-    """A network that is trained under one strategy on one batch."""
+    """A network that is trained with one strategy on one batch."""
 
     def __init__(self, weighting: TaskWeighting, data: Data) -> None:
         torch.manual_seed(0)
@@ -120,7 +119,7 @@ class Training:
         self.steps = 0
 
     def step(self) -> None:
-        """Do one step of the optimiser with the tasks that are due."""
+        """Do one step of the optimiser on the tasks that are due."""
         due = self.weighting.active(self.steps)
         self.steps += 1
         if not due:
@@ -133,12 +132,13 @@ class Training:
 
 
 class Peer:
-    """The same training under a strategy of LibMTL, in its own architecture."""
+    """The same training with a strategy of LibMTL, in LibMTL's architecture."""
 
     def __init__(self, libmtl: Any, name: str, data: Data) -> None:
         torch.manual_seed(0)
-        self.data, self.name = data, name
-        network = Network()  # its GradNorm and PCGrad take no weights in channels_last
+        self.data = data
+        self.name = name
+        network = Network()  # LibMTL's GradNorm and PCGrad fail on weights in channels_last
 
         class Model(libmtl.architecture.HPS, getattr(libmtl.weighting, name)):  # type: ignore[misc]
             def __init__(self) -> None:
@@ -149,12 +149,13 @@ class Peer:
                 self.init_param()
 
         self.model = Model()
-        # as after two epochs: before, its GradNorm and DWA weigh equally
-        self.model.epoch, self.model.train_loss_buffer = 2, np.ones((len(CHANNELS), 3))
+        # as after two epochs; earlier, its GradNorm and DWA have equal weights
+        self.model.epoch = 2
+        self.model.train_loss_buffer = np.ones((len(CHANNELS), 3))
         self.optimiser = torch.optim.AdamW(self.model.parameters(), 1e-3)
 
     def step(self) -> None:
-        """Do one step, as its trainer does."""
+        """Do one step as LibMTL's trainer does."""
         losses = self.data.losses(self.model(self.data.image))
         self.optimiser.zero_grad(set_to_none=False)
         self.model.backward(torch.stack(list(losses.values())), **PEERS[self.name])
@@ -162,11 +163,12 @@ class Peer:
 
 
 class _Encoder(nn.Module):
-    """The shared part; LibMTL would give parts of a list away, so it is a tuple."""
+    """The shared part; a tuple, for LibMTL would give each task a single item of a list."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.stem, self.layers = network.stem, network.layers
+        self.stem = network.stem
+        self.layers = network.layers
         self.encode = network.encode
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -174,12 +176,14 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One task's part."""
+    """The part of one task."""
 
     def __init__(self, network: Network, task: str) -> None:
         super().__init__()
-        self.heads, self.upsample = network.heads[task], network.upsample[task]
-        self.decode, self.task = network.decode, task
+        self.heads = network.heads[task]
+        self.upsample = network.upsample[task]
+        self.decode = network.decode
+        self.task = task
 
     def forward(self, taps: tuple[Tensor, ...]) -> Tensor:
         return self.decode(self.task, taps)
@@ -192,12 +196,12 @@ def ratios(
     Return the median CPU seconds of a step with equal weights, and each strategy's ratios to it.
 
     :param names: keys of :data:`mtl_perception.weighting.WEIGHTINGS`.
-    :param rounds: ratios of each strategy.
+    :param rounds: number of ratios of each strategy.
     :param steps: steps of each strategy per round.
     :param height: pixels, divisible by 32.
     :param width: pixels, divisible by 32.
     :param batch: images per step.
-    :param libmtl: the package ``LibMTL``, to have its strategies beside ours.
+    :param libmtl: the package ``LibMTL``, to time its strategies too.
     """
     data = Data(height, width, batch)
     trainings: dict[str, Training | Peer] = {
@@ -205,14 +209,18 @@ def ratios(
         for name in dict.fromkeys(['equal', *names])}
     if libmtl is not None:
         trainings |= {f'LibMTL {name}': Peer(libmtl, name, data) for name in PEERS}
+
+    # the first step allocates memory and is not timed
     for training in trainings.values():
         training.step()
         if isinstance(training, Training):
             training.steps = 0
+
     order = list(trainings)
     base: list[float] = []
     found: dict[str, list[float]] = {name: [] for name in trainings}
     for number in range(rounds):
+        # each round begins with another strategy, so that none is always the first
         seconds = {}
         first = number % len(order)
         for name in [*order[first:], *order[:first]]:
@@ -220,6 +228,7 @@ def ratios(
             for _ in range(steps):
                 trainings[name].step()
             seconds[name] = time.process_time() - begin
+
         base.append(seconds['equal'] / steps)
         for name, taken in seconds.items():
             found[name].append(taken / seconds['equal'])
@@ -227,7 +236,7 @@ def ratios(
 
 
 def available() -> list[str]:
-    """Return the strategies that have everything they need installed."""
+    """Return the strategies whose requirements are installed."""
     found = []
     for name in WEIGHTINGS:
         with contextlib.suppress(ConfigurationError):
@@ -237,20 +246,23 @@ def available() -> list[str]:
 
 
 def main() -> None:
-    """Print a table of median ratios with their lowest and highest."""
+    """Print a table of median, lowest and highest ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or '').strip().splitlines()[0])
     parser.add_argument('--rounds', type=int, default=15, help='default: 15')
     parser.add_argument('--threads', type=int, default=1, help='threads of torch (default: 1)')
     parser.add_argument(
         '--strategies', nargs='+', default=available(), choices=available(),
         metavar='NAME', help='default: all that are installed')
-    parser.add_argument('--libmtl', type=Path, help='checkout of LibMTL; without, it is left out')
+    parser.add_argument(
+        '--libmtl', type=Path, help='checkout of LibMTL, to time its strategies too')
     arguments = parser.parse_args()
+
     torch.set_num_threads(arguments.threads)
     libmtl = import_libmtl(arguments.libmtl) if arguments.libmtl else None
     base, found = ratios(arguments.strategies, arguments.rounds, libmtl=libmtl)
+
     print(f'equal: {1000 * base:.0f} ms CPU per step; {arguments.rounds} rounds of {STEPS} steps; '
-          f'asynchronous learns semantic every {STEPS} steps')
+          f'asynchronous trains semantic every {STEPS} steps')
     print('| strategy | median ratio to equal | lowest | highest |\n|---|---|---|---|')
     for name, values in found.items():
         print(f'| {name} | {statistics.median(values):.3f} | {min(values):.3f} | '

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Dynamic weight average: attention to the tasks whose losses fall slowly."""
+"""Dynamic weight average: more weight for tasks whose losses fall slowly."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,16 @@ class DynamicWeightAverage(TaskWeighting):
 
     Liu, Johns, Davison, End-to-End Multi-Task Learning with Attention, CVPR 2019:
     :math:`r_i = \tilde L_i(t-1) / \tilde L_i(t-2)` compares the mean losses of the two epochs
-    before. All weights are 1 in the first two epochs. A task that an epoch did not have keeps the
-    last two that it had, and a task with less than two counts as r = 1; both are ours.
+    before. All weights are 1 in the first two epochs. Choices of ours: a task that is missing from
+    an epoch keeps its last two means, and a task with fewer than two has r = 1.
+
+    >>> weighting = DynamicWeightAverage(['semantic', 'depth'], temperature=1.0)
+    >>> for semantic in (1.0, 0.5):  # falls to a half, depth stays
+    ...     total = weighting({'semantic': torch.tensor(semantic), 'depth': torch.tensor(1.0)})
+    ...     weighting.end_epoch()
+    >>> total = weighting({'semantic': torch.tensor(0.5), 'depth': torch.tensor(1.0)})
+    >>> {task: round(weight, 3) for task, weight in weighting.weights().items()}
+    {'semantic': 0.755, 'depth': 1.245}
 
     :param tasks: names of all tasks, K of them.
     :param temperature: T; the larger, the nearer to equal weights.
@@ -41,6 +49,8 @@ class DynamicWeightAverage(TaskWeighting):
         """Return the weighted sum of the losses, see :meth:`TaskWeighting.forward`."""
         self.present(losses)
         self.epoch.add(self.values(losses))
+
+        # r_i = L_i(t-1) / L_i(t-2), then K softmax(r / T)
         change = ratio(self.past[1], self.past[0]).nan_to_num(nan=1.0)
         weights = len(self.tasks) * torch.softmax(change / self.temperature, 0)
         return self.weighted_sum(losses, weights)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Dynamic task loss scaling: weights from the losses of the epoch before."""
+"""Dynamic task loss scaling: weights from the losses of the last epoch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,8 +20,15 @@ class DynamicScaling(TaskWeighting):
     Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in Autonomous Driving
     Systems, ITSC 2020, equations 5 and 6, where the reference r is detection and has weight 1.
     :math:`\tilde L` is the mean of a task's unweighted losses in an epoch. All weights are 1 in
-    the first epoch. A task that learns fast gets ever more weight, the opposite of what is often
-    wanted: in the paper detection on KITTI collapses under it.
+    the first epoch. A task that learns fast gets ever more weight, the opposite of the usual aim:
+    in the paper, detection on KITTI collapses.
+
+    >>> weighting = DynamicScaling(['semantic', 'depth'], reference='depth')
+    >>> losses = {'semantic': torch.tensor(2.0), 'depth': torch.tensor(8.0)}
+    >>> total = weighting(losses)
+    >>> weighting.end_epoch()
+    >>> float(weighting(losses)), weighting.weights()  # 4 * 2 + 1 * 8
+    (16.0, {'semantic': 4.0, 'depth': 1.0})
 
     :param tasks: names of all tasks.
     :param reference: task whose weight is 1; empty for detection, or the first task if there is
@@ -44,7 +51,7 @@ class DynamicScaling(TaskWeighting):
         return self.weighted_sum(losses, self.current)
 
     def end_epoch(self) -> None:
-        """Take the new weights; a task that the epoch did not have keeps its own."""
+        """Compute the new weights; a task that was missing from the epoch keeps its weight."""
         means = mean_over_ranks(self.epoch.means())
         found = ratio(means[self.reference], means)
         self.current = torch.where(found.isnan(), self.current, found)

@@ -15,8 +15,12 @@ class EqualWeights(TaskWeighting):
     """
     The plain sum of all losses.
 
-    The baseline of every paper on weighting. What the tasks' losses are measured in decides who
-    is heard: multiplying one loss by a constant changes the direction of descent.
+    The baseline of every paper on weighting. The units of the losses decide which task dominates:
+    multiplying one loss by a constant changes the direction of descent.
+
+    >>> weighting = EqualWeights(['semantic', 'depth'])
+    >>> float(weighting({'semantic': torch.tensor(2.0), 'depth': torch.tensor(0.5)}))
+    2.5
 
     :param tasks: names of all tasks.
     """

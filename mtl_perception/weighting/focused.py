@@ -21,8 +21,13 @@ class FocusedGeometricMean(TaskWeighting):
     :math:`L (1 / (n L_i) + [i \le m] / (m L_i))`.
 
     The total is of the second degree in the losses, so it changes faster than the geometric mean;
-    ``normalise`` takes its square root, which is ours. A batch without any focused task has the
-    geometric mean of the others, or its square root.
+    ``normalise`` takes its square root, a choice of ours. Without a focused task in the batch it
+    is the geometric mean of the others, or its square root.
+
+    >>> weighting = FocusedGeometricMean(['semantic', 'depth'], focus=['semantic'])
+    >>> losses = {'semantic': torch.tensor(2.0), 'depth': torch.tensor(8.0)}
+    >>> round(float(weighting(losses)), 4)  # sqrt(2 * 8) * 2
+    8.0
 
     :param tasks: names of all tasks.
     :param focus: the focused tasks; empty for the first of ``tasks``.
@@ -45,10 +50,13 @@ class FocusedGeometricMean(TaskWeighting):
         total = geometric_mean([losses[task] for task in tasks])
         if focused:
             total = total * geometric_mean([losses[task] for task in focused])
+
+        # dL / dL_i = L share_i / L_i, with share_i = 1 / n + [i focused] / m
         shares = torch.tensor([
             1 / len(tasks) + (1 / len(focused) if task in focused else 0)
             for task in self.tasks]).to(self.last_weights)
         if self.normalise:
-            total, shares = total.sqrt(), shares / 2
+            total = total.sqrt()
+            shares = shares / 2
         self.note_weights(tasks, total * shares * inverse(self.values(losses)))
         return total

@@ -17,13 +17,18 @@ class GeometricMean(TaskWeighting):
     Geometric loss strategy, :math:`\prod_i L_i^{1/n}`.
 
     Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss Strategy
-    for Multi-Task Learning, CVPRW 2019, equation 1. Nothing to tune: multiplying one loss by a
-    constant does not change the direction of descent. The gradient of task i has the weight
+    for Multi-Task Learning, CVPRW 2019, equation 1. There is nothing to tune: multiplying one loss
+    by a constant does not change the direction of descent. The gradient of task i has the weight
     :math:`L / (n L_i)`.
 
     It is computed as the exponential of the mean logarithm in float32, because the product of
     small losses underflows; a loss below 1e-12 counts as 1e-12. A task without labels in the
     batch drops out and n shrinks.
+
+    >>> weighting = GeometricMean(['semantic', 'depth'])
+    >>> losses = {'semantic': torch.tensor(2.0), 'depth': torch.tensor(8.0)}
+    >>> round(float(weighting(losses)), 4)  # sqrt(2 * 8)
+    4.0
 
     :param tasks: names of all tasks.
     """
@@ -37,7 +42,7 @@ class GeometricMean(TaskWeighting):
 
 
 def inverse(values: Tensor) -> Tensor:
-    """Return 1 / values, and 0 where a loss counts as a constant for being too small."""
+    """Return 1 / values, and 0 for losses that are clamped and therefore have no gradient."""
     return torch.where(values < SMALLEST, 0.0, 1 / values.clamp(min=SMALLEST))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Methods that combine the tasks' gradients instead of their losses, from torchjd."""
+"""Methods from torchjd that combine the tasks' gradients instead of their losses."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,10 +24,10 @@ METHODS = {
     'aligned_mtl': 'AlignedMTLWeighting',
     'cagrad': 'CAGradWeighting',
 }
-"""Name -> class in ``torchjd.aggregation`` that makes weights of the gradients' inner products."""
+"""Name -> class in ``torchjd.aggregation``: weights from the inner products of gradients."""
 
 OPTIONS: dict[str, dict[str, float]] = {'cagrad': {'c': 0.4}}
-"""What a class has no default for: of CAGrad, the value of its paper on Cityscapes."""
+"""Arguments without a default; CAGrad has the value of its paper on Cityscapes."""
 
 
 class GradientMethod(TaskWeighting):
@@ -42,14 +42,14 @@ class GradientMethod(TaskWeighting):
     - ``cagrad``: Liu et al., Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS
       2021, c = 0.4; needs ``torchjd[cagrad]``
 
-    Left out: Nash-MTL, whose solver (ecos) is under the GPL.
+    Nash-MTL is left out: its solver (ecos) is under the GPL.
 
-    The papers take the gradients with respect to all shared parameters, which costs a backward
-    pass of the encoder per task. Here they are those with respect to the taps, which costs none
+    The papers take the gradients with respect to all shared parameters, which costs one backward
+    pass of the encoder per task. Here they are taken with respect to the taps, which costs none
     and is an approximation (for MGDA that of Sener and Koltun's section 3.3). Decoders learn from
-    their own loss with weight 1; :meth:`weights` shows the weights in the encoder. A task that
-    does not shape the features stays out. On several ranks the inner products are those of the
-    whole batch, whose gradients at the taps lie side by side.
+    their own loss with weight 1; :meth:`weights` returns the weights in the encoder. A task whose
+    loss does not reach the taps takes no part. On several ranks the inner products are those of
+    the whole batch: its gradients at the taps are those of the ranks side by side.
 
     :param tasks: names of all tasks.
     :param method: one of :data:`METHODS`.
@@ -76,32 +76,37 @@ class GradientMethod(TaskWeighting):
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """
-        Return the sum of the losses, whose gradient in the encoder is the method's.
+        Return the sum of the losses; its gradient in the encoder is the method's.
 
         See :meth:`TaskWeighting.forward`.
 
         :raises ValueError: also if ``shared`` is missing.
         """
-        tasks, shared = self.present(losses), required(shared)
+        tasks = self.present(losses)
+        shared = required(shared)
         gradients = [task_gradient(losses[task], shared.taps) for task in tasks]
         ones = torch.ones_like(self.last_weights)
         weights = ones.clone()
-        shaping = [number for number, gradient in enumerate(gradients)
-                   if any(part is not None for part in gradient.taps)]
+
+        # inner products between the tasks that reach the taps; the others keep a zero row
+        reaching = [number for number, gradient in enumerate(gradients)
+                    if any(part is not None for part in gradient.taps)]
         products = torch.zeros(len(self.tasks), len(self.tasks), device=weights.device)
-        if shaping:
-            places = torch.tensor([self.tasks.index(tasks[number]) for number in shaping])
+        if reaching:
+            places = torch.tensor([self.tasks.index(tasks[number]) for number in reaching])
             products[places[:, None], places] = inner_products(
-                [gradients[number] for number in shaping]).to(products)
+                [gradients[number] for number in reaching]).to(products)
         products = mean_over_ranks(products)
+
         known = products.diagonal() != 0
         if known.any():
             weights[known] = self.method(products[known][:, known]).to(weights)
-        weights = of_first_rank(weights)  # some methods draw lots
+        weights = of_first_rank(weights)  # some methods are random
+
         value = self.weighted_sum({task: losses[task].detach() for task in tasks}, ones)
         self.note_weights(tasks, weights)
-        there = torch.tensor([self.tasks.index(task) for task in tasks], device=weights.device)
-        return total_with_gradient(value, gradients, weights[there], ones[there], shared.taps)
+        batch = torch.tensor([self.tasks.index(task) for task in tasks], device=weights.device)
+        return total_with_gradient(value, gradients, weights[batch], ones[batch], shared.taps)
 
 
 def inner_products(gradients: Sequence[TaskGradient]) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""GradNorm: weights that balance how strongly the tasks pull at the shared layers."""
+"""GradNorm: weights that balance the sizes of the tasks' gradients at the shared layers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from mtl_perception.weighting.shared import (
 )
 
 SMALLEST = 1e-3
-"""No weight falls below this: a negative one would turn a task's gradient round."""
+"""No weight falls below this: a negative one would reverse a task's gradient."""
 
 
 class GradNorm(TaskWeighting):
@@ -35,22 +35,27 @@ class GradNorm(TaskWeighting):
     initial one over the mean of these ratios, and the target counts as constant. Its gradient is
     :math:`\mathrm{sign}(G_i - \bar G r_i^\alpha) n_i`; no second backward pass is needed.
 
-    Choices of ours: the initial loss is the running mean of the first ``steps`` ones. The step is
-    taken in units of the mean of :math:`n_i`, so that the units of the losses do not matter.
-    Weights do not fall below 0.001, and they add up to the number of tasks. The gradient of each
-    decoder is computed once and cut at the taps, so the encoder sees one backward pass, and of a
-    plain convolution with few positions only the norm is computed, see
+    Choices of ours: the initial loss is the running mean of the first ``steps`` losses. The step
+    is taken in units of the mean of :math:`n_i`, so the units of the losses do not matter. Weights
+    do not fall below 0.001, and they add up to the number of tasks. The gradient of each decoder
+    is computed once, down to the taps, so the encoder needs a single backward pass. Where the
+    layer is a plain convolution with few positions, only the norm is computed, see
     :class:`mtl_perception.weighting.convolution.Convolution`. A task that does not depend on the
-    layer keeps its weight and stays out of the balance.
+    layer keeps its weight and takes no part.
 
-    The last shared layer of an encoder with several taps sees only the part of a gradient that
+    In an encoder with several taps the last shared layer sees only the part of a gradient that
     comes through the taps behind it.
 
+    >>> weighting = GradNorm(['semantic', 'depth'], alpha=0.0, rate=0.1)
+    >>> weighting.descend(norms=torch.tensor([4.0, 1.0]), progress=torch.ones(2))
+    >>> [round(weight, 3) for weight in weighting.current.tolist()]  # 0.84 and 1.04, scaled to 2
+    [0.894, 1.106]
+
     :param tasks: names of all tasks.
-    :param alpha: how strongly slow tasks are pushed, 0 for equal norms; 1.5 is the paper's for
-        NYUv2, 0.16 that of XTasC-Net.
-    :param rate: step of the weights' descent.
-    :param steps: losses that the initial one is the mean of.
+    :param alpha: how strongly slow tasks are favoured, 0 for equal norms; 1.5 is the paper's value
+        for NYUv2, 0.16 that of XTasC-Net.
+    :param rate: step size of the weights' descent.
+    :param steps: number of losses that the initial loss is the mean of.
     :raises ValueError: if a number is out of range.
     """
 
@@ -65,6 +70,7 @@ class GradNorm(TaskWeighting):
             raise ValueError(f'alpha is {alpha}; it must be 0 or more')
         if not 0 < rate < math.inf:
             raise ValueError(f'rate is {rate}; it must be positive')
+
         self.alpha = alpha
         self.step_size = rate
         self.initial = initial_losses(len(self.tasks), steps)
@@ -78,12 +84,15 @@ class GradNorm(TaskWeighting):
 
         :raises ValueError: also if ``shared`` is missing.
         """
-        tasks, shared = self.present(losses), required(shared)
+        tasks = self.present(losses)
+        shared = required(shared)
         value = self.weighted_sum(
             {task: loss.detach() for task, loss in losses.items()}, self.current)
         gradients = [task_gradient(losses[task], shared.taps) for task in tasks]
         weights = torch.stack([self.current[self.tasks.index(task)] for task in tasks])
         total = total_with_gradient(value, gradients, weights, weights, shared.taps)
+
+        # the step comes after the total, so this batch still has the old weights
         norms = self.norms(dict(zip(tasks, gradients)), shared)
         means = mean_over_ranks(self.values(losses))
         self.initial.add(means)
@@ -92,12 +101,12 @@ class GradNorm(TaskWeighting):
 
     def norms(self, gradients: Mapping[str, TaskGradient], shared: Shared) -> Tensor:
         """
-        Return the (tasks,) norm of every task's gradient at the last shared layer, else NaN.
+        Return the (tasks,) norm of each task's gradient at the last shared layer, NaN without one.
 
-        With several ranks it is the norm of their mean, not the mean of their norms.
+        On several ranks it is the norm of their mean gradient, not the mean of their norms.
 
         :param gradients: task of the batch -> gradient of its unweighted loss.
-        :param shared: what the losses have in common.
+        :param shared: the shared features and layer.
         """
         found = torch.full_like(self.current, math.nan)
         convolution = None if several_ranks() else last_convolution(shared, len(gradients))
@@ -107,7 +116,7 @@ class GradNorm(TaskWeighting):
                 own = None
                 if gradient is not None:
                     own = gradient_at(shared.layer, gradient, shared.taps)
-                if own is None:  # another rank may have it
+                if own is None:  # another rank may have this task
                     own = torch.full_like(shared.layer, math.nan)
                 found[number] = mean_over_ranks(own.float()).norm()
             elif gradient is not None:
@@ -119,12 +128,14 @@ class GradNorm(TaskWeighting):
         Take one step with the weights.
 
         :param norms: (tasks,) norms of the unweighted gradients, NaN for tasks that do not take
-            part. If one is infinite, nothing is changed.
+            part. If one is infinite, the weights do not change.
         :param progress: (tasks,) losses divided by their initial ones.
         """
         known = ~norms.isnan()
         if not known.any() or norms[known].isinf().any() or not norms[known].sum() > 0:
             return
+
+        # w_i - rate * dL_grad / dw_i, in units of the mean norm; then scaled to the old sum
         weights = self.current[known]
         gradient = weight_gradient(weights, norms[known], progress[known], self.alpha)
         moved = (weights - self.step_size * gradient / norms[known].mean()).clamp(min=SMALLEST)
@@ -137,11 +148,16 @@ def weight_gradient(weights: Tensor, norms: Tensor, progress: Tensor, alpha: flo
     """
     Return the gradient of GradNorm's own loss with respect to the weights.
 
+    >>> ones = torch.ones(2)
+    >>> weight_gradient(ones, norms=torch.tensor([3.0, 1.0]), progress=ones, alpha=0.0)
+    tensor([ 3., -1.])
+
     :param weights: (tasks,) positive.
     :param norms: (tasks,) norms of the gradients of the unweighted losses.
     :param progress: (tasks,) losses divided by their initial ones.
     :param alpha: exponent of the relative progress.
     """
+    # sign(G_i - G_mean r_i^alpha) n_i
     weighted = weights * norms
     target = weighted.mean() * (progress / progress.mean()) ** alpha
     return torch.sign(weighted - target) * norms

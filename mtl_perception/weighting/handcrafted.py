@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Constant weights, chosen by hand or from the first losses."""
+"""Constant weights, set by hand or computed from the first losses."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,19 @@ class HandcraftedWeights(TaskWeighting):
     Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in Autonomous Driving
     Systems, ITSC 2020, equations 3 and 4, where the reference r is detection. The initial loss is
     the running mean of a task's first losses, which the paper takes from "the first iterations";
-    after ``steps`` of them it does not move any more. Until a task and the reference have been
-    seen, the task's weight is 1.
+    after ``steps`` of them it is fixed. Until a task and the reference have been seen, the task's
+    weight is 1.
+
+    >>> weighting = HandcraftedWeights(['semantic', 'depth'], reference='depth', steps=1)
+    >>> losses = {'semantic': torch.tensor(2.0), 'depth': torch.tensor(8.0)}
+    >>> float(weighting(losses)), weighting.weights()  # 4 * 2 + 1 * 8
+    (16.0, {'semantic': 4.0, 'depth': 1.0})
 
     :param tasks: names of all tasks.
     :param weights: task name -> weight, to set them all by hand; None computes them.
     :param reference: task whose weight is 1; empty for detection, or the first task if there is
         no detection.
-    :param steps: losses that the initial one is the mean of.
+    :param steps: number of losses that the initial loss is the mean of.
     :raises ValueError: if a task is unknown or has no weight, or a number is not positive.
     """
 
@@ -39,6 +44,7 @@ class HandcraftedWeights(TaskWeighting):
         super().__init__(tasks)
         self.reference = reference_of(self, reference)
         self.initial = initial_losses(len(self.tasks), steps)
+
         fixed = None
         if weights is not None:
             self.refuse_unknown(weights, 'weights')
@@ -55,6 +61,7 @@ class HandcraftedWeights(TaskWeighting):
         self.present(losses)
         if self.fixed is not None:
             return self.weighted_sum(losses, self.fixed)
+
         self.initial.add(mean_over_ranks(self.values(losses)))
         means = self.initial.means()
         return self.weighted_sum(losses, ratio(means[self.reference], means).nan_to_num(nan=1.0))
@@ -62,8 +69,9 @@ class HandcraftedWeights(TaskWeighting):
 
 def reference_of(weighting: TaskWeighting, name: str) -> int:
     """
-    Return the number of the reference task.
+    Return the index of the reference task.
 
+    :param weighting: strategy whose tasks are searched.
     :param name: a task; empty for detection, or the first task if there is no detection.
     :raises ValueError: if it is unknown.
     """

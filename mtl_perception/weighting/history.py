@@ -1,20 +1,26 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What strategies remember of the losses, in buffers that survive a checkpoint."""
+"""Mean losses that strategies remember, in buffers that survive a checkpoint."""
 
 import torch
 from torch import Tensor, nn
 
 SMALLEST = 1e-12
-"""A loss below this counts as this where it is divided by or its logarithm is taken."""
+"""Losses are clamped to this before a division or a logarithm."""
 
 
 class MeanLosses(nn.Module):
     """
-    Mean loss of every task, either of an epoch or of the first steps of a training.
+    Mean loss of every task, over an epoch or over the first steps of a training.
+
+    >>> mean = MeanLosses(tasks=2, steps=2)
+    >>> for depth in (2.0, 4.0, 100.0):  # the third is beyond the two steps
+    ...     mean.add(torch.tensor([torch.nan, depth]))
+    >>> mean.means()
+    tensor([nan, 3.])
 
     :param tasks: number of tasks.
-    :param steps: how many losses of each task are counted; 0 counts all.
+    :param steps: number of losses of each task that count; 0 counts all.
     """
 
     sums: Tensor
@@ -27,7 +33,7 @@ class MeanLosses(nn.Module):
         self.register_buffer('counts', torch.zeros(tasks))
 
     def add(self, values: Tensor) -> None:
-        """Count one step: (tasks,) losses, NaN where there is none."""
+        """Count one step: (tasks,) losses, NaN for missing ones."""
         counted = ~values.isnan()
         if self.steps:
             counted &= self.counts < self.steps
@@ -35,22 +41,22 @@ class MeanLosses(nn.Module):
         self.counts += counted
 
     def means(self) -> Tensor:
-        """Return (tasks,) float32 mean losses, NaN where nothing was counted."""
+        """Return (tasks,) float32 mean losses, NaN for a task that never had one."""
         return self.sums / self.counts
 
     def clear(self) -> None:
-        """Forget everything, for the next epoch."""
+        """Start again, for the next epoch."""
         self.sums.zero_()
         self.counts.zero_()
 
 
 def initial_losses(tasks: int, steps: int) -> MeanLosses:
     """
-    Return the memory of the first losses of each task.
+    Return an empty mean of the first losses of each task.
 
     :param tasks: number of tasks.
-    :param steps: how many are averaged.
-    :raises ValueError: if it is not positive.
+    :param steps: number of losses that are averaged.
+    :raises ValueError: if ``steps`` is not positive.
     """
     if steps < 1:
         raise ValueError(f'steps is {steps}; average the losses of at least 1 step')
@@ -58,5 +64,5 @@ def initial_losses(tasks: int, steps: int) -> MeanLosses:
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Return a quotient that stays finite where the denominator vanishes; NaN stays NaN."""
+    """Return a quotient that stays finite for a denominator of 0; NaN stays NaN."""
     return numerator / denominator.clamp(min=SMALLEST)

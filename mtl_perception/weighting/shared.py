@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The gradient of one task alone, from its loss down to the features that all tasks share."""
+"""The gradient of a single task, from its loss down to the features that all tasks share."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from torch.autograd.graph import GradientEdge
 @dataclass(frozen=True)
 class Shared:
     """
-    What the losses of one batch have in common, for strategies that look at gradients.
+    The shared part of one batch's graph, for strategies that use gradients.
 
-    :param taps: what the decoders read, from :func:`tapped`: no tap may be computed from another.
-        Whatever shared a loss depends on, it reaches through one of them.
+    :param taps: features that the decoders read, from :func:`tapped`: no tap may be computed from
+        another. A loss depends on shared parameters through the taps only.
     :param layer: weight of the last shared layer, before the taps.
     """
 
@@ -27,23 +27,23 @@ class Shared:
 
 def required(shared: Shared | None) -> Shared:
     """
-    Return what is shared.
+    Return ``shared``, for strategies that need it.
 
-    :raises ValueError: if it was not given to a strategy that needs it.
+    :raises ValueError: if it is None.
     """
     if shared is None:
         raise ValueError(
-            'this strategy looks at gradients; give it the taps and the last shared layer: '
+            'this strategy uses gradients; give it the taps and the last shared layer: '
             'weighting(losses, Shared(taps, layer))')
     return shared
 
 
 def tapped(stages: Sequence[Tensor]) -> list[Tensor]:
     """
-    Return views of the shared features, for the decoders to read instead.
+    Return views of the shared features, for the decoders to read in their place.
 
-    A coarse stage is computed from a finer one, so the gradient with respect to the finer one
-    would go through the encoder. That with respect to its view ends at the decoders.
+    A coarse stage is computed from a finer one, so the gradient with respect to the finer stage
+    also has a part that comes through the encoder. The gradient with respect to its view has not.
     """
     return [stage.view_as(stage) for stage in stages]
 
@@ -65,11 +65,12 @@ class TaskGradient:
 
 def task_gradient(loss: Tensor, taps: Sequence[Tensor]) -> TaskGradient:
     """
-    Go from a loss back to the taps and no further.
+    Backpropagate from a loss to the taps and no further.
 
     :param loss: 0-dimensional.
     :param taps: see :class:`Shared`.
     """
+    # The decoder's parameters come along in the same pass: it is not repeated for the update.
     leaves = leaves_before(loss, taps)
     gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
         loss, [*taps, *leaves], retain_graph=True, allow_unused=True)
@@ -78,12 +79,13 @@ def task_gradient(loss: Tensor, taps: Sequence[Tensor]) -> TaskGradient:
 
 def nodes_before(starts: Iterable[Any], stops: Iterable[Any] = ()) -> Iterator[Any]:
     """
-    Go through the graph that autograd has recorded.
+    Yield the nodes of the graph that autograd has recorded, each once.
 
     :param starts: nodes to begin with; None is skipped.
-    :param stops: nodes to go round.
+    :param stops: nodes that are neither yielded nor passed.
     """
-    seen, waiting = {None, *stops}, [*starts]
+    seen = {None, *stops}
+    waiting = [*starts]
     while waiting:
         node = waiting.pop()
         if node not in seen:
@@ -93,7 +95,7 @@ def nodes_before(starts: Iterable[Any], stops: Iterable[Any] = ()) -> Iterator[A
 
 
 def leaves_before(loss: Tensor, taps: Sequence[Tensor]) -> list[Tensor]:
-    """Return the leaves of a loss's graph, without what is behind the taps."""
+    """Return the leaves of a loss's graph on this side of the taps."""
     if loss.grad_fn is None:
         return [loss] if loss.requires_grad else []
     return [
@@ -105,13 +107,13 @@ def gradient_at(
         place: Tensor | GradientEdge, gradient: TaskGradient, taps: Sequence[Tensor],
         ) -> Tensor | None:
     """
-    Go on from the taps to a place in the shared part, and no further.
+    Backpropagate from the taps to a place in the shared part, and no further.
 
     :param place: a parameter, or an edge of the graph.
     :param gradient: of a loss, at the taps.
     :param taps: see :class:`Shared`.
-    :return: the gradient of the loss there; None if the loss does not depend on it, as that of a
-        task that does not shape the features.
+    :return: the gradient of the loss there; None if the loss does not depend on it, as with a task
+        that reads detached features.
     """
     pairs = [(tap, own) for tap, own in zip(taps, gradient.taps) if own is not None]
     if not pairs:
@@ -126,11 +128,11 @@ def total_with_gradient(
         value: Tensor, gradients: Sequence[TaskGradient], shared_weights: Tensor,
         own_weights: Tensor, taps: Sequence[Tensor]) -> Tensor:
     """
-    Return a total whose gradient is put together from those of the tasks.
+    Return a total whose gradient is a weighted sum of the tasks' known gradients.
 
-    Its backward pass starts at the taps: the decoders are not passed again.
+    Its backward pass starts at the taps: the decoders are not passed a second time.
 
-    :param value: 0-dimensional, what the total is.
+    :param value: 0-dimensional value of the total.
     :param gradients: one per task.
     :param shared_weights: (tasks,), factor of each gradient at the taps.
     :param own_weights: (tasks,), factor of each gradient in its decoder.
@@ -138,23 +140,26 @@ def total_with_gradient(
     """
     inputs: list[Tensor] = []
     known: list[Tensor] = []
+
     for number, tap in enumerate(taps):
         parts = [weight.to(part) * part for weight, gradient in zip(shared_weights, gradients)
                  if (part := gradient.taps[number]) is not None]
         if parts:
             inputs.append(tap)
             known.append(sum(parts[1:], parts[0]))
+
     for weight, gradient in zip(own_weights, gradients):
         for leaf, own in zip(gradient.leaves, gradient.own):
             if own is not None:
                 inputs.append(leaf)
                 known.append(weight.to(own) * own)
+
     total: Tensor = _Known.apply(value, known, *inputs)
     return total
 
 
 class _Known(torch.autograd.Function):
-    """A number whose gradient is known already."""
+    """A number whose gradient is already known."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, known: list[Tensor], *inputs: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ class UncertaintyWeights(TaskWeighting):
     Homoscedastic uncertainty: each task learns :math:`s = \log \sigma^2`, its log variance.
 
     Kendall, Gal, Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
-    Geometry and Semantics, CVPR 2018, section 3. What a task adds to the total, and the weight
-    that its gradient has once s is where the total is smallest:
+    Geometry and Semantics, CVPR 2018, section 3. The term that a task adds to the total, and the
+    weight of its gradient at the s that minimises the total:
 
     - ``regression`` (Gaussian): :math:`e^{-s} L / 2 + s / 2`, weight :math:`1 / (2 L)`
     - ``classification`` (softmax): :math:`e^{-s} L + s / 2`, weight :math:`1 / (2 L)`
@@ -34,15 +34,20 @@ class UncertaintyWeights(TaskWeighting):
     - ``omnidet`` (Kumar et al., OmniDet, RA-L 2021): :math:`e^{-s} L / 2 + \log(1 + e^s)`, never
       negative
 
-    The total may be negative: do not choose models by it. A task that is missing from a batch
-    leaves its log variance alone.
+    The total may be negative: do not select models by it. The log variance of a task that is
+    missing from a batch does not change.
+
+    >>> weighting = UncertaintyWeights(['semantic', 'depth'])  # both log variances are 0
+    >>> losses = {'semantic': torch.tensor(2.0), 'depth': torch.tensor(2.0)}
+    >>> weighting(losses).item(), weighting.weights()
+    (3.0, {'semantic': 1.0, 'depth': 0.5})
 
     :param tasks: names of all tasks.
     :param forms: task name -> form; by default classification for semantic and motion,
         regression for all others.
     :param initial: task name -> log variance at the beginning, 0 by default.
     :param rate: learning rate of the log variances as a multiple of the network's. Adam moves a
-        parameter by about its learning rate per step, and a log variance has a long way to go.
+        parameter by about its learning rate per step, and log variances have far to move.
     :raises ValueError: if a task or a form is unknown or a number is out of range.
     """
 
@@ -50,12 +55,15 @@ class UncertaintyWeights(TaskWeighting):
             self, tasks: Sequence[str], forms: Mapping[str, str] | None = None,
             initial: Mapping[str, float] | None = None, rate: float = 10.0) -> None:
         super().__init__(tasks)
-        forms, initial = forms or {}, initial or {}
+
+        forms = forms or {}
+        initial = initial or {}
         self.refuse_unknown(forms, 'forms')
         self.refuse_unknown(initial, 'initial')
         for task, form in forms.items():
             if form not in FORMS:
                 raise ValueError(f'forms of {task!r} is {form!r}; it must be one of {FORMS}')
+
         for task, value in initial.items():
             if not abs(value) <= LARGEST:
                 raise ValueError(
@@ -63,6 +71,7 @@ class UncertaintyWeights(TaskWeighting):
                     f'{LARGEST}')
         if not 0 < rate < math.inf:
             raise ValueError(f'rate is {rate}; it must be positive')
+
         self.rate = rate
         self.forms = {
             task: forms.get(task, 'classification' if task in CLASSIFICATION else 'regression')
@@ -72,16 +81,21 @@ class UncertaintyWeights(TaskWeighting):
             for task in self.tasks})
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the negative logarithm of the likelihood, see :meth:`TaskWeighting.forward`."""
+        """Return the negative log likelihood, see :meth:`TaskWeighting.forward`."""
         self.present(losses)
         with torch.no_grad():
             for parameter in self.log_variances.values():
                 parameter.clamp_(-LARGEST, LARGEST)
+
+        # sum of e^-s L: moves the network with s held fixed
         factors = [self.factor(task) for task in self.tasks]
         total = self.weighted_sum(losses, torch.stack(factors).detach())
+
+        # The rest moves s alone, by the mean loss of all ranks, so that s is the same on all. Its
+        # value is the penalty; factor - factor.detach() is 0 and only brings its gradient.
         means = mean_over_ranks(self.values(losses))
         for task, factor, mean in zip(self.tasks, factors, means):
-            if not mean.isnan():  # moves s alone: the losses' own gradients are in the total
+            if not mean.isnan():
                 total = total + (factor - factor.detach()) * mean + self.penalty(task)
         return total
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that are parameters of the network."""
+"""Weights that are learned like parameters of the network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,17 +18,23 @@ class WeightLearning(TaskWeighting):
 
     Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in Autonomous Driving
     Systems, ITSC 2020, equations 8 and 9. For more than two tasks the weights are the softmax of
-    one parameter each, which is ours. Nothing but the total drives the parameters, and
-    :math:`dL / dw = \alpha (1 - \alpha) (L_1 - L_2)`: the weight drifts to the smaller loss until
-    the other task is hardly heard. The two options against that are ours and off by default.
+    one parameter each, a choice of ours. The total alone drives the parameters, and
+    :math:`dL / dw = \alpha (1 - \alpha) (L_1 - L_2)`: weight drifts to the task with the smaller
+    loss until the other task hardly counts. The two options against that are ours and off by
+    default.
 
     The weights of the tasks in a batch add up to 1.
+
+    >>> weighting = WeightLearning(['semantic', 'depth'])
+    >>> losses = {'semantic': torch.tensor(2.0), 'depth': torch.tensor(0.5)}
+    >>> weighting(losses).item()  # alpha = 1 / 2
+    1.25
 
     :param tasks: names of all tasks.
     :param smallest: no weight falls below this.
     :param normalise: whether each loss is divided by its initial one, the running mean of its
-        first 20 losses, so that the drift is to the task that has improved most.
-    :raises ValueError: if ``smallest`` is negative or leaves nothing to learn.
+        first 20 losses; the drift is then towards the task that has improved most.
+    :raises ValueError: if ``smallest`` is negative or too large for the number of tasks.
     """
 
     def __init__(
@@ -51,19 +57,22 @@ class WeightLearning(TaskWeighting):
         if self.initial is not None:
             self.initial.add(means)
             scale = ratio(torch.ones_like(means), self.initial.means())
+
         total = self.weighted_sum(
             losses, self.shares([task in losses for task in self.tasks]).detach() * scale)
+
+        # This term is 0 and moves w alone, by the mean losses of all ranks: the losses' own
+        # gradients are in the total.
         learned = self.shares((~means.isnan()).tolist())
-        # moves w alone: the losses' own gradients are in the total
         return total + ((learned - learned.detach()) * (scale * means).nan_to_num(nan=0.0)).sum()
 
-    def shares(self, there: Sequence[bool]) -> Tensor:
+    def shares(self, present: Sequence[bool]) -> Tensor:
         """
-        Return the (tasks,) weights, which add up to 1 over the tasks that are there.
+        Return the (tasks,) weights, which add up to 1 over the tasks of the batch.
 
-        :param there: for each of :attr:`tasks`, whether it is; at least one.
+        :param present: for each of :attr:`tasks`, whether the batch has it; at least one.
         """
-        names = [task for task, known in zip(self.tasks, there) if known]
+        names = [task for task, known in zip(self.tasks, present) if known]
         zero = torch.zeros_like(self.last_weights[0])
         logits = [self.logits.get(task, zero) for task in names]
         free = torch.softmax(torch.stack(logits), 0)

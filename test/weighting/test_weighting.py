@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every strategy of the table."""
+"""Facts that hold for every strategy of the table."""
 
 import importlib.util
 
@@ -16,7 +16,7 @@ OPTIONS = {
 
 
 def strategies():
-    """Return the names of the table; what needs torchjd is skipped without it."""
+    """Return the names of the table; a strategy that needs torchjd is skipped without it."""
     missing = importlib.util.find_spec('torchjd') is None
     skip = pytest.mark.skipif(missing, reason='torchjd is not installed')
     return [pytest.param(name, marks=skip) if name == 'gradient_method' else name
@@ -33,15 +33,18 @@ def strategy(name):
     return build_weighting(name, TASKS)
 
 
-def test_total_is_positive_and_its_gradient_reaches_every_task_and_the_shared_layer(strategy):
+def test_the_total_is_positive_and_its_gradient_reaches_every_task_and_the_shared_layer(strategy):
     losses = Losses(semantic=2.0, depth=0.25, motion=16.0)
     total = losses.total(strategy)
     total.backward()
+
     assert total.shape == ()
     assert total.item() > 0
     assert all(own.grad.item() > 0 for own in losses.own.values())
+
     wanted = sum(
         weight * losses[task].item() for task, weight in strategy.weights().items())
+
     assert losses.shared.layer.grad.item() == pytest.approx(wanted)
 
 
@@ -75,24 +78,30 @@ def test_state_survives_a_checkpoint(name):
     before = trained(build_weighting(name, TASKS, OPTIONS))
     resumed, fresh = (build_weighting(name, TASKS, OPTIONS) for _ in range(2))
     resumed.load_state_dict(before.state_dict())
+
     assert resumed.weights() == before.weights()
+
     after = []
     for one in (before, resumed, fresh):
-        figures = []
+        steps = []
         for step in (6, 7):
             one.active(step)
             losses = Losses(semantic=1.0, depth=3.0, motion=0.5)
-            figures.append((losses.total(one).item(), one.weights()))
+            steps.append((losses.total(one).item(), one.weights()))
             one.end_epoch()
-        after.append(figures)
+        after.append(steps)
+
     assert after[0] == after[1]
+
     remembers = before.state_dict().keys() - {'last_weights'}
+
     assert (after[0] != after[2]) == bool(remembers)  # the control
 
 
 def test_a_missing_task_drops_out(name, strategy):
     two = build_weighting(name, ['semantic', 'depth'])
     values = {'semantic': 2.0, 'depth': 8.0}
+
     assert Losses(**values).total(strategy).item() == Losses(**values).total(two).item()
     assert strategy.weights() == {**two.weights(), 'motion': 0.0}
 
@@ -100,6 +109,7 @@ def test_a_missing_task_drops_out(name, strategy):
 def test_a_single_task_can_be_weighted(name):
     losses = Losses(depth=8.0)
     losses.total(build_weighting(name, ['depth'])).backward()
+
     assert losses.shared.layer.grad.item() > 0
 
 
@@ -126,6 +136,7 @@ def test_half_precision_losses_give_a_float32_total(strategy, dtype):
     losses = Losses(dtype, semantic=1.0, depth=0.5, motion=2.0)
     total = losses.total(strategy)
     total.backward()
+
     assert total.dtype == torch.float32
     assert all(own.grad.item() > 0 for own in losses.own.values())
 
@@ -141,11 +152,11 @@ def test_tiny_losses_do_not_underflow(strategy):
         assert all(torch.isfinite(item).all() for item in strategy.parameters())
 
 
-def test_every_task_is_due_at_every_step_unless_told_otherwise(strategy):
+def test_every_task_is_due_at_every_step_by_default(strategy):
     assert strategy.active(0) == strategy.active(7) == tuple(TASKS)
 
 
-def test_equal_weights_add_up():
+def test_equal_weights_give_the_sum_of_the_losses():
     assert Losses(semantic=2.0, depth=0.5, motion=1.0).total(EqualWeights(TASKS)).item() == 3.5
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The norm of a convolution's gradient from inner products is that of the gradient itself."""
+"""The norm from inner products equals that of a convolution's gradient."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ KINDS = {
 
 
 class Network(nn.Module):
-    """Two stages, of which the layer is in the coarser; each decoder reads both but for motion."""
+    """Two stages, the layer in the coarser one; motion reads the finer one, all others both."""
 
     def __init__(self, layer, after=None, channels=40):
         super().__init__()
@@ -79,25 +79,27 @@ def double():
 
 @pytest.fixture
 def always(monkeypatch):
-    """However many positions there are."""
+    """Use inner products for any number of positions."""
     monkeypatch.setattr('mtl_perception.weighting.convolution.MARGIN', 0)
 
 
 @pytest.mark.parametrize('kind', list(KINDS))
 @pytest.mark.parametrize('normalised', [True, False])
-def test_it_is_the_norm_of_the_gradient(double, always, kind, normalised):
+def test_the_norm_from_inner_products_is_that_of_the_gradient(double, always, kind, normalised):
     found, wanted = both(Network(layer(**KINDS[kind]), None if normalised else nn.Identity()))
+
     assert min(wanted) > 0
     assert found == pytest.approx(wanted, rel=1e-10)
 
 
-def test_one_position_worked_out_by_hand(always):
+def test_the_norm_of_a_hand_computed_position(always):
     # one pixel (5, 12); the loss's gradient at the output is (3, 4): norms 13 and 5
     weight = nn.Parameter(torch.ones(2, 2, 1, 1))
     taps = tapped([nn.functional.conv2d(torch.tensor([5.0, 12.0]).view(1, 2, 1, 1), weight)])
     loss = (taps[0] * torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)).sum()
     shared = Shared(taps, weight)
     convolution = last_convolution(shared, 1)
+
     assert convolution.products.tolist() == [[169.0]]
     assert float(convolution.gradient_norm(task_gradient(loss, taps))) == pytest.approx(65.0)
 
@@ -107,11 +109,12 @@ def test_single_precision_is_enough(always):
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
-def test_mixed_precision_is_seen_through(always):
+def test_the_layer_is_found_under_mixed_precision(always):
     network = Network(layer(**KINDS['plain']))
     found, wanted = both(network)
     with torch.autocast('cpu', torch.bfloat16):
         mixed, gradients = both(network)
+
     assert mixed == pytest.approx(gradients, rel=1e-2)
     assert mixed == pytest.approx(wanted, rel=5e-2)
     assert mixed != pytest.approx(found, rel=1e-4)  # the control: it was mixed
@@ -125,21 +128,24 @@ def test_the_norm_is_not_computed_in_mixed_precision(always):
         found = last_convolution(shared, 3)
         assert torch.equal(found.products, wanted.products)
         norm = found.gradient_norm(gradient)
+
     assert norm == wanted.gradient_norm(gradient)
 
 
 def test_a_loss_that_does_not_depend_on_the_layer_has_no_norm(always):
     losses, shared = Network(layer(**KINDS['plain']))()
     gradient = task_gradient(losses['motion'], shared.taps)
+
     assert torch.tensor(last_convolution(shared, 3).gradient_norm(gradient)).isnan()
 
 
-def test_many_positions_are_left_to_the_gradients():
+def test_with_many_positions_the_gradients_are_computed():
     network = Network(layer(**KINDS['plain']))
     found = {}
     for size in ((4, 4), (5, 5), (5, 6), (32, 32)):
         _, shared = network(size=size, count=1)
         found[size] = last_convolution(shared, 2) is not None
+
     # 5x5: products 25 * 25 * (40 + 2 * 48) = 85 000, sums over rows and columns each
     # 50 * (7 * 5 * 7 * 5 + 3 * 25 * 25) = 155 000: twice 395 000 against
     # 2 * 25 * 40 * 48 * 9 = 864 000
@@ -147,24 +153,25 @@ def test_many_positions_are_left_to_the_gradients():
     assert found == {(4, 4): True, (5, 5): True, (5, 6): False, (32, 32): False}
 
 
-def test_many_sums_are_left_to_the_gradients():
+def test_with_many_sums_the_gradients_are_computed():
     network = Network(nn.Conv2d(40, 48, 3, padding=40, dilation=40))
     assert last_convolution(network(size=(4, 4), count=1)[1], 2) is None
 
 
-def test_it_is_preferred_where_resnet18_learns_from_small_images():
+def test_inner_products_are_preferred_for_resnet18_on_small_images():
     data = benchmark.Data(128, 256, 4)
     _, shared = benchmark.Network()(data.image, tuple(benchmark.CHANNELS))
+
     assert last_convolution(shared, 2).products.shape == (4 * 4 * 8, 4 * 4 * 8)
 
 
-def test_terms_of_the_sums_worked_out_by_hand():
+def test_the_number_of_terms_of_hand_computed_sums():
     # rows: two images of 5x4 padded, 3 terms for each of 3x4; columns: 3x4, 1 term for 3x2
     axes = [_Axis(3, 3, 1, 1, 1), _Axis(4, 1, 2, 0, 1)]
     assert _terms(2, axes) == 40 ** 2 + 3 * 24 ** 2 + 24 ** 2 + 12 ** 2
 
 
-def test_a_sum_that_cancels_has_no_root_of_a_negative_number(always):
+def test_a_sum_that_cancels_gives_a_norm_of_almost_zero_and_not_nan(always):
     # gradients at the positions that are orthogonal to every channel of the input: none is left
     weight = nn.Parameter(torch.randn(8, 8, 1, 1))
     for seed in range(20):
@@ -179,14 +186,17 @@ def test_a_sum_that_cancels_has_no_root_of_a_negative_number(always):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_weights_of_half_precision_have_norms_of_single_precision(always, dtype):
+def test_weights_in_half_precision_have_norms_in_single_precision(always, dtype):
     weight = nn.Parameter(torch.ones(256, 256, 1, 1, dtype=dtype))
     taps = tapped([nn.functional.conv2d(torch.full((1, 256, 2, 2), 8.0, dtype=dtype), weight)])
     shared = Shared(taps, weight)
     convolution = last_convolution(shared, 1)
+
     assert convolution.products.dtype == torch.float32
+
     gradient = task_gradient((16 * taps[0]).sum(), taps)
-    # every element of the gradient is 4 * 8 * 16; the square of the norm is no number in float16
+
+    # every element of the gradient is 4 * 8 * 16; the square of the norm overflows float16
     assert float(convolution.gradient_norm(gradient)) == pytest.approx(512 * 256)
 
 
@@ -203,37 +213,42 @@ class Twice(nn.Module):
 
 
 class Scaled(nn.Conv2d):
-    """A layer whose weight is not what the convolution takes."""
+    """A layer whose weight is not the tensor that the convolution takes."""
 
     def forward(self, features):
         return self._conv_forward(features, self.weight * 2, self.bias)
 
 
 @pytest.mark.parametrize('kind', ['groups', 'transposed', 'twice', 'scaled', 'input', 'volume'])
-def test_another_layer_is_left_to_the_gradients(always, kind):
+def test_for_any_other_layer_the_gradients_are_computed(always, kind):
     network = Network({
         'groups': lambda: layer(groups=2, **KINDS['plain']),
         'transposed': lambda: nn.ConvTranspose2d(40, 48, 3),
         'twice': Twice,
         'scaled': lambda: Scaled(40, 48, 3),
     }.get(kind, lambda: layer(**KINDS['plain']))(), channels=48 if kind == 'twice' else 40)
+
     losses, shared = network()
-    if kind == 'input':  # of a convolution instead of its weight
+    if kind == 'input':  # the parameter is the input of a convolution, not its weight
         weight = nn.Parameter(torch.randn(1, 40, 3, 3))
         taps = tapped([nn.functional.conv2d(weight, torch.randn(48, 40, 3, 3))])
     if kind == 'volume':
         weight = nn.Parameter(torch.randn(4, 4, 3, 3, 3))
         taps = tapped([nn.functional.conv3d(torch.randn(1, 4, 5, 5, 5), weight)])
     if kind in ('input', 'volume'):
-        shared, losses = Shared(taps, weight), {'semantic': taps[0].square().sum()}
+        shared = Shared(taps, weight)
+        losses = {'semantic': taps[0].square().sum()}
+
     assert last_convolution(shared, len(losses)) is None
+
     norms = GradNorm(list(losses)).norms(
         {task: task_gradient(loss, shared.taps) for task, loss in losses.items()}, shared)
     wanted, = torch.autograd.grad(losses['semantic'], shared.layer)
+
     assert float(norms[0]) == pytest.approx(float(wanted.norm()), rel=1e-4)
 
 
-def test_gradnorm_learns_the_same_either_way(always, monkeypatch):
+def test_gradnorm_learns_the_same_from_inner_products_and_from_gradients(always, monkeypatch):
     def learned(gradients):
         if gradients:
             monkeypatch.setattr(
@@ -247,6 +262,7 @@ def test_gradnorm_learns_the_same_either_way(always, monkeypatch):
         return weighting.weights(), network.layer.weight.detach()
 
     (weights, weight), (others, other) = learned(False), learned(True)
+
     assert weights == pytest.approx(others, rel=1e-4)
     assert weights['motion'] == 1.0
     assert abs(weights['semantic'] - weights['depth']) > 0.2
@@ -254,7 +270,7 @@ def test_gradnorm_learns_the_same_either_way(always, monkeypatch):
 
 
 def test_the_gradient_of_the_layer_is_computed_only_once(always, monkeypatch):
-    """What the inner products are for; counted by the kernels that run."""
+    """The purpose of the inner products, counted by the kernels that run."""
     def kernels(network, by_gradients):
         if by_gradients:
             monkeypatch.setattr(
@@ -267,6 +283,7 @@ def test_the_gradient_of_the_layer_is_computed_only_once(always, monkeypatch):
             if event.key == 'aten::convolution_backward')
 
     network = Network(layer(**KINDS['plain']))
+
     # three decoders, the layer, the first convolution; and twice the layer
     assert kernels(network, False) == 5
     assert kernels(network, True) == 7

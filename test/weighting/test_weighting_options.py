@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Names and options as they come from a recipe."""
+"""Names and options from a recipe."""
 
 import pytest
 from batch_of_losses import TASKS
@@ -9,17 +9,19 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.weighting import EqualWeights, GradNorm, build_weighting
 
 
-def test_options_reach_the_constructor_and_those_of_other_strategies_do_not_matter():
+def test_options_reach_the_constructor_and_those_of_other_strategies_are_ignored():
     weighting = build_weighting('gradnorm', TASKS, {
         'gradnorm': {'alpha': 0.16, 'steps': 1}, 'dwa': {'temprature': 1}})
+
     assert isinstance(weighting, GradNorm)
     assert (weighting.alpha, weighting.initial.steps) == (0.16, 1)
 
 
-def test_a_strategy_within_another_is_named_and_has_its_own_options():
+def test_a_nested_strategy_is_given_by_name_and_has_its_own_options():
     weighting = build_weighting('asynchronous', TASKS, {
         'asynchronous': {'strategy': 'gradnorm', 'frequencies': {'depth': 7}},
         'gradnorm': {'alpha': 0.5}})
+
     assert weighting.frequencies == {'semantic': 1, 'depth': 7, 'motion': 1}
     assert weighting.strategy.alpha == 0.5
     assert isinstance(build_weighting('asynchronous', TASKS).strategy, EqualWeights)
@@ -28,7 +30,7 @@ def test_a_strategy_within_another_is_named_and_has_its_own_options():
 @pytest.mark.parametrize(('name', 'options', 'message'), [
     ('geometrik', {}, "weighting 'geometrik' does not exist; did you mean 'geometric'"),
     ('gradnorm', {'alhpa': 1}, "option 'alhpa' of gradnorm does not exist; did you mean 'alpha'"),
-    ('equal', {'alpha': 1}, 'there are none'),
+    ('equal', {'alpha': 1}, 'it has no options'),
     ('gradnorm', {'tasks': ['depth']}, "option 'tasks' of gradnorm does not exist"),
     ('gradnorm', {'alpha': 'high'}, "gradnorm.alpha is 'high'; it must be float"),
     ('gradnorm', {'steps': 1.5}, 'gradnorm.steps is 1.5; it must be int'),
@@ -56,9 +58,9 @@ def test_a_strategy_within_another_is_named_and_has_its_own_options():
     ('asynchronous', {'frequencies': {'dept': 2}}, 'frequencies of unknown tasks'),
     ('asynchronous', {'unit': 'batch'}, "unit is 'batch'; it must be one of"),
     ('asynchronous', {'strategy': 'dva'}, "weighting 'dva' does not exist; did you mean 'dwa'"),
-    ('asynchronous', {'strategy': 'asynchronous'}, 'cannot be around itself'),
+    ('asynchronous', {'strategy': 'asynchronous'}, 'cannot wrap itself'),
     ('asynchronous', {'strategy': EqualWeights(['depth'])}, 'it must have the tasks'),
 ])
-def test_what_is_wrong_is_refused_with_the_reason(name, options, message):
+def test_wrong_names_and_options_are_refused_with_the_reason(name, options, message):
     with pytest.raises(ConfigurationError, match=message):
         build_weighting(name, TASKS, {name: options})

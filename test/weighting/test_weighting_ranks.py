@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes that see different batches remember and learn the same."""
+"""Two ranks with different batches keep the same state."""
 
 import importlib.util
 
@@ -25,7 +25,7 @@ IMAGES = torch.randn(2, 64, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
 def learn(name, batches, rank=None):
-    """Return what a strategy remembers after three epochs of three steps."""
+    """Return the state of a strategy after three epochs of three steps."""
     weighting = build_weighting(name, TASKS)
     others = torch.zeros((), requires_grad=True)
     optimiser = torch.optim.SGD([*weighting.parameters(), others], 0.1)
@@ -80,16 +80,21 @@ def test_two_ranks_agree(tmp_path):
         alone = learn(name, BATCHES[0])
         same = all(torch.equal(alone[key], one[name][key]) for key in alone)
         assert same == (not alone.keys() - {'epoch'}), name  # all count the same epochs
+
     for method in METHODS:
         torch.testing.assert_close(one[method], other[method], rtol=0, atol=0)
+
     if METHODS:  # the control; in PCGrad nothing is in conflict here
         assert not torch.equal(one['mgda']['weights'], combined('mgda', BATCHES[0][2]))
     # the mean over the ranks that have the task: 2.5 / 2 in the first step, and so on
     wanted = [(2 + 1.5 + 1.5) / 3, (2.5 + 2 + 1.05) / 3, (2 + 2.5) / 2]
+
     torch.testing.assert_close(one['handcrafted']['initial.sums'] / torch.tensor([9., 9., 6.]),
                                torch.tensor(wanted))
+
     # the norm of the mean gradient, which is that of the mean loss; alone, each had another
     whole = norms_of(IMAGES)
+
     for rank, found in enumerate((one, other)):
         torch.testing.assert_close(found['norms'], whole)
         assert not torch.allclose(norms_of(IMAGES[rank:rank + 1]), whole, rtol=0.01)
