@@ -9,6 +9,7 @@ from setuptools import find_packages, setup
 PACKAGE = 'mtl_perception'
 
 RUNTIME = [
+    'av>=12.0',
     'numpy>=1.24',
     'opencv-python-headless>=4.8',
     'pyyaml>=6.0',
@@ -41,7 +42,7 @@ TRAIN = [
 GRADIENTS = ['torchjd[cagrad]>=0.18']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = ['av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
+EVALUATE = ['lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 TEST = [
     'catkin-pkg',
     'cityscapesscripts>=2.2',

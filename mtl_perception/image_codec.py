@@ -157,9 +157,7 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         if pixels.shape[2] == 1:
             pixels = pixels[..., 0]
         pixels = cv2.cvtColor(pixels, layout.conversion)
-    if layout.dtype == 'u2':
-        pixels = cv2.convertScaleAbs(_native(pixels), alpha=255 / 65535)
-    return pixels.astype(np.uint8, copy=False)
+    return _eight_bits(_native(pixels))
 
 
 def decode_array(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
@@ -205,17 +203,47 @@ def decode_compressed(
     data = _bytes_of(msg.data)
     if not data.size:
         raise FrameError('data is empty, wanted a JPEG or PNG file', 'I01_empty')
+
+    # The size is known before a pixel is decoded: a kilobyte can claim a gigabyte of pixels.
     height, width = read_header(data, msg.format)
     _check_size(height, width, max_pixels)
+
+    image = decode_picture(data)
+    if image.shape != (height, width, 3):
+        raise FrameError(
+            f'the image has {image.shape[0]} x {image.shape[1]} pixels, {height} x {width} by its '
+            'header; it is damaged', 'I17_decode')
+    return image
+
+
+def decode_picture(data: NDArray[np.uint8], upright: bool = False) -> NDArray[np.uint8]:
+    """
+    Return the RGB image in a picture file of any kind that OpenCV reads.
+
+    Grey images get three equal channels, alpha is dropped, 16 bits are scaled to 8.
+
+    :param data: flat uint8, the file.
+    :param upright: whether a rotation in its EXIF data is applied.
+    :return: (H, W, 3) uint8 RGB.
+    :raises FrameError: ``I17_decode`` if it cannot be decoded.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if not upright:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise FrameError(f'the image cannot be decoded ({_short(error)})', 'I17_decode') from error
-    if image is None or image.shape != (height, width, 3):
+
+    if image is None:
         raise FrameError(
-            f'the image cannot be decoded ({data.size} bytes, {height} x {width} by its header); '
-            'it is truncated or damaged', 'I17_decode')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image).astype(np.uint8, copy=False)
+            f'the image cannot be decoded ({data.size} bytes); it is truncated or damaged',
+            'I17_decode')
+    if image.dtype not in (np.uint8, np.uint16):
+        raise FrameError(
+            f'the image holds {image.dtype} numbers; wanted 8 or 16 bits per channel',
+            'I17_decode')
+    return _eight_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
 def image_fields(image: NDArray[Any], encoding: str) -> ImageFields:
@@ -287,6 +315,13 @@ def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[
     return np.ndarray(
         (rows, int(msg.width), layout.channels), dtype.newbyteorder(order), data,
         strides=(step, layout.channels * dtype.itemsize, dtype.itemsize))
+
+
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 16-bit numbers as 8 bits, white as white; 8-bit numbers as they are."""
+    if pixels.dtype.itemsize == 2:
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+    return pixels.astype(np.uint8, copy=False)
 
 
 def _native(pixels: NDArray[Any]) -> NDArray[Any]:

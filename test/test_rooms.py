@@ -16,19 +16,18 @@ VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compresse
               'preprocessing', 'postprocessing', 'instances', 'topics', 'colours',
               'reason_codes'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
-STORES = {'bags'}
+STORES = {'bags', 'media'}
 ASSEMBLIES = {'training', 'search', 'inference', 'evaluation'}
 DOORS = {'ros', 'cli', 'commands'}
 ALLOWED = {
     **dict.fromkeys(VOCABULARY, VOCABULARY),
-    **{room: VOCABULARY | {room} for room in PARTS},
-    'datasets': VOCABULARY | {'datasets', 'synthetic'},
-    'bags': VOCABULARY | {'bags'},
+    **{room: VOCABULARY | {room} for room in STORES | PARTS},
+    'datasets': VOCABULARY | {'media', 'datasets', 'synthetic'},
     'training': VOCABULARY | PARTS | {'training', 'inference'},
     'search': VOCABULARY | PARTS | {'training', 'search'},
-    'inference': VOCABULARY | {'models', 'egomotion', 'inference'},
-    'evaluation': VOCABULARY | PARTS | {'bags', 'evaluation', 'inference'},
-    'ros': VOCABULARY | {'ros', 'inference', 'synthetic'},
+    'inference': VOCABULARY | {'media', 'models', 'egomotion', 'inference'},
+    'evaluation': VOCABULARY | PARTS | STORES | {'evaluation', 'inference'},
+    'ros': VOCABULARY | {'media', 'ros', 'inference', 'synthetic'},
     'cli': {'errors'},
     'commands': (
         VOCABULARY | STORES | PARTS | ASSEMBLIES | {'commands'}),
@@ -36,6 +35,7 @@ ALLOWED = {
 # third-party modules that a room must work without
 FORBIDDEN = {
     **dict.fromkeys(VOCABULARY, ('torch', 'rclpy', 'sensor_msgs')),
+    'media': ('torch', 'rclpy', 'sensor_msgs', 'av', 'PIL'),
     **dict.fromkeys(PARTS | ASSEMBLIES, ('rclpy', 'sensor_msgs')),
     'bags': ('torch', 'rclpy', 'sensor_msgs'),
     'synthetic': ('torch', 'rclpy', 'sensor_msgs'),

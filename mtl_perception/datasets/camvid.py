@@ -8,15 +8,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_earlier,
-    images_in,
-    need_folder,
-    read_map,
-    to_ids,
-)
+from mtl_perception.datasets.files import expand, find_earlier, images_in, need_folder, to_ids
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.media.pictures import read_map
 from mtl_perception.tasks import UNLABELLED, Task
 
 SPLITS = ('train', 'val', 'test')

@@ -13,21 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_image,
-    images_in,
-    need_folder,
-    read_bytes,
-    read_map,
-    to_ids,
-)
+from mtl_perception.datasets.files import expand, images_in, need_folder, to_ids
 from mtl_perception.datasets.geometry import (
     check_camera,
     cityscapes_disparity,
     depth_from_disparity,
 )
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media.listing import find_image
+from mtl_perception.media.pictures import read_bytes, read_map
 from mtl_perception.tasks import STREET_DEPTH, STREET_INSTANCE, UNLABELLED, Task
 
 SPLITS = ('train', 'val', 'test')

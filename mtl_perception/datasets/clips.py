@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.files import read_rgb
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.sample import stacked as stacked_boxes
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.instances import class_boxes
+from mtl_perception.media.pictures import read_rgb
 from mtl_perception.tasks import NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
 
 _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}

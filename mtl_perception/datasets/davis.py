@@ -9,16 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_earlier,
-    images_in,
-    need_folder,
-    read_bytes,
-    read_map,
-    to_ids,
-)
+from mtl_perception.datasets.files import expand, find_earlier, images_in, need_folder, to_ids
 from mtl_perception.errors import DataError
+from mtl_perception.media.pictures import read_bytes, read_map
 from mtl_perception.tasks import MOVING, STATIC, STREET_MOTION
 
 _IDS = {0: STATIC, **dict.fromkeys(range(1, 21), MOVING), 255: MOVING}

@@ -6,12 +6,12 @@ import colorsys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from mtl_perception.datasets.files import IMAGE_SUFFIXES, is_hidden, read_map
 from mtl_perception.datasets.folder import DESCRIPTION, read_description
 from mtl_perception.errors import DataError
+from mtl_perception.media.listing import IMAGE_SUFFIXES, is_hidden
+from mtl_perception.media.pictures import read_map
 from mtl_perception.tasks import UNLABELLED
 
 LAYOUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -94,11 +94,10 @@ def _images_and_masks(folder: Path) -> tuple[Path, Path, list[Path]] | None:
 
 def _is_mask(path: Path) -> bool:
     """Return whether a file is a PNG of few numbers in one channel."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if path.suffix.lower() != '.png' or image is None:
+    if path.suffix.lower() != '.png':
         return False
     try:
-        return len(np.unique(read_map(path, image.shape[:2]))) <= UNLABELLED // 4
+        return len(np.unique(read_map(path, None))) <= UNLABELLED // 4
     except DataError:
         return False
 
@@ -107,11 +106,7 @@ def _described(folder: Path, images: Path, masks: Path, labels: list[Path]) -> D
     """Return what a ``dataset.yaml`` would say of images and masks."""
     numbers: set[int] = set()
     for place in np.unique(np.linspace(0, len(labels) - 1, MASKS_READ).astype(int)):
-        path = labels[int(place)]
-        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if image is None:
-            raise DataError(f'{path}: cannot be read as an image')
-        numbers |= set(np.unique(read_map(path, image.shape[:2])).tolist())
+        numbers |= set(np.unique(read_map(labels[int(place)], None)).tolist())
     known = sorted(numbers if numbers <= {0, UNLABELLED} else numbers - {UNLABELLED})
     if len(known) < 2 or known[-1] > UNLABELLED:
         raise DataError(

@@ -3,7 +3,6 @@
 """A user's own images and labels, described by one small YAML file."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -15,10 +14,11 @@ import yaml
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import expand, images_in, read_bytes, read_map, to_ids
+from mtl_perception.datasets.files import expand, images_in, to_ids
 from mtl_perception.datasets.geometry import check_camera, depth_from_disparity
 from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.media.pictures import read_bytes, read_map
 from mtl_perception.tasks import (
     MOVING,
     STATIC,
@@ -114,7 +114,7 @@ class Folder(RecordedClips):
         self.tasks = _tasks(about)
         self._images = self._path(about.images)
         self._order: dict[Path, list[Path]] = {}
-        for image in sorted(images_in(self._images, '**/*'), key=_in_order):
+        for image in images_in(self._images, '**/*'):
             self._order.setdefault(image.parent, []).append(image)
         if not any('{split}' in path for path in (
                 about.images, about.semantic, about.depth, about.disparity, about.motion)):
@@ -229,12 +229,6 @@ def _part(recording: list[Path], split: str) -> list[Path]:
     first = min(math.ceil(TRAINING_SHARE * len(recording)), max(1, len(recording) - 1))
     return {'train': recording[:first], 'validation': recording[first:],
             'val': recording[first:]}.get(split, recording)
-
-
-def _in_order(image: Path) -> tuple[Path, list[str | int]]:
-    """Return what images are sorted by: the folder, then text as text and numbers as numbers."""
-    parts = re.split(r'(\d+)', image.stem)  # text and number in turn
-    return image.parent, [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _semantic_ids(about: FolderDescription) -> dict[int, int]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.files import read_bytes
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.frames import rotation_of_quaternion
+from mtl_perception.media.pictures import read_bytes
 
 Matrix = NDArray[np.float64]
 

@@ -10,14 +10,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets import cityscapes
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_image,
-    images_in,
-    need_folder,
-    read_map,
-    to_ids,
-)
+from mtl_perception.datasets.files import expand, images_in, need_folder, to_ids
 from mtl_perception.datasets.geometry import (
     check_camera,
     depth_from_disparity,
@@ -25,6 +18,8 @@ from mtl_perception.datasets.geometry import (
     stereo_camera,
 )
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.media.listing import find_image
+from mtl_perception.media.pictures import read_map
 from mtl_perception.tasks import MOVING, STATIC, STREET_DEPTH, STREET_MOTION, Task
 
 SPLITS = ('all', 'train', 'validation')

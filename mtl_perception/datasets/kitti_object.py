@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_image,
-    images_in,
-    need_folder,
-    read_bytes,
-    visible_box,
-)
+from mtl_perception.datasets.files import expand, images_in, need_folder, visible_box
 from mtl_perception.datasets.geometry import (
     Matrix,
     calibrated,
@@ -25,6 +18,8 @@ from mtl_perception.datasets.geometry import (
     read_scan,
 )
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media.listing import find_image
+from mtl_perception.media.pictures import read_bytes
 from mtl_perception.tasks import STREET_DEPTH, Task
 
 SPLITS = ('all', 'train', 'validation')

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import expand, need_folder
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media.listing import natural_order
 from mtl_perception.tasks import UNLABELLED, Task
 
 SPLITS = ('train', 'test')
@@ -67,7 +68,7 @@ class NyuV2(RecordedClips):
             self._class_of = _class_table(folder)
         else:
             folder = need_folder(folder / {'train': 'train', 'test': 'val'}[split] / 'image')
-            images = sorted(folder.glob('*.npy'), key=lambda path: (len(path.stem), path.stem))
+            images = sorted(folder.glob('*.npy'), key=natural_order)
         super().__init__(images, 1, 1)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:

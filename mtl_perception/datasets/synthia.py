@@ -10,16 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_earlier,
-    images_in,
-    need_folder,
-    read_channels,
-    read_map,
-    to_ids,
-)
+from mtl_perception.datasets.files import expand, find_earlier, images_in, need_folder, to_ids
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media.pictures import read_channels, read_map
 from mtl_perception.tasks import STREET_DEPTH, STREET_INSTANCE, UNLABELLED, Task
 
 SPLITS = ('all', 'train', 'validation')

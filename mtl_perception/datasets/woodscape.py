@@ -11,18 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.files import (
-    expand,
-    find_image,
-    images_in,
-    need_folder,
-    read_bytes,
-    read_map,
-    to_ids,
-    visible_box,
-)
+from mtl_perception.datasets.files import expand, images_in, need_folder, to_ids, visible_box
 from mtl_perception.datasets.geometry import FisheyeCamera
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media.listing import find_image
+from mtl_perception.media.pictures import read_bytes, read_map
 from mtl_perception.tasks import MOVING, STATIC, STREET_MOTION, Task
 
 SPLITS = ('all', 'train', 'validation')

@@ -12,12 +12,13 @@ from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.evaluation.bag_score import Score, settle
 from mtl_perception.evaluation.dataset_evaluation import check_classes, truth_of_sample
-from mtl_perception.evaluation.image_inputs import Calibrations, focal_of, is_for
+from mtl_perception.evaluation.image_inputs import Calibrations
 from mtl_perception.evaluation.records import Truth, moment_of
 from mtl_perception.frames import Frame
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.manifest import Manifest
+from mtl_perception.media.calibration import focal_length, image_size
 
 LEAST_MATCHED = 0.9
 """A smaller share of matched messages says that two streams do not belong together."""
@@ -75,8 +76,8 @@ def again(bag: Bag, engine: Engine) -> Iterator[Moment]:
             continue
         image = moment.arrays['image']
         info = calibrations.at(moment.stamp_ns)
-        fits = info is None or is_for(info, image.shape[0], image.shape[1])
-        focal = focal_of(info) if fits and info is not None else None
+        fits = info is None or image_size(info) == image.shape[:2]
+        focal = focal_length(info) if fits and info is not None else None
         try:
             found = stream.process(
                 Frame('bag', moment.stamp_ns, image), _asked(moment), focal_px=focal)

@@ -3,26 +3,21 @@
 """Images to go through, one after the other: of a folder, a video or a recording."""
 
 import bisect
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.bags.reader import Bag, Moment
 from mtl_perception.bags.storage import SUFFIXES
-from mtl_perception.datasets.files import images_in, read_rgb
 from mtl_perception.errors import DataError
-
-FOLDER_RATE = 10.0
-
-SPARE_FRAMES = 2
-"""So many frames may be missing at the ends of a video, as where it was cut from a longer one."""
+from mtl_perception.media.calibration import focal_length, image_size
+from mtl_perception.media.listing import list_images
+from mtl_perception.media.pictures import read_rgb
+from mtl_perception.media.video import FALLBACK_RATE, Video
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +42,7 @@ class Shot:
     @property
     def focal_px(self) -> float | None:
         """Focal length by the calibration, pixels; None if there is none."""
-        return None if self.info is None else focal_of(self.info)
+        return None if self.info is None else focal_length(self.info)
 
 
 @dataclass(frozen=True)
@@ -80,28 +75,22 @@ def open_source(path: Path, rate: float = 0.0, namespace: str = '') -> Source:
             stamps = bag.stamps_of('image')
         span = stamps[-1] - stamps[0]
         own = (len(stamps) - 1) * 1e9 / span if span else 0.0
-        return Source(_recorded(path, namespace), len(stamps), rate or own or FOLDER_RATE)
+        return Source(_recorded(path, namespace), len(stamps), rate or own or FALLBACK_RATE)
     if path.is_dir():
-        images = images_in(path)
+        images = list_images(path)
         stems: dict[str, Path] = {}
         for image in images:
             if stems.setdefault(image.stem, image) != image:
                 raise DataError(
                     f'{path}: {stems[image.stem].name} and {image.name} have one name, and so '
                     'would their answers; rename one')
-        rate = rate or FOLDER_RATE
-        return Source((Shot(image.stem, round(number * 1e9 / rate), read_rgb(image))
+        rate = rate or FALLBACK_RATE
+        return Source((Shot(image.stem, round(number * 1e9 / rate), read_rgb(image, True))
                        for number, image in enumerate(images, 1)), len(images), rate)
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            own = float(stream.average_rate or 0)
-            count = stream.frames or round(_seconds(container, stream) * own)
-    except (OSError, IndexError, av.error.FFmpegError) as error:
-        raise DataError(
-            f'{path}: is neither a folder nor a recording nor a video that can be read ({error}); '
-            'give a folder of JPEG or PNG images, a rosbag2, or a video file') from error
-    return Source(_decoded(path, rate), count, rate or own or FOLDER_RATE)
+    if not path.is_file():
+        raise DataError(f'{path}: does not exist; give a folder of images, a rosbag2, or a video')
+    video = Video(path)
+    return Source(_decoded(video, rate), video.count, rate or video.rate or FALLBACK_RATE)
 
 
 def is_bag(path: Path) -> bool:
@@ -110,19 +99,6 @@ def is_bag(path: Path) -> bool:
         return (path / 'metadata.yaml').is_file() or any(
             one.suffix in SUFFIXES for one in path.iterdir())
     return path.suffix in (*SUFFIXES, '.zstd')
-
-
-def focal_of(info: Any) -> float | None:
-    """Return the focal length of a ``sensor_msgs/CameraInfo``, pixels; None if not calibrated."""
-    focal = float(info.k[0]) / max(1, info.binning_x)
-    return focal if math.isfinite(focal) and focal > 0 else None
-
-
-def is_for(info: Any, height: int, width: int) -> bool:
-    """Return whether a ``sensor_msgs/CameraInfo`` is for images of a size."""
-    return (height, width) == (
-        (info.roi.height or info.height) // max(1, info.binning_y),
-        (info.roi.width or info.width) // max(1, info.binning_x))
 
 
 class Calibrations:
@@ -151,7 +127,7 @@ def _recorded(path: Path, namespace: str) -> Iterator[Shot]:
             if 'image' not in moment.arrays:
                 continue
             image, info = moment.arrays['image'], calibrations.at(moment.stamp_ns)
-            if info is not None and not is_for(info, image.shape[0], image.shape[1]):
+            if info is not None and image_size(info) != image.shape[:2]:
                 info = None
             yield Shot(str(moment.stamp_ns), moment.stamp_ns, image, info, moment)
         for topic, reasons in bag.skipped.items():
@@ -160,40 +136,14 @@ def _recorded(path: Path, namespace: str) -> Iterator[Shot]:
                 f'({next(iter(reasons))}); remove them or their topic from the recording', 'B05')
 
 
-def _decoded(path: Path, rate: float) -> Iterator[Shot]:
+def _decoded(video: Video, rate: float) -> Iterator[Shot]:
     """
-    Yield every frame of a video, the right way up.
+    Yield every frame of a video.
 
     :param rate: frames per second, 0 for the times that the video has.
     :raises DataError: if it cannot be decoded, or ends before its end.
     """
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            step = 1 / (rate or float(stream.average_rate or FOLDER_RATE))
-            number, first, last = -1, 0.0, 0.0
-            for number, frame in enumerate(container.decode(video=0)):
-                time = number * step if rate or frame.time is None else float(frame.time)
-                first = time if number == 0 else first
-                last = max(time, last) if number else time
-                image = np.rot90(frame.to_ndarray(format='rgb24'), round(frame.rotation / 90))
-                yield Shot(f'{number:06d}', round((last - first + step) * 1e9),
-                           np.ascontiguousarray(image, np.uint8))
-            wanted, seconds = stream.frames, _seconds(container, stream)
-    except (OSError, av.error.FFmpegError) as error:
-        raise DataError(f'{path}: cannot be decoded to its end ({error})') from error
-    if number + 1 < wanted - SPARE_FRAMES:
-        raise DataError(
-            f'{path}: ends after {number + 1} of {wanted} frames; it is cut short, copy it again')
-    if not wanted and not rate and last - first + step * (1 + SPARE_FRAMES) < seconds:
-        raise DataError(
-            f'{path}: ends after {last - first + step:.2f} of {seconds:.2f} s; it is cut short, '
-            'copy it again')
-
-
-def _seconds(container: Any, stream: Any) -> float:
-    """Return how long a video is, 0 if only its sound may say."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    alone = len(container.streams) == 1
-    return container.duration / av.time_base if alone and container.duration else 0.0
+    step = 1 / (rate or video.rate or FALLBACK_RATE)
+    for number, frame in enumerate(video.frames()):
+        seconds = number * step if rate else frame.seconds
+        yield Shot(f'{number:06d}', round((seconds + step) * 1e9), frame.read())

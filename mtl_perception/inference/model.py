@@ -4,18 +4,16 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import Frame, Perception
-from mtl_perception.image_codec import decode_compressed
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import MINIMUM_SCORE, TorchEngine
 from mtl_perception.manifest import Manifest
+from mtl_perception.media.pictures import read_rgb
 
 
 class Model:
@@ -60,7 +58,7 @@ class Model:
         :raises ValueError: if the image is not RGB or the network has no such task.
         """
         if isinstance(image, str | Path):
-            image = _read_rgb(Path(image))
+            image = read_rgb(Path(image), upright=True)
         if tasks is None:
             tasks = [task.name for task in self.manifest.tasks if task.name != 'motion']
 
@@ -99,11 +97,3 @@ def load_model(
     :raises ConfigurationError: if a setting does not exist.
     """
     return Model(TorchEngine.load(name_or_path, device, precision, threads, minimum_score))
-
-
-def _read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Return the (H, W, 3) uint8 RGB of a JPEG or PNG file."""
-    try:
-        return decode_compressed(SimpleNamespace(format='', data=path.read_bytes()))
-    except (OSError, FrameError) as error:
-        raise DataError(f'{path}: cannot be read as an image ({error})') from error

@@ -19,8 +19,9 @@ from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
+from mtl_perception.media.calibration import focal_length, image_size
 from mtl_perception.ros.accounting import Account
-from mtl_perception.ros.camera_info import CameraInfoMemory, focal_length, image_size
+from mtl_perception.ros.camera_info import CameraInfoMemory
 from mtl_perception.ros.error_guards import Throttle
 from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.odometry import OdometryMemory

@@ -44,18 +44,6 @@ class CameraInfoMemory:
             return exact or next(reversed(self._infos.values()), None)
 
 
-def image_size(info: CameraInfo) -> tuple[int, int]:
-    """Return height and width of the images that a calibration is for: window, then binning."""
-    height, width = info.roi.height or info.height, info.roi.width or info.width
-    return height // max(1, info.binning_y), width // max(1, info.binning_x)
-
-
-def focal_length(info: CameraInfo) -> float | None:
-    """Return fx of the images that a calibration is for, pixels; None if not calibrated."""
-    focal = float(info.k[0]) / max(1, info.binning_x)
-    return focal if np.isfinite(focal) and focal > 0 else None
-
-
 def fit_info(info: CameraInfo, header: Header, height: int, width: int) -> CameraInfo:
     """
     Return the calibration for an output.

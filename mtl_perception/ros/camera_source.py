@@ -27,7 +27,8 @@ from std_msgs.msg import Header
 
 from mtl_perception import topics
 from mtl_perception.errors import PerceptionError, StorageError
-from mtl_perception.ros.calibration import centred_info, pinhole_info, read_calibration
+from mtl_perception.media.calibration import read_calibration
+from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.image_sources import Picture, open_source
 from mtl_perception.ros.messages import image_message
@@ -61,7 +62,7 @@ class CameraSource(Node):  # type: ignore[misc]
         self._thread: threading.Thread | None = None
         self._first_s = self._last_s = 0.0
         path = self.settings.camera_info_file
-        self._calibration = read_calibration(path) if path else None
+        self._calibration = calibrated_info(read_calibration(path)) if path else None
         compressed = self.settings.compressed
         self._image: Publisher = self.create_publisher(
             CompressedImage if compressed else Image,

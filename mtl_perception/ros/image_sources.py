@@ -2,23 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a camera's pictures come from: the synthetic street, a video, a folder, a device."""
 
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media.device import CameraDevice
+from mtl_perception.media.listing import list_images
+from mtl_perception.media.pictures import read_rgb
+from mtl_perception.media.video import FALLBACK_RATE, Video, VideoFrame
 from mtl_perception.preprocessing import resize
 from mtl_perception.synthetic import Street, StreetFrame
 
-IMAGE_SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff',
-                            '.webp'})
 STREET_HEIGHT, STREET_WIDTH = 224, 384
 
 
@@ -102,7 +101,7 @@ class StreetSource:
     live = False
 
     def __init__(self, settings: SourceSettings) -> None:
-        self.rate = settings.rate or 10.0
+        self.rate = settings.rate or FALLBACK_RATE
         self._size = (settings.width or STREET_WIDTH, settings.height or STREET_HEIGHT)
         self._first, self._seed, self._seeds = settings.start_index, settings.seed, settings.seeds
         self._per_street = max(1, round(settings.seconds_per_street * self.rate))
@@ -144,71 +143,59 @@ class VideoSource:
     live = False
 
     def __init__(self, settings: SourceSettings) -> None:
-        self._path = Path(settings.source)
         self._settings = settings
-        self._video = cv2.VideoCapture(str(self._path))
-        if not self._video.isOpened():
-            raise DataError(
-                f'{self._path}: cannot be opened as a video ({self._path.stat().st_size} bytes); '
-                'the file may be cut, or of a format that this build of OpenCV does not read')
-        own = float(self._video.get(cv2.CAP_PROP_FPS))
-        self._own_rate = own if np.isfinite(own) and own > 0 else (settings.rate or 10.0)
+        self._video = Video(Path(settings.source))
+        self._own_rate = self._video.rate or settings.rate or FALLBACK_RATE
         self.rate = min(settings.rate or self._own_rate, self._own_rate)
         self._start()
 
     def read(self) -> Picture | None:
         """Return the file's picture at the next moment."""
-        image = self._next_image()
-        if image is None and self._settings.loop and self._given:
-            self._video.set(cv2.CAP_PROP_POS_FRAMES, 0)
+        frame = self._next_frame()
+        if frame is None and self._settings.loop and self._given:
             self._start()
-            image = self._next_image()
-        if image is None:
+            frame = self._next_frame()
+
+        if frame is None:
             if not self._given:
-                raise DataError(f'{self._path}: no picture can be read from index '
+                raise DataError(f'{self._video.path}: no picture can be read from index '
                                 f'{self._settings.start_index} on')
             return None
         self._given += 1
-        return _picture(image, self._settings)
+        return _picture(frame.read(), self._settings)
 
     def close(self) -> None:
         """Close the file."""
-        self._video.release()
+        self._frames.close()
 
     def _start(self) -> None:
         self._given = 0
         self._position = -self._settings.start_index  # of the file's next picture, 0 = the first
+        self._frames = self._video.frames(strict=False)
 
-    def _next_image(self) -> Any:
+    def _next_frame(self) -> VideoFrame | None:
         """Go to the moment of the next picture, frame by frame: seeking is not exact."""
         due = round(self._given * self._own_rate / self.rate)
-        while self._position < due:
-            if not self._video.grab():
-                return None
+        for frame in self._frames:
             self._position += 1
-        self._position += 1
-        good, image = self._video.read()
-        return image if good else None
+            if self._position > due:
+                return frame
+        return None
 
 
 class FolderSource:
-    """The images of a folder in the order of their names."""
+    """The images of a folder in natural order of their names."""
 
     live = False
 
     def __init__(self, settings: SourceSettings) -> None:
-        folder = Path(settings.source)
         self._settings = settings
-        self._paths = sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not self._paths:
-            raise DataError(
-                f'{folder}: no image in this folder; looked for {sorted(IMAGE_SUFFIXES)}')
+        self._paths = list_images(Path(settings.source))
         if settings.start_index >= len(self._paths):
             raise DataError(
-                f'{folder}: start_index is {settings.start_index}, but there are '
+                f'{settings.source}: start_index is {settings.start_index}, but there are '
                 f'{len(self._paths)} images')
-        self.rate = settings.rate or 10.0
+        self.rate = settings.rate or FALLBACK_RATE
         self._next = settings.start_index
 
     def read(self) -> Picture | None:
@@ -219,47 +206,30 @@ class FolderSource:
             self._next = self._settings.start_index
         path = self._paths[self._next]
         self._next += 1
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f'{path}: cannot be read as an image; remove it or mend it')
-        return _picture(image, self._settings)
+        return _picture(read_rgb(path, upright=True), self._settings)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
 class DeviceSource:
-    """A V4L2 camera, such as ``/dev/video0``; size and rate are asked of the driver."""
+    """A camera such as ``/dev/video0``; its driver is asked for size and rate."""
 
     live = True
 
     def __init__(self, settings: SourceSettings) -> None:
-        self._path = settings.source
-        number = re.search(r'(\d+)$', os.path.realpath(self._path))  # OpenCV wants no name
-        self._video = cv2.VideoCapture()
-        if number is None or not self._video.open(int(number[1]), cv2.CAP_V4L2):
-            raise DataError(
-                f'{self._path}: cannot be opened as a V4L2 camera; is it in use by another '
-                'program, and may this user read it (group "video")?')
-        self._video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        for name, value in ((cv2.CAP_PROP_FRAME_WIDTH, settings.width),
-                            (cv2.CAP_PROP_FRAME_HEIGHT, settings.height),
-                            (cv2.CAP_PROP_FPS, settings.rate)):
-            if value:
-                self._video.set(name, value)
         self._settings = settings
         self.rate = settings.rate
+        self._camera = CameraDevice(
+            settings.source, settings.width, settings.height, settings.rate)
 
     def read(self) -> Picture:
         """Wait for the camera's next picture."""
-        good, image = self._video.read()
-        if not good:
-            raise DataError(f'{self._path}: the camera gives no pictures any more')
-        return _picture(image, self._settings)
+        return _picture(self._camera.read(), self._settings)
 
     def close(self) -> None:
         """Give the device back."""
-        self._video.release()
+        self._camera.close()
 
 
 SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
@@ -302,13 +272,8 @@ def open_source(settings: SourceSettings) -> Source:
     return SOURCES[kind_of(settings.source)](settings)
 
 
-def _picture(bgr: Any, settings: SourceSettings) -> Picture:
-    """
-    Return the picture at the wanted size; with one side given, the other keeps the ratio.
-
-    :param bgr: (H, W, 3) uint8 as OpenCV reads it.
-    """
-    image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+def _picture(image: NDArray[np.uint8], settings: SourceSettings) -> Picture:
+    """Return the picture at the wanted size; with one side given, the other keeps the ratio."""
     height, width = image.shape[:2]
     wanted_width = settings.width or (
         round(width * settings.height / height) if settings.height else width)

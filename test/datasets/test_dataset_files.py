@@ -1,21 +1,11 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-import struct
-import zlib
 
-import cv2
 import numpy as np
 import pytest
-from dataset_trees import HEIGHT, WIDTH, constant, picture, write_image, write_map
+from dataset_trees import HEIGHT, WIDTH, constant, write_image
 
-from mtl_perception.datasets.files import (
-    find_earlier,
-    images_in,
-    ranges,
-    read_map,
-    read_rgb,
-    to_ids,
-)
+from mtl_perception.datasets.files import find_earlier, images_in, ranges, to_ids
 from mtl_perception.datasets.geometry import (
     cityscapes_disparity,
     depth_from_disparity,
@@ -26,78 +16,6 @@ from mtl_perception.datasets.geometry import (
 from mtl_perception.errors import DataError
 
 SHAPE = (HEIGHT, WIDTH)
-
-
-def small_png(indices, bits, kind=3):
-    """Return a PNG with a palette of colours that are not the indices, or (kind 0) a grey one."""
-    def chunk(kind, body):
-        content = kind + body
-        return struct.pack('>I', len(body)) + content + struct.pack('>I', zlib.crc32(content))
-
-    height, width = indices.shape
-    expanded = np.unpackbits(indices[:, :, None], axis=2)[:, :, -bits:].reshape(height, -1)
-    rows = b''.join(b'\0' + np.packbits(row).tobytes() for row in expanded)
-    palette = bytes(reversed(range(3 * 2 ** bits % 256 or 256)))
-    return (b'\x89PNG\r\n\x1a\n'
-            + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, bits, kind, 0, 0, 0))
-            + (chunk(b'PLTE', palette[:3 * (len(palette) // 3)]) if kind else b'')
-            + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
-
-
-def test_an_image_is_read_as_rgb(tmp_path):
-    np.testing.assert_array_equal(read_rgb(write_image(tmp_path / 'a.png', 200)), picture(200))
-
-
-@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
-def test_a_map_is_read_as_it_is(tmp_path, dtype):
-    values = np.arange(HEIGHT * WIDTH, dtype=dtype).reshape(SHAPE) * (5 if dtype is np.uint8 else
-                                                                      1000)
-    found = read_map(write_map(tmp_path / 'a.png', values), SHAPE)
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, values)
-
-
-@pytest.mark.parametrize('bits', [1, 2, 4, 8])
-def test_of_few_bits_or_a_palette_the_numbers_are_read_and_not_the_colours(tmp_path, bits):
-    indices = (np.arange(HEIGHT * WIDTH).reshape(SHAPE) % 2 ** bits).astype(np.uint8)
-    path = tmp_path / 'a.png'
-    path.write_bytes(small_png(indices, bits, kind=0))
-    np.testing.assert_array_equal(read_map(path, SHAPE), indices)
-    path.write_bytes(small_png(indices, bits))
-    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3  # OpenCV alone gives colours
-    np.testing.assert_array_equal(read_map(path, SHAPE), indices)
-
-
-def test_a_grey_map_saved_with_channels_is_read_and_a_coloured_one_refused(tmp_path):
-    grey = write_map(tmp_path / 'a.png', np.repeat(constant(7)[:, :, None], 3, axis=2))
-    np.testing.assert_array_equal(read_map(grey, SHAPE), constant(7))
-    with pytest.raises(DataError, match=r'b\.png: holds colours'):
-        read_map(write_image(tmp_path / 'b.png'), SHAPE)
-
-
-def test_a_map_of_another_size_is_refused_with_both_sizes(tmp_path):
-    path = write_map(tmp_path / 'a.png', constant(0))
-    with pytest.raises(DataError, match=r'a\.png: is 6 x 8 .*, its image 6 x 9'):
-        read_map(path, (6, 9))
-
-
-@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-@pytest.mark.parametrize('read', [read_rgb, lambda path: read_map(path, SHAPE)])
-def test_a_cut_file_names_itself(tmp_path, suffix, read):
-    path = write_image(tmp_path / f'a{suffix}')
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(DataError, match=rf'a\{suffix}.*truncated'):
-        read(path)
-
-
-def test_a_jpeg_is_no_label_file_and_text_no_image(tmp_path):
-    with pytest.raises(DataError, match=r'a\.jpg: is a JPEG'):
-        read_map(write_map(tmp_path / 'a.jpg', constant(3)), SHAPE)
-    (tmp_path / 'b.png').write_text('<html>not found</html>')
-    with pytest.raises(DataError, match=r'b\.png.*neither JPEG nor PNG'):
-        read_rgb(tmp_path / 'b.png')
-    with pytest.raises(DataError, match=r'c\.png: does not exist'):
-        read_rgb(tmp_path / 'c.png')
 
 
 def test_a_label_that_means_nothing_is_refused_with_its_place(tmp_path):

@@ -80,8 +80,10 @@ def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, 
 
 def test_what_is_no_video_is_refused(tmp_path, tiny_model, capsys):
     (tmp_path / 'text.mp4').write_text('no video')
-    with pytest.raises(DataError, match=r'text.mp4: is neither a folder nor a recording'):
+    with pytest.raises(DataError, match=r'text.mp4: cannot be opened as a video'):
         open_source(tmp_path / 'text.mp4')
+    with pytest.raises(DataError, match=r'none.mp4: does not exist'):
+        open_source(tmp_path / 'none.mp4')
     (tmp_path / 'empty').mkdir()
     assert cli.main(['predict', str(tmp_path / 'empty'), '--model', str(tiny_model)]) == 3
     assert 'no image' in capsys.readouterr().err
@@ -191,6 +193,19 @@ def test_what_cannot_be_asked_for_is_refused(tmp_path, folder, tiny_model, words
     monkeypatch.chdir(tmp_path)
     assert cli.main(['predict', str(folder), '--model', str(tiny_model), *words]) == 2
     assert not any((tmp_path / name).exists() for name in ('x.avi', 'x.MKV', 'x.db3'))
+
+
+def test_images_of_every_kind_come_in_natural_order(tmp_path):
+    for number, suffix in ((9, 'bmp'), (10, 'tif'), (11, 'png')):
+        image = np.full((8, 8, 3), number, np.uint8)
+        cv2.imwrite(str(tmp_path / f'frame{number}.{suffix}'), image)
+    (tmp_path / '._frame1.png').write_bytes(b'left by a system')
+
+    source = open_source(tmp_path)
+
+    assert source.count == 3
+    assert [(shot.name, int(shot.image[0, 0, 0])) for shot in source.shots] == [
+        ('frame9', 9), ('frame10', 10), ('frame11', 11)]
 
 
 def test_two_images_of_one_name_are_refused(folder):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media import device
 from mtl_perception.ros import image_sources
 from mtl_perception.ros.image_sources import Picture, SourceSettings, kind_of, open_source
 from mtl_perception.ros.prefetcher import Feeder
@@ -56,6 +57,14 @@ def video(tmp_path_factory):
 def test_the_images_of_a_folder_come_in_the_order_of_their_names(folder):
     assert levels(open_source(SourceSettings(str(folder)))) == [10, 20, 30]
     assert levels(open_source(SourceSettings(str(folder), start_index=1))) == [20, 30]
+
+
+def test_frame_10_comes_after_frame_9_and_hidden_files_are_left_out(tmp_path):
+    for number in (1, 2, 9, 10):
+        cv2.imwrite(str(tmp_path / f'frame{number}.png'), grey(number))
+    (tmp_path / '._frame3.png').write_bytes(b'left by a system')
+
+    assert levels(open_source(SourceSettings(str(tmp_path)))) == [1, 2, 9, 10]
 
 
 def test_a_folder_starts_again_where_it_started(folder):
@@ -133,7 +142,7 @@ def test_an_unusable_file_is_refused_by_name(tmp_path, name, content, match):
 
 
 def test_a_folder_without_images_and_a_device_that_is_no_camera_are_refused(tmp_path):
-    with pytest.raises(DataError, match='no image in this folder'):
+    with pytest.raises(DataError, match='no image'):
         open_source(SourceSettings(str(tmp_path)))
     with pytest.raises(DataError, match='/dev/null: cannot be opened as a V4L2 camera'):
         open_source(SourceSettings('/dev/null'))
@@ -189,14 +198,14 @@ class FakeCapture:
 
 def test_a_device_is_asked_for_size_and_rate_and_says_when_it_is_gone(monkeypatch):
     camera = FakeCapture()
-    monkeypatch.setattr(image_sources.cv2, 'VideoCapture', lambda: camera)
+    monkeypatch.setattr(device.cv2, 'VideoCapture', lambda: camera)
     source = image_sources.DeviceSource(
         SourceSettings('/dev/video7', rate=30.0, width=640, height=480))
     assert (camera.number, camera.backend, source.live) == (7, cv2.CAP_V4L2, True)
     assert camera.asked[cv2.CAP_PROP_FRAME_WIDTH] == 640
     assert camera.asked[cv2.CAP_PROP_FPS] == 30
     assert [source.read().image.shape for _ in range(3)] == [(480, 640, 3)] * 3
-    with pytest.raises(DataError, match='no pictures any more'):
+    with pytest.raises(DataError, match='no images any more'):
         source.read()
 
 

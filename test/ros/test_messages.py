@@ -15,13 +15,12 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from mtl_perception.image_codec import decode_array
+from mtl_perception.media.calibration import focal_length, image_size
 from mtl_perception.ros import messages
 from mtl_perception.ros.camera_info import (
     KEPT,
     CameraInfoMemory,
     fit_info,
-    focal_length,
-    image_size,
 )
 from mtl_perception.tasks import STREET_MOTION, STREET_SEMANTIC
 

@@ -1,0 +1,61 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which files of a folder are images, and in which order."""
+
+import pytest
+
+from mtl_perception.errors import DataError
+from mtl_perception.media.listing import find_image, list_images
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def listed(folder, pattern='*'):
+    return [str(path.relative_to(folder)) for path in list_images(folder, pattern)]
+
+
+def test_numbers_in_names_are_sorted_as_numbers(tmp_path):
+    touch(tmp_path, 'frame10.png', 'frame2.png', 'frame1.png', 'frame.png', '3.png', 'frame02.png')
+
+    assert listed(tmp_path) == [
+        '3.png', 'frame.png', 'frame1.png', 'frame02.png', 'frame2.png', 'frame10.png']
+
+
+def test_folders_are_in_natural_order_as_well(tmp_path):
+    touch(tmp_path, 'drive10/1.png', 'drive9/10.png', 'drive9/9.png')
+
+    assert listed(tmp_path, '**/*') == ['drive9/9.png', 'drive9/10.png', 'drive10/1.png']
+    assert listed(tmp_path, '*/1*') == ['drive9/10.png', 'drive10/1.png']
+
+
+def test_files_of_systems_and_other_kinds_are_left_out(tmp_path):
+    touch(tmp_path, 'a.PNG', 'b.jpeg', 'c.tif', '._a.png', 'notes.txt', '__MACOSX/a.png',
+          '.thumbnails/a.png', 'd.webp')
+
+    assert listed(tmp_path, '**/*') == ['a.PNG', 'b.jpeg', 'c.tif', 'd.webp']
+    assert listed(tmp_path) == ['a.PNG', 'b.jpeg', 'c.tif', 'd.webp']
+
+
+def test_a_folder_that_is_linked_into_itself_is_listed_once(tmp_path):
+    touch(tmp_path, 'drive/1.png')
+    (tmp_path / 'drive' / 'again').symlink_to(tmp_path)
+
+    assert listed(tmp_path, '**/*') == ['drive/1.png']
+
+
+def test_a_folder_without_images_names_itself(tmp_path):
+    touch(tmp_path, 'notes.txt')
+    with pytest.raises(DataError, match=f'{tmp_path}: no image'):
+        list_images(tmp_path)
+
+
+def test_an_image_is_found_whatever_its_suffix(tmp_path):
+    touch(tmp_path, '1694.1.JPG', '1694.2.webp')
+
+    assert find_image(tmp_path / '1694.1') == tmp_path / '1694.1.JPG'
+    assert find_image(tmp_path / '1694.2') == tmp_path / '1694.2.webp'
+    assert find_image(tmp_path / '1694') is None

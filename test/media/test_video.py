@@ -1,0 +1,101 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Video files: which frames, when, and what is refused."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.media import video as module
+from mtl_perception.media.video import Video
+
+
+def grey(level):
+    return np.full((64, 96, 3), level, np.uint8)
+
+
+def film(path, images, times=None, codec='mpeg4', **options):
+    """Write a video of 10 frames per second, or with the given times in milliseconds."""
+    with av.open(str(path), 'w', options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24')
+            frame.pts = 100 * number if times is None else times[number]
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_every_frame_comes_in_order_with_its_own_time(tmp_path):
+    times = [0, 100, 200, 1200, 1300, 1400]
+    video = Video(film(tmp_path / 'a.mkv', [grey(40 * number) for number in range(6)], times))
+
+    frames = list(video.frames())
+
+    assert [round(1000 * frame.seconds) for frame in frames] == times
+    levels = [frame.read().mean() for frame in frames]
+    np.testing.assert_allclose(levels, [0, 40, 80, 120, 160, 200], atol=3)
+
+
+def test_the_header_says_rate_and_count_and_a_video_can_be_read_again(tmp_path):
+    video = Video(film(tmp_path / 'a.mp4', [grey(90)] * 7))
+
+    assert (video.rate, video.count) == (10.0, 7)
+    assert len(list(video.frames())) == len(list(video.frames())) == 7
+
+
+def test_a_time_of_day_in_the_name_is_no_protocol(tmp_path):
+    video = Video(film(tmp_path / 'b.mp4', [grey(90)] * 3).rename(tmp_path / '22:57:44.mp4'))
+
+    assert len(list(video.frames())) == 3
+
+
+@pytest.mark.parametrize('content', [b'', b'no video'])
+def test_a_file_that_is_no_video_names_itself(tmp_path, content):
+    (tmp_path / 'text.mp4').write_bytes(content)
+    with pytest.raises(DataError, match=r'text\.mp4: cannot be opened as a video'):
+        Video(tmp_path / 'text.mp4')
+
+
+def test_a_damaged_part_is_an_error_or_left_out(tmp_path):
+    random = np.random.default_rng(0)
+    images = list(random.integers(0, 256, (8, 64, 96, 3), np.uint8))
+    path = film(tmp_path / 'a.mkv', images, codec='mjpeg')
+    with av.open(str(path)) as container:
+        third = list(container.demux(video=0))[2]
+        place, size = third.pos, third.size
+    content = bytearray(path.read_bytes())
+    place = content.index(b'\xff\xd8', place)  # start of its image
+    content[place:place + size - 16] = bytes(size - 16)
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r'a\.mkv: cannot be decoded to its end'):
+        list(Video(path).frames())
+    assert len(list(Video(path).frames(strict=False))) == 7
+
+
+def test_a_video_that_is_cut_short_is_an_error_or_ends_there(tmp_path):
+    random = np.random.default_rng(0)
+    path = film(tmp_path / 'a.mp4', list(
+        random.integers(0, 256, (40, 64, 96, 3), np.uint8)), movflags='faststart')
+    path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
+
+    with pytest.raises(DataError, match=r'cut short|cannot be decoded to its end'):
+        list(Video(path).frames())
+    assert 15 < len(list(Video(path).frames(strict=False))) < 30
+
+
+def test_without_pyav_it_is_said_what_to_install(tmp_path, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(module.importlib, 'import_module', missing)
+    with pytest.raises(ConfigurationError, match='pip install av'):
+        Video(tmp_path / 'a.mp4')
