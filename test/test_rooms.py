@@ -89,6 +89,67 @@ def test_the_direction_check_sees_every_form_of_import():
     assert imported_rooms(source) == {'ros', 'training', 'models'}
 
 
+def imported_files(source: str, names: set[str]) -> set[str]:
+    """
+    Return the files of the package that a module imports, at its top, in a function or for types.
+
+    :param names: of all files, such as ``mtl_perception.ros.messages``.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f'{node.module}.{alias.name}'
+                found.add(inner if inner in names else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & names
+
+
+def import_circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of files of which each one imports every other one, over whatever way."""
+    def reached_from(start: str) -> set[str]:
+        reached: set[str] = set()
+        waiting = [start]
+        while waiting:
+            new = imports[waiting.pop()] - reached
+            reached |= new
+            waiting += new
+        return reached
+
+    reach = {name: reached_from(name) for name in imports}
+    circles = {
+        tuple(sorted(other for other in reach[name] if name in reach[other]))
+        for name in imports if name in reach[name]}
+    return [list(circle) for circle in sorted(circles)]
+
+
+def test_no_files_import_each_other_in_a_circle():
+    names = {}
+    for path in FILES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
+        names['.'.join(parts).removesuffix('.__init__')] = path
+
+    imports = {
+        name: imported_files(path.read_text(), set(names)) for name, path in names.items()}
+
+    assert sum(map(len, imports.values())) > 500  # the control: imports are found at all
+    assert import_circles(imports) == []
+
+
+def test_the_search_for_circles_finds_hidden_ones():
+    sources = {
+        'p.a': 'from p.b import thing',
+        'p.b': 'def f():\n    from p import c',
+        'p.c': 'if TYPE_CHECKING:\n    import p.a',
+        'p.d': 'import p.a\nfrom p.d import itself',
+        'p.e': 'from p.a import thing'}
+
+    imports = {name: imported_files(text, set(sources)) for name, text in sources.items()}
+
+    assert import_circles(imports) == [['p.a', 'p.b', 'p.c'], ['p.d']]
+
+
 @pytest.mark.parametrize('room', sorted(FORBIDDEN))
 def test_a_room_works_without_what_it_must_not_need(room):
     modules = sorted(

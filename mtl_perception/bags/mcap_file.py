@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtl_perception.bags.cdr import read_stamp
-from mtl_perception.bags.storage import Damage, Entry, Topic, unpack
+from mtl_perception.bags.compression import unpack
+from mtl_perception.bags.entries import Damage, Entry, RecordedTopic
 from mtl_perception.errors import DataError
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -35,7 +36,7 @@ class _Broken(Exception):  # noqa: N818
 
 class McapFile:
     """
-    An mcap file, see :class:`mtl_perception.bags.storage.StorageFile`.
+    An mcap file, see :class:`mtl_perception.bags.entries.StorageFile`.
 
     :param path: of the file.
     :raises DataError: ``B01`` if it does not even start as one; ``B09`` for a bomb.
@@ -43,7 +44,7 @@ class McapFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.topics: dict[str, Topic] = {}
+        self.topics: dict[str, RecordedTopic] = {}
         self.entries: list[Entry] = []
         self.damage = Damage()
         self._schemas: dict[int, tuple[str, str]] = {}
@@ -172,7 +173,7 @@ class McapFile:
             topic, place = _text(content, start + 4)
             self._channels[number] = topic
             name, definition = self._schemas.get(schema, ('', ''))
-            self.topics.setdefault(topic, Topic(name, definition))
+            self.topics.setdefault(topic, RecordedTopic(name, definition))
         elif code == MESSAGE:
             number, _, logged_ns, _ = MESSAGE_HEAD.unpack_from(content, start)
             first = start + MESSAGE_HEAD.size

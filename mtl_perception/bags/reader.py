@@ -17,8 +17,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from mtl_perception import topics
 from mtl_perception.bags.cdr import read_compressed, read_image
+from mtl_perception.bags.entries import Entry, StorageFile, damage_text
 from mtl_perception.bags.stamps import match_stamps
-from mtl_perception.bags.storage import Entry, Storage, StorageFile, damage_text
+from mtl_perception.bags.storage import Storage
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mtl_perception.bags.cdr import STAMP, read_stamp
-from mtl_perception.bags.storage import Damage, Entry, Topic
+from mtl_perception.bags.entries import Damage, Entry, RecordedTopic
 from mtl_perception.errors import DataError
 
 
 class SqliteFile:
     """
-    A ``.db3`` file, see :class:`mtl_perception.bags.storage.StorageFile`.
+    A ``.db3`` file, see :class:`mtl_perception.bags.entries.StorageFile`.
 
     :param path: of the file.
     :raises DataError: ``B06`` if it is no such file, or its list of topics is damaged.
@@ -25,7 +25,7 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.topics: dict[str, Topic] = {}
+        self.topics: dict[str, RecordedTopic] = {}
         self.entries: list[Entry] = []
         self.damage = Damage()
         try:
@@ -89,7 +89,7 @@ class SqliteFile:
                 'SELECT topic_type, encoded_message_definition FROM message_definitions'))
         rows = list(self._database.execute('SELECT id, name, type FROM topics ORDER BY id'))
         for _, name, kind in rows:
-            self.topics.setdefault(name, Topic(kind, definitions.get(kind, '')))
+            self.topics.setdefault(name, RecordedTopic(kind, definitions.get(kind, '')))
         return {number: name for number, name, _ in rows}
 
     def _head(self, number: int) -> memoryview:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from mtl_perception.evaluation.report import Report, as_markdown, write_report
+from mtl_perception.evaluation.report import Report, as_markdown
+from mtl_perception.evaluation.report_files import write_report
 
 if TYPE_CHECKING:
     from mtl_perception.inference.torch_engine import TorchEngine

@@ -22,13 +22,9 @@ from mtl_perception.evaluation.demo import (
     run_offline,
 )
 from mtl_perception.evaluation.live_recording import record_live
-from mtl_perception.evaluation.report import (
-    Report,
-    figure_text,
-    interval_text,
-    recording_facts,
-    write_report,
-)
+from mtl_perception.evaluation.report import Report, recording_facts
+from mtl_perception.evaluation.report_files import write_report
+from mtl_perception.evaluation.rows import figure_text, interval_text
 from mtl_perception.manifest import read_model
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.evaluation.report import Report, figure_text, interval_text
-from mtl_perception.evaluation.rows import Row
+from mtl_perception.evaluation.report import Report
+from mtl_perception.evaluation.rows import Row, figure_text, interval_text
 
 JPEG_QUALITY = 88
 

@@ -2,19 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of an evaluation, the same for every door: for programs, for people, as a page."""
 
-import json
-import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import StorageError
-from mtl_perception.evaluation.rows import Interval, Row, rows
+from mtl_perception.evaluation.rows import Row, figure_text, interval_text, rows
 from mtl_perception.metrics import FEWEST_GROUPS
 
 Figures = Mapping[str, Any]
@@ -103,45 +98,6 @@ def as_markdown(report: Report) -> str:
     return '\n'.join(lines).rstrip('\n')
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """
-    Write ``report.json``, ``report.md`` and ``report.html``, each in one step.
-
-    The page has its pictures inside itself and needs neither network nor scripts.
-
-    :raises StorageError: if they cannot be written.
-    """
-    from mtl_perception.evaluation.html_report import as_page
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f'{folder}: cannot be made: {error}') from error
-    text = '\n'.join([f'# {report.title}', '', as_markdown(report), '', *report.links])
-    _write(folder / 'report.md', text.rstrip('\n') + '\n')
-    _write(folder / 'report.html', as_page(report))
-    _write(folder / 'report.json',
-           json.dumps(_finite(report.figures), indent=2, allow_nan=False) + '\n')
-
-
-def _finite(values: Any) -> Any:
-    """Return plain values with None for numbers that JSON does not have."""
-    if isinstance(values, Mapping):
-        return {key: _finite(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def figure_text(value: float | None, places: int = 3) -> str:
-    """Return a figure as text, ``n/a`` if it does not exist."""
-    return 'n/a' if value is None else f'{value:.{places}f}'
-
-
-def interval_text(interval: Interval | None) -> str:
-    """Return an interval as text."""
-    return '' if interval is None else f'{figure_text(interval[0])} to {figure_text(interval[1])}'
-
-
 def _camera_rate(figures: Figures) -> str:
     """Return the camera's rate, and what was wanted if it is clearly less."""
     rate, wanted = figures['rate'], figures.get('conditions', {}).get('rate')
@@ -166,13 +122,3 @@ def _remarks(figures: Figures) -> list[str]:
     if absent := figures.get('semantic', {}).get('absent'):
         remarks.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
     return remarks
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a file in its place in one step, so that nobody ever reads half of it."""
-    partial = path.with_name(path.name + '.part')
-    try:
-        partial.write_text(text, encoding='utf-8')
-        os.replace(partial, path)
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written: {error}') from error

@@ -94,3 +94,13 @@ def _at(figures: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         figures = figures.get(key) if figures is not None else None
     return figures
+
+
+def figure_text(value: float | None, places: int = 3) -> str:
+    """Return a figure as text, ``n/a`` if it does not exist."""
+    return 'n/a' if value is None else f'{value:.{places}f}'
+
+
+def interval_text(interval: Interval | None) -> str:
+    """Return an interval as text."""
+    return '' if interval is None else f'{figure_text(interval[0])} to {figure_text(interval[1])}'

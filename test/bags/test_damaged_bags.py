@@ -17,9 +17,9 @@ pytest.importorskip('rosbags')
 from bag_files import STORE, diagnostics, image, write_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from mtl_perception.bags.compression import LARGEST_UNPACKED, unpack
 from mtl_perception.bags.reader import Bag
 from mtl_perception.bags.stamps import match_stamps
-from mtl_perception.bags.storage import LARGEST_UNPACKED, unpack
 from mtl_perception.errors import DataError
 
 COUNT = 300

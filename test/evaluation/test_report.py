@@ -18,12 +18,8 @@ from mtl_perception.evaluation.evaluator import WORST, Examiner, draw_errors
 from mtl_perception.evaluation.evaluators import MOST_KEPT, Thinned
 from mtl_perception.evaluation.html_report import as_page
 from mtl_perception.evaluation.records import Truth
-from mtl_perception.evaluation.report import (
-    Report,
-    as_markdown,
-    recording_facts,
-    write_report,
-)
+from mtl_perception.evaluation.report import Report, as_markdown, recording_facts
+from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.tasks import STREET_ALL_TASKS, STREET_TASKS
 
