@@ -57,27 +57,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(arguments)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read the output has gone, as head does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+    except BrokenPipeError:
+        # the reader has gone, as head does; Python flushes once more at exit, into nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """Run one subcommand and return its exit code; what it raises on purpose becomes one line."""
+    """Run one subcommand and return its exit code; an error of the package becomes one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog='mtl', description='Multi-task perception: train, measure and show it.')
     parser.add_argument('--version', action='version', version=f'mtl_perception {__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+    # Only the file of the chosen verb is imported: --help stays fast, and a verb works without
+    # the libraries of the others.
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     wanted = next((word for word in words if not word.startswith('-')), None)
     for name, text in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text)
-        if name == wanted:  # only the wanted room is imported, so the others may lack libraries
+        if name == wanted:
             module = _import(name)
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     parsed = parser.parse_args(words)
+
     try:
         return int(parsed.run(parsed))
     except PerceptionError as error:

@@ -17,7 +17,7 @@ from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 
 SHOWN = 10
-"""So many of the images that are left out are named."""
+"""How many of the omitted images are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,16 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl data check``; the exit code is 3 if something is wrong."""
     if arguments.samples < 1:
         raise ConfigurationError(f'--samples is {arguments.samples}; it must be at least 1')
+
     every = examine(read_descriptions(arguments.config, arguments.root), _progress)
     Console().print(_table(every, arguments.config))
     mosaic = arguments.mosaic or Path(f'{arguments.config.stem}.png')
     _draw(every, arguments.samples, mosaic)
+
+    # Findings go to the standard output one by one, so that a script can read their paths.
     problems = [(it.name, problem) for it in every for problem in it.problems]
     for it in every:
         for path in (left_out := it.data.incomplete if it.data else [])[:SHOWN]:
-            print(f'left out of {it.name} for want of an earlier image: {path}')
+            print(f'left out of {it.name}, no earlier image: {path}')
         if len(left_out) > SHOWN:
             print(f'left out of {it.name}: {len(left_out) - SHOWN} more')
+
     for name, problem in problems:
         print(f'{name}: {problem}')
     if problems:

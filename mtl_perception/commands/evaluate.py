@@ -27,12 +27,14 @@ from mtl_perception.manifest import read_model
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl evaluate``."""
     add_model_argument(parser)
+
+    # the synthetic street
     parser.add_argument(
         '--seeds', default='20000:20040',
         help='street seeds FIRST:END, from 20000 on (default: 20000:20040)')
     parser.add_argument(
         '--frames', type=int, default=Moments.frames,
-        help='judged frames per street, spread over its drive (default: 10)')
+        help='evaluated frames per street, spread over its drive (default: 10)')
     parser.add_argument(
         '--spacing', type=float, default=Moments.spacing,
         help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
@@ -40,21 +42,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera-height', type=float, metavar='METRES',
         help='drive with a camera at this height, told to the model (default: each street draws '
         'one near that of the training, and the model is not told)')
+    parser.add_argument(
+        '--record', action='store_true', help="write the metrics into the model's manifest")
+
     add_engine_options(parser)
     parser.add_argument(
         '--output', type=Path, help='folder for report.json, report.md and report.html')
+
+    # a data set
     parser.add_argument(
         '--data', type=Path, metavar='YAML',
-        help='judge on recorded data instead: a recipe or what mtl data check takes')
+        help='evaluate on recorded data: a recipe, or the YAML of mtl data check')
     parser.add_argument(
         '--part', default='validation', help='which of the data sets in that file (validation)')
     parser.add_argument(
         '--on-bad-sample', choices=('fail', 'skip'), default='fail',
         help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
     parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
+
+    # a recording
     parser.add_argument(
         '--bag', type=Path, metavar='BAG',
-        help="judge the node's answers in a recording instead, against the truth in it or, with "
+        help="evaluate the node's answers in a recording, against the ground truth in it or, with "
         '--data, the labels of images that are named by their stamps in nanoseconds')
     parser.add_argument(
         '--rerun', action='store_true',
@@ -62,12 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--namespace', default='', help='of the camera in the recording')
     parser.add_argument(
         '--slop', type=float, default=0.0, metavar='MS',
-        help='labels belong to the nearest image at most so many milliseconds away (0)')
+        help='largest difference between the stamps of an image and its labels, milliseconds (0)')
     parser.add_argument(
         '--allow-truncated', action='store_true',
-        help='judge what is whole of a recording that is cut short or damaged')
-    parser.add_argument(
-        '--record', action='store_true', help="write the figures into the model's manifest")
+        help='evaluate the intact part of a recording that is cut short or damaged')
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -33,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--head', type=Path, help='file of the motion head (default: the one beside the model)')
     parser.add_argument(
         '--seeds', default='20000:20040', help='street seeds FIRST:END, from 20000 on')
-    parser.add_argument('--frames', type=int, default=10, help='judged frames per street')
+    parser.add_argument('--frames', type=int, default=10, help='evaluated frames per street')
     add_engine_options(parser)
     parser.add_argument('--output', type=Path, help='file for the figures, NAME.json')
     parser.add_argument(
         '--conditions', action='store_true',
-        help='judge turns, shadow, night, a wrong focal length and lost frames instead')
+        help='evaluate turns, shadow, night, a wrong focal length and lost frames instead')
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -31,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='NAME.mp4 for a video with all answers side by side; NAME.mcap for a rosbag2 in the '
         'folder NAME, with the topics of the node; else a folder of PNG files '
         '(default: predicted.mp4)')
+
+    # what the source does not say of itself
     parser.add_argument(
         '--rate', type=float, default=0.0,
         help='images per second (default: that of the video or rosbag2, 10 for a folder)')
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--focal-length', type=float, default=0.0, metavar='PIXELS',
         help='of the camera at the width of its images; depth in metres needs it')
+
     parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
     add_engine_options(parser)
 
@@ -54,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     source = open_source(arguments.source, arguments.rate, arguments.namespace)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is half done is removed
+        # SIGTERM takes the way of Ctrl-C, so that the writers below can clean up
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine = load_engine(arguments, arguments.precision)
     focal = arguments.focal_length or None
     tasks = engine.manifest.tasks
@@ -71,10 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
         with Film(output, source.rate) as film:
             done = predict(engine, source, lambda shot, found: film.add(painter.draw(
                 moment_of(shot.stamp_ns, shot.image, found, tasks), [shot.name])), focal, show)
+
     elif suffix == BAG:
         output = output.with_suffix('')
         with BagOutput(output, tasks, arguments.namespace) as bag:
             done = predict(engine, source, bag.take, focal, show)
+
     else:
         task = engine.manifest.task('detection')
         writer = FolderWriter(output, () if task is None else task.classes)

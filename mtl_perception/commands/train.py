@@ -80,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
             recipe_for(Path(arguments.recipe)), TrainingConfig, arguments.recipe, overrides)
     else:
         config = load_config(arguments.recipe, overrides)
+
+    # a wrong network shows before hours of rendering
     check_network(config)
     if arguments.print_config:
         print(to_yaml(config), end='')
@@ -97,13 +99,15 @@ def run(arguments: argparse.Namespace) -> int:
             if ranks.is_first:
                 held.enter_context(exclusive(folder))
             return train_and_export(config, folder, arguments, command, ranks)
-    except BrokenPipeError:  # of the output, which the command line ends
+
+    except BrokenPipeError:
+        # nobody reads the output any more: cli.main ends the command
         raise
     except OSError as error:
         if error.errno in FULL:
             what, advice = 'could not be written', 'Free some space, then --resume'
         else:
-            what, advice = 'failed', 'Mend it, then --resume'
+            what, advice = 'failed', 'Solve that, then --resume'
         raise StorageError(
             f'{error.filename or folder}: {what} ({error.strerror or error}); the checkpoints are '
             f'untouched. {advice}') from error

@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     engine = TorchEngine.load(settings.model, threads=settings.threads)
     data = settings.data
     caches = []
+
+    # The network stays as it is: its features are computed once and kept on the disk.
     for split, text in (('train', data.train_seeds), ('validation', data.validation_seeds)):
         clips = StreetClips(
             Path(data.cache), parse_seeds(text), split, data.plan, data.street_code)
@@ -49,13 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
         cache = MotionSampleCache(Path(data.cache), clips, engine)
         _count(f'features of {split} seeds', cache.compute(), len(clips.seeds))
         caches.append(cache)
+
     samples, unseen = (cache.read(cache.clips.seeds) for cache in caches)
     print(f'{len(samples.features)} pairs of frames to learn from', flush=True)
+
     start = time.monotonic()
     head = train_motion_head(samples, settings, _print_loss)
     minutes = (time.monotonic() - start) / 60
     figures = judge(head, unseen)
     print(f'validation: {figures}')
+
     path = Path(settings.output) / settings.name / f'{settings.name}.motion'
     notes: dict[str, Any] = {
         'command': shlex.join(
@@ -65,13 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
         'data': f'synthetic street, seeds {data.train_seeds}'}
     write_motion_head(head, engine.manifest, path, notes)
     print(f'{path}: {sum(p.numel() for p in head.parameters())} parameters')
+
     if arguments.attach:
         print(f'attached: {attach_motion_head(path, settings.model)}')
     return 0
 
 
 def _count(what: str, work: Iterator[int], total: int) -> None:
-    """Work through the seeds and say every now and then how far it is."""
+    """Work through the seeds and print the progress."""
     for count, _ in enumerate(work, 1):
         if count % 50 == 0 or count == total:
             print(f'{what}: {count}/{total}', flush=True)
