@@ -1,9 +1,9 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-The size and the integrity of a JPEG or PNG file, read without decoding it.
+Size and integrity of a JPEG or PNG file, without decoding it.
 
-A kilobyte can claim a gigabyte of pixels, so the size is looked at first.
+A kilobyte can claim a gigabyte of pixels, so the size is checked before pixels are decoded.
 """
 
 import zlib
@@ -28,19 +28,21 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xda, 0xd9
 
 def read_header(data: NDArray[np.uint8], claimed: str = '') -> tuple[int, int]:
     """
-    Return (height, width) of a JPEG or PNG file and see that the file is complete.
+    Return (height, width) of a JPEG or PNG file and check that the file is complete.
 
     :param data: flat uint8, the file.
-    :param claimed: what the sender says it is, for the message only.
+    :param claimed: the format by the sender's words, for the message only.
     :raises FrameError: ``I19_format`` if it is neither, ``I17_decode`` if it is cut or damaged.
     """
     buffer: Any = data
     content = memoryview(buffer)
+
     start = bytes(content[:8])
     if start.startswith(JPEG):
         return _read_jpeg(content)
     if start == PNG:
         return _read_png(content)
+
     kind = next((name for magic, name in OTHER_KINDS.items() if start.startswith(magic)), '')
     raise FrameError(
         f'the data is neither JPEG nor PNG: it starts with {start!r}'
@@ -49,12 +51,18 @@ def read_header(data: NDArray[np.uint8], claimed: str = '') -> tuple[int, int]:
 
 
 def _read_jpeg(content: memoryview) -> tuple[int, int]:
-    """Walk the segments up to the first scan and look for the end of the image behind it."""
+    """
+    Return (height, width) of a JPEG.
+
+    The segments up to the first scan are walked, and the end of the image is looked for behind it.
+    """
     size: tuple[int, int] | None = None
     position = 2
     while position + 4 <= len(content):
         if content[position] != 0xff:
             raise _damaged(f'no JPEG marker at byte {position}')
+
+        # Markers that stand alone, without a length and content.
         marker = content[position + 1]
         if marker == 0xff:  # fill byte
             position += 1
@@ -64,14 +72,17 @@ def _read_jpeg(content: memoryview) -> tuple[int, int]:
             continue
         if marker == _END_OF_IMAGE:
             break
+
+        # A frame header: length (2 bytes), bits (1), height (2), width (2).
         length = int.from_bytes(content[position + 2:position + 4], 'big')
         if marker in _START_OF_FRAME and size is None:
             if position + 9 > len(content) or length < 8:
                 break
             size = (int.from_bytes(content[position + 5:position + 7], 'big'),
                     int.from_bytes(content[position + 7:position + 9], 'big'))
+
+        # Within a scan FF is followed by 00 or a restart marker, so FF D9 is the end of the image.
         if marker == _START_OF_SCAN:
-            # within a scan, FF is always followed by 00 or a restart marker
             if size is None:
                 raise _damaged('the JPEG has no size before its first scan')
             if bytes(content[position:]).rfind(b'\xff\xd9') < 0:
@@ -82,10 +93,11 @@ def _read_jpeg(content: memoryview) -> tuple[int, int]:
 
 
 def _read_png(content: memoryview) -> tuple[int, int]:
-    """Walk the chunks, verify their checksums and look for the last one."""
+    """Return (height, width) of a PNG whose chunks are all there and have their checksums."""
     size: tuple[int, int] | None = None
     position = len(PNG)
     while position + 12 <= len(content):
+        # A chunk: length of the body (4 bytes), kind (4), body, checksum of kind and body (4).
         length = int.from_bytes(content[position:position + 4], 'big')
         kind = bytes(content[position + 4:position + 8])
         end = position + 12 + length
@@ -93,9 +105,11 @@ def _read_png(content: memoryview) -> tuple[int, int]:
             raise _damaged('the PNG does not start with its header')
         if end > len(content):
             break
+
         checksum = int.from_bytes(content[end - 4:end], 'big')
         if zlib.crc32(content[position + 4:end - 4]) != checksum:
             raise _damaged(f'the checksum of the PNG chunk at byte {position} is wrong')
+
         if size is None:
             size = (int.from_bytes(content[position + 12:position + 16], 'big'),
                     int.from_bytes(content[position + 8:position + 12], 'big'))

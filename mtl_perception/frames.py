@@ -15,7 +15,7 @@ class Frame:
     One camera image.
 
     :param camera: name of the camera it came from.
-    :param stamp_ns: time of exposure, nanoseconds; may be any integer, also zero.
+    :param stamp_ns: time of exposure, nanoseconds; any integer, zero included.
     :param image: (H, W, 3) uint8 RGB.
     """
 
@@ -27,7 +27,7 @@ class Frame:
 @dataclass(frozen=True, eq=False)
 class Detections:
     """
-    The boxes of one image, the most certain first.
+    The boxes of one image, by falling score.
 
     :param corners: (B, 4) float32 pixels: x_min, y_min, x_max, y_max, from 0 to width and height.
     :param scores: (B,) float32, probability of an object of the class, 0 to 1.
@@ -42,15 +42,15 @@ class Detections:
 @dataclass(frozen=True, eq=False)
 class Outputs:
     """
-    What a network says about one frame, at the network's resolution (h, w).
+    What a network predicts for one frame, at the network's resolution (h, w).
 
-    A task that the network does not have, or that nobody asked for, is None.
+    A task that the network does not have, or that was not asked for, is None.
 
     :param semantic: (h, w) uint8 class ids.
     :param depth: (h, w) float32 metres along Z, finite and positive everywhere.
     :param motion: (h, w) uint8, 0 static, 1 moving.
     :param motion_score: (h, w) float32, probability of moving, 0 to 1.
-    :param sky: (h, w) bool, where the semantics are sure that there is nothing but sky.
+    :param sky: (h, w) bool, where the semantics are certain of sky.
     :param offset: (2, h, w) float32 pixels from each pixel to the centroid of its object, x and y.
     :param detections: boxes in pixels of the network's input.
     """
@@ -68,9 +68,11 @@ def rotation_of_quaternion(quaternion: Sequence[float]) -> NDArray[np.float64]:
     """
     Return the (3, 3) rotation of a quaternion.
 
-    :param quaternion: x, y, z, w; need not have length 1, but not 0 either.
+    :param quaternion: x, y, z, w, of any length but 0.
     """
     x, y, z, w = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
+
+    # R = I + 2 w [v]x + 2 [v]x [v]x with v = (x, y, z), multiplied out.
     return np.array([
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -80,10 +82,10 @@ def rotation_of_quaternion(quaternion: Sequence[float]) -> NDArray[np.float64]:
 @dataclass(frozen=True, eq=False)
 class Step:
     """
-    How a camera moved since the frame before.
+    How a camera moved since the previous frame.
 
-    :param pose: (4, 4) float64 from this camera's frame (x right, y down, z ahead) to the earlier
-        one's; its last column is where this camera is in the earlier one's frame, metres.
+    :param pose: (4, 4) float64 from this camera's axes (x right, y down, z ahead) to those of the
+        previous frame; its last column is the place of this camera in those axes, metres.
     :param seconds: between the two frames.
     """
 
@@ -91,12 +93,17 @@ class Step:
     seconds: float
 
     def velocity(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return velocity in m/s and turn rate in rad/s, each (3,) in this camera's frame."""
+        """Return velocity in m/s and turn rate in rad/s, each (3,) in this camera's axes."""
         turn = self.pose[:3, :3]
+
+        # Of a rotation by an angle a about the unit vector u, (R - R^T) / 2 = sin(a) [u]x and
+        # trace(R) = 1 + 2 cos(a).
         axis = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0],
                          turn[1, 0] - turn[0, 1]]) / 2
-        sine, cosine = float(np.linalg.norm(axis)), (float(np.trace(turn)) - 1) / 2
+        sine = float(np.linalg.norm(axis))
+        cosine = (float(np.trace(turn)) - 1) / 2
         angle = float(np.arctan2(sine, cosine))
+
         rate = axis * (angle / sine if sine > 1e-12 else 1.0) / self.seconds
         return turn.T @ self.pose[:3, 3] / self.seconds, rate
 
@@ -104,18 +111,19 @@ class Step:
 @dataclass(frozen=True, eq=False)
 class Perception:
     """
-    What the pipeline says about one frame, at the size that the consumer asked for (H, W).
+    What the pipeline returns for one frame, at the size that the consumer asked for (H, W).
 
     :param semantic: (H, W) uint8 class ids, 255 = unlabelled.
     :param depth: (H, W) float32 metres along Z; NaN = invalid, +Inf = beyond range or sky.
-    :param motion: (H, W) uint8, 0 static, 1 moving, 255 unknown (no valid previous frame).
+    :param motion: (H, W) uint8, 0 static, 1 moving, 255 unknown, as without a previous frame.
     :param motion_score: (H, W) float32, probability of moving; NaN = unknown.
-    :param instance: (H, W) uint16, 0 = no object; an id is good for this frame alone.
+    :param instance: (H, W) uint16, 0 = no object; ids are not tracked from frame to frame.
     :param detections: boxes in pixels of the size that was asked for.
-    :param residual: (h, w, 2) float32 at the network's size, in its pixels: the flow to an earlier
-        frame that the camera's own motion leaves; None if nothing moves or motion is the
-        network's own.
-    :param step: how the camera moved; None if nobody asked for motion or it is not to be believed.
+    :param residual: (h, w, 2) float32 pixels at the network's size: the flow to an earlier frame
+        that the camera's own motion does not explain; None if nothing moves or the network itself
+        predicts motion.
+    :param step: how the camera moved; None if motion was not asked for or the estimate is
+        unreliable.
     """
 
     semantic: NDArray[np.uint8] | None = None

@@ -3,9 +3,9 @@
 """
 Between image messages and arrays, without ROS.
 
-Anything with the fields of ``sensor_msgs/Image`` or ``CompressedImage`` will do: messages of
-rclpy, of rosbags, or test doubles. Nothing on the wire checks that the fields belong together, so
-everything is checked here, in Python integers, before a pixel is touched or memory taken.
+Messages are told by their fields: those of rclpy, of rosbags and test doubles are read alike. No
+transport checks that the fields fit together, so everything is checked here, in Python integers,
+before memory is allocated.
 """
 
 import functools
@@ -53,7 +53,7 @@ class CompressedImageLike(Protocol):
 
 class ImageFields(NamedTuple):
     """
-    The fields of a ``sensor_msgs/Image`` but for the header.
+    The fields of a ``sensor_msgs/Image``, without the header.
 
     :param data: flat view of the bytes, ``height * step`` of them; keeps the array alive.
     """
@@ -69,13 +69,13 @@ class ImageFields(NamedTuple):
 @dataclass(frozen=True)
 class Layout:
     """
-    How an encoding lies in memory.
+    Memory layout of an encoding.
 
     :param dtype: numpy's name of the type of one number, without byte order.
     :param channels: numbers per pixel of a row.
     :param conversion: OpenCV's code that turns it into RGB, None if it is RGB already.
     :param planes: rows per two rows of the image: 3 for the planar 4:2:0 encodings, else 2.
-    :param multiple: what the width (and with planes the height) must be a multiple of.
+    :param multiple: divisor of every valid width, and with planes of every valid height.
     :param smallest: smallest width and height that can be converted.
     """
 
@@ -92,11 +92,12 @@ def _layouts() -> dict[str, Layout]:
     to_rgb: dict[str, tuple[int, int | None]] = {
         'rgb': (3, None), 'bgr': (3, cv2.COLOR_BGR2RGB), 'rgba': (4, cv2.COLOR_RGBA2RGB),
         'bgra': (4, cv2.COLOR_BGRA2RGB), 'mono': (1, cv2.COLOR_GRAY2RGB)}
-    # as OpenCV itself and RViz have it, a colour image of a nameless type is blue, green, red
+    # 8UC3 names no colours; OpenCV and RViz take blue, green, red.
     opencv = {1: 'mono', 3: 'bgr', 4: 'bgra'}
-    # OpenCV names a pattern by the second pixel of the second row, ROS by the first of the first
+    # OpenCV names a pattern by the second pixel of the second row, ROS by the first of the first.
     bayer = {'rggb': cv2.COLOR_BayerBG2RGB, 'bggr': cv2.COLOR_BayerRG2RGB,
              'gbrg': cv2.COLOR_BayerGR2RGB, 'grbg': cv2.COLOR_BayerGB2RGB}
+
     layouts = {}
     for bits, dtype in ((8, 'u1'), (16, 'u2')):
         for name, (channels, conversion) in to_rgb.items():
@@ -105,6 +106,7 @@ def _layouts() -> dict[str, Layout]:
             layouts[f'{bits}UC{channels}'] = layouts[f'{name}{bits}']
         for pattern, code in bayer.items():
             layouts[f'bayer_{pattern}{bits}'] = Layout(dtype, 1, code, smallest=3)
+
     layouts['32FC1'] = Layout('f4', 1, cv2.COLOR_GRAY2RGB)
     layouts['32FC3'] = Layout('f4', 3, cv2.COLOR_BGR2RGB)
     for name in ('yuv422', 'uyvy'):
@@ -117,7 +119,7 @@ def _layouts() -> dict[str, Layout]:
 
 
 LAYOUTS = _layouts()
-"""The encodings that :func:`decode_image` understands by itself."""
+"""The encodings that :func:`decode_image` decodes without cv_bridge."""
 
 _OPENCV_TYPE = re.compile('(8|16|32|64)([USF])C([1-4]?)')
 _KINDS = {'U': 'u', 'S': 'i', 'F': 'f'}
@@ -128,7 +130,7 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     Return the RGB image in a ``sensor_msgs/Image``.
 
     Mono images get three equal channels, alpha is dropped, 16 bits are scaled to 8. Floating-point
-    images hold 0 to 1; pixels that are not finite or outside become black. For ``rgb8`` the
+    images hold 0 to 1; pixels outside of that range or not finite become black. For ``rgb8`` the
     result is a view of the message's data, possibly read-only. An encoding that is not in
     :data:`LAYOUTS` is handed to cv_bridge if that is installed.
 
@@ -141,6 +143,7 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     data = _checked_data(msg, max_pixels)
     if layout is None:
         return _decode_by_cv_bridge(msg, data)
+
     if min(msg.height, msg.width) < layout.smallest:
         raise FrameError(
             f'the image is {msg.height} x {msg.width}; {msg.encoding} needs at least '
@@ -149,6 +152,7 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         raise FrameError(
             f'the image is {msg.height} x {msg.width}; with {msg.encoding} pairs of pixels share '
             'a colour, so the size must be even', 'I17_decode')
+
     pixels = _pixels(msg, data, layout)
     if layout.dtype == 'f4':
         pixels = _float_to_bytes(pixels)
@@ -162,7 +166,7 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
 
 def decode_array(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
     """
-    Return the numbers in a ``sensor_msgs/Image`` as they are: labels, depth, flow.
+    Return the numbers in a ``sensor_msgs/Image`` unchanged: labels, depth, flow.
 
     :param msg: the message; Bayer images give their raw pattern.
     :param max_pixels: the largest height x width to accept.
@@ -175,6 +179,7 @@ def decode_array(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
         bits, kind, channels = found.groups()
         if kind != 'F' or int(bits) >= 32:
             layout = Layout(f'{_KINDS[kind]}{int(bits) // 8}', int(channels or 1))
+
     data = _checked_data(msg, max_pixels)
     if layout is None or layout.planes != 2:
         raise _unsupported(msg.encoding)
@@ -190,13 +195,13 @@ def decode_compressed(
     """
     Return the RGB image in a ``sensor_msgs/CompressedImage``: JPEG or PNG.
 
-    The kind is told by the data, not by ``format``, which drivers fill in many ways. The size
-    is read from the header before anything is decoded. Flipped bits inside a JPEG mostly decode
-    without an error and cannot be found out; a PNG has checksums, which are verified.
+    The data tells the kind, not ``format``, which drivers fill in many ways. The size is read from
+    the header before anything is decoded. Flipped bits inside a JPEG mostly decode without an
+    error and stay unnoticed; a PNG has checksums, which are verified.
 
     :param msg: the message.
     :param max_pixels: the largest height x width to accept.
-    :return: (H, W, 3) uint8 RGB, as it lies in the file: a rotation in EXIF is not applied.
+    :return: (H, W, 3) uint8 RGB as stored: a rotation in EXIF is not applied.
     :raises FrameError: with the codes ``I01_empty``, ``I02_zero_size``, ``I10_too_big``,
         ``I17_decode``, ``I19_format``.
     """
@@ -248,7 +253,7 @@ def decode_picture(data: NDArray[np.uint8], upright: bool = False) -> NDArray[np
 
 def image_fields(image: NDArray[Any], encoding: str) -> ImageFields:
     """
-    Return what goes into a ``sensor_msgs/Image``.
+    Return the fields of a ``sensor_msgs/Image`` that holds an array.
 
     :param image: (H, W) or (H, W, channels), of the encoding's type.
     :param encoding: one of :data:`LAYOUTS` that is neither planar nor YUV.
@@ -260,6 +265,7 @@ def image_fields(image: NDArray[Any], encoding: str) -> ImageFields:
         raise ValueError(
             f'{image.dtype} of shape {image.shape} does not fit {encoding}, which has '
             f'{np.dtype(layout.dtype)} and {layout.channels} channel(s)')
+
     rows: Any = np.ascontiguousarray(image)
     return ImageFields(
         height=image.shape[0], width=image.shape[1], encoding=encoding,
@@ -268,7 +274,7 @@ def image_fields(image: NDArray[Any], encoding: str) -> ImageFields:
 
 
 def _checked_data(msg: ImageLike, max_pixels: int) -> NDArray[np.uint8]:
-    """Return the data as bytes once the size and the encoding's name are plausible."""
+    """Return the data as bytes, after the size was checked."""
     _check_size(msg.height, msg.width, max_pixels)
     data = _bytes_of(msg.data)
     if not data.size:
@@ -296,21 +302,24 @@ def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[
     The view may be unaligned and in foreign byte order.
     """
     dtype = np.dtype(layout.dtype)
-    rows, step = int(msg.height) * layout.planes // 2, int(msg.step)
+    rows = int(msg.height) * layout.planes // 2
+    step = int(msg.step)
     row_bytes = int(msg.width) * layout.channels * dtype.itemsize
     where = f'(height {msg.height}, step {step}, encoding {msg.encoding})'
+
     if step < row_bytes:
         raise FrameError(
             f'step is {step} bytes, wanted at least {row_bytes} (width {msg.width}, encoding '
             f'{msg.encoding}); the rows would overlap', 'I05_step')
-    # the last row needs no padding
+    # The last row needs no padding; some drivers append up to a row.
     if data.size < step * (rows - 1) + row_bytes:
         raise FrameError(
             f'data has {data.size} bytes, wanted at least {step * (rows - 1) + row_bytes} {where}',
             'I03_short')
-    if data.size > step * (rows + 1):  # some drivers append up to a row
+    if data.size > step * (rows + 1):
         raise FrameError(
             f'data has {data.size} bytes, wanted at most {step * (rows + 1)} {where}', 'I04_long')
+
     order: Literal['<', '>'] = '>' if msg.is_bigendian else '<'
     return np.ndarray(
         (rows, int(msg.width), layout.channels), dtype.newbyteorder(order), data,
@@ -318,7 +327,7 @@ def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[
 
 
 def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 16-bit numbers as 8 bits, white as white; 8-bit numbers as they are."""
+    """Return 16-bit numbers scaled to 8 bits, 65535 to 255; 8-bit numbers unchanged."""
     if pixels.dtype.itemsize == 2:
         pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
     return pixels.astype(np.uint8, copy=False)
@@ -332,7 +341,7 @@ def _native(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _float_to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return numbers from 0 to 1 as 0 to 255, what is not usable as 0."""
+    """Return numbers from 0 to 1 as 0 to 255, all others as 0."""
     native = _native(pixels)
     usable = (native >= 0) & (native <= 1)
     invalid = 1 - float(usable.mean())
@@ -345,7 +354,7 @@ def _float_to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _bytes_of(data: Any) -> NDArray[np.uint8]:
-    """Return the bytes of whatever rclpy, rosbags or a test put into ``data``, uncopied."""
+    """Return a view of the bytes that rclpy, rosbags or a test put into ``data``."""
     try:
         view = memoryview(data)
         if not view.nbytes:
@@ -362,10 +371,12 @@ def _decode_by_cv_bridge(msg: ImageLike, data: NDArray[np.uint8]) -> NDArray[np.
     bridge = _cv_bridge()
     if bridge is None or data.size < int(msg.step) * int(msg.height) or msg.step < msg.width:
         raise _unsupported(msg.encoding)
+
     try:
         image = np.asarray(bridge.imgmsg_to_cv2(msg, 'rgb8'))
     except Exception as error:  # its own error classes live in an optional library
         raise _unsupported(msg.encoding) from error
+
     if image.shape != (msg.height, msg.width, 3) or image.dtype != np.uint8:
         raise _unsupported(msg.encoding)
     return image
@@ -381,7 +392,7 @@ def _cv_bridge() -> Any:
 
 
 def _unsupported(encoding: str) -> FrameError:
-    """Return the refusal of an encoding; the name may be anything, also megabytes of newlines."""
+    """Return the refusal of an encoding; a damaged name may be megabytes of newlines."""
     hint = ''
     if encoding[:8].lower().startswith(('bayer', 'yuv', 'nv')):
         hint = '; convert it with image_proc'

@@ -30,7 +30,7 @@ class NetworkSpec:
     The architecture, in the words of :func:`mtl_perception.models.build.build_network`.
 
     :param encoder: one of :data:`mtl_perception.models.build.ENCODERS`.
-    :param frames: how many frames of a stream are looked at together, the newest among them.
+    :param frames: frames of a stream that the network sees together, the newest among them.
     :param finest_stride: stride of the finest encoder stage that the decoders see: 8 is the
         FCN8 of the papers, 4 and 2 add one and two more skips, which thin objects need.
     :param channels: output channels per task, such as ``{'semantic': 12, 'depth': 1}``; for
@@ -48,8 +48,8 @@ class NetworkSpec:
         image's width and height.
     :param decoder_width: channels inside the decoders ``unet`` and ``two_layer``, 0 for the 128
         and 256 of the papers; the task-transfer networks start with half of it.
-    :param initial: task -> what its outputs start around; the logarithm of ten metres for depth,
-        else 0, where nothing is said.
+    :param initial: task -> initial mean of its outputs; by default the logarithm of ten metres for
+        depth, else 0.
     :param transfer: whether there are task-transfer networks between semantics and depth, which
         only a training with consistency losses needs.
     """
@@ -72,7 +72,7 @@ class NetworkSpec:
 @dataclass(frozen=True)
 class Manifest:
     """
-    Everything that travels with the weights.
+    Everything that must be known to use the weights.
 
     :param name: name of the model.
     :param network: the architecture.
@@ -86,9 +86,9 @@ class Manifest:
         ``focal_px``. They differ where training images were resized to other proportions.
     :param camera_height: of the training camera above the ground, metres; 0 = unknown.
     :param sha256: digest of the weights file, hexadecimal.
-    :param motion_head: digest of the file ``NAME.motion`` beside the weights, which
-        tells motion from residual flow; empty if motion is the network's own.
-    :param metrics: what was measured on data that the training never saw.
+    :param motion_head: digest of the file ``NAME.motion`` beside the weights, which classifies
+        motion from residual flow; empty if the network itself predicts motion.
+    :param metrics: measured on data that the training never saw.
     :param training: data, recipe, seed, steps and code version.
     :param command: the command line that made the weights.
     :param licence: licence of the weights.
@@ -159,6 +159,7 @@ def find_model(model: str | Path) -> Path:
     except (OSError, RuntimeError) as error:  # no permission, no such user, too long a name
         raise CheckpointError(
             f'model {str(model)[:200]!r} cannot be looked up ({error})', 'M01') from error
+
     names = sorted(file.stem for file in PRETRAINED.glob('*.safetensors'))
     kind = 'is a directory' if path.is_dir() else 'does not exist'
     raise CheckpointError(
@@ -170,7 +171,8 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
     """
     Read a model once and verify it against its manifest.
 
-    The bytes that were hashed are the bytes that are returned, so nothing can be swapped between.
+    The bytes that were hashed are the bytes that are returned, so the file cannot be swapped in
+    between.
 
     :return: the manifest and the safetensors file's content.
     :raises CheckpointError: if a file is missing, unreadable, foreign, cut or changed.
@@ -182,9 +184,11 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
             f'{path}: its manifest {manifest_path} does not exist; keep both files together',
             'M07')
     try:
-        text, content = manifest_path.read_text(encoding='utf-8'), path.read_bytes()
+        text = manifest_path.read_text(encoding='utf-8')
+        content = path.read_bytes()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f'{path}: cannot be read ({error})', 'M01') from error
+
     manifest = Manifest.from_json(text, str(manifest_path))
     digest = hashlib.sha256(content).hexdigest()
     if digest != manifest.sha256:
@@ -197,7 +201,7 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
 
 def write_model(manifest: Manifest, content: bytes, path: str | Path) -> Manifest:
     """
-    Write a model, each of its two files at once or not at all.
+    Write the two files of a model, each of them whole or not at all.
 
     Both are on the disk under temporary names before either is renamed, so a full disk leaves the
     folder as it was. The weights are renamed first: if the machine stops between the two, the old
@@ -212,6 +216,7 @@ def write_model(manifest: Manifest, content: bytes, path: str | Path) -> Manifes
     path = Path(path)
     if path.suffix != '.safetensors':
         raise StorageError(f'{path}: a model is written to a path that ends in .safetensors')
+
     written = dataclasses.replace(manifest, sha256=hashlib.sha256(content).hexdigest())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +244,7 @@ def _written(path: Path, content: bytes) -> Iterator[Path]:
 
 
 def _looks_like(content: bytes) -> str:
-    """Say what a file that is not what it should be looks like."""
+    """Return what a file that fails its check probably is, as words for a message."""
     if not content:
         return ', an empty file'
     if content.startswith(b'version https://git-lfs'):

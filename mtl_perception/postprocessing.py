@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the network's output to what the consumer wants, and to pictures of it."""
+"""From the network's output to masks and depth at the consumer's size, and to pictures."""
 
 import functools
 import sys
@@ -22,11 +22,10 @@ NEAREST_COLOURED_M = 2.0
 """Depth that gets the warm end of the colours, metres."""
 
 INVALID_COLOUR, BEYOND_COLOUR, UNKNOWN_COLOUR = (0, 0, 0), (225, 225, 225), (128, 128, 128)
-"""RGB of depth that is NaN, of depth that is +Inf, and of a pixel about which nothing is said."""
-
+"""RGB of depth that is NaN, of depth that is +Inf, and of a pixel without a prediction."""
 
 ARROW = 3.0
-"""How many times as long as the flow that is left an arrow is drawn."""
+"""Length of an arrow, as a multiple of the residual flow."""
 SMALLEST_ARROW_PX = 40
 """Smaller moving parts get no arrow, pixels at the network's size."""
 ARROW_COLOUR = (255, 255, 255)
@@ -37,12 +36,12 @@ def to_perception(
     depth_scale: float = 1.0, motion_known: bool = True,
 ) -> Perception:
     """
-    Return what the network says, at the size that the consumer wants.
+    Return the network's predictions at the size that the consumer wants.
 
-    Ids are those of the nearest pixel. Depth is interpolated linearly, but never between
-    a surface and the sky behind it; it is +Inf where there is sky beyond doubt (``outputs.sky``,
-    or the class of sky where that is None) and where the network says more than it was trained
-    on, NaN where it says nothing finite.
+    Ids are those of the nearest pixel. Depth is interpolated linearly, but never between a surface
+    and the sky behind it. It is +Inf where the sky is certain (``outputs.sky``, or the class of
+    sky where that is None) and beyond the largest depth of the training, NaN where the output is
+    not finite.
 
     :param outputs: of the network, at its own resolution.
     :param manifest: of the network.
@@ -50,30 +49,37 @@ def to_perception(
     :param width: wanted width, pixels.
     :param depth_scale: factor on depth: the camera's focal length at the network's size divided
         by the manifest's, because a longer lens makes everything look nearer.
-    :param motion_known: False if there was no valid previous frame: motion is then 255, its score
-        NaN everywhere.
+    :param motion_known: False if there was no valid previous frame: motion is then 255 and its
+        score NaN everywhere.
     """
     depth = outputs.depth
     if depth is not None:
         depth = _publishable_depth(
             depth, _sky(outputs, manifest), manifest, height, width, depth_scale)
-    motion, score = outputs.motion, outputs.motion_score
+
+    motion = outputs.motion
+    score = outputs.motion_score
     if motion is not None:
         motion = (resize_nearest(motion, height, width) if motion_known else
                   np.full((height, width), UNKNOWN_MOTION, np.uint8))
     if score is not None:
         score = (_linear(score, height, width) if motion_known else
                  np.full((height, width), np.nan, np.float32))
-    semantic, instance, detections = outputs.semantic, None, outputs.detections
+
+    # Offsets are pixels of the network's resolution, so objects are separated before the resize.
+    semantic = outputs.semantic
+    instance = None
     if outputs.offset is not None and semantic is not None:
         instance = resize_nearest(
             separate(outputs.offset, semantic, manifest.task('semantic')), height, width)
+    if semantic is not None:
+        semantic = resize_nearest(semantic, height, width)
+
+    detections = outputs.detections
     if detections is not None:
         factors = np.array([width / manifest.width, height / manifest.height], np.float32)
         detections = Detections(
             detections.corners * np.tile(factors, 2), detections.scores, detections.classes)
-    if semantic is not None:
-        semantic = resize_nearest(semantic, height, width)
     return Perception(semantic, depth, motion, score, instance, detections)
 
 
@@ -85,7 +91,7 @@ def separate(
 
     :param offset: (2, h, w) float32 pixels to the centroid of the object, x and y.
     :param semantic: (h, w) uint8 class ids.
-    :param task: of the semantics, which says what is movable.
+    :param task: the semantic task, with its movable classes.
     :return: (h, w) uint16; 0 = no object. Within a class the largest object comes first.
     """
     ids = np.zeros(semantic.shape, np.uint16)
@@ -98,7 +104,7 @@ def separate(
 
 
 def _sky(outputs: Outputs, manifest: Manifest) -> NDArray[np.bool_] | None:
-    """Return (h, w) where there is sky; None if the semantics are not there or know none."""
+    """Return (h, w) where sky is; None without semantics or without a class for it."""
     classes = manifest.task('semantic')
     if outputs.sky is not None or outputs.semantic is None or classes is None or classes.sky < 0:
         return outputs.sky
@@ -112,12 +118,13 @@ def _publishable_depth(
     """
     Return depth at the wanted size with its +Inf and NaN.
 
-    Everything but the interpolation happens at the network's resolution. Pixels without a depth
-    of their own take the mean of their neighbours while depth is interpolated; afterwards a mask
-    of 0, +Inf and NaN at the nearest pixel is added.
+    All but the interpolation happens at the network's resolution. Pixels without a depth of their
+    own take the mean of their neighbours while depth is interpolated; afterwards a mask of 0, +Inf
+    and NaN at the nearest pixel is added.
     """
     task = manifest.task('depth')
     maximum = task.maximum if task is not None and task.maximum > 0 else np.inf
+
     invalid = ~np.isfinite(depth)
     special = np.zeros_like(depth)
     special[depth > maximum] = np.inf
@@ -125,11 +132,14 @@ def _publishable_depth(
     if sky is not None:
         special[sky] = np.inf
         invalid |= sky
+
+    # A pixel without a depth must not pull at its neighbours when they are interpolated.
     depth = np.minimum(depth, maximum, dtype=np.float32)
     if invalid.any() and (height, width) != depth.shape:
         depth = _filled(depth, invalid)
     elif invalid.any():
         depth = np.where(invalid, np.float32(0), depth)
+
     resized = _linear(depth * np.float32(scale), height, width)
     resized += resize_nearest(special, height, width)
     return resized
@@ -173,7 +183,7 @@ colourise_motion = colourise_semantic
 
 def colourise_instance(ids: NDArray[np.uint16]) -> Image:
     """
-    Return instances in colours that differ from id to id; no object is black.
+    Return instances in a colour per id; pixels without an object are black.
 
     :param ids: (H, W) uint16.
     :return: (H, W, 3) uint8 RGB.
@@ -183,7 +193,8 @@ def colourise_instance(ids: NDArray[np.uint16]) -> Image:
 
 @functools.lru_cache(maxsize=1)
 def _instance_table() -> Image:
-    """Return the (256, 1, 3) colours of ids; each hue is a golden section from the one before."""
+    """Return the (256, 1, 3) colours of ids."""
+    # Steps of the golden section around the circle of hues keep neighbouring ids far apart.
     hues = (np.arange(256) * 0.618034 % 1 * 180).astype(np.uint8)
     values = np.stack([hues, np.full(256, 220), np.where(np.arange(256) % 2, 255, 190)], axis=1)
     table = cv2.cvtColor(values.astype(np.uint8)[:, None], cv2.COLOR_HSV2RGB)
@@ -216,7 +227,7 @@ def draw_boxes(image: Image, found: Detections, task: Task, text: bool = True) -
     """
     drawn = image.copy()
     size = max(0.35, image.shape[1] / 1600)
-    for corners, score, kind in reversed(list(zip(*vars(found).values()))):  # the best on top
+    for corners, score, kind in reversed(list(zip(*vars(found).values()))):  # best on top
         left, top, right, bottom = (round(float(value)) for value in corners)
         colour = task.palette[kind]
         cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), colour, 2)
@@ -229,7 +240,7 @@ def draw_boxes(image: Image, found: Detections, task: Task, text: bool = True) -
 
 def colourise_depth(depth: Depth, maximum: float = 80.0) -> Image:
     """
-    Return depth in colours, near warm and far cold, by its logarithm.
+    Return depth in colours on a logarithmic scale, near warm and far cold.
 
     :param depth: (H, W) float32 metres; NaN becomes black, +Inf light grey.
     :param maximum: depth of the coldest colour, metres; at least 3.
@@ -240,7 +251,7 @@ def colourise_depth(depth: Depth, maximum: float = 80.0) -> Image:
 
 
 _UPPER_HALF = 1 if sys.byteorder == 'little' else 0
-"""Which of the two halves of a float32 holds its sign, its exponent and seven binary places."""
+"""Which of the two halves of a float32 holds its sign, its exponent and seven bits after it."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -249,13 +260,17 @@ def _depth_levels(maximum: float) -> NDArray[np.uint8]:
     Return the index of the colour for the upper half of every float32.
 
     That half resolves 0.8 %, finer than the colours do, and a table of 65536 entries is faster
-    than a logarithm of each pixel. 1 to 254 are depths, 0 and 255 are kept for NaN and +Inf.
+    than a logarithm per pixel. 1 to 254 are depths, 0 and 255 are kept for NaN and +Inf.
     """
     upper = np.arange(1 << 16, dtype=np.uint32)
     depth = ((upper << 16) | 0x8000).view(np.float32)  # the middle of what shares the upper half
-    lowest, highest = np.log(NEAREST_COLOURED_M), np.log(max(maximum, NEAREST_COLOURED_M + 1))
+
+    lowest = np.log(NEAREST_COLOURED_M)
+    highest = np.log(max(maximum, NEAREST_COLOURED_M + 1))
     logarithm = np.log(np.clip(np.nan_to_num(depth), 1e-3, 1e6))
     level = ((highest - logarithm) * (253 / (highest - lowest)) + 1).clip(1, 254)
+
+    # All bits of the exponent set: NaN, and with them alone +Inf.
     level[upper & 0x7f80 == 0x7f80] = 0
     level[0x7f80] = 255
     levels: NDArray[np.uint8] = level.astype(np.uint8)
@@ -287,15 +302,15 @@ def overlay_motion(
     image: Image, motion: Image, task: Task, opacity: float = 0.6, residual: Depth | None = None,
 ) -> Image:
     """
-    Return an image in which only what moves is coloured.
+    Return an image in which only moving pixels are coloured.
 
     :param image: (H, W, 3) uint8 RGB.
     :param motion: (H, W) uint8; 0 static, 1 moving, 255 unknown.
-    :param task: whose second colour is that of what moves.
+    :param task: the motion task; its second colour is that of moving pixels.
     :param opacity: of the colour, 0 to 1.
-    :param residual: (h, w, 2) float32 pixels of flow to an earlier frame that the camera's own
-        motion leaves, of an image of any size; each connected part that moves gets an arrow
-        against it, :data:`ARROW` times as long.
+    :param residual: (h, w, 2) float32 pixels, at any size: flow to an earlier frame that the
+        camera's own motion does not explain; each connected moving part gets an arrow against it,
+        :data:`ARROW` times as long.
     :return: (H, W, 3) uint8 RGB.
     """
     moving = (motion == MOVING).view(np.uint8)
@@ -307,9 +322,10 @@ def overlay_motion(
 
 
 def _draw_arrows(image: Image, moving: Image, residual: Depth) -> None:
-    """Draw on the image itself where each moving part goes."""
+    """Draw into the image where each moving part goes."""
     height, width = residual.shape[:2]
     size = np.array([image.shape[1] / width, image.shape[0] / height])
+
     count, parts, stats, centres = cv2.connectedComponentsWithStats(
         resize_nearest(moving, height, width))
     for part in range(1, count):

@@ -15,9 +15,7 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
 
     Linear interpolation reads a neighbourhood of two pixels, which aliases when an image shrinks
     more than twofold. Such an image is first brought to twice the wanted size and then averaged
-    over areas: a third of the time that averaging alone takes.
-
-    The image is not normalised here; the network does that.
+    over areas, in a third of the time of averaging alone. Normalisation is part of the network.
 
     :param image: (H, W, 3) or (H, W) uint8.
     :param height: wanted height, pixels.
@@ -27,15 +25,16 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     found_height, found_width = image.shape[:2]
     if (found_height, found_width) == (height, width):
         return image
+
+    method = cv2.INTER_LINEAR
     if found_height > 2 * height or found_width > 2 * width:
         twice = (min(found_width, 2 * width), min(found_height, 2 * height))
-        if twice != (found_width, found_height):
-            image = cv2.resize(image, twice, interpolation=cv2.INTER_LINEAR).astype(
-                np.uint8, copy=False)
-        shrinks = twice[0] >= width and twice[1] >= height
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    else:
-        method = cv2.INTER_LINEAR
+        image = cv2.resize(image, twice, interpolation=cv2.INTER_LINEAR).astype(
+            np.uint8, copy=False)
+
+        # One side may grow; there OpenCV's INTER_AREA would repeat pixels.
+        if twice[0] >= width and twice[1] >= height:
+            method = cv2.INTER_AREA
     return cv2.resize(image, (width, height), interpolation=method).astype(np.uint8, copy=False)
 
 
@@ -60,7 +59,7 @@ def resize_nearest(values: NDArray[Any], height: int, width: int) -> NDArray[Any
 
 def focal_length_at(focal_px: float, own: int, wanted: int) -> float:
     """
-    Return a camera's focal length along one side of its image when that is resized.
+    Return the focal length along one side of an image that is resized.
 
     :param focal_px: focal length at the camera's own size, pixels.
     :param own: width or height of the camera's image, pixels.

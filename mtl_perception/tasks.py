@@ -16,7 +16,7 @@ UNLABELLED = 255
 """Class id (uint8) of a pixel without a label."""
 
 NO_BOX, NOT_LABELLED = -1, -2
-"""Class of a row of boxes that only fills up, and of the rows of an image without box labels."""
+"""Class of a row that pads an array of boxes, and of the rows of an image without box labels."""
 
 STATIC, MOVING, UNKNOWN_MOTION = 0, 1, 255
 """Values (uint8) of a motion mask."""
@@ -32,16 +32,16 @@ class Task:
         ``offsets`` for a vector per pixel to the centroid of its object, ``boxes`` for objects.
     :param classes: class names, the index is the id; empty for regression and offsets.
     :param palette: one RGB colour (0-255) per class.
-    :param movable: ids of the classes whose objects can move by themselves; these are the classes
-        whose objects are told apart as instances.
+    :param movable: ids of the classes whose objects can move by themselves; their objects are
+        told apart as instances.
     :param sky: id of the class that has no finite depth, -1 if there is none.
     :param unit: unit of a regression's values, such as ``m``.
     :param maximum: largest value of a regression that the network was trained on, in its unit.
-    :param inverse: what depth is, times the output, if the network puts out an inverse depth or a
-        disparity: 1 for an output in 1/m, focal length times baseline for one in pixels. 0 = the
-        output is the natural logarithm of metres, -1 = it is metres.
-    :param semantic_ids: of a box task, the class that the semantic task gives each of its classes;
-        empty if the two have nothing to do with one another.
+    :param inverse: depth times output, for a network that predicts inverse depth or disparity: 1
+        for an output in 1/m, focal length times baseline for one in pixels. 0 = the output is the
+        natural logarithm of metres, -1 = it is metres.
+    :param semantic_ids: of a box task, the semantic class of each of its classes; empty if the
+        semantic task has other classes.
     """
 
     name: str
@@ -93,7 +93,7 @@ STREET_SEMANTIC = Task(
              (152, 251, 152), (153, 153, 153), (220, 220, 0), (0, 0, 142), (220, 20, 60),
              (119, 11, 32), (70, 130, 180)),
     movable=(8, 9, 10), sky=11)
-"""What the synthetic street labels each pixel with."""
+"""The semantic classes of the synthetic street."""
 
 STREET_DEPTH = Task(name='depth', kind='regression', unit='m', maximum=80.0)
 """Metric depth along the camera's Z axis, in metres."""
@@ -101,7 +101,7 @@ STREET_DEPTH = Task(name='depth', kind='regression', unit='m', maximum=80.0)
 STREET_MOTION = Task(
     name='motion', kind='classes', classes=('static', 'moving'),
     palette=((0, 0, 0), (255, 64, 64)))
-"""Whether the object in a pixel moves in the world, whatever the camera does."""
+"""Whether the object in a pixel moves relative to the ground, whatever the camera does."""
 
 STREET_INSTANCE = Task(name='instance', kind='offsets', unit='px')
 """Which object a pixel of a movable class belongs to."""

@@ -130,7 +130,7 @@ def test_it_is_fast_enough_for_a_camera():
 
 
 def test_shapes_that_do_not_belong_together_are_refused():
-    with pytest.raises(ValueError, match=r'wanted is \(2, 10, 12\)'):
+    with pytest.raises(ValueError, match=r'wanted \(2, 10, 12\)'):
         find_instances(np.zeros((2, 12, 10), np.float32), np.zeros((10, 12), bool))
 
 
