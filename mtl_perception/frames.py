@@ -51,8 +51,9 @@ class Outputs:
     :param motion: (h, w) uint8, 0 static, 1 moving.
     :param motion_score: (h, w) float32, probability of moving, 0 to 1.
     :param sky: (h, w) bool, where the semantics are certain of sky.
-    :param offset: (2, h, w) float32 pixels from each pixel to the centroid of its object, x and y.
-    :param detections: boxes in pixels of the network's input.
+    :param instance: (2, h, w) float32 pixels from each pixel to the centroid of its object, x and
+        y.
+    :param detection: boxes in pixels of the network's input.
     """
 
     semantic: NDArray[np.uint8] | None = None
@@ -60,8 +61,8 @@ class Outputs:
     motion: NDArray[np.uint8] | None = None
     motion_score: NDArray[np.float32] | None = None
     sky: NDArray[np.bool_] | None = None
-    offset: NDArray[np.float32] | None = None
-    detections: Detections | None = None
+    instance: NDArray[np.float32] | None = None
+    detection: Detections | None = None
 
 
 def rotation_of_quaternion(quaternion: Sequence[float]) -> NDArray[np.float64]:
@@ -118,7 +119,7 @@ class Perception:
     :param motion: (H, W) uint8, 0 static, 1 moving, 255 unknown, as without a previous frame.
     :param motion_score: (H, W) float32, probability of moving; NaN = unknown.
     :param instance: (H, W) uint16, 0 = no object; ids are not tracked from frame to frame.
-    :param detections: boxes in pixels of the size that was asked for.
+    :param detection: boxes in pixels of the size that was asked for.
     :param residual: (h, w, 2) float32 pixels at the network's size: the flow to an earlier frame
         that the camera's own motion does not explain; None if nothing moves or the network itself
         predicts motion.
@@ -131,6 +132,6 @@ class Perception:
     motion: NDArray[np.uint8] | None = None
     motion_score: NDArray[np.float32] | None = None
     instance: NDArray[np.uint16] | None = None
-    detections: Detections | None = None
+    detection: Detections | None = None
     residual: NDArray[np.float32] | None = None
     step: Step | None = None

@@ -69,18 +69,18 @@ def to_perception(
     # Offsets are pixels of the network's resolution, so objects are separated before the resize.
     semantic = outputs.semantic
     instance = None
-    if outputs.offset is not None and semantic is not None:
+    if outputs.instance is not None and semantic is not None:
         instance = resize_nearest(
-            separate(outputs.offset, semantic, manifest.task('semantic')), height, width)
+            separate(outputs.instance, semantic, manifest.task('semantic')), height, width)
     if semantic is not None:
         semantic = resize_nearest(semantic, height, width)
 
-    detections = outputs.detections
-    if detections is not None:
+    detection = outputs.detection
+    if detection is not None:
         factors = np.array([width / manifest.width, height / manifest.height], np.float32)
-        detections = Detections(
-            detections.corners * np.tile(factors, 2), detections.scores, detections.classes)
-    return Perception(semantic, depth, motion, score, instance, detections)
+        detection = Detections(
+            detection.corners * np.tile(factors, 2), detection.scores, detection.classes)
+    return Perception(semantic, depth, motion, score, instance, detection)
 
 
 def separate(

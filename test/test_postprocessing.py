@@ -232,7 +232,7 @@ def two_cars_and_a_person():
 
 def test_touching_objects_of_a_class_are_told_apart_and_classes_never_share_an_id():
     semantic, offset = two_cars_and_a_person()
-    result = to_perception(Outputs(semantic=semantic, offset=offset), MANIFEST, 32, 64)
+    result = to_perception(Outputs(semantic=semantic, instance=offset), MANIFEST, 32, 64)
     assert result.instance.dtype == np.uint16
     ids = [set(result.instance[4:24, left:right].ravel().tolist())
            for left, right in ((2, 22), (22, 42), (42, 52))]
@@ -240,16 +240,16 @@ def test_touching_objects_of_a_class_are_told_apart_and_classes_never_share_an_i
     assert set.union(*ids) == {1, 2, 3}
     assert ids[2] == {3}  # the classes come in the order of their ids
     assert (result.instance[semantic == 0] == 0).all()
-    large = to_perception(Outputs(semantic=semantic, offset=offset), MANIFEST, 64, 128)
+    large = to_perception(Outputs(semantic=semantic, instance=offset), MANIFEST, 64, 128)
     np.testing.assert_array_equal(large.instance, nearest(result.instance, 64, 128))
 
 
 def test_boxes_are_in_pixels_of_the_size_that_was_asked_for():
     boxes = Detections(
         np.float32([[2, 4, 22, 24]]), np.float32([0.5]), np.array([1], np.uint8))
-    result = to_perception(Outputs(detections=boxes), MANIFEST, 96, 128)
-    assert result.detections.corners.tolist() == [[4, 12, 44, 72]]
-    assert result.detections.classes.tolist() == [1]
+    result = to_perception(Outputs(detection=boxes), MANIFEST, 96, 128)
+    assert result.detection.corners.tolist() == [[4, 12, 44, 72]]
+    assert result.detection.classes.tolist() == [1]
 
 
 def test_instances_have_colours_and_boxes_lines_in_those_of_their_classes():

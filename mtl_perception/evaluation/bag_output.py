@@ -113,9 +113,9 @@ class BagOutput:
                 self._write(topic, self._image(values, topic.encoding, stamp_ns), stamp_ns)
         if found.depth is not None and shot.info is not None:
             self._write(topics.DEPTH_INFO, self._info(shot, *found.depth.shape), stamp_ns)
-        if found.detections is not None:
+        if found.detection is not None:
             self._write(topics.MARKERS, self._markers(
-                found.detections, self._tasks['detection'], stamp_ns), stamp_ns)
+                found.detection, self._tasks['detection'], stamp_ns), stamp_ns)
 
     def _write(self, topic: topics.Topic, message: Any, stamp_ns: int) -> None:
         name, kind = topic.below(self._namespace), topic.kind

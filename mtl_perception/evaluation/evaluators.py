@@ -229,7 +229,7 @@ class DetectionJudge:
             self, truth: Truth, found: Perception, again: Perception | None = None,
             group: Hashable = None) -> None:
         """Count one frame, see :class:`Judge`."""
-        boxes, difficult = found.detections, truth.difficult
+        boxes, difficult = found.detection, truth.difficult
         if truth.boxes is None or boxes is None:
             return
         _note(self.groups, group)

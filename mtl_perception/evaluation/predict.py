@@ -102,13 +102,13 @@ class FolderWriter:
             millimetres = np.nan_to_num(found.depth * MILLIMETRES, nan=0.0, posinf=2e9)
             stored = np.where(millimetres > LARGEST_MM, 65535, np.rint(millimetres))
             self._write('depth', name, stored.astype(np.uint16))
-        if found.detections is not None:
+        if found.detection is not None:
             self._lines.append(json.dumps({'name': name, 'boxes': [
                 {'class': self.classes[kind], 'score': round(score, 4),
                  'corners': [round(value, 2) for value in corners]}
                 for corners, score, kind in zip(
-                    found.detections.corners.tolist(), found.detections.scores.tolist(),
-                    found.detections.classes.tolist())]}))
+                    found.detection.corners.tolist(), found.detection.scores.tolist(),
+                    found.detection.classes.tolist())]}))
 
     def finish(self) -> None:
         """

@@ -54,9 +54,9 @@ def moment_of(
         if truth is not None and (true := getattr(truth, name)) is not None:
             arrays[f'true_{name}'] = true
     task = _task(tasks, 'detection')
-    if found.detections is not None and task is not None:
-        colours = np.array(task.palette, np.float32)[found.detections.classes].reshape(-1, 3)
-        arrays['detection'] = np.hstack([found.detections.corners, colours])
+    if found.detection is not None and task is not None:
+        colours = np.array(task.palette, np.float32)[found.detection.classes].reshape(-1, 3)
+        arrays['detection'] = np.hstack([found.detection.corners, colours])
     return Moment(stamp_ns, arrays)
 
 
@@ -137,7 +137,7 @@ def perception_of(moment: Moment, tasks: Sequence[Task], truth: Truth) -> Percep
         detections = Detections(corners, np.ones(len(boxes), np.float32), kinds)
     semantic, depth, motion, instance = maps
     return Perception(semantic=semantic, depth=depth, motion=motion, instance=instance,
-                      detections=detections)
+                      detection=detections)
 
 
 def shape_of(truth: Truth) -> tuple[int, ...] | None:

@@ -30,10 +30,10 @@ def check_outputs(outputs: Outputs, manifest: Manifest) -> None:
             if task is not None and task.kind == 'classes':
                 _check_ids(name, 'id', values, task.channels)
 
-    if outputs.offset is not None:
-        _check_array('instance', outputs.offset, (2, *size), np.float32)
-    if outputs.detections is not None:
-        _check_boxes(outputs.detections, manifest)
+    if outputs.instance is not None:
+        _check_array('instance', outputs.instance, (2, *size), np.float32)
+    if outputs.detection is not None:
+        _check_boxes(outputs.detection, manifest)
 
 
 def _check_array(name: str, values: NDArray[Any], shape: tuple[int, ...], dtype: type) -> None:

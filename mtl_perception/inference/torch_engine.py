@@ -137,18 +137,16 @@ class TorchEngine:
 
     def _outputs(self, outputs: dict[str, Tensor]) -> Outputs:
         """Return what the network says about the one image of a batch, as arrays."""
-        arrays = {
-            'offset' if name == 'instance' else name: _array(value)
-            for name, value in outputs.items() if name != 'detection'}
-        detections = None
+        arrays = {name: _array(value) for name, value in outputs.items() if name != 'detection'}
+        detection = None
         if 'detection' in outputs:
             head = cast(DetectionHead, self._network.network.decoders['detection'])
             boxes, = find_boxes(
                 outputs['detection'], self.manifest.network.anchors, head.stride,
                 minimum_score=self.minimum_score)
             corners, scores, classes = (value.cpu().numpy() for value in boxes)
-            detections = Detections(corners, scores, classes.astype(np.uint8))
-        return Outputs(**arrays, detections=detections)
+            detection = Detections(corners, scores, classes.astype(np.uint8))
+        return Outputs(**arrays, detection=detection)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which the encoder computes in the wanted precision."""

@@ -45,9 +45,6 @@ Ready = tuple[LifecyclePublisher, Any]
 Draw = Callable[[Any, NDArray[np.uint8], Task], NDArray[Any]]
 """From a task's result, the camera image at the same size and the task to the picture."""
 
-RESULTS = {'detection': 'detections'}
-"""Task -> where a perception has its result, where that is not the task's name."""
-
 
 @dataclass(frozen=True)
 class ImageTopic:
@@ -209,7 +206,7 @@ class CameraOutputs:
         """
         ready: list[Ready] = []
         for topic in wanted:
-            result: Any = getattr(perception, RESULTS.get(topic.task, topic.task))
+            result: Any = getattr(perception, topic.task)
             if result is None:
                 continue
             if isinstance(topic, StepTopic):

@@ -92,7 +92,7 @@ def test_what_is_no_video_is_refused(tmp_path, tiny_model, capsys):
 
 def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
     depth = np.float32([[1.2345, np.nan], [np.inf, 70.0]])
-    found = Perception(depth=depth, detections=Detections(
+    found = Perception(depth=depth, detection=Detections(
         np.float32([[1, 2, 3.5, 4]]), np.float32([0.75]), np.uint8([1])))
     writer = FolderWriter(tmp_path, ('car', 'person'))
     writer.take(Shot('one', 1, np.zeros((2, 2, 3), np.uint8)), found)

@@ -122,7 +122,7 @@ def test_boxes_and_instances_come_back_as_they_were(tmp_path):
     found = Perception(
         semantic=np.full((8, 9), 8, np.uint8),
         instance=np.arange(72, dtype=np.uint16).reshape(8, 9),
-        detections=Detections(
+        detection=Detections(
             np.float32([[1.25, 2, 5.5, 7], [0, 0, 9, 8]]), np.float32([0.9, 0.4]),
             np.uint8([2, 0])))
     with BagOutput(tmp_path / 'new', STREET_ALL_TASKS) as output:
@@ -131,7 +131,7 @@ def test_boxes_and_instances_come_back_as_they_were(tmp_path):
         moment, = made.moments()
         assert '/detections/markers' in made.topics
     np.testing.assert_array_equal(moment.arrays['instance'], found.instance)
-    np.testing.assert_array_equal(moment.arrays['detection'][:, :4], found.detections.corners)
+    np.testing.assert_array_equal(moment.arrays['detection'][:, :4], found.detection.corners)
     np.testing.assert_allclose(
         moment.arrays['detection'][:, 4:],
         [STREET_DETECTION.palette[2], STREET_DETECTION.palette[0]], atol=1e-4)
@@ -152,7 +152,7 @@ def test_markers_are_those_of_the_node(tmp_path):
     header.stamp.nanosec = 5
     wanted = serialize_message(box_messages.markers_message(header, found, STREET_DETECTION))
     with BagOutput(tmp_path / 'new', STREET_ALL_TASKS) as output:
-        output.take(Shot('one', 5, np.zeros((8, 9, 3), np.uint8)), Perception(detections=found))
+        output.take(Shot('one', 5, np.zeros((8, 9, 3), np.uint8)), Perception(detection=found))
     with AnyReader([tmp_path / 'new']) as reader:
         (raw,) = [bytes(raw) for connection, _, raw in reader.messages()
                   if connection.topic == '/detections/markers']

@@ -43,11 +43,9 @@ class ObjectEngine(FakeEngine):
         middle = np.where(columns < WIDTH // 2, WIDTH // 4, WIDTH * 3 // 4)
         outputs = {
             'semantic': np.full((HEIGHT, WIDTH), 8, np.uint8),
-            'offset': np.stack([middle - columns, HEIGHT // 2 - rows]).astype(np.float32),
-            'detections': BOXES}
-        names = {'instance': 'offset', 'detection': 'detections'}
-        return Outputs(**{names.get(task, task): outputs[names.get(task, task)]
-                          for task in tasks}), object()
+            'instance': np.stack([middle - columns, HEIGHT // 2 - rows]).astype(np.float32),
+            'detection': BOXES}
+        return Outputs(**{task: outputs[task] for task in tasks}), object()
 
 
 @pytest.fixture
