@@ -18,7 +18,7 @@ import numpy as np
 from mtl_perception.errors import ConfigurationError
 
 ATTEMPTS = 1000
-"""Genomes that are drawn before it is concluded that there is no new one."""
+"""Genomes that are drawn before the search space counts as exhausted."""
 
 Genome = tuple[float, ...]
 """One number per gene: log10 of a weight, a whole number, or the place of a choice."""
@@ -95,7 +95,7 @@ class Evolution:
 
     A generation is drawn when all trials of the one before have been told, from nothing but the
     seed, the number of the generation and what was told. So the trials of one generation can run
-    side by side and end in any order, and a search that is begun again and told the same does
+    in parallel and end in any order, and a search that is resumed and told the same draws
     the same. Selection is by rank among all trials so far ("plus"): a tiny population must not
     lose its best. Of each offspring, every gene is that of one of its parents, plus a normal
     deviate; a choice is drawn anew with the probability ``mutation``.
@@ -110,7 +110,7 @@ class Evolution:
     :param parents: rho, of each offspring.
     :param mutation: standard deviation of a gene as a share of its span.
     :param seed: of all draws.
-    :raises ConfigurationError: if a number cannot be.
+    :raises ConfigurationError: if a number is out of range.
     """
 
     def __init__(
@@ -119,19 +119,26 @@ class Evolution:
         names = [gene.name for gene in genes]
         if not genes or len(set(names)) != len(names):
             raise ConfigurationError(f'genes are {names}; wanted at least one, each only once')
+
         if min(population, offspring, parents) < 1 or parents > population:
             raise ConfigurationError(
                 f'population is {population}, offspring {offspring} and parents {parents}; all '
                 'must be at least 1, and parents at most population')
         if not 0 < mutation < math.inf:
             raise ConfigurationError(f'mutation is {mutation}; it must be positive')
+
         self.genes = tuple(genes)
-        self.population, self.offspring, self.parents = population, offspring, parents
-        self.mutation, self.seed = mutation, seed
+        self.population = population
+        self.offspring = offspring
+        self.parents = parents
+        self.mutation = mutation
+        self.seed = seed
+
         self.trials: list[Trial] = []
         """All that were drawn, in their order."""
         self.fitness: dict[int, float] = {}
         """Number of a trial -> what was told of it; NaN for one that failed."""
+
         self._asked = 0
         self._draw()
 
@@ -191,7 +198,9 @@ class Evolution:
         """Return the genomes of a generation; fewer, or none, if there are no more."""
         random = np.random.default_rng((self.seed, generation))
         tabu = {self._key(trial.genome) for trial in self.trials}
-        pool = self._ranked()[:self.population]
+        pool = self._ranked()[:self.population]  # "plus": parents come from all generations
+
+        # rejection: a genome that was tried before is drawn again
         found: list[Genome] = []
         for _ in range(self.offspring if generation else self.population):
             for _ in range(ATTEMPTS):
@@ -203,7 +212,7 @@ class Evolution:
         return found
 
     def _key(self, genome: Genome) -> Genome:
-        """Return what two genomes have in common that count as one."""
+        """Return the form in which two genomes that count as one are equal."""
         return tuple(gene.key(number) for gene, number in zip(self.genes, genome))
 
     def _random(self, random: np.random.Generator) -> Genome:
@@ -215,12 +224,14 @@ class Evolution:
         chosen = random.choice(len(pool), min(self.parents, len(pool)), replace=False)
         genome = []
         for place, gene in enumerate(self.genes):
+            # recombination: each gene comes from one of the chosen parents
             number = pool[int(random.choice(chosen))].genome[place]
             low, high = gene.span
             if gene.kind == 'choice':
                 if random.random() < self.mutation:
                     number = random.uniform(*_borders(gene))
             else:
+                # a deviate of less than half a step would never change a whole number
                 least = 0.5 if gene.kind == 'integer' else 0.0
                 number += random.normal(0, max(self.mutation * (high - low), least))
             genome.append(self._fitting(gene, number))
@@ -235,7 +246,8 @@ class Evolution:
 
 
 def _borders(gene: Gene) -> tuple[float, float]:
-    """Return between what to draw evenly; of whole numbers, each gets an equal share."""
+    """Return the interval of a uniform draw that gives each whole number an equal share."""
     low, high = gene.span
+    # rounding gives the first and last whole number only half an interval without this
     half = 0.0 if gene.kind == 'log' else 0.499
     return low - half, high + half

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A file that only grows: what was noted in it survives whatever happens to the process."""
+"""An append-only file whose entries survive a crash of the process or the machine."""
 
 import errno
 import hashlib
@@ -21,8 +21,8 @@ class Journal:
 
     :param path: of the file; its folder is made.
     :ivar entries: all that were read or added.
-    :ivar torn: whether the last line was cut off, as by a process that was killed; it is removed.
-    :raises CheckpointError: if any other line is not as it was written.
+    :ivar torn: whether the last line was cut off, as by a killed process; it is removed.
+    :raises CheckpointError: if any other line has changed.
     :raises StorageError: if the file cannot be read or written.
     """
 
@@ -32,13 +32,18 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not path.exists()
             self._stream = open(path, 'ab+', buffering=0)  # noqa: SIM115
+
+            # a new file survives a power failure only once its folder is on the disk
             if is_new:
                 folder = os.open(path.parent, os.O_RDONLY)
                 os.fsync(folder)
                 os.close(folder)
+
             self._stream.seek(0)
             content = self._stream.read()
             self.entries, whole = _read(content, path)
+
+            # what a killed process wrote in part is cut off, so that the next entry fits
             self.torn = whole < len(content)
             if self.torn:
                 self._stream.truncate(whole)
@@ -47,7 +52,7 @@ class Journal:
 
     def add(self, entry: dict[str, Any]) -> None:
         """
-        Note something.
+        Append an entry.
 
         :param entry: plain JSON; numbers that are not finite are kept.
         :raises StorageError: if it could not be written; the journal is as it was.
@@ -56,6 +61,7 @@ class Journal:
         before = self._stream.seek(0, os.SEEK_END)
         try:
             line = f'{_digest(text)} {text}\n'.encode()
+            # an unbuffered write may write a part when the disk is full
             if self._stream.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._stream.fileno())
@@ -77,7 +83,7 @@ def _digest(text: str) -> str:
 
 
 def _read(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the entries, and how many bytes of the content they are."""
+    """Return the entries, and how many bytes of the content they take."""
     entries, place = [], 0
     lines = content.split(b'\n')
     for number, line in enumerate(lines[:-1], 1):
@@ -86,8 +92,8 @@ def _read(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
             if number == len(lines) - 1 and not lines[-1]:  # the last line, written in part
                 break
             raise CheckpointError(
-                f'{path}: line {number} is not as it was written; take the file from a copy, or '
-                'begin anew in another folder', 'M01')
+                f'{path}: line {number} has changed since it was written; restore the file from '
+                'a copy, or start again in another folder', 'M01')
         entries.append(json.loads(text))
         place += len(line) + 1
     return entries, place

@@ -24,7 +24,7 @@ COLUMNS = 3
 @dataclass(frozen=True)
 class Result:
     """
-    What came of a trial.
+    The outcome of a trial.
 
     :param trial: see :class:`mtl_perception.search.evolution.Trial`.
     :param values: name of a gene -> value.
@@ -42,7 +42,7 @@ class Result:
 
 def why_not(result: Result, wanted: Sequence[str]) -> str:
     """
-    Return why a trial has no fitness.
+    Return the reason that a trial has no fitness.
 
     :param wanted: names of the figures that the fitness is made of.
     """
@@ -91,6 +91,7 @@ def table_of(
     for name in head:
         table.add_column(name, justify='right')
     newest = rows[-max(1, most):]
+    # the best trial stays visible when it has scrolled out of the newest
     best = [row for row in rows if row[-1] == 'best' and row not in newest]
     for row in [*best, *newest[len(best):]]:
         table.add_row(*row, style='bold' if row[-1] == 'best' else None)
@@ -98,26 +99,31 @@ def table_of(
 
 
 def draw_genome(results: Mapping[int, Result], evolution: Evolution) -> Figure:
-    """Return a figure with a panel per gene: its value in each trial, and in the best so far."""
+    """Return a figure with a panel per gene: its value in each trial and in the best so far."""
     names = [gene.name for gene in evolution.genes]
     count = math.ceil(len(names) / COLUMNS)
     figure = Figure(figsize=(4.2 * min(COLUMNS, len(names)), 3 * count), layout='constrained')
     grid = figure.subplots(count, min(COLUMNS, len(names)), squeeze=False).ravel()
+
+    numbers = sorted(results)
+    best = _so_far(results)
     for axes, gene in zip(grid, evolution.genes):
-        numbers = sorted(results)
         axes.plot(numbers, [results[number].values[gene.name] for number in numbers], 'o',
                   markersize=4, color='tab:grey', label='trial')
-        best = _so_far(results)
         axes.step([number for number, _ in best],
                   [result.values[gene.name] for _, result in best],
                   where='post', color='tab:red', label='best so far')
+
+        # weights span decades: plain numbers at 1, 2 and 5 of each
         if gene.kind == 'log':
             axes.set_yscale('log')
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter('{x:g}')
             axes.yaxis.set_minor_formatter(NullFormatter())
+
         axes.set_title(gene.name + (' (of a sum of 1)' if gene.kind == 'log' else ''))
         _trials_along(axes, evolution)
+
     for axes in grid[len(names):]:
         axes.axis('off')
     grid[0].legend()
@@ -130,11 +136,15 @@ def draw_fitness(
     figure = Figure(figsize=(8.4, 3.2), layout='constrained')
     axes, parts = figure.subplots(1, 2)
     numbers = sorted(results)
+
+    # right: the metrics that the fitness is made of
     for name in wanted:
         parts.plot(numbers, [results[number].figures.get(name, math.nan) for number in numbers],
                    'o-', markersize=4, linewidth=1, label=name)
     parts.legend()
     _trials_along(parts, evolution)
+
+    # left: the fitness itself
     axes.plot(numbers, [results[number].fitness for number in numbers], 'o', markersize=4,
               color='tab:grey', label='trial')
     best = _so_far(results)

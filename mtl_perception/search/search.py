@@ -48,14 +48,14 @@ STOPS = 5
 LOST = -1
 """Stands for the exit code of a training whose worker died."""
 SPARE_LINES = 6
-"""Of a terminal, around the rows of the live table."""
+"""Lines of the terminal that the rows of the live table leave free."""
 LOOK_S = 0.5
-"""How often it is looked whether a signal has come, seconds."""
+"""Seconds between two checks for a stop signal."""
 
 
 class Search:
     """
-    Trials of an evolution, each a training in a process of its own, and the journal of them.
+    Trials of an evolution, each a training in its own process, and the journal of them.
 
     :param config: of the search.
     :param recipe: of the trainings.
@@ -66,10 +66,13 @@ class Search:
     def __init__(
             self, config: SearchConfig, recipe: Path, folder: Path,
             train: Callable[[Running], int] = run_trial) -> None:
-        self.config, self.recipe, self.folder = config, recipe, folder
+        self.config = config
+        self.recipe = recipe
+        self.folder = folder
         self.evolution = Evolution(
             config.genes(), config.population, config.offspring, config.parents, config.mutation,
             config.seed)
+
         self.results: dict[int, Result] = {}
         self._train = train
         self._journal: Journal | None = None
@@ -78,7 +81,7 @@ class Search:
 
     def open(self) -> None:
         """
-        Read the journal, and do with the evolution what was done before.
+        Read the journal and bring the evolution to where it was.
 
         :raises ConfigurationError: if it is that of another search or of other trainings.
         :raises CheckpointError: if it is damaged, or another version wrote it.
@@ -86,13 +89,17 @@ class Search:
         self._journal = journal = Journal(self.folder / JOURNAL)
         if journal.torn:
             print(f'{journal.path}: the last line was cut off and is dropped', file=sys.stderr)
-        now, training = self.config.plain(), load_config(self.recipe, self.config.overrides)
+
+        now = self.config.plain()
+        training = load_config(self.recipe, self.config.overrides)
         if not journal.entries:
             if left := sorted(self.folder.glob('trial_*')):
                 raise ConfigurationError(
                     f'{self.folder} holds {left[0].name} of a search whose {JOURNAL} is gone; '
                     'remove the folder or choose another --into')
             journal.add({'kind': 'search', 'config': now, 'training': to_plain(training)})
+
+        # Trials under other settings cannot be compared; only their number may change.
         before = journal.entries[0].get('config', {})
         found = [f'{key}: {before.get(key)} -> {now[key]}' for key in now
                  if before.get(key) != now[key] and key != 'trials']
@@ -101,6 +108,8 @@ class Search:
             raise ConfigurationError(
                 f'{self.folder} holds a search with other settings, whose trials cannot be '
                 f'compared with new ones: {"; ".join(found)}. Choose another --into')
+
+        # The evolution is deterministic: asked and told the same, it draws the same genomes.
         asked: dict[int, Trial] = {}
         for entry in journal.entries[1:]:
             if entry['kind'] == 'asked':
@@ -108,10 +117,12 @@ class Search:
                 if trial is None or [*trial.genome] != entry['genome']:
                     raise CheckpointError(
                         f'{journal.path}: trial {entry["number"]} is not what this version draws '
-                        'under these settings; begin anew in another folder', 'M06')
+                        'under these settings; start again in another folder', 'M06')
                 asked[trial.number] = trial
             elif entry['kind'] == 'told':
                 self._note(asked.pop(entry['number']), entry)
+
+        # what was asked for and not told was under way when the search ended
         self._waiting = list(asked.values())
 
     def close(self) -> None:
@@ -137,22 +148,25 @@ class Search:
 
     def run(self, executor: Executor, stop: StopRequest) -> bool:
         """
-        Do what trials there are left.
+        Run the trials that are left.
 
         :param executor: runs them.
-        :param stop: looked at again and again; trials under way are then stopped too.
+        :param stop: checked twice a second; trials under way are then stopped too.
         :return: whether all have been done.
-        :raises PerceptionError: if a training ends by anything but its numbers, such as a full
-            disk: the trial says nothing of its genome, and is done again next time.
+        :raises PerceptionError: if a training fails for a reason outside its numbers, such as a
+            full disk: this says nothing of its genome, so the trial is run again next time.
         """
         running: dict[Future[int], Trial] = {}
         with self._shown() as show, contextlib.ExitStack() as left:
-            left.callback(self._stop, running)  # if this ends by an error
+            left.callback(self._stop, running)  # also when this ends with an error
+
             while True:
                 while not stop.received and (trial := self._next(len(running))) is not None:
                     running[executor.submit(self._train, self._running(trial))] = trial
                 if not running:
                     return not stop.received
+
+                # the timeout keeps a stop signal from waiting for a whole training
                 done, _ = wait(running, LOOK_S, FIRST_COMPLETED)
                 for job in done:
                     trial = running.pop(job)
@@ -160,11 +174,12 @@ class Search:
                         show(trial)
                     else:
                         self._waiting.append(trial)
+
                 if stop.received:
                     self._stop(running)
 
     def _stop(self, running: dict[Future[int], Trial]) -> None:
-        """Take back what has not begun, and ask trainings to stop; they write a checkpoint."""
+        """Cancel what has not begun, and ask trainings to stop; they write a checkpoint."""
         for job in [job for job in running if job.cancel()]:
             self._waiting.append(running.pop(job))
         for trial in running.values():
@@ -173,26 +188,32 @@ class Search:
             (place / STOP).touch()
 
     def _ended(self, trial: Trial, job: Future[int]) -> bool:
-        """Note a trial that has ended; return False if it is to go on, now or some other time."""
+        """Record a trial that has ended; return False if it has to run again or be resumed."""
         try:
             code, why = job.result(), ''
         except PerceptionError:
             raise
         except Exception as error:  # noqa: BLE001 - of any executor, such as a dead worker
             code, why = LOST, f'{type(error).__name__}: {error}'
+
+        # a training that diverged is a result, too: its genome is bad
         if code in (0, NumericError.exit_code):
             self._finished(trial, code)
             return True
+
+        # stopped or killed from outside: try again, but not for ever
         if code == STOPPED or code < 0:
             self._stops[trial.number] = self._stops.get(trial.number, 0) + 1
             if self._stops[trial.number] <= STOPS:
                 return False
+
+        # everything else is wrong for all trials alike, so the search ends with that error
         kind = {one.exit_code: one for one in (
             DataError, CheckpointError, StorageError, DeviceError)}.get(code, ConfigurationError)
         raise kind(
             f'{self.folder / trial_name(trial.number)}: the training ended with exit code {code}: '
-            f'{why or last_words(self.folder, trial.number) or "no word"}. Mend it; the same '
-            'command does the trial again')
+            f'{why or last_words(self.folder, trial.number) or "no output"}. Solve that; the same '
+            'command runs the trial again')
 
     def _next(self, running: int) -> Trial | None:
         """Return the next trial, None if there is none for now."""
@@ -217,7 +238,9 @@ class Search:
             'fitness': self.config.fitness_of(figures), 'ended': time.time()}
         self._add(entry)
         self._note(trial, entry)
-        if code == 0:  # its model is exported; fifty checkpoints would fill a disk
+
+        # the model is exported; the checkpoints of fifty trials would fill a disk
+        if code == 0:
             shutil.rmtree(
                 self.folder / trial_name(trial.number) / 'checkpoints', ignore_errors=True)
 
@@ -236,7 +259,8 @@ class Search:
     @contextlib.contextmanager
     def _shown(self) -> Iterator[Callable[[Trial], None]]:
         """Yield what shows a trial that has ended: a live table, or a line where none can be."""
-        console, total = Console(), self.config.trials
+        console = Console()
+        total = self.config.trials
 
         def say(trial: Trial) -> None:
             result = self.results[trial.number]
@@ -248,6 +272,7 @@ class Search:
         if not console.is_terminal:
             yield say
             return
+
         def table() -> Table:
             return table_of(self.results, self.evolution, self.config.figures, total,
                             console.height - SPARE_LINES)
@@ -272,7 +297,7 @@ class Search:
 @contextlib.contextmanager
 def open_executor(scheduler: str, workers: int) -> Iterator[Executor]:
     """
-    Yield what runs trials.
+    Yield the executor that runs trials: threads here, or the workers of a Dask cluster.
 
     :raises ConfigurationError: if there is no such cluster, or Dask is not installed.
     """
@@ -280,16 +305,21 @@ def open_executor(scheduler: str, workers: int) -> Iterator[Executor]:
         with ThreadPoolExecutor(workers) as pool:
             yield pool
         return
+
+    # Dask is an optional dependency
     try:
         from distributed import Client
     except ImportError as error:
         raise ConfigurationError(
             f'--scheduler needs the package distributed ({error}); pip install '
             "'mtl_perception[dask]' brings it") from error
+
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
             f'--scheduler is {scheduler!r}, where no Dask scheduler answers ({error})') from error
+
+    # pure=False: two trials with equal arguments are two trainings
     with client, client.get_executor(pure=False, retries=0) as executor:
         yield executor

@@ -33,7 +33,7 @@ def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
         changed = bytearray(content)
         changed[place] ^= 4
         path.write_bytes(bytes(changed))
-        with pytest.raises(CheckpointError, match='line 1 is not as it was written'):
+        with pytest.raises(CheckpointError, match='line 1 has changed since it was written'):
             Journal(path)
         refused += 1
     assert refused == first
