@@ -76,7 +76,8 @@ class Manifest:
 
     :param name: name of the model.
     :param network: the architecture.
-    :param tasks: the tasks of the network, in the order of ``network.channels``.
+    :param tasks: the tasks of the network, in the order of ``network.channels``; with a motion
+        head also motion, if the network has no decoder for it.
     :param height: input height of the network, pixels.
     :param width: input width of the network, pixels.
     :param mean: per-channel RGB mean that the network subtracts, 0 to 255.
@@ -85,6 +86,10 @@ class Manifest:
     :param focal_y_px: the same along the columns, at the network's height; 0 = equal to
         ``focal_px``. They differ where training images were resized to other proportions.
     :param camera_height: of the training camera above the ground, metres; 0 = unknown.
+    :param height_exponent: how depth follows the height of a camera: as (height / height of the
+        training) to this power. A world twice as large looks the same from twice the height, which
+        makes it 1; a network that saw one height knows how large cars, people and lanes are, and
+        0.7 fits such a one on the street.
     :param sha256: digest of the weights file, hexadecimal.
     :param motion_head: digest of the file ``NAME.motion`` beside the weights, which classifies
         motion from residual flow; empty if the network itself predicts motion.
@@ -104,6 +109,7 @@ class Manifest:
     focal_px: float
     focal_y_px: float = 0.0
     camera_height: float = 0.0
+    height_exponent: float = 0.7
     sha256: str = ''
     motion_head: str = ''
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -62,6 +62,8 @@ class Augmentation:
     :param zoom_out: the view is reduced by down to 1 - zoom_out; only where a part of the image is
         cut out, for there is nothing to show around the whole.
     :param zooms: the enlargement is one of these, all as likely, in place of zoom and zoom_out.
+    :param squeeze: the view shows down to 1 / (1 + squeeze) of its rows, for every other clip, as
+        if the image of a wider camera had been squeezed into these proportions.
     :param nearer: True divides depth by the zoom, as if the same lens saw a scene that is nearer:
         right for a network that learns one focal length. False leaves depth, as a longer lens
         does. Either way a disparity in pixels (focal length x baseline / depth) grows with it.
@@ -85,12 +87,16 @@ class Augmentation:
     zoom: float = 0.0
     zoom_out: float = 0.0
     zooms: list[float] = field(default_factory=list)
+    squeeze: float = 0.0
     nearer: bool = True
 
     def __post_init__(self) -> None:
         if self.preset and self.preset not in PRESETS:
             raise ConfigurationError(
                 f'augmentation.preset is {self.preset!r}; there are {list(PRESETS)}')
+        if self.squeeze < 0:
+            raise ConfigurationError(
+                f'augmentation.squeeze is {self.squeeze:g}; it must be 0 or more')
         if self.zoom < 0 or not 0 <= self.zoom_out < 1 or min(self.zooms, default=1) <= 0:
             raise ConfigurationError(
                 f'augmentation has zoom {self.zoom:g}, zoom_out {self.zoom_out:g} and zooms '
@@ -115,7 +121,7 @@ class Augmentation:
         """
         if generator.random() < self.flip:
             sample = sample.flipped()
-        if self.zoom or self.zoom_out or self.zooms or crop:
+        if self.zoom or self.zoom_out or self.zooms or self.squeeze or crop:
             sample = self._zoomed(sample, generator, crop or sample.image.shape[1:3])
         curve = self._curve(generator)
         colours = self._colour_matrix(generator)
@@ -150,10 +156,14 @@ class Augmentation:
                 f'a zoom of {zoom:g} shows {across}x{down} pixels in {width}x{height}, but the '
                 f'image has {columns}x{rows}; cut out smaller parts (crop_height, crop_width), or '
                 'zoom out less')
+        share = across / width
+        if self.squeeze and generator.random() < 0.5:  # no draw without: earlier runs stay
+            down = max(1, round(down / generator.uniform(1, 1 + self.squeeze)))
+            share = down / height
         top, left = generator.integers([rows - down + 1, columns - across + 1])
         part = sample.cropped(int(top), int(left), down, across)
         if self.nearer and part.depth is not None:
-            nearer = (part.depth * (across / width)).astype(part.depth.dtype)
+            nearer = (part.depth * share).astype(part.depth.dtype)
             part = replace(part, depth=nearer)
         return part.resized(height, width)
 

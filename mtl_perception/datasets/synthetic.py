@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from mtl_perception import synthetic
 from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
-from mtl_perception.errors import DataError, StorageError
+from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import STREET_DETECTION
 
 _FORMAT = 2
@@ -55,6 +56,9 @@ class ClipPlan:
     :param gaps: spacing between the frames of a clip, in frames of the drive; one is drawn per
         clip. At 10 frames/s, 1 to 3 is 0.1 to 0.3 s.
     :param drive: length of a seed's drive that is used, in frames.
+    :param heights: lowest and highest camera, metres, drawn evenly for each seed; empty for the
+        street's own. Depth is then that of the street's mean height: a camera twice as high sees
+        the same road at twice the distance, and a known height gives the scale back.
     """
 
     width: int = 384
@@ -65,6 +69,21 @@ class ClipPlan:
     frames: int = 2
     gaps: tuple[int, ...] = (1, 2, 3)
     drive: int = 600
+    heights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.heights and not (
+                len(self.heights) == 2 and 0.3 <= self.heights[0] <= self.heights[1] <= 3):
+            raise ConfigurationError(
+                f'plan.heights is {list(self.heights)}; it must be empty, or the lowest and the '
+                'highest camera, 0.3 to 3.0 m')
+
+    def height_of(self, seed: int) -> float | None:
+        """Return the height of a seed's camera in metres, None where the street draws it."""
+        if not self.heights:
+            return None
+        lowest, highest = self.heights
+        return float(np.random.default_rng((seed, 21)).uniform(lowest, highest))
 
     def indices(self, seed: int) -> NDArray[np.int64]:
         """Return the (clips, frames) indices of the frames of one seed, the same every time."""
@@ -199,13 +218,18 @@ def _render_seed(
         for kind, dtype in _KINDS.items()}
     boxes: list[NDArray[np.float32]] = []
     try:
+        height = plan.height_of(seed)
+        options = {} if height is None else {'camera_height': height}
+        scale = np.float32(1.0 if height is None else sum(CAMERA_HEIGHTS) / 2 / height)
         street = (street_class or _street_class())(
-            seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias)
+            seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias,
+            **options)
         for clip, indices in enumerate(plan.indices(seed)):
             for position, index in enumerate(indices):
                 frame = street.render(int(index))
                 for kind, array in arrays.items():
                     array[clip, position] = getattr(frame, kind)
+                arrays['depth'][clip, position] = frame.depth * scale
                 boxes.append(_boxes(frame))
     except Exception as error:  # whatever it is, the seed must be named
         raise DataError(
@@ -264,5 +288,6 @@ def _street_class() -> Callable[..., StreetLike]:
 
 
 def _digest(plan: dict[str, Any]) -> str:
+    plan = {key: value for key, value in plan.items() if key != 'heights' or value}
     text = json.dumps({'format': _FORMAT, **plan}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

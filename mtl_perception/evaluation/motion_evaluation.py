@@ -247,7 +247,7 @@ def clips_of(engine: Engine, seed: int, moments: Moments) -> Iterator[Clip]:
     """Yield the clips of a street, each ending at one of its moments."""
     street = Street(seed, moments.width, moments.height, RATE)
     tasks = ('semantic', 'depth')
-    has_motion = engine.manifest.task('motion') is not None
+    has_motion = 'motion' in engine.manifest.network.channels
     for _, judged in moments.pairs(seed):
         judged = max(judged, FRAMES - 1)
         numbers = range(judged - FRAMES + 1, judged + 1)

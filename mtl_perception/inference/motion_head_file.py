@@ -18,6 +18,7 @@ from mtl_perception.egomotion import RESIDUAL_CHANNELS
 from mtl_perception.errors import CheckpointError, StorageError
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.models.motion_head import ResidualMotionHead
+from mtl_perception.tasks import STREET_MOTION
 
 SUFFIX = '.motion'
 """Ending of a motion head's file; before it comes the name of its model."""
@@ -90,8 +91,12 @@ def attach_motion_head(head: Path, model: str | Path) -> Path:
     except OSError as error:
         raise StorageError(f'{target}: cannot be written ({error})') from error
     digest = hashlib.sha256(content).hexdigest()
+    tasks = manifest.tasks
+    if manifest.task('motion') is None:  # a network without a decoder for it
+        tasks = (*tasks, STREET_MOTION)
     write_model(
-        dataclasses.replace(manifest, motion_head=digest), weights, find_model(model))
+        dataclasses.replace(manifest, motion_head=digest, tasks=tasks), weights,
+        find_model(model))
     return target
 
 

@@ -20,17 +20,6 @@ from mtl_perception.inference.timeline import Link, Timeline
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
 
-HEIGHT_EXPONENT = 0.7
-"""
-Depth grows with the height of the camera as (height / height in training) to this power.
-
-A world twice as large looks the same from twice the height, which would make it 1; but cars,
-people and lanes do not grow, and a network knows their sizes too. 0.7 fits the shipped model on
-the street. It corrects the scale, not the errors on views that the model was not trained for: on
-20 frames for each height the median depth was within 4 % of the truth from 0.8 to 2.0 m, 8 % too
-large at 2.5 m and 11 % at 0.5 m; the mean error doubled at 2.0 m and tripled at 0.5 m.
-"""
-
 MOTION_HEAD_TASKS = {'motion', 'step'}
 """What a motion head predicts: moving objects and the camera's own motion."""
 
@@ -42,7 +31,7 @@ class StreamSettings:
 
     :param max_gap_s: longest time between two frames that may be compared, seconds.
     :param camera_height: of this camera above the ground, metres; scales depth, see
-        :data:`HEIGHT_EXPONENT`. 0 = that of the training camera.
+        :class:`mtl_perception.manifest.Manifest`. 0 = that of the training camera.
     :param motion_head: ``auto`` takes the model's motion head if it has one, ``network`` the
         network's own decoder.
     """
@@ -74,7 +63,8 @@ class CameraStream:
 
     :param engine: the network, may be shared between cameras.
     :param settings: the defaults if None.
-    :raises ConfigurationError: if a camera height is given and the model does not know its own.
+    :raises ConfigurationError: if a camera height is given and the model does not know its own,
+        or motion is to come from a decoder that the network does not have.
     """
 
     def __init__(self, engine: Engine, settings: StreamSettings | None = None) -> None:
@@ -89,6 +79,11 @@ class CameraStream:
         """How many frames were processed in spite of a fault, by code."""
 
         head = engine.motion_head if settings.motion_head == 'auto' else None
+        unused = engine.motion_head is not None and head is None
+        if unused and 'motion' not in engine.manifest.network.channels:
+            raise ConfigurationError(
+                f'motion_head is {settings.motion_head!r}, but the network of model '
+                f'{engine.manifest.name!r} has no decoder for motion; set it to "auto"')
         self.moving = None if head is None else MovingObjects(head, engine.manifest)
         """Tells what moves if the model has a head for it; else the network does."""
         self._state: Any = None
@@ -239,7 +234,7 @@ def _height_scale(engine: Engine, camera_height: float) -> float:
         raise ConfigurationError(
             f'camera_height is {camera_height:g} m, but model {manifest.name!r} does '
             'not say at which height it was trained; export it again, or leave the height 0')
-    return float((camera_height / manifest.camera_height) ** HEIGHT_EXPONENT)
+    return float((camera_height / manifest.camera_height) ** manifest.height_exponent)
 
 
 def _answer(

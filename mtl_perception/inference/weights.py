@@ -103,11 +103,18 @@ def check_manifest(manifest: Manifest) -> None:
         raise CheckpointError(
             f'{name}: camera_height is {manifest.camera_height!r}, wanted metres, 0 = unknown',
             'M07')
+    if not _is_number(manifest.height_exponent) or not 0 <= manifest.height_exponent <= 1:
+        raise CheckpointError(
+            f'{name}: height_exponent is {manifest.height_exponent!r}, wanted a number from 0 to '
+            '1', 'M07')
     channels = manifest.network.channels
     if not isinstance(channels, dict):
         raise CheckpointError(f'{name}: network.channels is {channels!r}, wanted a table', 'M07')
     tasks = {task.name: task.channels for task in manifest.tasks}
-    if list(tasks.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
+    decoded = dict(tasks)
+    if manifest.motion_head and 'motion' not in channels:  # the head's own answer, no decoder's
+        decoded.pop('motion', None)
+    if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
         raise CheckpointError(
             f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '
             'belongs to other weights', 'M07')

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.aspp import ASPP, TwoLayerDecoder
 from mtl_perception.models.detection_head import DetectionHead
+from mtl_perception.models.efficientnet import efficientnet_lite0
 from mtl_perception.models.encoders import (
     mobilenet_v2,
     resnet10,
@@ -93,6 +94,7 @@ ENCODERS = {
     'resnet50': resnet50,
     'resnet101': resnet101,
     'mobilenet_v2': mobilenet_v2,
+    'efficientnet_lite0': efficientnet_lite0,
 }
 
 DECODERS: dict[str, Callable[[Seen], nn.Module]] = {

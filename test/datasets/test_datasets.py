@@ -383,3 +383,41 @@ def test_no_zoom_draws_nothing_and_a_negative_one_is_refused():
                 Augmentation(nearer=False)(sample, np.random.default_rng(4)))
     with pytest.raises(ConfigurationError, match=r'has zoom -0\.5'):
         Augmentation(zoom=-0.5)
+
+
+class TallStreet(FakeStreet):
+    """A street that knows how high its camera is."""
+
+    def __init__(self, seed, width, height, rate, antialias, camera_height):
+        super().__init__(seed, width, height, rate, antialias)
+        self.camera_height = camera_height
+
+    def render(self, index):
+        frame = super().render(index)
+        frame.depth = np.full(self.shape, self.camera_height * 4, np.float32)
+        return frame
+
+
+def test_from_cameras_of_many_heights_depth_is_that_of_the_mean_height(tmp_path):
+    """The road four heights ahead is 6 m away from 1.5 m, whatever the seed's camera."""
+    plan = replace(PLAN, heights=(0.5, 2.5))
+    heights = [plan.height_of(seed) for seed in range(50)]
+    assert len(set(heights)) == 50
+    assert 0.5 <= min(heights) < 0.7 < 2.3 < max(heights) <= 2.5
+
+    data = clips(tmp_path, plan=plan, street=TallStreet)
+    assert list(data.render(workers=0)) == [4, 7]
+    for index in range(len(data)):
+        np.testing.assert_allclose(data[index].depth, 6.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize('heights', [(1.0,), (2.0, 1.0), (0.1, 1.0), (1.0, 4.0)])
+def test_impossible_heights_are_refused(heights):
+    with pytest.raises(ConfigurationError, match='heights is'):
+        ClipPlan(heights=heights)
+
+
+def test_a_plan_without_heights_keeps_the_cache_that_it_had(tmp_path):
+    assert clips(tmp_path, plan=ClipPlan()).folder.name.endswith('-0b688c30')
+    assert PLAN.height_of(4) is None
+    assert clips(tmp_path).folder != clips(tmp_path, plan=replace(PLAN, heights=(1, 2))).folder

@@ -161,6 +161,37 @@ def test_a_part_is_cut_out_of_the_enlarged_or_reduced_view(zoom, nearer):
     np.testing.assert_allclose(found.depth[0], shown / zoom if nearer else shown, rtol=1e-6)
 
 
+class Squeezed(Chosen):
+    """The same for a view of fewer rows: half of them."""
+
+    def __init__(self, place):
+        super().__init__(1.0, place)
+        self.drawn = [1.0, 2.0]  # the zoom, then the squeeze
+
+    def uniform(self, low, high):
+        return self.drawn.pop(0)
+
+    def random(self):
+        return 0.0
+
+
+@pytest.mark.parametrize('nearer', [True, False])
+def test_squeezed_rows_are_those_of_a_wider_camera_and_depth_goes_by_them(nearer):
+    sample = counted()
+    augmentation = Augmentation(**{**STILL, 'squeeze': 1.0, 'nearer': nearer})
+
+    found = augmentation._zoomed(sample, Squeezed((7, 0)), (40, 64))
+
+    assert found.image.shape == (1, 40, 64, 3)
+    shown = 1000 * (7 + np.arange(40) // 2)[:, None] + np.arange(64)
+    np.testing.assert_allclose(found.depth[0], shown / 2 if nearer else shown, rtol=1e-6)
+
+
+def test_a_squeeze_below_zero_is_refused():
+    with pytest.raises(ConfigurationError, match='squeeze is -1'):
+        Augmentation(squeeze=-1.0)
+
+
 @settings(deadline=None, max_examples=100)
 @given(samples(), st.integers(0, 2 ** 32), st.integers(1, 17), st.integers(1, 23))
 def test_parts_without_zoom_are_parts_of_the_clip(sample, seed, height, width):

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which frames of a camera motion is known about, and the file of the head."""
 
+import dataclasses
 import shutil
 import types
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
-from mtl_perception.errors import CheckpointError
+from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.frames import Frame, Outputs
 from mtl_perception.inference.motion_head_file import (
     MotionHead,
@@ -21,7 +23,8 @@ from mtl_perception.inference.motion_head_file import (
 )
 from mtl_perception.inference.moving_objects import MovingObjects, pinhole_of
 from mtl_perception.inference.stream import CameraStream, StreamSettings
-from mtl_perception.manifest import Manifest, NetworkSpec, read_model
+from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
 from mtl_perception.models.motion_head import ResidualMotionHead
 from mtl_perception.tasks import STREET_SEMANTIC, STREET_TASKS
 
@@ -203,3 +206,31 @@ def test_a_manifest_names_its_head_and_another_is_refused(tmp_path, tiny_model, 
     attached.unlink()
     with pytest.raises(CheckpointError, match='three files together'):
         motion_head_of(model, manifest)
+
+
+def test_a_network_without_a_decoder_for_motion_gets_it_from_its_head(
+        tmp_path, tiny_single_frame_model, head):
+    manifest, content = read_model(tiny_single_frame_model)
+    channels = {'semantic': 12, 'depth': 1}
+    weights = {
+        name: value for name, value in load(content).items()
+        if not name.startswith('decoders.motion.')}
+    model = tmp_path / 'bare.safetensors'
+    write_model(dataclasses.replace(
+        manifest, tasks=manifest.tasks[:2],
+        network=dataclasses.replace(manifest.network, channels=channels)), save(weights), model)
+    made = tmp_path / 'made.motion'
+    write_motion_head(head.network, manifest, made, {})
+
+    attach_motion_head(made, model)
+
+    engine = TorchEngine.load(model, 'cpu', threads=1)
+    assert [task.name for task in engine.manifest.tasks] == ['semantic', 'depth', 'motion']
+    assert engine.manifest.network.channels == channels
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    stream = CameraStream(engine)
+    stream.process(Frame('front', 100_000_000, image))
+    found = stream.process(Frame('front', 200_000_000, image))
+    assert found.motion is not None
+    with pytest.raises(ConfigurationError, match='no decoder for motion'):
+        CameraStream(engine, StreamSettings(motion_head='network'))

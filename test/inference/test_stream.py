@@ -325,6 +325,12 @@ def test_depth_scales_with_the_height_of_the_camera(recorder):
         recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=trained)
         stream = CameraStream(recorder, StreamSettings(camera_height=own))
         np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, wanted)
+    recorder.manifest = dataclasses.replace(
+        recorder.manifest, camera_height=1.5, height_exponent=1.0)
+    stream = CameraStream(recorder, StreamSettings(camera_height=3.0))
+    np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, 2.0)
+
+    recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=0.0)
     with pytest.raises(ConfigurationError, match='does not say at which height'):
         CameraStream(recorder, StreamSettings(camera_height=0.5))
     both = CameraStream(recorder)

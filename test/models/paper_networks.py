@@ -57,6 +57,7 @@ COMPOSED = {
     'ASPP on two frames': NetworkSpec(
         'resnet18', 2, 8, STREET, decoders={'semantic': 'two_layer'}, output_stride=16, aspp=32),
     'mobile': NetworkSpec('mobilenet_v2', 2, 4, STREET, 32),
+    'efficient': NetworkSpec('efficientnet_lite0', 1, 2, STREET, 32),
     'mobile, no pyramid': NetworkSpec('mobilenet_v2', 1, 2, STREET),
 }
 

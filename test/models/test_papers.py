@@ -134,6 +134,15 @@ def test_mobilenet_has_the_parameters_of_torchvision():
     assert 2_223_872 + 1281 * 1000 == 3_504_872
 
 
+def test_efficientnet_lite0_has_the_parameters_of_its_authors():
+    network = built(NetworkSpec('efficientnet_lite0', 1, 8, {'depth': 1}))
+
+    # the 1x1 convolution to 1280 channels with its normalisation, and the classifier, come on top
+    classifier = 320 * 1280 + 2 * 1280 + 1281 * 1000
+    assert parameters(network.encoder) == 2_958_848
+    assert 2_958_848 + classifier == 4_652_008
+
+
 @pytest.mark.parametrize('name', COMPOSED)
 def test_a_spec_survives_the_manifest(name):
     manifest = Manifest(
@@ -168,6 +177,7 @@ def depth(**words):
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, aspp=-1), 'width of the ASPP is -1'),
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, output_stride=4), 'must be 8, 16 or 32'),
     (NetworkSpec('mobilenet_v2', 1, 8, {'depth': 1}, output_stride=8), 'has 32 only'),
+    (NetworkSpec('efficientnet_lite0', 1, 8, {'depth': 1}, output_stride=8), 'has 32 only'),
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, transfer=True), r"no task \['semantic'\]"),
     (leang(aspp=64, decoders={'detection': 'yolo16'}), r'no stage of stride 16.*\[32\]'),
 ])

