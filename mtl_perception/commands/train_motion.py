@@ -17,7 +17,11 @@ from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.inference.motion_head_file import attach_motion_head, write_motion_head
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.training.motion_samples import MotionSampleCache
-from mtl_perception.training.motion_training import MotionTraining, judge, train_motion_head
+from mtl_perception.training.motion_training import (
+    MotionTraining,
+    evaluate_head,
+    train_motion_head,
+)
 from mtl_perception.training.recipe import load_recipe
 from mtl_perception.training.run import without_folders
 
@@ -58,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     start = time.monotonic()
     head = train_motion_head(samples, settings, _print_loss)
     minutes = (time.monotonic() - start) / 60
-    figures = judge(head, unseen)
+    figures = evaluate_head(head, unseen)
     print(f'validation: {figures}')
 
     path = Path(settings.output) / settings.name / f'{settings.name}.motion'

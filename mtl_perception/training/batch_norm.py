@@ -14,9 +14,9 @@ def synchronise(network: nn.Module, ranks: Ranks) -> nn.Module:
     """
     Return a network whose batch normalisations see the batches of all ranks.
 
-    :param network: may be changed; its parameters and the names of its state stay what they are.
-    :param ranks: with a single one nothing is changed. On CUDA torch's own is used, which knows
-        no CPU.
+    :param network: may be changed in place; its parameters and the names of its state are kept.
+    :param ranks: with a single one nothing is changed. On CUDA torch's own class is used; it
+        does not support the CPU.
     """
     if ranks.count == 1:
         return network
@@ -39,18 +39,26 @@ class _SynchronisedBatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
+
+        # mean_c = sum x / n and var_c = sum (x - mean_c)^2 / n over the pixels of all ranks; two
+        # passes, since E[x^2] - E[x]^2 loses digits in float32
         values = input.float()
         count = values.new_tensor(values.numel() / values.shape[1])
         sums = _Sum.apply(torch.cat((values.sum((0, 2, 3)), count[None])))
-        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
+        mean = sums[:-1] / sums[-1]
+        count = sums[-1].detach()
         centred = values - mean[:, None, None]
         variance = _Sum.apply((centred ** 2).sum((0, 2, 3))) / count
+
+        # y = weight (x - mean) / sqrt(var + eps) + bias
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
         result = centred * scale[:, None, None]
         if self.bias is not None:
             result = result + self.bias[:, None, None]
+
+        # running statistics, with the unbiased variance as in torch
         with torch.no_grad():
             self.num_batches_tracked += 1
             factor = (1 / float(self.num_batches_tracked) if self.momentum is None

@@ -3,13 +3,13 @@
 """
 How fast a training is: ``python -m mtl_perception.training.benchmark [--libmtl CHECKOUT]``.
 
-The same network, losses, batch size and image size in three ways:
+Three ways to train the same network with the same losses, batch and image size:
 
-- ``plain``: eight batches that are tensors in memory already, in a loop of forward pass, sum of
-  the losses, backward pass and a step of AdamW. No data are read, nothing is logged or checked.
-- ``mtl train``: everything that the command does at a step. Clips are read, augmented and put
-  together, in processes of their own if ``--loaders`` is not 0; gradients are checked and cut, the
-  moving average follows, the log is written.
+- ``plain``: a bare loop of forward pass, sum of the losses, backward pass and AdamW over eight
+  batches in memory. Nothing is read, logged or checked.
+- ``mtl train``: everything that the command does at a step. Clips are read, augmented and
+  collated, in separate processes if ``--loaders`` is not 0; gradients are checked and clipped,
+  the moving average is updated, the log is written.
 - ``LibMTL``: its own ``Trainer`` with hard parameter sharing and equal weights, around the same
   encoder, decoders and losses, with metrics that cost nothing. It computes in fp32 and brings no
   reading of data, so it gets the batches that ``mtl train`` gets, read in as many processes.
@@ -18,12 +18,11 @@ On the street (the network of ``config/train/street.yaml``) the clips come from 
 other data are JPEG images and PNG masks of 960x720 (the network of ``config/train/camvid.yaml``),
 written to a temporary folder.
 
-Between any two steps of a training a plain step is done, so that both see the same machine, which
-may be twice as fast a minute later. What a training takes for a step is everything from the end
-of one plain step to the beginning of the next; the ratio is that of neighbours, and the table has
-the median of all. Reading goes on during the plain step. So the table also has the time that one
-batch takes to read, which must be less than a step for the readers to keep up: shared among
-``--loaders`` processes.
+A plain step runs between any two steps of a training, so that both see the same machine, whose
+speed may double within a minute. A step of a training lasts from the end of one plain step to the
+start of the next; the ratio is that of neighbours, and the table shows its median. Reading goes on
+during the plain step, so the table also shows how long one batch takes to read. Divided by
+``--loaders``, this must be less than a step for the readers to keep up.
 """
 
 import argparse
@@ -93,7 +92,7 @@ class Pairs:
     _left: float = 0.0
 
     def between(self) -> None:
-        """Do a plain step; what has passed since the last one was a step of the training."""
+        """Run a plain step; the time since the last one was a step of the training."""
         began = time.perf_counter()
         if self._left:
             self.own.append(began - self._left)
@@ -110,7 +109,7 @@ class _Paired(Trainer):
     """A training that does a plain step before each of its own."""
 
     def step(self, batch: Batch, stage: Stage) -> dict[str, Tensor] | None:
-        """Do both."""
+        """Run a plain step, then one of the training."""
         self.pairs.between()
         return super().step(batch, stage)
 
@@ -335,7 +334,7 @@ def write_files(folder: Path, count: int = FILES) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Let nothing be printed."""
+    """Suppress all output."""
     with open(os.devnull, 'w', encoding='utf-8') as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 
@@ -354,13 +353,16 @@ def main() -> None:
     parser.add_argument('--cache', default='~/.cache/mtl_perception', help='of street clips')
     parser.add_argument('--libmtl', type=Path, help='checkout of LibMTL; without, it is left out')
     arguments = parser.parse_args()
+
     torch.set_num_threads(arguments.threads)
     libmtl = import_libmtl(arguments.libmtl) if arguments.libmtl else None
+
     console = Console(stderr=True)
     table = Table(title=f'{arguments.precision}, {arguments.threads} threads')
     for head in ('data', 'loaders', 'way', 'ms per step', 'pace over the plain loop, quartiles',
                  'ms to read a batch'):
         table.add_column(head)
+
     with tempfile.TemporaryDirectory() as temporary:
         for data in arguments.data:
             recipe = dict(RECIPES[data])
@@ -369,14 +371,17 @@ def main() -> None:
             else:
                 described = write_files(Path(temporary) / 'files')
                 recipe['data'] = {'train': described, 'validation': described}
+
             for loaders in arguments.loaders:
                 place = Path(temporary) / f'{data} {loaders}'
                 side = Side(recipe, place, arguments.precision, loaders, arguments.steps)
                 ways = {'mtl train': side.ours}
                 if libmtl is not None:
+                    # LibMTL computes in fp32; it is paired with the plain loop of this precision
                     fp32 = Side(recipe, place / 'fp32', 'fp32', loaders, arguments.steps)
                     ways['LibMTL (fp32)'] = lambda fp32=fp32, side=side: fp32.theirs(  # type: ignore
                         libmtl, side.plain())
+
                 for name, way in ways.items():
                     console.print(f'{data}, {loaders} loaders: {name}')
                     pairs = way()

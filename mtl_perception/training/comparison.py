@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is compared by ``mtl compare``, and its tables and figures."""
+"""The plan of ``mtl compare``, its tables and its figures."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ class Way:
 @dataclass(frozen=True)
 class Comparison:
     """
-    What is trained.
+    Which trainings are compared.
 
     :param recipe: of all trainings.
     :param ways: the rows.
@@ -55,7 +55,7 @@ class Comparison:
 @dataclass
 class Row:
     """
-    The figures of one way.
+    The metrics of one row.
 
     :param figures: seed -> name of a figure -> its value.
     :param minutes: seed -> duration of the training.
@@ -87,11 +87,16 @@ def collect(plan: Comparison, folder: Path) -> dict[str, Row]:
             validations = read_log(place, 'validation')
             if not validations:
                 continue
+
+            # the validation at the end of the training, not the best on the way
             found = {
                 label: value for label, value in main_metrics(validations[-1]).items()
                 if label in COMPARED}
+
+            # the fitness of Leang et al., section IV
             if {'mIoU', 'AP50'} <= found.keys():
                 found['sqrt(mIoU AP50)'] = math.sqrt(max(found['mIoU'] * found['AP50'], 0.0))
+
             rows[way.name].figures[seed] = found
             rows[way.name].minutes[seed] = _minutes(place)
     return rows
@@ -107,7 +112,8 @@ def _minutes(place: Path) -> float:
 
 def gains(plan: Comparison, rows: Mapping[str, Row], name: str) -> list[float]:
     """Return Delta_m of a row over the baseline of the same seed, per cent, one per seed."""
-    base, found = rows[plan.baseline].figures, []
+    base = rows[plan.baseline].figures
+    found = []
     for seed, figures in rows[name].figures.items():
         same = {key: value for key, value in figures.items()
                 if base.get(seed, {}).get(key) and not key.startswith('sqrt')}
@@ -119,7 +125,7 @@ def gains(plan: Comparison, rows: Mapping[str, Row], name: str) -> list[float]:
 
 
 def _columns(rows: Mapping[str, Row]) -> list[str]:
-    """Return the names of all figures."""
+    """Return the names of all metrics."""
     return list(dict.fromkeys(
         key for row in rows.values() for figures in row.figures.values() for key in figures))
 
@@ -141,10 +147,12 @@ def table_of(plan: Comparison, rows: Mapping[str, Row]) -> Iterator[list[str]]:
         row = rows[way.name]
         values = [[figures[key] for figures in row.figures.values() if key in figures]
                   for key in columns]
+
         gain = gains(plan, rows, way.name)
         shown = '0' if way.name == plan.baseline else (
             f'{np.mean(gain):+.1f} +- {np.std(gain, ddof=1):.1f}' if len(gain) > 1 else
             f'{gain[0]:+.1f}' if gain else '-')
+
         minutes = f'{np.mean(list(row.minutes.values())):.1f}' if row.minutes else '-'
         yield [way.name, *map(_spread, values), shown, minutes]
 
@@ -162,7 +170,7 @@ def as_markdown(plan: Comparison, rows: Mapping[str, Row]) -> str:
 
 
 def as_csv(plan: Comparison, rows: Mapping[str, Row]) -> str:
-    """Return every figure of every run as lines with commas."""
+    """Return the metrics of all runs as CSV."""
     columns = _columns(rows)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
@@ -176,11 +184,13 @@ def as_csv(plan: Comparison, rows: Mapping[str, Row]) -> str:
 
 
 def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
-    """Return a figure with a panel per figure: mean and seeds of each row."""
+    """Return a figure with a panel per metric: mean and seeds of each row."""
     columns = _columns(rows)
     figure = Figure(
         figsize=(3.2 * max(1, len(columns)), 1.2 + 0.35 * len(plan.ways)), layout='constrained')
     grid = figure.subplots(1, max(1, len(columns)), squeeze=False)[0]
+
+    # one line per row of the table: a dot per seed, a bar at their mean
     names = [way.name for way in plan.ways]
     for axes, key in zip(grid, columns):
         for place, name in enumerate(names):
@@ -188,6 +198,7 @@ def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
             if values:
                 axes.plot(values, [place] * len(values), '.', color='tab:grey')
                 axes.plot(np.mean(values), place, '|', color='tab:red', markersize=16)
+
         axes.set_title(key + (' (lower is better)' if key in LOWER_IS_BETTER else ''))
         axes.set_yticks(range(len(names)), names if axes is grid[0] else [''] * len(names))
         axes.set_ylim(len(names) - 0.5, -0.5)
@@ -202,12 +213,15 @@ def draw_weights(plan: Comparison, folder: Path) -> Figure:
         for seed in plan.seeds:
             place = folder / run_name(way, seed)
             entries = read_log(place, 'train') if is_done(folder, way, seed) else []
+
+            # shares of the sum, since strategies differ in the scale of their weights
             for task in (entries[0]['weight'] if entries else {}):
                 shares = [
                     entry['weight'].get(task, 0.0) / max(sum(entry['weight'].values()), 1e-12)
                     for entry in entries]
                 curves.setdefault(task, {}).setdefault(way.name, []).append(
                     ([entry['step'] for entry in entries], shares))
+
     figure = Figure(figsize=(5 * max(1, len(curves)) + 2, 4), layout='constrained')
     grid = figure.subplots(1, max(1, len(curves)), squeeze=False)[0]
     colours = matplotlib.colormaps['tab20']
@@ -216,10 +230,12 @@ def draw_weights(plan: Comparison, folder: Path) -> Figure:
             for count, (steps, shares) in enumerate(ways.get(way.name, [])):
                 axes.plot(steps, shares, color=colours(number % 20), alpha=0.8,
                           label=way.name if count == 0 else None)
+
         axes.set_title(f'share of {task} in the weights')
         axes.set_xlabel('step')
         axes.set_ylim(0, 1)
         axes.grid(alpha=0.3)
+
     if curves:
         grid[-1].legend(loc='center left', bbox_to_anchor=(1.02, 0.5))
     return figure

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clips in a reproducible order, augmented and put together to batches."""
+"""Clips in a reproducible order, augmented and collated into batches."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from mtl_perception.tasks import NO_BOX, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLE
 from mtl_perception.training.distributed import Ranks
 
 UNREADABLE_SHARE = 0.001
-"""So large a share of the clips may be left out because they cannot be read, or one."""
+"""Largest share of the clips that may be unreadable and left out; one clip always may."""
 
 Batch = dict[str, Tensor]
 """
@@ -113,15 +113,20 @@ class Draws:
             except DataError as error:
                 if self.unreadable is None:
                     raise
+
+                # count each clip once, over all reading processes
                 if not self.unreadable[index]:
                     warnings.warn(f'{error}; another clip takes its place', stacklevel=2)
                 self.unreadable[index] = 1
-                count, limit = int(self.unreadable.sum()), len(self.clips) * UNREADABLE_SHARE
+
+                count = int(self.unreadable.sum())
+                limit = len(self.clips) * UNREADABLE_SHARE
                 if count > max(1.0, limit) or count == len(self.clips):
                     raise DataError(
                         f'{count} of {len(self.clips)} training clips cannot be read, more than '
                         f'one and more than {UNREADABLE_SHARE:.1%}; mtl data check names them. '
                         f'The last: {error}') from error
+
                 index = (index + 1) % len(self.clips)
 
 
@@ -130,11 +135,11 @@ def batches(
         draws: Draws, first: int, count: int, batch: int, loaders: int = 0,
         ranks: Ranks | None = None, timeout_s: float = 120.0) -> Iterator[Iterator[Batch]]:
     """
-    Give batches of consecutive draws, or of each this rank's part.
+    Yield batches of consecutive draws, or this rank's part of each.
 
-    The end of a process that reads is an error of the data wherever the training is by then:
-    torch's handler of SIGCHLD raises it between any two instructions, so what is done with the
-    batches belongs in this context.
+    When a reading process dies, torch's handler of SIGCHLD raises between any two instructions of
+    the training. So the code that uses the batches belongs inside this context, which turns the
+    error into one of the data.
 
     :param draws: the sequence.
     :param first: number of the first draw.
@@ -154,10 +159,12 @@ def batches(
         draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
         timeout=timeout_s if loaders else 0, generator=torch.Generator(),
         pin_memory=ranks.device.type == 'cuda')
+
     given = _Counted(loader)
     try:
         yield given
     except (RuntimeError, ConnectionError, EOFError) as error:
+        # an error of the training itself must not be blamed on the data
         of_loader = 'DataLoader' in str(error) if isinstance(
             error, RuntimeError) else given.waiting
         if not (loaders and of_loader):
@@ -170,10 +177,11 @@ def batches(
 
 
 class _Counted(Iterator[Batch]):
-    """What a loader reads; an error in a process that reads is one of this process."""
+    """The batches of a loader; an error in a reading process is raised again in this one."""
 
     def __init__(self, loader: 'DataLoader[Any]') -> None:
-        self.count, self.waiting = 0, False
+        self.count = 0
+        self.waiting = False
         self.reading = iter(loader)
         self._in_processes = loader.num_workers > 0
 
@@ -186,7 +194,9 @@ class _Counted(Iterator[Batch]):
                 raise
             raise DataError(
                 _last_line(error).removeprefix('mtl_perception.errors.DataError: ')) from error
-        self.count, self.waiting = self.count + 1, False
+
+        self.count += 1
+        self.waiting = False
         return content
 
 
@@ -196,7 +206,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _ended(reading: Any) -> str:
-    """Say which of the processes that read have ended, if there are any."""
+    """Return which reading processes have ended, empty if none has."""
     workers = getattr(reading, '_workers', [])
     try:
         ended = connection.wait([worker.sentinel for worker in workers], timeout=1)

@@ -25,7 +25,7 @@ class Part:
 
     :param name: ``encoder``, ``pyramid``, ``aspp``, a task, or ``transfer.TASK``.
     :param shapes: (C, H, W) of what it puts out, one per stage.
-    :param parameters: how many there are.
+    :param parameters: their number.
     :param flops: operations for one frame of a stream, a multiplication and an addition being two.
     :param paper: what a paper prints for it, empty if nothing.
     """
@@ -64,15 +64,18 @@ def _described(
             counter.get_total_flops(), printed(spec, name)))
         return found
 
+    # in the order of the data: encoder, pyramid or ASPP, decoders, task transfer
     encoder = network.encoder
     stages = add('encoder', encoder, lambda: list(encoder(image)))
     joined = _joined(network, stages)
     for name, between in (('pyramid', network.pyramid), ('aspp', network.aspp)):
         if between is not None:
             joined = add(name, between, lambda: list(between(joined)))  # noqa: B023
+
     outputs = {}
     for task, decoder in network.decoders.items():
         outputs[task] = add(task, decoder, lambda: decoder(joined))  # noqa: B023
+
     if network.transfer is not None:
         for task, source in (('semantic', 'depth'), ('depth', 'semantic')):
             transfer = network.transfer[task]
@@ -105,10 +108,12 @@ def as_table(
     for column in ('parameters', 'GFLOPs a frame'):
         table.add_column(column, justify='right')
     table.add_column('in the paper')
+
     for part in parts:
         table.add_row(
             part.name, ', '.join('x'.join(map(str, shape)) for shape in part.shapes),
             f'{part.parameters:,}'.replace(',', ' '), f'{part.flops / 1e9:.2f}', part.paper)
+
     total = sum(part.parameters for part in parts)
     table.add_section()
     table.add_row(
@@ -125,5 +130,5 @@ def _joined(network: SiameseMultiTaskNetwork, stages: list[torch.Tensor]) -> lis
 
 
 def _parameters(module: nn.Module) -> int:
-    """Return how many parameters a module has."""
+    """Return the number of parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,11 +1,11 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-The processes of one training, which ``torchrun`` starts, and what they tell one another.
+The ranks of one training, started by ``torchrun``, and their communication.
 
 Every rank computes the gradients of its part of each batch; torch's ``DistributedDataParallel``
-averages them. What is decided, logged and written must not depend on a rank: losses are averaged
-over all of them before anything looks at them, and the first one alone writes.
+averages them. Decisions, logs and files must not depend on a rank: losses are averaged over all
+ranks before anything uses them, and only the first rank writes.
 """
 
 import contextlib
@@ -89,11 +89,14 @@ class Ranks:
         """
         if self.count == 1 or not losses:
             return dict(losses)
+        # sum_r a_r L_r / sum_r a_r over the ranks r, with a_r = 0 where nothing is labelled
         own = torch.stack([amounts[task].to(self.device).double() for task in losses])
         values = torch.stack([loss.detach().double() for loss in losses.values()])
         both = torch.stack((torch.where(own > 0, own * values, 0.0), own))
         distributed.all_reduce(both)
         sums, totals = both
+
+        # DistributedDataParallel averages gradients, so each rank's share is count a_r / sum a_r
         return {
             task: _Global.apply(loss, sums[place] / totals[place],
                                 self.count * own[place] / totals[place])
@@ -116,7 +119,7 @@ class _Global(torch.autograd.Function):
 @contextlib.contextmanager
 def join(device: str) -> Iterator[Ranks]:
     """
-    Yield this process's place among those that ``torchrun`` started, or a place of its own.
+    Yield this process's place among the ranks of ``torchrun``, or a single rank without it.
 
     :param device: ``auto`` for the GPU of this rank if there is one, ``cpu`` or ``cuda``, or a
         certain one, such as ``cuda:1``, for a single process.
@@ -128,12 +131,14 @@ def join(device: str) -> Iterator[Ranks]:
     if count == 1:
         yield Ranks(device=_device(device, 0))
         return
+
     if ':' in device:
         raise ConfigurationError(
             f'run.device is {device}, but {count} ranks need one each; set it to auto or cuda')
     place = _device(device, int(os.environ.get('LOCAL_RANK', '0')))
     if place.type == 'cuda':
         torch.cuda.set_device(place)
+
     try:
         distributed.init_process_group(
             'nccl' if place.type == 'cuda' else 'gloo', timeout=TIMEOUT)
@@ -145,13 +150,15 @@ def join(device: str) -> Iterator[Ranks]:
             f'the connection to the other ranks broke ({str(error).split(". ")[0].strip()}); the '
             'output of the one that ended first says why. --resume goes on from the last '
             'checkpoint', 'D03') from error
+
     finally:
+        # a connection that outlives Python's threads aborts the process
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
 def _is_lost(error: Exception) -> bool:
-    """Return whether an error is that of a connection; gloo has no type of its own for it."""
+    """Return whether a connection was lost; gloo raises a plain RuntimeError for it."""
     return (isinstance(error, distributed.DistError | ConnectionError)
             or 'gloo/transport' in str(error) or 'Connection closed by peer' in str(error))
 
@@ -165,15 +172,19 @@ def _device(name: str, local: int) -> torch.device:
     except RuntimeError:
         raise ConfigurationError(
             f'run.device is {name!r}; it must be auto, cpu, cuda or such as cuda:1') from None
+
     if device.type == 'cpu':
         return CPU
     if device.type != 'cuda':
         raise ConfigurationError(f'run.device is {name!r}; trainings run on cpu and cuda')
+
     if not torch.cuda.is_available():
         raise DeviceError(
             f'run.device is {name}, but torch {torch.__version__} finds no CUDA '
             f'(built for {torch.version.cuda}); set --run.device cpu or auto, or install a driver '
             'and a torch built for it', 'D01')
+
+    # without a number, each rank of a machine takes the GPU of its own number
     number = local if device.index is None else device.index
     if number >= torch.cuda.device_count():
         raise DeviceError(

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a motion head learns from: features of street clips as a robot would have them."""
+"""Training samples of a motion head: features of street clips as a robot would have them."""
 
 import hashlib
 import json
@@ -27,8 +27,9 @@ from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.inference.engine import Engine
 from mtl_perception.synthetic import Street
 
-TURN_ERROR, TRAVEL_ERROR = np.radians(0.1), 0.05
-"""How far a pose chained over short steps is off: radians, and a share of its length."""
+TURN_ERROR = np.radians(0.1)
+TRAVEL_ERROR = 0.05
+"""Errors of a pose chained over short steps: radians, and a share of its length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,9 @@ class MotionSampleCache:
     Samples of a motion head from rendered clips, computed once and kept on disk.
 
     Depth and semantics are those that the network predicts, not the labels: a head that learned
-    from perfect depth would be lost on the robot. The pose starts from the true one, disturbed by
-    what a chain of short steps is off (:data:`TURN_ERROR`), and is refined from flow and depth as
-    on the robot. Pairs whose pose is not to be believed are left out.
+    from perfect depth would be lost on the robot. The pose starts from the true one with the
+    error of a chain of short steps (:data:`TURN_ERROR`), and is refined from flow and depth as
+    on the robot. Pairs with an unreliable pose are left out.
 
     :param folder: of all caches; made if missing.
     :param clips: rendered clips of two frames or more; the last is compared with the first.
@@ -66,13 +67,19 @@ class MotionSampleCache:
             raise ConfigurationError(
                 f'model {engine.manifest.name!r} lacks depth, or semantics with movable classes; '
                 'a motion head needs both')
+
         if (clips.plan.height, clips.plan.width) != (
                 engine.manifest.height, engine.manifest.width):
             raise ConfigurationError(
                 f'the clips are {clips.plan.width}x{clips.plan.height}, model '
                 f'{engine.manifest.name!r} takes {engine.manifest.width}x'
                 f'{engine.manifest.height}; set plan.width and plan.height to that')
-        self.clips, self.engine, self.semantic = clips, engine, semantic
+
+        self.clips = clips
+        self.engine = engine
+        self.semantic = semantic
+
+        # other weights, features or clips belong in another folder
         key = json.dumps([engine.manifest.sha256, RESIDUAL_CHANNELS, asdict(clips.plan),
                           clips.code])
         self.folder = folder.expanduser() / (
@@ -126,29 +133,39 @@ class MotionSampleCache:
         camera = Pinhole.from_matrix(street.intrinsics)
         tracker = MotionTracker(camera, self.semantic.movable, self.semantic.sky)
         estimator = MotionEstimator(camera, 'full')
+
         features, moving, instance = [], [], []
         for clip, indices in enumerate(plan.indices(seed)):
             sample = self.clips[place * plan.clips + clip]
             assert sample.motion is not None
             assert sample.instance is not None
             first, last = (int(indices[i]) for i in (0, -1))
+
+            # what the network says of the newest frame, as on the robot
             outputs, _ = self.engine.step(sample.image[-1], None, ('semantic', 'depth'))
             assert outputs.semantic is not None
             assert outputs.depth is not None
+
+            # x_first = T x_last: the camera's motion between the two frames
             true = np.linalg.inv(street.pose(first)) @ street.pose(last)
             grey = [np.asarray(cv2.cvtColor(sample.image[i], cv2.COLOR_RGB2GRAY), np.uint8)
                     for i in (-1, 0)]
+
             ego = estimator.estimate(
                 grey[0], grey[1], outputs.depth, tracker.static(outputs.semantic),
                 _disturbed(true, np.random.default_rng((seed, clip))), keep_flow=True)
             if ego.quality < BELIEVABLE:
                 continue
+
+            # the head works at half the resolution of the network
             assert ego.flow is not None
             features.append(motion_features(
                 grey[0], grey[1], ego.flow, outputs.depth, outputs.semantic,
                 self.semantic.movable, ego.pose, camera, (last - first) / plan.rate))
             moving.append(sample.motion[-1][::2, ::2])
             instance.append(sample.instance[-1][::2, ::2])
+
+        # without a pair, arrays of length 0 keep the shapes
         shape = (0, plan.height // 2, plan.width // 2)
         channels = len(RESIDUAL_CHANNELS) + len(self.semantic.movable)
         return MotionSamples(

@@ -115,6 +115,7 @@ def train_motion_head(
     count, channels = samples.features.shape[:2]
     if not count:
         raise DataError('there is no pair of frames to learn motion from; give more seeds')
+
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     head = ResidualMotionHead(channels, settings.width)
@@ -123,26 +124,34 @@ def train_motion_head(
     schedule = OneCycleLR(
         optimiser, settings.lr, total_steps=settings.steps,
         pct_start=max(0.1, min(0.5, 2 / settings.steps)), final_div_factor=1e3)
+
     weights = [object_weights(ids, settings.background) for ids in samples.instance]
     order: list[int] = []
     for step in range(settings.steps):
+        # a new permutation follows whenever the last one runs out
         while len(order) < settings.batch:
             order += rng.permutation(count).tolist()
-        chosen, order = order[:settings.batch], order[settings.batch:]
+        chosen = order[:settings.batch]
+        order = order[settings.batch:]
+
         features = torch.from_numpy(samples.features[chosen]).float()
         moving = torch.from_numpy(samples.moving[chosen]).float()
         weight = torch.from_numpy(np.stack([weights[index] for index in chosen]))
         features, moving, weight = _mirrored(
             features, moving, weight, torch.from_numpy(rng.random(len(chosen)) < 0.5))
+
+        # sum w BCE / sum w: every object counts by a low power of its area
         loss = (functional.binary_cross_entropy_with_logits(
             head(features), moving, reduction='none') * weight).sum() / weight.sum()
         if not bool(torch.isfinite(loss)):
             raise NumericError(f'the loss of step {step} is {float(loss)}; lower lr')
+
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 5.0)
         optimiser.step()
         schedule.step()
+
         if report is not None:
             report(step, float(loss))
     return head.eval()
@@ -168,6 +177,7 @@ def _mirrored(
     features: Tensor, moving: Tensor, weight: Tensor, which: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return a batch of which some pairs are mirrored left to right."""
+    # a mirrored image reverses the sign of horizontal flow
     sign = torch.ones(features.shape[1])
     sign[list(MIRRORED)] = -1
     flipped = features.flip(-1) * sign[:, None, None]
@@ -176,26 +186,32 @@ def _mirrored(
             torch.where(which[:, None, None], weight.flip(-1), weight))
 
 
-def judge(head: ResidualMotionHead, samples: MotionSamples) -> dict[str, float | None]:
+def evaluate_head(head: ResidualMotionHead, samples: MotionSamples) -> dict[str, float | None]:
     """
-    Return how well a head tells objects apart on samples that it has not learned from.
+    Return how well a head tells moving from parked objects on unseen samples.
 
     :return: ``auc`` and ``balanced_accuracy`` over objects, None without both kinds.
     """
-    scores, moving = [], []
+    scores: list[float] = []
+    moving: list[bool] = []
     with torch.inference_mode():
         for features, truth, ids in zip(
                 samples.features, samples.moving, samples.instance, strict=True):
             score = torch.sigmoid(head(torch.from_numpy(features[None]).float()))[0].numpy()
+
+            # an object's score is the mean over its pixels; it moves if most of them do
             areas = np.bincount(ids.ravel())
             for number in np.flatnonzero(areas >= SMALLEST_OBJECT):
                 if number:
                     pixels = ids == number
                     scores.append(float(score[pixels].mean()))
                     moving.append(bool(truth[pixels].mean() > 0.5))
-    found, truly = np.array(scores), np.array(moving, bool)
+
+    found = np.array(scores)
+    truly = np.array(moving, bool)
     if not truly.any() or truly.all():
         return {'auc': None, 'balanced_accuracy': None}
+
     called = found > 0.5
     return {'auc': area_under_curve(found, truly), 'balanced_accuracy': float(
         (called[truly].mean() + (~called[~truly]).mean()) / 2)}

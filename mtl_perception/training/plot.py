@@ -41,12 +41,15 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
             f'{folder}: not a run folder ({error}); give folders that mtl train has written, '
             'such as runs/street') from error
     if not train and not validation:
-        raise DataError(f'{folder}: metrics.jsonl has no figures yet')
+        raise DataError(f'{folder}: metrics.jsonl has no metrics yet')
+
     points: dict[str, list[tuple[int, float]]] = {}
     for entry in train:
         for name, value in _training_figures(entry):
             points.setdefault(name, []).append((entry['step'], value))
     curves = {name: _curve(pairs, smooth) for name, pairs in points.items()}
+
+    # validations are rare and few: never smoothed
     points = {}
     for entry in validation:
         for name, value in main_metrics(entry).items():
@@ -61,21 +64,25 @@ def draw(runs: Mapping[str, Curves]) -> Figure:
     :param runs: name of a run -> its curves.
     """
     panels = list(dict.fromkeys(name for curves in runs.values() for name in curves))
-    rows = math.ceil((len(panels) + 1) / COLUMNS)
+    rows = math.ceil((len(panels) + 1) / COLUMNS)  # one more for the legend
     figure = Figure(figsize=(5 * COLUMNS, 3 * rows), layout='constrained')
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     colours = matplotlib.colormaps['tab10']
+
     for axes, panel in zip(grid, panels):
         for number, curves in enumerate(runs.values()):
             if panel in curves:
                 steps, values = curves[panel]
                 axes.plot(steps, values, color=colours(number % 10),
                           marker='.' if panel.startswith('validation') else None)
+
         axes.set_title(panel)
         axes.set_xlabel('step')
         axes.grid(alpha=0.3)
         if panel.startswith('loss'):
             axes.set_yscale('log')
+
+    # the legend takes the last panel
     for axes in grid[len(panels):]:
         axes.axis('off')
     lines = [

@@ -16,7 +16,7 @@ from mtl_perception.training.motion_samples import MotionSampleCache, MotionSamp
 from mtl_perception.training.motion_training import (
     MIRRORED,
     MotionTraining,
-    judge,
+    evaluate_head,
     object_weights,
     train_motion_head,
 )
@@ -42,7 +42,7 @@ def make_samples(count, seed=0):
 def test_a_residual_that_tells_movers_apart_is_learned_in_a_few_steps():
     settings = MotionTraining(width=4, steps=60, batch=8, lr=0.02)
     head = train_motion_head(make_samples(16), settings)
-    assert judge(head, make_samples(8, seed=1)) == {'auc': 1.0, 'balanced_accuracy': 1.0}
+    assert evaluate_head(head, make_samples(8, seed=1)) == {'auc': 1.0, 'balanced_accuracy': 1.0}
 
 
 def test_a_residual_that_says_nothing_leaves_chance():
@@ -51,7 +51,7 @@ def test_a_residual_that_says_nothing_leaves_chance():
     settings = MotionTraining(width=4, steps=20, batch=8)
     hidden = make_samples(8, seed=1)
     hidden.features[:] = 0
-    assert judge(train_motion_head(blind, settings), hidden)['auc'] == 0.5
+    assert evaluate_head(train_motion_head(blind, settings), hidden)['auc'] == 0.5
 
 
 def test_the_same_seed_gives_the_same_head():
