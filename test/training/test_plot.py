@@ -71,7 +71,7 @@ def test_what_is_no_run_is_refused(run_folder, tmp_path, capsys):
     empty = tmp_path / 'empty'
     empty.mkdir()
     (empty / 'metrics.jsonl').write_text('')
-    with pytest.raises(DataError, match='no figures yet'):
+    with pytest.raises(DataError, match='no metrics yet'):
         read_curves(empty)
     folder = str(run_folder('one', [1.0]))
     for words, text in (([folder, folder], 'named twice'),
