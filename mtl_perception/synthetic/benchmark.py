@@ -1,9 +1,9 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-How fast the street is drawn: ``python -m mtl_perception.synthetic.benchmark``.
+Speed of the street: ``python -m mtl_perception.synthetic.benchmark``.
 
-One core, CPU time, so that other programs hardly disturb it.
+CPU time on one core, so that other programs hardly disturb it.
 """
 
 import statistics
@@ -18,10 +18,10 @@ def frames_per_second(
         antialias: bool, seeds: int = 4, frames: int = 60, width: int = 384,
         height: int = 224) -> float:
     """
-    Return the median over streets of frames per CPU second, all labels and boxes included.
+    Return frames per CPU second with all labels and boxes, the median over streets.
 
-    Consecutive frames at 10 Hz, the building of new ground and houses included; what the first
-    frame of a street costs is not, since it is paid once.
+    The frames are consecutive at 10 Hz, so the time includes building new ground and houses, but
+    not the first frame of a street.
 
     :param antialias: whether colours are antialiased.
     :param seeds: number of streets.
@@ -32,6 +32,7 @@ def frames_per_second(
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
+
         rates = []
         for seed in range(seeds):
             street = Street(seed, width=width, height=height, antialias=antialias)
@@ -47,7 +48,7 @@ def frames_per_second(
 
 def main() -> None:
     """Print both rates at 384x224."""
-    for antialias, text in ((False, 'all labels, colour as it falls'),
+    for antialias, text in ((False, 'all labels, colour without antialiasing'),
                             (True, 'all labels, antialiased colour')):
         print(f'{frames_per_second(antialias):5.1f} frames/s  {text}')
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The models of one street: which cars, people and cyclists there are, built when first seen."""
+"""The models of cars, people and cyclists of one street, built when first seen."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,7 @@ from mtl_perception.synthetic.traffic import Actor
 from mtl_perception.synthetic.vehicles import MODELS, car, model_random, shape_of
 
 COUNTS = {'car': MODELS, 'person': 12, 'cyclist': 6}
+"""Number of models of each kind."""
 
 
 class Catalogue:
@@ -24,7 +25,8 @@ class Catalogue:
     """
 
     def __init__(self, seed: int, lights: float) -> None:
-        self.seed, self.lights = seed, lights
+        self.seed = seed
+        self.lights = lights
         self._models: dict[tuple[str, int], list[Mesh]] = {}
         self._sizes: dict[tuple[str, int], Array] = {}
 
@@ -39,6 +41,7 @@ class Catalogue:
                 self._models[key] = person(np.random.default_rng([self.seed, 40, 2, key[1]]))
             else:
                 self._models[key] = cyclist(np.random.default_rng([self.seed, 40, 1, key[1]]))
+
             corners = self._models[key][0].corners
             self._sizes[key] = corners.max((0, 1)) - corners.min((0, 1))
         return self._models[key]
@@ -50,7 +53,7 @@ class Catalogue:
 
     def assemble(self, actors: Sequence[Actor]) -> tuple[Mesh, NDArray[np.int64]]:
         """
-        Put all actors where they are.
+        Join the meshes of actors, each at its place.
 
         :return: one mesh, and for each face the position of its actor in ``actors``, (F,) int64.
         """
@@ -60,11 +63,16 @@ class Catalogue:
             meshes.append(poses[int(actor.phase * POSES) % len(poses)])
         if not meshes:
             return join([]), np.full(1, -1, np.int64)
+
+        # One line per face: place and direction of its actor
         whole = join(meshes)
         count = np.array([len(mesh) for mesh in meshes])
         place = np.array([[one.x, one.z, np.cos(one.yaw), np.sin(one.yaw)] for one in actors])
         x0, z0, cosine, sine = (np.repeat(value, count) for value in place.T)
-        corners, normal = np.empty_like(whole.corners), np.empty_like(whole.normal)
+
+        # Turn by yaw and move: x' = x cos + z sin + x0, z' = z cos - x sin + z0
+        corners = np.empty_like(whole.corners)
+        normal = np.empty_like(whole.normal)
         x, z = whole.corners[..., 0], whole.corners[..., 2]
         corners[..., 0] = cosine[:, None] * x + sine[:, None] * z + x0[:, None]
         corners[..., 1] = whole.corners[..., 1]
@@ -72,6 +80,7 @@ class Catalogue:
         normal[:, 0] = cosine * whole.normal[:, 0] + sine * whole.normal[:, 2]
         normal[:, 1] = whole.normal[:, 1]
         normal[:, 2] = cosine * whole.normal[:, 2] - sine * whole.normal[:, 0]
+
         moved = Mesh(corners, normal, whole.colour, whole.label, whole.texture, whole.mapping,
                      whole.glow, whole.gloss)
         return moved, np.repeat(np.arange(len(actors)), count)

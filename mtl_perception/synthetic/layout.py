@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The lay-out of one street: widths, lanes, bends, side streets and crossings."""
+"""The layout of one street: widths, lanes, bends, side streets and crossings."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 40.0
-"""Length of a stretch of street that is generated at once, in metres."""
+"""Length of a stretch of street that is generated in one go, metres."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Lane:
 
 class Layout:
     """
-    Draw the lay-out of the street of a seed.
+    Draw the layout of the street of a seed.
 
     Across the street, d = x - bend(z) is the distance to the right of the middle of the road.
 
@@ -39,6 +39,8 @@ class Layout:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         rng = np.random.default_rng([seed, 1])
+
+        # One lane in each direction; ``half`` grows from the middle of the road outwards.
         self.drive_side = 1 if rng.random() < 0.6 else -1
         lane = float(rng.uniform(3.0, 3.6))
         side = self.drive_side
@@ -48,10 +50,14 @@ class Layout:
         lanes = [Lane(-side * lane / 2, -1, kind == 'narrow')]
         lines: list[tuple[float, str]] = [(0.0, str(rng.choice(['dashed', 'double', 'solid'])))]
         half = lane
+
+        # A wide road has two lanes in each direction.
         if kind == 'wide':
             lanes += [Lane(side * lane * 1.5, 1, False), Lane(-side * lane * 1.5, -1, False)]
             lines += [(lane, 'dashed'), (-lane, 'dashed')]
             half = 2 * lane
+
+        # Outside of the driving lanes, cars can stop at the kerb, except in narrow streets.
         if kind != 'narrow':
             kerb_at = half + kerb_lane / 2 - 0.1
             for one in (-1, 1):
@@ -64,11 +70,14 @@ class Layout:
             half += 0.5
             if rng.random() < 0.5:
                 lines += [(half - 0.35, 'solid'), (0.35 - half, 'solid')]
+
         self.lanes = tuple(lanes)
         self.lines = tuple(lines)
         self.lane_width = lane
         self.lane_centres = (self.camera_d, *(one.d for one in lanes if not one.kerb))
         self.half_road = float(half)
+
+        # Dashes of the lines, and the ground beside the road
         self.dash = float(rng.choice([1.5, 2.0, 3.0]))
         self.verge = float(rng.choice([0.0, 0.0, 1.3, 1.8]))
         self.sidewalk = float(rng.uniform(1.9, 3.6)) + self.verge
@@ -77,6 +86,8 @@ class Layout:
         self.green = float(rng.uniform(0.0, 0.5))
         self.trees = float(rng.uniform(0.15, 0.9))
         self.low = bool(rng.random() < 0.5)
+
+        # x of the middle of the road is amplitude * sin(wave * z + phase).
         self._crossings = float(rng.uniform(0.15, 0.6))
         self._amplitude = float(rng.uniform(0, 9.0)) * (rng.random() < 0.75)
         self._wave = 2 * np.pi / float(rng.uniform(220, 420))

@@ -89,7 +89,7 @@ class Shader:
     """
     Colour samples of one street.
 
-    :param layout: lay-out of the street.
+    :param layout: layout of the street.
     :param appearance: light and weather.
     :param atlas: textures.
     :param rng: decides the clouds.

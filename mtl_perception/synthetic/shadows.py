@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Shadows on the ground: those of houses and trees on the map, those of objects in the image."""
+"""Shadows on the ground: of houses and trees in the map, of moving objects in the image."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from mtl_perception.synthetic.raster import View
 from mtl_perception.synthetic.town import Site
 
 NEAR = 0.5
-"""What is nearer to the camera than this throws no shadow in the image, metres."""
+"""Parts of objects nearer to the camera than this cast no shadow in the image, metres."""
 
 
 def sun_share(appearance: Appearance) -> float:
@@ -33,23 +33,27 @@ def _slide(appearance: Appearance) -> Array:
 
 def map_shade(layout: Layout, appearance: Appearance, chunk: int,
               sites: Sequence[Site]) -> NDArray[np.float32]:
-    """Return (ROWS, COLUMNS) float32: the share of light that is left on a chunk's ground."""
+    """Return (ROWS, COLUMNS) float32, the share of light that reaches a chunk's ground."""
     dark = np.zeros((ground.ROWS, ground.COLUMNS), np.float32)
     contact = np.zeros_like(dark)
     slide = _slide(appearance)
     steps = np.linspace(0, 1, 5)
 
     def cells(points: Array) -> NDArray[np.int32]:
+        """Return the columns and rows of points (N, 2) of x and z."""
         d = points[:, 0] - layout.bend(points[:, 1])
         column = (d + ground.REACH) / ground.CELL
         row = (points[:, 1] - chunk * CHUNK) / ground.CELL
         return np.clip(np.rint(np.stack([column, row], 1)), -30000, 30000).astype(np.int32)
 
     for site in sites:
+        # A house: the hull of its outline and of the shadow of its top
         for block, height in zip(site.blocks, site.heights, strict=True):
             points = np.concatenate([block, block + slide * min(height, 16.0)])
             cv2.fillConvexPoly(dark, cv2.convexHull(cells(points)), 1.0)
             cv2.fillPoly(contact, [cells(block)], 1.0)
+
+        # A tree: five discs for the crown, a line for the trunk
         for x, z, radius, height in site.shades:
             centre = np.array([x, z]) + slide * height
             for step in steps:
@@ -58,10 +62,14 @@ def map_shade(layout: Layout, appearance: Appearance, chunk: int,
                 column, row = cells(spot[None])[0]
                 cv2.circle(
                     dark, (int(column), int(row)), int(radius * 0.62 / ground.CELL), 1.0, -1)
+
             trunk = cells(np.array([[x, z], centre]))
             cv2.line(dark, trunk[0].tolist(), trunk[1].tolist(), 1.0, 4)
             cv2.circle(contact, trunk[0].tolist(), int(0.4 / ground.CELL), 0.8, -1)
-    shade, touch = cv2.GaussianBlur(dark, (0, 0), 3.0), cv2.GaussianBlur(contact, (0, 0), 8.0)
+
+    # Shadows of the sun have nearly sharp edges; those of the sky, at the foot of things, do not.
+    shade = cv2.GaussianBlur(dark, (0, 0), 3.0)
+    touch = cv2.GaussianBlur(contact, (0, 0), 8.0)
     left = (1 - 0.88 * sun_share(appearance) * shade) * (1 - 0.4 * touch)
     return np.asarray(left, np.float32)
 
@@ -78,9 +86,13 @@ def image_shade(
     under = np.zeros_like(sun)
     slide = _slide(appearance)
     strength = int(255 * 0.85 * sun_share(appearance))
+
+    # On the ground, an object of size s at distance z covers focal * height * s / z^2 rows: less
+    # than 0.6 of a row is left out.
     kept = [body for body in bodies if -view.focal * view.position[1] * body[3].max()
             >= 0.6 * ((body[0] - view.position[0]) ** 2 + (body[1] - view.position[2]) ** 2)]
-    if kept:  # the others are less than a row of pixels
+    if kept:
+        # Corners of each outline in the world, (N, 4, 2) x and z
         x, z, yaw = (np.array([body[i] for body in kept])[:, None] for i in range(3))
         size = np.stack([body[3] for body in kept])
         right = np.array([-0.5, 0.5, 0.5, -0.5]) * size[:, :1]
@@ -88,6 +100,8 @@ def image_shade(
         cosine, sine = np.cos(yaw), np.sin(yaw)
         arm = np.stack([cosine * right + sine * ahead, cosine * ahead - sine * right], -1)
         middle = np.stack([x, z], -1)
+
+        # Below the object, and the hull of its outline and of the shadow of its top
         top = middle + 0.8 * arm + slide * size[:, 1, None, None]
         low = _seen(view, middle + arm * 1.06)
         hull = _seen(view, np.concatenate([middle + arm, top], 1))
@@ -95,30 +109,36 @@ def image_shade(
             _fill(under, view, low[number], 165)
             if strength > 20:
                 _fill(sun, view, hull[number], strength)
+
     soft = max(view.width / 384 * 1.1, 0.5)
     blurred = cv2.GaussianBlur(under, (0, 0), soft)
     return np.asarray(cv2.max(cv2.GaussianBlur(sun, (0, 0), soft * 0.6), blurred), np.uint8)
 
 
 def _seen(view: View, points: Array) -> Array:
-    """Return points on the ground (..., 2), x and z, as the camera sees them, (..., 3)."""
+    """Return points on the ground (..., 2), x and z, in the camera's frame, (..., 3)."""
     rotation, position = view.rotation, view.position
-    x, z = points[..., 0] - position[0], points[..., 1] - position[2]
+    x = points[..., 0] - position[0]
+    z = points[..., 1] - position[2]
     return np.stack([rotation[0, i] * x - rotation[1, i] * position[1] + rotation[2, i] * z
                      for i in range(3)], -1)
 
 
 def _fill(mask: NDArray[np.uint8], view: View, corners: Array, value: int) -> None:
-    """Fill the hull of points that the camera sees, (N, 3), without what is behind it."""
+    """Fill the hull of points in the camera's frame, (N, 3), clipped in front of the camera."""
     ahead = corners[:, 2] >= NEAR
     if not ahead.all():
         if not ahead.any():
             return
+
+        # Every line from a point behind to one in front is cut at z = NEAR.
         behind = corners[~ahead]
         front = corners[ahead]
         share = (NEAR - behind[:, None, 2]) / (front[None, :, 2] - behind[:, None, 2])
         cuts = behind[:, None] + (front[None] - behind[:, None]) * share[..., None]
         corners = np.concatenate([front, cuts.reshape(-1, 3)])
+
+    # Pinhole projection in units of 1/16 px, which is OpenCV's sub-pixel format with shift 4
     pixels = corners[:, :2] / corners[:, 2:] * (16 * view.focal)
     pixels += [8 * (view.width - 1), 8 * (view.height - 1)]
     outline = cv2.convexHull(np.rint(np.clip(pixels, -64000, 64000)).astype(np.int32))

@@ -1,28 +1,28 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What stands beside the street: buildings, trees, hedges, lamp posts, signs, traffic lights."""
+"""Everything beside the street: buildings, trees, hedges, lamp posts, signs, traffic lights."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from mtl_perception.synthetic import textures
+from mtl_perception.synthetic.buildings import DEEP, building
 from mtl_perception.synthetic.layout import CHUNK, Layout
-from mtl_perception.synthetic.mesh import Array, Mesh, box, faces, join, panel, placed, tube
+from mtl_perception.synthetic.mesh import Array, Mesh, box, join, panel, placed, tube
 from mtl_perception.tasks import STREET_SEMANTIC
 
-BUILDING, VEGETATION, POLE, SIGN = (
-    STREET_SEMANTIC.classes.index(name)
-    for name in ('building', 'vegetation', 'pole', 'traffic_sign'))
+VEGETATION, POLE, SIGN = (
+    STREET_SEMANTIC.classes.index(name) for name in ('vegetation', 'pole', 'traffic_sign'))
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
     """
-    The things of one chunk.
+    The objects beside one chunk.
 
     :param mesh: in the world.
-    :param shades: what throws a shadow on the ground: (x, z, radius, height) rows in metres.
+    :param shades: trees that cast a shadow on the ground: (x, z, radius, height) rows in metres.
     :param blocks: (B, 4, 2) x and z of the corners of buildings.
     :param heights: (B,) metres.
     """
@@ -35,22 +35,25 @@ class Site:
 
 class Town:
     """
-    Build what stands beside one street.
+    Build everything beside one street.
 
-    :param layout: lay-out of the street.
+    :param layout: layout of the street.
     :param lights: brightness of lamps, 0 = off.
     """
 
     def __init__(self, layout: Layout, lights: float) -> None:
-        self.layout, self.lights = layout, lights
+        self.layout = layout
+        self.lights = lights
+
+        # Colours of the street: walls (one of brick), leaves, posts
         rng = np.random.default_rng([layout.seed, 10])
         self.walls = rng.uniform(0.16, 0.62, (7, 1)) * rng.uniform(0.80, 1.16, (7, 3)) * np.array(
             [1.06, 1.0, 0.88])
         self.walls[0] = np.array([0.34, 0.15, 0.10]) * rng.uniform(0.7, 1.3)
-        self.roofs = np.array([[0.26, 0.10, 0.06], [0.10, 0.10, 0.11], [0.17, 0.13, 0.10]])
         self.leaves = np.array([0.10, 0.17, 0.035]) * rng.uniform(0.6, 1.5) * rng.uniform(
             0.75, 1.3, 3)
         self.grey = float(rng.uniform(0.03, 0.35))
+
         self.trunks = [self._tree(np.random.default_rng([layout.seed, 11, number]))
                        for number in range(6)]
         self.lamp_every = float(rng.uniform(18, 32))
@@ -58,12 +61,13 @@ class Town:
         self.arm = float(rng.uniform(0.4, 2.2))
 
     def site(self, chunk: int) -> Site:
-        """Return what stands in one chunk."""
+        """Return the objects beside one chunk."""
         rng = self.layout.random(chunk, 2)
         parts: list[Mesh] = []
         shades: list[tuple[float, float, float, float]] = []
         blocks: list[Array] = []
         heights: list[float] = []
+
         for side in (-1, 1):
             if rng.random() < self.layout.green * 0.7:
                 self._park(chunk, side, rng, parts, shades)
@@ -74,22 +78,28 @@ class Town:
                     np.array(blocks, np.float64).reshape(-1, 4, 2), np.array(heights, np.float64))
 
     def _gap(self, chunk: int, side: int, margin: float) -> tuple[float, float]:
+        """Return the two z between which a side street leaves no room, (inf, -inf) without one."""
         street = self.layout.side_street(chunk)
         if street is None or side not in street[2]:
             return np.inf, -np.inf
         return street[0] - street[1] - margin, street[0] + street[1] + margin
 
     def _point(self, d: float, z: float) -> Array:
+        """Return the point of the ground at d from the middle of the road."""
         return np.array([self.layout.middle(z) + d, 0.0, z])
 
     def _houses(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
                 shades: list[tuple[float, float, float, float]], blocks: list[Array],
                 heights: list[float]) -> None:
+        """Add a row of houses, with hedges and trees in their gardens."""
         layout = self.layout
         gap = self._gap(chunk, side, 2.4)
-        z, stop = chunk * CHUNK, (chunk + 1) * CHUNK
+        z = chunk * CHUNK
+        stop = z + CHUNK
         edge = layout.half_road + layout.sidewalk
         terraced = not layout.gardens or rng.random() < 0.3
+
+        # From house to house; the last one fills the chunk, and none stands in a side street.
         while z < stop - 4:
             wide = float(rng.uniform(7, 18))
             if stop - z - wide < 5:
@@ -100,11 +110,13 @@ class Town:
                 else:
                     z = gap[1]
                     continue
+
             room = 0.0 if terraced else float(rng.uniform(0.5, 3.5))
             set_back = layout.setback + float(rng.uniform(0, 0.7 if terraced else 2.0))
             tall = float(rng.uniform(3.4, 8.5) if layout.low else rng.uniform(7, 19))
             self._house(side * (edge + set_back), z + room / 2, wide - room, tall, side, rng,
                         parts, blocks, heights)
+
             if layout.gardens and rng.random() < 0.6:
                 high = float(rng.uniform(0.7, 1.9))
                 self._hedge(side * (edge + 0.5), z + 0.4, wide - 0.8, high, rng, parts)
@@ -115,59 +127,14 @@ class Town:
     def _house(self, d: float, z: float, wide: float, tall: float, side: int,
                rng: np.random.Generator, parts: list[Mesh], blocks: list[Array],
                heights: list[float]) -> None:
-        colour = self.walls[int(rng.integers(7))] * rng.uniform(0.8, 1.2)
-        facade = textures.FACADE + int(rng.integers(textures.FACADES))
-        deep = 10.0
-        base = min(3.3, tall)
-        floors = max(1, round((tall - base) / 3.0)) if tall > base + 1.5 else 0
-        tall = base + floors * 3.0
-        # local axes: the front looks along +x at x = 0, the house is behind it
-        start = float(rng.uniform(0, 1))
-        across = wide / 12
-        walls: list[Mesh] = []
-        shop = textures.SHOP + int(rng.integers(textures.SHOPS))
-        shade = colour * rng.uniform(0.7, 1.2)
-        spans = [((0.0, 0.0, -wide / 2), (0.0, 0.0, wide), (1.0, 0, 0), across, shop),
-                 ((-deep, 0.0, -wide / 2), (deep, 0.0, 0.0), (0, 0, -1.0), deep / 12,
-                  textures.WALL),
-                 ((0.0, 0.0, wide / 2), (-deep, 0.0, 0.0), (0, 0, 1.0), deep / 12, textures.WALL)]
-        for number, (corner, right, outward, repeat, low) in enumerate(spans):
-            blind = number > 0 and rng.random() < 0.5
-            walls.append(panel(corner, right, (0, -base, 0), shade if number == 0 else colour,
-                               BUILDING, outward=outward, texture=low,
-                               tiles=(repeat * 12 / 9, 1), offset=(start, 0)))
-            if floors:
-                upper = np.array(corner) + [0, -base, 0]
-                walls.append(panel(upper, right, (0, -floors * 3.0, 0), colour, BUILDING,
-                                   outward=outward, texture=textures.WALL if blind else facade,
-                                   tiles=(repeat, floors / 3), offset=(start, 0)))
-        roof = self.roofs[int(rng.integers(3))] * rng.uniform(0.7, 1.3)
-        peak = tall
-        if tall < 11 and rng.random() < 0.75:
-            peak = tall + float(rng.uniform(1.8, 3.6))
-            ridge = -deep / 2
-            lap = 0.35
-            walls.append(panel((lap, -tall + 0.15, -wide / 2), (0, 0, wide),
-                               (ridge - lap, tall - peak - 0.15, 0), roof, BUILDING,
-                               outward=(1, -1, 0), texture=textures.ROOF,
-                               tiles=(wide / 5, 1.0)))
-            walls.append(faces([[(0, -tall, z0), (-deep, -tall, z0), (ridge, -peak, z0),
-                                 (ridge, -peak, z0)] for z0 in (-wide / 2, wide / 2)], colour,
-                               BUILDING, centre=(-deep / 2, -tall, 0)))
-            if rng.random() < 0.6:
-                walls.append(box((ridge + 1.0, -peak - 0.2, float(rng.uniform(-0.4, 0.4)) * wide),
-                                 (0.7, 2.0, 0.9), colour * 0.8, BUILDING))
-        else:
-            walls.append(box((0.05, -tall - 0.15, 0), (0.5, 0.35, wide), colour * 1.15, BUILDING,
-                             bottom=True))
-        if floors and rng.random() < 0.3:  # balconies or bays
-            for place in np.arange(-wide / 2 + 2, wide / 2 - 2, 4.0):
-                walls.append(box((0.4, -base - 0.5, place), (0.8, 1.0, 1.9), colour * 0.9,
-                                 BUILDING, bottom=True))
+        """Add a house whose front is at d and which begins at z, with its outline and height."""
+        house, peak = building(wide, tall, self.walls, rng)
         middle = self._point(d, z + wide / 2)
         yaw = self.layout.heading(z + wide / 2) + (0 if side < 0 else np.pi)
-        parts.append(placed(join(walls), middle, yaw))
-        corners = np.array([[0, -wide / 2], [0, wide / 2], [-deep, wide / 2], [-deep, -wide / 2]])
+        parts.append(placed(house, middle, yaw))
+
+        # Its outline on the ground, turned and moved like the house
+        corners = np.array([[0, -wide / 2], [0, wide / 2], [-DEEP, wide / 2], [-DEEP, -wide / 2]])
         cosine, sine = np.cos(yaw), np.sin(yaw)
         blocks.append(np.stack([cosine * corners[:, 0] + sine * corners[:, 1] + middle[0],
                                 cosine * corners[:, 1] - sine * corners[:, 0] + middle[2]], 1))
@@ -175,12 +142,16 @@ class Town:
 
     def _hedge(self, d: float, z: float, length: float, tall: float, rng: np.random.Generator,
                parts: list[Mesh]) -> None:
+        """Add a hedge along the road."""
         if length < 1.5:
             return
         tint = self.leaves * rng.uniform(0.5, 1.0)
         yaw = self.layout.heading(z + length / 2)
         thick = float(rng.uniform(0.5, 0.9))
-        low, up = (-thick / 2, 0.0, -length / 2), (0, -tall, 0)
+
+        # Front, back, top and the end towards the camera
+        low = (-thick / 2, 0.0, -length / 2)
+        up = (0, -tall, 0)
         repeat = (length / 2.2, tall / 2.2)
         hedge = [
             panel(low, (0, 0, length), up, tint, VEGETATION, outward=(-1, 0, 0),
@@ -191,6 +162,7 @@ class Town:
                   VEGETATION, outward=(0, -1, 0), texture=textures.HEDGE, tiles=(repeat[0], 0.3)),
             panel(low, (thick, 0, 0), up, tint, VEGETATION, outward=(0, 0, -1),
                   texture=textures.HEDGE, tiles=(0.3, repeat[1]))]
+
         parts.append(placed(join(hedge), self._point(d, z + length / 2), yaw))
 
     def _tree(self, rng: np.random.Generator) -> Mesh:
@@ -201,18 +173,24 @@ class Town:
         thick = float(rng.uniform(0.10, 0.22))
         parts = [tube([(0, 0, 0), (0, -tall * 0.45, 0), (0, -tall * 0.8, 0)],
                       [thick * 1.25, thick, thick * 0.5], bark, VEGETATION, sides=5)]
+
+        # Three branches
         for _ in range(3):
             turn = rng.uniform(0, 2 * np.pi)
             tip = np.array([np.cos(turn) * crown * 0.6, -tall * 0.75, np.sin(turn) * crown * 0.6])
             parts.append(tube(
                 np.array([(0, -tall * 0.42, 0), tip]), [thick * 0.6, thick * 0.25], bark,
                 VEGETATION, sides=3))
+
+        # Leaf cards at random in the crown, lighter above
         for card in range(11):
             size = crown * float(rng.uniform(0.85, 1.35))
-            turn, lean = rng.uniform(0, np.pi), rng.normal(0, 0.35)
+            turn = rng.uniform(0, np.pi)
+            lean = rng.normal(0, 0.35)
             along = np.array([np.cos(turn), 0, np.sin(turn)]) * size
             rise = np.array([-np.sin(turn) * np.sin(lean), -np.cos(lean),
                              np.cos(turn) * np.sin(lean)]) * size
+
             around = rng.uniform(0, 2 * np.pi)
             away = crown * 0.55 * np.sqrt(rng.random())
             middle = np.array([np.cos(around) * away,
@@ -225,9 +203,12 @@ class Town:
 
     def _plant(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh],
                shades: list[tuple[float, float, float, float]], scale: float = 1.0) -> None:
+        """Add one of the street's trees and its shadow."""
         tree = self.trunks[int(rng.integers(len(self.trunks)))]
         size = scale * float(rng.uniform(0.8, 1.2))
         where = self._point(d, z)
+
+        # At twice the size, u and v change half as fast along x, y and z.
         grown = Mesh(tree.corners * size, tree.normal, tree.colour, tree.label, tree.texture,
                      tree.mapping * np.array([1 / size, 1 / size, 1 / size, 1]), tree.glow,
                      tree.gloss)
@@ -236,11 +217,13 @@ class Town:
 
     def _park(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
               shades: list[tuple[float, float, float, float]]) -> None:
+        """Add a park: trees at random behind a hedge."""
         edge = self.layout.half_road + self.layout.sidewalk
         gap = self._gap(chunk, side, 1.0)
         if rng.random() < 0.5 and gap[1] < gap[0]:
             self._hedge(side * (edge + 0.5), chunk * CHUNK + 0.3, CHUNK - 0.6,
                         float(rng.uniform(0.8, 1.6)), rng, parts)
+
         for _ in range(7):
             z = chunk * CHUNK + float(rng.uniform(1, CHUNK - 1))
             if not gap[0] < z < gap[1]:
@@ -249,6 +232,7 @@ class Town:
 
     def _furniture(self, chunk: int, side: int, rng: np.random.Generator, parts: list[Mesh],
                    shades: list[tuple[float, float, float, float]]) -> None:
+        """Add street trees, lamps, signs, posts and traffic lights along the kerb."""
         layout = self.layout
         kerb = layout.half_road + (layout.verge * 0.5 + 0.3 if layout.verge else 0.55)
         gap = self._gap(chunk, side, 0.3)
@@ -264,10 +248,12 @@ class Town:
                            self.lamp_every):
             if free(z + 1.3):
                 self._lamp(side * kerb, float(z) + 1.3, side, parts)
+
         for _ in range(int(rng.integers(1, 4))):
             z = start + float(rng.uniform(1, CHUNK - 1))
             if free(z):
                 self._sign(side * (kerb + float(rng.uniform(0, 0.3))), z, rng, parts)
+
         for _ in range(int(rng.integers(0, 3))):  # posts, bollards and masts
             z = start + float(rng.uniform(1, CHUNK - 1))
             if free(z):
@@ -276,12 +262,15 @@ class Town:
                 parts.append(placed(tube([(0, 0, 0), (0, -tall, 0)], [thick, thick * 0.85],
                                          np.full(3, rng.uniform(0.03, 0.4)), POLE, sides=6,
                                          cap=True), self._point(side * (kerb + 0.1), z), 0.0))
+
         crossing = layout.crossing(chunk)
         if crossing is not None:
             self._signal(side * (layout.half_road + 0.6), crossing - 2.6, side, rng, parts)
 
     def _lamp(self, d: float, z: float, side: int, parts: list[Mesh]) -> None:
-        tall, grey = self.lamp_tall, np.full(3, self.grey)
+        """Add a street lamp; the light itself glows when lamps are on."""
+        tall = self.lamp_tall
+        grey = np.full(3, self.grey)
         arm = np.array([-side * self.arm, -tall - 0.25, 0.0])
         lamp = [tube([(0, 0, 0), (0, -1.0, 0), (0, -1.05, 0), (0, -tall, 0)],
                      [0.12, 0.12, 0.085, 0.065], grey, POLE, sides=6),
@@ -292,12 +281,14 @@ class Town:
         parts.append(placed(join(lamp), self._point(d, z), self.layout.heading(z)))
 
     def _sign(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh]) -> None:
+        """Add one or two signs on a pole; most look at the camera."""
         size = float(rng.uniform(0.6, 1.1))
         tall = float(rng.uniform(2.0, 2.8))
         kind = int(rng.integers(textures.SIGNS))
         facing = -1 if rng.random() < 0.8 else 1
         sign = [tube([(0, 0, 0), (0, -tall - size * 0.6, 0)], [0.06, 0.06], np.full(3, 0.30), POLE,
                      sides=5)]
+
         boards = 2 if rng.random() < 0.25 else 1
         for board in range(boards):
             shape = kind if board == 0 else textures.SIGNS - 1
@@ -313,18 +304,21 @@ class Town:
 
     def _signal(self, d: float, z: float, side: int, rng: np.random.Generator,
                 parts: list[Mesh]) -> None:
+        """Add a traffic light, sometimes with a second one on an arm over the road."""
         tall = 3.1
         shown = int(rng.integers(3))
         colours = ((0.8, 0.03, 0.02), (0.8, 0.4, 0.02), (0.05, 0.7, 0.25))
         light = [tube([(0, 0, 0), (0, -tall, 0)], [0.075, 0.065], np.full(3, 0.12), POLE, sides=6),
                  box((0, -tall - 0.1, -0.02), (0.36, 1.0, 0.30), (0.015, 0.015, 0.015), SIGN,
                      bottom=True)]
+
         for number, colour in enumerate(colours):
             lit = number == shown
             light.append(panel((0.1, -tall + 0.31 - 0.31 * (2 - number) + 0.0, -0.18),
                                (-0.2, 0, 0), (0, -0.2, 0),
                                np.array(colour) * (1.0 if lit else 0.08), SIGN,
                                outward=(0, 0, -1), glow=1.6 if lit else 0.0))
+
         if rng.random() < 0.35:
             light.append(tube([(0, -tall - 2, 0), (-side * 3.5, -tall - 2.3, 0)], [0.07, 0.05],
                               np.full(3, 0.12), POLE, sides=5))
