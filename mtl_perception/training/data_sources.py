@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a recipe learns from: the street, or a recorded data set."""
+"""The training data of a recipe: the street, or recorded data sets."""
 
 import dataclasses
 from pathlib import Path
@@ -26,10 +26,10 @@ from mtl_perception.training.progress_log import progress_bar
 from mtl_perception.training.stopping import StopRequest
 
 BALANCE_CLIPS = 400
-"""Clips that the class weights are counted in, and that the anchors are found in."""
+"""Number of clips that class weights and anchors are computed from."""
 
 LABELS_LOOKED_FOR = 500
-"""Clips that are looked through for a label of each task."""
+"""Number of clips that are searched for a label of each task."""
 
 STREET_FOCAL = 0.6
 """Focal length of the street's camera as a share of the image width."""
@@ -39,29 +39,31 @@ def open_clips(
         config: TrainingConfig, code: str, stop: StopRequest, may_render: bool = True,
 ) -> tuple[Clips, Clips] | None:
     """
-    Return the clips to learn from and to choose the model by.
+    Return the training and the validation clips.
 
     :param code: digest of the street's source, empty for the present one.
     :param stop: asks to stop rendering.
     :param may_render: whether clips of the street that are missing are rendered.
-    :return: None if it was asked to stop; what is rendered stays and is not done again.
-    :raises DataError: if there is no such data.
+    :return: None if it was asked to stop; rendered clips stay and are not rendered again.
+    :raises DataError: if the data are missing or lack a label.
     """
     if not config.data.train:
         return _street_clips(config, code, stop, may_render)
-    train, validation = _recorded_clips(config, 'train'), _recorded_clips(config, 'validation')
+
+    train = _recorded_clips(config, 'train')
+    validation = _recorded_clips(config, 'validation')
     if missing := _unlabelled(config, train):
         raise DataError(
             f'data.train: none of {min(len(train), LABELS_LOOKED_FOR)} clips has a label of '
             f'{missing}; unpack the archives with these labels, or take them from tasks')
     if missing := _unlabelled(config, validation):
         print(f'data.validation: none of {min(len(validation), LABELS_LOOKED_FOR)} clips has a '
-              f'label of {missing}; they are learned, but not judged', flush=True)
+              f'label of {missing}; they are trained, but not evaluated', flush=True)
     return train, validation
 
 
 def _unlabelled(config: TrainingConfig, clips: Clips) -> list[str]:
-    """Return the tasks of which there is no label in clips spread over a data set."""
+    """Return the tasks without a label in clips drawn from all of a data set."""
     missing = set(config.tasks)
     for number in np.random.default_rng(0).permutation(len(clips))[:LABELS_LOOKED_FOR]:
         try:
@@ -70,6 +72,7 @@ def _unlabelled(config: TrainingConfig, clips: Clips) -> list[str]:
             if config.data.on_bad_sample != 'skip':
                 raise
             continue
+
         missing -= {task for task, label in sample.labels().items() if label is not None}
         if sample.detection is not None:
             missing -= {'detection'}
@@ -97,11 +100,15 @@ def camera_of(
     unknown = STREET_FOCAL * width
     if not config.data.train:
         return unknown, sum(CAMERA_HEIGHTS) / 2, unknown
-    if isinstance(clips, MixedClips):  # what depth is learned from
+
+    # of a mixture, the data set that depth is learned from
+    if isinstance(clips, MixedClips):
         parts = list(clips.parts.values())
         clips = next((part for part in parts if _labels_depth(part)), parts[0])
     if not isinstance(clips, RecordedClips):
         return unknown, 0.0, unknown
+
+    # f' = f W' / W: a focal length in pixels scales with the image
     try:
         focal = clips.focal_length(clips.clips[0][-1])
     except DataError:  # depth is not learned from it either
@@ -113,13 +120,13 @@ def camera_of(
 
 
 def _labels_depth(clips: RecordedClips) -> bool:
-    """Return whether depth is learned from a data set: it has it, and is there for it."""
+    """Return whether a data set has depth and is used for it."""
     return any(task.name == 'depth' for task in clips.tasks)
 
 
 def data_words(config: TrainingConfig, split: str = 'train') -> str:
     """
-    Return what is learned from, in words for a manifest and a README.
+    Return the names of the data, for a manifest and a README.
 
     :param split: ``train`` or ``validation``.
     """
@@ -138,13 +145,16 @@ def _recorded_clips(config: TrainingConfig, split: str) -> RecordedClips | Mixed
     for name, description, share in _parts(config, split):
         where = f'data.{split}.{name}' if name else f'data.{split}'
         parts[name], shares[name] = build_dataset(description, where), share
+
     for name, part in parts.items():
         if part.incomplete:
             print(f'data.{split}{"." * bool(name)}{name}: {len(part.incomplete)} of '
-                  f'{len(part.incomplete) + len(part)} images are left out, for they have no '
-                  f'earlier ones; the first is {part.incomplete[0]}', flush=True)
+                  f'{len(part.incomplete) + len(part)} images are left out, since they have no '
+                  f'earlier image; the first is {part.incomplete[0]}', flush=True)
+
     if list(parts) != ['']:
-        if split == 'validation':  # each clip is judged once
+        if split == 'validation':
+            # each clip is evaluated exactly once, whatever its share in training
             shares = {name: float(len(part)) for name, part in parts.items()}
         return MixedClips(parts, shares, config.tasks)
     return parts[''].narrowed_to(config.tasks)
@@ -162,14 +172,17 @@ def _parts(config: TrainingConfig, split: str) -> list[tuple[str, dict[str, Any]
     if not described:
         raise ConfigurationError(
             f'data.{split} is empty, but the other one is not; describe both')
+
     if 'mix' not in described:
         return [('', _completed(described, config), 1.0)]
+
     mix = described['mix']
     if len(described) > 1 or not isinstance(mix, dict) or not mix or not all(
             isinstance(one, dict) for one in mix.values()):
         raise ConfigurationError(
             f'data.{split} is {described!r}; wanted mix: and below it a name for each data set '
             'with its dataset:, root:, share: and other settings')
+
     parts = []
     for name, one in mix.items():
         share = one.get('share', 1.0)
@@ -182,7 +195,7 @@ def _parts(config: TrainingConfig, split: str) -> list[tuple[str, dict[str, Any]
 
 def _completed(
         described: dict[str, Any], config: TrainingConfig, name: str = '') -> dict[str, Any]:
-    """Return the description of a recorded data set, with what the recipe says elsewhere."""
+    """Return the description of a data set, completed by other settings of the recipe."""
     if config.data.root:
         described['root'] = str(Path(config.data.root) / name)
     if config.network.frames > 1:
@@ -196,9 +209,9 @@ def _street_clips(
         config: TrainingConfig, code: str, stop: StopRequest, may_render: bool,
 ) -> tuple[StreetClips, StreetClips] | None:
     """
-    Return the clips to learn from and to choose by, rendering what is missing.
+    Return the training and the validation clips, rendering what is missing.
 
-    :return: None if a signal asked to stop; the seeds that are done stay and are not done again.
+    :return: None if a signal asked to stop; rendered seeds stay and are not rendered again.
     :raises DataError: if seeds are missing that may not be rendered.
     """
     data = config.data
@@ -210,6 +223,7 @@ def _street_clips(
             raise DataError(
                 f'{missing} of {len(clips.seeds)} {split} seeds are not rendered yet in '
                 f'{clips.folder}; run the same command once with --render-only, without torchrun')
+
         if missing:
             print(f'rendering {missing} of {len(clips.seeds)} {split} seeds into {clips.folder}',
                   flush=True)
@@ -217,8 +231,11 @@ def _street_clips(
                 job = bar.add_task(f'rendering {split}', total=missing, note='')
                 for count, _ in enumerate(clips.render(data.workers), 1):
                     bar.update(job, completed=count)
+
+                    # a log file gets a line now and then in place of a bar
                     if bar.disable and count % 50 == 0:
                         print(f'{count}/{missing} seeds', flush=True)
+
                     if stop.received:
                         print(f'{stop.received}: stopped after {count} of {missing} seeds; the '
                               'same command goes on')
@@ -243,10 +260,10 @@ def check_network(config: TrainingConfig) -> None:
 
 def check_batches(config: TrainingConfig, ranks: int = 1) -> None:
     """
-    Refuse batches that cannot be shared evenly, or whose parts cannot be normalised.
+    Refuse batches that cannot be shared evenly, or that batch normalisation cannot work on.
 
-    Batch normalisation needs two values of each channel: one frame will not do where a part of the
-    network is one pixel, as at an image of 32x32 or behind the pooling of an ASPP.
+    Batch normalisation needs at least two values per channel. One frame is too few where a feature
+    map is a single pixel, as for an image of 32x32 or behind the pooling of an ASPP.
 
     :param ranks: processes that share each batch.
     :raises ConfigurationError: naming the stage.
@@ -258,16 +275,21 @@ def check_batches(config: TrainingConfig, ranks: int = 1) -> None:
                 f'stages[{number}] has batch {stage.batch}, which {ranks} ranks with '
                 f'optimiser.accumulate = {config.optimiser.accumulate} cannot share evenly; it '
                 f'must be a multiple of {parts}')
+
+        # more than one frame at a time is always enough
         together = ranks if config.run.sync_batch_norm else 1
         if stage.batch // parts * together * _frames(config) > 1:
             continue
+
+        # otherwise try it: a frozen part in evaluation mode needs no statistics
         network = build_network(config.network.spec(
             tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
         modules = dict(network.named_modules())
         for name in config.network.frozen:
             modules.get(name, nn.Identity()).eval()
         with torch.no_grad():
-            try:  # what is one pixel of a larger image is one pixel of 64x64
+            try:
+                # a map that is one pixel for a larger image is one pixel for 64x64, too
                 network(torch.zeros(1, 3, *(min(64, size) for size in stage.learned)))
             except ValueError as error:
                 raise ConfigurationError(
@@ -278,7 +300,7 @@ def check_batches(config: TrainingConfig, ranks: int = 1) -> None:
 
 
 def _frames(config: TrainingConfig) -> int:
-    """Return how many frames a clip has in training, at least."""
+    """Return the smallest number of frames of a training clip."""
     data = config.data
     frames = data.plan.frames
     if data.train:
@@ -297,11 +319,13 @@ def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
         labelled = {
             name: tasks_known(description, f'data.train.{name}'.rstrip('.'))
             for name, description, _ in _parts(config, 'train')}
+
     known = joined(labelled, config.tasks)
     if unknown := sorted(set(config.tasks) - {task.name for task in known}):
         names = dict.fromkeys(task.name for tasks in labelled.values() for task in tasks)
         raise ConfigurationError(
             f'tasks {unknown} cannot be learned from data.train, which labels {list(names)}')
+
     inverse = config.loss.inverse()
     return tuple(
         dataclasses.replace(task, inverse=inverse) if task.name == 'depth' else task
@@ -316,6 +340,8 @@ def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
     """
     if config.network.anchors or 'detection' not in config.tasks:
         return config.network.anchors
+
+    # sizes as shares of the image, so that the anchors fit every resolution
     sizes = []
     for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
         sample = clips[int(number)]
@@ -323,6 +349,7 @@ def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
             boxes = sample.detection[sample.detection[..., 4] >= 0]
             size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]
             sizes.append(size[(size > 0).all(1)].clip(max=1))
+
     try:
         return find_anchors(
             np.concatenate([np.zeros((0, 2)), *sizes]), config.network.anchor_count, config.seed)
@@ -339,7 +366,8 @@ def class_weights(
     if task is None:
         return None
     count = len(task.classes)
-    pixels, where_present = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    pixels = np.zeros(count, np.int64)
+    where_present = np.zeros(count, np.int64)
     for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
         labels = clips[int(number)].semantic
         if labels is not None:

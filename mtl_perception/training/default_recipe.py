@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe for a data set that comes without one."""
+"""A recipe for a data set that has none."""
 
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,18 @@ from mtl_perception.datasets.detect_layout import detect_layout
 from mtl_perception.errors import DataError
 
 PIXELS = 256 * 320
-"""About how many pixels an image has that the network sees."""
+"""Approximate number of pixels of the images that the network sees."""
 
 LOOKED_AT = 5
-"""Clips that say which tasks are labelled."""
+"""Number of clips that are searched for the labelled tasks."""
 
 
 def recipe_for(folder: Path) -> dict[str, Any]:
     """
-    Return a recipe that learns what a data set labels, at first on small images.
+    Return a recipe that learns the labelled tasks of a data set, first on small images.
 
-    The network is that of ``config/train/camvid.yaml``, which learns from few hundred images on a
-    CPU. Semantics, depth and boxes are learned, as far as the first clips have them.
+    The network is that of ``config/train/camvid.yaml``, which trains on a few hundred images on a
+    CPU. Semantics, depth and boxes are learned if some clips have them.
 
     :param folder: of a data set, see :func:`mtl_perception.datasets.detect_layout.detect_layout`.
     :return: what :func:`mtl_perception.training.recipe.build_recipe` takes.
@@ -31,6 +31,8 @@ def recipe_for(folder: Path) -> dict[str, Any]:
     """
     train, validation = detect_layout(folder)
     clips = build_dataset(train)
+
+    # which tasks are labelled
     samples = [clips[int(number)] for number in np.linspace(
         0, len(clips) - 1, min(LOOKED_AT, len(clips)))]
     found = {task for sample in samples for task in sample.labels()}
@@ -41,10 +43,13 @@ def recipe_for(folder: Path) -> dict[str, Any]:
         raise DataError(
             f'{folder}: {train["dataset"]} without labels of semantics, depth or boxes; unpack '
             'the archives of its labels too')
+
+    # the proportions of the images at about PIXELS, in multiples of the network's stride
     rows, columns = samples[0].image.shape[1:3]
     width = max(64, 32 * round((PIXELS * columns / rows) ** 0.5 / 32))
     height = max(64, 32 * round(width * rows / columns / 32))
     small = {'height': max(32, 32 * round(height / 64)), 'width': max(32, 32 * round(width / 64))}
+
     return {
         'name': folder.resolve().name, 'tasks': tasks,
         'weighting': 'uncertainty' if len(tasks) > 1 else 'equal',

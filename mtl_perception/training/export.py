@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl export``: from a training's averaged weights to the two files of a model."""
+"""From the averaged weights of a training to the two files of a model."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def export_run(folder: Path, path: Path, precision: str) -> str:
 
 
 def export_state(state: dict[str, Any], path: Path, precision: str) -> str:
-    """Export what a checkpoint holds, with the recipe that it was made with."""
+    """Export the content of a checkpoint, which holds its recipe."""
     config = from_plain(state['config'])
     figures = state.get('validation') or {}
     metrics = {}
@@ -72,7 +72,7 @@ def export(
     :param command: the command line that trained it.
     :param half: store the weights of convolutions in float16, half the size; they are loaded as
         float32. Biases and batch normalisation stay float32.
-    :param metrics: what is known about the quality.
+    :param metrics: results of the validation.
     :raises CheckpointError: if a weight is not finite, or the written model answers differently.
     :raises StorageError: if a file cannot be written.
     """
@@ -81,16 +81,22 @@ def export(
            if item.is_floating_point() and not bool(torch.isfinite(item).all())]
     if bad:
         raise CheckpointError(f'{bad[0]} is not finite; the training has diverged', 'M08')
+
+    # convolutions in float16 halve the file; the rest is small and needs its digits
     stored = {
         name: (item.half() if half and item.ndim == 4 else item).contiguous()
         for name, item in weights.items()}
+
+    # the task-transfer networks of XTasC-Net serve training only
     last = config.stages[-1]
     spec, stored = without_transfer(
         config.network.spec(tasks, state['notes'].get('anchors', ())), stored)
     trained = {name: weights[name] for name in stored}
     verify(spec, trained, stored, last.height, last.width)
+
     progress = state['progress']
     focal_px, camera_height, *rest = state['notes'].get('camera') or camera_of(config)
+
     manifest = Manifest(
         name=path.stem, network=spec, tasks=tasks, height=last.height, width=last.width,
         mean=config.network.mean, std=config.network.std, focal_px=focal_px,
@@ -98,6 +104,8 @@ def export(
         camera_height=camera_height,
         height_exponent=1.0 if config.data.plan.heights and not config.data.train else 0.7,
         metrics=metrics or {}, command=command,
+
+        # enough to train it again
         training={
             'version': __version__,
             'data': data_words(config),
@@ -111,19 +119,21 @@ def verify(
         spec: NetworkSpec, trained: dict[str, Tensor], stored: dict[str, Tensor], height: int,
         width: int) -> None:
     """
-    Compare the answers of the trained and of the stored weights on random images.
+    Compare the outputs of the trained and of the stored weights on random images.
 
     :raises CheckpointError: if the most likely class differs in more than 1 % of the pixels, or
         another output by more than 2 % of its standard deviation, on average.
     """
     generator = torch.Generator().manual_seed(0)
     frames = [torch.randn(1, 3, height, width, generator=generator) for _ in range(spec.frames)]
+
     answers = []
     for weights in (trained, stored):
         network = build_network(spec).eval()
         network.load_state_dict(weights)
         with torch.no_grad():
             answers.append(network(*frames))
+
     for task, wanted in answers[0].items():
         found = answers[1][task]
         limit = 0.02
@@ -139,7 +149,7 @@ def verify(
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe without what only says where and how it was run on one machine."""
+    """Return a recipe without the settings that belong to one machine."""
     kept = {key: value for key, value in recipe.items() if key not in ('output', 'run')}
     kept['data'] = {
         key: value for key, value in recipe['data'].items()

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl train``: render what is to be learned from, train, export."""
+"""One run of ``mtl train``: open the data, train or resume, export."""
 
 import argparse
 import errno
@@ -33,12 +33,13 @@ from mtl_perception.training.stopping import STOPPED, StopRequest
 from mtl_perception.training.trainer import Trainer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What is wrong where a file could not be written because there is no space."""
+"""Error numbers of a full disk."""
 
 
 def without_folders(overrides: list[str]) -> list[str]:
     """Return overrides without folders, which mean nothing on another machine."""
-    kept, words = [], iter(overrides)
+    kept = []
+    words = iter(overrides)
     for word in words:
         if word in ('--output', '--data.cache'):
             next(words, None)
@@ -59,28 +60,36 @@ def train_and_export(
     if state is not None and not arguments.force:
         check_same_recipe(config, state['config'])
     check_batches(config, ranks.count)
+
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
         cv2.setNumThreads(config.run.threads)
     if state is not None and ranks.is_first:
         _warn_of_other_bits(state, ranks)
+
+    # a resumed training draws its clips with the street's code of its start
     code = state['notes']['street_code'] if state is not None else config.data.street_code
-    with StopRequest() as stop:  # one for both, or a signal between them would be lost
+
+    # one request for rendering and training, or a signal between them would be lost
+    with StopRequest() as stop:
         both = open_clips(config, code, stop, ranks.count == 1)
         if both is None:
             return STOPPED
         train, validation = both
-        validation[0]  # what is wrong with all of them shows now, not after hours
+        validation[0]  # an error in all of them shows now, not after hours
+
         if ranks.is_first:
             write_atomically(to_yaml(config).encode(), folder / 'config.yaml')
         tasks = tasks_of(config)
         weights = None
         if config.loss.class_balance != 0:
             weights = class_weights(train, tasks, config.loss.class_balance)
+
         trainer = Trainer(
             config, folder, tasks, train, validation, weights,
             {'street_code': street_code_of(train), 'anchors': anchors_of(config, train),
              'camera': camera_of(config, train)}, command, ranks)
+
         if state is None:
             trainer.start()
         else:
@@ -88,7 +97,8 @@ def train_and_export(
             if ranks.is_first:
                 print(f'resuming after step {trainer.progress.step}')
         if ranks.is_first:
-            print(f'{folder}: README.md says how it goes, pictures shows what the network sees')
+            print(f'{folder}: README.md has the progress, pictures the predictions')
+
         if not trainer.run(stop):
             return STOPPED
     if ranks.is_first:
@@ -98,7 +108,7 @@ def train_and_export(
 
 
 def _warn_of_other_bits(state: dict[str, Any], ranks: Ranks) -> None:
-    """Say what lets a resumed training end in other bits than it would have."""
+    """Warn of what makes a resumed training differ in the last bits."""
     before = {'threads': state['threads'], 'ranks': len(state['random'])}
     now = {'threads': torch.get_num_threads(), 'ranks': ranks.count}
     for name, count in now.items():
@@ -112,4 +122,4 @@ def check_same_recipe(config: TrainingConfig, before: dict[str, Any]) -> None:
     if found := changes(before, config):
         raise ConfigurationError(
             'the recipe has changed since the checkpoint: ' + '; '.join(found)
-            + '. Use --force to go on with the new one, or another --name to start afresh')
+            + '. Use --force to go on with the new one, or another --name to start again')

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The README of a run folder: what was trained, how it went, and where to look."""
+"""The README of a run folder: settings, progress, and the files to look at."""
 
 import json
 import platform
@@ -35,7 +35,7 @@ def read_log(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _data(data: Mapping[str, Any], notes: Mapping[str, Any]) -> str:
-    """Return what was learned from and what the model was chosen by."""
+    """Return the names of the training and the validation data."""
     if recorded := data.get('train'):
         return f'{_named(recorded)}, chosen by {_named(data.get("validation") or {})}'
     return (f'street seeds {data["train_seeds"]}, chosen by {data["validation_seeds"]}, code of '
@@ -57,14 +57,18 @@ def write_readme(
     :param folder: run folder.
     :param command: the command line that trains.
     :param recipe: all settings as plain types.
-    :param notes: what a checkpoint remembers beside them.
-    :param state: where the training is, such as ``finished after step 800``.
+    :param notes: of the checkpoint.
+    :param state: of the training, such as ``finished after step 800``.
     :raises StorageError: if it cannot be written.
     """
-    data, network = recipe['data'], recipe['network']
+    data = recipe['data']
+    network = recipe['network']
+
+    # what is trained
     lines = [
         f'# {recipe["name"]}', '', f'State: **{state}**', '', '```bash', command or 'mtl train',
         '```', '',
+
         '| | |', '|---|---|',
         f'| network | {network["encoder"]}, {network["frames"]} frame(s), finest stride '
         f'{network["finest_stride"]}, pyramid {network["pyramid"]} |',
@@ -76,6 +80,8 @@ def write_readme(
         f'| version | mtl_perception {__version__}, torch {torch.__version__}, Python '
         f'{platform.python_version()}, {platform.machine()}, precision {recipe["precision"]}, '
         f'seed {recipe["seed"]} |', '']
+
+    # how it goes
     rows = [
         (entry['step'], main_metrics(entry)) for entry in read_log(folder, 'validation')]
     if rows:
@@ -86,11 +92,12 @@ def write_readme(
             f'| {step} | ' + ' | '.join(
                 metric_text(figures[name]) if name in figures else '' for name in names) + ' |'
             for step, figures in rows]
-        lines += ['', f'Predictions above the truth: [pictures](pictures), the last is '
+        lines += ['', f'Predictions above the ground truth: [pictures](pictures), the last is '
                       f'`{picture_path(folder, rows[-1][0]).relative_to(folder)}`.', '']
+
     lines += [
         '## Where things are', '',
-        '- `config.yaml`: all settings; `metrics.jsonl`: every figure; `mtl plot` draws them',
+        '- `config.yaml`: all settings; `metrics.jsonl`: all metrics; `mtl plot` draws them',
         '- `pictures`: predictions on validation clips; `checkpoints`: to go on with `--resume`',
         f'- `{recipe["name"]}.safetensors` and `.json`: the exported model, once it is finished',
         '']

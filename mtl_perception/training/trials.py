@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One trial of ``mtl search``: a training in a process and a folder of its own."""
+"""One trial of ``mtl search`` or ``mtl compare``: a training in its own process and folder."""
 
 import contextlib
 import json
@@ -19,19 +19,19 @@ from mtl_perception.training.stopping import STOPPED, exclusive
 STOP = 'stop'
 """A file of this name in the folder of a run asks its training to stop."""
 WAIT_S = 90.0
-"""How long a training of a search that was killed may take to write its checkpoint and end."""
+"""Seconds that the training of a killed search may take to write its checkpoint and end."""
 
 
 @dataclass(frozen=True)
 class Running:
     """
-    What a worker needs to know.
+    A trial as a worker needs it.
 
     :param recipe: path of the recipe.
     :param folder: of the search.
     :param name: of the run, and its folder.
     :param words: settings in place of the recipe's.
-    :param asked: when the trial was given away, seconds since 1970.
+    :param asked: when the trial was submitted, seconds since 1970.
     """
 
     recipe: str
@@ -54,7 +54,7 @@ def model_of(folder: Path, number: int) -> Path:
 
 def figures_of(folder: Path, number: int) -> dict[str, float]:
     """
-    Return the main figures of the model that a trial exported.
+    Return the main metrics of the model that a trial exported.
 
     :raises DataError: if its manifest cannot be read.
     """
@@ -64,7 +64,7 @@ def figures_of(folder: Path, number: int) -> dict[str, float]:
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f'{path}: holds no validation of the trial ({error}); remove its folder, then the '
-            'same command does the trial again') from error
+            'same command runs the trial again') from error
     return main_metrics(figures)
 
 
@@ -78,9 +78,9 @@ def last_words(folder: Path, number: int) -> str:
 
 def run_trial(job: Running) -> int:
     """
-    Train one trial, or go on with it; what is done already is not done again.
+    Train one trial, or resume it; a finished trial is not repeated.
 
-    The training ends with the process that called, however that ends, and when a file named
+    The training ends with the calling process, however that ends, and when a file named
     :data:`STOP` appears in its folder.
 
     :return: the exit code of ``mtl train``.
@@ -91,10 +91,13 @@ def run_trial(job: Running) -> int:
         return 0
     if not _free(place):
         return STOPPED
+
     stop = place / STOP
     resume = ['--resume'] if any((place / 'checkpoints').glob('*.ckpt')) else []
     words = [sys.executable, '-c', _CHILD, 'train', *resume, job.recipe, *job.words, '--name',
              job.name, '--output', job.folder]
+
+    # the pipe to the child closes when this process dies, see end_with
     try:
         stop.unlink(missing_ok=True)
         with (place / 'train.log').open('a', encoding='utf-8') as log:
@@ -102,12 +105,14 @@ def run_trial(job: Running) -> int:
                 words, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True)
             while process.poll() is None:
+
                 if stop.exists():
                     process.send_signal(signal.SIGTERM)
                     process.wait()
                 time.sleep(0.05)
     except OSError as error:
         raise StorageError(f'{place}: cannot be written ({error})') from error
+
     # a signal that comes before the training listens to it ends the process at once
     return STOPPED if process.returncode in (-signal.SIGTERM, -signal.SIGINT) else (
         process.returncode)
@@ -136,7 +141,7 @@ def end_with(stream: object) -> None:
 
 
 def _free(place: Path) -> bool:
-    """Return whether nobody trains in a folder any more, after some time at the latest."""
+    """Wait until no training holds a folder; return False if one still does after a while."""
     until = time.monotonic() + WAIT_S
     while True:
         try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judge a network on clips that it does not learn from."""
+"""Evaluate a network on clips that it does not learn from."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -28,7 +28,7 @@ from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner
 
 SMALLEST_OBJECT = 60
-"""Objects of fewer pixels, of the object or of its box, need not be found."""
+"""Objects of fewer pixels, or with a smaller box, are ignored."""
 
 SURE = 0.3
 """Lowest score of the boxes in a picture."""
@@ -43,9 +43,11 @@ class Figures:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         by_name = {task.name: task for task in tasks}
-        semantic, detection = by_name.get('semantic'), by_name.get('detection')
+        semantic = by_name.get('semantic')
+        detection = by_name.get('detection')
         movable = semantic.movable if semantic else ()
         names = semantic.classes if semantic else ()
+
         self.tasks = by_name
         self.semantic = SegmentationMetrics(names)
         self.depth = DepthMetrics(by_name['depth'].maximum if 'depth' in by_name else 1.0)
@@ -55,29 +57,37 @@ class Figures:
         self.detection = DetectionMetrics(detection.classes if detection else ())
 
     def update(self, learner: ClipLearner, sample: Sample) -> None:
-        """Judge what the network says about one clip, at the size of its images."""
+        """Evaluate the predictions for one clip, at the size of its images."""
         semantic = self.tasks.get('semantic')
         image = collate([sample])['image'].to(learner.mean.device)
         outputs = {task: output.cpu() for task, output in learner.outputs(image).items()}
+
         if 'semantic' in outputs and sample.semantic is not None:
             for prediction, truth in zip(_ids(outputs['semantic']), sample.semantic):
                 self.semantic.update(prediction, truth)
+
         if 'depth' in outputs and sample.depth is not None:
             inverse = self.tasks['depth'].inverse
             self.depth.update(metres(outputs['depth'][:, 0], inverse).numpy(), sample.depth)
+
+        # the first frame has no earlier one to move against
         if 'motion' in outputs and sample.motion is not None:
-            found, labels = _ids(outputs['motion']), sample.semantic
+            found = _ids(outputs['motion'])
+            labels = sample.semantic
             for frame in range(1, len(found)):
                 truth = sample.motion[frame]
                 self.motion.update(
                     found[frame], None, truth,
                     np.zeros_like(truth) if labels is None else labels[frame])
+
         if 'instance' in outputs and semantic is not None and sample.instance is not None \
                 and sample.semantic is not None:
             for offset, classes, true, labels in zip(
                     outputs['instance'].numpy(), _ids(outputs['semantic']), sample.instance,
                     sample.semantic):
                 self.instance.update(separate(offset, classes, semantic), classes, true, labels)
+
+        # frames where a box is unlabelled would turn correct predictions into false positives
         if 'detection' in outputs and sample.detection is not None:
             for boxes, known in zip(_boxes(learner, outputs['detection']), sample.detection):
                 if (known[:, 4] != NOT_LABELLED).all():
@@ -88,14 +98,15 @@ class Figures:
                         true[:, 4].astype(int), small)
 
     def merge(self, other: 'Figures') -> None:
-        """Count what another has counted, as if it had been counted here."""
+        """Add the counts of another, as if they had been counted here."""
         for task in self.tasks:
             getattr(self, task).merge(getattr(other, task))
 
     def compute(self) -> dict[str, Any]:
-        """Return task name -> figures."""
+        """Return task name -> metrics."""
         figures = {task: getattr(self, task).compute() for task in self.tasks}
-        if 'motion' in figures and not self.motion.movable:  # nobody says what can move
+        if 'motion' in figures and not self.motion.movable:
+            # without semantics there is no baseline that calls everything movable moving
             figures['motion']['iou_all_movable'] = None
         return figures
 
@@ -105,11 +116,11 @@ def validate(
         learner: ClipLearner, clips: Clips, tasks: Sequence[Task], height: int, width: int,
         ranks: Ranks | None = None) -> dict[str, Any]:
     """
-    Return the figures of every task at one resolution, nested by task name.
+    Return the metrics of every task at one resolution, nested by task name.
 
-    Semantics and depth are judged on all frames of a clip, motion from its second frame on. Each
-    rank judges a part of the clips; what they counted is put together in the order of the clips,
-    so the figures are the same to the last bit whatever the number of ranks.
+    Semantics and depth are evaluated on all frames of a clip, motion from the second frame on.
+    Each rank evaluates a part of the clips; the counts are merged in the order of the clips, so
+    the metrics are the same to the last bit for any number of ranks.
 
     :param learner: its network is put into evaluation mode and back.
     :param clips: the validation clips.
@@ -119,6 +130,7 @@ def validate(
     :param ranks: who shares the clips; this process alone if None.
     """
     ranks = ranks or Ranks()
+
     was_training = learner.training
     learner.eval()
     own: list[Figures] = []
@@ -126,14 +138,17 @@ def validate(
         own.append(Figures(tasks))
         own[-1].update(learner, clips[number].resized(height, width))
     learner.train(was_training)
-    shares, total = ranks.gather(own), Figures(tasks)
+
+    # sums of floats depend on their order, so it is that of the clips
+    shares = ranks.gather(own)
+    total = Figures(tasks)
     for number in range(len(clips)):
         total.merge(shares[number % ranks.count][number // ranks.count])
     return total.compute()
 
 
 def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:
-    """Return the boxes of each image, also the unlikely ones."""
+    """Return the boxes of each image; AP needs those of low score too."""
     loss = cast(BoxLoss, learner.losses['detection'])
     found = find_boxes(output, loss.anchors.tolist(), loss.stride, minimum_score=0.01)
     return [
@@ -143,16 +158,19 @@ def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:
 
 def merit(figures: dict[str, Any]) -> float:
     """
-    Return the figure that models are chosen by.
+    Return the score that the best checkpoint is selected by.
 
-    It is the geometric mean of the semantics' mIoU, the depth's delta1, the boxes' AP50 and the
-    share of the objects that are told apart.
+    It is the geometric mean of the semantic mIoU, the delta1 of depth, the AP50 of boxes and the
+    recall of instances.
 
-    :param figures: from :func:`validate`; what does not exist is left out. Motion does not enter.
+    :param figures: from :func:`validate`; tasks that are missing are left out. Motion does not
+        enter.
     """
     parts = [figures.get(task, {}).get(name) for task, name in (
         ('semantic', 'miou'), ('depth', 'delta1'), ('detection', 'ap50'), ('instance', 'found'))]
     known = [max(float(part), 1e-6) for part in parts if part is not None]
+
+    # (prod_i m_i)^(1 / n)
     return float(np.exp(np.mean(np.log(known)))) if known else 0.0
 
 
@@ -173,7 +191,10 @@ def picture(
         sample = clips[int(number)].resized(height, width)
         image = collate([sample])['image'].to(learner.mean.device)
         outputs = {task: output.cpu() for task, output in learner.outputs(image).items()}
-        above, below = [sample.image[-1]], [np.zeros_like(sample.image[-1])]
+
+        # predictions go above, the ground truth below; the image stands at the left
+        above = [sample.image[-1]]
+        below = [np.zeros_like(sample.image[-1])]
         for task in tasks:
             if task.kind == 'boxes' and sample.detection is not None:
                 best = _boxes(learner, outputs[task.name])[-1]
@@ -184,9 +205,11 @@ def picture(
                     true[:, :4], np.ones(len(true), np.float32), true[:, 4].astype(np.uint8)),
                     task))
                 continue
+
             truth = sample.labels().get(task.name)
             if truth is None:
                 continue
+
             if task.kind == 'offsets':
                 semantic = next(one for one in tasks if one.name == 'semantic')
                 classes = _ids(outputs['semantic'])[-1]
@@ -194,21 +217,25 @@ def picture(
                     separate(outputs[task.name][-1].numpy(), classes, semantic)))
                 below.append(colourise_instance(truth[-1].clip(min=0).astype(np.uint16)))
                 continue
+
             if task.kind == 'classes':
                 prediction: NDArray[Any] = _ids(outputs[task.name])[-1]
             else:
                 prediction = metres(outputs[task.name][-1, 0], task.inverse).numpy()
             above.append(_colours(prediction, task))
             below.append(_colours(truth[-1], task))
+
         rows.append(np.concatenate([np.concatenate(above, 1), np.concatenate(below, 1)]))
     learner.train(was_training)
-    widest = max(row.shape[1] for row in rows)  # not every clip has the labels of all tasks
+
+    # a clip without the labels of a task has a shorter row
+    widest = max(row.shape[1] for row in rows)
     return np.concatenate([
         np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
 
 
 def _drawn(image: NDArray[np.uint8], boxes: Detections, task: Task) -> NDArray[np.uint8]:
-    """Return an image with the boxes that are at least as sure as the node wants them."""
+    """Return an image with the boxes that the node would publish."""
     sure = boxes.scores >= SURE
     boxes = Detections(boxes.corners[sure], boxes.scores[sure], boxes.classes[sure])
     return draw_boxes(image, boxes, task, text=False)
@@ -228,5 +255,6 @@ def _colours(values: NDArray[Any], task: Task) -> NDArray[np.uint8]:
         colours: NDArray[np.uint8] = palette[values]
         return colours
     finite = np.where(np.isfinite(values), values, task.maximum).astype(np.float32)
+    # 1 at one metre, 0 at the largest distance, linear in log(depth)
     nearness = 1 - np.log(np.clip(finite, 1, task.maximum)) / np.log(task.maximum)
     return np.repeat((nearness * 255).astype(np.uint8)[:, :, None], 3, axis=2)
