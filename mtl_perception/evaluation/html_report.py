@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A report as one page of HTML that needs nothing else: no network, no scripts, no files."""
+"""A report as one self-contained page of HTML: no network, no scripts, no other files."""
 
 import base64
 from collections.abc import Sequence
@@ -42,19 +42,22 @@ def as_page(report: Report) -> str:
         parts.append(_table(['', 'measured', ''], [
             [escape(name), escape(value), escape(remark)] for name, value, remark in report.facts
         ], (1,)))
+
     if rows := report.rows:
-        head = ['', 'model', '95 % interval', 'without looking']
+        head = ['', 'model', '95 % interval', 'image-blind baseline']
         cells = [[escape(row.name), figure_text(row.value), interval_text(row.interval),
                   figure_text(row.guess), *([escape(row.target)] if report.targets else [])]
                  for row in rows]
-        parts += ['<h2>Figures</h2>', _table(
+        parts += ['<h2>Metrics</h2>', _table(
             [*head, *(['target'] if report.targets else [])], cells, (1, 2, 3))]
         parts += _bars(rows)
     parts += [f'<p>{escape(remark)}</p>' for remark in report.remarks]
+
     semantic = report.figures.get('semantic')
     if semantic and 'confusion' in semantic:
         parts += ['<h2>Confusion of classes</h2>',
                   _confusion(list(semantic['iou']), np.array(semantic['confusion']))]
+
     if report.pictures:
         parts.append('<h2>Pictures</h2>')
         parts += [_figure(caption, picture) for caption, picture in report.pictures]
@@ -76,25 +79,27 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence
 
 
 def _bars(rows: Sequence[Row]) -> list[str]:
-    """Return a drawing of the figures per class, the model's above those without looking."""
+    """Return a bar chart of the metrics per class, with the baselines below the model's bars."""
     shown = [row for row in rows if row.value is not None and (
-        row.name.startswith(('IoU ', 'box AP50 ')) or (
-            row.name.endswith(('s found as instances', 's found as boxes'))
-            and not row.name.startswith('objects')))]
+        row.name.startswith(('IoU ', 'box AP50 ', 'instance recall ', 'box recall ')))]
     if not shown:
         return []
+
+    # pixels: where the bars begin, their full length, the height of a row
     left, width, line = 250, 560, 26
     parts = [
         '<h2>Per class</h2>',
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 60}" '
         f'height="{line * len(shown) + 30}" font-size="13" role="img" '
-        'aria-label="figures per class">']
+        'aria-label="metrics per class">']
+
     for share in (0, 0.25, 0.5, 0.75, 1):
         x = left + width * share
         parts.append(f'<line x1="{x:.0f}" x2="{x:.0f}" y1="0" y2="{line * len(shown)}" '
                      'stroke="#ddd"/>'
                      f'<text x="{x:.0f}" y="{line * len(shown) + 18}" text-anchor="middle" '
                      f'fill="#666">{share:g}</text>')
+
     for place, row in enumerate(shown):
         assert row.value is not None
         y = place * line
@@ -104,24 +109,29 @@ def _bars(rows: Sequence[Row]) -> list[str]:
         if row.guess:
             parts.append(f'<rect x="{left}" y="{y + 16}" width="{width * row.guess:.1f}" '
                          'height="4" fill="#bbb"/>')
+
         if row.interval is not None:
             low, high = (left + width * value for value in row.interval)
             parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y + 9.5}" y2="{y + 9.5}" '
                          'stroke="#111" stroke-width="2"/>')
         parts.append(f'<text x="{left + width + 12}" y="{y + 14}" fill="#222">'
                      f'{figure_text(row.value, 2)}</text>')
+
     parts.append('</svg>')
-    parts.append('<p>Blue: the model, black: its 95 % interval, grey: without looking.</p>')
+    parts.append(
+        '<p>Blue: the model, black: its 95 % interval, grey: the image-blind baseline.</p>')
     return parts
 
 
 def _confusion(classes: Sequence[str], confusion: NDArray[np.int64]) -> str:
-    """Return a table of the shares of each true class, in per cent of its pixels."""
+    """Return a table of the shares of the predictions for each true class, in per cent."""
     head = ''.join(f'<th class="top">{escape(name)}</th>' for name in [*classes, 'no class'])
     lines = ['<table class="confusion">', f'<tr><th>true \\ predicted</th>{head}</tr>']
     for name, row in zip(classes, confusion):
         total = int(row.sum())
         cells = []
+
+        # darker blue for a larger share of the class
         for value in row:
             share = value / total if total else 0
             shade = round(255 - 175 * share)

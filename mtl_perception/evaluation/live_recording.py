@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Camera, node and recorder as three processes; what comes out is a bag."""
+"""Record a bag with camera, node and recorder as three processes."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ ANSWERS = tuple(topic.below('') for topic in topics.PREDICTIONS.values())
 
 Value = str | int | float | bool
 Progress = Callable[[str, int, int], None]
-"""Is told what is going on, how many images there are, and how many are answered."""
+"""Is called with the current stage, the number of images and the number of answers."""
 
 
 @dataclass(frozen=True)
 class LivePlan:
     """
-    What to run.
+    What is run.
 
     :param source: parameters of ``camera_source``; ``frames`` must be among them.
     :param node: parameters of ``perception_node``.
@@ -46,21 +46,23 @@ class LivePlan:
 
 def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
     """
-    Run camera, node and recorder until the camera has no more, then stop them in order.
+    Run camera, node and recorder until the camera is at its end, then stop them in order.
 
-    The first frame is sent when the node and the recorder listen to it.
+    The first frame is sent once the node and the recorder have subscribed.
 
     :param folder: gets the bag and the logs of the programs; an earlier bag is replaced.
     :param progress: see :data:`Progress`.
     :return: the bag.
     :raises PerceptionError: if a program ends early, or with an error.
     """
-    bag, logs = folder / 'bag', folder / 'logs'
+    bag = folder / 'bag'
+    logs = folder / 'logs'
     _clear(bag)
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f'{logs}: cannot be made: {error}') from error
+
     environment = graph_environment()
     recorded = {**TOPICS, **(TRUTH if plan.truth else {})}
     programs: list[Program] = []
@@ -77,6 +79,7 @@ def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
                      *_parameters({**plan.node, 'autostart': True}))
         camera = start('camera_source', 'mtl_perception.ros.camera_source',
                        *_parameters({**plan.source, 'wait_for_subscribers': 2}))
+
         _watch(camera, node, recorder, progress)
         _drain(recorder, progress)
         for program in (node, recorder):
@@ -88,16 +91,19 @@ def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
 
 
 def _watch(camera: Program, node: Program, recorder: Program, progress: Progress) -> None:
-    """Wait until the camera has no more."""
+    """Wait until the camera is at its end."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while camera.running:
         for program in (recorder, node):
             if not program.running:
                 raise program.failure()
+
+        # loading the network may take long; after the first image only programs can fail
         images, answers = _counts(recorder)
         if not images and time.monotonic() > deadline:
             raise node.failure(f'did not become active within {START_TIMEOUT_S:.0f} s')
-        progress('running' if images else 'the network is being loaded', images, answers)
+
+        progress('running' if images else 'loading the network', images, answers)
         time.sleep(0.1)
     camera.check()
 
@@ -105,13 +111,19 @@ def _watch(camera: Program, node: Program, recorder: Program, progress: Progress
 def _drain(recorder: Program, progress: Progress) -> None:
     """Wait for the last answers, and for the diagnostics that count them."""
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    quiet_since, last = time.monotonic(), (-1, -1)
+    quiet_since = time.monotonic()
+    last = (-1, -1)
+
+    # answers have ended when nothing came for a second
     while time.monotonic() < deadline and time.monotonic() - quiet_since < 1.0:
         counts = _counts(recorder)
         if counts != last:
-            quiet_since, last = time.monotonic(), counts
+            quiet_since = time.monotonic()
+            last = counts
         progress('running', *counts)
         time.sleep(0.1)
+
+    # two more reports: the first may have been made before the last answer
     reports = recorder.counts.get(REPORTS, 0)
     while time.monotonic() < deadline and recorder.counts.get(REPORTS, 0) < reports + 2:
         time.sleep(0.1)
@@ -133,7 +145,7 @@ def _parameters(values: Mapping[str, Value]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """Return text that the YAML parser of rcl takes for a string, also "1" or "yes"."""
+    """Return text that the YAML parser of rcl reads as a string, also "1" or "yes"."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -143,10 +155,12 @@ def _clear(bag: Path) -> None:
     try:
         if not bag.exists():
             return
+
+        # never delete what a recording did not write
         foreign = sorted(path.name for path in set(bag.iterdir()) - ours)
         if foreign:
             raise ConfigurationError(
-                f'{bag} holds {foreign[0]!r}, which is no part of an earlier recording; choose '
+                f'{bag} holds {foreign[0]!r}, which is not part of an earlier recording; choose '
                 'another output folder')
         for path in ours:
             path.unlink(missing_ok=True)

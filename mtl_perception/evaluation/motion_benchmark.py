@@ -1,7 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-What a motion head costs: ``python -m mtl_perception.evaluation.motion_benchmark [MODEL]``.
+The cost of a motion head: ``python -m mtl_perception.evaluation.motion_benchmark [MODEL]``.
 
 CPU time of one thread, stage by stage, on frames of the street; the stages take turns.
 """
@@ -28,35 +28,46 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     Return the median CPU time of each stage of the motion head, milliseconds.
 
     :param model: name of a shipped model or path of a ``.safetensors`` file; with a motion head.
-    :param rounds: how often each is timed.
-    :raises ConfigurationError: if it has none.
+    :param rounds: number of timings of each stage.
+    :raises ConfigurationError: if the model has no motion head.
     """
     engine = TorchEngine.load(model, device='cpu', threads=1)
     head, manifest = engine.motion_head, engine.manifest
     semantic = manifest.task('semantic')
     if head is None or semantic is None:
         raise ConfigurationError(f'model {manifest.name!r} has no motion head')
+
     street = Street(seed=20000, width=manifest.width, height=manifest.height, rate=10.0)
     frames = [street.render(index) for index in range(40, 44)]
+
     camera = pinhole_of(manifest.focal_px, frames[0].image.shape, frames[0].image.shape)
     assert camera is not None
     cv2.setNumThreads(1)
+
+    # a few frames bring the tracker to where it is in the middle of a drive
     tracker = MotionTracker(camera, semantic.movable, semantic.sky)
     comparison = None
     for number, frame in enumerate(frames, 1):
         outputs = engine.step(frame.image)[0]
         assert outputs.depth is not None
         assert outputs.semantic is not None
-        depth, ids = outputs.depth, outputs.semantic
+        depth = outputs.depth
+        ids = outputs.semantic
         comparison = tracker.add(number * 100_000_000, frame.image, depth, ids)
     assert comparison is not None
-    flow, pose = comparison.ego.flow, comparison.ego.pose
+    flow = comparison.ego.flow
+    pose = comparison.ego.pose
     assert flow is not None
+
+    # each stage by itself, on the inputs that it had in the tracker
     oldest, _, before, newest = (
         np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames)
     static = tracker.static(ids)
-    near, full = MotionEstimator(camera), MotionEstimator(camera, 'full')
-    step, chained = tracker.ring.guess(500_000_000), comparison.baseline.pose
+    near = MotionEstimator(camera)
+    full = MotionEstimator(camera, 'full')
+    step = tracker.ring.guess(500_000_000)
+    chained = comparison.baseline.pose
+
     ways: dict[str, Callable[[], object]] = {
         'step between neighbours': lambda: near.estimate(
             newest, before, depth, static, step),

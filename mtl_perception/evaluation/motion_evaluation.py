@@ -30,7 +30,7 @@ RATE = 10.0
 FRAMES = 4
 """Frames of a clip, 0.3 s at 10 Hz: the longest baseline."""
 STANDING_M = 0.1
-"""Below this travel the direction is not judged, and the translation may be off by 0.03 m."""
+"""Below this travel the direction is not evaluated, and the translation may be off by 0.03 m."""
 TRANSLATION, DIRECTION = 0.30, 5.0
 """An ego-motion fails beyond this share of the travel, or so many degrees of its direction."""
 
@@ -48,7 +48,7 @@ CHI = 2.0
 @dataclass(frozen=True, eq=False)
 class Clip:
     """
-    Neighbouring frames, what the network says about them, and the truth.
+    Neighbouring frames, the predictions for them, and the ground truth.
 
     :param images: each (H, W, 3) uint8 RGB.
     :param outputs: depth and semantics of each, at the network's size, which is the images'.
@@ -90,18 +90,24 @@ class EgoErrors:
         :param truth: (4, 4) float64.
         :param quality: 0 to 1, what the estimate says of itself.
         """
-        found, true = pose[:3, 3], truth[:3, 3]
+        found = pose[:3, 3]
+        true = truth[:3, 3]
         lengths = float(np.linalg.norm(found)), float(np.linalg.norm(true))
         self.travel.append(lengths[1])
         self.quality.append(quality)
+
+        # relative error of the length; a standing camera would divide by 0
         self.translation.append(abs(lengths[0] - lengths[1]) / max(lengths[1], STANDING_M))
+
+        # cos(angle) = t_found . t_true / (|t_found| |t_true|)
         cosine = float(found @ true) / max(lengths[0] * lengths[1], 1e-9)
         angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
         self.direction.append(0.0 if lengths[1] < STANDING_M else angle)
 
     def compute(self) -> dict[str, Any]:
-        """Return shares, percentiles, and how well the quality tells failures (ROC AUC)."""
-        translation, direction = np.array(self.translation), np.array(self.direction)
+        """Return shares, percentiles, and how well the quality detects failures (ROC AUC)."""
+        translation = np.array(self.translation)
+        direction = np.array(self.direction)
         quality = np.array(self.quality)
         good = (translation <= TRANSLATION) & (direction <= DIRECTION)
         believed = quality >= BELIEVABLE
@@ -119,7 +125,7 @@ class EgoErrors:
 
 class MotionJudge:
     """
-    Judge motion and its controls, clip after clip.
+    Evaluate motion and its controls, clip by clip.
 
     :param head: the residual motion head.
     :param engine: the network that the clips are from.
@@ -130,18 +136,22 @@ class MotionJudge:
         semantic = self.manifest.task('semantic')
         if semantic is None:
             raise ConfigurationError(f'model {self.manifest.name!r} has no semantics')
+
         self.metrics = {
             name: MotionMetrics(semantic.movable, bounds=GROUPS if name == 'residual' else {})
             for name in ('residual', 'residual, true odometry', 'residual, single frame',
                          'chi without a head', 'papers', 'papers, single frame')}
         self._movable = semantic.movable
-        self.ego, self.ego_steps = EgoErrors(), EgoErrors()
+        self.ego = EgoErrors()
+        self.ego_steps = EgoErrors()
         self.unknown: dict[str, int] = {}
 
     def update(self, clip: Clip) -> None:
         """Count one clip."""
-        found = self._follow(clip, self.ego_steps)
-        last, truth = found[-1], clip.truth
+        truth = clip.truth
+
+        # as on the robot
+        last = self._follow(clip, self.ego_steps)[-1]
         if last.comparison is not None:
             stamps = list(clip.stamps or range(len(clip.images)))
             start = stamps.index(stamps[-1] - round(last.comparison.baseline.seconds * RATE))
@@ -149,6 +159,8 @@ class MotionJudge:
             self.ego.update(last.comparison.ego.pose, true, last.comparison.ego.quality)
         if last.reason:
             self.unknown[last.reason] = self.unknown.get(last.reason, 0) + 1
+
+        # controls: the true odometry, and a frame that is compared with itself
         odometry = [np.eye(4)] + [
             inverse(before) @ after
             for before, after in zip(clip.poses[:-1], clip.poses[1:], strict=True)]
@@ -156,6 +168,7 @@ class MotionJudge:
         same = Clip([clip.images[-1]] * 2, [clip.outputs[-1]] * 2, [clip.poses[-1]] * 2, truth,
                     clip.camera)
         identical = self._follow(same)[-1]
+
         self._count('residual', score_of(last), truth, {
             'distance': truth.depth, 'displacement': _displacement(known, truth)})
         for name, moving in (('residual, true odometry', known),
@@ -163,6 +176,7 @@ class MotionJudge:
             self._count(name, score_of(moving), truth)
         self._identical('residual', score_of(identical), truth)
         self._count('chi without a head', self._chi(last, clip.outputs[-1]), truth)
+
         if clip.papers is not None and clip.papers_identical is not None:
             self._count('papers', clip.papers, truth)
             self._count('papers, single frame', clip.papers_identical, truth)
@@ -172,8 +186,9 @@ class MotionJudge:
         self, clip: Clip, steps: EgoErrors | None = None,
         odometry: Sequence[NDArray[np.float64]] | None = None,
     ) -> list[Moving]:
-        """Return what is found in each frame of a clip."""
-        objects, found = MovingObjects(self.head, self.manifest), []
+        """Return the moving objects of each frame of a clip."""
+        objects = MovingObjects(self.head, self.manifest)
+        found = []
         stamps = clip.stamps or range(len(clip.images))
         for number, (image, outputs) in enumerate(zip(clip.images, clip.outputs, strict=True)):
             found.append(objects.process(
@@ -199,6 +214,8 @@ class MotionJudge:
         """Return a score from the whitened residual alone, 0.5 where it is :data:`CHI`."""
         if moving.reason or moving.comparison is None or outputs.semantic is None:
             return None
+
+        # the features hold log(1 + chi)
         chi = np.expm1(moving.comparison.features[RESIDUAL_CHANNELS.index('chi')])
         height, width = outputs.semantic.shape
         chi = np.asarray(cv2.resize(chi, (width, height)), np.float32)
@@ -212,14 +229,14 @@ class MotionJudge:
             self.metrics[name].update_identical(mask_of(score), truth.semantic)
 
     def compute(self) -> dict[str, Any]:
-        """Return all figures."""
+        """Return all metrics."""
         return {'motion': {name: metrics.compute() for name, metrics in self.metrics.items()},
                 'ego_motion': self.ego.compute(), 'ego_motion_steps': self.ego_steps.compute(),
                 'unknown': self.unknown}
 
 
 def _displacement(moving: Moving, truth: StreetFrame) -> NDArray[np.float32]:
-    """Return how long the flow is that a known motion of the camera leaves, pixels."""
+    """Return the length of the flow that the camera's motion does not explain, pixels."""
     if moving.comparison is None:
         return np.zeros(truth.motion.shape, np.float32)
     left = moving.comparison.residual()
@@ -232,7 +249,7 @@ def _constant(pose: NDArray[np.float64], earlier_ns: int, later_ns: int) -> NDAr
 
 
 def score_of(moving: Moving) -> NDArray[np.float32] | None:
-    """Return the score of a frame, None if nothing is known about it."""
+    """Return the score of a frame, None if its motion is unknown."""
     return None if moving.reason else moving.outputs.motion_score
 
 
@@ -253,6 +270,8 @@ def clips_of(engine: Engine, seed: int, moments: Moments) -> Iterator[Clip]:
         numbers = range(judged - FRAMES + 1, judged + 1)
         frames = [street.render(number) for number in numbers]
         results = [engine.step(frame.image, None, tasks) for frame in frames]
+
+        # the network's own motion decoder, with the first frame and with itself as previous one
         papers, same = (
             engine.step(frames[-1].image, results[place][1], ('motion',))[0].motion_score
             if has_motion else None for place in (0, -1))
@@ -263,8 +282,10 @@ def clips_of(engine: Engine, seed: int, moments: Moments) -> Iterator[Clip]:
 
 
 def as_markdown(figures: dict[str, Any]) -> str:
-    """Return the figures as tables."""
-    motion, ego = figures['motion'], figures['ego_motion']
+    """Return the metrics as tables."""
+    motion = figures['motion']
+    ego = figures['ego_motion']
+
     lines = ['| motion | AUC | balanced accuracy | moving IoU | all movable | identical frames | '
              'unknown | objects |', '|---|---|---|---|---|---|---|---|']
     lines += [
@@ -272,6 +293,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
         f'{number_text(row["iou_moving"])} | {number_text(row["iou_all_movable"])} | '
         f'{number_text(row["identical_frames_moving"])} | {number_text(row["unknown"])} | '
         f'{row["objects"]} |' for name, row in motion.items() if row['pixels']]
+
     lines += ['', '| objects | moving, parked | AUC | moving found | parked called moving |',
               '|---|---|---|---|---|']
     lines += [
@@ -279,6 +301,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
         f'{row["objects"] - row["objects_moving"]} | {number_text(row["auc"])} | '
         f'{number_text(row["moving_found"])} | {number_text(row["parked_called_moving"])} |'
         for name, rows in motion['residual']['groups'].items() for row in rows]
+
     lines += ['', '| ego-motion | at the baseline | steps of 0.1 s |', '|---|---|---|']
     steps = figures['ego_motion_steps']
     lines += [f'| {name} | {number_text(value)} | {number_text(steps[name])} |'

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Moving objects where it is hard: turns, shadows, darkness, a wrong calibration, lost frames."""
+"""Moving objects under stress: turns, shadows, darkness, wrong calibration, lost frames."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -24,26 +24,37 @@ Pose = NDArray[np.float64]
 
 TURN_DEGREES = 1.5
 """Yaw from frame to frame while turning: 15 degrees a second."""
-SHADOW_STEP_PX, SHADOW_WIDTH_PX, SHADOW_LIGHT = 12, 70, 0.55
-"""A shadow's way from frame to frame, its width and the light that it leaves."""
-DARK_LIGHT, DARK_NOISE = 0.2, 4.0
-"""Light at night as a share of that of the day, and noise in grey values."""
+SHADOW_STEP_PX = 12
+"""Pixels that a shadow moves from frame to frame."""
+SHADOW_WIDTH_PX = 70
+SHADOW_LIGHT = 0.55
+"""Share of the light that is left in the shadow."""
+DARK_LIGHT = 0.2
+"""Light at night as a share of that of the day."""
+DARK_NOISE = 4.0
+"""Standard deviation of the noise at night, grey values."""
 WRONG_FOCAL = 1.3
-MISLEADING_DEGREES, MISLEADING_M, HIDDEN_SHARE = 5.0, 2.0, 0.67
-"""A misleading guess, and how much of an image is hidden, to make ego-motion fail."""
+MISLEADING_DEGREES = 5.0
+MISLEADING_M = 2.0
+"""Error of a misleading initial pose."""
+HIDDEN_SHARE = 0.67
+"""Share of an image that is hidden to make the ego-motion fail."""
 STANDING_M = 0.03
 """The camera counts as standing if it moves less than this over a clip, metres."""
 
 
 def turned(image: Image, pose: Pose, age: int, camera: Pinhole) -> tuple[Image, Pose]:
-    """Return what the camera sees turned aside, the more the older a frame is."""
+    """Return the view of a turned camera; the older the frame, the larger the turn."""
     angle = np.radians(TURN_DEGREES) * age
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0],
                      [-np.sin(angle), 0, np.cos(angle)]])
+
+    # a rotation alone moves pixels by the homography K R K^-1, whatever the depth
     from_turned = camera.matrix @ turn @ np.linalg.inv(camera.matrix)
     seen = cv2.warpPerspective(
         image, from_turned, (image.shape[1], image.shape[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+
     placed = pose.copy()
     placed[:3, :3] = pose[:3, :3] @ turn
     return seen.astype(np.uint8, copy=False), placed
@@ -66,7 +77,7 @@ def darkened(image: Image, pose: Pose, age: int, camera: Pinhole) -> tuple[Image
 
 
 def as_it_is(image: Image, pose: Pose, age: int, camera: Pinhole) -> tuple[Image, Pose]:
-    """Return the frame as it is."""
+    """Return the frame unchanged."""
     return image, pose
 
 
@@ -82,7 +93,7 @@ def conditions(
     show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
 ) -> dict[str, dict[str, Any]]:
     """
-    Return the figures of :class:`MotionJudge` for each condition.
+    Return the metrics of :class:`MotionJudge` for each condition.
 
     :param engine: the network; its depth and semantics are predicted on the changed images.
     :param head: of the model.
@@ -100,11 +111,14 @@ def conditions(
             for name, change in CHANGES.items():
                 if name in judges:
                     judges[name].update(_clip(engine, street, last, change))
+
+            # one clip serves both conditions
             if {'wrong focal length', 'dropped frames'} & judges.keys():
                 clip = _clip(engine, street, last, as_it_is)
                 for name, other in _mishaps(clip):
                     if name in judges:
                         judges[name].update(other)
+
         if 'standing still' in judges:
             for last in _standing(street, moments):
                 judges['standing still'].update(_clip(engine, street, last, as_it_is))
@@ -116,7 +130,7 @@ def provoked(
     show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
 ) -> dict[str, Any]:
     """
-    Return how well the quality of an ego-motion tells failures, where they are made.
+    Return how well the quality of an ego-motion detects failures that are provoked.
 
     The first frame of each clip is compared with the last without a guess, with a misleading one
     (five degrees aside, two metres off), and with most of it hidden behind noise.
@@ -128,28 +142,36 @@ def provoked(
     :return: of :class:`EgoErrors`.
     :raises ConfigurationError: if the model has no semantics.
     """
-    errors, semantic = EgoErrors(), engine.manifest.task('semantic')
+    errors = EgoErrors()
+    semantic = engine.manifest.task('semantic')
     if semantic is None:
         raise ConfigurationError(f'model {engine.manifest.name!r} has no semantics')
+
     angle = np.radians(MISLEADING_DEGREES)
     misleading = np.array([
         [np.cos(angle), 0, np.sin(angle), MISLEADING_M], [0, 1, 0, 0],
         [-np.sin(angle), 0, np.cos(angle), -MISLEADING_M], [0, 0, 0, 1]])
+
     for seed in show(seeds):
         street = Street(seed, moments.width, moments.height, RATE)
         rng = np.random.default_rng(seed)
         for _, judged in moments.pairs(seed):
             clip = _clip(engine, street, max(judged, FRAMES - 1), as_it_is)
             tracker = MotionTracker(clip.camera, semantic.movable, semantic.sky)
-            depth, ids = clip.outputs[-1].depth, clip.outputs[-1].semantic
+            depth = clip.outputs[-1].depth
+            ids = clip.outputs[-1].semantic
             assert depth is not None
             assert ids is not None
+
             earlier, newest = (
                 np.asarray(cv2.cvtColor(clip.images[place], cv2.COLOR_RGB2GRAY), np.uint8)
                 for place in (0, -1))
+
+            # noise in the upper part hides most of the static scene
             hidden = earlier.copy()
             rows = slice(0, round(HIDDEN_SHARE * len(hidden)))
             hidden[rows] = rng.integers(0, 256, hidden[rows].shape, np.uint8)
+
             true = inverse(clip.poses[0]) @ clip.poses[-1]
             estimator = MotionEstimator(clip.camera, 'full')
             for image, guess in ((earlier, None), (earlier, misleading), (hidden, None)):
@@ -173,7 +195,7 @@ def _clip(
 
 
 def _mishaps(clip: Clip) -> Iterator[tuple[str, Clip]]:
-    """Yield the clip with a wrong calibration, and with its middle frames lost."""
+    """Yield the clip with a wrong calibration, then without its middle frames."""
     camera = dataclasses.replace(
         clip.camera, fx=clip.camera.fx * WRONG_FOCAL, fy=clip.camera.fy * WRONG_FOCAL)
     yield 'wrong focal length', dataclasses.replace(clip, camera=camera)
@@ -185,7 +207,7 @@ def _mishaps(clip: Clip) -> Iterator[tuple[str, Clip]]:
 
 
 def _standing(street: Street, moments: Moments) -> list[int]:
-    """Return the last frame of the first clip in which the camera stands, if there is one."""
+    """Return the last frame of the first clip in which the camera stands, empty if none."""
     count = int(moments.drive * RATE)
     places = np.stack([street.pose(number)[:3, 3] for number in range(count)])
     travel = np.linalg.norm(places[FRAMES - 1:] - places[:-FRAMES + 1], axis=1)
@@ -194,15 +216,18 @@ def _standing(street: Street, moments: Moments) -> list[int]:
 
 
 def as_markdown(figures: dict[str, dict[str, Any]]) -> str:
-    """Return the figures as a table."""
+    """Return the metrics as a table."""
     lines = ['| condition | AUC | balanced accuracy | moving IoU | parked called moving | unknown '
              '| ego-motion good | believed | objects |', '|' + '---|' * 9]
     for name, row in figures.items():
         motion, ego = row['motion']['residual'], row['ego_motion']
         groups = motion['groups']['size']
+
+        # parked objects called moving, over all sizes
         parked = sum(one['objects'] - one['objects_moving'] for one in groups)
         wrong = sum((one['parked_called_moving'] or 0) * (one['objects'] - one['objects_moving'])
                     for one in groups)
+
         cells = [motion['auc'], motion['balanced_accuracy'], motion['iou_moving'],
                  wrong / parked if parked else None, motion['unknown'], ego['good'],
                  ego['believed']]

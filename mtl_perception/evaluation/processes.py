@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Programs of this package as processes of their own, on a ROS graph of their own."""
+"""Programs of this package as separate processes on a private ROS graph."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from mtl_perception.errors import PerceptionError
 
 DOMAINS = (1, 101)
-"""Domain ids that are free of the ports which Linux gives away by itself."""
+"""Domain ids whose ports lie outside of the ephemeral range of Linux."""
 
 PACKAGE = 'mtl_perception'
 
@@ -29,7 +29,7 @@ class ProgramError(PerceptionError):
 
 def graph_environment() -> dict[str, str]:
     """
-    Return the environment for programs that see one another and nobody else.
+    Return the environment for programs that only see each other.
 
     ``ROS_DOMAIN_ID``, ``ROS_AUTOMATIC_DISCOVERY_RANGE`` and ``FASTDDS_DEFAULT_PROFILES_FILE`` are
     kept if the user set them.
@@ -38,6 +38,8 @@ def graph_environment() -> dict[str, str]:
     environment.setdefault('ROS_DOMAIN_ID', str(random.SystemRandom().randint(*DOMAINS)))
     environment.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     environment.setdefault('PYTHONUNBUFFERED', '1')
+
+    # with the default profile, large images are lost between processes
     profile = share_file('config/fastdds.xml')
     if profile is not None:
         environment.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(profile))
@@ -61,12 +63,12 @@ class Program:
     """
     A Python module that runs as a process.
 
-    It gets no Ctrl-C of the terminal; whoever started it ends it, in the order that suits.
+    It does not receive the terminal's Ctrl-C; the caller stops the programs in the right order.
 
     :param name: for messages, and of its log file.
     :param module: such as ``mtl_perception.ros.recorder``.
     :param arguments: its command line.
-    :param logs: folder for what it writes on standard error; must exist.
+    :param logs: folder for its standard error; must exist.
     :param environment: of the process.
     """
 
@@ -77,6 +79,7 @@ class Program:
         self.log = logs / f'{name}.log'
         self.counts: dict[str, int] = {}
         """The last line of JSON that it printed."""
+
         self.log.write_bytes(b'')
         with self.log.open('ab') as log:
             self._process = subprocess.Popen(
@@ -102,7 +105,7 @@ class Program:
         return self.wait(timeout_s)
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for its end; kill it if that does not come. Return the exit code."""
+        """Wait for its end, kill it after the timeout, and return the exit code."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -111,14 +114,14 @@ class Program:
         return self._process.returncode
 
     def kill(self) -> None:
-        """End it the hard way."""
+        """Kill it."""
         if self.running:
             self._process.kill()
             self._process.wait()
 
     def check(self) -> None:
         """
-        Make sure that it runs, or ended well.
+        Refuse to go on if it has failed.
 
         :raises ProgramError: with the end of its log.
         """
@@ -140,7 +143,7 @@ class Program:
         return self.log.read_text(encoding='utf-8', errors='replace').splitlines()[-count:]
 
     def _read(self) -> None:
-        """Take in what it prints: counts as JSON; anything else goes to the log."""
+        """Read its output: counts as JSON; anything else goes to the log."""
         output = self._process.stdout
         assert output is not None
         with output, self.log.open('ab', buffering=0) as log:
@@ -152,7 +155,7 @@ class Program:
 
 
 def stop_all(programs: Sequence[Program], timeout_s: float = 30.0) -> None:
-    """Stop programs one after the other, in this order, whatever happens."""
+    """Stop programs one after the other, in this order; kill them if that fails."""
     deadline = time.monotonic() + timeout_s * len(programs)
     try:
         for program in programs:

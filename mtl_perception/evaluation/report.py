@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The report of an evaluation, the same for every door: for programs, for people, as a page."""
+"""The report of an evaluation as JSON, Markdown and HTML; the same for every command."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,22 +14,21 @@ from mtl_perception.metrics import FEWEST_GROUPS
 
 Figures = Mapping[str, Any]
 Fact = tuple[str, str, str]
-"""Name, value and remark of what is neither right nor wrong, such as a latency."""
+"""Name, value and remark of a fact that is not a metric, such as a latency."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
     """
-    What came of an evaluation.
+    The results of an evaluation.
 
     :param title: first line.
-    :param figures: go into ``report.json``, with null for what is not finite; with those of
-        :func:`mtl_perception.evaluation.evaluators.figures_of` there are rows about right and
-        wrong.
+    :param figures: go into ``report.json``, with null for what is not finite; the metrics of
+        :func:`mtl_perception.evaluation.evaluators.figures_of` become rows.
     :param facts: counts, rates and latencies.
     :param notes: paragraphs below the tables.
     :param pictures: caption and (H, W, 3) uint8 RGB each; part of the page.
-    :param targets: whether the models of the street have to reach something.
+    :param targets: whether the goals for the models of the street are shown.
     :param links: Markdown at the end, such as a picture that lies beside the report.
     """
 
@@ -43,12 +42,12 @@ class Report:
 
     @property
     def rows(self) -> list[Row]:
-        """What is right and wrong, beside what can be had without looking."""
+        """The metrics beside their image-blind baselines."""
         return rows(self.figures) if 'baseline' in self.figures else []
 
     @property
     def remarks(self) -> list[str]:
-        """What has to be said about the rows, and the notes."""
+        """Remarks about the rows, and the notes."""
         return [*(_remarks(self.figures) if self.rows else []), *self.notes]
 
 
@@ -59,17 +58,20 @@ def recording_facts(figures: Figures) -> list[Fact]:
     :param figures: of a recording, as in ``report.json``.
     """
     dropped = ', '.join(f'{count} {reason}' for reason, count in figures['dropped'].items())
+    latency = figures['latency_ms']
+
     facts = [
         ('frames in', str(figures['frames_in']), _camera_rate(figures)),
         ('frames published', str(figures['published']),
          f'{figure_text(figures["fps"], 2)} frames/s'),
         ('frames dropped', str(sum(figures['dropped'].values())), dropped),
-        ('latency p50, ms', figure_text(figures['latency_ms']['p50'], 1),
+        ('latency p50, ms', figure_text(latency['p50'], 1),
          "camera stamp to the recorder's receipt"),
-        ('latency p95, ms', figure_text(figures['latency_ms']['p95'], 1), ''),
-        ('latency p99, ms', figure_text(figures['latency_ms']['p99'], 1),
-         f'largest {figure_text(figures["latency_ms"]["max"], 1)}'),
+        ('latency p95, ms', figure_text(latency['p95'], 1), ''),
+        ('latency p99, ms', figure_text(latency['p99'], 1),
+         f'largest {figure_text(latency["max"], 1)}'),
     ]
+
     age = figures.get('age_at_publish_ms')
     if age:
         facts.append((
@@ -78,47 +80,54 @@ def recording_facts(figures: Figures) -> list[Fact]:
 
 
 def as_markdown(report: Report) -> str:
-    """Return the tables of a report and what has to be said about them."""
+    """Return the tables of a report and its remarks."""
     lines: list[str] = []
     if report.facts:
         lines += ['| | measured | |', '|---|---|---|']
         lines += [f'| {" | ".join(fact)} |' for fact in report.facts]
         lines.append('')
+
     if report.rows:
         targets = report.targets
-        lines += [f'| | model | 95 % interval | without looking |{" target |" if targets else ""}',
+        lines += ['| | model | 95 % interval | image-blind baseline |'
+                  + (' target |' if targets else ''),
                   f'|---|---|---|---|{"---|" if targets else ""}']
         for row in report.rows:
             cells = [row.name, figure_text(row.value), interval_text(row.interval),
                      figure_text(row.guess), *([row.target] if targets else [])]
             lines.append(f'| {" | ".join(cells)} |')
         lines.append('')
+
     for remark in report.remarks:
         lines += [remark, '']
     return '\n'.join(lines).rstrip('\n')
 
 
 def _camera_rate(figures: Figures) -> str:
-    """Return the camera's rate, and what was wanted if it is clearly less."""
+    """Return the rate of the camera, and the requested rate if it is clearly lower."""
     rate, wanted = figures['rate'], figures.get('conditions', {}).get('rate')
     slow = rate is not None and wanted is not None and rate < 0.95 * wanted
     return f'{figure_text(rate, 2)} frames/s' + (f', {wanted:g} wanted' if slow else '')
 
 
 def _remarks(figures: Figures) -> list[str]:
-    base, sure = figures['baseline'], figures['intervals']
+    base = figures['baseline']
+    sure = figures['intervals']
     remarks = [
-        'Without looking: the most frequent class and the mean depth of each pixel of '
-        f'{base["from"]}; for motion, every movable object called moving; for instances, each '
-        'connected region of a class in the true mask called one object; no boxes.']
+        'Image-blind baseline: the most frequent class and the mean depth of each pixel over '
+        f'{base["from"]}; for motion, every movable object moves; for instances, each connected '
+        'region of a class in the true mask is one object; no boxes.']
+
+    # frames of one drive resemble each other, so whole drives are resampled
     if sure['groups'] >= FEWEST_GROUPS:
         remarks.append(
-            f'Intervals: {100 * sure["level"]:g} % by bootstrap, drawing anew with replacement '
-            f'from {sure["groups"]} groups of frames (drives, streets or stretches of time).')
+            f'Intervals: {100 * sure["level"]:g} % by bootstrap with replacement over '
+            f'{sure["groups"]} groups of frames (drives, streets or stretches of time).')
     else:
         remarks.append(
-            f'Intervals: none; the frames are of {sure["groups"]} groups (drives, streets or '
-            f'stretches of time), and from fewer than {FEWEST_GROUPS} none can be told.')
+            f'Intervals: none; they need at least {FEWEST_GROUPS} groups of frames (drives, '
+            f'streets or stretches of time), and there are {sure["groups"]}.')
+
     if absent := figures.get('semantic', {}).get('absent'):
         remarks.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
     return remarks

@@ -86,7 +86,7 @@ def test_each_figure_stands_beside_its_interval_and_what_is_had_without_looking(
     for name in ('mIoU', 'mIoU per image', 'pixel accuracy', 'IoU car', 'depth AbsRel',
                  'depth MAE (m)', 'depth RMSE (m)', 'depth delta1', 'depth delta3',
                  'inverse depth AbsErr (1/m)', 'inverse depth RelErr', 'moving IoU',
-                 'moving objects AUC', 'objects found as instances', 'box AP50', 'box AP'):
+                 'moving objects AUC', 'instance recall', 'box AP50', 'box AP'):
         assert found[name].guess is not None, name
         assert found[name].interval is not None, name
     assert found['depth AbsRel'].value == pytest.approx((11 * 0.05 + 0.3) / 12)
