@@ -49,6 +49,7 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     comparison = None
     for number, frame in enumerate(frames, 1):
         outputs = engine.step(frame.image)[0]
+
         assert outputs.depth is not None
         assert outputs.semantic is not None
         depth = outputs.depth
@@ -60,6 +61,7 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     assert flow is not None
 
     # each stage by itself, on the inputs that it had in the tracker
+
     oldest, _, before, newest = (
         np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames)
     static = tracker.static(ids)

@@ -109,9 +109,9 @@ def test_the_table_shows_targets_baselines_and_what_is_missing():
     assert '| mIoU | 1.000 | 1.000 to 1.000 |' in text
     assert '>= 0.72' in text
     assert '| IoU pole | n/a |  | n/a |' in text
-    assert 'from 5 groups of frames' in text
+    assert 'over 5 groups of frames' in text
     two = as_markdown(Report('', figures(), targets=True))
-    assert 'the frames are of 2 groups' in two
+    assert 'and there are 2.' in two
     assert ' to 1.000' not in two
     assert 'the judged frames themselves' in text
     assert 'not in the mean: road_marking' in text
