@@ -55,13 +55,13 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
         depth = outputs.depth
         ids = outputs.semantic
         comparison = tracker.add(number * 100_000_000, frame.image, depth, ids)
+
     assert comparison is not None
     flow = comparison.ego.flow
     pose = comparison.ego.pose
     assert flow is not None
 
     # each stage by itself, on the inputs that it had in the tracker
-
     oldest, _, before, newest = (
         np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames)
     static = tracker.static(ids)
