@@ -9,22 +9,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 RATES = (12, 24, 36)
-"""Dilations of the 3x3 convolutions; the 1x1 convolution beside them is the paper's rate 1."""
+"""Dilations of the 3x3 convolutions; the 1x1 convolution is the paper's rate 1."""
 
 
 class ASPP(nn.Module):
     """
-    See every place at several scales: the shared representation of all tasks.
+    Atrous spatial pyramid pooling: features at several scales, shared by all tasks.
 
-    A 1x1 and three dilated 3x3 convolutions and the image's mean, which a 1x1 convolution
-    reduces, each with batch normalisation and ReLU, concatenated (Kendall, Gal and Cipolla,
-    Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018, appendix A; the ReLU is that
-    of Chen et al., 2017). Five times 256 channels give the paper's 1280. Torchvision's module of
-    this name has other rates for a stride of 8 and reduces the result to 256 channels, which here
-    is the first layer of each decoder.
+    Five branches, each with batch normalisation and ReLU, are concatenated: a 1x1 convolution,
+    three dilated 3x3 convolutions, and a 1x1 convolution of the image's mean (Kendall, Gal and
+    Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018, appendix A; the ReLU
+    is that of Chen et al., 2017). Five times 256 channels give the paper's 1280. Torchvision's
+    module of this name has other rates at a stride of 8 and reduces the result to 256 channels;
+    here the first layer of each decoder does that.
 
-    :param channels: channels of the coarsest stage, all frames counted.
+    :param channels: channels of the coarsest stage, summed over all frames.
     :param width: channels of each of the five branches.
+    :raises ValueError: if the width is not positive.
     """
 
     def __init__(self, channels: int, width: int = 256) -> None:
@@ -41,18 +42,19 @@ class ASPP(nn.Module):
         """
         Return one stage, (N, 5 * width, h, w), of the size of the coarsest.
 
-        :param stages: one (N, C_s, h, w) per stage; only the last is looked at.
-        :raises ValueError: in training with a single image, whose mean has no batch statistics.
+        :param stages: one (N, C_s, h, w) per stage; only the last is used.
+        :raises ValueError: in training on a single image, whose mean has no batch statistics.
         """
         stage = stages[-1]
         if self.training and len(stage) == 1:
             raise ValueError(
                 'the batch is one image; batch normalisation of the image mean needs at least two '
                 'in training: use a batch of 2 or more, or put the network into evaluation mode')
+
         mean: Tensor = self.pooled(stage.mean((2, 3), keepdim=True))
-        found = [branch(stage) for branch in self.branches]
-        found.append(mean.expand(-1, -1, *stage.shape[2:]))
-        return [torch.cat(found, dim=1)]
+        features = [branch(stage) for branch in self.branches]
+        features.append(mean.expand(-1, -1, *stage.shape[2:]))
+        return [torch.cat(features, dim=1)]
 
 
 class TwoLayerDecoder(nn.Module):
@@ -66,7 +68,7 @@ class TwoLayerDecoder(nn.Module):
     :param outputs: number K of output channels.
     :param stride: stride of the stage.
     :param stage: index of the stage among those of the network.
-    :param initial: value that every output starts around, such as the logarithm of a usual depth.
+    :param initial: initial value of every output, such as the logarithm of a typical depth.
     :param width: channels of the hidden layer.
     """
 
@@ -92,13 +94,14 @@ class TwoLayerDecoder(nn.Module):
         :param stages: one (N, C_s, H / t_s, W / t_s) per stage.
         """
         hidden: Tensor = self.hidden(stages[self.stage])
+        # float32 also under autocast: bfloat16 rounds the logarithm of a depth by up to 1 %
         with torch.autocast(hidden.device.type, enabled=False):
             return functional.interpolate(
                 self.score(hidden.float()), scale_factor=float(self.stride), mode='bilinear')
 
 
 def _branch(channels: int, width: int, rate: int) -> nn.Sequential:
-    """Return a 1x1 convolution, or a 3x3 one of a rate above 1, with batch norm and ReLU."""
+    """Return a 1x1 convolution for rate 1, else a dilated 3x3 one, with batch norm and ReLU."""
     convolution = (
         nn.Conv2d(channels, width, 1, bias=False) if rate == 1 else
         nn.Conv2d(channels, width, 3, padding=rate, dilation=rate, bias=False))

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a detection head says to boxes."""
+"""Decode the output of a detection head into boxes."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from torch import Tensor
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 LARGEST_STEP = math.log(1000 / 16)
-"""Largest logarithm of a box's size over its anchor's, as in torchvision: none is infinite."""
+"""Largest log ratio of a box's size to its anchor's, as in torchvision; keeps boxes finite."""
 
 
 class Boxes(NamedTuple):
     """
-    The boxes of one image, the most certain first.
+    The boxes of one image, the highest score first.
 
     :param corners: (B, 4) float32 pixels of the network's input: x_min, y_min, x_max, y_max.
     :param scores: (B,) float32, probability of an object of the class, 0 to 1.
@@ -50,12 +50,16 @@ def decode_boxes(
     columns = torch.arange(width, device=output.device)
     size = found.new_tensor(anchors)[:, :, None, None] * found.new_tensor(
         [width, height])[:, None, None]
+
+    # centre = sigma(t) + c and size = p e^t, in cells; then pixels
     half = found[:, :, 2:4].clamp(max=LARGEST_STEP).exp() * size / 2
     centre = torch.stack((
         found[:, :, 0].sigmoid() + columns, found[:, :, 1].sigmoid() + rows), dim=2)
     corners = torch.cat((centre - half, centre + half), dim=2) * stride
+
+    # score = P(object) P(class | object)
     scores = found[:, :, 4:5].sigmoid() * found[:, :, 5:].softmax(2)
-    return _listed(corners), _listed(scores)
+    return _per_box(corners), _per_box(scores)
 
 
 def find_boxes(
@@ -63,17 +67,17 @@ def find_boxes(
     minimum_score: float = 0.3, overlap: float = 0.5, limit: int = 100,
 ) -> list[Boxes]:
     """
-    Return the boxes of each image: the certain ones, of each object once.
+    Return the boxes of each image above a score, after non-maximum suppression.
 
-    Of boxes of the same class that overlap, the most certain one is kept (non-maximum
-    suppression); what is outside the image is cut off.
+    Of boxes of the same class that overlap, the one with the highest score is kept. Boxes are
+    clipped to the image.
 
     :param output: (N, A (5 + C), h, w) float, as for :func:`decode_boxes`.
     :param anchors: A (width, height), as fractions of the image's width and height.
     :param stride: size of a cell, pixels.
     :param minimum_score: lowest score of a box; for an average precision take 0.01 or less.
-    :param overlap: intersection over union above which two boxes are of the same object.
-    :param limit: largest number of boxes of an image.
+    :param overlap: intersection over union above which two boxes count as the same object.
+    :param limit: largest number of boxes per image.
     """
     size = (output.shape[2] * stride, output.shape[3] * stride)
     result = []
@@ -87,6 +91,6 @@ def find_boxes(
     return result
 
 
-def _listed(values: Tensor) -> Tensor:
+def _per_box(values: Tensor) -> Tensor:
     """Return (N, A, K, h, w) as (N, A h w, K)."""
     return values.movedim(2, -1).flatten(1, 3)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the words of a :class:`mtl_perception.manifest.NetworkSpec` to a network."""
+"""Build a network from a :class:`mtl_perception.manifest.NetworkSpec`."""
 
 import dataclasses
 import difflib
@@ -30,61 +30,62 @@ from mtl_perception.models.unet import UNetDecoder
 
 
 @dataclass(frozen=True)
-class Seen:
+class DecoderSpec:
     """
-    What a decoder gets to see and has to make.
+    Inputs and outputs of a decoder.
 
     :param channels: channels of each stage, finest first.
     :param strides: stride of each stage.
-    :param richest: index of the stage that knows most: the finest of a pyramid, else the coarsest.
+    :param best: index of the stage for decoders that read a single one: the finest of a pyramid,
+        else the coarsest.
     :param outputs: output channels of the task; for detection the number of classes.
-    :param initial: value that the outputs start around.
+    :param initial: initial value of the outputs.
     :param anchors: number of anchor boxes.
     :param width: channels inside the decoder, 0 for the paper's.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    richest: int
+    best: int
     outputs: int
     initial: float
     anchors: int
     width: int
 
 
-def fcn8(seen: Seen) -> FCN8:
+def fcn8(spec: DecoderSpec) -> FCN8:
     """Return the FCN8 of MultiNet++ and Leang et al., on all stages."""
-    return FCN8(seen.channels, seen.outputs, seen.strides[0], seen.initial)
+    return FCN8(spec.channels, spec.outputs, spec.strides[0], spec.initial)
 
 
-def two_layer(seen: Seen) -> TwoLayerDecoder:
-    """Return the decoder of Kendall et al., on the stage that knows most."""
-    index = seen.richest
+def two_layer(spec: DecoderSpec) -> TwoLayerDecoder:
+    """Return the decoder of Kendall et al., on a single stage."""
+    index = spec.best
     return TwoLayerDecoder(
-        seen.channels[index], seen.outputs, seen.strides[index], index, seen.initial,
-        seen.width or TwoLayerDecoder.WIDTH)
+        spec.channels[index], spec.outputs, spec.strides[index], index, spec.initial,
+        spec.width or TwoLayerDecoder.WIDTH)
 
 
-def unet(seen: Seen) -> UNetDecoder:
+def unet(spec: DecoderSpec) -> UNetDecoder:
     """Return the decoder of XTasC-Net, on all stages."""
     return UNetDecoder(
-        seen.channels, seen.outputs, seen.strides[0], seen.initial,
-        seen.width or UNetDecoder.WIDTH)
+        spec.channels, spec.outputs, spec.strides[0], spec.initial,
+        spec.width or UNetDecoder.WIDTH)
 
 
-def yolo(seen: Seen) -> DetectionHead:
+def yolo(spec: DecoderSpec) -> DetectionHead:
     """Return the box decoder of Leang et al., on the coarsest stage."""
-    return _detection_head(seen, seen.strides[-1])
+    return _detection_head(spec, spec.strides[-1])
 
 
-def yolo16(seen: Seen) -> DetectionHead:
+def yolo16(spec: DecoderSpec) -> DetectionHead:
     """Return a box decoder on the stage of stride 16, for small objects."""
-    return _detection_head(seen, 16)
+    return _detection_head(spec, 16)
 
 
-def yolo8(seen: Seen) -> DetectionHead:
+def yolo8(spec: DecoderSpec) -> DetectionHead:
     """Return a box decoder on the stage of stride 8, for very small objects."""
-    return _detection_head(seen, 8)
+    return _detection_head(spec, 8)
 
 
 ENCODERS = {
@@ -97,7 +98,7 @@ ENCODERS = {
     'efficientnet_lite0': efficientnet_lite0,
 }
 
-DECODERS: dict[str, Callable[[Seen], nn.Module]] = {
+DECODERS: dict[str, Callable[[DecoderSpec], nn.Module]] = {
     'fcn8': fcn8,
     'two_layer': two_layer,
     'unet': unet,
@@ -107,56 +108,53 @@ DECODERS: dict[str, Callable[[Seen], nn.Module]] = {
 }
 
 BOX_DECODERS = ('yolo', 'yolo16', 'yolo8')
-"""The decoders of detection; no other task can have them, and it can have no other."""
+"""The decoders of detection. Detection takes no other decoder, and no other task takes these."""
 
 FIXED_CHANNELS = {'depth': 1, 'motion': 2, 'instance': 2}
-"""Tasks whose number of output channels leaves no choice."""
+"""Tasks with a fixed number of output channels."""
 
 INITIAL_OUTPUTS = {'depth': math.log(10.0)}
 """
-What a task's output starts around if the spec does not say it, 0 if not listed.
+Initial output of a task if the spec does not set it; 0 for tasks that are not listed.
 
-Depth is the natural logarithm of metres. Starting at ten metres, about the geometric mean of a
-street, spares the first steps of a training a loss that only the offset causes.
+Depth is the natural logarithm of metres. It starts at ten metres, about the geometric mean of a
+street: otherwise the first steps of a training would only learn this offset.
 """
 
 MAX_FRAMES = 16
-"""More than this is taken for a mistake."""
+"""A larger number of frames is taken for a mistake."""
 
 
 def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
     """
     Return a network with random weights.
 
-    :param spec: the words for its parts.
-    :raises ValueError: if a name or a number is not one of those that exist, or parts do not fit.
+    :param spec: names and sizes of its parts.
+    :raises ValueError: if a name is unknown, a number is out of range, or parts do not fit.
     """
-    _check_word('encoder', spec.encoder, ENCODERS)
-    _check_word('aggregation', spec.aggregation, AGGREGATIONS)
-    if not _whole(spec.frames, MAX_FRAMES):
-        raise ValueError(
-            f'frames is {spec.frames!r}; it must be a whole number from 1 to {MAX_FRAMES}')
-    if spec.finest_stride not in (2, 4, 8):
-        raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 2, 4 or 8')
-    if not isinstance(spec.pyramid, int) or spec.pyramid < 0 or spec.pyramid % 2:
-        raise ValueError(f'pyramid is {spec.pyramid!r}; it must be 0 (none) or even and positive')
-    if not isinstance(spec.decoder_width, int) or spec.decoder_width < 0 or spec.decoder_width % 2:
-        raise ValueError(
-            f'decoder_width is {spec.decoder_width!r}; it must be 0 (that of the paper) or even '
-            'and positive')
-    if spec.pyramid and spec.aspp:
-        raise ValueError('pyramid and aspp are both set; a network has one of them or none')
-    decoders = _decoder_words(spec)
+    _check_sizes(spec)
+    words = _decoder_words(spec)
+
+    # Encoder. Frames joined by concatenation multiply the channels that the rest sees.
     encoder = ENCODERS[spec.encoder](spec.finest_stride, spec.output_stride)
     times = spec.frames if spec.aggregation == 'concatenate' else 1
-    channels, strides = tuple(times * count for count in encoder.channels), encoder.strides
-    pyramid, aspp, richest = None, None, len(channels) - 1
+    channels = tuple(times * count for count in encoder.channels)
+    strides = encoder.strides
+
+    # Neck: a pyramid keeps all stages, an ASPP leaves one.
+    pyramid, aspp = None, None
+    best = len(channels) - 1
     if spec.pyramid:
         pyramid = FeaturePyramid(channels, spec.finest_stride, spec.pyramid)
-        channels, richest = pyramid.channels, 0
+        channels = pyramid.channels
+        best = 0
     elif spec.aspp:
         aspp = ASPP(channels[-1], spec.aspp)
-        channels, strides, richest = (aspp.channels,), strides[-1:], 0
+        channels = (aspp.channels,)
+        strides = strides[-1:]
+        best = 0
+
+    # Task-transfer networks, for the losses of a training only.
     transfer = None
     if spec.transfer:
         if missing := {'semantic', 'depth'} - set(spec.channels):
@@ -165,20 +163,42 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
         classes = spec.channels['semantic']
         width = spec.decoder_width // 2 or TTNet.WIDTH
         transfer = {'semantic': TTNet(1, classes, width), 'depth': TTNet(classes, 1, width)}
+
     initial = {**INITIAL_OUTPUTS, **spec.initial}
+    decoders = {
+        task: DECODERS[word](DecoderSpec(
+            channels, strides, best, spec.channels[task], initial.get(task, 0.0),
+            len(spec.anchors), spec.decoder_width)) for task, word in words.items()}
     return SiameseMultiTaskNetwork(
-        encoder,
-        {task: DECODERS[word](Seen(
-            channels, strides, richest, spec.channels[task], initial.get(task, 0.0),
-            len(spec.anchors), spec.decoder_width)) for task, word in decoders.items()},
-        spec.frames, pyramid, spec.aggregation, aspp, transfer)
+        encoder, decoders, spec.frames, pyramid, spec.aggregation, aspp, transfer)
+
+
+def _check_sizes(spec: NetworkSpec) -> None:
+    """Raise a ValueError for an unknown encoder or aggregation, or a size that does not exist."""
+    _check_word('encoder', spec.encoder, ENCODERS)
+    _check_word('aggregation', spec.aggregation, AGGREGATIONS)
+    if not _whole(spec.frames, MAX_FRAMES):
+        raise ValueError(
+            f'frames is {spec.frames!r}; it must be a whole number from 1 to {MAX_FRAMES}')
+
+    if spec.finest_stride not in (2, 4, 8):
+        raise ValueError(f'finest_stride is {spec.finest_stride!r}; it must be 2, 4 or 8')
+    if not isinstance(spec.pyramid, int) or spec.pyramid < 0 or spec.pyramid % 2:
+        raise ValueError(f'pyramid is {spec.pyramid!r}; it must be 0 (none) or even and positive')
+    if not isinstance(spec.decoder_width, int) or spec.decoder_width < 0 or spec.decoder_width % 2:
+        raise ValueError(
+            f'decoder_width is {spec.decoder_width!r}; it must be 0 (that of the paper) or even '
+            'and positive')
+
+    if spec.pyramid and spec.aspp:
+        raise ValueError('pyramid and aspp are both set; a network has one of them or none')
 
 
 def without_transfer(
     spec: NetworkSpec, weights: Mapping[str, Tensor],
 ) -> tuple[NetworkSpec, dict[str, Tensor]]:
     """
-    Return what is deployed of a network and its weights: all but the task-transfer networks.
+    Return the spec and the weights without the task-transfer networks, which are not deployed.
 
     :param spec: of the trained network.
     :param weights: its state dict.
@@ -188,7 +208,7 @@ def without_transfer(
 
 
 def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
-    """Return task -> name of its decoder, refused if a word or a number does not fit its task."""
+    """Return task -> name of its decoder; raise a ValueError for what does not fit its task."""
     if not spec.channels:
         raise ValueError('channels is empty; name at least one task, such as {"semantic": 12}')
     if not isinstance(spec.decoders, dict):
@@ -196,6 +216,7 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
     if unknown := sorted(set(spec.decoders) - set(spec.channels)):
         raise ValueError(
             f'decoders names {unknown}; the tasks in channels are {list(spec.channels)}')
+
     words = {}
     for task, count in spec.channels.items():
         if not _whole(count, 255):
@@ -206,6 +227,8 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
             raise ValueError(
                 f'channels of task {task!r} is {count}; {task} has {fixed} '
                 f'channel{"s" if fixed > 1 else ""}')
+
+        # boxes need a decoder with anchors, everything else one with a map
         boxes = task == 'detection'
         word = spec.decoders.get(task, 'yolo' if boxes else 'fcn8')
         _check_word(f'decoder of task {task!r}', word, DECODERS)
@@ -213,6 +236,7 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
             fitting = [name for name in DECODERS if (name in BOX_DECODERS) == boxes]
             raise ValueError(f'decoder of task {task!r} is {word!r}; it must be one of {fitting}')
         words[task] = word
+
     if unknown := sorted(set(spec.initial) - set(spec.channels)):
         raise ValueError(
             f'initial names {unknown}; the tasks in channels are {list(spec.channels)}')
@@ -221,7 +245,7 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
 
 
 def _check_anchors(spec: NetworkSpec) -> None:
-    """Refuse detection without anchors, anchors without detection, and impossible anchors."""
+    """Raise a ValueError unless detection, and it alone, has anchors of a valid size."""
     if ('detection' in spec.channels) != bool(spec.anchors):
         raise ValueError(
             f'there are {len(spec.anchors)} anchors and the tasks are {list(spec.channels)}; '
@@ -233,18 +257,18 @@ def _check_anchors(spec: NetworkSpec) -> None:
                 'above 0 and at most 1')
 
 
-def _detection_head(seen: Seen, stride: int) -> DetectionHead:
+def _detection_head(spec: DecoderSpec, stride: int) -> DetectionHead:
     """Return a detection head on the stage of a stride."""
-    if stride not in seen.strides:
+    if stride not in spec.strides:
         raise ValueError(
             f'there is no stage of stride {stride} for the detection; the strides are '
-            f'{list(seen.strides)}, see finest_stride and output_stride')
-    index = seen.strides.index(stride)
-    return DetectionHead(seen.channels[index], seen.anchors, seen.outputs, stride, index)
+            f'{list(spec.strides)}, see finest_stride and output_stride')
+    index = spec.strides.index(stride)
+    return DetectionHead(spec.channels[index], spec.anchors, spec.outputs, stride, index)
 
 
 def _check_word(kind: str, word: str, table: Collection[str]) -> None:
-    """Refuse a name that a table does not have."""
+    """Raise a ValueError for a name that is not in a table."""
     if word not in table:
         nearest = difflib.get_close_matches(str(word), table, 1, 0.0)[0]
         raise ValueError(
@@ -253,5 +277,5 @@ def _check_word(kind: str, word: str, table: Collection[str]) -> None:
 
 
 def _whole(value: object, highest: int) -> bool:
-    """Say whether a value is a whole number from 1 on."""
+    """Return whether a value is a whole number from 1 to the highest."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= highest

@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 LIKELY_OBJECT = 0.01
-"""Probability of an object in an anchor that an untrained head starts around."""
+"""Initial probability of an object in an anchor."""
 
 
 class DetectionHead(nn.Module):
     """
-    Score A anchors per cell of one stage: 4 numbers of the box, 1 of an object, C of the class.
+    Score A anchors per cell of one stage: 4 numbers for the box, 1 for an object, C for the class.
 
     A 1x1 convolution to A (5 + C) channels, the "YOLO style bounding box decoder" of Leang et
     al., Dynamic Task Weighting Methods for Multi-task Networks in Autonomous Driving Systems,
-    ITSC 2020. The paper says no more; what the numbers mean is that of Redmon and Farhadi,
-    YOLO9000, CVPR 2017, see :func:`mtl_perception.models.boxes.decode_boxes`. The bias of the
-    objects starts where most cells are empty (Lin et al., Focal Loss, ICCV 2017).
+    ITSC 2020. The paper gives no more detail; the numbers have the meaning of Redmon and Farhadi,
+    YOLO9000, CVPR 2017, see :func:`mtl_perception.models.boxes.decode_boxes`. The initial bias of
+    the objects takes most cells for empty (Lin et al., Focal Loss, ICCV 2017).
 
-    It is linear in the features, and computed in float32 also under autocast.
+    The head is linear in the features, and computed in float32 also under autocast.
 
     :param channels: channels of the stage.
     :param anchors: number A of anchors.
@@ -38,8 +38,10 @@ class DetectionHead(nn.Module):
         self.outputs = anchors * (5 + classes)
         self.stride = stride
         self.reads = (stage,)
-        """Index of the stage that each of the score convolutions sees."""
+        """Index of the stage that each score convolution reads."""
         self.score = nn.ModuleList([nn.Conv2d(channels, self.outputs, 1)])
+
+        # sigma(b) = p for b = ln(p / (1 - p))
         bias = torch.zeros(anchors, 5 + classes)
         bias[:, 4] = math.log(LIKELY_OBJECT / (1 - LIKELY_OBJECT))
         nn.init.normal_(self.score[0].weight, std=0.01)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 STRIDE = 32
-"""Stride of the coarsest stage of an encoder that is not dilated."""
+"""Stride of the coarsest stage of an encoder without dilation."""
 
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the first convolution and of ``layer1`` to ``layer4``."""
@@ -17,7 +17,7 @@ STRIDES = (2, 4, 8, 16, 32)
 
 class Encoder(nn.Module):
     """
-    What every encoder is: a module that returns one feature map per stride, finest first.
+    Base class of all encoders: a module that returns one feature map per stride, finest first.
 
     :param strides: stride of each returned stage.
     :param channels: channels of each returned stage.
@@ -36,7 +36,7 @@ class Encoder(nn.Module):
 
         :param image: (N, 3, H, W) float, normalised; H and W divisible by the largest stride.
         :return: one (N, C_s, H / t_s, W / t_s) per stage with stride t_s.
-        :raises ValueError: if H or W does not fit.
+        :raises ValueError: if H or W is not divisible by the largest stride.
         """
         raise NotImplementedError
 
@@ -56,13 +56,14 @@ class ResNetEncoder(Encoder):
     With an output stride of 8 or 16 the last layers are dilated instead of strided (Chen et al.,
     Rethinking Atrous Convolution for Semantic Image Segmentation, 2017, as Kendall et al. use
     it): the same parameters see the same pixels, and every eighth or sixteenth pixel gets a
-    feature. Of the layers that then share a stride, the deepest is returned.
+    feature. Where layers then share a stride, the deepest is returned.
 
     :param block: torchvision's ``BasicBlock`` or ``Bottleneck``.
     :param depths: number of blocks in each of the four layers.
     :param finest_stride: stride of the finest stage to return: 2 (the first convolution, after
         batch normalisation and ReLU), 4, 8, 16 or 32.
     :param output_stride: stride of the coarsest stage: 32, 16 or 8.
+    :raises ValueError: if a stride is not one of these, or the finest exceeds the coarsest.
     """
 
     def __init__(
@@ -75,11 +76,15 @@ class ResNetEncoder(Encoder):
             raise ValueError(
                 f'finest_stride is {finest_stride}; it must be one of {STRIDES} and not above '
                 f'the output stride, {output_stride}')
+
+        # which layers are returned: the deepest one of each stride
         widths = (64, *(block.expansion * width for width in (64, 128, 256, 512)))
         deepest = {min(stride, output_stride): index for index, stride in enumerate(STRIDES)}
         taken = {stride: index for stride, index in deepest.items() if stride >= finest_stride}
         super().__init__(tuple(taken), [widths[index] for index in taken.values()])
         self._taken = tuple(taken.values())
+
+        # torchvision's layers under torchvision's names, without its classifier
         resnet = ResNet(block, list(depths))
         self.conv1: nn.Module = resnet.conv1
         self.bn1: nn.Module = resnet.bn1
@@ -89,6 +94,7 @@ class ResNetEncoder(Encoder):
         self.layer2: nn.Module = resnet.layer2
         self.layer3: nn.Module = resnet.layer3
         self.layer4: nn.Module = resnet.layer4
+
         for index, layer in ((3, self.layer3), (4, self.layer4)):
             if STRIDES[index] > output_stride:
                 _dilate(layer, STRIDES[index - 1] // output_stride)
@@ -117,9 +123,10 @@ class MobileNetV2Encoder(Encoder):
 
     Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018. Parameters
     carry torchvision's names, ``features.*``. The stages are the last outputs at the strides 2,
-    4, 8, 16 and 32, with 16, 24, 32, 96 and 1280 channels; the last is what the classifier sees.
+    4, 8, 16 and 32, with 16, 24, 32, 96 and 1280 channels; the classifier would read the last.
 
     :param finest_stride: stride of the finest stage to return, 2, 4, 8, 16 or 32.
+    :raises ValueError: if it is not one of these.
     """
 
     TAPS = (1, 3, 6, 13, 18)
@@ -145,13 +152,14 @@ class MobileNetV2Encoder(Encoder):
 
 def _dilate(layer: nn.Module, before: int) -> None:
     """
-    Take the stride of two out of a layer of a ResNet and dilate what follows it by two.
+    Replace the stride of two in a layer of a ResNet by a dilation of two after it.
 
-    :param layer: one of ``layer2`` to ``layer4``; changed.
-    :param before: dilation of the layers before.
+    :param layer: one of ``layer2`` to ``layer4``; modified in place.
+    :param before: dilation of the layers before it.
     """
     for convolution in layer.modules():
         if isinstance(convolution, nn.Conv2d):
+            # the formerly strided convolution keeps the dilation of the layers before it
             rate = before if convolution.stride == (2, 2) else 2 * before
             convolution.stride = (1, 1)
             if convolution.kernel_size == (3, 3):
@@ -160,12 +168,12 @@ def _dilate(layer: nn.Module, before: int) -> None:
 
 def check_size(height: int, width: int, stride: int = STRIDE) -> None:
     """
-    Refuse a size that the strides do not divide.
+    Check that an image size is divisible by a stride.
 
     :param height: pixels.
     :param width: pixels.
     :param stride: the largest stride.
-    :raises ValueError: naming the nearest size that fits.
+    :raises ValueError: with the nearest size that fits.
     """
     if height % stride or width % stride or height < stride or width < stride:
         fits = [max(stride, round(size / stride) * stride) for size in (height, width)]
@@ -208,7 +216,7 @@ def mobilenet_v2(finest_stride: int = 8, output_stride: int = 32) -> MobileNetV2
     """
     Return MobileNetV2, 2 223 872 parameters.
 
-    :raises ValueError: if the output stride is not 32: it is not dilated here.
+    :raises ValueError: if the output stride is not 32, since there is no dilated version here.
     """
     if output_stride != 32:
         raise ValueError(

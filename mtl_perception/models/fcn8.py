@@ -18,19 +18,19 @@ class FCN8(nn.Module):
     al., Fully Convolutional Networks for Semantic Segmentation, CVPR 2015; MultiNet++, section
     3.1). With the stages of ResNet-50 (3584 channels in all), K outputs and f frames it has
     3584 f K + 288 K^2 + 6 K parameters. A stage of stride 4 in front adds one more skip, one of
-    stride 2 another, which thin objects need: between two stages nothing but the K scores carries
-    detail. The last upsampling is then by four or two.
+    stride 2 another. Thin objects need them, because only the K scores carry detail from stage to
+    stage. The last upsampling is then by four or two.
 
-    The scores are linear in the features and so is everything after them: there is no activation
-    anywhere. :class:`mtl_perception.models.streaming.StreamingNetwork` depends on the former.
+    The scores are linear in the features, and so is everything after them: there is no activation.
+    :class:`mtl_perception.models.streaming.StreamingNetwork` depends on the linear scores.
 
-    Everything here runs in float32, also under autocast: on CPUs with AMX the bfloat16 gradient
-    of a transposed convolution with respect to its input is wrong.
+    The decoder runs in float32, also under autocast: on CPUs with AMX the bfloat16 gradient of a
+    transposed convolution with respect to its input is wrong.
 
-    :param channels: channels of each stage, finest first, all frames counted.
+    :param channels: channels of each stage, finest first, summed over all frames.
     :param outputs: number K of output channels.
     :param finest_stride: stride of the first stage.
-    :param initial: value that every output starts around, such as the logarithm of a usual depth.
+    :param initial: initial value of every output, such as the logarithm of a typical depth.
     """
 
     def __init__(
@@ -40,11 +40,13 @@ class FCN8(nn.Module):
         super().__init__()
         self.outputs = outputs
         self.reads = tuple(range(len(channels)))
-        """Index of the stage that each of the score convolutions sees."""
+        """Index of the stage that each score convolution reads."""
         self.score = nn.ModuleList(nn.Conv2d(count, outputs, 1) for count in channels)
         self.upsample = nn.ModuleList(
             [BilinearUpsample(outputs, finest_stride)]
             + [BilinearUpsample(outputs, 2) for _ in channels[1:]])
+
+        # small scores at first: the output is nearly the initial value everywhere
         for score in self.score:
             nn.init.normal_(score.weight, std=0.01)  # type: ignore[arg-type]
             nn.init.zeros_(score.bias)  # type: ignore[arg-type]
@@ -78,16 +80,18 @@ class BilinearUpsample(nn.ConvTranspose2d):
     """
     A learned transposed convolution that starts as bilinear interpolation.
 
-    The kernel is twice the factor wide. Padding a transposed convolution with zeros lets the
-    border fade towards the bias, so the border pixel is repeated instead: the output has the same
-    size, the layer the same parameters, and a constant map stays constant up to the edge.
+    The kernel is twice the factor wide. With zero padding the border of a transposed convolution
+    would fade towards the bias, so the border pixel is repeated instead: output size and
+    parameters are the same, and a constant map stays constant up to the edge.
 
-    :param channels: channels in and out, fully connected to one another.
+    :param channels: channels in and out, fully connected.
     :param factor: even upsampling factor.
     """
 
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__(channels, channels, 2 * factor, factor, padding=factor + factor // 2)
+
+        # bilinear kernel: the outer product of a triangle with itself, channel by channel
         ramp = 1 - (torch.arange(2 * factor) + 0.5 - factor).abs() / factor
         with torch.no_grad():
             self.weight.copy_(torch.eye(channels)[:, :, None, None] * torch.outer(ramp, ramp))

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A small network that tells moving objects from parked ones by the flow that is left."""
+"""A small network that tells moving objects from parked ones by their residual flow."""
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,12 @@ from torch.nn import functional
 
 class ResidualMotionHead(nn.Module):
     """
-    Score each pixel from the residual flow, depth and the masks of what can move.
+    Score each pixel from residual flow, depth and the masks of movable classes.
 
-    It sees no image, only what :func:`mtl_perception.egomotion.motion_features` makes of two:
-    objects that look alike can be told apart by their motion alone. Three scales with skips; the
-    coarsest is dilated, so that an object is judged as a whole.
+    The head does not read images, only the features that
+    :func:`mtl_perception.egomotion.motion_features` computes from two of them. So it must decide
+    by motion and not by appearance. Three scales with skips; the coarsest is dilated, so that its
+    receptive field covers whole objects.
 
     Shapes:
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that an encoder starts from, nothing taken on trust."""
+"""Pretrained weights for an encoder; every file is checked before it is used."""
 
 import pickle
 from collections.abc import Mapping
@@ -17,35 +17,36 @@ from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.published import read_published
 
 TORCHVISION = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'mobilenet_v2')
-"""Encoders for which torchvision has weights."""
+"""Encoders with weights in torchvision."""
 
 CLASSIFIERS = ('fc.', 'classifier.')
-"""What the names of a classifier's last layers start with; an encoder has none."""
+"""Prefixes of the names of a classifier's last layers, which an encoder does not have."""
 
 OURS = 'encoder.'
-"""What the names of an encoder start with in a model of this package."""
+"""Prefix of the names of an encoder in a model of this package."""
 
 SHOWN = 5
+"""Largest number of names in an error message."""
 
 
 def load_encoder(
     encoder: Encoder, name: str, source: str | Path, by_order: bool = False,
 ) -> None:
     """
-    Give an encoder the weights of a classifier, without its last layers.
+    Load the weights of a classifier, without its last layers, into an encoder.
 
-    :param encoder: changed.
-    :param name: its word in :data:`mtl_perception.models.build.ENCODERS`.
+    :param encoder: modified in place.
+    :param name: its name in :data:`mtl_perception.models.build.ENCODERS`.
     :param source: ``torchvision``, which downloads once and keeps the file in torch's cache;
         ``published``, a package's wheel, see :mod:`mtl_perception.models.published`;
         ``timm:NAME``, the same through timm (Wightman, PyTorch Image Models), whose ResNets have
-        the names of torchvision's; or the path of a state dict, ``.safetensors`` or of
-        ``torch.save``. Of a model of this package, what it has beside its encoder is left out.
+        torchvision's names; or the path of a state dict, ``.safetensors`` or of ``torch.save``. Of
+        a model of this package only the encoder is used.
     :param by_order: match the weights by their order instead of by their names, for those of
         another implementation of the same network. Number and shapes must be the same, which does
-        not prove that the order is: only for a file whose network is known.
-    :raises ConfigurationError: if torchvision has no weights of this encoder.
-    :raises CheckpointError: ``M01`` if the file cannot be had, ``M02`` if it is no state dict,
+        not prove that the order is: use it only for a file whose network is known.
+    :raises ConfigurationError: if torchvision has no weights of this encoder, or timm is missing.
+    :raises CheckpointError: ``M01`` if the file is missing, ``M02`` if it is not a state dict,
         ``M06`` if it does not fit, ``M08`` if it holds a number that is not finite.
     """
     if str(source) == 'torchvision':
@@ -56,7 +57,10 @@ def load_encoder(
         weights = _from_timm(str(source).removeprefix('timm:'))
     else:
         weights = _read(Path(source))
-    wanted = {
+
+    # Compare what both sides name: counters of batches do not matter, a classifier's head and the
+    # rest of a model of this package are not needed.
+    expected = {
         key: value for key, value in encoder.state_dict().items()
         if not key.endswith('num_batches_tracked')}
     if own := {key.removeprefix(OURS): value for key, value in weights.items()
@@ -65,15 +69,17 @@ def load_encoder(
     found = {
         key: value for key, value in weights.items()
         if not key.endswith('num_batches_tracked') and not key.startswith(CLASSIFIERS)}
-    if by_order and len(found) == len(wanted):
-        found = dict(zip(wanted, found.values()))
-    if problems := _misfits(found, wanted, by_order):
+    if by_order and len(found) == len(expected):
+        found = dict(zip(expected, found.values()))
+
+    if problems := _misfits(found, expected, by_order):
         raise CheckpointError(
             f'{source}: the weights do not fit the encoder {name}: {"; ".join(problems)}', 'M06')
     for key, value in found.items():
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(
                 f'{source}: {key} has numbers that are not finite; use another file', 'M08')
+
     encoder.load_state_dict(found, strict=False)  # only counters of batches can be missing
 
 
@@ -83,6 +89,7 @@ def _downloaded(name: str) -> Mapping[str, Tensor]:
         raise ConfigurationError(
             f'torchvision has no weights of {name}, only of {list(TORCHVISION)}; choose one of '
             'these, or give the path of a file')
+
     choice = get_model_weights(name)['DEFAULT']
     try:
         weights: Mapping[str, Tensor] = choice.get_state_dict(progress=False, check_hash=True)
@@ -100,22 +107,24 @@ def _from_timm(model: str) -> Mapping[str, Tensor]:
     except ImportError as error:
         raise ConfigurationError(
             f'timm:{model} needs timm, which is not installed: pip install timm') from error
+
     try:
         weights: Mapping[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:  # no network, no such model
         raise CheckpointError(
-            f'timm:{model} could not be had ({error}); without a network, get the file elsewhere '
-            'and give its path', 'M01') from error
+            f'timm:{model} could not be downloaded ({error}); without a network, get the file '
+            'elsewhere and give its path', 'M01') from error
     return weights
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """Return the state dict of a file; no code in it is run."""
+    """Return the state dict of a file, without running code from it."""
     path = path.expanduser()
     if not path.is_file():
         raise CheckpointError(
             f'{path}: no such file; give the path of a state dict, or "torchvision" to download',
             'M01')
+
     try:
         found = (
             load_file(path) if path.suffix == '.safetensors' else
@@ -126,8 +135,10 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             SafetensorError) as error:
         reason = (str(error).splitlines() or [''])[0]
         raise CheckpointError(
-            f'{path}: not a file of weights ({type(error).__name__}: {reason}); wanted is '
-            '.safetensors or what torch.save writes of a state dict', 'M02') from error
+            f'{path}: not a file of weights ({type(error).__name__}: {reason}); wanted '
+            '.safetensors or a state dict written by torch.save', 'M02') from error
+
+    # checkpoints of other projects keep the weights one level down
     if isinstance(found, dict) and isinstance(found.get('state_dict'), dict):
         found = found['state_dict']
     if not isinstance(found, dict) or not found or not all(
@@ -138,17 +149,18 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 
 def _misfits(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], by_order: bool,
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], by_order: bool,
 ) -> list[str]:
-    """Return what is missing, unexpected and of another shape, each with some names."""
-    if by_order and len(found) != len(wanted):
-        return [f'{len(found)} tensors, wanted {len(wanted)}']
+    """Return messages on missing and unexpected names and on wrong shapes."""
+    if by_order and len(found) != len(expected):
+        return [f'{len(found)} tensors, wanted {len(expected)}']
+
     kinds = {
-        'missing': [key for key in wanted if key not in found],
-        'unexpected': [key for key in found if key not in wanted],
+        'missing': [key for key in expected if key not in found],
+        'unexpected': [key for key in found if key not in expected],
         'of another shape': [
-            f'{key} is {tuple(found[key].shape)}, wanted {tuple(wanted[key].shape)}'
-            for key in wanted if key in found and found[key].shape != wanted[key].shape]}
+            f'{key} is {tuple(found[key].shape)}, wanted {tuple(expected[key].shape)}'
+            for key in expected if key in found and found[key].shape != expected[key].shape]}
     return [
         f'{len(names)} {kind}: {", ".join(names[:SHOWN])}{", ..." if len(names) > SHOWN else ""}'
         for kind, names in kinds.items() if names]

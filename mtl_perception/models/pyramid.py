@@ -11,24 +11,25 @@ from torch.nn import functional
 
 class FeaturePyramid(nn.Module):
     """
-    Hand what the coarse stages know down to the fine ones.
+    Pass the context of the coarse stages down to the fine ones.
 
     A 1x1 convolution brings every stage to the same width; from the coarsest on, the stage above
-    is enlarged by two (nearest pixel) and added, and a 3x3 convolution with batch normalisation
+    is upsampled by two (nearest pixel) and added, and a 3x3 convolution with batch normalisation
     and ReLU follows (after Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017;
-    there the 3x3 convolutions are linear and beside the path down, here they are on it). It is
-    shared by all tasks. The papers' FCN8 adds nothing but the scores of its classes from stage to
-    stage; with a pyramid in front of it thin objects and edges of depth come out sharper.
+    there the 3x3 convolutions are linear and beside the downward path, here they are part of it).
+    All tasks share it. The papers' FCN8 passes only class scores from stage to stage; with a
+    pyramid in front of it, thin objects and depth edges come out sharper.
 
-    The 1x1 convolutions are the first thing that the concatenated frames meet and they are
-    linear, so that a stream keeps ``width`` channels per stage of the previous frame, see
+    The 1x1 convolutions are the first layer on the concatenated frames, and they are linear. A
+    stream therefore keeps only ``width`` channels per stage of the previous frame, see
     :class:`mtl_perception.models.streaming.StreamingNetwork`.
 
-    A stage of stride 2 has half the width: it has four times the pixels of the next.
+    A stage of stride 2 has half the width, because it has four times the pixels of the next.
 
-    :param channels: channels of each stage, finest first, all frames counted.
+    :param channels: channels of each stage, finest first, summed over all frames.
     :param finest_stride: stride of the first stage.
     :param width: channels of each returned stage.
+    :raises ValueError: if the width is not even and positive.
     """
 
     def __init__(self, channels: Sequence[int], finest_stride: int, width: int = 64) -> None:
@@ -40,6 +41,7 @@ class FeaturePyramid(nn.Module):
             widths[0] = width // 2
         self.channels = tuple(widths)
         """Channels of each returned stage, finest first."""
+
         self.lateral = nn.ModuleList(
             nn.Conv2d(count, own, 1) for count, own in zip(channels, widths))
         self.down = nn.ModuleList(
@@ -64,9 +66,9 @@ class FeaturePyramid(nn.Module):
 
         :param laterals: one (N, ``channels[s]``, H / t_s, W / t_s) per stage, finest first.
         """
-        found: list[Tensor] = [self.smooth[-1](laterals[-1])]
+        pyramid: list[Tensor] = [self.smooth[-1](laterals[-1])]
         for own in range(len(laterals) - 2, -1, -1):
             above = functional.interpolate(
-                self.down[own](found[0]), scale_factor=2.0, mode='nearest')
-            found.insert(0, self.smooth[own](laterals[own] + above))
-        return found
+                self.down[own](pyramid[0]), scale_factor=2.0, mode='nearest')
+            pyramid.insert(0, self.smooth[own](laterals[own] + above))
+        return pyramid

@@ -18,7 +18,7 @@ Stages = Sequence[Tensor]
 
 
 def concatenate(frames: Sequence[Stages]) -> list[Tensor]:
-    """Return the stages of all frames side by side in their channels, current frame first."""
+    """Return the stages of all frames concatenated along the channels, current frame first."""
     return [torch.cat(stages, dim=1) for stages in zip(*frames)]
 
 
@@ -32,7 +32,7 @@ AGGREGATIONS = {'concatenate': concatenate, 'sum': add}
 
 class SiameseMultiTaskNetwork(nn.Module):
     """
-    Predict every task from the current frame and, with several frames, those before it.
+    Predict every task from the current frame and, if there are several, the frames before it.
 
     MultiNet++ (Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss
     Strategy for Multi-Task Learning, CVPRW 2019): all frames share the encoder, and each decoder
@@ -42,9 +42,9 @@ class SiameseMultiTaskNetwork(nn.Module):
     With one frame it is the network of the other papers: Kendall et al. (ASPP and two-layer
     decoders), Leang et al. (detection head and FCN8), XTasC-Net (U-Net decoders and TTNets).
 
-    In training the encoder is called once, on all frames together: batch normalisation takes
-    its statistics from all of them, whereas two calls would normalise each frame by its own
-    statistics and move the running ones twice. In evaluation the two are the same.
+    In training the encoder is called once on all frames together, so batch normalisation takes its
+    statistics from all of them. Two calls would normalise each frame by its own statistics and
+    update the running ones twice. In evaluation there is no difference.
 
     Shapes, for stage ``s`` with stride ``t_s`` and ``C_s`` channels:
 
@@ -56,12 +56,12 @@ class SiameseMultiTaskNetwork(nn.Module):
       :mod:`mtl_perception.models.boxes`
 
     :param encoder: maps an image to features.
-    :param decoders: one per task; each takes the joined stages, or those of pyramid or ASPP.
-    :param frames: how many frames are looked at together.
-    :param pyramid: between the features of all frames and the decoders, None for none.
+    :param decoders: one per task; each takes the joined stages, or those of the neck.
+    :param frames: number of frames that the network takes.
+    :param pyramid: neck between the features of all frames and the decoders, or None.
     :param aggregation: a key of :data:`AGGREGATIONS`.
-    :param aspp: between the features of all frames and the decoders, None for none.
-    :param transfer: task -> network that predicts it from the other of semantics and depth; the
+    :param aspp: another neck, or None.
+    :param transfer: ``semantic`` and ``depth`` -> network that predicts it from the other; the
         outputs do not depend on them.
     """
 
@@ -93,7 +93,7 @@ class SiameseMultiTaskNetwork(nn.Module):
 
         :param current: features of the current frame.
         :param previous: features of the previous frame; None for a network of one frame.
-        :param detached: tasks whose decoder learns from the features without changing them.
+        :param detached: tasks whose gradients stop at the decoder, without reaching the encoder.
         :param earlier: features of the frames before the previous one, newest first, for a
             network of more than two.
         :raises ValueError: if the number of frames is not the network's.
@@ -105,7 +105,7 @@ class SiameseMultiTaskNetwork(nn.Module):
         earlier: Sequence[Sequence[Tensor]] = (),
     ) -> Stages:
         """
-        Return what every decoder sees: the joined features, or what stands between.
+        Return the input of every decoder: the joined features, after the neck if there is one.
 
         :param current: features of the current frame.
         :param previous: features of the previous frame; None for a network of one frame.
@@ -115,7 +115,7 @@ class SiameseMultiTaskNetwork(nn.Module):
         frames = [current, *([] if previous is None else [previous]), *earlier]
         self._check_frames(len(frames))
         stages = frames[0] if self.frames == 1 else AGGREGATIONS[self.aggregation](frames)
-        return self.between(stages)
+        return self.neck(stages)
 
     def decode_shared(
         self, stages: Sequence[Tensor], detached: Collection[str] = (),
@@ -125,7 +125,7 @@ class SiameseMultiTaskNetwork(nn.Module):
         Return the tasks' outputs.
 
         :param stages: from :meth:`share`.
-        :param detached: tasks whose decoder learns from the features without changing them.
+        :param detached: tasks whose gradients stop at the decoder, without reaching the encoder.
         :param tasks: the tasks to compute; all if None.
         """
         fixed = [stage.detach() for stage in stages] if detached else stages
@@ -137,9 +137,9 @@ class SiameseMultiTaskNetwork(nn.Module):
         """
         Return the weight of the last convolution that all tasks share.
 
-        That is the last 3x3 convolution of the pyramid's coarsest stage, from which every finer
-        one comes, or, without a pyramid, the last convolution of the encoder, which only the
-        coarsest stage comes from. The branches of an ASPP are beside one another: none is last.
+        With a pyramid that is the 3x3 convolution of its coarsest stage, from which every finer
+        one is computed. Without one it is the last convolution of the encoder, which only the
+        coarsest stage depends on. The branches of an ASPP are parallel: none of them is the last.
         """
         if self.pyramid is not None:
             weight: nn.Parameter = self.pyramid.smooth[-1][0].weight  # type: ignore[index]
@@ -149,8 +149,8 @@ class SiameseMultiTaskNetwork(nn.Module):
             if isinstance(module, nn.Conv2d) and 'downsample' not in name)
         return typing.cast(nn.Parameter, last.weight)
 
-    def between(self, stages: Stages) -> Stages:
-        """Return what the decoders see of the joined features."""
+    def neck(self, stages: Stages) -> Stages:
+        """Return the joined features after the pyramid or the ASPP, if there is one."""
         if self.pyramid is not None:
             stages = self.pyramid(stages)
         if self.aspp is not None:
@@ -168,6 +168,8 @@ class SiameseMultiTaskNetwork(nn.Module):
         self._check_frames(1 + len(previous))
         if not previous:
             return self.decode(self.encode(image))
+
+        # one call on all frames: they share the statistics of batch normalisation
         features = self.encode(torch.cat((image, *previous)))
         current, before, *earlier = zip(
             *(torch.split(stage, len(image)) for stage in features))
@@ -175,13 +177,13 @@ class SiameseMultiTaskNetwork(nn.Module):
 
     def transferred(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """
-        Return semantics as predicted from depth and depth as predicted from semantics.
+        Return semantics predicted from depth and depth predicted from semantics.
 
-        As in the authors' code of XTasC-Net, one reads the logarithms of the class
-        probabilities, the other the depth output as it is. Gradients pass through both into the
-        decoder whose output is read.
+        As in the authors' code of XTasC-Net, one reads the logarithms of the class probabilities,
+        the other the unchanged depth output. Gradients pass through both into the decoder whose
+        output is read.
 
-        :param outputs: as :meth:`forward` returned them.
+        :param outputs: of :meth:`forward`.
         :return: ``semantic`` and ``depth``, each of the shape of its output.
         :raises ValueError: if the network was built without task-transfer networks.
         """
@@ -192,7 +194,7 @@ class SiameseMultiTaskNetwork(nn.Module):
             'depth': self.transfer['depth'](outputs['semantic'].log_softmax(1))}
 
     def _check_frames(self, found: int) -> None:
-        """Refuse more or fewer frames than the network looks at."""
+        """Raise a ValueError if the number of frames is not the network's."""
         if found != self.frames:
             raise ValueError(
                 f'the network takes {self.frames} frame(s), but {found} were given')

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One frame of a video at a time, each encoded once."""
+"""A network on a video: one frame at a time, each encoded once."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -16,45 +16,46 @@ from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 State = tuple[Tensor, ...]
 """
-What the next frame needs: one (N, (frames - 1) * K, H / t_s, W / t_s) per stage. K is the number
-of scores of all tasks, with a pyramid that of its channels, and where the features themselves
-are kept that of the stage. A network of one frame needs nothing: its state is empty.
+State for the next frame: one (N, (frames - 1) * K, H / t_s, W / t_s) per stage. K is the number of
+scores of all tasks, with a pyramid that of its channels, and where the features themselves are
+kept that of the stage. The state of a network of one frame is empty.
 """
 
 DEPTH_LOGARITHM_LIMIT = 10.0
-"""Depths are between exp(-10) and exp(10) metres, so that they are finite and positive."""
-
+"""Depths are clamped to exp(-10) to exp(10) metres, so they are finite and positive."""
 
 SKY_MARGIN = 2.0
 """
-How far the score of sky must be above that of every other class for depth to be infinite there.
+Depth is infinite where the score of sky exceeds that of every other class by this margin.
 
-A wire or a pole that is taken for sky would otherwise be infinitely far away, while the depth
-decoder, which never learns from the sky, knows better.
+Without it, a wire or a pole that is mistaken for sky would be infinitely far away, although the
+depth decoder, which never learns from the sky, has a good depth for it.
 """
 
 
 class StreamingNetwork(nn.Module):
     """
-    From a camera image and the state of the previous one to ids, depth and the next state.
+    Map a camera image and the state of the previous one to ids, depth and the next state.
 
     FCN8, the detection head, and the pyramid before them, start with a 1x1 convolution over the
-    joined features of all frames. It is linear, so it is the sum of one convolution per frame:
-    W F = W_cur F(t) + W_prev F(t-1). The state is W_prev F(t), a few channels where the features
-    have thousands; with it, two frames cost what one costs and give what the forward pass on both
-    gives. With more frames it is the sum, for each frame to come, of what is known of it already.
+    joined features of all frames. It is linear, so it is a sum of one convolution per frame:
+    W F = W_cur F(t) + W_prev F(t-1). The state is W_prev F(t), which has a few channels where the
+    features have thousands. With it, two frames cost as much as one and give the same result as
+    the forward pass on both. With more frames, the state holds for each coming frame the sum of
+    the terms that are known already.
 
-    If another decoder or an ASPP looks at several frames, the state is the features themselves:
-    each frame is still encoded once.
+    If another decoder or an ASPP reads several frames, the state is the features themselves: each
+    frame is still encoded once.
 
     The state belongs to one camera, one image size and one set of weights. It always covers all
-    tasks, whichever were asked for.
+    tasks, even if only some are asked for.
 
     :param network: in evaluation mode; shared, not copied.
     :param mean: per-channel RGB mean to subtract, 0 to 255.
     :param std: per-channel RGB standard deviation to divide by, 0 to 255.
-    :param sky: id of the semantic class that has no depth, -1 if there is none.
-    :param inverse: what depth is, times the output; see :class:`mtl_perception.tasks.Task`.
+    :param sky: id of the semantic class without a depth, -1 for none.
+    :param inverse: how depth is encoded, see :class:`mtl_perception.tasks.Task` and
+        :func:`metres`.
     """
 
     scale: Tensor
@@ -80,52 +81,60 @@ class StreamingNetwork(nn.Module):
         Return the outputs for one frame and the state for the next.
 
         :param image: (N, H, W, 3) uint8 RGB; H and W divisible by the encoder's largest stride.
-        :param state: what the previous call returned; None for the first frame, whose previous
-            frames are then all itself.
+        :param state: of the previous call; None for the first frame, which then takes the place of
+            its previous frames too.
         :param tasks: the tasks to compute; all if None.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
             metres, ``motion_score`` (N, H, W) float32 probability of moving; with ``semantic``
             and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`; ``instance``
             (N, 2, H, W) float32 pixels to the centroid of the object, x and y; ``detection``
             (N, A (5 + C), h, w) float32, see :mod:`mtl_perception.models.boxes`; and the state.
-        :raises ValueError: if the network has no such task, or the state is of another size.
+        :raises ValueError: if a task is unknown or the state has another size.
         """
         decoders = dict(self.network.decoders.items())
         wanted = list(decoders) if tasks is None else [task for task in decoders if task in tasks]
         if tasks is not None and (unknown := sorted(set(tasks) - set(decoders))):
             raise ValueError(f'no tasks {unknown}; the tasks of the network are {list(decoders)}')
+
+        # normalisation is part of the graph, so that every engine does it alike
         normalised = image.permute(0, 3, 1, 2) * self.scale + self.shift
         stages = self.network.encode(normalised)
+
         outputs: dict[str, Tensor] = {}
         pyramid = self.network.pyramid
         linear = {
             task: decoder for task, decoder in decoders.items()
             if isinstance(decoder, FCN8 | DetectionHead)}
         if pyramid is not None:
+            # the pyramid's lateral convolutions join the frames
             laterals, following = self._joined(
                 {'': (pyramid.lateral, range(len(stages)))}, stages, state)
             stages = pyramid.combine(laterals[''])
+
         elif len(linear) == len(decoders) and self.network.aspp is None:
+            # the decoders' own score convolutions join the frames, in float32 as FCN8 needs it
             with torch.autocast(image.device.type, enabled=False):
                 scores, following = self._joined(
                     {task: (decoder.score, decoder.reads) for task, decoder in linear.items()},
                     stages, state)
                 for task in wanted:
-                    outputs.update(
-                        meaning(
-                            task, linear[task].combine(scores[task]), self.sky, self.inverse))
+                    output = linear[task].combine(scores[task])
+                    outputs.update(task_outputs(task, output, self.sky, self.inverse))
             return outputs, following
+
         else:
+            # no linear layer comes first: keep the features of the previous frames
             joined, following = self._window(stages, state)
-            stages = list(self.network.between(joined)) if wanted else joined
+            stages = list(self.network.neck(joined)) if wanted else joined
+
         for task in wanted:
-            outputs.update(meaning(task, decoders[task](stages), self.sky, self.inverse))
+            outputs.update(task_outputs(task, decoders[task](stages), self.sky, self.inverse))
         return outputs, following
 
     def forward(
         self, image: Tensor, state: State | None = None, tasks: Collection[str] | None = None,
     ) -> tuple[dict[str, Tensor], State]:
-        """Do :meth:`step`."""
+        """Call :meth:`step`."""
         return self.step(image, state, tasks)
 
     def _joined(
@@ -133,14 +142,14 @@ class StreamingNetwork(nn.Module):
         stages: list[Tensor], state: State | None,
     ) -> tuple[dict[str, list[Tensor]], State]:
         """
-        Return what 1x1 convolutions make of all frames, and the state.
+        Return the outputs of 1x1 convolutions over all frames, and the state.
 
-        All convolutions of all frames are one convolution per stage.
+        The convolutions of all names and frames are computed as one convolution per stage.
 
         :param convolutions: name -> 1x1 convolutions over the joined frames, and the index of the
             stage that each of them reads.
         :param stages: features of the current frame.
-        :param state: what the previous frame left.
+        :param state: of the previous frame.
         :return: name -> one (N, K, H / t_s, W / t_s) per convolution; and the state.
         """
         joined: dict[str, list[Tensor]] = {name: [] for name in convolutions}
@@ -151,19 +160,25 @@ class StreamingNetwork(nn.Module):
                 for name, (stack, reads) in convolutions.items() if index in reads}
             if not layers:
                 continue
+
+            # Each layer's weight has one part per frame, along its input channels. Stacked along
+            # the output channels, frame by frame, one convolution of the current features gives
+            # their share in the sum of this frame, of the next one, and so on.
             sizes = [layer.out_channels for layer in layers.values()]
-            halves = [
+            parts_of = [
                 torch.split(layer.weight, stage.shape[1], dim=1) for layer in layers.values()]
-            weight = torch.cat([half for frame in zip(*halves) for half in frame])
+            weight = torch.cat([part for frame in zip(*parts_of) for part in frame])
             if not torch.is_autocast_enabled(stage.device.type):
                 stage = stage.float()
             total = functional.conv2d(stage, weight)
+
             if self.network.frames > 1:
                 parts = list(torch.split(total, sum(sizes), dim=1))
-                total, known = _advanced(
-                    parts if len(parts) > 1 else parts * self.network.frames, state,
-                    len(following))
+                if len(parts) == 1:  # frames that are summed share one weight
+                    parts *= self.network.frames
+                total, known = _advanced(parts, state, len(following))
                 following.append(known)
+
             bias = torch.cat([cast(Tensor, layer.bias) for layer in layers.values()])
             total = total + bias[:, None, None]
             for name, part in zip(layers, torch.split(total, sizes, dim=1)):
@@ -175,11 +190,12 @@ class StreamingNetwork(nn.Module):
         Return the joined features of all frames, and the state.
 
         :param stages: features of the current frame.
-        :param state: what the previous frame left.
+        :param state: of the previous frame.
         """
         before = self.network.frames - 1
         if not before:
             return stages, ()
+
         joined, following = [], []
         for index, stage in enumerate(stages):
             if self.network.aggregation == 'sum':
@@ -188,6 +204,7 @@ class StreamingNetwork(nn.Module):
                 repeated = torch.cat([stage] * before, dim=1)
                 known = repeated if state is None else _checked(state, index, repeated.shape)
                 total = torch.cat((stage, known), dim=1)
+                # the oldest frame leaves the window
                 known = total[:, :repeated.shape[1]].contiguous()
             joined.append(total)
             following.append(known)
@@ -198,30 +215,33 @@ def _advanced(
     parts: Sequence[Tensor], state: State | None, index: int,
 ) -> tuple[Tensor, Tensor]:
     """
-    Return the sum over all frames for this one, and what is known of those to come.
+    Return the sum over all frames for the current one, and the known terms of the coming sums.
 
-    :param parts: what the current frame adds to its own sum, to that of the next frame, and so on.
-    :param state: what the previous frame left; None if all frames before are like the current.
+    :param parts: terms of the current frame in its own sum, in that of the next frame, and so on.
+    :param state: of the previous frame; None if all frames before equal the current one.
     :param index: of the stage.
     """
     later = list(parts[1:])
     if state is None:
+        # all frames before equal this one, so their terms are its own parts
         known = [torch.stack(later[first:]).sum(0) for first in range(len(later))]
     else:
         count, channels, *size = later[0].shape
         known = list(torch.split(
             _checked(state, index, (count, len(later) * channels, *size)), channels, dim=1))
+
+    # for each coming frame: this frame's part plus the terms known before; the last had none
     following = [part + more for part, more in zip(later, known[1:])] + later[-1:]
     return parts[0] + known[0], torch.cat(following, dim=1)
 
 
 def _checked(state: State, index: int, shape: Sequence[int]) -> Tensor:
-    """Return one stage of a state, refused if it has another shape."""
+    """Return one stage of a state; raise a ValueError if it has another shape."""
     found = tuple(state[index].shape) if index < len(state) else None
     if found != tuple(shape):
         raise ValueError(
-            f'the state has shape {found} where {tuple(shape)} is wanted; start with state None '
-            'when the image size, the batch or the network changes')
+            f'the state has shape {found}, expected {tuple(shape)}; start with state None when '
+            'the image size, the batch or the network changes')
     return state[index]
 
 
@@ -230,8 +250,8 @@ def metres(output: Tensor, inverse: float = 0.0) -> Tensor:
     Return depth in metres, finite and positive wherever the output is a number.
 
     :param output: float, of a depth decoder.
-    :param inverse: what depth is, times the output; 0 = the output is its logarithm, -1 = the
-        output is depth itself.
+    :param inverse: 0 if the output is the logarithm of depth, -1 if it is depth itself, else the
+        product of depth and the output, such as focal length times baseline for a disparity.
     """
     if not inverse:
         return output.clamp(-DEPTH_LOGARITHM_LIMIT, DEPTH_LOGARITHM_LIMIT).exp()
@@ -241,22 +261,27 @@ def metres(output: Tensor, inverse: float = 0.0) -> Tensor:
     return inverse / output.clamp(inverse / farthest, inverse * farthest)
 
 
-def meaning(task: str, output: Tensor, sky: int, inverse: float = 0.0) -> dict[str, Tensor]:
+def task_outputs(
+    task: str, output: Tensor, sky: int, inverse: float = 0.0,
+) -> dict[str, Tensor]:
     """
-    Return what the output of a task means, in the words of :meth:`StreamingNetwork.step`.
+    Convert the raw output of a decoder to the outputs of :meth:`StreamingNetwork.step`.
 
     :param task: name of the task.
     :param output: (N, K, H, W) float32, unnormalised.
-    :param sky: id of the semantic class of sky, -1 if there is none.
+    :param sky: id of the semantic class of sky, -1 for none.
     :param inverse: of :func:`metres`.
     """
     if task in ('instance', 'detection'):
         return {task: output}
     if task == 'depth':
         return {task: metres(output[:, 0], inverse)}
+
+    # softmax of two scores: P(moving) = sigma(o_1 - o_0)
     if task == 'motion':
         difference = output[:, 1] - output[:, 0]
         return {task: (difference > 0).to(torch.uint8), 'motion_score': difference.sigmoid()}
+
     ids = output.max(dim=1).indices  # four times as fast as argmax
     outputs = {task: ids.to(torch.uint8)}
     if task == 'semantic' and sky >= 0:

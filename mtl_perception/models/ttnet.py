@@ -1,11 +1,11 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Task-transfer networks: from the prediction of one task to that of another."""
+"""Task-transfer networks: predict one task from the prediction of another."""
 
 import torch
 from torch import Tensor, nn
 
-from mtl_perception.models.unet import enlarged
+from mtl_perception.models.unet import upsampled
 
 
 class TTNet(nn.Module):
@@ -15,13 +15,13 @@ class TTNet(nn.Module):
     A small U-Net (Nakano, Chen and Demachi, Cross-Task Consistency Learning Framework for
     Multi-Task Learning, 2021, section IV-A): three blocks of two 3x3 convolutions with ReLU and
     64, 128 and 256 channels, each followed by max-pooling; three of 128, 64 and 64 channels on
-    the way back, each enlarged by two; a 1x1 convolution. The paper leaves open what its
-    parameter count settles: the skips come from the pooled features, the 3x3 convolutions have a
-    bias, the last one has none, and there is no batch normalisation. Without the skips
-    XTasC-Net would have 31.33 million parameters instead of the paper's 31.5.
+    the way back, each upsampled by two; a 1x1 convolution. The paper does not give all details,
+    but its parameter count settles them: the skips come from the pooled features, the 3x3
+    convolutions have a bias, the last convolution has none, and there is no batch normalisation.
+    Without the skips XTasC-Net would have 31.33 million parameters instead of the paper's 31.5.
 
     :param inputs: channels of the prediction that is read.
-    :param outputs: channels of the prediction that is made.
+    :param outputs: channels of the predicted output.
     :param width: channels of the first block.
     """
 
@@ -47,10 +47,13 @@ class TTNet(nn.Module):
         for block in self.down:
             prediction = self.pool(block(prediction))
             pooled.append(prediction)
-        found = enlarged(self.up[0](pooled[2]), 2)
-        found = enlarged(self.up[1](torch.cat((found, pooled[1]), dim=1)), 2)
-        found = self.up[2](torch.cat((found, pooled[0]), dim=1))
-        return enlarged(self.score(found), 2)  # the same as the other way round, for less
+
+        features = upsampled(self.up[0](pooled[2]), 2)
+        features = upsampled(self.up[1](torch.cat((features, pooled[1]), dim=1)), 2)
+        features = self.up[2](torch.cat((features, pooled[0]), dim=1))
+
+        # A 1x1 convolution and an interpolation commute; before it there are fewer pixels.
+        return upsampled(self.score(features), 2)
 
 
 def _double(channels: int, width: int) -> nn.Sequential:

@@ -13,18 +13,18 @@ class UNetDecoder(nn.Module):
     """
     Decode the stages of an encoder from the coarsest to the finest.
 
-    One block per stage: the block before it, concatenated with the stage, goes through three 3x3
-    convolutions of 128 channels with batch normalisation and ReLU and is enlarged by two; a 1x1
-    convolution without bias makes the outputs (Nakano, Chen and Demachi, Cross-Task Consistency
-    Learning Framework for Multi-Task Learning, 2021, section IV-A). The paper's five blocks are
-    those of the strides 32 to 2. As in the authors' code, a block is enlarged bilinearly with
+    One block per stage: the output of the coarser block is concatenated with the stage, passes
+    three 3x3 convolutions of 128 channels with batch normalisation and ReLU, and is upsampled by
+    two. A 1x1 convolution without bias gives the outputs (Nakano, Chen and Demachi, Cross-Task
+    Consistency Learning Framework for Multi-Task Learning, 2021, section IV-A). The paper's five
+    blocks are those of the strides 32 to 2. As in the authors' code, upsampling is bilinear with
     aligned corners.
 
-    :param channels: channels of each stage, finest first, all frames counted.
+    :param channels: channels of each stage, finest first, summed over all frames.
     :param outputs: number K of output channels.
-    :param finest_stride: stride of the first stage, by which the result is enlarged. The 1x1
-        convolution comes before that instead of after it, which gives the same for less.
-    :param initial: constant that is added to every output, such as the logarithm of a usual
+    :param finest_stride: stride of the first stage, by which the result is upsampled. The 1x1
+        convolution comes before that step and not after it: same result, fewer pixels.
+    :param initial: constant that is added to every output, such as the logarithm of a typical
         depth; not a parameter.
     :param width: channels of the convolutions.
     """
@@ -39,6 +39,8 @@ class UNetDecoder(nn.Module):
         self.outputs = outputs
         self.initial = initial
         self.finest_stride = finest_stride
+
+        # every block but the coarsest also takes the output of the block before it
         above = [width] * (len(channels) - 1) + [0]
         self.blocks = nn.ModuleList(
             nn.Sequential(
@@ -52,15 +54,16 @@ class UNetDecoder(nn.Module):
 
         :param stages: one (N, C_s, H / t_s, W / t_s) per stage, finest first.
         """
-        found: Tensor = self.blocks[-1](stages[-1])
+        features: Tensor = self.blocks[-1](stages[-1])
         for index in range(len(stages) - 2, -1, -1):
-            found = self.blocks[index](torch.cat((enlarged(found, 2), stages[index]), dim=1))
-        with torch.autocast(found.device.type, enabled=False):
-            result: Tensor = enlarged(self.score(found.float()), self.finest_stride)
+            features = self.blocks[index](
+                torch.cat((upsampled(features, 2), stages[index]), dim=1))
+        with torch.autocast(features.device.type, enabled=False):
+            result: Tensor = upsampled(self.score(features.float()), self.finest_stride)
             return result + self.initial
 
 
-def enlarged(values: Tensor, factor: int) -> Tensor:
+def upsampled(values: Tensor, factor: int) -> Tensor:
     """Return (N, C, factor * h, factor * w), bilinear with aligned corners."""
     return functional.interpolate(
         values, scale_factor=float(factor), mode='bilinear', align_corners=True)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
-from mtl_perception.models.papers import printed
+from mtl_perception.models.papers import published_count
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 
 
@@ -61,7 +61,7 @@ def _described(
         stages = found if isinstance(found, list) else [found]
         parts.append(Part(
             name, [tuple(stage.shape[1:]) for stage in stages], _parameters(module),
-            counter.get_total_flops(), printed(spec, name)))
+            counter.get_total_flops(), published_count(spec, name)))
         return found
 
     # in the order of the data: encoder, pyramid or ASPP, decoders, task transfer
@@ -95,7 +95,7 @@ def as_json(parts: list[Part], spec: NetworkSpec, height: int, width: int) -> di
             **{part.name: part.flops for part in parts}},
         'shapes': {part.name: part.shapes for part in parts},
         'papers': {part.name: part.paper for part in parts if part.paper},
-        'paper': printed(spec, 'total')}
+        'paper': published_count(spec, 'total')}
 
 
 def as_table(
@@ -118,7 +118,7 @@ def as_table(
     table.add_section()
     table.add_row(
         'total', '', f'{total:,}'.replace(',', ' '),
-        f'{sum(part.flops for part in parts) / 1e9:.2f}', printed(spec, 'total'))
+        f'{sum(part.flops for part in parts) / 1e9:.2f}', published_count(spec, 'total'))
     return table
 
 

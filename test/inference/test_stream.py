@@ -16,7 +16,7 @@ from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest, NetworkSpec
-from mtl_perception.models.streaming import meaning
+from mtl_perception.models.streaming import task_outputs
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import resize
 from mtl_perception.tasks import STREET_TASKS
@@ -97,7 +97,7 @@ def test_a_stream_gives_what_the_network_gives_on_pairs_of_frames(tiny_model, en
                 depth=logits['depth'][index, 0].exp().numpy(),
                 motion=logits['motion'][index].argmax(0).numpy().astype(np.uint8),
                 motion_score=logits['motion'][index].softmax(0)[1].numpy(),
-                sky=meaning('semantic', logits['semantic'][[index]], SKY)['sky'][0].numpy()),
+                sky=task_outputs('semantic', logits['semantic'][[index]], SKY)['sky'][0].numpy()),
             manifest, *size, motion_known=index > 0)
         for task in ('semantic', 'motion'):
             same = getattr(found, task) == getattr(wanted, task)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of the four papers, and some that no paper has, in the words of a spec."""
+"""Specs of the networks of the four papers, and of some new combinations."""
 
 import torch
 
@@ -63,7 +63,7 @@ COMPOSED = {
 
 
 def settle(network, height=64, width=96):
-    """Leave a network as a training does: statistics and gains of all sizes, which fit."""
+    """Put a network into the state after a training: varied gains and matching statistics."""
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts that hold for every network, of a paper or composed of the papers' parts."""
+"""Properties of every network, of a paper or composed of the papers' parts."""
 
 import pytest
 import torch
@@ -34,14 +34,17 @@ def test_an_odd_batch_that_is_not_square_gives_a_finite_gradient_to_every_parame
     spec = EVERY[name]
     network = build_network(spec).train()
     outputs = network(*torch.randn(spec.frames, 3, 3, 32, 64))
+
     assert {task: tuple(output.shape) for task, output in outputs.items()} == {
         task: wanted_shape(spec, network, task, 32, 64) for task in spec.channels}
+
     if spec.transfer:
         outputs.update({
             f'transferred {task}': output
             for task, output in network.transferred(outputs).items()})
     total = sum((output * torch.randn_like(output)).sum() for output in outputs.values())
     total.backward()
+
     for parameter_name, parameter in network.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
@@ -49,7 +52,7 @@ def test_an_odd_batch_that_is_not_square_gives_a_finite_gradient_to_every_parame
 
 
 @pytest.mark.parametrize('name', EVERY)
-def test_each_task_alone_reaches_encoder_and_decoder_whole_and_no_other_decoder(name):
+def test_each_task_alone_gives_a_gradient_to_encoder_and_own_decoder_and_to_no_other(name):
     spec = EVERY[name]
     network = build_network(spec).train()
     outputs = network(*torch.randn(spec.frames, 2, 3, 32, 64))
@@ -67,8 +70,8 @@ def test_each_task_alone_reaches_encoder_and_decoder_whole_and_no_other_decoder(
         assert reached == {task}
 
 
-def hold(outputs, logits):
-    """Hold every output of a step against that of a forward pass."""
+def check_step(outputs, logits):
+    """Check every output of a step against that of a forward pass."""
     for task, wanted in logits.items():
         if task in ('instance', 'detection'):
             found = outputs[task]
@@ -86,7 +89,7 @@ def hold(outputs, logits):
 
 
 @pytest.mark.parametrize('name', EVERY)
-def test_a_stream_gives_what_the_forward_pass_on_all_frames_gives(name):
+def test_a_stream_equals_the_forward_pass_on_all_frames(name):
     network = settle(build_network(EVERY[name]))
     stream = StreamingNetwork(network, MEAN, STD).eval()
     images = torch.randint(0, 256, (4, 1, 32, 64, 3), dtype=torch.uint8)
@@ -95,19 +98,20 @@ def test_a_stream_gives_what_the_forward_pass_on_all_frames_gives(name):
         for index, image in enumerate(images):
             outputs, state = stream.step(image, state)
             window = [images[max(index - back, 0)] for back in range(network.frames)]
-            hold(outputs, network(*(
+            check_step(outputs, network(*(
                 frame.permute(0, 3, 1, 2) * stream.scale + stream.shift for frame in window)))
             assert bool(state) == (network.frames > 1)
 
 
 @pytest.mark.parametrize('name', [name for name in COMPOSED if COMPOSED[name].frames > 1])
-def test_what_is_not_asked_for_does_not_change_the_state(name):
+def test_the_state_does_not_depend_on_the_tasks_that_are_asked_for(name):
     stream = StreamingNetwork(settle(build_network(COMPOSED[name])), MEAN, STD).eval()
     first, second = torch.randint(0, 256, (2, 1, 32, 64, 3), dtype=torch.uint8)
     with torch.inference_mode():
         _, before = stream.step(first)
         outputs, state = stream.step(second, before)
         nothing, same = stream.step(second, before, ())
+
     assert nothing == {}
     assert outputs
     assert all(torch.equal(one, other) for one, other in zip(state, same, strict=True))
@@ -115,7 +119,7 @@ def test_what_is_not_asked_for_does_not_change_the_state(name):
         stream.step(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), state)
 
 
-def test_a_stream_keeps_scores_where_the_join_is_linear_and_features_elsewhere():
+def test_the_state_holds_scores_where_the_join_is_linear_and_features_elsewhere():
     def kept(name):
         stream = StreamingNetwork(build_network(COMPOSED[name]), MEAN, STD).eval()
         with torch.inference_mode():
@@ -133,22 +137,27 @@ def test_a_stream_keeps_scores_where_the_join_is_linear_and_features_elsewhere()
 
 @pytest.mark.parametrize('encoder', [name for name in ENCODERS if name.startswith('resnet')])
 @pytest.mark.parametrize('output_stride', [8, 16])
-def test_dilation_computes_the_strided_features_and_those_between(encoder, output_stride):
+def test_dilation_keeps_the_strided_features_and_adds_others(encoder, output_stride):
     strided = ENCODERS[encoder]().eval()
     dilated = ENCODERS[encoder](8, output_stride).eval()
     dilated.load_state_dict(strided.state_dict())
+
     assert dilated.strides == tuple(s for s in (8, 16, 32) if s <= output_stride)
+
     image = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         wanted, found = strided(image)[-1], dilated(image)[-1]
+
     assert found.shape[1:] == (dilated.channels[-1], 64 // output_stride, 96 // output_stride)
+
     step = 32 // output_stride
     largest = float(wanted.abs().max())
+
     torch.testing.assert_close(found[..., ::step, ::step], wanted, atol=1e-5 * largest, rtol=0)
 
 
 @pytest.mark.parametrize('encoder', ENCODERS)
-def test_a_stage_is_returned_per_stride_with_the_channels_it_claims(encoder):
+def test_one_stage_per_stride_is_returned_with_the_declared_channels(encoder):
     stages = ENCODERS[encoder](2).eval()(torch.zeros(1, 3, 64, 96))
     assert [tuple(stage.shape[1:]) for stage in stages] == [
         (channels, 64 // stride, 96 // stride)
@@ -160,20 +169,21 @@ def test_a_stage_is_returned_per_stride_with_the_channels_it_claims(encoder):
     (xtasc(4, 'resnet18'), (48, 81), '64 x 96'),
     (NetworkSpec('mobilenet_v2', 1, 8, {'depth': 1}), (375, 1242), '384 x 1248'),
 ])
-def test_a_size_that_does_not_fit_is_refused_with_the_nearest(spec, size, nearest):
+def test_a_size_that_does_not_fit_is_refused_with_the_nearest_that_does(spec, size, nearest):
     network = build_network(spec).eval()
     with pytest.raises(ValueError, match=f'nearest that fits is {nearest}'):
         network(torch.zeros(1, 3, *size))
 
 
-def test_a_dilated_network_takes_sizes_that_its_output_stride_divides():
+def test_a_dilated_network_accepts_multiples_of_its_output_stride():
     network = build_network(kendall(4, 'resnet18')).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 40, 72))['depth'].shape == (1, 1, 40, 72)
 
 
-def test_aspp_refuses_to_train_on_one_image_and_says_why():
+def test_aspp_refuses_to_train_on_one_image_with_the_reason():
     aspp = ASPP(8, 4)
+
     with pytest.raises(ValueError, match='batch of 2 or more'):
         aspp([torch.randn(1, 8, 4, 4)])
     assert aspp.eval()([torch.randn(1, 8, 4, 4)])[0].shape == (1, 20, 4, 4)
@@ -185,10 +195,11 @@ def test_the_image_mean_of_aspp_is_the_same_everywhere():
 
 
 @pytest.mark.parametrize('name', ['kendall', 'xtasc', 'multinetpp'])
-def test_depth_starts_around_ten_metres(name):
+def test_an_untrained_network_of_a_paper_predicts_depths_around_ten_metres(name):
     network = build_network(PAPERS[name]).train()
     with torch.inference_mode():
         depth = network(*torch.randn(network.frames, 2, 3, 32, 64))['depth'].exp()
+
     assert 3 < depth.median() < 30
 
 
@@ -200,30 +211,37 @@ def test_outputs_are_float32_under_bfloat16_autocast(name):
         stream = StreamingNetwork(network, MEAN, STD)
         image = torch.randint(0, 256, (1, 32, 64, 3), dtype=torch.uint8)
         found, _ = stream.step(image, stream.step(image)[1])
+
     assert {output.dtype for output in outputs.values()} == {torch.float32}
     assert found['depth'].dtype == torch.float32
 
 
-def test_the_ttnets_read_log_probabilities_and_raw_depth_and_pass_gradients_through():
+def test_task_transfer_reads_log_probabilities_and_raw_depth_and_passes_gradients():
     network = build_network(xtasc(4, 'resnet18')).eval()
     outputs = {'semantic': torch.randn(1, 4, 16, 24, requires_grad=True),
                'depth': torch.randn(1, 1, 16, 24, requires_grad=True)}
     transferred = network.transferred(outputs)
+
     assert {task: tuple(value.shape) for task, value in transferred.items()} == {
         'semantic': (1, 4, 16, 24), 'depth': (1, 1, 16, 24)}
+
     shifted = network.transferred({**outputs, 'semantic': outputs['semantic'] + 5})
+
     torch.testing.assert_close(shifted['depth'], transferred['depth'])
+
     sum(value.square().sum() for value in transferred.values()).backward()
+
     assert all(output.grad.abs().max() > 0 for output in outputs.values())
 
 
-def test_aggregations_worked_out_by_hand():
+def test_aggregations_of_hand_computed_features():
     frames = [[torch.full((1, 1, 1, 1), value)] for value in (1.0, 2.0, 4.0)]
+
     assert AGGREGATIONS['sum'](frames)[0].flatten().tolist() == [7.0]
     assert AGGREGATIONS['concatenate'](frames)[0].flatten().tolist() == [1.0, 2.0, 4.0]
 
 
-def test_only_concatenation_tells_the_frames_apart():
+def test_only_concatenation_depends_on_the_order_of_frames():
     frames = torch.randn(3, 1, 3, 32, 64)
     for aggregation, same in (('sum', True), ('concatenate', False)):
         network = settle(
@@ -245,7 +263,7 @@ def test_decoding_takes_the_features_of_all_frames():
             network.decode(current, previous)
 
 
-def test_enlarging_after_the_last_convolution_is_the_same_as_before_it():
+def test_upsampling_after_the_last_convolution_equals_upsampling_before_it():
     decoder = build_network(xtasc(4, 'resnet10')).decoders['semantic'].eval()
     stages = [torch.randn(1, count, 32 // s, 64 // s) for count, s in
               zip((64, 64, 128, 256, 512), (2, 4, 8, 16, 32), strict=True)]

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about MultiNet++: its parameter counts, shapes, gradients and refusals."""
+"""MultiNet++: parameter counts, shapes, gradients and refused settings."""
 
 import itertools
 import math
@@ -43,33 +43,39 @@ def test_keras_counts_running_statistics_and_biases_of_convolutions(resnet50):
         buffer.numel() for name, buffer in resnet50.named_buffers() if 'running' in name)
     biases = sum(
         layer.out_channels for layer in resnet50.modules() if isinstance(layer, torch.nn.Conv2d))
+
     assert parameters(resnet50) + statistics + biases == 23_587_712
 
 
-def test_a_small_network_has_the_parameters_of_the_formula():
+def test_a_small_network_has_the_number_of_parameters_of_the_formula():
     # Leang et al.: FCN8 on 128, 256 and 512 channels with four classes
     network = build_network(NetworkSpec('resnet10', 1, 8, {'semantic': 4}))
+
     assert parameters(network.decoders) == 8_216
+
     with_stride_four = build_network(NetworkSpec('resnet10', 1, 4, {'semantic': 4}))
+
     assert parameters(with_stride_four.decoders) == 960 * 4 + 112 * 16 + 8 * 4
 
 
 @pytest.mark.parametrize('encoder', ENCODERS)
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
 @pytest.mark.parametrize('frames', [1, 2])
-def test_every_task_has_the_size_of_the_image(encoder, finest_stride, frames):
+def test_every_output_has_the_size_of_the_image(encoder, finest_stride, frames):
     network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET)).eval()
     with torch.inference_mode():
         outputs = network(*torch.randn(frames, 3, 3, 32, 64))  # an odd batch, not square
+
     assert {task: tuple(output.shape) for task, output in outputs.items()} == {
         'semantic': (3, 12, 32, 64), 'depth': (3, 1, 32, 64), 'motion': (3, 2, 32, 64)}
 
 
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
-def test_the_stages_have_the_strides_and_channels_they_claim(finest_stride):
+def test_the_stages_have_the_declared_strides_and_channels(finest_stride):
     encoder = ENCODERS['resnet50'](finest_stride)
     with torch.inference_mode():
         stages = encoder.eval()(torch.zeros(1, 3, 64, 96))
+
     assert [tuple(stage.shape) for stage in stages] == [
         (1, channels, 64 // stride, 96 // stride)
         for stride, channels in zip(encoder.strides, encoder.channels, strict=True)]
@@ -80,11 +86,12 @@ def test_the_stages_have_the_strides_and_channels_they_claim(finest_stride):
 @pytest.mark.parametrize(
     ('frames', 'finest_stride', 'pyramid'),
     [(1, 8, 0), (2, 2, 0), (2, 4, 0), (2, 8, 0), (1, 8, 16), (2, 2, 16)])
-def test_every_parameter_gets_a_finite_gradient_that_is_not_zero(
+def test_every_parameter_gets_a_finite_nonzero_gradient(
         encoder, frames, finest_stride, pyramid):
     network = build_network(NetworkSpec(encoder, frames, finest_stride, STREET, pyramid))
     outputs = network(*torch.randn(frames, 2, 3, 64, 96))
     sum((output * torch.randn_like(output)).sum() for output in outputs.values()).backward()
+
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -96,22 +103,28 @@ def test_a_detached_task_learns_without_changing_the_features():
     features = [network.encode(image) for image in torch.randn(2, 2, 3, 64, 96)]
     outputs = network.decode(*features, detached=['motion'])
     outputs['motion'].square().sum().backward(retain_graph=True)
+
     assert all(item.grad is None for item in network.encoder.parameters())
     assert all(item.grad is None for item in network.pyramid.parameters())
     assert all(item.grad.abs().max() > 0 for item in network.decoders['motion'].parameters())
+
     outputs['depth'].square().sum().backward()
+
     assert network.encoder.conv1.weight.grad.abs().max() > 0
+
     free = network.decode(*features)
+
     torch.testing.assert_close(free['motion'], outputs['motion'])
 
 
-def test_the_pyramid_hands_the_coarsest_stage_down_to_the_finest():
+def test_the_pyramid_passes_the_coarsest_stage_down_to_the_finest():
     pyramid = FeaturePyramid([8, 8, 8], 8, 4).eval()
     stages = [torch.zeros(1, 8, size, size) for size in (16, 8, 4)]
     calm = pyramid(stages)
     stages[2][0, :, 0, 0] = 5.0
     changed = [(one - other).abs().amax(dim=(0, 1)) > 0
                for one, other in zip(pyramid(stages), calm, strict=True)]
+
     assert changed[2].any()
     assert changed[0][:4, :4].any()  # below the pixel that changed
     assert not changed[0][15, 15]
@@ -125,12 +138,13 @@ def test_a_pyramid_at_stride_two_is_half_as_wide_there():
 
 
 @pytest.mark.parametrize('pyramid', [0, 16])
-def test_the_forward_pass_is_decoding_what_was_encoded(pyramid):
+def test_the_forward_pass_equals_encoding_and_decoding(pyramid):
     network = build_network(NetworkSpec('resnet10', 2, 8, STREET, pyramid)).eval()
     image, previous = torch.randn(2, 2, 3, 64, 96)
     with torch.inference_mode():
         whole = network(image, previous)
         parts = network.decode(network.encode(image), network.encode(previous))
+
     for task in STREET:
         torch.testing.assert_close(whole[task], parts[task], atol=1e-5, rtol=0)
 
@@ -140,6 +154,7 @@ def test_the_two_frames_are_not_interchangeable():
     image, previous = torch.randn(2, 1, 3, 64, 96)
     with torch.inference_mode():
         forth, back = network(image, previous), network(previous, image)
+
     assert all((forth[task] - back[task]).abs().max() > 1e-3 for task in STREET)
 
 
@@ -147,6 +162,7 @@ def test_in_training_both_frames_share_the_batch_statistics():
     network = build_network(NetworkSpec('resnet10', 2, 8, {'depth': 1})).train()
     bright, dark = torch.full((1, 3, 64, 96), 4.0), torch.zeros(1, 3, 64, 96)
     network(bright, dark)
+
     assert network.encoder.bn1.num_batches_tracked == 1
 
 
@@ -155,6 +171,7 @@ def test_upsampling_starts_as_bilinear_interpolation_up_to_the_border(factor):
     upsample = BilinearUpsample(3, factor)
     values = torch.randn(2, 3, 5, 4)
     wanted = functional.interpolate(values, scale_factor=factor, mode='bilinear')
+
     torch.testing.assert_close(upsample(values), wanted, atol=1e-6, rtol=0)
 
 
@@ -164,6 +181,7 @@ def test_a_constant_score_map_stays_constant_up_to_the_border(finest_stride):
     decoder = FCN8([2 * stride for stride in strides], 2, finest_stride)
     scores = [torch.full((1, 2, 64 // stride, 96 // stride), 0.5) for stride in strides]
     output = decoder.combine(scores)
+
     torch.testing.assert_close(output, torch.full((1, 2, 64, 96), 0.5 * len(strides)))
 
 
@@ -171,19 +189,21 @@ def test_a_trained_kernel_keeps_the_phases_of_its_stride_up_to_the_border():
     upsample = BilinearUpsample(1, 8)
     torch.nn.init.normal_(upsample.weight)
     output = upsample(torch.ones(1, 1, 3, 4))[0, 0].reshape(3, 8, 4, 8)
+
     torch.testing.assert_close(output, output[:1, :, :1].expand(3, 8, 4, 8))
 
 
-def test_depth_starts_at_ten_metres():
+def test_an_untrained_network_predicts_depths_around_ten_metres():
     network = build_network(NetworkSpec('resnet18', 2, 8, STREET)).eval()
     with torch.inference_mode():
         depth = network(*torch.randn(2, 2, 3, 64, 96))['depth'].exp()
+
     assert 3 < depth.median() < 30
 
 
 @pytest.mark.parametrize('encoder', ['resnet10', 'resnet50'])
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
-def test_gradients_under_bfloat16_autocast_are_those_of_float32(encoder, finest_stride):
+def test_gradients_under_bfloat16_autocast_agree_with_float32(encoder, finest_stride):
     network = build_network(NetworkSpec(encoder, 2, finest_stride, STREET)).eval()
     image = torch.randn(1, 3, 64, 96)
 
@@ -219,12 +239,15 @@ def test_the_encoder_learns_the_same_under_bfloat16_autocast(encoder, pyramid):
     assert functional.cosine_similarity(gradient(False), gradient(True), dim=0) > 0.85
 
 
-def test_a_state_dict_survives_the_round_trip():
+def test_a_state_dict_survives_a_round_trip():
     spec = NetworkSpec('resnet10', 2, 4, STREET)
     first, second = build_network(spec).eval(), build_network(spec).eval()
     images = torch.randn(2, 1, 3, 32, 32)
+
     assert not torch.equal(first(*images)['depth'], second(*images)['depth'])
+
     second.load_state_dict(first.state_dict())
+
     assert torch.equal(first(*images)['depth'], second(*images)['depth'])
 
 
@@ -233,6 +256,7 @@ def test_the_weights_of_a_classifier_fit_without_its_last_layer():
     weights = {
         name: value for name, value in resnet18().state_dict().items()
         if not name.startswith('fc.')}
+
     assert ENCODERS['resnet18']().load_state_dict(weights).missing_keys == []
 
 
@@ -246,7 +270,7 @@ def test_the_weights_of_a_classifier_fit_without_its_last_layer():
     (NetworkSpec('resnet10', 2, 8, {'depth': 2}), 'depth has 1 channel'),
     (NetworkSpec('resnet10', 2, 8, {'motion': 3}), 'motion has 2 channels'),
 ])
-def test_what_cannot_be_built_is_refused_by_name(spec, message):
+def test_an_impossible_spec_is_refused_with_the_setting(spec, message):
     with pytest.raises(ValueError, match=message):
         build_network(spec)
 
@@ -255,8 +279,9 @@ def test_what_cannot_be_built_is_refused_by_name(spec, message):
     ((240, 384), '256 x 384'), ((224, 380), '224 x 384'), ((7, 384), '32 x 384'),
     ((375, 1242), '384 x 1248'),
 ])
-def test_a_size_that_the_strides_do_not_divide_is_refused_with_the_nearest(size, nearest):
+def test_a_size_that_does_not_fit_is_refused_with_the_nearest_that_does(size, nearest):
     network = build_network(NetworkSpec('resnet10', 1, 8, {'depth': 1}))
+
     with pytest.raises(ValueError, match=f'nearest that fits is {nearest}'):
         network(torch.zeros(1, 3, *size))
     with pytest.raises(ValueError, match=f'{size[0]} x {size[1]}'):
@@ -267,14 +292,16 @@ def test_a_size_that_the_strides_do_not_divide_is_refused_with_the_nearest(size,
 def test_the_wrong_number_of_frames_is_refused(frames):
     network = build_network(NetworkSpec('resnet10', frames, 8, {'depth': 1}))
     images = torch.zeros(3 - frames, 1, 3, 32, 32)
+
     with pytest.raises(ValueError, match=f'takes {frames} frame'):
         network(*images)
 
 
-def test_the_initial_depth_is_the_only_output_that_does_not_start_around_zero():
+def test_depth_is_the_only_output_with_a_nonzero_initial_bias():
     network = build_network(NetworkSpec('resnet10', 1, 8, STREET))
     biases = {
         task: decoder.upsample[0].bias.detach().tolist()
         for task, decoder in network.decoders.items()}
+
     assert biases['depth'] == pytest.approx([math.log(10)])
     assert set(itertools.chain(biases['semantic'], biases['motion'])) == {0.0}

@@ -12,7 +12,7 @@ from mtl_perception.tasks import STREET_TASKS
 
 
 def built(spec):
-    """Return a network without memory, for counting."""
+    """Return a network without storage, for counting parameters."""
     with torch.device('meta'):
         return build_network(spec)
 
@@ -49,6 +49,7 @@ TABLE_2 = [
 def test_multinetpp_table_2(channels, frames, millions, printed):
     network = built(multinetpp(channels, frames))
     wanted = {task: DECODERS[task, count][frames - 1] for task, count in channels.items()}
+
     assert {task: parameters(decoder) for task, decoder in network.decoders.items()} == wanted
     assert parameters(network.encoder) == 23_508_032
     assert parameters(network) == 23_508_032 + sum(wanted.values())
@@ -56,16 +57,20 @@ def test_multinetpp_table_2(channels, frames, millions, printed):
     assert printed is None or abs(float(printed) - float(millions)) < 0.011  # its last digit
 
 
-def test_summation_needs_the_parameters_of_one_frame():
+def test_summation_has_the_parameters_of_one_frame():
     one = built(multinetpp({'semantic': 20}, 1))
+
     assert parameters(built(multinetpp({'semantic': 20}, 5, aggregation='sum'))) == parameters(one)
+
     five = built(multinetpp({'semantic': 20}, 5))
+
     assert parameters(five.decoders) == 3584 * 5 * 20 + 288 * 400 + 120
 
 
 def test_kendall_et_al_appendix_a():
     # The paper prints no count; it follows from its text: a ResNet-101, 1280 features, two layers.
     network = built(kendall())
+
     assert parameters(network.encoder) == 42_500_160
     assert parameters(network.aspp) == 15_206_912
     assert network.aspp.channels == 1280
@@ -83,6 +88,7 @@ def test_dilation_costs_no_parameters(encoder, count):
 def test_leang_et_al():
     # The paper prints no count; it names ResNet-10, a YOLO style box and an FCN8 decoder.
     network = built(leang())
+
     assert parameters(network.encoder) == 4_905_792
     assert parameters(network.decoders['semantic']) == 8_216
     assert parameters(network.decoders['detection']) == 20_520
@@ -96,40 +102,48 @@ def test_leang_et_al():
 ])
 def test_xtasc_net_table_v(encoder, count, printed):
     found = parameters(built(xtasc(7, encoder)))
+
     assert found == count
     assert int(found / 1e5) / 100 == printed
 
 
 def test_the_parts_of_xtasc_net():
     network = built(xtasc())
+
     assert parameters(network.decoders['semantic']) == 3_250_688
     assert parameters(network.decoders['depth']) == 3_249_920
     assert parameters(network.transfer['depth']) == 1_885_568
     assert parameters(network.transfer['semantic']) == 1_882_496
     assert parameters(built(xtasc(13))) == 31_557_952  # NYU has 13 classes
+
     single = [parameters(built(xtasc(7, transfer=False, tasks=[task])))
               for task in ('semantic', 'depth')]
+
     assert single[0] == 24_535_360  # Base ST-Net
 
 
-def test_what_is_deployed_of_xtasc_net_needs_no_ttnets():
+def test_a_deployed_xtasc_net_works_without_its_task_transfer_networks():
     torch.manual_seed(0)
     trained = build_network(xtasc(7)).eval()
     spec, weights = without_transfer(xtasc(7), trained.state_dict())
     deployed = build_network(spec).eval()
     deployed.load_state_dict(weights, strict=True)
+
     assert parameters(deployed) == 27_785_280
+
     image = torch.randn(1, 3, 32, 64)
     with torch.inference_mode():
         wanted, found = trained(image), deployed(image)
         assert all(torch.equal(wanted[task], found[task]) for task in wanted)
+
     with pytest.raises(ValueError, match='build it with transfer'):
         deployed.transferred(found)
 
 
-def test_mobilenet_has_the_parameters_of_torchvision():
+def test_mobilenet_has_the_parameter_count_of_torchvision():
     # with the classifier of 1000 classes; Sandler et al., table 4, print 3.4 million
     network = built(NetworkSpec('mobilenet_v2', 1, 8, {'depth': 1}))
+
     assert parameters(network.encoder) == 2_223_872
     assert 2_223_872 + 1281 * 1000 == 3_504_872
 
@@ -150,7 +164,7 @@ def test_a_spec_survives_the_manifest(name):
     assert Manifest.from_json(manifest.to_json()).network == COMPOSED[name]
 
 
-def test_a_manifest_from_before_the_newer_words_still_loads():
+def test_a_spec_without_the_newer_settings_gets_their_defaults():
     old = NetworkSpec(**{'encoder': 'resnet10', 'frames': 2, 'finest_stride': 2,
                          'channels': {'semantic': 12}})
     assert (old.decoders, old.aggregation, old.output_stride, old.aspp, old.anchors,
@@ -181,6 +195,6 @@ def depth(**words):
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, transfer=True), r"no task \['semantic'\]"),
     (leang(aspp=64, decoders={'detection': 'yolo16'}), r'no stage of stride 16.*\[32\]'),
 ])
-def test_words_that_do_not_fit_one_another_are_refused(spec, message):
+def test_settings_that_contradict_one_another_are_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         built(spec)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about the weights that an encoder starts from."""
+"""Pretrained weights of encoders."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ DOWNLOAD = 'torchvision.models._api.load_state_dict_from_url'
 
 
 def same(encoder, weights):
-    """Say whether an encoder has the weights, counters apart."""
+    """Return whether an encoder has these weights; counters of batches do not matter."""
     return all(
         torch.equal(value, weights[name]) for name, value in encoder.state_dict().items()
         if not name.endswith('num_batches_tracked'))
@@ -47,7 +47,7 @@ def encoder():
     return ENCODERS['resnet18']()
 
 
-def test_a_classifier_of_torchvision_fits_each_encoder_that_it_has_weights_for(monkeypatch):
+def test_torchvision_weights_fit_every_encoder_that_it_offers_them_for(monkeypatch):
     for name in TORCHVISION:
         weights = getattr(torchvision.models, name)().state_dict()
         monkeypatch.setattr(DOWNLOAD, lambda *_, weights=weights, **__: weights)
@@ -59,29 +59,31 @@ def test_a_classifier_of_torchvision_fits_each_encoder_that_it_has_weights_for(m
 
 @pytest.mark.parametrize('error', [
     urllib.error.URLError('Name or service not known'), RuntimeError('invalid hash value')])
-def test_without_a_network_the_message_says_what_to_do(encoder, monkeypatch, error):
+def test_without_a_connection_the_message_tells_what_to_do(encoder, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(DOWNLOAD, fail)
+
     with pytest.raises(CheckpointError, match=r'get https://.*resnet18.* elsewhere') as caught:
         load_encoder(encoder, 'resnet18', 'torchvision')
     assert caught.value.code == 'M01'
 
 
-def test_weights_that_torchvision_does_not_have_are_refused():
+def test_an_encoder_without_torchvision_weights_is_refused():
     with pytest.raises(ConfigurationError, match='no weights of resnet10'):
         load_encoder(ENCODERS['resnet10'](), 'resnet10', 'torchvision')
 
 
 @pytest.mark.parametrize('kind', ['safetensors', 'pth', 'nested'])
-def test_a_local_file_fits_whatever_its_form(encoder, classifier, tmp_path, kind):
+def test_a_local_file_is_loaded_in_every_format(encoder, classifier, tmp_path, kind):
     path = tmp_path / ('weights.safetensors' if kind == 'safetensors' else 'weights.pth')
     if kind == 'safetensors':
         save_file(classifier, path)
     else:
         torch.save(classifier if kind == 'pth' else {'state_dict': classifier, 'epoch': 3}, path)
     load_encoder(encoder, 'resnet18', path)
+
     assert same(encoder, classifier)
 
 
@@ -89,15 +91,17 @@ def test_a_dilated_encoder_takes_the_same_weights(classifier, tmp_path):
     torch.save(classifier, tmp_path / 'weights.pth')
     encoder = ENCODERS['resnet18'](8, 8)
     load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth')
+
     assert same(encoder, classifier)
 
 
-def test_what_does_not_fit_is_named_and_nothing_is_changed(encoder, classifier, tmp_path):
+def test_weights_that_do_not_fit_are_named_and_not_loaded(encoder, classifier, tmp_path):
     wrong = dict(classifier)
     wrong['layer1.0.conv1.weigth'] = wrong.pop('layer1.0.conv1.weight')
     wrong['conv1.weight'] = torch.zeros(64, 4, 7, 7)
     torch.save(wrong, tmp_path / 'wrong.pth')
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
+
     with pytest.raises(CheckpointError) as caught:
         load_encoder(encoder, 'resnet18', tmp_path / 'wrong.pth')
     assert caught.value.code == 'M06'
@@ -107,27 +111,35 @@ def test_what_does_not_fit_is_named_and_nothing_is_changed(encoder, classifier, 
     assert same(encoder, before)
 
 
-def test_the_weights_of_another_encoder_are_refused_shortly(classifier, tmp_path):
+def test_the_weights_of_another_encoder_are_refused_with_a_short_message(classifier, tmp_path):
     torch.save(classifier, tmp_path / 'weights.pth')
+
     with pytest.raises(CheckpointError, match=r'missing: .*, \.\.\.') as caught:
         load_encoder(ENCODERS['resnet50'](), 'resnet50', tmp_path / 'weights.pth')
     assert len(str(caught.value)) < 1000
 
 
-def test_other_names_fit_by_order_and_only_when_asked(encoder, classifier, tmp_path):
+def test_other_names_are_matched_by_order_only_on_request(encoder, classifier, tmp_path):
     renamed = {f'backbone.{index}': value for index, (name, value) in enumerate(
         (name, value) for name, value in classifier.items() if not name.startswith('fc.'))}
     renamed = {name: value for name, value in renamed.items() if value.is_floating_point()}
     torch.save(renamed, tmp_path / 'weights.pth')
+
     with pytest.raises(CheckpointError, match='unexpected: backbone'):
         load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth')
+
     load_encoder(encoder, 'resnet18', tmp_path / 'weights.pth', by_order=True)
+
     assert same(encoder, classifier)
+
     renamed.popitem()
     torch.save(renamed, tmp_path / 'fewer.pth')
+
     with pytest.raises(CheckpointError, match='99 tensors, wanted 100'):
         load_encoder(encoder, 'resnet18', tmp_path / 'fewer.pth', by_order=True)
+
     torch.save(dict(reversed(classifier.items())), tmp_path / 'reversed.pth')
+
     with pytest.raises(CheckpointError, match='of another shape'):
         load_encoder(encoder, 'resnet18', tmp_path / 'reversed.pth', by_order=True)
 
@@ -147,12 +159,13 @@ class Foreign:
     (b'', 'M02'), (b'<html>not found</html>', 'M02'), (None, 'M01'),
     ([1, 2], 'M02'), ({'weight': 3}, 'M02'), ({}, 'M02'), (Foreign(), 'M02')])
 @pytest.mark.parametrize('name', ['weights.pth', 'weights.safetensors'])
-def test_what_is_no_file_of_weights_is_refused(encoder, tmp_path, capsys, content, code, name):
+def test_a_file_without_weights_is_refused(encoder, tmp_path, capsys, content, code, name):
     path = tmp_path / name
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
+
     with pytest.raises(CheckpointError, match=name) as caught:
         load_encoder(encoder, 'resnet18', path)
     assert caught.value.code == code
@@ -168,18 +181,22 @@ def test_timm_is_another_source_of_the_same_names(encoder, classifier, monkeypat
 
     monkeypatch.setitem(sys.modules, 'timm', SimpleNamespace(create_model=create_model))
     load_encoder(encoder, 'resnet18', 'timm:resnet18.a1_in1k')
+
     assert asked == [('resnet18.a1_in1k', True)]
     torch.testing.assert_close(encoder.state_dict()['conv1.weight'], classifier['conv1.weight'])
+
     monkeypatch.setitem(sys.modules, 'timm', None)
+
     with pytest.raises(ConfigurationError, match='pip install timm'):
         load_encoder(encoder, 'resnet18', 'timm:resnet18.a1_in1k')
 
 
-def test_of_a_model_of_this_package_the_encoder_is_taken(encoder, classifier, tmp_path):
+def test_only_the_encoder_of_a_model_of_this_package_is_loaded(encoder, classifier, tmp_path):
     own = {f'encoder.{key}': value for key, value in classifier.items()
            if not key.startswith('fc.')}
     save_file({**own, 'decoders.semantic.bias': torch.ones(2)}, tmp_path / 'model.safetensors')
     load_encoder(encoder, 'resnet18', tmp_path / 'model.safetensors')
+
     assert same(encoder, classifier)
 
 
