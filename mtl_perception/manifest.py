@@ -6,17 +6,15 @@ The manifest: what must be known to use a weights file, and the proof that it is
 A model is two files beside each other, ``NAME.safetensors`` and ``NAME.json`` (the manifest).
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mtl_perception.errors import CheckpointError, StorageError
+from mtl_perception.files import flush, replacing
 from mtl_perception.tasks import Task
 
 FORMAT = 1
@@ -224,29 +222,12 @@ def write_model(manifest: Manifest, content: bytes, path: str | Path) -> Manifes
         raise StorageError(f'{path}: a model is written to a path that ends in .safetensors')
 
     written = dataclasses.replace(manifest, sha256=hashlib.sha256(content).hexdigest())
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (_written(path, content) as weights,
-              _written(path.with_suffix('.json'), written.to_json().encode()) as text):
-            weights.replace(path)
-            text.replace(path.with_suffix('.json'))
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written ({error})') from error
+    with replacing(path.with_suffix('.json')) as text, replacing(path) as weights:
+        weights.write_bytes(content)
+        text.write_bytes(written.to_json().encode())
+        flush(weights)
+        flush(text)
     return written
-
-
-@contextlib.contextmanager
-def _written(path: Path, content: bytes) -> Iterator[Path]:
-    """Write a temporary file beside a path, and remove it unless it was renamed meanwhile."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _looks_like(content: bytes) -> str:

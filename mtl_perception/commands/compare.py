@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.signals import STOPPED
 from mtl_perception.training.compare import ALL, read_comparison, train_all
 from mtl_perception.training.comparison import (
     Comparison,
@@ -22,7 +23,6 @@ from mtl_perception.training.comparison import (
 from mtl_perception.training.config import load_config
 from mtl_perception.training.data_sources import tasks_of
 from mtl_perception.training.recipe import late_options
-from mtl_perception.training.stopping import STOPPED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,10 +11,11 @@ from mtl_perception.errors import (
 )
 from mtl_perception.search.plan import SearchConfig
 from mtl_perception.search.search import Search, open_executor
+from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.config import load_config
 from mtl_perception.training.data_sources import check_network
 from mtl_perception.training.recipe import late_options, load_recipe
-from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
+from mtl_perception.training.run_lock import exclusive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

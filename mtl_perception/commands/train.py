@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.errors import StorageError
+from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.config import (
     TrainingConfig,
     load_config,
@@ -24,8 +25,8 @@ from mtl_perception.training.distributed import join
 from mtl_perception.training.export import PRECISIONS
 from mtl_perception.training.recipe import build_recipe, late_options
 from mtl_perception.training.run import FULL, train_and_export, without_folders
+from mtl_perception.training.run_lock import exclusive
 from mtl_perception.training.schema import recipe_schema
-from mtl_perception.training.stopping import STOPPED, StopRequest, exclusive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

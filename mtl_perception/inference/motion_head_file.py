@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
-from mtl_perception.errors import CheckpointError, StorageError
+from mtl_perception.errors import CheckpointError
+from mtl_perception.files import write_atomically
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.models.motion_head import ResidualMotionHead
 from mtl_perception.tasks import STREET_MOTION
@@ -86,10 +87,7 @@ def attach_motion_head(head: Path, model: str | Path) -> Path:
     manifest, weights = read_model(model)
     read_motion_head(head, manifest)
     target, content = _beside(find_model(model)), head.read_bytes()
-    try:
-        target.write_bytes(content)
-    except OSError as error:
-        raise StorageError(f'{target}: cannot be written ({error})') from error
+    write_atomically(content, target)
     digest = hashlib.sha256(content).hexdigest()
     tasks = manifest.tasks
     if manifest.task('motion') is None:  # a network without a decoder for it
@@ -154,13 +152,7 @@ def write_motion_head(
         'model': manifest.sha256, 'channels': [*RESIDUAL_CHANNELS, *_movable(manifest)],
         'width': network.score.in_channels, **notes}
     weights = {name: item.contiguous() for name, item in network.state_dict().items()}
-    temporary = path.with_name(f'.{path.name}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(weights, metadata={'motion': json.dumps(stored)}))
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written ({error})') from error
+    write_atomically(save(weights, metadata={'motion': json.dumps(stored)}), path)
 
 
 def _movable(manifest: Manifest) -> list[str]:

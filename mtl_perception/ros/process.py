@@ -15,7 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from mtl_perception.errors import PerceptionError
 from mtl_perception.ros.error_guards import Throttle, detail_of, printable
-from mtl_perception.ros.signals import StopRequest
+from mtl_perception.signals import StopRequest
 
 WAKE_S = 0.1
 """A signal is noticed after this time at the latest."""
@@ -43,14 +43,16 @@ def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = No
     Run one node in a single-threaded executor until a signal comes or the node asks for the end.
 
     SIGINT and SIGTERM do the same: what is being done is finished, then everything is given back.
-    A second signal ends the process at once with code 130.
+    A second signal ends the process at once with code 130. rclpy's own handlers stay away: they
+    raise KeyboardInterrupt inside whatever callback runs on SIGINT, and take the context away on
+    SIGTERM.
 
     :param make_node: called once rclpy is up.
     :param args: the command line; ``sys.argv`` by default.
     :return: the exit code: 0, or what the node asked for; that of an error of the package if the
         node could not be made, else 2; 5 if the log cannot be written.
     """
-    stop = StopRequest()
+    stop = StopRequest().listen()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
@@ -78,7 +80,7 @@ def _spin(executor: SingleThreadedExecutor, node: Stoppable, stop: StopRequest) 
     the node; here it is logged.
     """
     throttle, failures = Throttle(), 0
-    while not stop.is_set() and node.exit_code is None:
+    while stop.received is None and node.exit_code is None:
         try:
             executor.spin_once(timeout_sec=WAKE_S)
             failures = 0

@@ -15,8 +15,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich.table import Table
 
 from mtl_perception.errors import StorageError
+from mtl_perception.files import write_atomically
 from mtl_perception.search.evolution import Evolution, Trial
-from mtl_perception.training.checkpoint import write_atomically
 
 COLUMNS = 3
 

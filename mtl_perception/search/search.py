@@ -29,9 +29,9 @@ from mtl_perception.search.evolution import Evolution, Trial
 from mtl_perception.search.journal import Journal
 from mtl_perception.search.plan import SearchConfig, overrides_of
 from mtl_perception.search.results import Result, table_of, why_not, write
+from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.config import load_config, to_plain, to_yaml
 from mtl_perception.training.recipe_diff import changes
-from mtl_perception.training.stopping import STOPPED, StopRequest
 from mtl_perception.training.trials import (
     STOP,
     Running,

@@ -45,6 +45,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from mtl_perception.signals import StopRequest
 from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_SEMANTIC
 from mtl_perception.training.config import Stage, TrainingConfig
@@ -52,7 +53,6 @@ from mtl_perception.training.data_sources import open_clips, tasks_of
 from mtl_perception.training.dataloading import Batch, Clips, Draws, batches, collate
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.recipe import build_recipe
-from mtl_perception.training.stopping import StopRequest
 from mtl_perception.training.trainer import Trainer
 from mtl_perception.weighting.libmtl import import_libmtl
 

@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints that are either whole or not there."""
 
-import contextlib
 import hashlib
 import io
-import os
 import random
 import warnings
 from pathlib import Path
@@ -14,42 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtl_perception.errors import CheckpointError, StorageError
+from mtl_perception.errors import CheckpointError
+from mtl_perception.files import write_atomically
 
 _MAGIC = b'MTLCKPT1'
 _DIGEST = hashlib.sha256().digest_size
 KEEP = 2
 """How many of the newest checkpoints stay."""
-
-
-def write_atomically(content: bytes, path: Path) -> None:
-    """
-    Write a file so that at any moment either the old or the new content is there.
-
-    A temporary file in the same folder is written, flushed to the disk and renamed, then the
-    folder is flushed too.
-
-    :raises StorageError: if that fails; the old file is untouched and the temporary one removed.
-    """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, 'wb') as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f'{path}: could not be written ({error}); what was there before is untouched. Free '
-            'some space or choose another folder, then resume') from error
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:

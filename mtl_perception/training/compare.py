@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.comparison import (
     Comparison,
     Way,
@@ -17,7 +18,6 @@ from mtl_perception.training.comparison import (
 )
 from mtl_perception.training.config import load_config, to_plain
 from mtl_perception.training.recipe_diff import changes
-from mtl_perception.training.stopping import STOPPED, StopRequest
 from mtl_perception.training.trials import STOP, Running, run_trial
 from mtl_perception.weighting import WEIGHTINGS
 

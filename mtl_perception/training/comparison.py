@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mtl_perception.errors import StorageError
+from mtl_perception.files import write_atomically
 from mtl_perception.metrics import COMPARED, LOWER_IS_BETTER, delta_m, main_metrics, metric_text
-from mtl_perception.training.checkpoint import write_atomically
 from mtl_perception.training.config import load_config
 from mtl_perception.training.run_readme import read_log
 

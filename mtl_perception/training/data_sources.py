@@ -18,12 +18,12 @@ from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.losses import find_anchors, median_frequency_weights
 from mtl_perception.models.build import build_network
+from mtl_perception.signals import StopRequest
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import STREET_ALL_TASKS, Task
 from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import Clips
 from mtl_perception.training.progress_log import progress_bar
-from mtl_perception.training.stopping import StopRequest
 
 BALANCE_CLIPS = 400
 """Number of clips that class weights and anchors are computed from."""

@@ -23,7 +23,8 @@ from mtl_perception.egomotion import (
 )
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import rotation_of
-from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.files import replacing
 from mtl_perception.inference.engine import Engine
 from mtl_perception.synthetic import Street
 
@@ -96,13 +97,8 @@ class MotionSampleCache:
             path = self._path(seed)
             if not path.is_file():
                 samples = self._samples(place, seed)
-                temporary = path.with_suffix('.part.npz')
-                try:
-                    self.folder.mkdir(parents=True, exist_ok=True)
-                    np.savez(temporary, **vars(samples))
-                    temporary.rename(path)
-                except OSError as error:
-                    raise StorageError(f'{path}: cannot be written ({error})') from error
+                with replacing(path) as temporary, open(temporary, 'wb') as stream:
+                    np.savez(stream, **vars(samples))
             yield seed
 
     def read(self, seeds: Sequence[int]) -> MotionSamples:

@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from torch import Tensor
 
-from mtl_perception.training.checkpoint import write_atomically
+from mtl_perception.files import write_atomically
 
 
 def progress_bar(unit: str) -> Progress:

@@ -12,7 +12,9 @@ import cv2
 import torch
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.training.checkpoint import CheckpointFolder, write_atomically
+from mtl_perception.files import write_atomically
+from mtl_perception.signals import STOPPED, StopRequest
+from mtl_perception.training.checkpoint import CheckpointFolder
 from mtl_perception.training.config import (
     TrainingConfig,
     to_yaml,
@@ -29,7 +31,6 @@ from mtl_perception.training.data_sources import (
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.export import export_run
 from mtl_perception.training.recipe_diff import changes
-from mtl_perception.training.stopping import STOPPED, StopRequest
 from mtl_perception.training.trainer import Trainer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

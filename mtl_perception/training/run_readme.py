@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from mtl_perception import __version__
+from mtl_perception.files import write_atomically
 from mtl_perception.metrics import main_metrics, metric_text
-from mtl_perception.training.checkpoint import write_atomically
 
 
 def read_log(folder: Path, kind: str) -> list[dict[str, Any]]:

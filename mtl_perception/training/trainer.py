@@ -15,18 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
+from mtl_perception.files import write_atomically
 from mtl_perception.metrics import main_metrics, metric_text
 from mtl_perception.models.build import build_network
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.pretrained import load_encoder
+from mtl_perception.signals import StopRequest
 from mtl_perception.tasks import Task
 from mtl_perception.training.batch_norm import synchronise
 from mtl_perception.training.checkpoint import (
     CheckpointFolder,
     random_states,
     restore_random_states,
-    write_atomically,
 )
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
 from mtl_perception.training.dataloading import Batch, Clips, Draws, batches
@@ -36,7 +37,6 @@ from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, SilentLog, TrainingLog, write_picture
 from mtl_perception.training.run_readme import picture_path, write_readme
 from mtl_perception.training.schedule import learning_rate
-from mtl_perception.training.stopping import StopRequest
 from mtl_perception.training.train_step import Stepper
 from mtl_perception.training.validation import merit, picture, validate
 from mtl_perception.weighting import build_weighting

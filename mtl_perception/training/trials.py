@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.metrics import main_metrics
-from mtl_perception.training.stopping import STOPPED, exclusive
+from mtl_perception.signals import STOPPED
+from mtl_perception.training.run_lock import exclusive
 
 STOP = 'stop'
 """A file of this name in the folder of a run asks its training to stop."""

@@ -14,9 +14,9 @@ from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.mixed import MixedClips
 from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.signals import StopRequest
 from mtl_perception.training.config import DataSettings, NetworkSettings, Stage, TrainingConfig
 from mtl_perception.training.data_sources import camera_of, open_clips, tasks_of
-from mtl_perception.training.stopping import StopRequest
 
 
 @pytest.fixture

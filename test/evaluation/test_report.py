@@ -185,7 +185,7 @@ def test_the_report_is_written_for_programs_and_for_people(tmp_path, report):
 
 def test_a_report_that_cannot_be_written_is_a_storage_error(tmp_path, report):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StorageError, match='cannot be made'):
+    with pytest.raises(StorageError, match='cannot be written'):
         write_report(tmp_path / 'file' / 'below', report)
     (tmp_path / 'report.md').mkdir()
     with pytest.raises(StorageError, match=r'report\.md'):

@@ -28,9 +28,9 @@ from mtl_perception.errors import (
 from mtl_perception.search.plan import SearchConfig
 from mtl_perception.search.results import table_of
 from mtl_perception.search.search import Search
+from mtl_perception.signals import StopRequest
 from mtl_perception.training.config import load_config
 from mtl_perception.training.recipe import load_recipe
-from mtl_perception.training.stopping import StopRequest
 from mtl_perception.training.trials import STOP, Running, run_trial
 
 RECIPE = """

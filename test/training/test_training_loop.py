@@ -10,9 +10,10 @@ import torch
 from killed_runs import same
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
+from mtl_perception.signals import StopRequest
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.config import OptimiserSettings, Stage
-from mtl_perception.training.stopping import StopRequest, exclusive
+from mtl_perception.training.run_lock import exclusive
 from mtl_perception.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures('small_network')

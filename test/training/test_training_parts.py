@@ -269,21 +269,28 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
         folder.load_newest()
 
 
-@pytest.mark.parametrize('call', ['fsync', 'replace', 'open', 'close'])
-def test_a_failing_system_call_keeps_the_old_checkpoint(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize(('call', 'number', 'step'), [
+    ('open', 1, 1), ('fsync', 1, 1), ('close', 1, 1), ('replace', 1, 1),
+    # replaced before the folder is flushed: then the new one is whole
+    ('open', 2, 2), ('fsync', 2, 2), ('close', 2, 2)])
+def test_a_failing_system_call_leaves_a_whole_checkpoint(
+        tmp_path, monkeypatch, call, number, step):
     path = tmp_path / 'a.ckpt'
     write_checkpoint({'step': 1}, path)
+    real, calls = getattr(os, call), []
 
     def failing(*arguments, **keywords):
-        raise OSError(28, 'No space left on device')
+        calls.append(call)
+        if len(calls) == number:
+            raise OSError(28, 'No space left on device')
+        return real(*arguments, **keywords)
 
-    monkeypatch.setattr(checkpoint.os, call, failing)
+    monkeypatch.setattr(os, call, failing)
     with pytest.raises(StorageError, match='No space left') as caught:
         write_checkpoint({'step': 2}, path)
     monkeypatch.undo()
     assert caught.value.exit_code == 5
-    # replaced before the folder could be opened or closed: then the new one is whole
-    assert read_checkpoint(path)['step'] == (1 if call in ('fsync', 'replace') else 2)
+    assert read_checkpoint(path)['step'] == step
     assert not list(tmp_path.glob('.*.part'))
 
 

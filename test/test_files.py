@@ -1,0 +1,55 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A file is written whole or not at all."""
+
+import os
+
+import pytest
+
+from mtl_perception.errors import StorageError
+from mtl_perception.files import replacing, write_atomically
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_and_its_folder_are_made_and_replaced(tmp_path):
+    path = tmp_path / 'new' / 'file'
+    write_atomically(b'old', path)
+    write_atomically(b'new', path)
+
+    assert path.read_bytes() == b'new'
+    assert names(path.parent) == ['file']
+
+
+@pytest.mark.parametrize('broken', ['fsync', 'replace'])
+def test_a_refused_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, broken):
+    path = tmp_path / 'file'
+    write_atomically(b'old', path)
+
+    def refuse(*_):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, broken, refuse)
+        with pytest.raises(StorageError, match=r'No space left.*untouched'):
+            write_atomically(b'new', path)
+    assert path.read_bytes() == b'old'
+    assert names(tmp_path) == ['file']
+
+
+def test_a_block_that_fails_does_not_replace_the_file(tmp_path):
+    path = tmp_path / 'file'
+    write_atomically(b'old', path)
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_bytes(b'half of it')
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+
+    assert path.read_bytes() == b'old'
+    assert names(tmp_path) == ['file']
