@@ -20,6 +20,7 @@ from mtl_perception.metrics.motion import MotionMetrics
 from mtl_perception.metrics.names import (
     COMPARED,
     LOWER_IS_BETTER,
+    MAIN_METRICS,
     METRICS,
     Metric,
     main_metrics,
@@ -28,7 +29,7 @@ from mtl_perception.metrics.names import (
 from mtl_perception.metrics.segmentation import SegmentationMetrics
 
 __all__ = [
-    'COMPARED', 'FEWEST_GROUPS', 'LOWER_IS_BETTER', 'METRICS', 'BoundaryMetrics', 'DepthMetrics',
-    'DetectionMetrics', 'ErrorMap', 'InstanceMetrics', 'InverseDepthMetrics', 'MajorityClass',
-    'MeanDepth', 'Metric', 'MotionMetrics', 'SegmentationMetrics', 'bootstrap_interval',
-    'delta_m', 'main_metrics', 'metric_text']
+    'COMPARED', 'FEWEST_GROUPS', 'LOWER_IS_BETTER', 'MAIN_METRICS', 'METRICS', 'BoundaryMetrics',
+    'DepthMetrics', 'DetectionMetrics', 'ErrorMap', 'InstanceMetrics', 'InverseDepthMetrics',
+    'MajorityClass', 'MeanDepth', 'Metric', 'MotionMetrics', 'SegmentationMetrics',
+    'bootstrap_interval', 'delta_m', 'main_metrics', 'metric_text']

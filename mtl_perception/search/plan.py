@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.metrics import METRICS
+from mtl_perception.metrics import MAIN_METRICS
 from mtl_perception.search.evolution import Gene, Genome
 
 
@@ -72,7 +72,7 @@ class SearchConfig:
         :param tasks: that the trainings learn.
         :raises ConfigurationError: with those that there are.
         """
-        known = [metric.label for task in tasks for metric in METRICS
+        known = [metric.label for task in tasks for metric in MAIN_METRICS
                  if metric.task == task and not metric.lower_is_better]
         if wrong := [name for name in self.figures if name not in known]:
             raise ConfigurationError(

@@ -2,22 +2,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names, direction and text of the main metrics."""
 
-from mtl_perception.metrics import COMPARED, LOWER_IS_BETTER, METRICS, main_metrics, metric_text
+from mtl_perception.metrics import (
+    COMPARED,
+    LOWER_IS_BETTER,
+    MAIN_METRICS,
+    METRICS,
+    main_metrics,
+    metric_text,
+)
 
 
-def test_a_label_and_a_key_name_one_metric():
-    assert len({metric.label for metric in METRICS}) == len(METRICS)
-    assert len({(metric.task, metric.key) for metric in METRICS}) == len(METRICS)
-    assert {metric.task for metric in METRICS} == {
+def test_a_key_a_label_and_a_row_name_one_metric():
+    for names in (
+            [(metric.task, metric.key) for metric in METRICS],
+            [metric.label for metric in MAIN_METRICS],
+            [metric.row or metric.label for metric in METRICS if not metric.per_class]):
+        assert len(set(names)) == len(names)
+
+    assert {metric.task for metric in MAIN_METRICS} == {
         'semantic', 'depth', 'motion', 'instance', 'detection'}
 
 
-def test_only_the_relative_depth_error_shrinks_as_a_network_improves():
-    assert sorted(LOWER_IS_BETTER) == ['AbsRel']
+def test_the_relative_depth_error_is_the_only_main_metric_that_shrinks():
+    assert [metric.label for metric in MAIN_METRICS if metric.label in LOWER_IS_BETTER] == [
+        'AbsRel']
 
 
 def test_baselines_and_threshold_metrics_are_not_compared():
-    assert {metric.label for metric in METRICS} - COMPARED == {
+    assert {metric.label for metric in MAIN_METRICS} - COMPARED == {
         'all movable', 'instance precision', 'box recall'}
 
 
