@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weather, light and the camera's own marks: what makes two streets look different."""
+"""Weather, light and camera of a street, drawn so that streets differ in appearance."""
 
 from dataclasses import dataclass
 
@@ -19,19 +19,19 @@ class Appearance:
 
     :param weather: one of :data:`WEATHERS`.
     :param sun: (3,) unit vector towards the sun (y is down, so its y is negative).
-    :param sunlight: (3,) light of the sun on a face that looks at it.
-    :param ambient: (3,) light of the sky on a face that looks up.
+    :param sunlight: (3,) light of the sun on a face turned towards it.
+    :param ambient: (3,) light of the sky on a face turned upwards.
     :param zenith: (3,) sky overhead.
     :param horizon: (3,) sky at the horizon; also the colour of the haze.
     :param cloud: (3,) colour of clouds.
-    :param cover: share of the sky that clouds take, 0 to 1.
+    :param cover: share of the sky under clouds, 0 to 1.
     :param haze: extinction per metre.
     :param lights: brightness of lamps, 0 = off.
     :param exposure: factor on all light.
     :param contrast: exponent of the tone curve.
-    :param saturation: 1 = as it is.
+    :param saturation: 1 = unchanged.
     :param tint: (3,) white balance.
-    :param grain: noise of the sensor in levels of 8 bits.
+    :param grain: noise of the sensor in 8-bit levels.
     :param vignette: darkening in the corners, 0 to 1.
     :param soft: standard deviation of the optics' blur in pixels at 384 pixels of width.
     :param streaks: density of rain.

@@ -19,6 +19,7 @@ from mtl_perception.synthetic.raster import View
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 SKY, GROUND = -1, 0
+"""Numbers in the place of a face's; faces are counted from 1."""
 
 BLOCK = 24576
 """Samples that are processed at once: few enough for the processor's cache."""
@@ -126,7 +127,8 @@ class Shader:
     def _shade(self, scene: Scene, x: Floats, y: Floats, face: Ints, depth: Floats,
                colour: Floats) -> None:
         """Write the linear colours of a block of samples into ``colour``, (3, N)."""
-        view, appearance = scene.view, self.appearance
+        view = scene.view
+        appearance = self.appearance
 
         # The ray of each sample in the world, R ((u - cx) / f, (v - cy) / f, 1)
         rotation = view.rotation.astype(np.float32)
@@ -203,7 +205,9 @@ class Shader:
     def _ground(self, scene: Scene, rx: Floats, rz: Floats, depth: Floats,
                 shadow: NDArray[np.uint8]) -> list[Floats]:
         """Return the colour of the ground at samples, from the painted map."""
-        view, appearance, window = scene.view, self.appearance, scene.window
+        view = scene.view
+        window = scene.window
+        appearance = self.appearance
 
         # The point C + depth * ray of each sample, as row and column of the map
         z = view.position[2] + rz.astype(np.float64) * depth
@@ -230,7 +234,9 @@ class Shader:
 
     def _faces(self, scene: Scene, ray: list[Floats], face: Ints, depth: Floats) -> list[Floats]:
         """Return the colour of faces at samples: light, texture, and what they mirror."""
-        mesh, view, appearance = scene.mesh, scene.view, self.appearance
+        mesh = scene.mesh
+        view = scene.view
+        appearance = self.appearance
         colour = [plane.take(face) for plane in scene.planes]
         texture = mesh.texture.take(face)
         pick = np.flatnonzero(texture >= 0)
@@ -240,7 +246,7 @@ class Shader:
             for plane, texel in zip(colour, texels, strict=True):
                 plane[pick] *= texel
 
-        # Less light reaches what is near the ground: 28 % less at the bottom, up to 1.2 m.
+        # Near the ground there is less light: 28 % less at the bottom, nothing above 1.2 m.
         height = -(float(view.position[1]) + ray[1] * depth)
         low = 0.72 + 0.28 * np.clip(height / 1.2, 0, 1)
         for plane in colour:

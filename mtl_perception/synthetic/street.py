@@ -24,10 +24,11 @@ from mtl_perception.tasks import STREET_SEMANTIC
 
 CLASS_OF = {kind: STREET_SEMANTIC.classes.index(kind) for kind in ('car', 'person', 'cyclist')}
 SKY_CLASS = STREET_SEMANTIC.sky
-BEHIND, AHEAD = 14.0, 185.0
-"""The part of the street around the camera that is drawn, metres along z."""
+BEHIND = 14.0
+AHEAD = 185.0
+"""The street is drawn from ``BEHIND`` the camera to ``AHEAD`` of it, metres along z."""
 ACTORS_AHEAD = 110.0
-"""The same for cars, people and cyclists."""
+"""Cars, people and cyclists are drawn up to here, metres along z."""
 CAMERA_HEIGHTS = (1.4, 1.6)
 """
 Range from which a seed draws its camera's height, metres.

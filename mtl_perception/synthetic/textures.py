@@ -208,8 +208,11 @@ def _leaf_card(rng: np.random.Generator) -> tuple[Floats, Floats]:
     return np.asarray(np.clip(picture, 0.03, 1), np.float32), mask
 
 
-_RED, _BLUE, _YELLOW = (0.60, 0.02, 0.03), (0.02, 0.10, 0.45), (0.85, 0.55, 0.02)
-_WHITE, _GREEN = (0.88, 0.88, 0.88), (0.02, 0.25, 0.10)
+_RED = (0.60, 0.02, 0.03)
+_BLUE = (0.02, 0.10, 0.45)
+_YELLOW = (0.85, 0.55, 0.02)
+_WHITE = (0.88, 0.88, 0.88)
+_GREEN = (0.02, 0.25, 0.10)
 
 
 def _sign(rng: np.random.Generator, kind: int) -> tuple[Floats, Floats]:

@@ -281,7 +281,7 @@ class Town:
         parts.append(placed(join(lamp), self._point(d, z), self.layout.heading(z)))
 
     def _sign(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh]) -> None:
-        """Add one or two signs on a pole; most look at the camera."""
+        """Add one or two signs on a pole; most face the camera."""
         size = float(rng.uniform(0.6, 1.1))
         tall = float(rng.uniform(2.0, 2.8))
         kind = int(rng.integers(textures.SIGNS))

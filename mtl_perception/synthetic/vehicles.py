@@ -20,7 +20,9 @@ PAINTS = ((0.80, 0.80, 0.80), (0.62, 0.62, 0.62), (0.38, 0.39, 0.40), (0.16, 0.1
           (0.025, 0.025, 0.03), (0.012, 0.012, 0.012), (0.02, 0.05, 0.20), (0.03, 0.12, 0.36),
           (0.36, 0.02, 0.02), (0.20, 0.01, 0.015), (0.03, 0.11, 0.05), (0.40, 0.32, 0.20),
           (0.50, 0.22, 0.02), (0.62, 0.48, 0.06), (0.11, 0.06, 0.03), (0.10, 0.22, 0.28))
-GLASS, RUBBER, DARK = (0.018, 0.022, 0.026), (0.012, 0.012, 0.013), (0.02, 0.02, 0.022)
+GLASS = (0.018, 0.022, 0.026)
+RUBBER = (0.012, 0.012, 0.013)
+DARK = (0.02, 0.02, 0.022)
 
 # Metres: length, width, height, height of the belt line and of the bonnet. Shares of the length
 # from the middle, + is front: base of the windscreen, front and rear edge of the roof, base of the

@@ -33,11 +33,13 @@ def draw(mesh, view, atlas, shift=0.0):
 
 
 def cast(mesh, view):
-    """Return the nearest face of every pixel and its depth by looking at each face in turn."""
+    """Return nearest face and depth of every pixel, by casting rays at each face."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     rays = np.stack([(x - (WIDTH - 1) / 2) / FOCAL, (y - (HEIGHT - 1) / 2) / FOCAL,
                      np.ones(x.shape)], -1) @ view.rotation.T
-    best, nearest = np.full(x.shape, np.inf), np.full(x.shape, -1)
+    best = np.full(x.shape, np.inf)
+    nearest = np.full(x.shape, -1)
+
     for number, (corners, normal) in enumerate(zip(mesh.corners, mesh.normal, strict=True)):
         facing_us = (corners[0] - view.position) @ normal
         if facing_us >= 0:
@@ -45,12 +47,16 @@ def cast(mesh, view):
         with np.errstate(divide='ignore', invalid='ignore'):
             depth = facing_us / (rays @ normal)
         point = view.position + rays * np.where(np.isfinite(depth), depth, 0)[..., None]
+
+        # in front of the near plane and on the inner side of all four edges
         inside = depth > 0.12
         turn = np.sign(np.cross(corners[2] - corners[0], corners[3] - corners[1]) @ normal)
         for a, b in zip(corners, np.roll(corners, -1, 0), strict=True):
             inside &= turn * (np.cross(b - a, point - a) @ normal) >= 0
+
         closer = inside & (depth < best)
-        best[closer], nearest[closer] = depth[closer], number
+        best[closer] = depth[closer]
+        nearest[closer] = number
     return nearest, best
 
 
@@ -67,13 +73,15 @@ def scene(rng):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_it_sees_what_a_ray_caster_sees(atlas, seed):
+def test_the_z_buffer_agrees_with_a_ray_caster(atlas, seed):
     rng = np.random.default_rng(seed)
     mesh, view = scene(rng), camera(rng.uniform(-0.4, 0.4))
     face, plane = draw(mesh, view, atlas)
     expected, depth = cast(mesh, view)
+
     assert (face >= 0).mean() > 0.1
     assert (face != expected).mean() < 0.004  # corners are snapped to 1/256 px
+
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     same = (face == expected) & (face >= 0)
     shown = face[same]
@@ -81,17 +89,19 @@ def test_it_sees_what_a_ray_caster_sees(atlas, seed):
     np.testing.assert_allclose(1 / inverse, depth[same], rtol=1e-9)
 
 
-def test_neighbours_leave_no_gap_and_do_not_overlap(atlas):
+def test_neighbouring_faces_leave_no_gap_and_do_not_overlap(atlas):
     rng = np.random.default_rng(3)
     grid = np.stack(np.meshgrid(np.linspace(-4, 4, 9), np.linspace(-4, 2, 8)), -1)
     grid[1:-1, 1:-1] += rng.uniform(-0.2, 0.2, grid[1:-1, 1:-1].shape)
     points = np.concatenate([grid, np.full((8, 9, 1), 5.0)], -1)
     quads = np.stack([points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]], 2)
     mesh = faces(quads.reshape(-1, 4, 3), (1, 1, 1), 0, centre=(0, 0, 100))
+
     total = np.zeros((HEIGHT, WIDTH), int)
     view = camera()
     for number in range(len(mesh)):
         total += draw(mesh.take(slice(number, number + 1)), view, atlas)[0] >= 0
+
     assert total.max() == 1
     assert (total[2:HEIGHT // 2, 4:-4] == 1).all()
 
@@ -99,33 +109,39 @@ def test_neighbours_leave_no_gap_and_do_not_overlap(atlas):
 def test_samples_at_pixel_corners_lie_half_a_pixel_up_and_left(atlas):
     # a panel that covers columns up to x = 31.5 px exactly: the middle of the image
     mesh = panel((-2, 0, 4.0), (2, 0, 0), (0, -3, 0), (1, 1, 1), 0, outward=(0, 0, -1))
-    centres, corners = draw(mesh, camera(), atlas)[0], draw(mesh, camera(), atlas, -0.5)[0]
+    centres = draw(mesh, camera(), atlas)[0]
+    corners = draw(mesh, camera(), atlas, -0.5)[0]
+
     assert np.nonzero((centres >= 0).any(0))[0].max() == 31
     assert np.nonzero((corners >= 0).any(0))[0].max() == 31  # sample 31 is at 30.5, 32 at 31.5
     assert corners.shape == (HEIGHT + 1, WIDTH + 1)
 
 
-def test_what_crosses_the_near_plane_is_cut_not_lost(atlas):
+def test_a_face_across_the_near_plane_is_clipped_and_not_dropped(atlas):
     wall = panel((0.5, 0, -5), (0, 0, 20), (0, -3, 0), (1, 1, 1), 0, outward=(-1, 0, 0))
     face, _ = draw(wall, camera(), atlas)
     assert (face[HEIGHT // 2, -10:] == 0).all()
     assert (face[:, :WIDTH // 2] == -1).all()
 
 
-def test_holes_of_a_leaf_card_show_what_is_behind(atlas):
+def test_the_holes_of_a_leaf_card_show_the_wall_behind_it(atlas):
     card = panel((-2, 0.5, 4), (4, 0, 0), (0, -4, 0), (1, 1, 1), 4, texture=textures.LEAF)
     wall = panel((-9, 3, 8), (18, 0, 0), (0, -12, 0), (1, 1, 1), 3, outward=(0, 0, -1))
+
     face, _ = draw(join([card, wall]), camera(), atlas)
     shown = face[4:36, 14:50]
     assert set(np.unique(shown)) == {0, 1}
     assert 0.3 < (shown == 0).mean() < 0.95
 
 
-def test_culling_drops_nothing_that_is_seen(atlas):
+def test_culling_drops_no_visible_face(atlas):
     mesh, view = scene(np.random.default_rng(9)), camera(0.3)
     centre = mesh.corners.mean(1)
     radius = np.sqrt(((mesh.corners - centre[:, None]) ** 2).sum(-1).max(1))
+
     rows = facing(mesh, centre, radius, view)
-    all_faces, few = draw(mesh, view, atlas)[0], draw(mesh.take(rows), view, atlas)[0]
+    all_faces = draw(mesh, view, atlas)[0]
+    few = draw(mesh.take(rows), view, atlas)[0]
+
     assert len(rows) < len(mesh)
     np.testing.assert_array_equal(np.where(few >= 0, rows[few], -1), all_faces)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about the labels of the street."""
+"""The street: its labels, and that they are reproducible."""
 
 import hashlib
 import multiprocessing
@@ -49,18 +49,19 @@ def test_shapes_and_types(frames):
     assert [frame.stamp_ns for frame in frames[:3]] == [0, 100_000_000, 200_000_000]
 
 
-def test_the_same_in_any_order_and_in_another_street_of_the_same_seed():
-    drive, other = street(7), street(7)
+def test_a_frame_depends_on_its_seed_and_index_only():
+    drive = street(7)
+    other = street(7)
     forwards = [fingerprint(drive.render(index)) for index in range(0, 150, 30)]
     backwards = [fingerprint(other.render(index)) for index in reversed(range(0, 150, 30))]
     assert forwards == backwards[::-1]
 
 
-def test_the_colour_image_repeats_too():
+def test_the_colour_image_is_reproducible():
     np.testing.assert_array_equal(street(2).render(9).image, street(2).render(9).image)
 
 
-def test_the_same_in_another_process():
+def test_another_process_renders_the_same_frame():
     program = (
         'from mtl_perception.synthetic import Street\n'
         'import hashlib\n'
@@ -75,12 +76,13 @@ def test_the_same_in_another_process():
 
 
 def test_antialiasing_changes_colours_only():
-    plain, smooth = street(5).render(12), street(5, antialias=True).render(12)
+    plain = street(5).render(12)
+    smooth = street(5, antialias=True).render(12)
     assert fingerprint(plain) == fingerprint(smooth)
     assert (plain.image != smooth.image).any()
 
 
-def test_sky_is_at_infinity_and_nothing_else_is(frames):
+def test_depth_is_infinite_in_the_sky_and_nowhere_else(frames):
     for frame in frames:
         np.testing.assert_array_equal(np.isposinf(frame.depth), frame.semantic == SKY)
         assert frame.depth.min() > 0.1
@@ -108,16 +110,21 @@ def world(frame):
     return frame.pose[:3, 3] + rays(frame) * frame.depth[..., None]
 
 
-def test_still_things_are_where_the_next_frame_sees_them(frames):
+def test_static_points_keep_class_and_depth_in_the_next_frame(frames):
     first, second = frames[1], frames[2]
     still = np.isfinite(first.depth) & (first.depth < 40) & (first.motion == 0)
+
+    # where they are in the second camera's frame and image
     points = (world(first)[still] - second.pose[:3, 3]) @ second.pose[:3, :3]
     k = second.intrinsics
     column = np.rint(k[0, 0] * points[:, 0] / points[:, 2] + k[0, 2]).astype(int)
     row = np.rint(k[1, 1] * points[:, 1] / points[:, 2] + k[1, 2]).astype(int)
+
     inside = ((column >= 0) & (column < WIDTH) & (row >= 0) & (row < HEIGHT)
               & (points[:, 2] > 0.5))
-    column, row, near = column[inside], row[inside], points[inside, 2]
+    column, row = column[inside], row[inside]
+    near = points[inside, 2]
+
     same_depth = np.abs(second.depth[row, column] / near - 1) < 0.05
     same_class = second.semantic[row, column] == first.semantic[still][inside]
     assert same_depth.mean() > 0.93
@@ -133,7 +140,7 @@ def test_the_camera_moves_at_a_car_s_speed():
     assert 0.02 < (speed == 0).mean() < 0.5
 
 
-def test_motion_is_exactly_the_pixels_of_moving_objects(frames):
+def test_motion_marks_exactly_the_pixels_of_moving_objects(frames):
     for frame in frames:
         moving = [box.instance for box in frame.boxes if box.moving]
         np.testing.assert_array_equal(frame.motion == 1, np.isin(frame.instance, moving))
@@ -150,14 +157,14 @@ def test_boxes_are_the_extents_of_instances(frames):
             assert set(np.unique(frame.semantic[rows, columns])) == {box.class_id}
 
 
-def test_movable_classes_are_exactly_the_instances(frames):
+def test_exactly_the_pixels_of_movable_classes_have_an_instance(frames):
     for frame in frames:
         movable = np.isin(frame.semantic, STREET_SEMANTIC.movable)
         np.testing.assert_array_equal(movable, frame.instance > 0)
 
 
 @pytest.mark.parametrize('seed', SEEDS)
-def test_an_id_keeps_its_object_and_motion_is_motion_in_the_world(seed):
+def test_an_id_keeps_its_object_and_moving_objects_move_in_the_world(seed):
     drive = street(seed)
     seen = 0
     for index in range(0, 100, 10):
@@ -165,12 +172,13 @@ def test_an_id_keeps_its_object_and_motion_is_motion_in_the_world(seed):
         for instance, actor in now.items():
             if instance not in later:
                 continue
+
             seen += 1
             after = later[instance]
             assert (actor.kind, actor.model) == (after.kind, after.model)
             moved = np.hypot(after.x - actor.x, after.z - actor.z)
             if not actor.moving and not after.moving:
-                assert moved < 1.5 / drive.rate  # 0 but for a start and a stop in between
+                assert moved < 1.5 / drive.rate  # 0 unless it starts and stops in between
             if actor.moving and after.moving:
                 assert moved > 0.05
     assert seen > 50
@@ -182,7 +190,7 @@ def actors(drive, index):
     return {one.instance: one for one in found}
 
 
-def test_what_stands_for_ever_does_not_move_at_all():
+def test_standing_flows_do_not_move_at_all():
     drive = street(0)
     standing = [flow for flow in drive._traffic.flows if flow.pace.mean == 0]
     assert standing
@@ -191,15 +199,17 @@ def test_what_stands_for_ever_does_not_move_at_all():
         assert places[0] == places[1]
 
 
-def test_the_camera_stands_as_high_as_is_asked_for_on_the_same_street():
+def test_the_camera_height_can_be_set_without_changing_the_street():
     drawn = [street(seed) for seed in range(20)]
     assert all(1.4 <= one.camera_height <= 1.6 for one in drawn)
     assert len({one.camera_height for one in drawn}) == 20
+
     low, high = (Street(3, width=64, height=48, camera_height=height) for height in (1.0, 2.0))
     for one in (low, high):
         frame = one.render(0)
-        # the ground is y = 0: the camera is its height above it, but for the wobble of the car
+        # the ground is y = 0, and the car bounces by less than 1 cm
         assert frame.pose[1, 3] == pytest.approx(-one.camera_height, abs=0.01)
+
     seen = [one.render(0) for one in (low, high)]
     road = [(frame.semantic == 0) & (frame.depth < 20) for frame in seen]
     both = road[0] & road[1]
@@ -232,7 +242,7 @@ def test_bad_indices_are_refused():
         drive.render(0.5)
 
 
-def test_the_drive_lasts_for_hours_and_nothing_piles_up():
+def test_after_an_hour_of_driving_the_caches_are_still_small():
     drive = street(0)
     frame = drive.render(36_000)
     assert frame.stamp_ns == 3_600_000_000_000
@@ -240,11 +250,12 @@ def test_the_drive_lasts_for_hours_and_nothing_piles_up():
     assert len(drive._sites) <= 17
 
 
-def test_the_same_after_a_fork():
+def test_a_forked_process_renders_the_same_frame():
     drive = street(6)
     drive.render(0)
     context = multiprocessing.get_context('fork')
     receiver, sender = context.Pipe(duplex=False)
+
     child = context.Process(target=lambda: sender.send(fingerprint(drive.render(25))))
     child.start()
     assert receiver.poll(60)
@@ -254,7 +265,7 @@ def test_the_same_after_a_fork():
 
 
 @pytest.mark.slow
-def test_it_is_drawn_fast_enough():
-    # 25 and 15 are wanted on a quiet core; half of that on one that others use too
+def test_rendering_is_fast_enough():
+    # 25 and 15 are required on a quiet core; half of that here, as others may use this one
     assert frames_per_second(antialias=False, seeds=3, frames=40) > 12.5
     assert frames_per_second(antialias=True, seeds=3, frames=40) > 7.5
