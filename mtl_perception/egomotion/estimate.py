@@ -124,7 +124,7 @@ class MotionEstimator:
         strength = cv2.cornerMinEigenVal(image, 5)
         strength = np.where(static, strength, np.float32(0))
 
-        # Cut into cells (rows * columns, CELL^2); the rest at the right and bottom edges is unused.
+        # Cut into cells (rows * columns, CELL^2); the rest at the right and bottom is unused.
         rows, columns = (length // CELL for length in image.shape)
         grid = strength[:rows * CELL, :columns * CELL].reshape(rows, CELL, columns, CELL)
         cells = grid.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
