@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{name}: {problem}')
     if problems:
         raise DataError(f'problems: {len(problems)}; each is listed above with its path')
-    print('nothing is wrong')
+    print('no problem found')
     return 0
 
 

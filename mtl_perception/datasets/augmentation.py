@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Random changes of a clip's look and view; one draw for all of its frames and labels."""
+"""Random changes of a clip's colours and view; one draw for all of its frames and labels."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError
 
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-
+"""RGB to brightness and two axes of colour (NTSC), in which hue is an angle."""
 
 _STILL = dict.fromkeys((
     'flip', 'brightness', 'frame_brightness', 'contrast', 'gamma', 'saturation', 'hue', 'tint',
@@ -29,9 +29,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     'xtasc': {**_MIRRORED, 'zooms': [1.0, 1.2, 1.5], 'nearer': False},
 }
 """
-What the papers do: Kendall et al. (appendix A) mirror, and on images of full size scale by 0.7 to
-2.0 before they cut out 512x512; XTasC-Net (section 4) mirrors and enlarges by 1, 1.2 or 1.5, and
-its code leaves depth. MultiNet++ and Leang et al. say nothing: mirroring is our choice.
+Augmentation of the papers: Kendall et al. (appendix A) mirror, and at full size scale images by
+0.7 to 2.0 before they crop 512x512; XTasC-Net (section 4) mirrors and enlarges by 1, 1.2 or 1.5,
+and its code leaves depth unchanged. MultiNet++ and Leang et al. name none: mirroring is a choice
+of ours.
 """
 
 
@@ -40,34 +41,36 @@ class Augmentation:
     """
     How much a clip may change; 0 everywhere changes nothing.
 
-    Each strength is the largest change in either direction, drawn evenly. With zoom, a part of the
-    image is enlarged to the size of the whole, in every frame and label alike. What that means for
-    depth has to be said: the same enlarged image comes from a longer lens or a nearer scene, and
-    the published codes differ (MTAN's divides depth by the zoom, XTasC-Net's leaves it).
+    Each strength is the largest change in either direction; the change is drawn uniformly. With
+    zoom, a part of the image is enlarged to the size of the whole, in every frame and label alike.
+    The meaning for depth is ambiguous: the same enlarged image comes from a longer lens or from a
+    nearer scene, and published codes differ (MTAN's divides depth by the zoom, XTasC-Net's leaves
+    it), so ``nearer`` chooses.
 
-    :param preset: where settings that are not given come from: a name in :data:`PRESETS`, empty
-        for the defaults below.
+    :param preset: a name in :data:`PRESETS` that supplies settings that are not given; empty for
+        the defaults below.
     :param flip: probability of mirroring left to right, labels included.
     :param brightness: factor exp(+-brightness) on all values.
-    :param frame_brightness: the same, drawn anew for each frame of a clip.
+    :param frame_brightness: the same, drawn for each frame of a clip by itself.
     :param contrast: factor exp(+-contrast) around middle grey.
     :param gamma: exponent exp(+-gamma).
     :param saturation: factor exp(+-saturation) on the distance from grey.
-    :param hue: turn of the colour circle, degrees.
+    :param hue: rotation of the colour circle, degrees.
     :param tint: factor exp(+-tint) on each colour channel.
     :param noise: largest standard deviation of the noise of a pixel, 0 to 255.
     :param blur: probability of a Gaussian blur.
     :param blur_sigma: largest standard deviation of the blur, pixels at 384 columns.
-    :param zoom: the view is enlarged by up to 1 + zoom, its place drawn evenly.
-    :param zoom_out: the view is reduced by down to 1 - zoom_out; only where a part of the image is
-        cut out, for there is nothing to show around the whole.
-    :param zooms: the enlargement is one of these, all as likely, in place of zoom and zoom_out.
-    :param squeeze: the view shows down to 1 / (1 + squeeze) of its rows, for every other clip, as
-        if the image of a wider camera had been squeezed into these proportions.
-    :param nearer: True divides depth by the zoom, as if the same lens saw a scene that is nearer:
-        right for a network that learns one focal length. False leaves depth, as a longer lens
-        does. Either way a disparity in pixels (focal length x baseline / depth) grows with it.
-    :raises ConfigurationError: if the zoom or the preset cannot be.
+    :param zoom: the view is enlarged by up to 1 + zoom, at a place drawn uniformly.
+    :param zoom_out: the view is reduced down to 1 - zoom_out; possible only with a crop, because
+        nothing is known around the whole image.
+    :param zooms: the enlargement is one of these with equal probability, in place of zoom and
+        zoom_out.
+    :param squeeze: every other clip shows down to 1 / (1 + squeeze) of its rows, as if the image
+        of a wider camera had been squeezed into these proportions.
+    :param nearer: True divides depth by the zoom, as if the same lens saw a nearer scene: right
+        for a network that learns one focal length. False leaves depth, as a longer lens does.
+        Either way a disparity in pixels (focal length x baseline / depth) grows with the zoom.
+    :raises ConfigurationError: if the zoom is out of range or the preset unknown.
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
@@ -104,7 +107,7 @@ class Augmentation:
 
     @property
     def smallest(self) -> float:
-        """Return the smallest enlargement."""
+        """The smallest enlargement."""
         return min(self.zooms, default=1 - self.zoom_out)
 
     def __call__(
@@ -114,32 +117,38 @@ class Augmentation:
         Return a changed copy; the same generator state gives the same copy.
 
         :param sample: the clip; it is not modified.
-        :param generator: what the draw is taken from.
-        :param crop: (rows, columns) of the part that is cut out of the enlarged or reduced view;
-            None for the size of the clip.
-        :raises ConfigurationError: if the view is smaller than the part.
+        :param generator: source of the random numbers.
+        :param crop: (rows, columns) that are cropped from the enlarged or reduced view; None for
+            the size of the clip.
+        :raises ConfigurationError: if the view is smaller than the crop.
         """
+        # Geometry first, labels included; then colours, of the images alone.
         if generator.random() < self.flip:
             sample = sample.flipped()
         if self.zoom or self.zoom_out or self.zooms or self.squeeze or crop:
             sample = self._zoomed(sample, generator, crop or sample.image.shape[1:3])
+
         curve = self._curve(generator)
         colours = self._colour_matrix(generator)
         noise = generator.uniform(0, self.noise) if self.noise else 0.0
         sigma = 0.0
         if generator.random() < self.blur:
             sigma = generator.uniform(0.3, self.blur_sigma) * sample.image.shape[2] / 384
+
         frames = []
         for frame in sample.image:
+            # Exposure differs a little from frame to frame; everything else is one draw per clip.
             gain = np.exp(generator.uniform(-self.frame_brightness, self.frame_brightness))
             table = np.clip(curve * gain, 0, 255).round().astype(np.uint8)
             changed = cv2.transform(cv2.LUT(np.ascontiguousarray(frame), table), colours)
+
             if sigma > 0.1:
                 changed = cv2.GaussianBlur(changed, (0, 0), sigma)
             if noise:
                 grain = generator.standard_normal(changed.shape, np.float32) * np.float32(noise)
                 changed = np.clip(changed + grain, 0, 255).round().astype(np.uint8)
             frames.append(changed)
+
         return replace(sample, image=np.stack(frames).astype(np.uint8, copy=False))
 
     def _zoomed(
@@ -147,28 +156,34 @@ class Augmentation:
         """Return a part of every frame and label, enlarged or reduced to a size."""
         rows, columns = sample.image.shape[1:3]
         height, width = size
+
         zoom = (float(generator.choice(self.zooms)) if self.zooms else
                 generator.uniform(1 - self.zoom_out, 1 + self.zoom))
+        # The part that fills the result after the zoom, in the proportions of the result.
         across = max(1, round(width / zoom))
         down = max(1, round(height * across / width))
         if across > columns or down > rows:
             raise ConfigurationError(
                 f'a zoom of {zoom:g} shows {across}x{down} pixels in {width}x{height}, but the '
-                f'image has {columns}x{rows}; cut out smaller parts (crop_height, crop_width), or '
+                f'image has {columns}x{rows}; crop smaller parts (crop_height, crop_width), or '
                 'zoom out less')
+
+        # A draw is made only where squeeze is set, so that earlier trainings repeat bit by bit.
         share = across / width
-        if self.squeeze and generator.random() < 0.5:  # no draw without: earlier runs stay
+        if self.squeeze and generator.random() < 0.5:
             down = max(1, round(down / generator.uniform(1, 1 + self.squeeze)))
             share = down / height
+
         top, left = generator.integers([rows - down + 1, columns - across + 1])
         part = sample.cropped(int(top), int(left), down, across)
+
         if self.nearer and part.depth is not None:
             nearer = (part.depth * share).astype(part.depth.dtype)
             part = replace(part, depth=nearer)
         return part.resized(height, width)
 
     def _curve(self, generator: np.random.Generator) -> NDArray[np.float64]:
-        """Return what becomes of each of the 256 values."""
+        """Return the new value of each of the 256 values, not rounded."""
         gamma, contrast, brightness = (
             np.exp(generator.uniform(-strength, strength))
             for strength in (self.gamma, self.contrast, self.brightness))
@@ -180,8 +195,12 @@ class Augmentation:
         """Return the (3, 3) matrix on RGB that changes saturation, hue and tint."""
         saturation = np.exp(generator.uniform(-self.saturation, self.saturation))
         angle = np.deg2rad(generator.uniform(-self.hue, self.hue))
-        cosine, sine = saturation * np.cos(angle), saturation * np.sin(angle)
+
+        # In YIQ, saturation is the length and hue the angle of the vector (I, Q).
+        cosine = saturation * np.cos(angle)
+        sine = saturation * np.sin(angle)
         turn = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+
         tint = np.exp(generator.uniform(-self.tint, self.tint, 3))
         matrix: NDArray[np.float64] = np.diag(tint) @ np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
         return matrix

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a small description to a data set."""
+"""From a description of a few lines to a data set."""
 
 import inspect
 import typing
@@ -57,10 +57,13 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
         raise ConfigurationError(f'{where}: no dataset is named; write dataset: {list(DATASETS)}')
     check_names([description['dataset']], list(DATASETS), f'{where}: data set')
     kind = DATASETS[description['dataset']]
+
+    # The class's own signature says which settings there are, and their types.
     arguments = {
         name: value for name, value in description.items() if name not in ('dataset', 'tasks')}
     signature = inspect.signature(kind)
     check_names(arguments, [*signature.parameters, 'tasks'], f'{where}: setting')
+
     for name, parameter in signature.parameters.items():
         if name not in arguments:
             if parameter.default is parameter.empty:
@@ -70,27 +73,32 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
             raise ConfigurationError(
                 f'{where}: {name} is {arguments[name]!r}, wanted '
                 f'{getattr(parameter.annotation, "__name__", parameter.annotation)}')
+
     data = kind(**arguments)
+
     names = _tasks_read(description, data.tasks, where)
     return data if names is None else data.narrowed_to(names)
 
 
 def tasks_known(description: Mapping[str, Any], where: str = 'data set') -> tuple[Task, ...]:
     """
-    Return what a described data set can label, without looking at its files where that is known.
+    Return the tasks of a described data set, without reading its files where possible.
 
     :raises ConfigurationError: if the description is wrong.
-    :raises DataError: if only the data can tell, and it is not there.
+    :raises DataError: if only the files can tell, and they are missing.
     """
     check_names([description.get('dataset', '')], list(DATASETS), f'{where}: data set')
     kind = DATASETS[description['dataset']]
+
+    # Most classes have fixed tasks, some choose them by the number of semantic classes.
     tasks = getattr(kind, 'tasks', None)
     if tasks_for := getattr(kind, 'tasks_for', None):
         classes = description.get('classes', inspect.signature(kind).parameters['classes'].default)
         try:
             tasks = tasks_for(classes)
-        except (KeyError, TypeError):  # building it says what is wrong
+        except (KeyError, TypeError):  # build_dataset says below what is wrong
             tasks = None
+
     if not isinstance(tasks, tuple):
         tasks = build_dataset(description, where).tasks
     names = _tasks_read(description, tasks, where)
@@ -101,9 +109,9 @@ def read_descriptions(path: Path, root: Path | None = None) -> dict[str, Mapping
     """
     Return the descriptions in a YAML file.
 
-    The file describes one data set, or several, each under a name such as ``train``; one that is
-    a mixture gives a description for each of its parts. A relative path is relative to the file.
-    It may also be the recipe of a training: then paths, tasks and frames are those of training.
+    The file describes one data set, or several, each under a name such as ``train``; a mixture
+    gives a description for each of its parts. A relative path is relative to the file. The file
+    may also be the recipe of a training: then paths, tasks and frames are those of the training.
 
     :param path: of the file.
     :param root: folder of the data set in place of that in the file, as ``data.root`` of a recipe.
@@ -114,49 +122,58 @@ def read_descriptions(path: Path, root: Path | None = None) -> dict[str, Mapping
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(f'{path}: cannot be read as YAML ({error})') from error
+
+    # Stages are what tells a recipe from descriptions.
     recipe: Mapping[str, Any] = {}
     if isinstance(content, dict) and 'stages' in content:
-        recipe, data = content, content.get('data')
+        recipe = content
+        data = content.get('data')
         content = {name: data[name] for name in ('train', 'validation')
                    if isinstance(data, dict) and data.get(name)}
         if root is None and isinstance(data, dict) and isinstance(data.get('root'), str):
             root = Path(data['root']) if data['root'] else None
+
     if isinstance(content, dict) and 'dataset' in content:
         content = {'data': content}
     if not isinstance(content, dict) or not content:
         raise ConfigurationError(f'{path}: describes no data set; write dataset: and root:')
+
     described: dict[str, Mapping[str, Any]] = {}
     for name, description in _without_mixtures(content).items():
         if not isinstance(description, dict):
             raise ConfigurationError(
                 f'{path}: {name} is {description!r}, wanted dataset:, root: and the rest below it')
+
+        # A part of a mixture, 'train.NAME', lies in the folder NAME below a root that is given.
         if root is not None:
             description['root'] = str(root.expanduser() / str(name).partition('.')[2])
         for key in _PATHS:
             if isinstance(value := description.get(key), str) and value and root is None:
                 folder = Path() if recipe else path.parent
                 description[key] = str(folder / Path(value).expanduser())
+
         described[str(name)] = _as_trained(description, recipe) if recipe else description
     return described
 
 
 def _as_trained(description: dict[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description with the tasks and the frames that a recipe learns from it."""
-    network, tasks = recipe.get('network'), recipe.get('tasks')
+    """Return a description with the tasks and frames of a recipe."""
+    network = recipe.get('network')
+    tasks = recipe.get('tasks')
     frames = network.get('frames') if isinstance(network, dict) else None
     if isinstance(frames, int) and frames > 1:
         description.setdefault('frames', frames)
     if isinstance(tasks, list):
         try:
             known = [task.name for task in tasks_known(description)]
-        except PerceptionError:  # building it says what is wrong
+        except PerceptionError:  # build_dataset says later what is wrong
             return description
         description['tasks'] = [name for name in tasks if name in known] or known
     return description
 
 
 def _without_mixtures(content: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return descriptions with the parts of a mixture in its place, without their shares."""
+    """Return descriptions with each mixture replaced by its parts, without their shares."""
     parts: dict[Any, Any] = {}
     for name, description in content.items():
         mix = description.get('mix') if isinstance(description, dict) else None
@@ -181,7 +198,7 @@ def _tasks_read(
     if names is None:
         return None
     if not isinstance(names, list) or not names:
-        raise ConfigurationError(f'{where}: tasks is {names!r}, wanted a list of names of tasks')
+        raise ConfigurationError(f'{where}: tasks is {names!r}, wanted a list of task names')
     check_names(names, [task.name for task in known], f'{where}: task')
     return list(names)
 

@@ -33,13 +33,13 @@ class CamVid(RecordedClips):
 
     Reads ``<root>/<split>/*.png`` and the labels ``<root>/<split>annot/*.png``: 0 to 10 are the
     classes, 11 is unlabelled. The frames of a drive are numbered as in the 30 Hz video; those of
-    ``val`` are 2 apart, the others 30, so ``frames: 2`` wants ``spacing: 2`` and ``split: val``.
+    ``val`` are 2 apart, the others 30, so ``frames: 2`` needs ``spacing: 2`` and ``split: val``.
 
     :param root: the folder with ``train``, ``trainannot``, ...
     :param split: ``train``, ``val`` or ``test``.
     :param frames: images T per clip.
     :param spacing: difference between the numbers of two images of a clip.
-    :raises ConfigurationError: if there is no such split.
+    :raises ConfigurationError: if the split is unknown.
     :raises DataError: if a folder is missing or empty.
     """
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Walk through a data set before hours are spent on it: what is there, and what is wrong."""
+"""Read a data set once before hours of training are spent on it: count labels, find faults."""
 
 import hashlib
 from collections import Counter
@@ -24,22 +24,22 @@ from mtl_perception.tasks import MOVING, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLE
 @dataclass
 class Findings:
     """
-    What was found in one data set.
+    Contents and faults of one data set.
 
-    :param name: what the configuration calls it.
+    :param name: its name in the configuration.
     :param data: the data set, None if it could not be built.
-    :param problems: what is wrong, each with the path of its file.
+    :param problems: faults, each with the path of its file.
     :param sizes: (height, width) of an image -> number of clips.
     :param labelled: task -> number of clips with at least one known pixel.
     :param pixels: task -> number of pixels, known or not, of the images with a known one.
-    :param counts: task -> how many of these have each of the 256 values; not for depth.
+    :param counts: task -> number of these pixels with each of the 256 values; not for depth.
     :param depth_known: pixels with a depth.
     :param depth_beyond: pixels whose depth is larger than the task's maximum.
     :param depth_range: smallest and largest finite depth, metres.
     :param images: digest of an image's pixels -> the paths with these pixels.
-    :param boxes: how many boxes there are of each class.
-    :param objects: number of objects that are told apart by their pixels.
-    :param tasks_of: number of a clip -> how many tasks are labelled in its last image.
+    :param boxes: class -> number of boxes.
+    :param objects: number of objects with instance labels.
+    :param tasks_of: number of a clip -> number of tasks that are labelled in its last image.
     """
 
     name: str
@@ -71,16 +71,20 @@ class Findings:
         """Count one clip."""
         self.tasks_of[number] = 0
         self.sizes[sample.image.shape[1], sample.image.shape[2]] += 1
+
+        # Pixels are compared, not files: one image may have two names and two formats.
         for path, image in zip(clip, sample.image):
             digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
             self.images.setdefault(digest, set()).add(path)
+
         adders = {'depth': self._add_depth, 'instance': self._add_objects}
         for task, label in sample.labels().items():
             add = adders.get(task, partial(self._add_classes, task))
             known = [add(image) for image in label]
             self.pixels[task] += label[0].size * sum(known)
             self.labelled[task] += any(known)
-            self.tasks_of[number] += known[-1]
+            self.tasks_of[number] += known[-1]  # of the last image, the annotated one
+
         if sample.detection is not None:
             kinds = sample.detection[..., 4].astype(int)
             known = (kinds != NOT_LABELLED).all(1).tolist()
@@ -119,14 +123,14 @@ def examine(
         show: Callable[[Iterable[int], str], Iterable[int]] = lambda items, name: items,
 ) -> list[Findings]:
     """
-    Read every clip of every data set once, and look for images that two of them share.
+    Read every clip of every data set once, and find images that two of them share.
 
-    :param descriptions: name -> description for :func:`build_dataset`; what ``tasks`` names has
-        to be labelled somewhere.
+    :param descriptions: name -> description for :func:`build_dataset`; a task that ``tasks`` names
+        must be labelled somewhere.
     :param show: wraps the clips' numbers of the data set with that name, for a progress bar.
-    :raises ConfigurationError: if a description is wrong; wrong data is a problem, not an error.
+    :raises ConfigurationError: if a description is wrong; faulty data are problems, not errors.
     """
-    every = []
+    every: list[Findings] = []
     for name, description in descriptions.items():
         findings = Findings(name)
         every.append(findings)
@@ -135,18 +139,28 @@ def examine(
         except DataError as error:
             findings.problems.append(str(error))
             continue
+
+        # Clips share images, so one faulty file is met several times; a dict keeps the order.
         findings.data = data
-        problems: dict[str, None] = {}  # a set that keeps the order; clips share images
+        problems: dict[str, None] = {}
         for number in show(range(len(data)), name):
             try:
                 findings.add(number, data.clips[number], data[number])
             except DataError as error:
                 problems[str(error)] = None
+
         findings.problems += problems
         findings.problems += [
             f'{description["root"]}: no clip has a label of the task {task}; unpack the archive '
             'with its labels, or take it from tasks'
             for task in description.get('tasks') or () if not findings.labelled[task]]
+
+    _find_shared_images(every)
+    return every
+
+
+def _find_shared_images(every: list[Findings]) -> None:
+    """Add a problem for each image that two data sets have: evaluation would flatter the model."""
     for one, other in combinations(every, 2):
         if one.name.split('.')[0] == other.name.split('.')[0]:
             continue  # parts of one mixture, which may label the same images for other tasks
@@ -155,64 +169,78 @@ def examine(
             other.problems.append(
                 f'{second}: is the same image as {first} of {one.name}; keep it in one of the two')
         other.problems.sort()
-    return every
 
 
-def rows_of(every: list[Findings]) -> list[tuple[str, ...]]:
-    """Return a table: what, and what each data set has of it; an empty row parts the tasks."""
-    def row(what: str, value: Callable[[Findings], str]) -> tuple[str, ...]:
+Row = tuple[str, ...]
+"""A quantity, and its value in each data set."""
+RowMaker = Callable[[str, Callable[[Findings], str]], Row]
+
+
+def rows_of(every: list[Findings]) -> list[Row]:
+    """Return a table of the findings; an empty row separates the tasks."""
+    def row(what: str, value: Callable[[Findings], str]) -> Row:
         return (what, *(value(findings) for findings in every))
 
-    def has(task: str) -> bool:
-        return any(findings.task(task) for findings in every)
-
-    empty = row('', lambda _: '')
     rows = [
         row('clips', lambda it: str(len(it.data)) if it.data else '0'),
         row('images per clip', lambda it: str(len(it.data.clips[0])) if it.data else ''),
-        row('left out for want of an earlier image',
+        row('left out, no earlier image',
             lambda it: str(len(it.data.incomplete)) if it.data else ''),
-        row('images that exist twice',
+        row('duplicate images',
             lambda it: str(sum(len(paths) - 1 for paths in it.images.values()))),
         row('height x width', lambda it: ', '.join(
             f'{height} x {width}' for (height, width), _ in it.sizes.most_common(3))
             + (' ...' if len(it.sizes) > 3 else '')),
         row('problems', lambda it: str(len(it.problems)))]
-    if has('semantic'):
-        tasks = filter(None, (it.task('semantic') for it in every))
-        names = dict.fromkeys(name for task in tasks for name in task.classes)
-        rows += [empty, _labelled('semantic', row)]
-        rows += [row(f'  {name}', partial(_class_share, name=name)) for name in names]
-        rows.append(row('  unlabelled', lambda it: _share(it, 'semantic', UNLABELLED)))
-    if has('depth'):
-        rows += [
-            empty, _labelled('depth', row),
-            row('  pixels with depth',
-                lambda it: _percent(it.depth_known, it.pixels['depth'])),
-            row('  nearest, farthest', lambda it: (
-                '{:.2f} m, {:.2f} m'.format(*it.depth_range) if it.depth_known else '')),
-            row('  beyond the maximum', _beyond)]
-    if has('motion'):
-        rows += [
-            empty, _labelled('motion', row),
-            row('  moving', lambda it: _share(it, 'motion', MOVING)),
-            row('  unknown', lambda it: _share(it, 'motion', UNKNOWN_MOTION))]
-    if has('instance'):
-        rows += [
-            empty, _labelled('instance', row),
-            row('  objects', lambda it: str(it.objects) if it.task('instance') else '')]
-    if has('detection'):
-        tasks = filter(None, (it.task('detection') for it in every))
-        names = dict.fromkeys(name for task in tasks for name in task.classes)
-        rows += [empty, _labelled('detection', row)]
-        rows += [row(f'  boxes: {name}', partial(_box_count, name=name)) for name in names]
+
+    for task, more in _ROWS_OF.items():
+        if any(findings.task(task) for findings in every):
+            rows += [row('', lambda _: ''), _labelled(task, row), *more(every, row)]
     return rows
 
 
-def _labelled(
-        task: str, row: Callable[[str, Callable[[Findings], str]], tuple[str, ...]],
-) -> tuple[str, ...]:
-    """Return in how many clips a task is labelled."""
+def _semantic_rows(every: list[Findings], row: RowMaker) -> list[Row]:
+    tasks = filter(None, (it.task('semantic') for it in every))
+    names = dict.fromkeys(name for task in tasks for name in task.classes)
+    return [*(row(f'  {name}', partial(_class_share, name=name)) for name in names),
+            row('  unlabelled', lambda it: _share(it, 'semantic', UNLABELLED))]
+
+
+def _depth_rows(every: list[Findings], row: RowMaker) -> list[Row]:
+    return [
+        row('  pixels with depth', lambda it: _percent(it.depth_known, it.pixels['depth'])),
+        row('  nearest, farthest', lambda it: (
+            '{:.2f} m, {:.2f} m'.format(*it.depth_range) if it.depth_known else '')),
+        row('  beyond the maximum', _beyond)]
+
+
+def _motion_rows(every: list[Findings], row: RowMaker) -> list[Row]:
+    return [row('  moving', lambda it: _share(it, 'motion', MOVING)),
+            row('  unknown', lambda it: _share(it, 'motion', UNKNOWN_MOTION))]
+
+
+def _instance_rows(every: list[Findings], row: RowMaker) -> list[Row]:
+    return [row('  objects', lambda it: str(it.objects) if it.task('instance') else '')]
+
+
+def _detection_rows(every: list[Findings], row: RowMaker) -> list[Row]:
+    tasks = filter(None, (it.task('detection') for it in every))
+    names = dict.fromkeys(name for task in tasks for name in task.classes)
+    return [row(f'  boxes: {name}', partial(_box_count, name=name)) for name in names]
+
+
+_ROWS_OF = {
+    'semantic': _semantic_rows,
+    'depth': _depth_rows,
+    'motion': _motion_rows,
+    'instance': _instance_rows,
+    'detection': _detection_rows,
+}
+"""Task -> what the table says of it below the number of labelled clips."""
+
+
+def _labelled(task: str, row: RowMaker) -> Row:
+    """Return the number of clips in which a task is labelled."""
     return row(f'{task}: clips with labels',
                lambda it: str(it.labelled[task]) if it.task(task) else 'none')
 
@@ -240,7 +268,7 @@ def _share(findings: Findings, task: str, value: int) -> str:
 
 
 def _beyond(findings: Findings) -> str:
-    """Return the share of depths that are too large to be learned."""
+    """Return the share of depths beyond the maximum of the task."""
     task = findings.task('depth')
     if task is None or not findings.depth_known:
         return ''

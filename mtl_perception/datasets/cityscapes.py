@@ -44,7 +44,7 @@ CATEGORIES = Task(
     palette=((128, 64, 128), (70, 70, 70), (220, 220, 0), (107, 142, 35), (70, 130, 180),
              (220, 20, 60), (0, 0, 142)),
     movable=(5, 6), sky=4)
-"""The 7 groups of the 19 classes, which MTAN and XTasC-Net predict."""
+"""The 7 groups of the 19 classes, as MTAN and XTasC-Net predict them."""
 
 WITH_VOID = replace(
     SEMANTIC, classes=(*SEMANTIC.classes, 'void'), palette=(*SEMANTIC.palette, (0, 0, 0)))
@@ -56,14 +56,14 @@ ROAD = Task(
 """Road, sidewalk and everything else, as Leang et al. merge the classes."""
 
 CLASS_COUNTS = (3, 7, 19, 20)
-"""How many classes the semantics can have."""
+"""Possible numbers of semantic classes."""
 
 DETECTION = Task(
     name='detection', kind='boxes',
     classes=tuple(SEMANTIC.classes[number] for number in SEMANTIC.movable),
     palette=tuple(SEMANTIC.palette[number] for number in SEMANTIC.movable),
     semantic_ids=SEMANTIC.movable)
-"""Boxes around the instances of the 8 classes that have any."""
+"""Boxes around the instances of the 8 classes that have instances."""
 
 _CATEGORY_OF = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
 """Class -> category."""
@@ -81,9 +81,9 @@ _CLASS_OF = {number: SEMANTIC.classes.index(name) if name in SEMANTIC.classes el
              for name, number in LABEL_IDS.items()}
 _SUFFIX = '_leftImg8bit'
 _THINGS = range(24, 34)
-"""Labels that have objects; a pixel with such a number alone is one of a group."""
+"""Labels that have instances; a pixel with such a bare number belongs to a group of objects."""
 _FIRST_OBJECT = 1000
-"""Smallest number in ``instanceIds`` that is an object: label * 1000 + count."""
+"""Smallest number of an object in ``instanceIds``: label * 1000 + count."""
 
 
 def ids_for(classes: int) -> dict[int, int]:
@@ -119,11 +119,11 @@ class Cityscapes(RecordedClips):
     :param classes: 19 for the benchmark's classes, 7 for their categories, 20 for the 19 and one
         for everything else, 3 for road, sidewalk and everything else.
     :param frames: images T per clip.
-    :param spacing: how many frames of the sequence lie between two images of a clip.
-    :param focal_px: focal length in pixels where there is no ``camera``.
-    :param baseline_m: baseline in metres where there is no ``camera``.
-    :raises ConfigurationError: if there is no such split, the number of classes is another or the
-        camera is given half.
+    :param spacing: distance of two images of a clip in frames of the sequence.
+    :param focal_px: focal length in pixels, in place of ``camera``.
+    :param baseline_m: baseline in metres, in place of ``camera``.
+    :raises ConfigurationError: if the split or the number of classes is unknown, or one of
+        ``focal_px`` and ``baseline_m`` is missing.
     :raises DataError: if a folder is missing or empty.
     """
 
@@ -134,25 +134,30 @@ class Cityscapes(RecordedClips):
             raise ConfigurationError(f'Cityscapes has no split {split!r}; it has {list(SPLITS)}')
         if classes not in CLASS_COUNTS:
             raise ConfigurationError(
-                f'classes is {classes}; Cityscapes has 19, in 7 categories, 20 with void, or 3 of '
+                f'classes is {classes}; wanted 19, or 7 for their categories, 20 with void, 3 for '
                 'the road')
+        check_camera(focal_px, baseline_m)
+
         self.tasks = self.tasks_for(classes)
         self._ids = ids_for(classes)
-        check_camera(focal_px, baseline_m)
         self._camera = (focal_px, baseline_m)
-        self._root, self._split = expand(root), split
+        self._root = expand(root)
+        self._split = split
+
+        # Each archive is optional; but disparity without a camera is not metric.
         self._has_labels = (self._root / 'gtFine' / split).is_dir()
         self._has_disparity = (self._root / 'disparity' / split).is_dir()
         if self._has_disparity and not focal_px:
             need_folder(self._root / 'camera' / split)
         if frames > 1:
             need_folder(self._root / 'leftImg8bit_sequence' / split)
+
         self._annotated = self._root / 'leftImg8bit' / split
         super().__init__(images_in(self._annotated, f'*/*{_SUFFIX}'), frames, spacing)
 
     @staticmethod
     def tasks_for(classes: int) -> tuple[Task, ...]:
-        """Return what can be labelled with so many classes: 3, 7, 19 or 20."""
+        """Return the tasks that can be labelled with 3, 7, 19 or 20 semantic classes."""
         semantic = {3: ROAD, 7: CATEGORIES, 19: SEMANTIC, 20: WITH_VOID}[classes]
         objects = {3: (), 7: (STREET_INSTANCE,)}.get(classes, (STREET_INSTANCE, DETECTION))
         return (semantic, STREET_DEPTH, *objects)
@@ -169,6 +174,8 @@ class Cityscapes(RecordedClips):
         """Return semantics and depth of an annotated image."""
         if not image.is_relative_to(self._annotated):
             return {}
+
+        # The label maps of an archive without labelIds are drawn from the polygons.
         labels: dict[str, NDArray[Any]] = {}
         if self._has_labels:
             path = self._file(image, 'gtFine', 'gtFine_labelIds.png')
@@ -178,6 +185,7 @@ class Cityscapes(RecordedClips):
             else:
                 values = read_map(path, shape)
             labels['semantic'] = to_ids(values, self._ids, path)
+
         if self._has_disparity and self.wants('depth'):
             path = self._file(image, 'disparity', 'disparity.png')
             disparity = cityscapes_disparity(read_map(path, shape, 16))
@@ -189,6 +197,7 @@ class Cityscapes(RecordedClips):
         path = self._file(image, 'gtFine', 'gtFine_instanceIds.png')
         if not self._has_labels or not path.is_file():
             return None
+
         numbers = read_map(path, shape, 16).astype(np.int32)
         group = np.where(np.isin(numbers, _THINGS), np.int32(-1), np.int32(0))
         return np.where(numbers >= _FIRST_OBJECT, numbers, group)
@@ -224,40 +233,47 @@ class Cityscapes(RecordedClips):
 
 def draw_polygons(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """
-    Return the label ids that the polygons of an annotation draw, later ones over earlier ones.
+    Return the label ids of the polygons of an annotation, later ones drawn over earlier ones.
 
     Edges differ by up to a pixel from the ``labelIds`` that the data set's own tools draw.
 
     :param path: a ``gtFine_polygons.json``.
     :param shape: (H, W) of its image.
     :return: (H, W) uint8 label ids.
-    :raises DataError: if it is no such file, is of another size or has a label without a number.
+    :raises DataError: if it is another file, of another size, or has an unknown label.
     """
     try:
         content = json.loads(read_bytes(path))
         size = (int(content['imgHeight']), int(content['imgWidth']))
         objects = [(str(part['label']), np.array(part['polygon'], np.float64).reshape(-1, 2))
                    for part in content['objects'] if not part.get('deleted')]
+
         if not all(len(corners) and np.isfinite(corners).all() for _, corners in objects):
-            raise ValueError('a polygon has no corners, or one that is no number')
+            raise ValueError('a polygon has no corners, or a corner without coordinates')
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f'{path}: is no annotation of Cityscapes ({error!r}); unpack gtFine again') from error
+            f'{path}: is not an annotation of Cityscapes ({error!r}); unpack gtFine again',
+        ) from error
+
     if size != shape:
         raise DataError(
             f'{path}: is for {size[0]} x {size[1]} (height x width), its image is {shape[0]} x '
-            f'{shape[1]}; they must be of one size')
+            f'{shape[1]}; they must have the same size')
+
+    # A licence plate has no number and stays part of its car; a group has that of its class.
     ids: NDArray[np.uint8] = np.zeros(shape, np.uint8)
     for label, corners in objects:
         if label.removesuffix('group') == 'license plate':
             continue
         number = LABEL_IDS.get(label, LABEL_IDS.get(label.removesuffix('group')))
         if number is None:
-            raise DataError(f'{path}: label {label!r} is none of {sorted(LABEL_IDS)}')
+            raise DataError(
+                f'{path}: label {label!r} is unknown, wanted one of {sorted(LABEL_IDS)}; unpack '
+                'gtFine again')
         cv2.fillPoly(ids, [np.rint(corners).astype(np.int32)], number)
     return ids
 
 
 def _key(image: Path) -> str:
-    """Return what the names of all files of an image begin with."""
+    """Return the part that the names of all files of an image share."""
     return image.stem.removesuffix(_SUFFIX)

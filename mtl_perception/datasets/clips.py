@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What all recorded data sets share: images on disk, earlier frames, labels where they exist."""
+"""The base class of data sets: images on disk, earlier frames, labels where they exist."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -23,15 +23,14 @@ _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}
 
 class RecordedClips(ABC):
     """
-    Clips of T images on disk; the last one of each is the image that the data set is about.
+    Clips of T images on disk; the last one of each is the annotated image.
 
-    Where a label exists for some images of a clip only, the others' pixels are unknown (255, NaN);
-    where it exists for none, the sample has none.
+    Where only some images of a clip have a label, the pixels of the others are unknown (255, NaN);
+    where no image has it, the sample does not have it either.
 
     :param images: the last image of each clip.
     :param frames: images T per clip.
-    :param spacing: how many frames of the recording lie between two images of a clip; 1 takes
-        neighbours.
+    :param spacing: distance of two images of a clip in frames of the recording; 1 = neighbours.
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar incomplete: images that are left out because an earlier one does not exist.
     :raises ConfigurationError: if frames or spacing is below 1.
@@ -39,15 +38,16 @@ class RecordedClips(ABC):
     """
 
     tasks: tuple[Task, ...]
-    """What samples have labels of, with class names and colours."""
+    """The tasks that samples have labels of, with class names and colours."""
     filmed = False
-    """Whether images of one folder, whose names differ in the number at their end, are known to
-    be frames of one drive."""
+    """Whether images of one folder whose names differ only in the last number are known to be
+    frames of one drive."""
 
     def __init__(self, images: Sequence[Path], frames: int, spacing: int) -> None:
         if frames < 1 or spacing < 1:
             raise ConfigurationError(
                 f'frames is {frames} and spacing {spacing}; both must be at least 1')
+
         self.clips: list[tuple[Path, ...]] = []
         self.incomplete: list[Path] = []
         for image in images:
@@ -58,27 +58,28 @@ class RecordedClips(ABC):
                 self.clips.append(tuple(clip))
             else:
                 self.incomplete.append(image)
+
         if not images:
             raise DataError(
-                f'{type(self).__name__}: no image is in the split, drives or sequences that were '
-                'asked for; choose others or unpack the missing archives')
+                f'{type(self).__name__}: the split, drives or sequences that were asked for hold '
+                'no image; choose others or unpack the missing archives')
         if not self.clips:
             raise DataError(
                 f'none of {len(images)} images has the {frames - 1} earlier ones that frames: '
-                f'{frames} and spacing: {spacing} ask for ({images[0]} is the first of them); set '
+                f'{frames} and spacing: {spacing} need ({images[0]} is the first of them); set '
                 "frames to 1 or get the data set's sequences")
 
     def read_image(self, image: Path) -> NDArray[np.uint8]:
         """
         Return the (H, W, 3) uint8 RGB of one image.
 
-        :raises DataError: naming the file that is wrong.
+        :raises DataError: naming the faulty file.
         """
         return read_rgb(image)
 
     @abstractmethod
     def find_earlier(self, image: Path, back: int) -> Path | None:
-        """Return the image ``back`` frames before another, None if there is none."""
+        """Return the image ``back`` frames before another, None if it does not exist."""
 
     @abstractmethod
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
@@ -87,17 +88,17 @@ class RecordedClips(ABC):
 
         :param image: its path.
         :param shape: (H, W) of the image.
-        :raises DataError: naming the file that is wrong.
+        :raises DataError: naming the faulty file.
         """
 
     def read_instances(self, image: Path, shape: tuple[int, int]) -> NDArray[np.int32] | None:
         """
-        Return which object each pixel of one image belongs to.
+        Return the object that each pixel of one image belongs to.
 
         :param image: its path.
         :param shape: (H, W) of the image.
-        :return: (H, W) int32, 0 = no object; None if the data set does not say.
-        :raises DataError: naming the file that is wrong.
+        :return: (H, W) int32, 0 = no object, negative = unknown; None without such labels.
+        :raises DataError: naming the faulty file.
         """
         return None
 
@@ -105,14 +106,13 @@ class RecordedClips(ABC):
         """
         Return the boxes of the objects of one image.
 
-        Where nothing else is known these are the boxes around the instances whose class the
-        detection task has.
+        By default these are the boxes around the instances of the classes of the detection task.
 
         :param image: its path.
         :param shape: (H, W) of the image.
-        :return: (M, 5) float32: x_min, y_min, x_max, y_max in pixels and class; None if the data
-            set does not say.
-        :raises DataError: naming the file that is wrong.
+        :return: (M, 5) float32: x_min, y_min, x_max, y_max in pixels and class; None without such
+            labels.
+        :raises DataError: naming the faulty file.
         """
         task = next((task for task in self.tasks if task.name == 'detection'), None)
         instances = self.read_instances(image, shape)
@@ -127,7 +127,7 @@ class RecordedClips(ABC):
         Return the focal length of one image's camera along its rows, pixels.
 
         :param image: its path.
-        :return: None if the data set does not say.
+        :return: None if the data set does not contain it.
         :raises DataError: naming the calibration file that is missing or wrong.
         """
         return None
@@ -140,24 +140,29 @@ class RecordedClips(ABC):
         """
         Return one clip.
 
-        :raises DataError: naming the file that is wrong.
+        :raises DataError: naming the faulty file.
         """
         clip = self.clips[index]
         images = [self.read_image(path) for path in clip]
-        shape = (images[-1].shape[0], images[-1].shape[1])
+
+        # Labels and network see a clip as one array, so its images must have one size.
+        height, width = images[-1].shape[:2]
         for path, image in zip(clip, images):
             if image.shape != images[-1].shape:
                 raise DataError(
                     f'{path}: is {image.shape[0]} x {image.shape[1]} (height x width), '
-                    f'{clip[-1].name} of the same clip {shape[0]} x {shape[1]}')
-        labels = [self.read_labels(path, shape) for path in clip]
+                    f'{clip[-1].name} of the same clip {height} x {width}; take it out or resize '
+                    'it')
+
+        labels = [self.read_labels(path, (height, width)) for path in clip]
         stacked = {task: _stack([label.get(task) for label in labels], unknown)
                    for task, unknown in _UNKNOWN.items() if self.wants(task)}
+
         instances = boxes = None
         if self.wants('instance'):
-            instances = _stack([self.read_instances(path, shape) for path in clip], -1)
+            instances = _stack([self.read_instances(path, (height, width)) for path in clip], -1)
         if self.wants('detection'):
-            boxes = _stack_boxes([self.read_boxes(path, shape) for path in clip])
+            boxes = _stack_boxes([self.read_boxes(path, (height, width)) for path in clip])
         return Sample(np.stack(images), instance=instances, detection=boxes, **stacked)
 
     def wants(self, task: str) -> bool:
@@ -176,9 +181,10 @@ class RecordedClips(ABC):
 
 
 def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
-    """Return (T, M, 5) boxes, the rows of unknown frames of class -2; None if nothing is known."""
+    """Return (T, M, 5) boxes, rows of class -2 in frames without labels; None if no frame has."""
     if all(boxes is None for boxes in frames):
         return None
+
     empty = np.zeros((0, 5), np.float32)
     result = stacked_boxes([empty if boxes is None else boxes for boxes in frames])
     for row, boxes in zip(result, frames):
@@ -188,8 +194,9 @@ def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32
 
 
 def _stack(labels: list[NDArray[Any] | None], unknown: float) -> NDArray[Any] | None:
-    """Return (T, H, W) with what is missing unknown; None if nothing is known."""
+    """Return (T, H, W) with missing labels as unknown; None if all are missing."""
     known = next((label for label in labels if label is not None), None)
     if known is None:
         return None
+
     return np.stack([np.full_like(known, unknown) if label is None else label for label in labels])

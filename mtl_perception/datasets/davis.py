@@ -24,14 +24,14 @@ class Davis(RecordedClips):
 
     Reads ``<root>/JPEGImages/<resolution>/<sequence>/NNNNN.jpg`` and the masks
     ``Annotations/<resolution>/<sequence>/NNNNN.png``: 0 is background, anything else moves. Only
-    the annotated objects are marked: what else moves counts as static.
+    the annotated objects are marked: other moving objects count as static.
 
     :param root: the folder with ``JPEGImages``.
     :param split: ``all``, or the name of a list in ``ImageSets/<resolution>`` such as ``train``.
     :param sequences: names of the only sequences to use.
     :param resolution: name of the folder of one image size.
     :param frames: images T per clip.
-    :param spacing: how many frames lie between two images of a clip, at 24 Hz.
+    :param spacing: distance of two images of a clip in frames, at 24 Hz.
     :raises DataError: if a folder, a list or a sequence is missing.
     """
 
@@ -44,11 +44,14 @@ class Davis(RecordedClips):
         folder = expand(root)
         self._masks = need_folder(folder / 'Annotations' / resolution)
         images = images_in(folder / 'JPEGImages' / resolution, '*/*')
+
         there = {path.parent.name for path in images}
         listed = there if split == 'all' else _sequences(
             folder / 'ImageSets' / resolution / f'{split}.txt')
         if unknown := sorted((listed | set(sequences)) - there):
-            raise DataError(f'{root}: no sequence {unknown[0]!r}; there are {sorted(there)}')
+            raise DataError(
+                f'{root}: no sequence {unknown[0]!r}; there are {sorted(there)}')
+
         wanted = listed & set(sequences) if sequences else listed
         super().__init__([path for path in images if path.parent.name in wanted], frames, spacing)
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the folder of a data set, or of images and masks, to its description."""
+"""Guess the description of a data set from the folders that it consists of."""
 
 import colorsys
 from pathlib import Path
@@ -21,30 +21,33 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str, str]] = {
     'kitti_object': (('training/image_2', 'training/label_2'), 'train', 'validation'),
     'kitti2015': (('training/image_2', 'training/disp_occ_0'), 'train', 'validation'),
 }
-"""Data set -> the folders that it is known by, and its splits to learn from and to choose by."""
+"""Data set -> the folders that identify it, its split for training and that for validation."""
 
 MASKS_READ = 200
-"""Masks that tell which classes there are, spread over all of them."""
+"""Number of masks, spread over all of them, in which the classes are looked up."""
 
 Description = dict[str, Any]
 
 
 def detect_layout(folder: Path) -> tuple[Description, Description]:
     """
-    Return the descriptions of what to learn from and what to choose the model by.
+    Return the descriptions of the training and the validation split in a folder.
 
-    Of images and masks in two folders, with the same names but for the suffix, the last fifth is
-    held out; each number in the masks is a class, 255 is unlabelled if there are others than 0.
+    Of images and masks in two folders, with equal names up to the suffix, the last fifth is held
+    out. Each number in the masks is a class; 255 is unlabelled, unless the masks hold 0 and 255
+    alone.
 
     :param folder: as a data set's archives unpack; or one with a ``dataset.yaml``; or with a
         folder of images and one of masks.
     :return: see :func:`mtl_perception.datasets.build.build_dataset`.
-    :raises DataError: if it is none of these.
+    :raises DataError: if the layout is unknown.
     """
+    # Published layouts come first: two of their folders could pass for images and masks.
     for name, (parts, train, validation) in LAYOUTS.items():
         if all((folder / part).is_dir() for part in parts):
             common: Description = {'dataset': name, 'root': str(folder)}
             return {**common, 'split': train}, {**common, 'split': validation}
+
     common = {'dataset': 'folder', 'root': str(folder)}
     if (folder / DESCRIPTION).is_file():
         train, validation = _splits(folder)
@@ -52,9 +55,10 @@ def detect_layout(folder: Path) -> tuple[Description, Description]:
     if found := _images_and_masks(folder):
         common['description'] = _described(folder, *found)
         return {**common, 'split': 'train'}, {**common, 'split': 'validation'}
+
     there = sorted(path.name for path in folder.iterdir())[:8]
     raise DataError(
-        f'{folder} is no data set that is known by its folders; it holds {there}, wanted '
+        f'{folder}: the layout of this data set is unknown; it holds {there}, wanted '
         + ', or '.join(f'{" ".join(parts)} ({name})' for name, (parts, *_) in LAYOUTS.items())
         + f', or a {DESCRIPTION}, or a folder of images and one of masks (PNG, a number per '
         'pixel) with the same names. Others are described in a recipe: see config/train')
@@ -65,21 +69,24 @@ def _splits(folder: Path) -> tuple[str, str]:
     images = read_description(folder / DESCRIPTION).images
     if '{split}' not in images:
         return 'train', 'validation'
+
     before, _, after = images.partition('{split}')
     for name in ('val', 'validation', 'valid', 'test'):
         if (folder / f'{before}{name}{after}').is_dir():
             return 'train', name
     raise DataError(
-        f'{folder / DESCRIPTION}: images is {images!r}, but there is no folder for the split val '
-        'or validation; make one, or take {split} out of all paths to hold the last fifth out')
+        f'{folder / DESCRIPTION}: images is {images!r}, but no folder val or validation exists; '
+        'make one, or take {split} out of all paths to hold the last fifth out')
 
 
 def _images_and_masks(folder: Path) -> tuple[Path, Path, list[Path]] | None:
-    """Return the folders of images and of masks and all masks with an image, if there are."""
+    """Return the folders of images and of masks, and the masks; None without such folders."""
     stems = {
         part: {path.stem: path for path in sorted(part.iterdir())
                if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path.name)}
         for part in sorted(folder.iterdir()) if part.is_dir() and not is_hidden(part.name)}
+
+    # Every image needs a mask; of several pairs of folders the one with the most images wins.
     best: tuple[Path, Path, list[Path]] | None = None
     for images, pictures in stems.items():
         for masks, labels in stems.items():
@@ -93,7 +100,7 @@ def _images_and_masks(folder: Path) -> tuple[Path, Path, list[Path]] | None:
 
 
 def _is_mask(path: Path) -> bool:
-    """Return whether a file is a PNG of few numbers in one channel."""
+    """Return whether a file is a PNG of few different numbers in one channel."""
     if path.suffix.lower() != '.png':
         return False
     try:
@@ -103,15 +110,18 @@ def _is_mask(path: Path) -> bool:
 
 
 def _described(folder: Path, images: Path, masks: Path, labels: list[Path]) -> Description:
-    """Return what a ``dataset.yaml`` would say of images and masks."""
+    """Return the content that a ``dataset.yaml`` for images and masks would have."""
     numbers: set[int] = set()
     for place in np.unique(np.linspace(0, len(labels) - 1, MASKS_READ).astype(int)):
         numbers |= set(np.unique(read_map(labels[int(place)], None)).tolist())
+
     known = sorted(numbers if numbers <= {0, UNLABELLED} else numbers - {UNLABELLED})
     if len(known) < 2 or known[-1] > UNLABELLED:
         raise DataError(
             f'{masks}: the masks hold the numbers {known}; wanted at least two classes from 0 to '
             f'254 (and {UNLABELLED} = unlabelled). Describe others in {folder / DESCRIPTION}')
+
+    # The golden ratio spreads any number of hues evenly.
     classes = {
         f'class {number}': [round(255 * value) for value in colorsys.hsv_to_rgb(
             0.618 * place % 1, 0.7, 0.9)] for place, number in enumerate(known)}

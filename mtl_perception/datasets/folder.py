@@ -31,7 +31,7 @@ from mtl_perception.tasks import (
 
 DESCRIPTION = 'dataset.yaml'
 TRAINING_SHARE = 0.8
-"""Part of a folder that is not divided which is learned from."""
+"""Share of a folder without splits that the training split gets."""
 _UNLABELLED = 'unlabelled'
 _MOTION_NAMES = {'static': STATIC, 'moving': MOVING, 'unknown': UNKNOWN_MOTION}
 
@@ -39,11 +39,11 @@ _MOTION_NAMES = {'static': STATIC, 'moving': MOVING, 'unknown': UNKNOWN_MOTION}
 @dataclass(frozen=True)
 class FolderDescription:
     """
-    What ``dataset.yaml`` says; paths are relative to its folder.
+    The content of ``dataset.yaml``; paths are relative to its folder.
 
     In a path, ``{split}`` stands for the split and ``{name}`` for the image's path below
-    ``images``, without the suffix; a path that begins with one needs quotes. All labels are PNG
-    files of one number per pixel.
+    ``images``, without the suffix; a path that begins with a brace needs quotes. All labels are
+    PNG files with one number per pixel.
 
     :param images: folder of the images; a subfolder is a recording, in the order of its names.
     :param semantic: path of the class ids of an image.
@@ -58,7 +58,7 @@ class FolderDescription:
     :param disparity_px: pixels per step of ``disparity``.
     :param focal_px: focal length of the rectified stereo cameras, pixels.
     :param baseline_m: distance of the stereo cameras, metres.
-    :param maximum_m: largest depth that is to be learned and judged, metres.
+    :param maximum_m: largest depth for training and evaluation, metres.
     :param motion: path of the motion mask of an image.
     :param motion_ids: number in the file -> ``static``, ``moving`` or ``unknown``.
     """
@@ -83,28 +83,29 @@ class FolderDescription:
 
 class Folder(RecordedClips):
     """
-    Images and labels in folders, as ``<root>/dataset.yaml`` says.
+    Images and labels in folders that ``<root>/dataset.yaml`` describes.
 
-    The image before another is the one before it in the order of the names of its subfolder, in
-    which ``9`` comes before ``10``. Where no path has a ``{split}``, ``train`` is the first four
-    fifths of each subfolder in this order, ``validation`` the rest, at least its last image:
-    frames of one recording resemble their neighbours, and a part drawn at random would flatter
-    the model. An earlier image is one of the same split.
+    Earlier images are those before an image in the natural order of its subfolder, in which ``9``
+    comes before ``10``, within the same split. Where no path has a ``{split}``, ``train`` is the
+    first four fifths of each subfolder in this order and ``validation`` the rest, at least its
+    last image: frames of one recording resemble their neighbours, and a random part would flatter
+    the model.
 
     :param root: the folder with ``dataset.yaml``; see :class:`FolderDescription`.
-    :param split: what ``{split}`` in its paths stands for; without one, ``train``,
-        ``validation`` or ``val``, and ``all`` or nothing for all images.
+    :param split: replaces ``{split}`` in the paths; without one, ``train``, ``validation`` or
+        ``val``, and ``all`` or nothing for all images.
     :param frames: images T per clip.
-    :param spacing: how many images lie between two images of a clip.
-    :param description: in place of ``dataset.yaml``: what it would say.
-    :raises ConfigurationError: if the description is wrong, or there is no such split.
+    :param spacing: distance of two images of a clip in images of the subfolder.
+    :param description: the content of ``dataset.yaml``, in place of the file.
+    :raises ConfigurationError: if the description is wrong or the split unknown.
     :raises DataError: if a folder is missing or empty.
     """
 
     def __init__(
             self, root: str, split: str = '', frames: int = 1, spacing: int = 1,
             description: Mapping[str, Any] = MappingProxyType({})) -> None:
-        self._root, self._split = expand(root), split
+        self._root = expand(root)
+        self._split = split
         about = (description_of(dict(description), root) if description else
                  read_description(self._root / DESCRIPTION))
         self._about = about
@@ -112,6 +113,8 @@ class Folder(RecordedClips):
         self._motion_ids = {
             number: _MOTION_NAMES[name] for number, name in about.motion_ids.items()}
         self.tasks = _tasks(about)
+
+        # A subfolder is a recording; without {split} each of them is divided.
         self._images = self._path(about.images)
         self._order: dict[Path, list[Path]] = {}
         for image in images_in(self._images, '**/*'):
@@ -120,6 +123,7 @@ class Folder(RecordedClips):
                 about.images, about.semantic, about.depth, about.disparity, about.motion)):
             self._order = {
                 folder: _part(recording, split) for folder, recording in self._order.items()}
+
         self._place = {image: place for recording in self._order.values()
                        for place, image in enumerate(recording)}
         super().__init__(list(self._place), frames, spacing)
@@ -134,9 +138,11 @@ class Folder(RecordedClips):
         about = self._about
         labels: dict[str, NDArray[Any]] = {}
         name = image.relative_to(self._images).with_suffix('').as_posix()
+
         if about.semantic:
             path = self._path(about.semantic, name)
             labels['semantic'] = to_ids(read_map(path, shape), self._ids, path)
+
         if about.depth:
             steps = read_map(self._path(about.depth, name), shape)
             labels['depth'] = _known(steps, about.depth_m)
@@ -144,6 +150,7 @@ class Folder(RecordedClips):
             steps = read_map(self._path(about.disparity, name), shape)
             labels['depth'] = depth_from_disparity(
                 _known(steps, about.disparity_px), about.focal_px, about.baseline_m)
+
         if about.motion:
             path = self._path(about.motion, name)
             labels['motion'] = to_ids(read_map(path, shape), self._motion_ids, path)
@@ -154,16 +161,16 @@ class Folder(RecordedClips):
         return self._about.focal_px or None
 
     def _path(self, pattern: str, name: str = '') -> Path:
-        """Return the path that a pattern stands for."""
+        """Return a path of the description with its braces replaced."""
         return self._root / pattern.replace('{split}', self._split).replace('{name}', name)
 
 
 def read_description(path: Path) -> FolderDescription:
     """
-    Return what a ``dataset.yaml`` says.
+    Read a ``dataset.yaml``.
 
     :raises DataError: if it cannot be read.
-    :raises ConfigurationError: if it is not YAML, has an unknown key or a value that cannot be.
+    :raises ConfigurationError: if it is not YAML, has an unknown key or an impossible value.
     """
     try:
         content = yaml.safe_load(read_bytes(path))
@@ -175,14 +182,15 @@ def read_description(path: Path) -> FolderDescription:
 
 def description_of(content: Any, path: str) -> FolderDescription:
     """
-    Return a description that was read.
+    Return the description in the content of a YAML file.
 
-    :param content: of the YAML.
-    :param path: where it comes from, for messages.
+    :param content: as parsed.
+    :param path: of the file, for messages.
     :raises ConfigurationError: as :func:`read_description`.
     """
     if not isinstance(content, dict) or 'images' not in content:
-        raise ConfigurationError(f"{path}: says no 'images'; write at least images: FOLDER")
+        raise ConfigurationError(f"{path}: lacks 'images'; write at least images: FOLDER")
+
     check_names(content, [item.name for item in fields(FolderDescription)], f'{path}: setting')
     about = FolderDescription(**content)
     try:
@@ -193,25 +201,29 @@ def description_of(content: Any, path: str) -> FolderDescription:
 
 
 def _check(about: FolderDescription) -> None:
-    """Refuse what contradicts itself."""
+    """Refuse values out of range and settings that contradict each other."""
+    # YAML gives a list or a text as readily as a table.
     for name in ('classes', 'ids', 'motion_ids'):
         if not isinstance(getattr(about, name), dict):
             raise ConfigurationError(f'{name} is {getattr(about, name)!r}, wanted KEY: VALUE')
     if bool(about.semantic) != bool(about.classes):
         raise ConfigurationError('semantic and classes belong together; give both or neither')
+
     for name, colour in about.classes.items():
         if len(colour) != 3 or not all(0 <= int(value) <= 255 for value in colour):
             raise ConfigurationError(
                 f'class {name!r} has the colour {colour!r}, wanted three numbers from 0 to 255')
+
     known = [*about.classes]
     check_names([*about.movable, *filter(None, [about.sky])], known, 'class')
     check_names(about.ids.values(), [*known, _UNLABELLED], 'class')
     check_names(about.motion_ids.values(), list(_MOTION_NAMES), 'motion')
     for number in [*about.ids, *about.motion_ids]:
         if not isinstance(number, int) or not 0 <= number <= 255:
-            raise ConfigurationError(f'{number!r} is no number of a label; wanted 0 to 255')
+            raise ConfigurationError(f'label number {number!r} is out of range; wanted 0 to 255')
+
     if about.depth and about.disparity:
-        raise ConfigurationError('depth and disparity are both given; depth is one of them')
+        raise ConfigurationError('depth and disparity are both given; give one of them')
     check_camera(about.focal_px, about.baseline_m)
     if about.disparity and not about.focal_px:
         raise ConfigurationError('disparity needs focal_px and baseline_m')
@@ -221,11 +233,13 @@ def _check(about: FolderDescription) -> None:
 
 def _part(recording: list[Path], split: str) -> list[Path]:
     """
-    Return the images of a recording that belong to a split, where nothing divides them.
+    Return the images of a recording that belong to a split, where no path has a ``{split}``.
 
-    :raises ConfigurationError: if there is no such split.
+    :raises ConfigurationError: if the split is unknown.
     """
     check_names([split or 'all'], ['all', 'train', 'validation', 'val'], 'split')
+
+    # At least one image for validation, and at least one for training where there is only one.
     first = min(math.ceil(TRAINING_SHARE * len(recording)), max(1, len(recording) - 1))
     return {'train': recording[:first], 'validation': recording[first:],
             'val': recording[first:]}.get(split, recording)
@@ -233,6 +247,7 @@ def _part(recording: list[Path], split: str) -> list[Path]:
 
 def _semantic_ids(about: FolderDescription) -> dict[int, int]:
     """Return number in the file -> class id or 255."""
+    # Any name that is not a class is 'unlabelled': _check has refused all others.
     places = {name: place for place, name in enumerate(about.classes)}
     if not about.ids:
         return {**{place: place for place in places.values()}, UNLABELLED: UNLABELLED}
@@ -240,15 +255,17 @@ def _semantic_ids(about: FolderDescription) -> dict[int, int]:
 
 
 def _tasks(about: FolderDescription) -> tuple[Task, ...]:
-    """Return what the description gives labels for."""
+    """Return the tasks that the description has labels of."""
     tasks = []
     names = list(about.classes)
+
     if about.semantic:
         tasks.append(Task(
             name='semantic', kind='classes', classes=tuple(names),
             palette=tuple((int(r), int(g), int(b)) for r, g, b in about.classes.values()),
             movable=tuple(names.index(name) for name in about.movable),
             sky=names.index(about.sky) if about.sky else -1))
+
     if about.depth or about.disparity:
         tasks.append(replace(STREET_DEPTH, maximum=about.maximum_m))
     if about.motion:
@@ -257,5 +274,5 @@ def _tasks(about: FolderDescription) -> tuple[Task, ...]:
 
 
 def _known(steps: NDArray[Any], size: float) -> NDArray[np.float32]:
-    """Return steps times their size, NaN where nothing is known."""
+    """Return steps times their size, NaN where they are 0."""
     return np.where(steps > 0, steps * size, np.nan).astype(np.float32)

@@ -62,7 +62,7 @@ def depth_from_disparity(
 
 def check_camera(focal_px: float, baseline_m: float) -> None:
     """
-    Refuse a stereo camera that was given half or with a value that cannot be.
+    Refuse a stereo camera that is incomplete or has negative values.
 
     :param focal_px: pixels, 0 = not given.
     :param baseline_m: metres, 0 = not given.
@@ -74,11 +74,11 @@ def check_camera(focal_px: float, baseline_m: float) -> None:
             'neither')
 
 
-def read_calibration(path: Path) -> dict[str, Matrix]:
+def read_kitti_calibration(path: Path) -> dict[str, Matrix]:
     """
-    Return the numbers of one of KITTI's calibration files.
+    Return the numbers in one of KITTI's calibration files.
 
-    :param path: text with a ``name: number number ...`` per line.
+    :param path: text with ``name: number number ...`` in each line.
     :return: name -> (n,) float64; lines without numbers are left out.
     :raises DataError: if the file cannot be read.
     """
@@ -87,7 +87,7 @@ def read_calibration(path: Path) -> dict[str, Matrix]:
         name, _, words = line.partition(':')
         try:
             numbers[name.strip()] = np.array(words.split(), np.float64)
-        except ValueError:
+        except ValueError:  # a date, such as that of calib_time
             continue
     return numbers
 
@@ -95,13 +95,13 @@ def read_calibration(path: Path) -> dict[str, Matrix]:
 def calibrated(
         numbers: dict[str, Matrix], name: str, shape: tuple[int, int], path: Path) -> Matrix:
     """
-    Return one matrix of a calibration file.
+    Return one matrix of a KITTI calibration file.
 
-    :param numbers: of :func:`read_calibration`.
+    :param numbers: of :func:`read_kitti_calibration`.
     :param name: of the entry.
     :param shape: of the matrix.
     :param path: the file, for the message.
-    :raises DataError: if the entry is missing, has another number of numbers or is a projection
+    :raises DataError: if the entry is missing, has too many or too few numbers, or is a projection
         without a focal length.
     """
     found = numbers.get(name)
@@ -109,6 +109,7 @@ def calibrated(
         raise DataError(
             f'{path}: {name!r} has {0 if found is None else found.size} numbers, wanted '
             f'{shape[0] * shape[1]}; it holds {sorted(numbers)}')
+
     if name.startswith('P') and not (np.isfinite(found).all() and found[0] > 0):
         raise DataError(
             f'{path}: {name!r} begins with {found[0]:g}, wanted a positive focal length; unpack '
@@ -120,13 +121,14 @@ def stereo_camera(path: Path) -> tuple[float, float]:
     """
     Return (focal length in pixels, baseline in metres) of KITTI's colour cameras 2 and 3.
 
-    The rectified projections have the camera's place in their last column: P[0, 3] = -f x.
+    The rectified projections hold the place x of a camera in their last column: P[0, 3] = -f x.
 
     :param path: a ``calib_cam_to_cam`` file.
     :raises DataError: if it cannot be read or lacks an entry.
     """
-    numbers = read_calibration(path)
+    numbers = read_kitti_calibration(path)
     left, right = (calibrated(numbers, f'P_rect_0{camera}', (3, 4), path) for camera in (2, 3))
+
     baseline = float((left[0, 3] - right[0, 3]) / left[0, 0])
     if not baseline > 0:
         raise DataError(
@@ -155,18 +157,20 @@ def project_points(
         points: NDArray[np.floating[Any]], projection: Matrix,
         shape: tuple[int, int]) -> NDArray[np.float32]:
     """
-    Return sparse depth: each point at the pixel that sees it, the nearest where several do.
+    Return sparse depth: each point at its pixel, the nearest where several share one.
 
     :param points: (N, 3) floating metres in the lidar's frame.
     :param projection: (3, 4) from the lidar's frame to homogeneous pixels whose third coordinate
         is Z in metres; pixel centres have integer coordinates.
     :param shape: (H, W) of the image.
-    :return: (H, W) float32 metres, NaN where no point is.
+    :return: (H, W) float32 metres, NaN at pixels without a point.
     """
     seen = points.astype(np.float64) @ projection[:, :3].T + projection[:, 3]
-    seen = seen[seen[:, 2] > 0]
+    seen = seen[seen[:, 2] > 0]  # not behind the camera
+
     column, row = np.rint(seen[:, :2] / seen[:, 2:]).astype(np.int64).T
     inside = (column >= 0) & (column < shape[1]) & (row >= 0) & (row < shape[0])
+
     depth = np.full(shape, np.inf)
     np.minimum.at(depth, (row[inside], column[inside]), seen[inside, 2])
     return np.where(np.isinf(depth), np.nan, depth).astype(np.float32)
@@ -175,18 +179,18 @@ def project_points(
 @dataclass(frozen=True)
 class FisheyeCamera:
     """
-    A lens whose image grows with a polynomial of the angle off its axis.
+    A lens whose image height is a polynomial of the angle off its axis.
 
     r(theta) = k1 theta + k2 theta^2 + ..., the model of WoodScape's calibration files.
 
-    :param coefficients: k1, k2, ...; k1 in pixels per radian is the focal length in the middle.
+    :param coefficients: k1, k2, ...; k1 in pixels per radian is the focal length at the centre.
     :param size: (width, height) of the image, pixels.
-    :param offset: of the principal point from the middle of the image, pixels.
+    :param offset: of the principal point from the centre of the image, pixels.
     :param aspect_ratio: of the height of a pixel to its width.
     :param quaternion: (x, y, z, w), from the camera's frame (x right, y down, z ahead) to the
         vehicle's (x ahead, y left, z up).
-    :param translation: place of the camera in the vehicle's frame, metres; its third number is
-        the height above the ground.
+    :param translation: place of the camera in the vehicle's frame, metres; z is its height above
+        the ground.
     """
 
     coefficients: tuple[float, ...]
@@ -198,16 +202,19 @@ class FisheyeCamera:
 
     def project(self, points: NDArray[np.floating[Any]]) -> Matrix:
         """
-        Return where points are seen.
+        Return the pixels that see points.
 
         :param points: (N, 3) in the camera's frame, metres.
         :return: (N, 2) float64 pixels, centres of pixels have integer coordinates; NaN for the
             place of the camera itself.
         """
         points = np.asarray(points, np.float64)
+
+        # theta is the angle off the axis, r its distance from the principal point.
         across = np.hypot(points[:, 0], points[:, 1])
         angle = np.arctan2(across, points[:, 2])
         radius = np.polynomial.polynomial.polyval(angle, (0.0, *self.coefficients))
+
         with np.errstate(divide='ignore', invalid='ignore'):
             direction = np.where(across[:, None] > 0, points[:, :2] / across[:, None], 0.0)
         seen = radius[:, None] * direction * (1.0, self.aspect_ratio)
@@ -217,7 +224,7 @@ class FisheyeCamera:
 
     def from_vehicle(self, points: NDArray[np.floating[Any]]) -> Matrix:
         """
-        Return points of the vehicle's frame in the camera's.
+        Return points of the vehicle's frame in the camera's frame.
 
         :param points: (N, 3) metres.
         :return: (N, 3) float64 metres.

@@ -27,7 +27,7 @@ REFERENCE = 10
 """Number of the labelled frame of every scene."""
 
 OBJECTS_PER_LABEL = 256
-"""Factor of the label in the numbers of objects."""
+"""An object's number is this times its label, plus a count."""
 
 
 class Kitti2015(RecordedClips):
@@ -37,28 +37,29 @@ class Kitti2015(RecordedClips):
     Reads ``<root>/training/image_2/NNNNNN_10.png`` and, where the folders exist,
 
     - ``disp_occ_0/NNNNNN_10.png``: disparity of the left colour camera, 1/256 px, 0 = unknown
-    - ``obj_map/NNNNNN_10.png``: 0, or the number of a moving car. What moves on foot or by
-      bicycle, and cars too far for a model, are 0 there and count as static.
+    - ``obj_map/NNNNNN_10.png``: 0, or the number of a moving car. Pedestrians, cyclists and cars
+      too far for a model are 0 there and count as static.
     - ``calib_cam_to_cam/NNNNNN.txt``: focal length and baseline, for metric depth
     - ``semantic/NNNNNN_10.png``: of the semantic benchmark (Alhaija et al., IJCV 2018), which
       labels the same images with the numbers of Cityscapes
     - ``instance/NNNNNN_10.png``: of the same, 256 times the label plus the count of an object
 
     The benchmark's archive has frames 10 and 11 of a scene, its multi-view extension 0 to 20. The
-    labels belong to frame 10, so the frame before is 09 of the extension. With ``reverse`` it is
-    11, which the first archive has: the film is then seen backwards, in which the same cars move.
+    labels belong to frame 10, so the previous frame is 09 of the extension. With ``reverse`` it is
+    11, which the first archive has: time then runs backwards, and the same cars move.
 
     :param root: the folder with ``training``.
     :param classes: of the semantics: 19 or 20 as of Cityscapes, 7 for their categories, or 3 for
         road, sidewalk and everything else, as Leang et al. merge them.
     :param split: ``all``; ``validation`` for every fifth scene (number 4, 9, 14, ...), ``train``
-        for the others. The benchmark has no such split: it is ours.
+        for the others. The benchmark has no such split: this one is ours.
     :param frames: images T per clip.
     :param spacing: difference between the numbers of two images of a clip.
     :param reverse: whether later frames stand for earlier ones.
-    :param focal_px: focal length in pixels where there is no ``calib_cam_to_cam``.
-    :param baseline_m: baseline in metres where there is no ``calib_cam_to_cam``.
-    :raises ConfigurationError: if there is no such split or the camera is given half.
+    :param focal_px: focal length in pixels, in place of ``calib_cam_to_cam``.
+    :param baseline_m: baseline in metres, in place of ``calib_cam_to_cam``.
+    :raises ConfigurationError: if the split or the number of classes is unknown, or one of
+        ``focal_px`` and ``baseline_m`` is missing.
     :raises DataError: if a folder is missing or empty.
     """
 
@@ -70,18 +71,22 @@ class Kitti2015(RecordedClips):
             raise ConfigurationError(f'KITTI 2015 has no split {split!r}; it has {list(SPLITS)}')
         if classes not in cityscapes.CLASS_COUNTS:
             raise ConfigurationError(
-                f'classes is {classes}; there are {list(cityscapes.CLASS_COUNTS)}')
+                f'classes is {classes}; wanted one of {list(cityscapes.CLASS_COUNTS)}')
+        check_camera(focal_px, baseline_m)
+
         self.tasks = self.tasks_for(classes)
         self._ids = cityscapes.ids_for(classes)
-        check_camera(focal_px, baseline_m)
         self._camera = (focal_px, baseline_m)
         self._folder = expand(root) / 'training'
         self._step = 1 if reverse else -1
+
+        # Each archive is optional; but disparity without a camera is not metric.
         self._has_disparity = (self._folder / 'disp_occ_0').is_dir()
         self._has_objects = (self._folder / 'obj_map').is_dir()
         self._has_semantics = (self._folder / 'semantic').is_dir()
         if self._has_disparity and not focal_px:
             need_folder(self._folder / 'calib_cam_to_cam')
+
         images = images_in(self._folder / 'image_2', f'{"[0-9]" * 6}_{REFERENCE}')
         if split != 'all':
             held_out = split == 'validation'
@@ -90,7 +95,7 @@ class Kitti2015(RecordedClips):
 
     @staticmethod
     def tasks_for(classes: int) -> tuple[Task, ...]:
-        """Return what can be labelled with so many classes: 3, 7, 19 or 20."""
+        """Return the tasks that can be labelled with 3, 7, 19 or 20 semantic classes."""
         semantic, _, *objects = cityscapes.Cityscapes.tasks_for(classes)
         return (semantic, STREET_DEPTH, STREET_MOTION, *objects)
 
@@ -103,6 +108,7 @@ class Kitti2015(RecordedClips):
         """Return depth and motion of frame 10."""
         if not image.stem.endswith(f'_{REFERENCE}'):
             return {}
+
         labels: dict[str, NDArray[Any]] = {}
         if self._has_disparity and self.wants('depth'):
             path = self._folder / 'disp_occ_0' / f'{image.stem}.png'
@@ -120,15 +126,17 @@ class Kitti2015(RecordedClips):
         """
         Return the objects of frame 10.
 
-        :return: those of the semantic benchmark, whatever moves or not; where it is not there,
-            the moving cars, and -1 where another object may be.
+        :return: those of the semantic benchmark, moving or not; without its folder, the moving
+            cars, and -1 (unknown) everywhere else, because parked cars are not marked.
         """
         if not image.stem.endswith(f'_{REFERENCE}'):
             return None
+
         path = self._folder / 'instance' / f'{image.stem}.png'
         if path.parent.is_dir():
             numbers = read_map(path, shape, 16).astype(np.int32)
             return np.where(numbers % OBJECTS_PER_LABEL > 0, numbers, np.int32(0))
+
         if not self._has_objects:
             return None
         moving = read_map(self._folder / 'obj_map' / path.name, shape).astype(np.int32)
@@ -137,7 +145,7 @@ class Kitti2015(RecordedClips):
     def read_boxes(self, image: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
         """Return the boxes of frame 10, if the semantic benchmark's objects are there."""
         if not (self._folder / 'instance').is_dir():
-            return None  # those of the moving cars alone would make parked ones background
+            return None  # with boxes of moving cars alone, parked ones would be background
         return super().read_boxes(image, shape)
 
     def focal_length(self, image: Path) -> float | None:

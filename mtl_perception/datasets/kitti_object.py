@@ -14,7 +14,7 @@ from mtl_perception.datasets.geometry import (
     Matrix,
     calibrated,
     project_points,
-    read_calibration,
+    read_kitti_calibration,
     read_scan,
 )
 from mtl_perception.errors import ConfigurationError, DataError
@@ -33,11 +33,11 @@ CLASS_OF = {'Car': 0, 'Van': 0, 'Pedestrian': 1, 'Person_sitting': 1, 'Cyclist':
 """
 Type in a label file -> class.
 
-The benchmark counts a van neither for nor against a detector of cars; here it is a car.
+The benchmark ignores vans when it scores detectors of cars; here a van is a car.
 """
 
 NO_CLASS = ('Truck', 'Tram', 'Misc', 'DontCare')
-"""Types that are no object of the three classes."""
+"""Types outside the three classes, which are skipped."""
 
 
 class KittiObject(RecordedClips):
@@ -46,16 +46,16 @@ class KittiObject(RecordedClips):
 
     Reads ``<root>/training/image_2/NNNNNN.png`` and, where the folders exist,
 
-    - ``label_2/NNNNNN.txt``: type, truncation, occlusion, angle, box and what is in 3D
+    - ``label_2/NNNNNN.txt``: type, truncation, occlusion, angle, box, and a box in 3D
     - ``velodyne/NNNNNN.bin`` and ``calib/NNNNNN.txt``: sparse depth
     - ``prev_2/NNNNNN_01.png`` to ``_03.png``: the frames before, unlabelled
 
     :param root: the folder with ``training``.
     :param split: ``all``; ``validation`` for every fifth image (number 4, 9, 14, ...), ``train``
-        for the others. The benchmark has no such split: it is ours.
+        for the others. The benchmark has no such split: this one is ours.
     :param frames: images T per clip.
-    :param spacing: how many frames lie between two images of a clip, at 10 Hz.
-    :raises ConfigurationError: if there is no such split.
+    :param spacing: distance of two images of a clip in frames, at 10 Hz.
+    :raises ConfigurationError: if the split is unknown.
     :raises DataError: if a folder is missing or empty.
     """
 
@@ -64,13 +64,16 @@ class KittiObject(RecordedClips):
     def __init__(self, root: str, split: str = 'all', frames: int = 1, spacing: int = 1) -> None:
         if split not in SPLITS:
             raise ConfigurationError(f'KITTI object has no split {split!r}; it has {list(SPLITS)}')
+
         self._folder = expand(root) / 'training'
+        # Each archive is optional; but a scan without a calibration cannot be projected.
         self._has_boxes = (self._folder / 'label_2').is_dir()
         self._has_scans = (self._folder / 'velodyne').is_dir()
         if self._has_scans:
             need_folder(self._folder / 'calib')
         if frames > 1:
             need_folder(self._folder / 'prev_2')
+
         images = images_in(self._folder / 'image_2', '[0-9]' * 6)
         if split != 'all':
             held_out = split == 'validation'
@@ -93,12 +96,15 @@ class KittiObject(RecordedClips):
         """Return the boxes of cars, pedestrians and cyclists of a labelled image."""
         if not self._has_boxes or not self._is_labelled(image):
             return None
+
         path = self._folder / 'label_2' / f'{image.stem}.txt'
         rows = []
         for number, line in enumerate(read_bytes(path).decode('utf-8', 'replace').splitlines(), 1):
             words = line.split()
             if not words or words[0] in NO_CLASS:
                 continue
+
+            # type, truncated, occluded, alpha, then the box in the image
             try:
                 x_min, y_min, x_max, y_max = map(float, words[4:8])
                 kind = CLASS_OF[words[0]]
@@ -107,18 +113,19 @@ class KittiObject(RecordedClips):
                     f'{path}: line {number} is {line[:60]!r}, wanted one of '
                     f'{[*CLASS_OF, *NO_CLASS]} with 14 numbers ({error}); unpack label_2 again',
                 ) from error
+
             box = visible_box((x_min, y_min, x_max, y_max), shape, f'{path}: line {number}')
             rows.append((*box, kind))
         return np.array(rows, np.float32).reshape(-1, 5)
 
     def _is_labelled(self, image: Path) -> bool:
-        """Return whether an image is one of the benchmark's, not one before."""
+        """Return whether an image is one of the benchmark's, not one of its earlier frames."""
         return image.parent.name == 'image_2'
 
 
 def _projection(path: Path) -> Matrix:
     """Return the (3, 4) projection of the lidar's points into the left colour camera."""
-    numbers = read_calibration(path)
+    numbers = read_kitti_calibration(path)
     to_camera, rectification = np.eye(4), np.eye(4)
     to_camera[:3] = calibrated(numbers, 'Tr_velo_to_cam', (3, 4), path)
     rectification[:3, :3] = calibrated(numbers, 'R0_rect', (3, 3), path)

@@ -15,7 +15,7 @@ from mtl_perception.datasets.geometry import (
     Matrix,
     calibrated,
     project_points,
-    read_calibration,
+    read_kitti_calibration,
     read_scan,
 )
 from mtl_perception.errors import ConfigurationError, DataError
@@ -40,20 +40,21 @@ class KittiRaw(RecordedClips):
 
     Reads ``<root>/<date>/<date>_drive_NNNN_sync/image_02/data/*.png``, the scans
     ``velodyne_points/data/*.bin`` beside it, and ``calib_cam_to_cam.txt`` and
-    ``calib_velo_to_cam.txt`` of the date. A frame without a scan has no depth; a drive's points
-    are projected as they are, without compensation for what moves or for the lidar's turn.
+    ``calib_velo_to_cam.txt`` of the date. A frame without a scan has no depth. Points are
+    projected without compensation for moving objects or for the motion of the car during a turn
+    of the lidar.
 
     :param root: the folder with the dates.
     :param split: ``all``; ``test`` for the 28 test drives of Eigen et al., ``train`` for the rest.
     :param drives: names of the only drives to use, such as ``2011_09_26_drive_0001_sync``.
     :param frames: images T per clip.
-    :param spacing: how many frames lie between two images of a clip, at 10 Hz.
+    :param spacing: distance of two images of a clip in frames, at 10 Hz.
     :param camera: 2 for the left colour camera, 3 for the right one.
-    :param calibration: folder of the two files, if they are not in that of the date; with it, the
-        drives have to be of one date.
+    :param calibration: folder of the two files, if they are not in that of the date; with it, all
+        drives must be of one date.
     :ivar projections: folder of a date -> (3, 4) from the lidar's frame to the camera's pixels.
-    :raises ConfigurationError: if there is no such split or camera, or one calibration for two
-        dates.
+    :raises ConfigurationError: if the split or the camera is unknown, or one calibration is given
+        for several dates.
     :raises DataError: if a folder, a drive or a calibration file is missing.
     """
 
@@ -67,7 +68,8 @@ class KittiRaw(RecordedClips):
             raise ConfigurationError(f'KITTI raw has no split {split!r}; it has {list(SPLITS)}')
         if camera not in (2, 3):
             raise ConfigurationError(
-                f'camera is {camera}; the colour cameras are 2 (left) and 3 (right)')
+                f'camera is {camera}; wanted a colour camera: 2 (left) or 3 (right)')
+
         images = images_in(expand(root), f'*/*_sync/image_{camera:02d}/data/*')
         there = sorted({_drive(path).name for path in images})
         if unknown := sorted(set(drives) - set(there)):
@@ -75,11 +77,13 @@ class KittiRaw(RecordedClips):
         wanted = [path for path in images if not drives or _drive(path).name in drives]
         if split != 'all':
             wanted = [path for path in wanted if _is_test(_drive(path)) == (split == 'test')]
+
+        # The sensors were calibrated each day; images without scans need no calibration.
         dates = sorted({_drive(path).parent for path in wanted})
         if calibration and len(dates) > 1:
             raise ConfigurationError(
                 f'calibration is {calibration} for {[date.name for date in dates]}; each date has '
-                'one of its own: name the drives of one date')
+                'its own: name the drives of one date')
         self.projections = {
             date: _projection(expand(calibration) if calibration else date, camera)
             for date in dates if any(date.glob('*/velodyne_points'))}
@@ -113,13 +117,16 @@ def _is_test(drive: Path) -> bool:
 def _projection(folder: Path, camera: int) -> Matrix:
     """Return the (3, 4) projection of the lidar's points into a rectified camera."""
     path = folder / 'calib_velo_to_cam.txt'
-    numbers = read_calibration(path)
+    numbers = read_kitti_calibration(path)
     to_camera = np.eye(4)
     to_camera[:3, :3] = calibrated(numbers, 'R', (3, 3), path)
     to_camera[:3, 3:] = calibrated(numbers, 'T', (3, 1), path)
+
     path = folder / 'calib_cam_to_cam.txt'
-    numbers = read_calibration(path)
+    numbers = read_kitti_calibration(path)
     rectification = np.eye(4)
     rectification[:3, :3] = calibrated(numbers, 'R_rect_00', (3, 3), path)
+
+    # From the lidar to camera 0, to its rectified axes, to pixels of the camera that is asked for.
     camera_matrix = calibrated(numbers, f'P_rect_{camera:02d}', (3, 4), path)
     return np.asarray(camera_matrix @ rectification @ to_camera)

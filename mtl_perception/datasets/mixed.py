@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several data sets in one training, so that a network learns each task where it is labelled."""
+"""Several data sets in one training, for tasks that no single one labels."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,14 @@ class MixedClips:
     """
     Clips of several data sets in given shares.
 
-    Its length is the smallest at which every clip occurs and the shares hold; the clips of a data
-    set that is small for its share occur more than once.
+    The length is the smallest at which every clip occurs and the shares hold. Clips of a data set
+    that is small for its share occur more than once.
 
     :param parts: name -> data set.
     :param shares: name -> part of all clips, up to a common factor; 1 where none is given.
-    :param wanted: tasks that samples are to have; each data set labels those that it knows.
-    :raises ConfigurationError: if there is no part, a share is not positive or is that of no part,
-        or two parts label a task with different classes.
+    :param wanted: names of the tasks to read; each data set labels those that it has.
+    :raises ConfigurationError: if parts are empty, a share is not positive, or two parts label a
+        task with different classes.
     """
 
     def __init__(
@@ -30,19 +30,22 @@ class MixedClips:
             wanted: Sequence[str]) -> None:
         if not parts:
             raise ConfigurationError('a mixture needs at least one data set below mix:')
-        self.parts = {name: part.narrowed_to(wanted) for name, part in parts.items()}
         weights = {name: shares.get(name, 1.0) for name in parts}
         for name, weight in weights.items():
             if not (weight > 0 and math.isfinite(weight)):
                 raise ConfigurationError(f'the share of {name} is {weight}; it must be positive')
+
+        self.parts = {name: part.narrowed_to(wanted) for name, part in parts.items()}
         self.tasks = joined({name: part.tasks for name, part in self.parts.items()}, wanted)
+
+        # At this length the part with the most clips for its share occurs exactly once.
         length = max(len(part) / weights[name] for name, part in parts.items())
         self._blocks = [
             (part, max(len(part), round(length * weights[name])))
             for name, part in self.parts.items()]
 
     def __len__(self) -> int:
-        """Return the number of clips, those that occur twice counted twice."""
+        """Return the number of clips; one that occurs twice counts twice."""
         return sum(count for _, count in self._blocks)
 
     def __getitem__(self, index: int) -> Sample:
@@ -50,7 +53,7 @@ class MixedClips:
         Return one clip.
 
         :raises IndexError: if there is no such clip.
-        :raises DataError: naming the file that is wrong.
+        :raises DataError: naming the faulty file.
         """
         place = index
         for part, count in self._blocks:
@@ -64,8 +67,8 @@ def joined(known: Mapping[str, Sequence[Task]], wanted: Sequence[str]) -> tuple[
     """
     Return the tasks that several data sets label together.
 
-    :param known: name of a data set -> what it labels.
-    :param wanted: names of the tasks that matter.
+    :param known: name of a data set -> its tasks.
+    :param wanted: names of the tasks to return.
     :raises ConfigurationError: if two label the same task with different classes.
     """
     tasks: dict[str, tuple[str, Task]] = {}
@@ -73,10 +76,11 @@ def joined(known: Mapping[str, Sequence[Task]], wanted: Sequence[str]) -> tuple[
         for task in labelled:
             if task.name not in wanted:
                 continue
+
             first, same = tasks.setdefault(task.name, (name, task))
             if same.classes != task.classes or same.unit != task.unit:
                 raise ConfigurationError(
                     f'{first} labels {task.name} as {list(same.classes)}, {name} as '
-                    f'{list(task.classes)}; give both the same classes, or name below one of '
-                    f'them the tasks that it is for, without {task.name}')
+                    f'{list(task.classes)}; give both the same classes, or list below one of '
+                    f'them its tasks: without {task.name}')
     return tuple(task for _, task in tasks.values())

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Refuse a name that does not exist, with the nearest one that does."""
+"""Refuse an unknown name and suggest the nearest known one."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from mtl_perception.errors import ConfigurationError
 
 def check_names(given: Iterable[object], known: Sequence[str], what: str) -> None:
     """
-    Refuse the first given name that is not known.
+    Refuse the first given name that is unknown.
 
     :param given: names, of any type.
     :param known: the names that exist.
-    :param what: what they are names of, for the message.
+    :param what: kind of thing that has these names, for the message.
     :raises ConfigurationError: if a name is unknown.
     """
     for name in given:

@@ -46,13 +46,13 @@ class NyuV2(RecordedClips):
     40 classes) and ``class13Mapping.mat`` (40 to 13) of the published metadata beside it; this
     one needs h5py and scipy.
 
-    The layouts follow published descriptions and programs; no file of the set was at hand.
+    The layouts follow published descriptions and programs and were not tried on files of the set.
 
     :param root: the folder of either layout.
     :param split: ``train`` or ``test``; the test images are those that MTAN calls ``val``.
-    :raises ConfigurationError: if there is no such split, or the official file is there but not
-        what reads it.
-    :raises DataError: if neither layout is there.
+    :raises ConfigurationError: if the split is unknown, or h5py or scipy is missing for the
+        official file.
+    :raises DataError: if neither layout is found.
     """
 
     tasks = (SEMANTIC, DEPTH)
@@ -63,6 +63,8 @@ class NyuV2(RecordedClips):
         folder = expand(root)
         self._mat = folder / LABELLED
         self._official = self._mat.is_file()
+
+        # The official file holds all images; their paths are made up and end in their numbers.
         if self._official:
             images = [self._mat / f'{number:04d}' for number in _numbers(folder, split)]
             self._class_of = _class_table(folder)
@@ -79,11 +81,13 @@ class NyuV2(RecordedClips):
         """Return the (H, W, 3) uint8 RGB of one image."""
         if self._official:
             return np.asarray(self._entry('images', image).transpose(2, 1, 0), np.uint8, 'C')
+
         values = _array(image, 3)
         if values.dtype == np.uint8:
             return values
-        low, high = float(values.min(initial=0)), float(values.max(initial=0))
-        if not (low >= 0 and high <= 1):  # also of a value that is no number
+        low = float(values.min(initial=0))
+        high = float(values.max(initial=0))
+        if not (low >= 0 and high <= 1):  # true for NaN as well
             raise DataError(
                 f'{image}: holds {values.dtype} from {low:g} to {high:g}, wanted 0 to 1, or '
                 'uint8; divide by 255')
@@ -91,6 +95,7 @@ class NyuV2(RecordedClips):
 
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return semantics and depth of an image."""
+        # MATLAB's arrays arrive with rows and columns exchanged.
         if self._official:
             labels = self._entry('labels', image).T
             if labels.max(initial=0) >= len(self._class_of):
@@ -99,21 +104,25 @@ class NyuV2(RecordedClips):
                     f'the classMapping40.mat that belongs to {LABELLED}')
             depth = self._entry('depths', image).T.astype(np.float32)
             return {'semantic': self._class_of[labels], 'depth': depth}
+
         semantic = _array(image.parents[1] / 'label' / image.name, 2)
         depth = _array(image.parents[1] / 'depth' / image.name, 3)[..., 0].astype(np.float32)
+
         for name, label in (('label', semantic), ('depth', depth)):
             if label.shape != shape:
                 raise DataError(
                     f'{image}: is {shape[0]} x {shape[1]}, its {name} {label.shape[0]} x '
-                    f'{label.shape[1]} (height x width); they must be of one size')
+                    f'{label.shape[1]} (height x width); they must have the same size')
         if not (depth >= 0).all():
             raise DataError(
                 f'{image}: its depth goes from {depth.min():g} to {depth.max():g}, wanted metres '
                 'of 0 = unknown or more')
+
         if not np.isin(semantic, range(-1, len(SEMANTIC.classes))).all():
             raise DataError(
                 f'{image}: its labels go from {semantic.min():g} to {semantic.max():g}, wanted -1 '
                 f'to {len(SEMANTIC.classes) - 1}, whole numbers')
+
         ids = np.where(semantic < 0, UNLABELLED, semantic).astype(np.uint8)
         return {'semantic': ids, 'depth': depth}
 
@@ -122,7 +131,7 @@ class NyuV2(RecordedClips):
         return FOCAL_PX * int(self.read_image(image).shape[1]) / 640
 
     def _entry(self, name: str, image: Path) -> NDArray[Any]:
-        """Return what the official file holds of one image."""
+        """Return one entry of the official file for one image."""
         try:
             return np.asarray(_opened(self._mat)[name][int(image.name) - 1])
         except (OSError, KeyError, ValueError, IndexError) as error:
@@ -132,11 +141,12 @@ class NyuV2(RecordedClips):
 
 
 def _array(path: Path, dimensions: int) -> NDArray[Any]:
-    """Return an array of the layout of .npy files."""
+    """Return the array in a file of the layout of .npy files."""
     try:
         values: NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f'{path}: cannot be read ({error}); copy the file again') from error
+
     if values.ndim != dimensions or (dimensions == 3 and values.shape[2] not in (1, 3)):
         raise DataError(
             f'{path}: has the shape {values.shape}, wanted {dimensions} dimensions, height and '
@@ -153,15 +163,19 @@ def _numbers(folder: Path, split: str) -> list[int]:
 def _class_table(folder: Path) -> NDArray[np.uint8]:
     """Return number of one of 894 labels -> class id; 0 = unlabelled."""
     to_40 = _matlab(folder / 'classMapping40.mat', 'mapClass').ravel().astype(int)
+
     entry = _matlab(folder / 'class13Mapping.mat', 'classMapping13')
     while entry.dtype == object or entry.dtype.names:  # a struct in a cell
         entry = entry.ravel()[0]
         entry = np.asarray(entry[0] if isinstance(entry, np.void) else entry)
     to_13 = np.concatenate([[0], entry.ravel().astype(int)])
+
     if to_40.max(initial=0) >= len(to_13) or not 0 <= to_13.min() <= to_13.max() <= 13:
         raise DataError(
             f'{folder}: classMapping40.mat has classes up to {to_40.max(initial=0)}, '
             f'class13Mapping.mat maps {len(to_13) - 1} of them; take both from one source')
+
+    # Both tables begin with label 1; 0 in front stands for unlabelled.
     classes = to_13[np.concatenate([[0], to_40])] - 1
     return np.where(classes < 0, UNLABELLED, classes).astype(np.uint8)
 
@@ -173,6 +187,7 @@ def _matlab(path: Path, name: str) -> NDArray[Any]:
     except ImportError as error:
         raise ConfigurationError(
             f'{path}: reading it needs scipy; pip install scipy h5py') from error
+
     try:
         return np.asarray(loadmat(path)[name])
     except (OSError, KeyError, ValueError, NotImplementedError) as error:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of some clips with everything that is known about them."""
+"""A picture of some clips with all of their labels, to be checked by eye."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,17 +32,17 @@ LINE = 18
 """Height of a line of text, pixels."""
 
 SPARSE = 0.3
-"""Depth that is known for a smaller share of the pixels is drawn with larger dots."""
+"""Depth of a smaller share of the pixels is drawn with larger dots."""
 
 
 def draw_clips(
         sets: Sequence[tuple[str, RecordedClips, Sequence[int]]], count: int,
         width: int = 384) -> Image | None:
     """
-    Return one row per clip: the image before, the image with its objects, and every label.
+    Return one row per clip: the previous image, the image with its objects, and every label.
 
     :param sets: name, data set and the numbers of the clips to choose from.
-    :param count: clips of each data set, spread evenly; what cannot be read is left out.
+    :param count: clips of each data set, spread evenly; clips that cannot be read are left out.
     :param width: of a tile, pixels.
     :return: (H, W, 3) uint8 RGB, None if no clip can be read.
     """
@@ -50,6 +50,7 @@ def draw_clips(
     if any(len(data.clips[0]) > 1 for _, data, _ in sets):
         shown.add('before')
     columns = [name for name in COLUMNS if name in shown]
+
     rows = []
     for name, data, numbers in sets:
         places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
@@ -70,28 +71,33 @@ def _row(
         instances = data.read_instances(clip[-1], sample.image.shape[1:3])
     except DataError:
         return None
+
     height = round(width * sample.image.shape[1] / sample.image.shape[2])
     small = resize(np.ascontiguousarray(sample.image[-1]), height, width)
+    blank = np.full_like(small, DARK)
     labels = {task: label[-1] for task, label in sample.labels().items()}
     tasks = {task.name: task for task in data.tasks}
+
     tiles = []
     for column in columns:
-        blank = np.full_like(small, DARK)
-        if column == 'before':
-            tile = blank if len(clip) == 1 else resize(
-                np.ascontiguousarray(sample.image[-2]), height, width)
-            tiles.append(_write(tile, _short(clip[-2]) if len(clip) > 1 else 'none before'))
+        if column == 'before' and len(clip) == 1:
+            tile, text = blank.copy(), 'none before'
+        elif column == 'before':
+            tile = resize(np.ascontiguousarray(sample.image[-2]), height, width)
+            text = _short(clip[-2])
+
         elif column == 'image':
             tile = small.copy() if instances is None else _boxes(small, instances)
+            text = f'{name} {number}: {_short(clip[-1])}'
             if sample.detection is not None:
                 scale = width / sample.image.shape[2]
                 tile = _labelled_boxes(tile, sample.detection[-1], scale, tasks['detection'])
-            tiles.append(_write(tile, f'{name} {number}: {_short(clip[-1])}'))
+
         elif column in labels:
-            tile = _coloured(small, labels[column], tasks[column])
-            tiles.append(_write(tile, column))
+            tile, text = _coloured(small, labels[column], tasks[column]), column
         else:
-            tiles.append(_write(blank, f'{column}: none'))
+            tile, text = blank.copy(), f'{column}: none'
+        tiles.append(_write(tile, text))
     return np.hstack(tiles)
 
 
@@ -101,6 +107,7 @@ def _coloured(image: Image, values: NDArray[Any], task: Task) -> Image:
     if task.name == 'depth':
         depth = _thickened(values.astype(np.float32), values.shape[1] / width)
         return colourise_depth(resize_nearest(depth, height, width), task.maximum)
+
     ids = resize_nearest(values, height, width)
     if task.name == 'motion':
         grey = np.where((ids == UNKNOWN_MOTION)[:, :, None], np.uint8(128), image)
@@ -109,9 +116,11 @@ def _coloured(image: Image, values: NDArray[Any], task: Task) -> Image:
 
 
 def _thickened(depth: NDArray[np.float32], shrinkage: float) -> NDArray[np.float32]:
-    """Return sparse depth in dots that are still seen when it is shrunk, the nearest on top."""
+    """Return sparse depth in dots large enough to survive shrinking, the nearest on top."""
     if np.isfinite(depth).mean() > SPARSE:
         return depth
+
+    # Erosion takes the minimum of each neighbourhood, so unknown pixels stand for "very far".
     far = np.where(np.isfinite(depth), depth, np.float32(np.finfo(np.float32).max))
     size = 2 * int(shrinkage / 2 + 0.5) + 1
     spread = cv2.erode(far, np.ones((size, size), np.uint8))
@@ -130,7 +139,7 @@ def _boxes(image: Image, instances: NDArray[np.int32]) -> Image:
 
 def _labelled_boxes(
         image: Image, rows: NDArray[np.float32], scale: float, task: Task) -> Image:
-    """Return a copy with the boxes that are labelled, in the colours of their classes."""
+    """Return a copy with the labelled boxes in the colours of their classes."""
     rows = rows[rows[:, 4] >= 0]
     found = Detections(
         rows[:, :4] * np.float32(scale), np.ones(len(rows), np.float32),
@@ -144,7 +153,8 @@ def _legend(task: Task, width: int) -> Image:
     lines = -(-len(task.classes) // per_row)
     legend = np.full((lines * LINE + 8, width, 3), DARK, np.uint8)
     for index, (name, colour) in enumerate(zip(task.classes, task.palette)):
-        y, x = index // per_row * LINE + 4, index % per_row * 110 + 6
+        y = index // per_row * LINE + 4
+        x = index % per_row * 110 + 6
         legend[y + 2:y + LINE - 2, x:x + 12] = colour
         _text(legend, name, x + 17, y + LINE - 5)
     return legend
@@ -156,7 +166,7 @@ def _short(path: Path) -> str:
 
 
 def _write(image: Image, line: str) -> Image:
-    """Return the image with a line of text at its top left."""
+    """Return the image itself with a line of text at its top left."""
     (width, height), below = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, 0.4, 1)
     cv2.rectangle(image, (0, 0), (width + 6, height + below + 4), DARK, cv2.FILLED)
     _text(image, line, 3, height + 3)
@@ -164,6 +174,6 @@ def _write(image: Image, line: str) -> Image:
 
 
 def _text(image: Image, line: str, x: int, y: int) -> None:
-    """Write on the image itself; OpenCV's fonts know ASCII only."""
+    """Write into the image; OpenCV's fonts have ASCII only."""
     words = line.encode('ascii', 'replace').decode()
     cv2.putText(image, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, LIGHT, 1, cv2.LINE_AA)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One training sample: a clip of consecutive frames and what is known about each."""
+"""One training sample: a clip of consecutive frames and the labels of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ class Sample:
     """
     T consecutive frames, the oldest first, with their labels.
 
-    A label that does not exist is None; it is never made up.
+    A label that does not exist is None and never made up.
 
     :param image: (T, H, W, 3) uint8 RGB.
     :param semantic: (T, H, W) uint8 class ids, 255 = unlabelled.
@@ -30,8 +30,8 @@ class Sample:
     :param motion: (T, H, W) uint8, 0 static, 1 moving, 255 unknown.
     :param instance: (T, H, W) int32, an id per object of the clip; 0 = none, negative = unknown.
     :param detection: (T, M, 5) float32: x_min, y_min, x_max, y_max in pixels, from 0 to width and
-        height, and the class of each box; the class is -1 in a row that only fills up, and -2 in
-        every row of a frame whose boxes are not known.
+        height, and the class of each box; the class is -1 in rows that pad the array and -2 in
+        every row of a frame without box labels.
     """
 
     image: NDArray[np.uint8]
@@ -46,10 +46,12 @@ class Sample:
             raise ValueError(
                 f'image is {self.image.dtype} of shape {self.image.shape}; expected uint8 of '
                 'shape (T, H, W, 3)')
+
         for name, label in self.labels().items():
             if label.shape != self.image.shape[:3]:
                 raise ValueError(
                     f'{name} has shape {label.shape}, the images {self.image.shape[:3]}')
+
         boxes = self.detection
         if boxes is not None and (
                 boxes.ndim != 3 or len(boxes) != len(self.image) or boxes.shape[2] != 5):
@@ -58,14 +60,14 @@ class Sample:
                 f'{len(self.image)} images')
 
     def labels(self) -> dict[str, NDArray[Any]]:
-        """Return task name -> (T, H, W) label of the labels of pixels that exist."""
+        """Return task name -> (T, H, W) label, of the tasks that label pixels."""
         labels = {
             'semantic': self.semantic, 'depth': self.depth, 'motion': self.motion,
             'instance': self.instance}
         return {task: label for task, label in labels.items() if label is not None}
 
     def window(self, first: int, frames: int) -> 'Sample':
-        """Return the sample of ``frames`` consecutive frames from frame ``first`` on."""
+        """Return the sample of ``frames`` consecutive frames, beginning with frame ``first``."""
         labels = {
             task: label[first:first + frames] for task, label in self.labels().items()}
         boxes = None if self.detection is None else self.detection[first:first + frames]
@@ -75,6 +77,7 @@ class Sample:
     def flipped(self) -> 'Sample':
         """Return the sample mirrored left to right, images and labels alike."""
         labels = {task: label[:, :, ::-1] for task, label in self.labels().items()}
+
         boxes = self.detection
         if boxes is not None:
             boxes = boxes.copy()
@@ -85,7 +88,7 @@ class Sample:
         """
         Return a part of every frame, images and labels alike.
 
-        Boxes are cut off at the edge; those of which less than a quarter is left are dropped.
+        Boxes are cut at the edge; one that keeps less than a quarter of its area is dropped.
 
         :param top: first row of the part.
         :param left: first column.
@@ -94,13 +97,17 @@ class Sample:
         """
         part = np.s_[:, top:top + height, left:left + width]
         labels = {task: label[part] for task, label in self.labels().items()}
+
         boxes = self.detection
         if boxes is not None:
-            whole, boxes = boxes, boxes.copy()
+            whole = _areas(boxes)
+            boxes = boxes.copy()
             boxes[..., [0, 2]] = (boxes[..., [0, 2]] - left).clip(0, width)
             boxes[..., [1, 3]] = (boxes[..., [1, 3]] - top).clip(0, height)
-            left_over = _areas(boxes)
-            gone = (left_over <= 0) | (left_over < VISIBLE_SHARE * _areas(whole))
+
+            # Rows of padding and of unlabelled frames (-1 and -2) keep their class.
+            visible = _areas(boxes)
+            gone = (visible <= 0) | (visible < VISIBLE_SHARE * whole)
             boxes[gone & (boxes[..., 4] >= 0), 4] = NO_BOX
         return replace(self, image=self.image[part], detection=boxes, **labels)
 
@@ -108,17 +115,21 @@ class Sample:
         """
         Return the sample at another size.
 
-        Images are averaged over the area of a new pixel, labels take the nearest pixel. Depth
-        values stay what they are: the camera sees the same angle with fewer pixels.
+        Images are averaged over the area of a new pixel, labels take the nearest pixel. Depth is
+        unchanged: the camera sees the same angle with fewer pixels.
         """
         if self.image.shape[1:3] == (height, width):
             return self
+
+        # INTER_AREA averages where an image shrinks and repeats pixels where it grows.
         size = (width, height)
         shrinks = height <= self.image.shape[1] and width <= self.image.shape[2]
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         image = np.stack([cv2.resize(frame, size, interpolation=smooth) for frame in self.image])
+
         labels = {
             task: resize_nearest(label, height, width) for task, label in self.labels().items()}
+
         boxes = self.detection
         if boxes is not None:
             scale = np.array([
@@ -134,9 +145,10 @@ def stacked(boxes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     Return the boxes of several frames as one array.
 
     :param boxes: one (M_t, 5) per frame, see :class:`Sample`.
-    :return: (T, max M_t, 5), rows of class -1 where a frame has fewer, at least one row.
+    :return: (T, max M_t, 5), padded with rows of class -1; at least one row.
     """
     most = max([1, *(len(frame) for frame in boxes)])
+
     result = np.zeros((len(boxes), most, 5), np.float32)
     result[..., 4] = NO_BOX
     for row, frame in zip(result, boxes):

@@ -1,10 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Which street seeds are for what, so that no test is ever trained on.
+Which street seeds belong to which split, so that no model is tested on a street it has seen.
 
 Seeds 0 to 9999 are for training, 10000 to 10999 for choosing between models, 20000 and up for
-the figures that are published. Nothing else is allowed in each.
+published metrics. A seed of another split is refused.
 """
 
 from collections.abc import Sequence
@@ -21,20 +21,22 @@ SPLITS = {
 
 def check_seeds(seeds: Sequence[int], split: str) -> None:
     """
-    Refuse seeds which belong to another split.
+    Refuse seeds of another split.
 
-    :raises ConfigurationError: if there is no seed, one is there twice, or one is not the split's.
+    :raises ConfigurationError: if there is no seed, a seed is listed twice, or one belongs to
+        another split.
     """
     allowed = SPLITS[split]
     if not seeds:
         raise ConfigurationError(f'no street seed for {split}; expected some of {allowed}')
     if len(set(seeds)) != len(seeds):
         raise ConfigurationError(f'a street seed for {split} is listed twice')
+
     if wrong := [seed for seed in seeds if seed not in allowed]:
         raise ConfigurationError(
             f'street seed {wrong[0]} is not for {split}: that may use {allowed.start} to '
             f'{allowed.stop - 1} (training 0 to 9999, validation 10000 to 10999, tests from '
-            '20000 on), so that no model is judged on a street it has seen')
+            '20000 on), so that no model is tested on a street it has seen')
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Clips of the synthetic street, rendered once and then read from disk."""
+"""Clips of the synthetic street, rendered once and read from disk afterwards."""
 
 import hashlib
 import json
@@ -32,11 +32,11 @@ _KINDS = {
 _BOXES = 'detection'
 
 SMALLEST_BOX = 20
-"""Objects of which fewer pixels are visible in the rendered frame have no box."""
+"""Objects with fewer visible pixels in the rendered frame have no box."""
 
 
 class StreetLike(Protocol):
-    """What is asked of a street: frames with an image, all labels, and boxes."""
+    """A street as it is used here: frames with an image, all labels, and boxes."""
 
     def render(self, index: int) -> Any:
         """Return frame ``index``."""
@@ -45,7 +45,7 @@ class StreetLike(Protocol):
 @dataclass(frozen=True)
 class ClipPlan:
     """
-    Which frames of each street seed are rendered, and how.
+    The frames of each street seed to render, and how.
 
     :param width: columns of a frame.
     :param height: rows of a frame.
@@ -53,10 +53,10 @@ class ClipPlan:
     :param antialias: whether colours are antialiased.
     :param clips: clips per seed, spread evenly over the drive.
     :param frames: frames T per clip.
-    :param gaps: spacing between the frames of a clip, in frames of the drive; one is drawn per
-        clip. At 10 frames/s, 1 to 3 is 0.1 to 0.3 s.
-    :param drive: length of a seed's drive that is used, in frames.
-    :param heights: lowest and highest camera, metres, drawn evenly for each seed; empty for the
+    :param gaps: possible distances between the frames of a clip, in frames of the drive; one is
+        drawn per clip. At 10 frames/s, 1 to 3 is 0.1 to 0.3 s.
+    :param drive: used length of a seed's drive, in frames.
+    :param heights: lowest and highest camera, metres, drawn uniformly for each seed; empty for the
         street's own. Depth is then that of the street's mean height: a camera twice as high sees
         the same road at twice the distance, and a known height gives the scale back.
     """
@@ -88,6 +88,8 @@ class ClipPlan:
     def indices(self, seed: int) -> NDArray[np.int64]:
         """Return the (clips, frames) indices of the frames of one seed, the same every time."""
         generator = np.random.default_rng((seed, self.clips, self.frames))
+
+        # One start in each of equally long sections keeps the clips apart from one another.
         longest = (self.frames - 1) * max(self.gaps)
         section = (self.drive - longest) / self.clips
         starts = ((np.arange(self.clips) + generator.random(self.clips)) * section).astype(int)
@@ -105,18 +107,18 @@ class StreetClips:
     The cache holds one folder per seed with the arrays ``image`` (clips, T, H, W, 3) uint8,
     ``semantic``, ``motion`` (clips, T, H, W) uint8, ``instance`` uint16 and ``depth`` float16, and
     ``detection`` (clips, T, M, 5) float32; reading maps them into memory. Its name contains a
-    digest of the street's source code and of the plan, so a cache of another street is never taken
-    for this one. A seed appears in it whole or not at all, so rendering can be stopped at any time
-    and goes on where it was.
+    digest of the street's source code and of the plan, so the cache of another street is never
+    mistaken for this one. A seed appears in it whole or not at all, so rendering can be stopped at
+    any time and resumes where it was.
 
     :param cache: folder of all caches; made if missing.
     :param seeds: street seeds.
     :param split: ``train``, ``validation`` or ``test``.
     :param plan: which frames, and how.
-    :param code: digest of the street's source to use, by default that of the code as it is now; an
-        older one reads what that code has rendered and cannot render anything new.
+    :param code: digest of the street's source, by default that of the present code; with an older
+        one, clips that were rendered by that code are read and no new ones are rendered.
     :param street: class of the street, called with seed, width, height, rate and antialias.
-    :raises ConfigurationError: if a seed is not the split's.
+    :raises ConfigurationError: if a seed belongs to another split.
     """
 
     def __init__(
@@ -149,6 +151,8 @@ class StreetClips:
             raise DataError(
                 f'{folder}: clip {clip} cannot be read ({error}); remove the folder and render '
                 'it again') from error
+
+        # Stored with 16 bits; negative ids, unknown in other data sets, need a sign.
         arrays['instance'] = arrays['instance'].astype(np.int32)
         return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()})
 
@@ -161,10 +165,10 @@ class StreetClips:
 
     def render(self, workers: int = 1) -> Iterator[int]:
         """
-        Render what is missing and yield each seed as it is done.
+        Render the missing seeds and yield each one when it is done.
 
         :param workers: number of processes; 0 renders in this one.
-        :raises DataError: if another version of the street would be needed.
+        :raises DataError: if they need another version of the street's code.
         :raises StorageError: if the cache cannot be written.
         """
         seeds = self.missing()
@@ -175,25 +179,32 @@ class StreetClips:
                 f'{len(seeds)} street seeds are not in {self.folder}, and the code that drew it '
                 f'({self.code}) is not the present one ({street_code()}); check that version out, '
                 'or start a new run')
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / 'plan.json').write_text(json.dumps(asdict(self.plan), indent=2))
-            jobs = [(self._folder_of(seed), seed, self.plan, self._street) for seed in seeds]
-            if workers < 1:
-                for job in jobs:
-                    yield _render_seed(*job)
-                return
-            context = multiprocessing.get_context('spawn')
-            with ProcessPoolExecutor(
-                    workers, mp_context=context, initializer=_end_with_parent) as pool:
-                tasks = [pool.submit(_render_seed, *job) for job in jobs]
-                try:
-                    for task in as_completed(tasks):
-                        yield task.result()
-                finally:
-                    pool.shutdown(wait=True, cancel_futures=True)
+            yield from self._rendered(seeds, workers)
         except OSError as error:
             raise StorageError(f'{self.folder}: cannot be written ({error})') from error
+
+    def _rendered(self, seeds: Sequence[int], workers: int) -> Iterator[int]:
+        """Render seeds in this process or in others, and yield each one when it is done."""
+        jobs = [(self._folder_of(seed), seed, self.plan, self._street) for seed in seeds]
+        if workers < 1:
+            for job in jobs:
+                yield _render_seed(*job)
+            return
+
+        # Forked processes would inherit threads and locks of torch: they are spawned.
+        context = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(
+                workers, mp_context=context, initializer=_end_with_parent) as pool:
+            tasks = [pool.submit(_render_seed, *job) for job in jobs]
+            try:
+                for task in as_completed(tasks):
+                    yield task.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def _folder_of(self, seed: int) -> Path:
         return self.folder / f'seed_{seed:06d}'
@@ -217,6 +228,7 @@ def _render_seed(
         kind: np.empty((*shape, 3) if kind == 'image' else shape, dtype)
         for kind, dtype in _KINDS.items()}
     boxes: list[NDArray[np.float32]] = []
+
     try:
         height = plan.height_of(seed)
         options = {} if height is None else {'camera_height': height}
@@ -224,29 +236,32 @@ def _render_seed(
         street = (street_class or _street_class())(
             seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias,
             **options)
+
         for clip, indices in enumerate(plan.indices(seed)):
             for position, index in enumerate(indices):
                 frame = street.render(int(index))
+                boxes.append(_boxes(frame))
                 for kind, array in arrays.items():
                     array[clip, position] = getattr(frame, kind)
                 arrays['depth'][clip, position] = frame.depth * scale
-                boxes.append(_boxes(frame))
-    except Exception as error:  # whatever it is, the seed must be named
+    except Exception as error:  # of any kind, so that the message names the seed
         raise DataError(
             f'street seed {seed} cannot be rendered ({type(error).__name__}: {error}); leave it '
             'out of the seeds, and report it') from error
-    # two trainings may render the same seed at the same time: each writes a folder of its own
+
+    # Two trainings may render the same seed at the same time, each into its own folder.
     temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     arrays[_BOXES] = stacked(boxes).reshape(plan.clips, plan.frames, -1, 5)
+
     try:
         for kind, array in arrays.items():
             np.save(temporary / f'{kind}.npy', array)
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else the other was first, with the same clips
+            if not folder.is_dir():  # the other training was first, with the same clips
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -254,7 +269,7 @@ def _render_seed(
 
 
 def _boxes(frame: Any) -> NDArray[np.float32]:
-    """Return the (M, 5) boxes of the objects of which enough is visible."""
+    """Return the (M, 5) boxes of the objects with enough visible pixels."""
     visible = np.bincount(frame.instance.ravel())
     rows = [
         (box.x_min, box.y_min, box.x_max + 1, box.y_max + 1,
@@ -265,9 +280,9 @@ def _boxes(frame: Any) -> NDArray[np.float32]:
 
 def _end_with_parent() -> None:
     """
-    End this process as soon as the one that started it has ended, however that was.
+    End this process as soon as its parent has ended, even if that was killed.
 
-    Ctrl-C reaches it too, but is for the other to answer.
+    Ctrl-C reaches both of them; the parent alone answers it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
@@ -282,7 +297,7 @@ def _wait_for_parent() -> None:
 
 
 def _street_class() -> Callable[..., StreetLike]:
-    """Return the street's class, imported where it is needed."""
+    """Return the default class of streets."""
     street: Callable[..., StreetLike] = synthetic.Street
     return street
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""SYNTHIA's video sequences: semantics, objects and depth of a drawn city."""
+"""SYNTHIA's video sequences: semantics, objects and depth of a rendered city."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +30,11 @@ SEMANTIC = Task(
 _TRAFFIC_LIGHT = 15
 _IDS = {**{number: number for number in range(13)}, 13: UNLABELLED, 14: UNLABELLED,
         _TRAFFIC_LIGHT: SEMANTIC.classes.index('traffic sign')}
-"""Number in a label file -> class. Two are reserved, and traffic lights have none of their own."""
+"""Number in a label file -> class. Two are reserved; traffic lights count as traffic signs."""
 
 VALIDATION_SHARE = 0.2
 BEYOND_M = 655.0
-"""Depth that stands for the sky: the largest that 16 bits of centimetres hold."""
+"""Depth that stands for the sky, metres: the largest in 16 bits of centimetres."""
 
 
 class Synthia(RecordedClips):
@@ -47,17 +47,18 @@ class Synthia(RecordedClips):
       object
     - ``Depth/<camera>/NNNNNN.png``: 16 bits, centimetres along the axis of the camera
 
-    The layout follows published descriptions and programs; no file of the set was at hand.
+    The layout follows published descriptions and programs and was not tried on files of the set.
 
     :param root: the folder with the sequences.
     :param split: ``all``; ``validation`` for the last fifth of each sequence, ``train`` for the
-        frames before. SYNTHIA has no split of its own, and MultiNet++ does not print theirs.
+        frames before. SYNTHIA has no official split and MultiNet++ does not publish theirs: this
+        one is ours.
     :param sequences: names of the only sequences to use, such as ``SYNTHIA-SEQS-02-SUMMER``;
         MultiNet++ uses those of 02 and 05.
     :param camera: folder of the camera below ``RGB``.
     :param frames: images T per clip.
-    :param spacing: how many frames lie between two images of a clip, at 5 Hz.
-    :raises ConfigurationError: if there is no such split.
+    :param spacing: distance of two images of a clip in frames, at 5 Hz.
+    :raises ConfigurationError: if the split is unknown.
     :raises DataError: if a folder or a sequence is missing.
     """
 
@@ -69,15 +70,19 @@ class Synthia(RecordedClips):
             camera: str = 'Stereo_Left/Omni_F', frames: int = 1, spacing: int = 1) -> None:
         if split not in SPLITS:
             raise ConfigurationError(f'SYNTHIA has no split {split!r}; it has {list(SPLITS)}')
+
         self._camera = camera
         folders = sorted(path for path in expand(root).glob('SYNTHIA-SEQS-*') if path.is_dir())
         names = [path.name for path in folders]
         if unknown := sorted(set(sequences) - set(names)):
             raise DataError(f'{root}: no sequence {unknown[0]!r}; there are {names}')
+
         images = []
         for folder in folders:
             if sequences and folder.name not in sequences:
                 continue
+
+            # The end of a sequence is held out, because neighbouring frames are nearly alike.
             there = images_in(need_folder(folder / 'RGB' / camera))
             held_out = len(there) - round(VALIDATION_SHARE * len(there))
             images += {'all': there, 'train': there[:held_out],
@@ -93,9 +98,11 @@ class Synthia(RecordedClips):
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return semantics and depth of an image."""
         labels: dict[str, NDArray[Any]] = {}
+
         path = self._file(image, 'GT/LABELS')
         if path.parent.is_dir():
             labels['semantic'] = to_ids(read_channels(path, shape)[..., 0], _IDS, path)
+
         path = self._file(image, 'Depth')
         if path.parent.is_dir():
             metres = read_map(path, shape, 16).astype(np.float32) / 100

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""WoodScape: fisheye cameras around a car; semantics, motion, boxes, the frame before."""
+"""WoodScape: fisheye cameras around a car; semantics, motion, boxes, the previous frame."""
 
 import json
 from collections.abc import Sequence
@@ -50,21 +50,21 @@ class WoodScape(RecordedClips):
     Reads ``<root>/rgb_images/NNNNN_<camera>.png`` and, where the folders exist,
 
     - ``semantic_annotations/gtLabels/NNNNN_<camera>.png``: ids of the ten classes
-    - ``motion_annotations/gtLabels/NNNNN_<camera>.png``: 0, or a class of what moves
+    - ``motion_annotations/gtLabels/NNNNN_<camera>.png``: 0, or the class of a moving object
     - ``box_2d_annotations/NNNNN_<camera>.txt``: name, class, and two corners, with commas between
-    - ``previous_images/NNNNN_<camera>_prev.png``: the frame before, unlabelled
+    - ``previous_images/NNNNN_<camera>_prev.png``: the previous frame, unlabelled
     - ``calibration_data/calibration/NNNNN_<camera>.json``: the lens, see :meth:`fisheye`
 
-    The layout follows the authors' own programs; of the set itself only one image and its
-    calibration were at hand.
+    The layout follows the authors' own programs; of the set itself it was tried on one image and
+    its calibration only.
 
     :param root: the folder with ``rgb_images``.
     :param split: ``all``; ``validation`` for every fifth image (number 4, 9, 14, ...), ``train``
-        for the others. This split is ours, not that of the authors' own programs.
+        for the others. The split is ours, not that of the authors' programs.
     :param classes: 10, or 4 for road, lane marking, curb and void.
     :param cameras: the only cameras to use, of ``FV``, ``RV``, ``MVL`` and ``MVR``.
     :param frames: images T per clip, 1 or 2.
-    :raises ConfigurationError: if there is no such split, camera or number of classes.
+    :raises ConfigurationError: if the split, a camera or the number of classes is unknown.
     :raises DataError: if a folder is missing or empty.
     """
 
@@ -74,15 +74,17 @@ class WoodScape(RecordedClips):
         if split not in SPLITS:
             raise ConfigurationError(f'WoodScape has no split {split!r}; it has {list(SPLITS)}')
         if classes not in (4, 10):
-            raise ConfigurationError(f'classes is {classes}; WoodScape has 10, or 4 of the road')
+            raise ConfigurationError(f'classes is {classes}; wanted 10, or 4 for the road')
         if unknown := sorted(set(cameras) - set(CAMERAS)):
             raise ConfigurationError(
                 f'WoodScape has no camera {unknown[0]!r}; it has {list(CAMERAS)}')
         if frames > 2:
             raise ConfigurationError(
-                f'frames is {frames}; WoodScape has one frame before each image, so at most 2')
+                f'frames is {frames}; WoodScape has one frame before each image: wanted 1 or 2')
+
         self.tasks = self.tasks_for(classes)
         self._ids = {number: number if number < classes else 0 for number in range(10)}
+
         self._root = expand(root)
         if frames > 1:
             need_folder(self._root / 'previous_images')
@@ -95,11 +97,11 @@ class WoodScape(RecordedClips):
 
     @staticmethod
     def tasks_for(classes: int) -> tuple[Task, ...]:
-        """Return what can be labelled with so many classes: 10 or 4."""
+        """Return the tasks that can be labelled with 10 or 4 semantic classes."""
         return (SEMANTIC if classes == 10 else ROAD_CLASSES, STREET_MOTION, DETECTION)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
-        """Return the image before."""
+        """Return the previous image."""
         return find_image(self._root / 'previous_images' / f'{image.stem}_prev')
 
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
@@ -107,6 +109,7 @@ class WoodScape(RecordedClips):
         labels: dict[str, NDArray[Any]] = {}
         if image.parent.name != 'rgb_images':
             return labels
+
         path = self._root / 'semantic_annotations' / 'gtLabels' / f'{image.stem}.png'
         if path.parent.is_dir():
             labels['semantic'] = to_ids(read_map(path, shape), self._ids, path)
@@ -121,19 +124,23 @@ class WoodScape(RecordedClips):
         path = self._root / 'box_2d_annotations' / f'{image.stem}.txt'
         if image.parent.name != 'rgb_images' or not path.parent.is_dir():
             return None
+
         rows = []
         for number, line in enumerate(read_bytes(path).decode('utf-8', 'replace').splitlines(), 1):
             if not line.strip():
                 continue
+
             try:
                 kind, x0, y0, x1, y1 = map(float, line.split(',')[1:6])
                 if kind not in range(len(DETECTION.classes)):
-                    raise ValueError(f'there is no class {kind:g}')
+                    raise ValueError(f'class {kind:g} is unknown')
             except ValueError as error:
                 raise DataError(
                     f'{path}: line {number} is {line[:60]!r}, wanted name,class,x,y,x,y with a '
                     f'class of 0 to {len(DETECTION.classes) - 1} ({error}); unpack '
                     'box_2d_annotations again') from error
+
+            # The two corners come in any order.
             box = (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
             rows.append((*visible_box(box, shape, f'{path}: line {number}'), kind))
         return np.array(rows, np.float32).reshape(-1, 5)
@@ -175,7 +182,7 @@ def read_fisheye(path: Path) -> FisheyeCamera:
             tuple(map(float, place['quaternion'])), tuple(map(float, place['translation'])))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f'{path}: is no calibration of the model radial_poly ({error!r}); unpack '
+            f'{path}: is not a calibration of the model radial_poly ({error!r}); unpack '
             'calibration_data again') from error
 
 

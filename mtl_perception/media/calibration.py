@@ -54,6 +54,8 @@ def read_calibration(path: str | Path) -> Calibration:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError(f'has more than {LARGEST_FILE} bytes')
+
+        # Anybody may have written the file: safe_load builds plain values alone.
         fields = yaml.safe_load(path.read_text(encoding='utf-8'))
         return Calibration(
             height=int(fields['image_height']), width=int(fields['image_width']),

@@ -39,6 +39,7 @@ def read_rgb(path: Path, upright: bool = False) -> NDArray[np.uint8]:
     content = read_bytes(path)
     data = np.frombuffer(content, np.uint8)
 
+    # Some versions of OpenCV fill a cut JPEG with grey; cut files of other kinds they refuse.
     if content.startswith((JPEG, PNG)):
         _check_header(path, data)
     try:
@@ -49,8 +50,8 @@ def read_rgb(path: Path, upright: bool = False) -> NDArray[np.uint8]:
         kind = next((name for magic, name in OTHER_KINDS.items() if content.startswith(magic)), '')
         raise DataError(
             f'{path}: cannot be read as an image; it starts with {content[:8]!r}'
-            f'{f", which looks like {kind}" if kind else ""}. Wanted PNG, JPEG, BMP, TIFF, WebP, '
-            'PGM or PPM; copy or unpack the file again') from error
+            f'{f", which looks like {kind}" if kind else ""}. Wanted a complete PNG, JPEG, BMP, '
+            'TIFF, WebP, PGM or PPM; copy or unpack the file again') from error
 
 
 def read_map(

@@ -76,7 +76,7 @@ class Video:
             time = number * step if frame.time is None else float(frame.time)
             if number == 0:
                 first = last = time
-            last = max(last, time)
+            last = max(last, time)  # where films were joined, times may fall back
             number += 1
             yield VideoFrame(last - first, frame)
 
@@ -84,7 +84,8 @@ class Video:
             self._check_end(number, last - first + step, step)
 
     def _decoded(self, strict: bool) -> Iterator[Any]:
-        """Yield PyAV's frames."""
+        """Yield the frames as PyAV has them."""
+        # Packet by packet, so that decoding can go on behind a damaged one.
         try:
             with self._open() as container:
                 for packet in container.demux(container.streams.video[0]):

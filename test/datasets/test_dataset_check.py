@@ -56,7 +56,7 @@ def test_what_is_there_is_counted(config):
     pixels = HEIGHT * WIDTH
     assert table['clips'] == ['3', '2']
     assert table['images per clip'] == ['2', '1']
-    assert table['left out for want of an earlier image'] == ['1', '0']
+    assert table['left out, no earlier image'] == ['1', '0']
     assert table['height x width'] == ['6 x 8'] * 2
     assert table['person'] == [f'{200 / pixels:.2f} %'] * 2
     assert table['floor'] == [f'{100 - 300 / pixels:.2f} %'] * 2
@@ -80,7 +80,7 @@ def test_an_image_without_a_label_does_not_thin_the_classes_out(config):
 def test_the_command_says_that_nothing_is_wrong_and_draws_the_samples(config, capsys):
     assert check(config, '--samples', '2') == 0
     shown = capsys.readouterr().out
-    assert 'nothing is wrong' in shown
+    assert 'no problem found' in shown
     assert 'validation' in shown
     mosaic = cv2.imread(str(config.parent / 'mosaic.png'))
     assert mosaic.shape[1] == 5 * 384  # before, image, semantic, depth, motion
@@ -90,7 +90,7 @@ def test_the_command_says_that_nothing_is_wrong_and_draws_the_samples(config, ca
 @pytest.mark.parametrize(('wrong', 'message'), [
     (lambda data: (data / 'day/class/001.png').unlink(), r'day/class/001\.png: does not exist'),
     (lambda data: write_map(data / 'day/class/001.png', constant(2)),
-     r'day/class/001\.png: label 2 .* none of 0-1, 255'),
+     r'day/class/001\.png: label 2 .* wanted 0-1, 255'),
     (lambda data: write_map(data / 'day/depth/001.png', constant(3)[1:]),
      r'day/depth/001\.png: is 5 x 8 .* its image 6 x 8'),
     (lambda data: (data / 'day/image/001.png').write_bytes(b'\x89PNG\r\n\x1a\n'),
@@ -125,7 +125,7 @@ def test_the_same_image_in_another_format_is_found(config):
 def test_an_image_that_exists_twice_in_a_recording_is_counted(config):
     shutil.copy(config.parent / 'data/day/image/000.png', config.parent / 'data/day/image/001.png')
     table = dict(rows_of(examine(read_descriptions(config))[:1]))
-    assert table['images that exist twice'] == '1'
+    assert table['duplicate images'] == '1'
 
 
 def test_a_wrong_configuration_is_no_problem_of_the_data(config, capsys):

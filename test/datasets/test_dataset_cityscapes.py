@@ -111,8 +111,8 @@ def test_polygons_are_drawn_where_there_are_no_label_ids(root):
 
 
 @pytest.mark.parametrize(('text', 'message'), [
-    ('{', 'is no annotation'), (polygons([], HEIGHT + 1), 'is for 7 x 8'),
-    (polygons([('horse', [[0, 0], [1, 0], [1, 1]])]), "label 'horse' is none of")])
+    ('{', 'is not an annotation'), (polygons([], HEIGHT + 1), 'is for 7 x 8'),
+    (polygons([('horse', [[0, 0], [1, 0], [1, 1]])]), "label 'horse' is unknown")])
 def test_a_wrong_annotation_names_itself(tmp_path, text, message):
     with pytest.raises(DataError, match=rf'a\.json: {message}'):
         draw_polygons(write_text(tmp_path / 'a.json', text), (HEIGHT, WIDTH))
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_named(root):
     with pytest.raises(DataError, match=r'camera\.json: lacks intrinsic\.fx'):
         data[0]
     write_map(root / 'gtFine/train/ulm' / f'{NAME}_gtFine_labelIds.png', constant(34))
-    with pytest.raises(DataError, match=r'labelIds\.png: label 34 .* none of 0-33'):
+    with pytest.raises(DataError, match=r'labelIds\.png: label 34 .* wanted 0-33'):
         data[0]
     (root / 'gtFine/train/ulm' / f'{NAME}_gtFine_labelIds.png').unlink()
     with pytest.raises(DataError, match=r'labelIds\.png: does not exist'):

@@ -22,7 +22,7 @@ def test_a_label_that_means_nothing_is_refused_with_its_place(tmp_path):
     values = constant(3)
     values[4, 5] = values[5, 0] = 77
     with pytest.raises(DataError, match=r'a\.png: label 77 at row 4, column 5 \(and 1 more wrong '
-                                        r'pixels\) is none of 0-4, 255'):
+                                        r'pixels\) is unknown, wanted 0-4, 255'):
         to_ids(values, {**{number: number for number in range(5)}, 255: 255}, tmp_path / 'a.png')
 
 

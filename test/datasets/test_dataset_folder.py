@@ -88,11 +88,11 @@ def test_images_alone_have_no_labels_and_by_default_ids_are_places(root):
 
 @pytest.mark.parametrize(('old', 'new', 'message'), [
     ('movable: [person]', 'movable: [persons]', r"class 'persons'.*mean 'person'"),
-    ('images:', 'image:', "says no 'images'"),
+    ('images:', 'image:', "lacks 'images'"),
     ('depth_m:', 'depth_mm:', r"setting 'depth_mm'.*mean 'depth_m'"),
     ('40: person', '40: human', "class 'human' does not exist"),
     ('255: moving', '255: move', r"motion 'move'.*mean 'moving'"),
-    ('40: person', '400: person', '400 is no number of a label'),
+    ('40: person', '400: person', 'label number 400 is out of range'),
     ('depth_m: 0.001', 'depth_m: -1', 'must be positive'),
     ('depth_m: 0.001', 'disparity: x', 'depth and disparity are both given'),
     ('depth: depth', 'disparity: depth', 'disparity needs focal_px'),
@@ -110,7 +110,7 @@ def test_a_wrong_description_is_refused_with_its_path(root, old, new, message):
 
 def test_a_folder_without_a_description_or_with_a_wrong_label_says_so(root):
     write_map(root / 'labels/lab/a/1694.1_ids.png', constant(41))
-    with pytest.raises(DataError, match=r'a/1694\.1_ids\.png: label 41 .* none of 0, 40, 200'):
+    with pytest.raises(DataError, match=r'a/1694\.1_ids\.png: label 41 .* wanted 0, 40, 200'):
         Folder(str(root), 'lab')[0]
     with pytest.raises(DataError, match='pictures/street: no such folder'):
         Folder(str(root), 'street')

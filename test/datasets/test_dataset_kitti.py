@@ -78,7 +78,7 @@ def test_kitti_2015_holds_out_every_fifth_scene(scenes):
     with pytest.raises(ConfigurationError, match="no split 'test'"):
         names('test')
     (scenes / 'training/image_2/000004_10.png').unlink()
-    with pytest.raises(DataError, match='no image is in the split'):
+    with pytest.raises(DataError, match='asked for hold no image'):
         names('validation')
 
 
@@ -160,7 +160,7 @@ def test_kitti_raw_refuses_what_is_not_there(raw, tmp_path):
     elsewhere = KittiRaw(str(raw), drives=[DRIVE], calibration=str(tmp_path / 'elsewhere'))
     assert elsewhere[0].depth[0, 3, 3] == 8.0
     write_image(raw / '2011_09_28/2011_09_28_drive_0001_sync/image_02/data/0000000000.png')
-    with pytest.raises(ConfigurationError, match=r'2011_09_28.*each date has one of its own'):
+    with pytest.raises(ConfigurationError, match=r'2011_09_28.*each date has its own'):
         KittiRaw(str(raw), calibration=str(tmp_path / 'elsewhere'))
 
 

@@ -73,5 +73,5 @@ def test_what_is_wrong_is_named(root):
     with pytest.raises(DataError, match=r'000000.png: has the shape \(6, 8\), wanted \(6, 8, 3\)'):
         Synthia(str(root))[0]
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(DataError, match=r'000000.png: is no PNG that can be decoded'):
+    with pytest.raises(DataError, match=r'000000.png: cannot be decoded as a PNG'):
         Synthia(str(root))[0]

@@ -87,7 +87,7 @@ def test_a_fisheye_lens_sees_by_its_polynomial(root):
 def test_a_calibration_of_another_model_is_refused(root):
     path = root / 'calibration_data/calibration/00003_FV.json'
     write_text(path, CALIBRATION.replace('radial_poly', 'pinhole'))
-    with pytest.raises(DataError, match=r"00003_FV.json: is no calibration .*'pinhole'"):
+    with pytest.raises(DataError, match=r"00003_FV.json: is not a calibration .*'pinhole'"):
         read_fisheye(path)
 
 

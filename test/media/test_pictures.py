@@ -95,6 +95,15 @@ def test_a_cut_file_names_itself(tmp_path, suffix, read):
         read(path)
 
 
+@pytest.mark.parametrize('suffix', ['.bmp', '.tif', '.webp', '.ppm'])
+def test_a_cut_file_of_another_kind_names_itself(tmp_path, suffix):
+    path = write(tmp_path / f'a{suffix}', picture())
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(DataError, match=rf'a\{suffix}: cannot be read as an image'):
+        read_rgb(path)
+
+
 def test_a_jpeg_is_no_label_file_and_text_no_image(tmp_path):
     with pytest.raises(DataError, match=r'a\.jpg: is a JPEG'):
         read_map(write(tmp_path / 'a.jpg', constant(3)), SHAPE)

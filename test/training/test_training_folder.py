@@ -108,7 +108,7 @@ def test_a_folder_that_describes_itself_is_trained_on_with_its_own_splits(tmp_pa
         'dataset': 'folder', 'root': str(tmp_path), 'split': 'validation'}
     path.write_text(yaml.safe_dump({**about, 'images': 'images/{split}'}))
     assert cli.main(['train', '--print-config', str(tmp_path)]) == 3
-    assert 'no folder for the split val' in capsys.readouterr().err
+    assert 'no folder val or validation exists' in capsys.readouterr().err
 
 
 def test_masks_that_are_none_are_not_taken_for_masks(tmp_path, capsys):
