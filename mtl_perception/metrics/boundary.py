@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well the outlines of classes are predicted."""
+"""Metrics of the outlines of classes."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much better one network is than another, over metrics of different kinds."""
+"""Delta_m: the relative gain of a network over a baseline, across metrics of different kinds."""
 
 from collections.abc import Collection, Mapping
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well boxes are detected."""
+"""Metrics of box detection: average precision, precision and recall."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where in the image depth is wrong."""
+"""The depth error at each position of the image."""
 
 from typing import Any
 

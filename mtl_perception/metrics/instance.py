@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well objects of the same class are told apart."""
+"""Metrics of instance masks: precision, recall and panoptic quality."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any

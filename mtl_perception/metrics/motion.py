@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well moving objects are told from parked ones, beside the baselines that show luck."""
+"""Metrics of motion masks, beside baselines without any sense of motion."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise

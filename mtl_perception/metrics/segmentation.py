@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well the class ids of pixels agree with the ground truth."""
+"""Metrics of semantic masks: intersection over union and pixel accuracy."""
 
 from collections.abc import Hashable, Sequence
 from functools import partial

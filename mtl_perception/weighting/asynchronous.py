@@ -11,7 +11,7 @@ from mtl_perception.weighting.base import TaskWeighting
 from mtl_perception.weighting.equal import EqualWeights
 from mtl_perception.weighting.shared import Shared
 
-UNITS = ('step', 'epoch')
+TIME_UNITS = ('step', 'epoch')
 
 
 class Asynchronous(TaskWeighting):
@@ -50,8 +50,8 @@ class Asynchronous(TaskWeighting):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(
                     f'the frequency of {task!r} is {value!r}; it must be a positive whole number')
-        if unit not in UNITS:
-            raise ValueError(f'unit is {unit!r}; it must be one of {UNITS}')
+        if unit not in TIME_UNITS:
+            raise ValueError(f'unit is {unit!r}; it must be one of {TIME_UNITS}')
 
         self.strategy = strategy or EqualWeights(tasks)
         if self.strategy.tasks != self.tasks:

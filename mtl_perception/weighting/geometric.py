@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl_perception.weighting.base import TaskWeighting
-from mtl_perception.weighting.history import SMALLEST
+from mtl_perception.weighting.history import SMALLEST_LOSS
 from mtl_perception.weighting.shared import Shared
 
 
@@ -43,9 +43,10 @@ class GeometricMean(TaskWeighting):
 
 def inverse(values: Tensor) -> Tensor:
     """Return 1 / values, and 0 for losses that are clamped and therefore have no gradient."""
-    return torch.where(values < SMALLEST, 0.0, 1 / values.clamp(min=SMALLEST))
+    return torch.where(values < SMALLEST_LOSS, 0.0, 1 / values.clamp(min=SMALLEST_LOSS))
 
 
 def geometric_mean(losses: list[Tensor]) -> Tensor:
     """Return the 0-dimensional float32 geometric mean of positive losses."""
-    return torch.stack([loss.float().clamp(min=SMALLEST).log() for loss in losses]).mean().exp()
+    logarithms = [loss.float().clamp(min=SMALLEST_LOSS).log() for loss in losses]
+    return torch.stack(logarithms).mean().exp()

@@ -20,7 +20,7 @@ from mtl_perception.weighting.shared import (
     total_with_gradient,
 )
 
-SMALLEST = 1e-3
+SMALLEST_WEIGHT = 1e-3
 """No weight falls below this: a negative one would reverse a task's gradient."""
 
 
@@ -138,7 +138,8 @@ class GradNorm(TaskWeighting):
         # w_i - rate * dL_grad / dw_i, in units of the mean norm; then scaled to the old sum
         weights = self.current[known]
         gradient = weight_gradient(weights, norms[known], progress[known], self.alpha)
-        moved = (weights - self.step_size * gradient / norms[known].mean()).clamp(min=SMALLEST)
+        moved = weights - self.step_size * gradient / norms[known].mean()
+        moved = moved.clamp(min=SMALLEST_WEIGHT)
         current = self.current.clone()
         current[known] = moved * (len(self.tasks) - current[~known].sum()) / moved.sum()
         self.current = current

@@ -5,7 +5,7 @@
 import torch
 from torch import Tensor, nn
 
-SMALLEST = 1e-12
+SMALLEST_LOSS = 1e-12
 """Losses are clamped to this before a division or a logarithm."""
 
 
@@ -65,4 +65,4 @@ def initial_losses(tasks: int, steps: int) -> MeanLosses:
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """Return a quotient that stays finite for a denominator of 0; NaN stays NaN."""
-    return numerator / denominator.clamp(min=SMALLEST)
+    return numerator / denominator.clamp(min=SMALLEST_LOSS)
