@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ class Detections:
     The boxes of one image, by falling score.
 
     :param corners: (B, 4) float32 pixels: x_min, y_min, x_max, y_max, from 0 to width and height.
-    :param scores: (B,) float32, probability of an object of the class, 0 to 1.
+    :param scores: (B,) float32, probability of an object of the class, 0 to 1; NaN = unknown, as
+        in a recording that has the outlines alone.
     :param classes: (B,) uint8 ids of the classes of the detection task.
     """
 
@@ -135,3 +137,78 @@ class Perception:
     detection: Detections | None = None
     residual: NDArray[np.float32] | None = None
     step: Step | None = None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The size (H, W) of its maps, None if it has boxes alone."""
+        return _size(self.semantic, self.depth, self.motion, self.instance)
+
+
+@dataclass(frozen=True, eq=False)
+class TrueBoxes:
+    """
+    The ground-truth boxes of one image.
+
+    :param corners: (M, 4) float32 pixels: x_min, y_min, x_max, y_max.
+    :param classes: (M,) integer ids of the classes of the detection task.
+    :param difficult: (M,) bool, boxes that need not be detected.
+    """
+
+    corners: NDArray[np.float32]
+    classes: NDArray[np.integer[Any]]
+    difficult: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """
+    The ground truth of one frame, at its own size (H, W); a task without labels is None.
+
+    :param semantic: (H, W) uint8 class ids, 255 = unlabelled.
+    :param depth: (H, W) floating metres; NaN, Inf and 0 are not evaluated.
+    :param motion: (H, W) uint8, 255 = unknown.
+    :param instance: (H, W) integer ids of objects, 0 = none, negative = unknown.
+    :param detection: boxes in pixels of that size.
+    """
+
+    semantic: NDArray[np.uint8] | None = None
+    depth: NDArray[np.floating[Any]] | None = None
+    motion: NDArray[np.uint8] | None = None
+    instance: NDArray[np.integer[Any]] | None = None
+    detection: TrueBoxes | None = None
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The size (H, W) of its maps, None if it has boxes alone."""
+        return _size(self.semantic, self.depth, self.motion, self.instance)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRecord:
+    """
+    One frame with everything that is known about it, as a recording holds it.
+
+    :param stamp_ns: time of exposure, nanoseconds.
+    :param image: (H, W, 3) uint8 RGB; None if the recording lacks it.
+    :param prediction: None if there is none.
+    :param truth: None if there is none.
+    :param received_ns: when the recorder had received the whole prediction, nanoseconds; None if
+        that is unknown.
+    """
+
+    stamp_ns: int
+    image: NDArray[np.uint8] | None
+    prediction: Perception | None = None
+    truth: Truth | None = None
+    received_ns: int | None = None
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Time from exposure until the recorder had the whole prediction, milliseconds."""
+        return None if self.received_ns is None else (self.received_ns - self.stamp_ns) / 1e6
+
+
+def _size(*maps: NDArray[Any] | None) -> tuple[int, int] | None:
+    """Return (H, W) of the first map, None if there is none."""
+    shape = next((values.shape for values in maps if values is not None), None)
+    return None if shape is None else (shape[0], shape[1])

@@ -38,6 +38,15 @@ def diagnostics(statuses, stamp_ns=0):
         for name, values in statuses.items()])
 
 
+def arrays_of(record):
+    """Return role -> array of everything in a record, boxes left out."""
+    maps = ('semantic', 'depth', 'motion', 'instance')
+    arrays = {'image': record.image}
+    for prefix, values in (('', record.prediction), ('true_', record.truth)):
+        arrays |= {prefix + name: getattr(values, name, None) for name in maps}
+    return {role: array for role, array in arrays.items() if array is not None}
+
+
 def write_bag(path, messages, storage=StoragePlugin.MCAP, compress=None):
     """
     Write a bag.

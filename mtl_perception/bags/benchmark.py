@@ -53,8 +53,9 @@ def time_reading(path: Path) -> tuple[int, float]:
     started = time.perf_counter()
     frames = total = 0
     with Bag(path) as bag:
-        for moment in bag.moments():
-            total += int(moment.arrays['image'].max())
+        for record in bag.records():
+            assert record.image is not None
+            total += int(record.image.max())
             frames += 1
     if not total:
         raise ValueError(f'{path}: every image is black; noise was written')

@@ -15,16 +15,16 @@ from mtl_perception.commands._options import add_engine_options, load_engine
 from mtl_perception.errors import DataError
 from mtl_perception.evaluation.demo import (
     FIRST_TEST_SEED,
-    collect,
-    examine,
+    demo_metrics,
+    evaluate_recording,
     make_plan,
     notes_of,
-    run_offline,
+    score_objects,
 )
 from mtl_perception.evaluation.live_recording import record_live
 from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_report
-from mtl_perception.evaluation.rows import figure_text, interval_text
+from mtl_perception.evaluation.rows import interval_text, value_text
 from mtl_perception.manifest import read_model
 
 
@@ -67,21 +67,21 @@ def run(arguments: argparse.Namespace) -> int:
         bag = record_live(plan, arguments.output, progress)
 
     console.print('evaluating the recording')
-    review = examine(bag, manifest, arguments.output, float(plan.source['rate']))
+    result = evaluate_recording(bag, manifest, arguments.output, float(plan.source['rate']))
     if plan.truth:
-        run_offline(load_engine(arguments), review)
-    figures = collect(review, manifest, arguments)
-    figures['seconds_in_all'] = round(time.monotonic() - started, 1)
+        score_objects(load_engine(arguments), result)
+    metrics = demo_metrics(result, manifest, arguments)
+    metrics['seconds_in_all'] = round(time.monotonic() - started, 1)
 
     report = Report(
-        f'{manifest.name} on {arguments.source}', figures, recording_facts(figures),
-        notes_of(figures, arguments), [
-            ('Moments of the recording', review.mosaic), *review.score.examiner.pictures()],
-        links=['![moments of the recording](mosaic.png)'])
+        f'{manifest.name} on {arguments.source}', metrics, recording_facts(metrics),
+        notes_of(metrics, arguments), [
+            ('Frames of the recording', result.mosaic), *result.score.evaluator.pictures()],
+        links=['![frames of the recording](mosaic.png)'])
     write_report(arguments.output, report)
     _print(report)
-    if review.account.problems:
-        raise DataError('the frames do not add up: ' + '; '.join(review.account.problems))
+    if result.balance.problems:
+        raise DataError('the frames do not add up: ' + '; '.join(result.balance.problems))
     return 0
 
 
@@ -92,6 +92,6 @@ def _print(report: Report) -> None:
     for row in report.rows:
         if not row.name.startswith(('IoU ', 'box AP50 ')):
             beside = '' if row.interval is None else f'{interval_text(row.interval)}; '
-            shown.add_row(row.name, figure_text(row.value),
-                          f'{beside}image-blind baseline {figure_text(row.guess)}')
+            shown.add_row(row.name, value_text(row.value),
+                          f'{beside}image-blind baseline {value_text(row.baseline)}')
     Console().print(shown)

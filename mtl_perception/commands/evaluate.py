@@ -3,11 +3,12 @@
 """``mtl evaluate``: measure a model on streets, a data set or a rosbag2."""
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtl_perception.bags.reader import ANSWERS, Bag, Moment
+from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
     add_engine_options,
     add_model_argument,
@@ -18,10 +19,13 @@ from mtl_perception.commands._options import (
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import bag_evaluation, dataset_evaluation, street_evaluation
-from mtl_perception.evaluation.evaluators import LOWEST_SCORE
 from mtl_perception.evaluation.report import Report, recording_facts
-from mtl_perception.evaluation.street_evaluation import Moments
+from mtl_perception.evaluation.street_evaluation import SamplingPlan
+from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
+from mtl_perception.frames import FrameRecord
+from mtl_perception.inference.stream import StreamSettings
 from mtl_perception.manifest import read_model
+from mtl_perception.topics import PREDICTIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--seeds', default='20000:20040',
         help='street seeds FIRST:END, from 20000 on (default: 20000:20040)')
     parser.add_argument(
-        '--frames', type=int, default=Moments.frames,
+        '--frames', type=int, default=SamplingPlan.frames,
         help='evaluated frames per street, spread over its drive (default: 10)')
     parser.add_argument(
-        '--spacing', type=float, default=Moments.spacing,
+        '--spacing', type=float, default=SamplingPlan.spacing,
         help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
     parser.add_argument(
         '--camera-height', type=float, metavar='METRES',
-        help='drive with a camera at this height, told to the model (default: each street draws '
-        'one near that of the training, and the model is not told)')
+        help='height of the camera above the ground, told to the model: on streets, which are '
+        'driven with such a camera (default: each draws one, and the model is not told), and with '
+        '--rerun (default: what the node reported in the recording)')
     parser.add_argument(
         '--record', action='store_true', help="write the metrics into the model's manifest")
 
@@ -68,6 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--rerun', action='store_true',
         help='run the model on the images of the recording, in place of the recorded answers')
+    parser.add_argument(
+        '--max-gap', type=float, metavar='SECONDS',
+        help='with --rerun: longest time between two frames that are compared (default: what the '
+        'node reported in the recording)')
     parser.add_argument('--namespace', default='', help='of the camera in the recording')
     parser.add_argument(
         '--slop', type=float, default=0.0, metavar='MS',
@@ -100,18 +109,18 @@ def _on_streets(arguments: argparse.Namespace) -> int:
 
     engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
     manifest = engine.manifest
-    moments = Moments(
+    plan = SamplingPlan(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
         camera_height=arguments.camera_height)
-    figures, examiner = street_evaluation.evaluate(
-        engine, seeds, moments, lambda items: progress(items, 'streets'))
+    metrics, evaluator = street_evaluation.evaluate(
+        engine, seeds, plan, lambda items: progress(items, 'streets'))
 
-    figures = {'model': manifest.name, 'sha256': manifest.sha256, **figures}
+    metrics = {'model': manifest.name, 'sha256': manifest.sha256, **metrics}
     publish(Report(
-        street_evaluation.title_of(figures), figures, pictures=examiner.pictures(), targets=True),
+        street_evaluation.title_of(metrics), metrics, pictures=evaluator.pictures(), targets=True),
         arguments.output)
     if arguments.record:
-        street_evaluation.record(arguments.model, figures)
+        street_evaluation.record_metrics(arguments.model, metrics)
     return 0
 
 
@@ -120,15 +129,15 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
     engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
     data, words = dataset_evaluation.open_data(
         arguments.data, arguments.part, arguments.root, engine.manifest.network.frames)
-    figures, examiner = dataset_evaluation.evaluate(
+    metrics, evaluator = dataset_evaluation.evaluate(
         engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip')
 
-    figures = {
-        'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **figures}
+    metrics = {
+        'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **metrics}
     publish(Report(
-        dataset_evaluation.title_of(figures), figures,
-        notes=[f'Left out: {text}.' for text in figures['bad_samples']],
-        pictures=examiner.pictures()), arguments.output)
+        dataset_evaluation.title_of(metrics), metrics,
+        notes=[f'Left out: {text}.' for text in metrics['bad_samples']],
+        pictures=evaluator.pictures()), arguments.output)
     return 0
 
 
@@ -141,9 +150,9 @@ def _on_bag(arguments: argparse.Namespace) -> int:
 
     with Bag(arguments.bag, arguments.namespace, arguments.allow_truncated, slop_ns) as bag:
         bag.require(['image'])
-        answers = [task.name for task in manifest.tasks if task.name in ANSWERS]
-        if not bag.roles & {*answers}:
-            bag.require(answers)
+        predicted = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
+        if not bag.roles & {*predicted}:
+            bag.require(predicted)
 
         labels, words = None, ''
         if arguments.data is not None:
@@ -152,16 +161,33 @@ def _on_bag(arguments: argparse.Namespace) -> int:
             labels = bag_evaluation.labels_for(bag, manifest, data, slop_ns)
             words = f', labels of {words}'
 
-        moments: Iterable[Moment] = bag.moments()
+        records: Iterable[FrameRecord] = bag.records(manifest.tasks)
         if arguments.rerun:
-            moments = bag_evaluation.again(bag, load_engine(arguments))
-        score = bag_evaluation.judge(
-            bag, progress(moments, 'frames', len(bag.stamps)), manifest, labels)
-        figures = bag_evaluation.figures_of_bag(bag, score, manifest, labels)
+            records = bag_evaluation.rerun(
+                bag, load_engine(arguments), _stream_settings(arguments, bag))
+        score = bag_evaluation.score_bag(
+            bag, progress(records, 'frames', len(bag.stamps)), manifest, labels)
+        metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)
 
     how = 'model run again' if arguments.rerun else 'as recorded'
     publish(Report(
-        f'{arguments.bag}: {manifest.name}, {how}{words}', figures, recording_facts(figures),
-        bag_evaluation.notes_of(figures), score.examiner.pictures()), arguments.output)
-    bag_evaluation.check_matched(figures, arguments.bag)
+        f'{arguments.bag}: {manifest.name}, {how}{words}', metrics, recording_facts(metrics),
+        bag_evaluation.notes_of(metrics), score.evaluator.pictures()), arguments.output)
+    bag_evaluation.check_matched(metrics, arguments.bag)
     return 0
+
+
+def _stream_settings(arguments: argparse.Namespace, bag: Bag) -> StreamSettings:
+    """
+    Return the settings of the node that made a recording; options take precedence.
+
+    :raises ConfigurationError: if an option is out of range.
+    """
+    settings = bag_evaluation.recorded_settings(bag)
+    given = {name: value for name, value in (
+        ('max_gap_s', arguments.max_gap), ('camera_height', arguments.camera_height))
+        if value is not None}
+    try:
+        return dataclasses.replace(settings, **given)
+    except ValueError as error:
+        raise ConfigurationError(f'--max-gap or --camera-height: {error}') from error

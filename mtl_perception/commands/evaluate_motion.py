@@ -17,12 +17,12 @@ from mtl_perception.commands._options import (
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.motion_evaluation import (
-    MotionJudge,
+    MotionHeadEvaluator,
     as_markdown,
     clips_of,
     number_text,
 )
-from mtl_perception.evaluation.street_evaluation import Moments
+from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.inference.motion_head_file import motion_head_of, read_motion_head
 
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--seeds', default='20000:20040', help='street seeds FIRST:END, from 20000 on')
     parser.add_argument('--frames', type=int, default=10, help='evaluated frames per street')
     add_engine_options(parser)
-    parser.add_argument('--output', type=Path, help='file for the figures, NAME.json')
+    parser.add_argument('--output', type=Path, help='file for the metrics, NAME.json')
     parser.add_argument(
         '--conditions', action='store_true',
         help='evaluate turns, shadow, night, a wrong focal length and lost frames instead')
@@ -52,15 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
     if head is None:
         raise ConfigurationError(
             f'model {manifest.name!r} has no motion head of its own; name one with --head')
-    moments = Moments(arguments.frames, width=manifest.width, height=manifest.height)
+    plan = SamplingPlan(arguments.frames, width=manifest.width, height=manifest.height)
 
     if arguments.conditions:
         from mtl_perception.evaluation import motion_stress
         found: dict[str, Any] = motion_stress.conditions(
-            engine, head, seeds, moments, show=_track)
+            engine, head, seeds, plan, show=_track)
         print(motion_stress.as_markdown(found))
 
-        failures = motion_stress.provoked(engine, seeds, moments, _track)
+        failures = motion_stress.provoked(engine, seeds, plan, _track)
         print(f'\nprovoked: {failures["failures"]} of {failures["frames"]} ego-motions fail, ROC '
               f'AUC of the quality {number_text(failures["failures_flagged_auc"])}, believed '
               f'{number_text(failures["believed"])}, good of these '
@@ -68,13 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
         _write({**found, 'provoked': failures}, arguments.output)
         return 0
 
-    judge = MotionJudge(head, engine)
+    evaluator = MotionHeadEvaluator(head, engine)
     for seed in _track(seeds):
-        for clip in clips_of(engine, seed, moments):
-            judge.update(clip)
-    figures = judge.compute()
-    print(as_markdown(figures))
-    _write(figures, arguments.output)
+        for clip in clips_of(engine, seed, plan):
+            evaluator.update(clip)
+    metrics = evaluator.compute()
+    print(as_markdown(metrics))
+    _write(metrics, arguments.output)
     return 0
 
 
@@ -82,11 +82,11 @@ def _track(seeds: Sequence[int]) -> Iterable[int]:
     return progress(seeds, 'streets')
 
 
-def _write(figures: dict[str, Any], path: Path | None) -> None:
-    """Write the figures as JSON, if a file is wanted."""
+def _write(metrics: dict[str, Any], path: Path | None) -> None:
+    """Write the metrics as JSON, if a file is wanted."""
     if path is None:
         return
     try:
-        path.write_text(json.dumps(figures, indent=2) + '\n', encoding='utf-8')
+        path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
     except OSError as error:
         raise StorageError(f'{path}: cannot be written ({error})') from error

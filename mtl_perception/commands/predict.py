@@ -13,11 +13,11 @@ from typing import Any
 from mtl_perception.commands._options import add_engine_options, load_engine, progress
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.bag_output import BagOutput
-from mtl_perception.evaluation.image_inputs import open_source
+from mtl_perception.evaluation.image_inputs import InputImage, open_input
 from mtl_perception.evaluation.pictures import Painter
 from mtl_perception.evaluation.predict import BAG, VIDEO, FolderWriter, check_output, predict
-from mtl_perception.evaluation.records import moment_of
-from mtl_perception.evaluation.video_writer import Film
+from mtl_perception.evaluation.video_writer import VideoWriter
+from mtl_perception.frames import FrameRecord, Perception
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     suffix = output.suffix.lower()
     check_output(arguments.source, output)
 
-    source = open_source(arguments.source, arguments.rate, arguments.namespace)
+    source = open_input(arguments.source, arguments.rate, arguments.namespace)
     if threading.current_thread() is threading.main_thread():
         # SIGTERM takes the way of Ctrl-C, so that the writers below can clean up
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     focal = arguments.focal_length or None
     tasks = engine.manifest.tasks
 
-    def show(shots: Iterable[Any]) -> Iterable[Any]:
-        return progress(shots, 'frames', source.count or None)
+    def show(images: Iterable[Any]) -> Iterable[Any]:
+        return progress(images, 'frames', source.count or None)
 
     if suffix == VIDEO:
         painter = Painter(tasks)
@@ -72,9 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
             output.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f'{output}: cannot be written ({error})') from error
-        with Film(output, source.rate) as film:
-            done = predict(engine, source, lambda shot, found: film.add(painter.draw(
-                moment_of(shot.stamp_ns, shot.image, found, tasks), [shot.name])), focal, show)
+        with VideoWriter(output, source.rate) as video:
+            def draw(shown: InputImage, prediction: Perception) -> None:
+                record = FrameRecord(shown.stamp_ns, shown.image, prediction)
+                video.add(painter.draw(record, [shown.name]))
+
+            done = predict(engine, source, draw, focal, show)
 
     elif suffix == BAG:
         output = output.with_suffix('')

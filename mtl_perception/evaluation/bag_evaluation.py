@@ -1,24 +1,26 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl evaluate --bag``: what the node answered in a recording, against the truth."""
+"""``mtl evaluate --bag``: the predictions of a node in a recording, against the truth."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mtl_perception.bags.reader import ANSWERS, Bag, Moment
+from mtl_perception.bags.reader import Bag
 from mtl_perception.bags.stamps import match_stamps
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.errors import DataError, FrameError
-from mtl_perception.evaluation.bag_score import Score, settle
+from mtl_perception.evaluation.bag_score import BagScore, balance_frames
 from mtl_perception.evaluation.dataset_evaluation import check_classes, truth_of_sample
-from mtl_perception.evaluation.image_inputs import Calibrations
-from mtl_perception.evaluation.records import Truth, moment_of
-from mtl_perception.frames import Frame
+from mtl_perception.evaluation.image_inputs import calibrations_of
+from mtl_perception.evaluation.records import complete_truth, has_prediction
+from mtl_perception.frames import Frame, FrameRecord, Perception, Truth
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest
 from mtl_perception.media.calibration import focal_length, image_size
+from mtl_perception.topics import PREDICTIONS
 
 LEAST_MATCHED = 0.9
 """A smaller share of matched messages says that two streams do not belong together."""
@@ -30,7 +32,7 @@ class Labels:
 
     :param data: the data set.
     :param stamps: of the images of the recording, nanoseconds, rising.
-    :param slop_ns: labels belong to the nearest image at most so far away.
+    :param slop_ns: labels belong to the nearest image at most this far away.
     :raises DataError: if an image of the data set is not named by a stamp.
     """
 
@@ -40,109 +42,147 @@ class Labels:
         for number, clip in enumerate(data.clips):
             if not clip[-1].stem.isdigit():
                 raise DataError(
-                    f'{clip[-1]}: its name is no stamp; name the images of labels for a bag by '
+                    f'{clip[-1]}: its name is not a stamp; name the images of labels for a bag by '
                     'their stamps in nanoseconds, such as 1700000000123456789.png', 'B04')
             numbers[int(clip[-1].stem)] = number
+
         place = match_stamps(stamps, sorted(numbers), slop_ns)
         self._number_of = {image: numbers[label] for label, image in place.items()}
-        self.matched, self.unmatched = len(place), len(numbers) - len(place)
+        self.matched = len(place)
+        self.unmatched = len(numbers) - len(place)
 
-    def truth_of(self, stamp_ns: int) -> Truth:
+    def truth_of(self, stamp_ns: int) -> Truth | None:
         """
-        Return what is true of an image of the recording.
+        Return the truth of an image of the recording, None if it is not labelled.
 
         :raises DataError: naming the file that is wrong.
         """
         number = self._number_of.get(stamp_ns)
-        return Truth() if number is None else truth_of_sample(self._data[number])
+        return None if number is None else truth_of_sample(self._data[number])
 
 
-def again(bag: Bag, engine: Engine) -> Iterator[Moment]:
+def rerun(
+        bag: Bag, engine: Engine, settings: StreamSettings | None = None) -> Iterator[FrameRecord]:
     """
-    Yield what a model says now to the images that were answered in a recording.
+    Yield the records of a recording with the predictions that a model makes now.
 
     The images go through the code that the node runs, in the order of their stamps, with the
-    calibration that they were recorded with. Images that the node dropped left no trace in it and
-    leave none here.
+    calibration and for the tasks that they were recorded with. Images that the node dropped left
+    no trace in its temporal state, so they are left out here too.
 
     :param bag: the recording.
     :param engine: the model.
+    :param settings: of the node; the defaults if None.
     """
-    tasks, calibrations = engine.manifest.tasks, Calibrations(bag)
-    stream = CameraStream(engine)
-    for moment in bag.moments():
-        if 'image' not in moment.arrays or not moment.answered:
-            yield moment
+    calibrations = calibrations_of(bag)
+    stream = CameraStream(engine, settings)
+    for record in bag.records(engine.manifest.tasks):
+        image = record.image
+        recorded = record.prediction
+        if image is None or recorded is None:
+            yield record
             continue
-        image = moment.arrays['image']
-        info = calibrations.at(moment.stamp_ns)
+
+        # Depth is withheld where the calibration is for another size, as by the node.
+        info = calibrations.find(record.stamp_ns)
         fits = info is None or image_size(info) == image.shape[:2]
-        focal = focal_length(info) if fits and info is not None else None
+        tasks = {task for task in PREDICTIONS if getattr(recorded, task) is not None}
         try:
-            found = stream.process(
-                Frame('bag', moment.stamp_ns, image), _asked(moment), focal_px=focal)
+            prediction = stream.process(
+                Frame('bag', record.stamp_ns, image), tasks,
+                _output_size(recorded, record, engine.manifest),
+                focal_px=focal_length(info) if fits and info is not None else None)
         except FrameError:  # the node dropped it too
             continue
-        said = moment_of(moment.stamp_ns, image, found, tasks).arrays
-        for role in ANSWERS:
-            recorded = moment.arrays.pop(role, None)
-            if recorded is not None and role in said and (fits or role != 'depth'):
-                moment.arrays[role] = said[role]
-        yield moment
+
+        # Topics carry no probabilities of motion; boxes have their scores.
+        kept = {task: getattr(prediction, task) for task in tasks if fits or task != 'depth'}
+        yield dataclasses.replace(
+            record, prediction=Perception(**kept) if kept else None)
 
 
-def judge(
-        bag: Bag, moments: Iterable[Moment], manifest: Manifest,
-        labels: Labels | None = None) -> Score:
+def _output_size(
+        recorded: Perception, record: FrameRecord, manifest: Manifest,
+) -> Literal['camera', 'network']:
+    """Return the size that the node was told to publish at."""
+    assert record.image is not None
+    network = (manifest.height, manifest.width)
+    return 'network' if recorded.size == network != record.image.shape[:2] else 'camera'
+
+
+def score_bag(
+        bag: Bag, records: Iterable[FrameRecord], manifest: Manifest,
+        labels: Labels | None = None) -> BagScore:
     """
-    Compare the answers of some moments with the truth.
+    Compare the predictions of a recording with the truth.
 
     :param bag: the recording.
-    :param moments: of it, or what :func:`again` makes of them.
-    :param manifest: of the model that answered.
+    :param records: of it, or what :func:`rerun` makes of them.
+    :param manifest: of the model that predicted.
     :param labels: the truth, None takes that of the recording.
-    :raises DataError: if there is not one answered image.
+    :raises DataError: if no image has a prediction.
     """
-    score = Score(manifest.tasks, manifest.height, manifest.width)
-    for moment in moments:
-        score.update(
-            moment, None if labels is None else labels.truth_of(moment.stamp_ns))
-    if score.answered == score.orphans:
-        raise DataError(f'{bag.path}: no answer carries the stamp of an image', 'B04')
+    score = BagScore(manifest.tasks, manifest.height, manifest.width)
+    for record in records:
+        if has_prediction(record):
+            record = (
+                complete_truth(record, manifest.tasks) if labels is None else
+                dataclasses.replace(record, truth=labels.truth_of(record.stamp_ns)))
+        score.update(record)
+    if score.predicted == score.orphans:
+        raise DataError(f'{bag.path}: no prediction carries the stamp of an image', 'B04')
     return score
 
 
-def figures_of_bag(
-        bag: Bag, score: Score, manifest: Manifest, labels: Labels | None = None,
+def bag_metrics(
+        bag: Bag, score: BagScore, manifest: Manifest, labels: Labels | None = None,
 ) -> dict[str, Any]:
     """Return what goes into ``report.json``."""
-    tasks = [role for role in ANSWERS if role in bag.roles]
     before, node = _counters(bag)
     source = bag.last_statuses().get('camera_source', {})
-    account = settle(
-        score, {role: bag.count(role) for role in tasks}, node,
+    balance = balance_frames(
+        score, {task: bag.count(task) for task in PREDICTIONS if task in bag.roles}, node,
         source if source.get('published', '').isdigit() else None,
         len(bag.stamps_of('image')), before)
+
     streams = {role: (bag.matched[role], bag.unmatched[role]) for role in sorted(bag.matched)
                if bag.matched[role] + bag.unmatched[role]}
     if labels is not None:
         streams['labels'] = labels.matched, labels.unmatched
+
     return {
         'bag': str(bag.path), 'model': {'name': manifest.name, 'sha256': manifest.sha256},
-        'frames_in': account.frames_in, 'published': account.published,
-        'dropped': account.dropped,
-        'accounting': {'adds_up': not account.problems, 'problems': account.problems},
+        'frames_in': balance.frames_in, 'published': balance.published,
+        'dropped': balance.dropped,
+        'accounting': {'adds_up': not balance.problems, 'problems': balance.problems},
         'incomplete': bool(bag.damage), 'damage': bag.damage,
         'matched': sum(one for one, _ in streams.values()),
         'unmatched': sum(one for _, one in streams.values()),
         'streams': {role: {'matched': one, 'unmatched': other}
                     for role, (one, other) in streams.items()},
+
         'duplicates': bag.duplicates,
         'skipped': {topic: dict(reasons) for topic, reasons in bag.skipped.items()},
         'age_at_publish_ms': {
             rank: float(node[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99')
             if node and f'age_ms.{rank}' in node},
         **score.compute()}
+
+
+def recorded_settings(bag: Bag) -> StreamSettings:
+    """
+    Return the settings of the node that made a recording, as its diagnostics tell them.
+
+    What they do not tell, or the recording has no diagnostics, is the default.
+    """
+    _, node = _counters(bag)
+    default = StreamSettings()
+    if node is None:
+        return default
+    return StreamSettings(
+        float(node.get('max_gap', default.max_gap_s)),
+        float(node.get('depth.camera_height', default.camera_height)),
+        'network' if node.get('motion.head') == 'network' else 'auto')
 
 
 def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
@@ -166,14 +206,15 @@ def labels_for(bag: Bag, manifest: Manifest, data: RecordedClips, slop_ns: int) 
     return Labels(data, bag.stamps_of('image'), slop_ns)
 
 
-def check_matched(figures: dict[str, Any], path: Path) -> None:
+def check_matched(metrics: dict[str, Any], path: Path) -> None:
     """
     Refuse a recording whose streams do not belong together.
 
     :raises DataError: ``B04``, if too few messages have the stamp of an image.
     """
-    for role, stream in figures['streams'].items():
-        matched, unmatched = stream['matched'], stream['unmatched']
+    for role, stream in metrics['streams'].items():
+        matched = stream['matched']
+        unmatched = stream['unmatched']
         if matched < LEAST_MATCHED * (matched + unmatched):
             raise DataError(
                 f'{path}: {matched} of {matched + unmatched} messages of {role} have the stamp '
@@ -181,26 +222,23 @@ def check_matched(figures: dict[str, Any], path: Path) -> None:
                 '--slop, or look at the clocks that stamped them', 'B04')
 
 
-def notes_of(figures: dict[str, Any]) -> list[str]:
-    """Return what has to be said about a recording."""
-    notes = [f'{figures["matched"]} answers and labels have the stamp of an image, '
-             f'{figures["unmatched"]} have not; {figures["duplicates"]} duplicates.']
+def notes_of(metrics: dict[str, Any]) -> list[str]:
+    """Return the paragraphs below the tables of the report."""
+    notes = [f'{metrics["matched"]} predictions and labels have the stamp of an image, '
+             f'{metrics["unmatched"]} have not; {metrics["duplicates"]} duplicates.']
     notes += [f'{role}: {stream["unmatched"]} of {stream["matched"] + stream["unmatched"]} have '
-              'no image.' for role, stream in figures['streams'].items() if stream['unmatched']]
-    if (latency := figures['latency_ms']['p50']) is not None and latency < 0:
-        notes.append('The latencies mean NOTHING: the answers were recorded before the images '
+              'no image.' for role, stream in metrics['streams'].items() if stream['unmatched']]
+
+    # Warnings first, then what was left out.
+    if (latency := metrics['latency_ms']['p50']) is not None and latency < 0:
+        notes.append('The latencies mean NOTHING: the predictions were recorded before the images '
                      'were stamped, so the two clocks disagree.')
-    if figures['incomplete']:
-        notes.append(f'The recording is INCOMPLETE: {figures["damage"]}.')
-    if not figures['accounting']['adds_up']:
+    if metrics['incomplete']:
+        notes.append(f'The recording is INCOMPLETE: {metrics["damage"]}.')
+    if not metrics['accounting']['adds_up']:
         notes.append('The frames do NOT add up: '
-                     + '; '.join(figures['accounting']['problems']) + '.')
-    for topic, reasons in figures['skipped'].items():
+                     + '; '.join(metrics['accounting']['problems']) + '.')
+    for topic, reasons in metrics['skipped'].items():
         notes += [f'{topic}: {count} messages left out: {reason}.'
                   for reason, count in reasons.items()]
     return notes
-
-
-def _asked(moment: Moment) -> set[str]:
-    """Return the tasks that were answered: what nobody listened to was not computed."""
-    return {role for role in ANSWERS if role in moment.arrays}

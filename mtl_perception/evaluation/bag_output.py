@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writing answers as the node publishes them, into a rosbag2 (mcap)."""
+"""Writing predictions as the node publishes them, into a rosbag2 (mcap)."""
 
 import dataclasses
 import json
@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
-from rosbags.typesys import Stores, get_typestore
 
 from mtl_perception import topics
+from mtl_perception.bags.message_types import message_store
 from mtl_perception.errors import ConfigurationError, StorageError
-from mtl_perception.evaluation.image_inputs import Shot
-from mtl_perception.frames import Detections, Perception
+from mtl_perception.evaluation.image_inputs import InputImage
+from mtl_perception.frames import Detections, Perception, Truth
 from mtl_perception.image_codec import image_fields
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
 
-MAPS = ('semantic', 'depth', 'motion', 'instance')
 FRAME_ID = 'camera'
 LINE_WIDTH = 2.0
 LINE_LIST, ADD = 2, 0
@@ -31,7 +30,7 @@ LINE_LIST, ADD = 2, 0
 
 class BagOutput:
     """
-    A new recording of images and answers, under the topics and types of the node.
+    A new recording of images and predictions, under the topics and types of the node.
 
     The calibration and the truth of a recording that the images are from go with them.
 
@@ -46,9 +45,10 @@ class BagOutput:
         self.folder = folder
         self._tasks = {task.name: task for task in tasks}
         self._namespace = namespace
-        self._store = get_typestore(Stores.ROS2_KILTED)
+        self._store = message_store()
         self._connections: dict[str, Connection] = {}
         self._labelled = False
+
         if folder.exists():
             raise ConfigurationError(
                 f'{folder} exists already; remove it, or write into another folder')
@@ -76,46 +76,67 @@ class BagOutput:
         if kind is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def take(self, shot: Shot, found: Perception) -> None:
+    def take(self, shown: InputImage, prediction: Perception) -> None:
         """
-        Write one image and what was answered.
+        Write one image and its prediction.
 
         :raises StorageError: if that is impossible.
         """
         try:
-            self._take(shot, found)
+            self._write_labels(shown.stamp_ns)
+            self._write_input(shown)
+            self._write_prediction(shown, prediction)
         except OSError as error:
             raise StorageError(f'{self.folder}: cannot be written: {error}') from error
 
-    def _take(self, shot: Shot, found: Perception) -> None:
-        stamp_ns = shot.stamp_ns
-        if not self._labelled:
-            self._labelled = True
-            for name, topic in topics.LABELS.items():
-                if name in self._tasks:
-                    text = self._store.types[topic.kind](labels_text(self._tasks[name]))
-                    self._write(topic, text, stamp_ns)
-        self._write(topics.IMAGE, self._image(shot.image, 'rgb8', stamp_ns), stamp_ns)
-        if shot.info is not None:
-            self._write(topics.CAMERA_INFO, self._info(shot, *shot.image.shape[:2]), stamp_ns)
-        for role, values in (() if shot.moment is None else shot.moment.arrays.items()):
-            if role.startswith('true_'):
-                topic = topics.TRUTH[role.removeprefix('true_')]
-                encoding = topic.encoding
-                if values.dtype == np.int32:  # ids, of which negative ones are unknown
-                    encoding = '32SC1'
-                elif encoding == '16UC1':
-                    values = values.astype(np.uint16, copy=False)
-                self._write(topic, self._image(values, encoding, stamp_ns), stamp_ns)
-        for name in MAPS:
-            topic = topics.PREDICTIONS[name]
-            if (values := getattr(found, name)) is not None:
+    def _write_labels(self, stamp_ns: int) -> None:
+        """Write what the ids mean, once, as latched topics do."""
+        if self._labelled:
+            return
+        self._labelled = True
+        for name, topic in topics.LABELS.items():
+            if name in self._tasks:
+                text = self._store.types[topic.kind](labels_text(self._tasks[name]))
+                self._write(topic, text, stamp_ns)
+
+    def _write_input(self, shown: InputImage) -> None:
+        """Write the image with its calibration and its truth."""
+        stamp_ns = shown.stamp_ns
+        self._write(topics.IMAGE, self._image(shown.image, 'rgb8', stamp_ns), stamp_ns)
+        if shown.info is not None:
+            self._write(
+                topics.CAMERA_INFO, self._info(shown, *shown.image.shape[:2]), stamp_ns)
+
+        truth = shown.truth or Truth()
+        for name, topic in topics.TRUTH.items():
+            values = getattr(truth, name)
+            if values is None:
+                continue
+            encoding = topic.encoding
+            if values.dtype == np.int32:  # negative ids are unknown objects
+                encoding = '32SC1'
+            elif encoding == '16UC1':
+                values = values.astype(np.uint16, copy=False)
+            self._write(topic, self._image(values, encoding, stamp_ns), stamp_ns)
+
+    def _write_prediction(self, shown: InputImage, prediction: Perception) -> None:
+        """Write the prediction for every task."""
+        stamp_ns = shown.stamp_ns
+        for name, topic in topics.PREDICTIONS.items():
+            values = getattr(prediction, name)
+            if values is not None and name != 'detection':
                 self._write(topic, self._image(values, topic.encoding, stamp_ns), stamp_ns)
-        if found.depth is not None and shot.info is not None:
-            self._write(topics.DEPTH_INFO, self._info(shot, *found.depth.shape), stamp_ns)
-        if found.detection is not None:
-            self._write(topics.MARKERS, self._markers(
-                found.detection, self._tasks['detection'], stamp_ns), stamp_ns)
+        if prediction.depth is not None and shown.info is not None:
+            self._write(
+                topics.DEPTH_INFO, self._info(shown, *prediction.depth.shape), stamp_ns)
+
+        # Programs need the scores, viewers the outlines.
+        if prediction.detection is not None:
+            task = self._tasks['detection']
+            self._write(
+                topics.DETECTION, self._detections(prediction.detection, task, stamp_ns), stamp_ns)
+            self._write(
+                topics.MARKERS, self._markers(prediction.detection, task, stamp_ns), stamp_ns)
 
     def _write(self, topic: topics.Topic, message: Any, stamp_ns: int) -> None:
         name, kind = topic.below(self._namespace), topic.kind
@@ -134,33 +155,61 @@ class BagOutput:
         if encoding == '32FC1':
             values = values.astype(np.float32, copy=False)
         fields = image_fields(values, encoding)
-        return self._store.types[topics.IMAGE_TYPE](
+        return self._store.types[topics.IMAGE.kind](
             self._header(stamp_ns), fields.height, fields.width, encoding, fields.is_bigendian,
             fields.step, np.frombuffer(fields.data, np.uint8))
 
-    def _info(self, shot: Shot, height: int, width: int) -> Any:
+    def _info(self, shown: InputImage, height: int, width: int) -> Any:
         """Return the calibration under the stamp of the image; the sizes are always equal."""
-        assert (height, width) == shot.image.shape[:2]
-        fields = {field.name: getattr(shot.info, field.name)
-                  for field in dataclasses.fields(shot.info) if field.name != '__msgtype__'}
-        return self._store.types[topics.CAMERA_INFO_TYPE](**{
-            **fields, 'header': self._header(shot.stamp_ns)})
+        assert (height, width) == shown.image.shape[:2]
+        fields = {field.name: getattr(shown.info, field.name)
+                  for field in dataclasses.fields(shown.info) if field.name != '__msgtype__'}
+        return self._store.types[topics.CAMERA_INFO.kind](**{
+            **fields, 'header': self._header(shown.stamp_ns)})
 
-    def _markers(self, found: Detections, task: Task, stamp_ns: int) -> Any:
+    def _detections(self, boxes: Detections, task: Task, stamp_ns: int) -> Any:
+        """Return boxes with class and score."""
+        types = {name: self._store.types[f'vision_msgs/msg/{name}'] for name in (
+            'Detection2D', 'ObjectHypothesisWithPose', 'ObjectHypothesis', 'BoundingBox2D',
+            'Pose2D', 'Point2D')}
+        header = self._header(stamp_ns)
+        found = []
+        for (left, top, right, bottom), score, kind in zip(
+                boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist()):
+            middle = types['Point2D']((left + right) / 2, (top + bottom) / 2)
+            box = types['BoundingBox2D'](
+                types['Pose2D'](middle, 0.0), right - left, bottom - top)
+            hypothesis = types['ObjectHypothesis'](task.classes[kind], score)
+            result = types['ObjectHypothesisWithPose'](hypothesis, self._no_pose())
+            found.append(types['Detection2D'](header, [result], box, ''))
+        return self._store.types[topics.DETECTION.kind](header, found)
+
+    def _no_pose(self) -> Any:
+        """Return the pose that a message without one has."""
+        types = self._store.types
+        point = types['geometry_msgs/msg/Point'](0.0, 0.0, 0.0)
+        quaternion = types['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 1.0)
+        return types['geometry_msgs/msg/PoseWithCovariance'](
+            types['geometry_msgs/msg/Pose'](point, quaternion), np.zeros(36))
+
+    def _markers(self, boxes: Detections, task: Task, stamp_ns: int) -> Any:
         """Return the outlines of boxes, each in the colour of its class."""
         types = self._store.types
-        point, colour = types['geometry_msgs/msg/Point'], types['std_msgs/msg/ColorRGBA']
-        points, colours = [], []
+        point = types['geometry_msgs/msg/Point']
+        colour = types['std_msgs/msg/ColorRGBA']
+        points = []
+        colours = []
         for (left, top, right, bottom), kind in zip(
-                found.corners.tolist(), found.classes.tolist()):
+                boxes.corners.tolist(), boxes.classes.tolist()):
             corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
             red, green, blue = (value / 255 for value in task.palette[kind])
             for first, second in zip(corners, corners[1:] + corners[:1]):
                 points += [point(x, y, 0.0) for x, y in (first, second)]
                 colours.append(colour(red, green, blue, 1.0))
+
         duration = types['builtin_interfaces/msg/Duration'](0, 0)
         nothing = colour(0.0, 0.0, 0.0, 0.0)
-        return types[topics.MARKER_TYPE](
+        return types[topics.MARKERS.kind](
             self._header(stamp_ns), 'detections', 0, LINE_LIST, ADD, point(0.0, 0.0, 0.0),
             LINE_WIDTH, nothing, 0, nothing, duration, points, colours)
 

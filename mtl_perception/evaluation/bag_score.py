@@ -1,142 +1,151 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How good the answers in a recording are, how late they came, and where each frame went."""
+"""Metrics and latencies of the predictions in a recording, and where each frame went."""
 
-from collections import Counter
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mtl_perception.bags.reader import ANSWERS, Moment
-from mtl_perception.evaluation.evaluator import Examiner
-from mtl_perception.evaluation.records import Truth, perception_of, resized, truth_of
-from mtl_perception.frames import Outputs
+from mtl_perception.evaluation.evaluator import Evaluator
+from mtl_perception.evaluation.records import prediction_at
+from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.metrics import MotionMetrics
+from mtl_perception.preprocessing import resize_nearest
 from mtl_perception.tasks import Task
+from mtl_perception.topics import PREDICTIONS
 
 PERCENTILES = (50, 95, 99)
 STRETCH_NS = 5 * 10 ** 9
 """Neighbouring frames resemble one another: those of such a stretch of time are drawn together."""
 
-OBJECT_FIGURES = (
+OBJECT_METRICS = (
     'auc', 'balanced_accuracy', 'by_mask', 'objects', 'objects_moving', 'identical_frames_moving')
-"""Figures about objects: from the network's probabilities where there are any."""
+"""Metrics of objects: from the network's probabilities where there are any."""
 
 NOT_RECEIVED = 'not_received'
 """Reason of a frame that the camera published and the node never got."""
 
 
-class Score:
+class BagScore:
     """
-    Compare answers with the truth, moment by moment.
+    Compare predictions with the truth, frame by frame.
 
-    :param tasks: of the network; without semantics nothing can be said about motion.
-    :param height: rows of the network's input, see :class:`Examiner`.
+    :param tasks: of the network; without semantics motion cannot be evaluated.
+    :param height: rows of the network's input, see :class:`Evaluator`.
     :param width: columns of the same.
+    :ivar images: frames with an image.
+    :ivar predicted: frames with a prediction.
+    :ivar orphans: predictions without an image.
     """
 
     def __init__(self, tasks: Sequence[Task], height: int = 224, width: int = 384) -> None:
         self.tasks = tuple(tasks)
-        self.images = self.answered = self.orphans = 0
-        self.answers: Counter[str] = Counter()
-        self.examiner = Examiner(tasks, height, width)
+        self.images = 0
+        self.predicted = 0
+        self.orphans = 0
+        self.evaluator = Evaluator(tasks, height, width)
         self._latencies_ms: list[float] = []
-        self._answer_times_ns: list[int] = []
+        self._received_ns: list[int] = []
         self._stamps_ns: list[int] = []
         semantic = next((task for task in tasks if task.name == 'semantic'), None)
         self._objects = MotionMetrics(semantic.movable) if semantic else None
         self._object_stretches: list[int] = []
 
-    def update(self, moment: Moment, truth: Truth | None = None) -> None:
+    def update(self, record: FrameRecord) -> None:
         """
-        Count one moment.
+        Count one frame.
 
-        :param truth: what is true of it, that of the recording if None.
+        :param record: with its complete truth, see
+            :func:`mtl_perception.evaluation.records.complete_truth`.
         """
-        if 'image' in moment.arrays:
+        if record.image is not None:
             self.images += 1
-            self._stamps_ns.append(moment.stamp_ns)
-        self.answers.update(role for role in ANSWERS if role in moment.arrays)
-        if not moment.answered:
+            self._stamps_ns.append(record.stamp_ns)
+        if record.prediction is None:
             return
-        self.answered += 1
-        if 'image' not in moment.arrays:
+        self.predicted += 1
+        if record.image is None:
             self.orphans += 1
             return
-        latency = moment.latency_ms
-        if latency is not None:
-            self._latencies_ms.append(latency)
-            self._answer_times_ns.append(round(moment.stamp_ns + latency * 1e6))
-        first_ns = self._stamps_ns[0]
-        if truth is None:
-            truth = truth_of(moment, self.tasks)
-        self.examiner.add(
-            f't = {(moment.stamp_ns - first_ns) / 1e9:.2f} s', moment.arrays['image'], truth,
-            perception_of(moment, self.tasks, truth), group=self._stretch(moment))
 
-    def update_offline(self, moving: Outputs, identical: Outputs, moment: Moment) -> None:
-        """
-        Count what only the network itself can tell, not the masks of a recording.
+        if record.latency_ms is not None and record.received_ns is not None:
+            self._latencies_ms.append(record.latency_ms)
+            self._received_ns.append(record.received_ns)
 
-        :param moving: its answer to a frame after the one before.
-        :param identical: its answer to the same frame after itself, where nothing can move.
-        :param moment: the frame with its truth.
+        truth = record.truth or Truth()
+        size = truth.size
+        evaluated = dataclasses.replace(record, truth=truth)
+        if size is not None:
+            evaluated = dataclasses.replace(evaluated, prediction=prediction_at(record, *size))
+        seconds = (record.stamp_ns - self._stamps_ns[0]) / 1e9
+        self.evaluator.update(
+            f't = {seconds:.2f} s', evaluated, group=self._stretch(record.stamp_ns))
+
+    def update_objects(
+            self, record: FrameRecord, moving: Perception, repeated: Perception) -> None:
         """
-        arrays = moment.arrays
-        truth, semantic = arrays.get('true_motion'), arrays.get('true_semantic')
-        if self._objects is None or truth is None or semantic is None \
-                or moving.motion is None or moving.motion_score is None:
+        Count the network's own probabilities of motion, which a recording does not hold.
+
+        :param record: of the frame, with its truth.
+        :param moving: prediction after the previous frame.
+        :param repeated: prediction for the same image after itself, where nothing can move.
+        """
+        truth = record.truth
+        if self._objects is None or truth is None or truth.motion is None \
+                or truth.semantic is None or moving.motion is None or moving.motion_score is None:
             return
+        size = truth.motion.shape
         self._objects.update(
-            resized(moving.motion, truth.shape), resized(moving.motion_score, truth.shape), truth,
-            semantic, arrays.get('true_instance'))
-        self._object_stretches.append(self._stretch(moment))
-        if identical.motion is not None:
-            self._objects.update_identical(resized(identical.motion, truth.shape), semantic)
+            resize_nearest(moving.motion, *size), resize_nearest(moving.motion_score, *size),
+            truth.motion, truth.semantic, truth.instance)
+        self._object_stretches.append(self._stretch(record.stamp_ns))
+        if repeated.motion is not None:
+            self._objects.update_identical(
+                resize_nearest(repeated.motion, *size), truth.semantic)
 
     def compute(self) -> dict[str, Any]:
         """
-        Return the figures so far; a task without truth has none.
+        Return the metrics so far; a task without truth has none.
 
-        :return: ``rate`` (images per second by their stamps), ``fps`` (answers per second as
-            they were received), ``latency_ms``, and what
-            :func:`mtl_perception.evaluation.evaluators.figures_of` returns.
+        :return: ``rate`` (images per second by their stamps), ``fps`` (predictions per second as
+            they were received), ``latency_ms``, and the result of
+            :func:`mtl_perception.evaluation.task_evaluators.compute_metrics`.
         """
-        figures: dict[str, Any] = {
-            'rate': _rate(self._stamps_ns), 'fps': _rate(self._answer_times_ns),
+        metrics: dict[str, Any] = {
+            'rate': _rate(self._stamps_ns), 'fps': _rate(self._received_ns),
             'latency_ms': percentiles(self._latencies_ms)}
-        judged = self.examiner.figures(judged_only=True)
-        if not judged.keys() & {'semantic', 'depth', 'motion', 'instance', 'detection'}:
-            return figures
-        figures |= judged
-        if boxes := figures.get('detection'):  # the recording has no scores to rank them by
-            boxes |= {'ap50': None, 'ap': None, 'ap50_of': dict.fromkeys(boxes['ap50_of'])}
-            figures['intervals']['detection'] |= {'ap50': None, 'ap': None}
-        if 'motion' in figures and self._objects is not None \
-                and (objects := self._objects.compute())['objects']:
-            figures['motion'] |= {name: objects[name] for name in OBJECT_FIGURES}
-            figures['intervals']['motion'] |= {
-                name: one for name, one in self._objects.intervals(
-                    groups=self._object_stretches).items()
-                if name in OBJECT_FIGURES}
-        return figures
+        evaluated = self.evaluator.compute(evaluated_only=True)
+        if not evaluated.keys() & PREDICTIONS.keys():
+            return metrics
+        metrics |= evaluated
 
-    def _stretch(self, moment: Moment) -> int:
-        """Return in which stretch of time after the first image a moment lies."""
+        # Probabilities rank objects better than masks do.
+        if 'motion' in metrics and self._objects is not None:
+            objects = self._objects.compute()
+            if objects['objects']:
+                intervals = self._objects.intervals(groups=self._object_stretches)
+                metrics['motion'] |= {name: objects[name] for name in OBJECT_METRICS}
+                metrics['intervals']['motion'] |= {
+                    name: one for name, one in intervals.items() if name in OBJECT_METRICS}
+        return metrics
+
+    def _stretch(self, stamp_ns: int) -> int:
+        """Return in which stretch of time after the first image a stamp lies."""
         first_ns = self._stamps_ns[0] if self._stamps_ns else 0
-        return (moment.stamp_ns - first_ns) // STRETCH_NS
+        return (stamp_ns - first_ns) // STRETCH_NS
 
 
 @dataclass(frozen=True)
-class Account:
+class FrameBalance:
     """
     Where every frame went.
 
     :param frames_in: images that the camera published.
-    :param published: of them, those that the node answered.
-    :param dropped: reason -> number of those it did not answer.
+    :param published: of them, those that the node published a prediction for.
+    :param dropped: reason -> number of the others.
     :param problems: why the sums do not add up; empty if they do.
     """
 
@@ -146,40 +155,37 @@ class Account:
     problems: list[str] = field(default_factory=list)
 
 
-def settle(
-        score: Score, answer_counts: Mapping[str, int], node: Mapping[str, str] | None,
+def balance_frames(
+        score: BagScore, counts: Mapping[str, int], node: Mapping[str, str] | None,
         source: Mapping[str, str] | None, images: int | None = None,
-        before: Mapping[str, str] | None = None) -> Account:
+        before: Mapping[str, str] | None = None) -> FrameBalance:
     """
-    Check that no frame is unaccounted for, to the last one.
+    Check that every frame is accounted for, to the last one.
 
-    :param score: has seen every moment of the recording.
-    :param answer_counts: role -> messages in the recording.
+    :param score: has seen every frame of the recording.
+    :param counts: task -> messages in the recording.
     :param node: the last counters of the node, see :mod:`mtl_perception.ros.diagnostics`; None if
-        there are none, which leaves every unanswered frame without a reason.
+        there are none, which leaves every dropped frame without a reason.
     :param source: the last counters of ``camera_source``, if that was the camera.
-    :param images: of the recording, also those that cannot be read; those of the score if None.
-    :param before: the first counters of the node in the recording. Where it had answered frames
-        before the recording began, what it dropped since then is all that its counters tell.
+    :param images: of the recording, including those that cannot be decoded; those of the score if
+        None.
+    :param before: the first counters of the node in the recording. If it had processed frames
+        before the recording began, its counters tell only what it dropped since then.
     """
     images = score.images if images is None else images
     if node is None:
-        missing = images - score.answered
-        return Account(images, score.answered, {'unknown': missing} if missing else {},
-                       ['the recording has no diagnostics of the node'])
+        missing = images - score.predicted
+        return FrameBalance(
+            images, score.predicted, {'unknown': missing} if missing else {},
+            ['the recording has no diagnostics of the node'])
+    if before is not None and int(node['received']) > images >= (
+            int(node['received']) - int(before['received'])):
+        return _balance_since(before, node, score, images)
+
     received, published, in_flight = (
         int(node[key]) for key in ('received', 'published', 'in_flight'))
     dropped = _dropped(node)
     problems = []
-    if before is not None and received > images >= received - int(before['received']):
-        earlier = _dropped(before)
-        dropped = {reason: count - earlier.get(reason, 0) for reason, count in dropped.items()
-                   if count > earlier.get(reason, 0)}
-        if (missing := images - score.answered - sum(dropped.values())) > 0:
-            dropped['unknown'] = missing
-        return Account(images, score.answered, dropped, [
-            f'the recording began when the node had received {before["received"]} frames; what '
-            'it dropped before its first diagnostics here has no reason'])
     if received != published + sum(dropped.values()) + in_flight:
         problems.append(f'the node received {received} frames, but published {published}, dropped '
                         f'{sum(dropped.values())} and has {in_flight} in flight')
@@ -189,19 +195,34 @@ def settle(
         problems.append(f'the node received {received} frames, the recording has {images}')
     elif received < images:
         dropped[NOT_RECEIVED] = images - received
-    for role, count in answer_counts.items():
-        if count != published:
-            problems.append(f'the node published {published} frames, the recording has {count} '
-                            f'messages of {role}')
-    if score.answered != published:
-        problems.append(f'{score.answered} frames are answered in the recording, the node '
+
+    # Does the recording hold what the node says that it published?
+    problems += [
+        f'the node published {published} frames, the recording has {count} messages of {task}'
+        for task, count in counts.items() if count != published]
+    if score.predicted != published:
+        problems.append(f'{score.predicted} frames have a prediction in the recording, the node '
                         f'published {published}')
     if score.orphans:
-        problems.append(f'{score.orphans} answers carry the stamp of no image')
+        problems.append(f'{score.orphans} predictions carry the stamp of no image')
     if source is not None and int(source['published']) != images:
         problems.append(f'the camera published {source["published"]} frames, the recording has '
                         f'{images}')
-    return Account(images, published, dropped, problems)
+    return FrameBalance(images, published, dropped, problems)
+
+
+def _balance_since(
+        before: Mapping[str, str], node: Mapping[str, str], score: BagScore, images: int,
+) -> FrameBalance:
+    """Return the balance of a recording that began while the node was running."""
+    earlier = _dropped(before)
+    dropped = {reason: count - earlier.get(reason, 0) for reason, count in _dropped(node).items()
+               if count > earlier.get(reason, 0)}
+    if (missing := images - score.predicted - sum(dropped.values())) > 0:
+        dropped['unknown'] = missing
+    return FrameBalance(images, score.predicted, dropped, [
+        f'the recording began when the node had received {before["received"]} frames; what '
+        'it dropped before its first diagnostics here has no reason'])
 
 
 def _dropped(node: Mapping[str, str]) -> dict[str, int]:
@@ -221,5 +242,6 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def _rate(times_ns: Sequence[int]) -> float | None:
+    """Return events per second from the first to the last, None for fewer than two."""
     span = (max(times_ns) - min(times_ns)) / 1e9 if len(times_ns) > 1 else 0.0
     return (len(times_ns) - 1) / span if span > 0 else None

@@ -3,26 +3,27 @@
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.evaluation.evaluator import Examiner
-from mtl_perception.evaluation.records import Truth
-from mtl_perception.frames import Frame
+from mtl_perception.evaluation.evaluator import Evaluator
+from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import NOT_LABELLED, Task
 
 STEP_NS = 100_000_000
-"""Time between two images of a clip, where the data set does not say it."""
-
+"""Time between two images of a clip; data sets do not tell it."""
 
 LARGEST_BAD = 0.001
 """A larger share of clips that cannot be read is never left out."""
@@ -31,29 +32,32 @@ LARGEST_BAD = 0.001
 def evaluate(
         engine: Engine, data: RecordedClips,
         show: Callable[[Sequence[int]], Any] = iter,
-        skip_bad: bool = False) -> tuple[dict[str, Any], Examiner]:
+        skip_bad: bool = False) -> tuple[dict[str, Any], Evaluator]:
     """
-    Judge the last image of every clip, each after the earlier ones, as the node would see them.
+    Evaluate the last image of every clip, each after the earlier ones, as the node would see them.
 
-    Labels are judged at their own size. Only tasks are judged that both the model and the data
-    know with the same classes.
+    Labels are compared at their own size. Only tasks count that both the model and the data know
+    with the same classes.
 
     :param engine: the deployed network.
     :param data: the data set.
     :param show: wraps the numbers of the clips, for a progress bar.
     :param skip_bad: leave out and count clips that cannot be read, if they are very few.
-    :return: the figures, and what has pictures of the worst clips.
-    :raises ConfigurationError: if no task can be judged, or the classes of one differ.
+    :return: the metrics, and the evaluator, which has pictures of the worst clips.
+    :raises ConfigurationError: if model and data have no task in common, or the classes of one
+        differ.
     :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``.
     """
     manifest = engine.manifest
-    bad: list[str] = []
     known = {task.name: task for task in data.tasks}
-    examiner = Examiner(manifest.tasks, manifest.height, manifest.width, known)
+    evaluator = Evaluator(manifest.tasks, manifest.height, manifest.width, known)
     check_classes(manifest, known)
-    data = data.narrowed_to(examiner.judges)
+    data = data.narrowed_to(evaluator.evaluators)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
-    stream, still = CameraStream(engine), CameraStream(engine)
+
+    bad: list[str] = []
+    stream = CameraStream(engine)
+    repeating = CameraStream(engine)
     for number in show(range(len(data))):
         try:
             sample = data[number]
@@ -64,25 +68,32 @@ def evaluate(
             if len(bad) > LARGEST_BAD * len(data):
                 raise DataError(_too_bad(bad, len(data)), 'R04') from error
             continue
+
         focal = _focal_of(data, number)
-        stream.reset('clip')
-        still.reset('clip')
-        for place, image in enumerate(sample.image, 1):
-            found = stream.process(Frame('data', place * STEP_NS, image), focal_px=focal)
-        again = found
-        if 'motion' in examiner.judges:
-            for place in (1, 2):
-                again = still.process(
-                    Frame('data', place * STEP_NS, sample.image[-1]), focal_px=focal)
-        examiner.add(str(data.clips[number][-1]), sample.image[-1], truth_of_sample(sample),
-                     found, again, groups[number])
-    figures = {'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]),
-               'bad_samples': bad, **examiner.figures()}
-    return figures, examiner
+        prediction = _predict(stream, sample.image, focal)
+        repeated = None
+        if 'motion' in evaluator.evaluators:
+            repeated = _predict(repeating, [sample.image[-1]] * 2, focal)
+        record = FrameRecord(0, sample.image[-1], prediction, truth_of_sample(sample))
+        evaluator.update(str(data.clips[number][-1]), record, repeated, groups[number])
+
+    metrics = {'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]),
+               'bad_samples': bad, **evaluator.compute()}
+    return metrics, evaluator
+
+
+def _predict(
+        stream: CameraStream, images: Iterable[NDArray[np.uint8]], focal_px: float | None,
+) -> Perception:
+    """Return the prediction for the last of some consecutive images."""
+    stream.reset('clip')
+    for place, image in enumerate(images, 1):
+        prediction = stream.process(Frame('data', place * STEP_NS, image), focal_px=focal_px)
+    return prediction
 
 
 def _too_bad(bad: Sequence[str], count: int) -> str:
-    """Return what to say of too many clips that cannot be read."""
+    """Return the message about too many clips that cannot be read."""
     return (f'{len(bad)} of {count} clips cannot be read, at most {LARGEST_BAD:.1%} may be left '
             f'out; the first: {bad[0]}')
 
@@ -122,12 +133,12 @@ def _with_earlier(description: Mapping[str, Any], part: str, frames: int) -> Rec
         try:
             return build_dataset({**description, 'frames': frames}, part)
         except DataError:
-            print('there are no earlier images: each is judged by itself')
+            print('there are no earlier images: each image is evaluated by itself')
     return build_dataset(description, part)
 
 
 def _focal_of(data: RecordedClips, number: int) -> float | None:
-    """Return the focal length of a clip in pixels of its images, None if it is not known."""
+    """Return the focal length of a clip in pixels of its images, None if unknown."""
     try:
         return data.focal_length(data.clips[number][-1])
     except DataError:
@@ -137,29 +148,33 @@ def _focal_of(data: RecordedClips, number: int) -> float | None:
 def truth_of_sample(sample: Sample) -> Truth:
     """Return the labels of the last image of a clip."""
     labels = {name: label[-1] for name, label in sample.labels().items()}
-    boxes = None
-    if sample.detection is not None and (sample.detection[-1, :, 4] != NOT_LABELLED).all():
-        boxes = sample.detection[-1][sample.detection[-1, :, 4] >= 0]
+    detection = None
+    if sample.detection is not None:
+        rows = sample.detection[-1]
+        if (rows[:, 4] != NOT_LABELLED).all():
+            boxes = rows[rows[:, 4] >= 0]
+            detection = TrueBoxes(
+                boxes[:, :4], boxes[:, 4].astype(np.int64), np.zeros(len(boxes), bool))
     return Truth(
         labels.get('semantic'), labels.get('depth'), labels.get('motion'),
-        labels.get('instance'), boxes)
+        labels.get('instance'), detection)
 
 
-def title_of(figures: Mapping[str, Any]) -> str:
-    """Return in one line what was judged."""
-    return (f'{figures["frames"]} clips of {figures["images_per_clip"]} image(s), '
-            f'{figures["data"]}, model {figures["model"]}')
+def title_of(metrics: Mapping[str, Any]) -> str:
+    """Return in one line what was evaluated."""
+    return (f'{metrics["frames"]} clips of {metrics["images_per_clip"]} image(s), '
+            f'{metrics["data"]}, model {metrics["model"]}')
 
 
 def open_data(
         path: Path, part: str, root: Path | None, frames: int) -> tuple[RecordedClips, str]:
     """
-    Return a data set, and what it is called.
+    Return a data set and its name.
 
     :param path: YAML file with one data set or several.
     :param part: which of several.
     :param root: folder in place of that in the file.
-    :param frames: images per clip that are wanted.
+    :param frames: wanted images per clip.
     """
     described = read_descriptions(path)
     part = next(iter(described)) if len(described) == 1 else part

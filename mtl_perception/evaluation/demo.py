@@ -1,12 +1,12 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl demo``: the whole thing once, from a camera to a report with figures."""
+"""``mtl demo``: camera, node and recorder in one run, evaluated from the recording."""
 
 import argparse
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,28 +15,31 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.bags.reader import ANSWERS, Bag, Moment
+from mtl_perception.bags.reader import TRUE, Bag
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.evaluation.bag_score import Account, Score, settle
+from mtl_perception.evaluation.bag_score import BagScore, FrameBalance, balance_frames
 from mtl_perception.evaluation.live_recording import LivePlan
-from mtl_perception.evaluation.pictures import Painter, choose
-from mtl_perception.evaluation.video_writer import Film
-from mtl_perception.frames import Frame, Outputs
+from mtl_perception.evaluation.pictures import Painter, evenly_spread
+from mtl_perception.evaluation.records import complete_truth, has_prediction
+from mtl_perception.evaluation.video_writer import VideoWriter
+from mtl_perception.frames import Frame, FrameRecord, Perception
 from mtl_perception.manifest import Manifest
+from mtl_perception.topics import PREDICTIONS
 
 if TYPE_CHECKING:
     from mtl_perception.inference.engine import Engine
 
 FIRST_TEST_SEED = 20000
-"""Streets from here on are for figures only, never for training or choosing a model."""
+"""Streets from here on are for evaluation only, never for training or choosing a model."""
 
 MOSAIC_ROWS = 5
-OFFLINE_FRAMES = 40
+SAMPLES = 40
+"""The number of frames that the network predicts once more, with probabilities of motion."""
 HEAD_FRAMES = 3
-"""So many frames before a sample are kept for a model with a motion head."""
+"""A model with a motion head sees this many frames before a sample."""
 LONGEST_GAP_NS = 500_000_000
 STEP_NS = 100_000_000
-"""Between the frames that are seen again."""
+"""Between the frames of a sample."""
 AHEAD = 100
 LARGEST_SIDE = 640
 """Larger videos are shrunk: a recording of full HD with depth takes 200 MB a second."""
@@ -58,123 +61,158 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
         'source': arguments.source if street else str(Path(arguments.source).absolute()),
         'rate': float(arguments.rate), 'frames': frames, 'width': arguments.width,
         'height': arguments.height, 'ahead': min(frames, AHEAD)}
+
     if street:
         if arguments.seed < FIRST_TEST_SEED:
             raise ConfigurationError(
                 f'--seed is {arguments.seed}; the network may have been trained on streets below '
-                f'{FIRST_TEST_SEED}, so figures on them mean nothing')
+                f'{FIRST_TEST_SEED}, so metrics on them mean nothing')
         source |= {'seed': arguments.seed, 'seeds': arguments.seeds,
                    'seconds_per_street': arguments.seconds / arguments.seeds}
     else:
         source |= {'focal_px': float(arguments.focal_length)}
         if not (arguments.width or arguments.height):
             source['width'] = _small_width(Path(arguments.source))
+
     node = {'model': arguments.model, 'device': arguments.device, 'threads': arguments.threads}
     return LivePlan(source, node, truth=street)
 
 
 @dataclass(eq=False)
-class Review:
+class DemoResult:
     """
-    What was found in a recording.
+    What a recording holds.
 
     :param score: of all frames.
-    :param account: where every frame went.
+    :param balance: where every frame went.
     :param statuses: the last diagnostics, by name.
-    :param mosaic: (H, W, 3) uint8 RGB, some moments one below the other.
-    :param samples: some moments, each with the moments before, for :func:`run_offline`.
+    :param mosaic: (H, W, 3) uint8 RGB, some frames one below the other.
+    :param samples: some frames, each with the frames before it, for :func:`score_objects`.
     """
 
-    score: Score
-    account: Account
+    score: BagScore
+    balance: FrameBalance
     statuses: dict[str, dict[str, str]]
     mosaic: NDArray[np.uint8]
-    samples: list[tuple[list[Moment], Moment]] = field(default_factory=list)
+    samples: list[tuple[list[FrameRecord], FrameRecord]] = field(default_factory=list)
 
 
-def examine(path: Path, manifest: Manifest, output: Path, rate: float) -> Review:
+def evaluate_recording(path: Path, manifest: Manifest, output: Path, rate: float) -> DemoResult:
     """
-    Judge a recording and make its pictures: ``mosaic.png`` and ``demo.mp4`` in the output folder.
+    Evaluate a recording and make its pictures: ``mosaic.png`` and ``demo.mp4``.
 
-    :raises DataError: if it cannot be read, or has no images or no answers.
+    :param path: the bag.
+    :param manifest: of the model.
+    :param output: folder of the pictures.
+    :param rate: of the video, frames per second.
+    :raises DataError: if it cannot be read, or has no images or no predictions.
     """
-    score = Score(manifest.tasks, manifest.height, manifest.width)
+    score = BagScore(manifest.tasks, manifest.height, manifest.width)
     painter = Painter(manifest.tasks)
-    drawn, samples = [], []
-    first_ns, previous = 0, deque[Moment](maxlen=HEAD_FRAMES)
     with Bag(path) as bag:
-        tasks = [task.name for task in manifest.tasks if task.name in ANSWERS]
+        tasks = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
         bag.require(['image', *tasks])
-        total = max(bag.count(role) for role in tasks)
-        shown, sampled = choose(MOSAIC_ROWS, total), choose(OFFLINE_FRAMES, total)
-        with Film(output / 'demo.mp4', rate) as film:
-            for number, moment in enumerate(_answered(bag, score)):
-                first_ns = first_ns if number else moment.stamp_ns
-                picture = painter.draw(moment, _lines(moment, first_ns))
-                film.add(picture)
-                if number in shown:
-                    drawn.append(picture)
-                if previous and not 0 < moment.stamp_ns - previous[-1].stamp_ns <= LONGEST_GAP_NS:
-                    previous.clear()
-                if number in sampled and previous:
-                    samples.append((list(previous), moment))
-                previous.append(moment)
+        counts = {task: bag.count(task) for task in tasks}
+        with VideoWriter(output / 'demo.mp4', rate) as video:
+            drawn, samples = _draw(
+                _predicted(bag, manifest, score), painter, video, max(counts.values()))
         if not drawn:
-            raise DataError(f'{path}: no answer carries the stamp of an image', 'B04')
+            raise DataError(f'{path}: no prediction carries the stamp of an image', 'B04')
+
         statuses = bag.last_statuses()
         node = next((values for values in statuses.values() if 'in_flight' in values), None)
-        account = settle(
-            score, {role: bag.count(role) for role in tasks}, node, statuses.get('camera_source'))
-        truth = ', prediction over truth' if 'true_semantic' in bag.roles else ''
+        balance = balance_frames(score, counts, node, statuses.get('camera_source'))
+        truth = ', prediction over truth' if f'{TRUE}semantic' in bag.roles else ''
+
     title = f'model {manifest.name}: input, {", ".join(painter.columns)}{truth}'
     mosaic = painter.mosaic(drawn, title)
     _save(output / 'mosaic.png', mosaic)
-    return Review(score, account, statuses, mosaic, samples)
+    return DemoResult(score, balance, statuses, mosaic, samples)
 
 
-def _answered(bag: Bag, score: Score) -> Iterator[Moment]:
-    """Yield the moments with an image and an answer; the score sees all of them."""
-    for moment in bag.moments():
-        score.update(moment)
-        if moment.answered and 'image' in moment.arrays:
-            yield moment
-
-
-def run_offline(engine: 'Engine', review: Review) -> None:
+def _draw(
+        records: Iterator[FrameRecord], painter: Painter, video: VideoWriter, total: int,
+) -> tuple[list[NDArray[np.uint8]], list[tuple[list[FrameRecord], FrameRecord]]]:
     """
-    Ask the network itself about the samples, because the masks on the wire have no probabilities.
+    Draw every frame into a video.
 
-    Each is seen after the image before it, or those before it by a model with a motion head, and
-    then after itself, so that nothing can move between the two.
+    :param total: expected number of frames.
+    :return: pictures for the mosaic, and samples with the frames before them.
     """
-    from mtl_perception.inference.stream import CameraStream
-    manifest, head = engine.manifest, engine.motion_head
-    if manifest.task('motion') is None or (manifest.network.frames < 2 and head is None):
+    shown = evenly_spread(MOSAIC_ROWS, total)
+    sampled = evenly_spread(SAMPLES, total)
+    drawn: list[NDArray[np.uint8]] = []
+    samples: list[tuple[list[FrameRecord], FrameRecord]] = []
+    previous = deque[FrameRecord](maxlen=HEAD_FRAMES)
+    first_ns = 0
+    for number, record in enumerate(records):
+        first_ns = first_ns if number else record.stamp_ns
+        picture = painter.draw(record, _lines(record, first_ns))
+        video.add(picture)
+        if number in shown:
+            drawn.append(picture)
+
+        # Frames of another street are not the past of this one.
+        if previous and not 0 < record.stamp_ns - previous[-1].stamp_ns <= LONGEST_GAP_NS:
+            previous.clear()
+        if number in sampled and previous:
+            samples.append((list(previous), record))
+        previous.append(record)
+    return drawn, samples
+
+
+def _predicted(bag: Bag, manifest: Manifest, score: BagScore) -> Iterator[FrameRecord]:
+    """Yield the frames with an image and a prediction; the score sees all of them."""
+    for record in bag.records(manifest.tasks):
+        if has_prediction(record):
+            record = complete_truth(record, manifest.tasks)
+        score.update(record)
+        if has_prediction(record):
+            yield record
+
+
+def score_objects(engine: 'Engine', result: DemoResult) -> None:
+    """
+    Run the network on the samples, because the masks of a recording have no probabilities.
+
+    Each is processed after the frame before it, or after several by a model with a motion head,
+    and then after itself, so that nothing can move between the two.
+    """
+    manifest = engine.manifest
+    if manifest.task('motion') is None or (
+            manifest.network.frames < 2 and engine.motion_head is None):
         return
-    for before, moment in review.samples:
-        earlier = before if head is not None else before[-1:]
-        answers = []
-        for moments in ([*earlier, moment], [moment, moment]):
-            stream = CameraStream(engine)
-            for number, one in enumerate(moments, 1):
-                found = stream.process(
-                    Frame('demo', number * STEP_NS, one.arrays['image']), ['motion'], 'network')
-            answers.append(Outputs(motion=found.motion, motion_score=found.motion_score))
-        review.score.update_offline(answers[0], answers[1], moment)
+    for before, record in result.samples:
+        earlier = before if engine.motion_head is not None else before[-1:]
+        result.score.update_objects(
+            record, _motion(engine, [*earlier, record]), _motion(engine, [record, record]))
 
 
-def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, Any]:
+def _motion(engine: 'Engine', records: Sequence[FrameRecord]) -> Perception:
+    """Return the motion in the last of some consecutive frames, at the network's size."""
+    from mtl_perception.inference.stream import CameraStream
+    stream = CameraStream(engine)
+    for number, record in enumerate(records, 1):
+        assert record.image is not None
+        prediction = stream.process(
+            Frame('demo', number * STEP_NS, record.image), ['motion'], 'network')
+    return prediction
+
+
+def demo_metrics(
+        result: DemoResult, manifest: Manifest, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what goes into ``report.json``."""
-    account = review.account
-    ages = next((values for values in review.statuses.values() if 'age_ms.p99' in values), {})
+    balance = result.balance
+    ages = next((values for values in result.statuses.values() if 'age_ms.p99' in values), {})
     return {
-        'frames_in': account.frames_in,
-        'published': account.published,
-        'dropped': account.dropped,
-        **review.score.compute(),
+        'frames_in': balance.frames_in,
+        'published': balance.published,
+        'dropped': balance.dropped,
+        **result.score.compute(),
         'age_at_publish_ms': {
             rank: float(ages[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99') if ages},
-        'accounting': {'adds_up': not account.problems, 'problems': account.problems},
+        'accounting': {'adds_up': not balance.problems, 'problems': balance.problems},
+
         'source': str(arguments.source),
         'streets': [arguments.seed, arguments.seeds] if arguments.source == 'street' else None,
         'model': {'name': manifest.name, 'sha256': manifest.sha256},
@@ -184,52 +222,58 @@ def collect(review: Review, manifest: Manifest, arguments: argparse.Namespace) -
     }
 
 
-def notes_of(figures: dict[str, Any], arguments: argparse.Namespace) -> list[str]:
+def notes_of(metrics: Mapping[str, Any], arguments: argparse.Namespace) -> list[str]:
     """Return the paragraphs below the tables of the report."""
-    conditions, model = figures['conditions'], figures['model']
+    conditions = metrics['conditions']
+    model = metrics['model']
     notes = [
-        f'{figures["frames_in"]} frames at {conditions["rate"]:g} per second on '
+        f'{metrics["frames_in"]} frames at {conditions["rate"]:g} per second on '
         f'{conditions["cpus"]} CPU(s), device {conditions["device"]}; model {model["name"]}, '
         f'sha256 {model["sha256"][:16]}.',
-        'Camera, node and recorder were processes of their own on a ROS 2 graph; the figures come '
+        'Camera, node and recorder were separate processes on a ROS 2 graph; the metrics come '
         'from the recording in `bag/`, and dropped frames from the last diagnostics of the node. '
-        + ('Every frame is accounted for.' if figures['accounting']['adds_up'] else
-           'The frames do NOT add up: ' + '; '.join(figures['accounting']['problems']) + '.')]
-    if figures['streets']:
-        notes.append(
-            f'Streets {arguments.seed} to {arguments.seed + arguments.seeds - 1}; no street from '
-            f'{FIRST_TEST_SEED} on was used in training or to choose a model. The AUC is over '
-            f'{figures.get("motion", {}).get("objects", 0)} objects in {OFFLINE_FRAMES} of the '
-            'frames, scored by the mean probability of moving; on identical frames (each of these '
-            'seen after itself) nothing moves.')
-    else:
+        + ('Every frame is accounted for.' if metrics['accounting']['adds_up'] else
+           'The frames do NOT add up: ' + '; '.join(metrics['accounting']['problems']) + '.')]
+
+    if not metrics['streets']:
         notes.append('A real recording: there is no truth to compare with, so look at '
                      '`mosaic.png` and `demo.mp4`. The network was trained on synthetic streets.')
+        return notes
+    notes.append(
+        f'Streets {arguments.seed} to {arguments.seed + arguments.seeds - 1}; no street from '
+        f'{FIRST_TEST_SEED} on was used in training or to choose a model. The AUC is over '
+        f'{metrics.get("motion", {}).get("objects", 0)} objects in {SAMPLES} of the '
+        'frames, ranked by the mean probability of moving; on identical frames (each of these '
+        'after itself) nothing moves.')
     return notes
 
 
-def _lines(moment: Moment, first_ns: int) -> Sequence[str]:
-    latency = moment.latency_ms
-    lines = [f't = {(moment.stamp_ns - first_ns) / 1e9:.1f} s']
-    if latency is not None:
-        lines.append(f'latency {latency:.0f} ms')
-    if 'true_semantic' in moment.arrays:
-        lines.append('above: the network; right: the truth')
+def _lines(record: FrameRecord, first_ns: int) -> Sequence[str]:
+    lines = [f't = {(record.stamp_ns - first_ns) / 1e9:.1f} s']
+    if record.latency_ms is not None:
+        lines.append(f'latency {record.latency_ms:.0f} ms')
+    if record.truth is not None and record.truth.semantic is not None:
+        lines.append('above: prediction; right: truth')
     return lines
 
 
 def _save(path: Path, image: NDArray[np.uint8]) -> None:
+    """
+    Write an image.
+
+    :raises StorageError: if that is impossible.
+    """
     if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
         raise StorageError(f'{path}: cannot be written')
 
 
 def _small_width(path: Path) -> int:
-    """Return the width that a video's images are to have, 0 to leave them as they are."""
+    """Return the width to shrink a video's images to, 0 if they are small enough."""
     video = cv2.VideoCapture(str(path)) if path.is_file() else None
     if video is None or not video.isOpened():
         return 0
-    width, height = (int(video.get(side)) for side in (
-        cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
     video.release()
     scale = LARGEST_SIDE / max(width, height, 1)
     return round(width * scale / 2) * 2 if scale < 1 else 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.evaluation.report import Report
-from mtl_perception.evaluation.rows import Row, figure_text, interval_text
+from mtl_perception.evaluation.rows import Row, interval_text, value_text
 
 JPEG_QUALITY = 88
 
@@ -45,15 +45,15 @@ def as_page(report: Report) -> str:
 
     if rows := report.rows:
         head = ['', 'model', '95 % interval', 'image-blind baseline']
-        cells = [[escape(row.name), figure_text(row.value), interval_text(row.interval),
-                  figure_text(row.guess), *([escape(row.target)] if report.targets else [])]
+        cells = [[escape(row.name), value_text(row.value), interval_text(row.interval),
+                  value_text(row.baseline), *([escape(row.target)] if report.targets else [])]
                  for row in rows]
         parts += ['<h2>Metrics</h2>', _table(
             [*head, *(['target'] if report.targets else [])], cells, (1, 2, 3))]
         parts += _bars(rows)
     parts += [f'<p>{escape(remark)}</p>' for remark in report.remarks]
 
-    semantic = report.figures.get('semantic')
+    semantic = report.metrics.get('semantic')
     if semantic and 'confusion' in semantic:
         parts += ['<h2>Confusion of classes</h2>',
                   _confusion(list(semantic['iou']), np.array(semantic['confusion']))]
@@ -106,8 +106,8 @@ def _bars(rows: Sequence[Row]) -> list[str]:
         parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escape(row.name)}'
                      f'</text><rect x="{left}" y="{y + 4}" width="{width * row.value:.1f}" '
                      'height="11" fill="#3b6ea5"/>')
-        if row.guess:
-            parts.append(f'<rect x="{left}" y="{y + 16}" width="{width * row.guess:.1f}" '
+        if row.baseline:
+            parts.append(f'<rect x="{left}" y="{y + 16}" width="{width * row.baseline:.1f}" '
                          'height="4" fill="#bbb"/>')
 
         if row.interval is not None:
@@ -115,7 +115,7 @@ def _bars(rows: Sequence[Row]) -> list[str]:
             parts.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y + 9.5}" y2="{y + 9.5}" '
                          'stroke="#111" stroke-width="2"/>')
         parts.append(f'<text x="{left + width + 12}" y="{y + 14}" fill="#222">'
-                     f'{figure_text(row.value, 2)}</text>')
+                     f'{value_text(row.value, 2)}</text>')
 
     parts.append('</svg>')
     parts.append(

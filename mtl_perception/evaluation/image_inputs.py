@@ -1,8 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images to go through, one after the other: of a folder, a video or a recording."""
+"""Input images one after the other: of a folder, a video or a recording."""
 
-import bisect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,56 +10,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.bags.reader import Bag, Moment
+from mtl_perception.bags.reader import TRUE, Bag
 from mtl_perception.bags.storage import SUFFIXES
 from mtl_perception.errors import DataError
-from mtl_perception.media.calibration import focal_length, image_size
+from mtl_perception.frames import Truth
+from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
 from mtl_perception.media.listing import list_images
 from mtl_perception.media.pictures import read_rgb
 from mtl_perception.media.video import FALLBACK_RATE, Video
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class InputImage:
     """
     One image.
 
-    :param name: of it, also of the files that are made of it.
+    :param name: of it, and of the files that are made of it.
     :param stamp_ns: nanoseconds; of an image without one, its number by the rate.
     :param image: (H, W, 3) uint8 RGB.
     :param info: calibration of a recording, a ``sensor_msgs/CameraInfo``; None if unknown or for
         images of another size.
-    :param moment: of the recording it is from, with what is true of it; else None.
+    :param truth: of a recording; None if there is none.
     """
 
     name: str
     stamp_ns: int
     image: NDArray[np.uint8]
     info: Any = None
-    moment: Moment | None = None
+    truth: Truth | None = None
 
     @property
     def focal_px(self) -> float | None:
-        """Focal length by the calibration, pixels; None if there is none."""
+        """Focal length by the calibration, pixels; None without one."""
         return None if self.info is None else focal_length(self.info)
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageInput:
     """
-    Images to go through.
+    A sequence of images.
 
-    :param shots: yields them in order.
-    :param count: how many there are, 0 if that is not known.
+    :param images: yields them in order.
+    :param count: of images, 0 if unknown.
     :param rate: images per second.
     """
 
-    shots: Iterable[Shot]
+    images: Iterable[InputImage]
     count: int
     rate: float
 
 
-def open_source(path: Path, rate: float = 0.0, namespace: str = '') -> Source:
+def open_input(path: Path, rate: float = 0.0, namespace: str = '') -> ImageInput:
     """
     Return the images of a folder, a video or a recording.
 
@@ -70,27 +70,13 @@ def open_source(path: Path, rate: float = 0.0, namespace: str = '') -> Source:
     :raises DataError: if there is no such file, or no image in it.
     """
     if is_bag(path):
-        with Bag(path, namespace) as bag:
-            bag.require(['image'])
-            stamps = bag.stamps_of('image')
-        span = stamps[-1] - stamps[0]
-        own = (len(stamps) - 1) * 1e9 / span if span else 0.0
-        return Source(_recorded(path, namespace), len(stamps), rate or own or FALLBACK_RATE)
+        return _open_bag(path, rate, namespace)
     if path.is_dir():
-        images = list_images(path)
-        stems: dict[str, Path] = {}
-        for image in images:
-            if stems.setdefault(image.stem, image) != image:
-                raise DataError(
-                    f'{path}: {stems[image.stem].name} and {image.name} have one name, and so '
-                    'would their answers; rename one')
-        rate = rate or FALLBACK_RATE
-        return Source((Shot(image.stem, round(number * 1e9 / rate), read_rgb(image, True))
-                       for number, image in enumerate(images, 1)), len(images), rate)
+        return _open_folder(path, rate or FALLBACK_RATE)
     if not path.is_file():
         raise DataError(f'{path}: does not exist; give a folder of images, a rosbag2, or a video')
     video = Video(path)
-    return Source(_decoded(video, rate), video.count, rate or video.rate or FALLBACK_RATE)
+    return ImageInput(_decoded(video, rate), video.count, rate or video.rate or FALLBACK_RATE)
 
 
 def is_bag(path: Path) -> bool:
@@ -101,42 +87,66 @@ def is_bag(path: Path) -> bool:
     return path.suffix in (*SUFFIXES, '.zstd')
 
 
-class Calibrations:
-    """
-    The calibrations of a recording.
-
-    :param bag: the recording.
-    """
-
-    def __init__(self, bag: Bag) -> None:
-        self._infos = bag.infos()
-        self._stamps = sorted(self._infos)
-
-    def at(self, stamp_ns: int) -> Any:
-        """Return the calibration with a stamp, or else the one before; None if there is none."""
-        place = bisect.bisect_right(self._stamps, stamp_ns)
-        return self._infos[self._stamps[place - 1]] if place else None
+def calibrations_of(bag: Bag) -> CalibrationMemory:
+    """Return all calibrations of a recording."""
+    memory = CalibrationMemory()
+    for info in bag.infos().values():
+        memory.put(info)
+    return memory
 
 
-def _recorded(path: Path, namespace: str) -> Iterator[Shot]:
-    """Yield every image of a recording that can be read, in the order of the stamps."""
+def _open_bag(path: Path, rate: float, namespace: str) -> ImageInput:
     with Bag(path, namespace) as bag:
-        calibrations = Calibrations(bag)
-        roles = ['image', *(role for role in bag.roles if role.startswith('true_'))]
-        for moment in bag.moments(roles):
-            if 'image' not in moment.arrays:
+        bag.require(['image'])
+        stamps = bag.stamps_of('image')
+    span_ns = stamps[-1] - stamps[0]
+    own = (len(stamps) - 1) * 1e9 / span_ns if span_ns else 0.0
+    return ImageInput(_recorded(path, namespace), len(stamps), rate or own or FALLBACK_RATE)
+
+
+def _open_folder(path: Path, rate: float) -> ImageInput:
+    """
+    Return the images of a folder.
+
+    :raises DataError: if two of them differ in their suffix alone: so would their output files.
+    """
+    images = list_images(path)
+    stems: dict[str, Path] = {}
+    for image in images:
+        if stems.setdefault(image.stem, image) != image:
+            raise DataError(
+                f'{path}: {stems[image.stem].name} and {image.name} have the same name without '
+                'the suffix, so their output files would too; rename one')
+    return ImageInput((
+        InputImage(image.stem, round(number * 1e9 / rate), read_rgb(image, True))
+        for number, image in enumerate(images, 1)), len(images), rate)
+
+
+def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
+    """
+    Yield every image of a recording, in the order of the stamps.
+
+    :raises DataError: if a message cannot be decoded.
+    """
+    with Bag(path, namespace) as bag:
+        calibrations = calibrations_of(bag)
+        roles = ['image', *(role for role in bag.roles if role.startswith(TRUE))]
+        for record in bag.records(roles=roles):
+            image = record.image
+            if image is None:
                 continue
-            image, info = moment.arrays['image'], calibrations.at(moment.stamp_ns)
+            info = calibrations.find(record.stamp_ns)
             if info is not None and image_size(info) != image.shape[:2]:
                 info = None
-            yield Shot(str(moment.stamp_ns), moment.stamp_ns, image, info, moment)
+            yield InputImage(str(record.stamp_ns), record.stamp_ns, image, info, record.truth)
+
         for topic, reasons in bag.skipped.items():
             raise DataError(
                 f'{path}: {topic}: {sum(reasons.values())} messages cannot be read '
                 f'({next(iter(reasons))}); remove them or their topic from the recording', 'B05')
 
 
-def _decoded(video: Video, rate: float) -> Iterator[Shot]:
+def _decoded(video: Video, rate: float) -> Iterator[InputImage]:
     """
     Yield every frame of a video.
 
@@ -146,4 +156,4 @@ def _decoded(video: Video, rate: float) -> Iterator[Shot]:
     step = 1 / (rate or video.rate or FALLBACK_RATE)
     for number, frame in enumerate(video.frames()):
         seconds = number * step if rate else frame.seconds
-        yield Shot(f'{number:06d}', round((seconds + step) * 1e9), frame.read())
+        yield InputImage(f'{number:06d}', round((seconds + step) * 1e9), frame.read())

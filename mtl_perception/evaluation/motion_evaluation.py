@@ -16,7 +16,7 @@ from mtl_perception.egomotion import RESIDUAL_CHANNELS, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import inverse
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.evaluation.street_evaluation import Moments
+from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.motion_head_file import MotionHead
@@ -123,7 +123,7 @@ class EgoErrors:
             'travel_median_m': _mean(np.median(np.array(self.travel), keepdims=True))}
 
 
-class MotionJudge:
+class MotionHeadEvaluator:
     """
     Evaluate motion and its controls, clip by clip.
 
@@ -260,14 +260,14 @@ def mask_of(score: NDArray[np.float32]) -> NDArray[np.uint8]:
     return mask
 
 
-def clips_of(engine: Engine, seed: int, moments: Moments) -> Iterator[Clip]:
-    """Yield the clips of a street, each ending at one of its moments."""
-    street = Street(seed, moments.width, moments.height, RATE)
+def clips_of(engine: Engine, seed: int, plan: SamplingPlan) -> Iterator[Clip]:
+    """Yield the clips of a street, each ending at one of its plan."""
+    street = Street(seed, plan.width, plan.height, RATE)
     tasks = ('semantic', 'depth')
     has_motion = 'motion' in engine.manifest.network.channels
-    for _, judged in moments.pairs(seed):
-        judged = max(judged, FRAMES - 1)
-        numbers = range(judged - FRAMES + 1, judged + 1)
+    for _, evaluated in plan.pairs(seed):
+        evaluated = max(evaluated, FRAMES - 1)
+        numbers = range(evaluated - FRAMES + 1, evaluated + 1)
         frames = [street.render(number) for number in numbers]
         results = [engine.step(frame.image, None, tasks) for frame in frames]
 
@@ -281,10 +281,10 @@ def clips_of(engine: Engine, seed: int, moments: Moments) -> Iterator[Clip]:
             Pinhole.from_matrix(street.intrinsics), papers, same)
 
 
-def as_markdown(figures: dict[str, Any]) -> str:
+def as_markdown(metrics: dict[str, Any]) -> str:
     """Return the metrics as tables."""
-    motion = figures['motion']
-    ego = figures['ego_motion']
+    motion = metrics['motion']
+    ego = metrics['ego_motion']
 
     lines = ['| motion | AUC | balanced accuracy | moving IoU | all movable | identical frames | '
              'unknown | objects |', '|---|---|---|---|---|---|---|---|']
@@ -303,7 +303,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
         for name, rows in motion['residual']['groups'].items() for row in rows]
 
     lines += ['', '| ego-motion | at the baseline | steps of 0.1 s |', '|---|---|---|']
-    steps = figures['ego_motion_steps']
+    steps = metrics['ego_motion_steps']
     lines += [f'| {name} | {number_text(value)} | {number_text(steps[name])} |'
               for name, value in ego.items()]
     return '\n'.join(lines)

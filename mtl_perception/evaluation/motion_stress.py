@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import MotionEstimator, MotionTracker, Pinhole
 from mtl_perception.egomotion.pinhole import inverse
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.evaluation.motion_evaluation import FRAMES, RATE, Clip, EgoErrors, MotionJudge
-from mtl_perception.evaluation.street_evaluation import Moments
+from mtl_perception.evaluation.motion_evaluation import (
+    FRAMES,
+    RATE,
+    Clip,
+    EgoErrors,
+    MotionHeadEvaluator,
+)
+from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.motion_head_file import MotionHead
 from mtl_perception.synthetic import Street
@@ -76,57 +82,57 @@ def darkened(image: Image, pose: Pose, age: int, camera: Pinhole) -> tuple[Image
     return np.clip(np.rint(image * DARK_LIGHT + noise), 0, 255).astype(np.uint8), pose
 
 
-def as_it_is(image: Image, pose: Pose, age: int, camera: Pinhole) -> tuple[Image, Pose]:
+def unchanged(image: Image, pose: Pose, age: int, camera: Pinhole) -> tuple[Image, Pose]:
     """Return the frame unchanged."""
     return image, pose
 
 
 CHANGES: dict[str, Callable[[Image, Pose, int, Pinhole], tuple[Image, Pose]]] = {
-    'as driven': as_it_is, 'turning': turned, 'passing shadow': shadowed, 'night': darkened}
+    'as driven': unchanged, 'turning': turned, 'passing shadow': shadowed, 'night': darkened}
 OTHERS = ('standing still', 'wrong focal length', 'dropped frames')
 CONDITIONS = (*CHANGES, *OTHERS)
 
 
 def conditions(
-    engine: Engine, head: MotionHead, seeds: Sequence[int], moments: Moments,
+    engine: Engine, head: MotionHead, seeds: Sequence[int], plan: SamplingPlan,
     wanted: Sequence[str] = CONDITIONS,
     show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
 ) -> dict[str, dict[str, Any]]:
     """
-    Return the metrics of :class:`MotionJudge` for each condition.
+    Return the metrics of :class:`MotionHeadEvaluator` for each condition.
 
     :param engine: the network; its depth and semantics are predicted on the changed images.
     :param head: of the model.
     :param seeds: of the streets.
-    :param moments: of each street. Standing still has one clip for each street on which the
-        camera stands somewhere.
+    :param plan: which frames of each street. Standing still has one clip for each street on which
+        the camera stands somewhere.
     :param wanted: names of :data:`CONDITIONS`.
     :param show: wraps the seeds, for a progress bar.
     """
-    judges = {name: MotionJudge(head, engine) for name in wanted}
+    evaluators = {name: MotionHeadEvaluator(head, engine) for name in wanted}
     for seed in show(seeds):
-        street = Street(seed, moments.width, moments.height, RATE)
-        for _, judged in moments.pairs(seed):
-            last = max(judged, FRAMES - 1)
+        street = Street(seed, plan.width, plan.height, RATE)
+        for _, evaluated in plan.pairs(seed):
+            last = max(evaluated, FRAMES - 1)
             for name, change in CHANGES.items():
-                if name in judges:
-                    judges[name].update(_clip(engine, street, last, change))
+                if name in evaluators:
+                    evaluators[name].update(_clip(engine, street, last, change))
 
             # one clip serves both conditions
-            if {'wrong focal length', 'dropped frames'} & judges.keys():
-                clip = _clip(engine, street, last, as_it_is)
+            if {'wrong focal length', 'dropped frames'} & evaluators.keys():
+                clip = _clip(engine, street, last, unchanged)
                 for name, other in _mishaps(clip):
-                    if name in judges:
-                        judges[name].update(other)
+                    if name in evaluators:
+                        evaluators[name].update(other)
 
-        if 'standing still' in judges:
-            for last in _standing(street, moments):
-                judges['standing still'].update(_clip(engine, street, last, as_it_is))
-    return {name: judge.compute() for name, judge in judges.items()}
+        if 'standing still' in evaluators:
+            for last in _standing(street, plan):
+                evaluators['standing still'].update(_clip(engine, street, last, unchanged))
+    return {name: evaluator.compute() for name, evaluator in evaluators.items()}
 
 
 def provoked(
-    engine: Engine, seeds: Sequence[int], moments: Moments,
+    engine: Engine, seeds: Sequence[int], plan: SamplingPlan,
     show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
 ) -> dict[str, Any]:
     """
@@ -137,7 +143,7 @@ def provoked(
 
     :param engine: the network.
     :param seeds: of the streets.
-    :param moments: of each street.
+    :param plan: which frames of each street.
     :param show: wraps the seeds, for a progress bar.
     :return: of :class:`EgoErrors`.
     :raises ConfigurationError: if the model has no semantics.
@@ -153,10 +159,10 @@ def provoked(
         [-np.sin(angle), 0, np.cos(angle), -MISLEADING_M], [0, 0, 0, 1]])
 
     for seed in show(seeds):
-        street = Street(seed, moments.width, moments.height, RATE)
+        street = Street(seed, plan.width, plan.height, RATE)
         rng = np.random.default_rng(seed)
-        for _, judged in moments.pairs(seed):
-            clip = _clip(engine, street, max(judged, FRAMES - 1), as_it_is)
+        for _, evaluated in plan.pairs(seed):
+            clip = _clip(engine, street, max(evaluated, FRAMES - 1), unchanged)
             tracker = MotionTracker(clip.camera, semantic.movable, semantic.sky)
             depth = clip.outputs[-1].depth
             ids = clip.outputs[-1].semantic
@@ -206,20 +212,20 @@ def _mishaps(clip: Clip) -> Iterator[tuple[str, Clip]]:
         poses=[clip.poses[place] for place in ends], stamps=ends)
 
 
-def _standing(street: Street, moments: Moments) -> list[int]:
+def _standing(street: Street, plan: SamplingPlan) -> list[int]:
     """Return the last frame of the first clip in which the camera stands, empty if none."""
-    count = int(moments.drive * RATE)
+    count = int(plan.drive * RATE)
     places = np.stack([street.pose(number)[:3, 3] for number in range(count)])
     travel = np.linalg.norm(places[FRAMES - 1:] - places[:-FRAMES + 1], axis=1)
     still = np.flatnonzero(travel < STANDING_M)
     return [int(still[0]) + FRAMES - 1] if len(still) else []
 
 
-def as_markdown(figures: dict[str, dict[str, Any]]) -> str:
+def as_markdown(metrics: dict[str, dict[str, Any]]) -> str:
     """Return the metrics as a table."""
     lines = ['| condition | AUC | balanced accuracy | moving IoU | parked called moving | unknown '
              '| ego-motion good | believed | objects |', '|' + '---|' * 9]
-    for name, row in figures.items():
+    for name, row in metrics.items():
         motion, ego = row['motion']['residual'], row['ego_motion']
         groups = motion['groups']['size']
 

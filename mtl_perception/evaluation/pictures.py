@@ -1,15 +1,15 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a recording: what the camera saw, what the node said, what is true."""
+"""Pictures of frames: what the camera saw, the prediction and the ground truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.bags.reader import Moment
+from mtl_perception.frames import Detections, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.postprocessing import (
     NEAREST_COLOURED_M,
     colourise_depth,
@@ -18,7 +18,7 @@ from mtl_perception.postprocessing import (
     overlay_instance,
     overlay_motion,
 )
-from mtl_perception.preprocessing import resize
+from mtl_perception.preprocessing import resize, resize_nearest
 from mtl_perception.tasks import MOVING, Task
 
 Image = NDArray[np.uint8]
@@ -34,10 +34,10 @@ LINE = 20
 
 class Painter:
     """
-    Draw moments of a recording.
+    Draw the records of frames.
 
     :param tasks: with their colours.
-    :param tile_width: width of each column, pixels; made even, as videos want it.
+    :param tile_width: width of each column, pixels; made even, as videos need it.
     :ivar columns: the tasks that are shown beside the camera's image.
     """
 
@@ -46,24 +46,29 @@ class Painter:
         self._width = tile_width // 2 * 2
         self.columns = [name for name in COLUMNS if name in self._tasks]
 
-    def draw(self, moment: Moment, lines: Sequence[str] = ()) -> Image:
+    def draw(self, record: FrameRecord, lines: Sequence[str] = ()) -> Image:
         """
         Draw the input and every task side by side, and the truth below if there is any.
 
-        :param moment: with an image.
+        :param record: with an image.
         :param lines: text; below the input if there is room, else on it.
         :return: (h or 2 h, (1 + tasks) * tile_width, 3) uint8 RGB.
         """
-        arrays = moment.arrays
-        tiles = self._tiles(arrays, '')
-        if not any(role.startswith('true_') for role in arrays):
-            return np.hstack([_write(tiles[0], ['', *lines]), *tiles[1:]])
-        height, width = tiles[0].shape[:2]
-        text = _write(np.full((height, width, 3), DARK, np.uint8), lines)
-        return np.vstack([np.hstack(tiles), np.hstack([text, *self._tiles(arrays, 'true_')[1:]])])
+        assert record.image is not None
+        height = 2 * max(1, round(self._width * record.image.shape[0] / record.image.shape[1] / 2))
+        camera = resize(record.image, height, self._width)
+
+        prediction = self._tiles(camera, record, record.prediction or Perception())
+        if record.truth is None:
+            return np.hstack([_write(camera, ['camera', *lines]), *prediction])
+
+        text = _write(np.full_like(camera, DARK), lines)
+        truth = self._tiles(camera, record, record.truth, ', truth')
+        return np.vstack([
+            np.hstack([_write(camera, ['camera']), *prediction]), np.hstack([text, *truth])])
 
     def mosaic(self, drawn: Sequence[Image], title: str) -> Image:
-        """Return drawn moments one below the other, with a title and a legend."""
+        """Return drawn frames one below the other, with a title and a legend."""
         width = drawn[0].shape[1]
         head = _write(np.full((2 * LINE, width, 3), DARK, np.uint8), [title])
         gap = np.full((6, width, 3), LIGHT, np.uint8)
@@ -72,41 +77,29 @@ class Painter:
 
     def legend(self, width: int) -> Image:
         """Return what the colours mean, (H, width, 3) uint8 RGB."""
+        # Boxes have the colours of the semantics, of the static world there is nothing to say.
         entries: list[tuple[str, Sequence[int]]] = []
         for name in ('semantic', 'detection', 'motion'):
             task = self._tasks.get(name)
             if task is not None and (name != 'detection' or 'semantic' not in self._tasks):
                 first = MOVING if name == 'motion' else 0
                 entries += list(zip(task.classes[first:], task.palette[first:]))
+
         column = max(120, width // 12)
         per_row = max(1, width // column)
         depth = self._tasks.get('depth')
         lines = -(-len(entries) // per_row) + (depth is not None)
         legend = np.full((LINE * lines + 12, width, 3), DARK, np.uint8)
+
         for index, (name, colour) in enumerate(entries):
             line, place = divmod(index, per_row)
-            x, y = place * column + 6, line * LINE + 6
+            x = place * column + 6
+            y = line * LINE + 6
             legend[y + 2:y + LINE - 4, x:x + 14] = colour
             _text(legend, name.replace('_', ' '), x + 20, y + LINE - 6, 0.42)
         if depth is not None:
             self._depth_scale(legend, (lines - 1) * LINE + 6, depth.maximum)
         return legend
-
-    def _true_boxes(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | None:
-        """Return the (M, 7) boxes around the true instances, in the colours of their classes."""
-        instance, semantic = arrays.get('true_instance'), arrays.get('true_semantic')
-        task = self._tasks['detection']
-        if instance is None or semantic is None or not task.semantic_ids:
-            return None
-        boxes = []
-        for number in np.unique(instance[instance > 0]):
-            rows, columns = np.nonzero(instance == number)
-            kind = int(semantic[rows[0], columns[0]])
-            if kind in task.semantic_ids:
-                boxes.append((
-                    columns.min(), rows.min(), columns.max() + 1, rows.max() + 1,
-                    *task.palette[task.semantic_ids.index(kind)]))
-        return np.array(boxes, np.float32).reshape(-1, 7)
 
     def _depth_scale(self, legend: Image, y: int, maximum: float) -> None:
         """Draw the colours of depth, logarithmic, with a few distances."""
@@ -119,45 +112,59 @@ class Painter:
         _text(legend, f'{NEAREST_COLOURED_M:g} m', 24, y + LINE - 6, 0.42)
         _text(legend, f'{maximum:g} m; light grey: beyond or sky', 72 + width, y + LINE - 6, 0.42)
 
-    def _tiles(self, arrays: Mapping[str, NDArray[Any]], prefix: str) -> list[Image]:
-        """Return the tiles of the answers or of the truth, at one size."""
-        image: Image = arrays['image']
-        height = max(2, round(self._width * image.shape[0] / image.shape[1] / 2) * 2)
-        small = resize(image, height, self._width)
-        tiles = [_write(small, ['camera'])]
+    def _tiles(
+            self, camera: Image, record: FrameRecord, shown: Perception | Truth, suffix: str = '',
+    ) -> list[Image]:
+        """
+        Return a tile for each task.
+
+        :param camera: the image at the size of a tile.
+        :param record: of the frame.
+        :param shown: its prediction or its truth.
+        :param suffix: of the captions.
+        """
+        assert record.image is not None
+        tiles = []
         for name in self.columns:
-            values, task = arrays.get(prefix + name), self._tasks[name]
-            if name == 'detection' and prefix:
-                values = self._true_boxes(arrays)
-            caption = f'{name}{", truth" if prefix else ""}'
+            values = getattr(shown, name)
+            caption = name + suffix
             if values is None:
-                blank = np.full_like(small, DARK)
-                tiles.append(_write(blank, [f'{caption}: none']))
+                tiles.append(_write(np.full_like(camera, DARK), [f'{caption}: none']))
                 continue
+
+            task = self._tasks[name]
             if name == 'detection':
-                boxes = np.array(values)
-                boxes[:, :4] *= self._width / image.shape[1]
-                tiles.append(_write(_outlined(small, boxes), [caption]))
-                continue
-            shrunk = cv2.resize(
-                values, (self._width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-            tiles.append(_write(_coloured(small, shrunk, task), [caption]))
+                size = shown.size or record.image.shape[:2]
+                tile = _outlined(camera, values, task, self._width / size[1])
+            else:
+                tile = _coloured(camera, resize_nearest(values, *camera.shape[:2]), task)
+            tiles.append(_write(tile, [caption]))
         return tiles
 
 
-def _outlined(image: Image, boxes: NDArray[np.float32]) -> Image:
-    """Return an image with (M, 7) boxes, see :class:`mtl_perception.bags.reader.Moment`."""
-    drawn = image.copy()
-    for left, top, right, bottom, *colour in boxes.tolist():
-        cv2.rectangle(
-            drawn, (round(left), round(top)), (round(right) - 1, round(bottom) - 1), colour, 1)
-    return drawn
+def evenly_spread(count: int, total: int) -> list[int]:
+    """
+    Return ``count`` of the indices below ``total``, evenly spread and away from both ends.
 
-
-def choose(count: int, total: int) -> list[int]:
-    """Return indices of so many moments, spread evenly and away from both ends."""
+    >>> evenly_spread(2, 100)
+    [25, 75]
+    """
     count = min(count, total)
     return [(2 * place + 1) * total // (2 * count) for place in range(count)]
+
+
+def _outlined(
+        image: Image, boxes: Detections | TrueBoxes, task: Task, scale: float) -> Image:
+    """
+    Return an image with boxes in the colours of their classes.
+
+    :param scale: from the pixels of the boxes to those of the image.
+    """
+    drawn = image.copy()
+    for corners, kind in zip((boxes.corners * scale).tolist(), boxes.classes.tolist()):
+        left, top, right, bottom = (round(value) for value in corners)
+        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), task.palette[kind], 1)
+    return drawn
 
 
 def _coloured(image: Image, values: NDArray[Any], task: Task) -> Image:
@@ -181,7 +188,8 @@ def _write(image: Image, lines: Sequence[str]) -> Image:
 
 def _text(image: Image, line: str, x: int, y: int, size: float) -> None:
     """Write on the image itself, on a dark ground; OpenCV's fonts know ASCII only."""
-    words, font = line.encode('ascii', 'replace').decode(), cv2.FONT_HERSHEY_SIMPLEX
+    words = line.encode('ascii', 'replace').decode()
+    font = cv2.FONT_HERSHEY_SIMPLEX
     (width, height), below = cv2.getTextSize(words, font, size, 1)
     cv2.rectangle(image, (x - 3, y - height - 3), (x + width + 3, y + below), DARK, cv2.FILLED)
     cv2.putText(image, words, (x, y), font, size, LIGHT, 1, cv2.LINE_AA)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl predict``: every frame of a video, a folder or a bag through a model, into any of them."""
+"""``mtl predict``: send every frame of a video, a folder or a bag through a model."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.evaluation.image_inputs import Shot, Source
+from mtl_perception.evaluation.image_inputs import ImageInput, InputImage
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
@@ -20,44 +20,44 @@ from mtl_perception.inference.stream import CameraStream
 
 VIDEO, BAG = '.mp4', '.mcap'
 NOT_WRITTEN = ('.avi', '.mkv', '.mov', '.m4v', '.webm', '.db3', '.bag')
-"""Suffixes of films and recordings of kinds that are only read."""
+"""Suffixes of kinds of videos and recordings that are read but not written."""
 MASKS = ('semantic', 'motion', 'instance', 'depth')
-"""Folders of the answers."""
+"""Folders of the predictions."""
 MILLIMETRES = 1000.0
 LARGEST_MM = 65534
 """Depth beyond this is stored as 65535; unknown depth as 0."""
 
 
 def predict(
-        engine: Engine, source: Source, take: Callable[[Shot, Perception], None],
+        engine: Engine, source: ImageInput, take: Callable[[InputImage, Perception], None],
         focal_px: float | None = None, show: Callable[[Any], Any] = iter) -> tuple[int, str]:
     """
-    Send every frame through a model, in order; the same frames give the same answers.
+    Send every frame through a model, in order; the same frames give the same predictions.
 
     :param engine: the deployed network.
     :param source: the images.
-    :param take: gets each image, and the answer.
+    :param take: gets each image and its prediction.
     :param focal_px: of the camera at the width of its images, pixels; None takes that of the
         recording, if it has one.
     :param show: wraps the frames, for a progress bar.
-    :return: how many frames there were, and why motion is unknown in some, empty if in none but
-        the first.
-    :raises DataError: if there is none, or one cannot be read.
+    :return: how many frames there were, and why motion is unknown in some; empty if it is unknown
+        in the first one alone.
+    :raises DataError: if there is no frame, or one cannot be read.
     """
     stream = CameraStream(engine)
     count = 0
-    for shot in show(source.shots):
+    for shown in show(source.images):
         count += 1
-        found = stream.process(
-            Frame('predict', shot.stamp_ns, shot.image), focal_px=focal_px or shot.focal_px)
-        take(shot, found)
+        prediction = stream.process(
+            Frame('predict', shown.stamp_ns, shown.image), focal_px=focal_px or shown.focal_px)
+        take(shown, prediction)
     if not count:
         raise DataError('there is not a single frame')
     return count, _unknown(stream)
 
 
 def _unknown(stream: CameraStream) -> str:
-    """Return in how many frames nothing is known of motion, why, and what may help."""
+    """Return in how many frames motion is unknown, why, and what may help."""
     if stream.moving is None:
         return ''
     reasons = {
@@ -74,7 +74,7 @@ def _unknown(stream: CameraStream) -> str:
 
 class FolderWriter:
     """
-    Write answers as files.
+    Write predictions as files.
 
     ``semantic/NAME.png`` and ``motion/NAME.png`` have 8 bits (ids; 255 = unknown),
     ``depth/NAME.png`` 16 bits of millimetres (0 unknown, 65535 farther or sky),
@@ -88,27 +88,29 @@ class FolderWriter:
         self.folder, self.classes = folder, classes
         self._lines: list[str] = []
 
-    def take(self, shot: Shot, found: Perception) -> None:
+    def take(self, shown: InputImage, prediction: Perception) -> None:
         """
-        Write one answer.
+        Write one prediction.
 
         :raises StorageError: if a file cannot be written.
         """
-        name = shot.name
-        for task in MASKS[:-1]:
-            if (values := getattr(found, task)) is not None:
+        name = shown.name
+        for task in ('semantic', 'motion', 'instance'):
+            if (values := getattr(prediction, task)) is not None:
                 self._write(task, name, values)
-        if found.depth is not None:
-            millimetres = np.nan_to_num(found.depth * MILLIMETRES, nan=0.0, posinf=2e9)
+
+        if prediction.depth is not None:
+            millimetres = np.nan_to_num(prediction.depth * MILLIMETRES, nan=0.0, posinf=2e9)
             stored = np.where(millimetres > LARGEST_MM, 65535, np.rint(millimetres))
             self._write('depth', name, stored.astype(np.uint16))
-        if found.detection is not None:
+
+        boxes = prediction.detection
+        if boxes is not None:
             self._lines.append(json.dumps({'name': name, 'boxes': [
                 {'class': self.classes[kind], 'score': round(score, 4),
                  'corners': [round(value, 2) for value in corners]}
                 for corners, score, kind in zip(
-                    found.detection.corners.tolist(), found.detection.scores.tolist(),
-                    found.detection.classes.tolist())]}))
+                    boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist())]}))
 
     def finish(self) -> None:
         """
@@ -136,17 +138,17 @@ class FolderWriter:
 
 def check_output(source: Path, output: Path) -> None:
     """
-    Refuse an output that would take the place of what is read or of earlier answers.
+    Refuse an output that would overwrite the input or earlier predictions.
 
     :raises ConfigurationError: saying which.
     """
-    suffix, there = output.suffix.lower(), source.resolve()
+    suffix = output.suffix.lower()
     if suffix in NOT_WRITTEN:
         raise ConfigurationError(
             f'--output is {output}; wanted a video {VIDEO}, a rosbag2 {BAG} or a folder')
     if suffix == VIDEO:
-        if output.resolve() == there:
-            raise ConfigurationError(f'--output {output} is what is read; name another file')
+        if output.resolve() == source.resolve():
+            raise ConfigurationError(f'--output {output} is the input; name another file')
         return
     if suffix == BAG:
         if output.with_suffix('').exists():
@@ -154,11 +156,12 @@ def check_output(source: Path, output: Path) -> None:
                 f'{output.with_suffix("")} exists already; remove it, or write into another '
                 'folder')
         return
+
     for folder in (output, *(output / task for task in MASKS)):
-        if folder.resolve() == there:
+        if folder.resolve() == source.resolve():
             raise ConfigurationError(
-                f'--output {output} would write among what is read; name another folder')
+                f'--output {output} would write into the input folder; name another folder')
         if folder != output and folder.is_dir() and any(folder.iterdir()):
             raise ConfigurationError(
-                f'{folder} holds answers already, which would be mixed with the new ones; remove '
-                'it, or write into another folder')
+                f'{folder} holds earlier predictions, which would be mixed with the new ones; '
+                'remove it, or write into another folder')

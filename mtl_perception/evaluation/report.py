@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.evaluation.rows import Row, figure_text, interval_text, rows
+from mtl_perception.evaluation.rows import Row, interval_text, rows, value_text
 from mtl_perception.metrics import FEWEST_GROUPS
 
-Figures = Mapping[str, Any]
+Metrics = Mapping[str, Any]
 Fact = tuple[str, str, str]
 """Name, value and remark of a fact that is not a metric, such as a latency."""
 
@@ -23,8 +23,8 @@ class Report:
     The results of an evaluation.
 
     :param title: first line.
-    :param figures: go into ``report.json``, with null for what is not finite; the metrics of
-        :func:`mtl_perception.evaluation.evaluators.figures_of` become rows.
+    :param metrics: go into ``report.json``, with null for what is not finite; the metrics of
+        :func:`mtl_perception.evaluation.task_evaluators.compute_metrics` become rows.
     :param facts: counts, rates and latencies.
     :param notes: paragraphs below the tables.
     :param pictures: caption and (H, W, 3) uint8 RGB each; part of the page.
@@ -33,7 +33,7 @@ class Report:
     """
 
     title: str
-    figures: Figures
+    metrics: Metrics
     facts: Sequence[Fact] = ()
     notes: Sequence[str] = ()
     pictures: Sequence[tuple[str, NDArray[np.uint8]]] = ()
@@ -43,39 +43,39 @@ class Report:
     @property
     def rows(self) -> list[Row]:
         """The metrics beside their image-blind baselines."""
-        return rows(self.figures) if 'baseline' in self.figures else []
+        return rows(self.metrics) if 'baseline' in self.metrics else []
 
     @property
     def remarks(self) -> list[str]:
         """Remarks about the rows, and the notes."""
-        return [*(_remarks(self.figures) if self.rows else []), *self.notes]
+        return [*(_remarks(self.metrics) if self.rows else []), *self.notes]
 
 
-def recording_facts(figures: Figures) -> list[Fact]:
+def recording_facts(metrics: Metrics) -> list[Fact]:
     """
     Return how many frames of a recording were answered, and how late.
 
-    :param figures: of a recording, as in ``report.json``.
+    :param metrics: of a recording, as in ``report.json``.
     """
-    dropped = ', '.join(f'{count} {reason}' for reason, count in figures['dropped'].items())
-    latency = figures['latency_ms']
+    dropped = ', '.join(f'{count} {reason}' for reason, count in metrics['dropped'].items())
+    latency = metrics['latency_ms']
 
     facts = [
-        ('frames in', str(figures['frames_in']), _camera_rate(figures)),
-        ('frames published', str(figures['published']),
-         f'{figure_text(figures["fps"], 2)} frames/s'),
-        ('frames dropped', str(sum(figures['dropped'].values())), dropped),
-        ('latency p50, ms', figure_text(latency['p50'], 1),
+        ('frames in', str(metrics['frames_in']), _camera_rate(metrics)),
+        ('frames published', str(metrics['published']),
+         f'{value_text(metrics["fps"], 2)} frames/s'),
+        ('frames dropped', str(sum(metrics['dropped'].values())), dropped),
+        ('latency p50, ms', value_text(latency['p50'], 1),
          "camera stamp to the recorder's receipt"),
-        ('latency p95, ms', figure_text(latency['p95'], 1), ''),
-        ('latency p99, ms', figure_text(latency['p99'], 1),
-         f'largest {figure_text(latency["max"], 1)}'),
+        ('latency p95, ms', value_text(latency['p95'], 1), ''),
+        ('latency p99, ms', value_text(latency['p99'], 1),
+         f'largest {value_text(latency["max"], 1)}'),
     ]
 
-    age = figures.get('age_at_publish_ms')
+    age = metrics.get('age_at_publish_ms')
     if age:
         facts.append((
-            'age at publish p99, ms', figure_text(age.get('p99'), 1), 'by the node itself'))
+            'age at publish p99, ms', value_text(age.get('p99'), 1), 'by the node itself'))
     return facts
 
 
@@ -93,8 +93,8 @@ def as_markdown(report: Report) -> str:
                   + (' target |' if targets else ''),
                   f'|---|---|---|---|{"---|" if targets else ""}']
         for row in report.rows:
-            cells = [row.name, figure_text(row.value), interval_text(row.interval),
-                     figure_text(row.guess), *([row.target] if targets else [])]
+            cells = [row.name, value_text(row.value), interval_text(row.interval),
+                     value_text(row.baseline), *([row.target] if targets else [])]
             lines.append(f'| {" | ".join(cells)} |')
         lines.append('')
 
@@ -103,16 +103,16 @@ def as_markdown(report: Report) -> str:
     return '\n'.join(lines).rstrip('\n')
 
 
-def _camera_rate(figures: Figures) -> str:
+def _camera_rate(metrics: Metrics) -> str:
     """Return the rate of the camera, and the requested rate if it is clearly lower."""
-    rate, wanted = figures['rate'], figures.get('conditions', {}).get('rate')
+    rate, wanted = metrics['rate'], metrics.get('conditions', {}).get('rate')
     slow = rate is not None and wanted is not None and rate < 0.95 * wanted
-    return f'{figure_text(rate, 2)} frames/s' + (f', {wanted:g} wanted' if slow else '')
+    return f'{value_text(rate, 2)} frames/s' + (f', {wanted:g} wanted' if slow else '')
 
 
-def _remarks(figures: Figures) -> list[str]:
-    base = figures['baseline']
-    sure = figures['intervals']
+def _remarks(metrics: Metrics) -> list[str]:
+    base = metrics['baseline']
+    sure = metrics['intervals']
     remarks = [
         'Image-blind baseline: the most frequent class and the mean depth of each pixel over '
         f'{base["from"]}; for motion, every movable object moves; for instances, each connected '
@@ -128,6 +128,6 @@ def _remarks(figures: Figures) -> list[str]:
             f'Intervals: none; they need at least {FEWEST_GROUPS} groups of frames (drives, '
             f'streets or stretches of time), and there are {sure["groups"]}.')
 
-    if absent := figures.get('semantic', {}).get('absent'):
+    if absent := metrics.get('semantic', {}).get('absent'):
         remarks.append(f'Classes that never occur and are not in the mean: {", ".join(absent)}.')
     return remarks

@@ -25,8 +25,8 @@ def write_report(folder: Path, report: Report) -> None:
     write_atomically((text.rstrip('\n') + '\n').encode(), folder / 'report.md')
     write_atomically(as_page(report).encode(), folder / 'report.html')
 
-    figures = json.dumps(_finite(report.figures), indent=2, allow_nan=False) + '\n'
-    write_atomically(figures.encode(), folder / 'report.json')
+    metrics = json.dumps(_finite(report.metrics), indent=2, allow_nan=False) + '\n'
+    write_atomically(metrics.encode(), folder / 'report.json')
 
 
 def _finite(values: Any) -> Any:

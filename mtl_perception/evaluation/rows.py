@@ -25,26 +25,26 @@ class Row:
     :param value: of the model.
     :param interval: where it would lie on other frames of the same kind, see
         :func:`mtl_perception.metrics.bootstrap_interval`; None if unknown.
-    :param guess: the image-blind baseline.
+    :param baseline: the image-blind baseline.
     :param target: goal for the models of the street.
     """
 
     name: str
     value: float | None
     interval: Interval | None
-    guess: float | None
+    baseline: float | None
     target: str = ''
 
 
-def rows(figures: Mapping[str, Any]) -> list[Row]:
+def rows(metrics: Mapping[str, Any]) -> list[Row]:
     """
     Return the rows for the metrics of an evaluation.
 
-    :param figures: of :func:`mtl_perception.evaluation.evaluators.figures_of`.
+    :param metrics: of :func:`mtl_perception.evaluation.task_evaluators.compute_metrics`.
     """
     found: list[Row] = []
     for metric in METRICS:
-        values = figures.get(metric.task)
+        values = metrics.get(metric.task)
         if not values or metric.row is None:
             continue
 
@@ -62,24 +62,24 @@ def rows(figures: Mapping[str, Any]) -> list[Row]:
         for name in _at(values, keys) if metric.per_class else ['']:
             full = f'{label} {name}' if name else label
             path = [*keys, name] if name else keys
-            guess = _at(figures['baseline'].get(metric.task), path) if known is None else known
-            interval = _at(figures['intervals'].get(metric.task), path)
-            found.append(Row(full, _at(values, path), interval, guess, TARGETS.get(full, '')))
+            baseline = _at(metrics['baseline'].get(metric.task), path) if known is None else known
+            interval = _at(metrics['intervals'].get(metric.task), path)
+            found.append(Row(full, _at(values, path), interval, baseline, TARGETS.get(full, '')))
     return found
 
 
-def _at(figures: Any, keys: Sequence[str]) -> Any:
+def _at(metrics: Any, keys: Sequence[str]) -> Any:
     """Return a nested entry, None if it does not exist."""
     for key in keys:
-        figures = figures.get(key) if figures is not None else None
-    return figures
+        metrics = metrics.get(key) if metrics is not None else None
+    return metrics
 
 
-def figure_text(value: float | None, places: int = 3) -> str:
+def value_text(value: float | None, places: int = 3) -> str:
     """Return a metric as text, ``n/a`` if it does not exist."""
     return 'n/a' if value is None else f'{value:.{places}f}'
 
 
 def interval_text(interval: Interval | None) -> str:
     """Return an interval as text."""
-    return '' if interval is None else f'{figure_text(interval[0])} to {figure_text(interval[1])}'
+    return '' if interval is None else f'{value_text(interval[0])} to {value_text(interval[1])}'

@@ -20,14 +20,14 @@ ENCODERS: dict[str, dict[str, str]] = {
     'libopenh264': {},
     'mpeg4': {'q:v': '4'},
 }
-"""Encoders in the order of preference, with their options; mpeg4 is a part of FFmpeg itself."""
+"""Encoders in the order of preference, with their options; FFmpeg itself contains mpeg4."""
 
 
-class Film:
+class VideoWriter:
     """
     An mp4 file.
 
-    :param path: of the file; it is replaced once the film is whole, and only then.
+    :param path: of the file; an earlier one is replaced only when the video is complete.
     :param rate: pictures per second.
     :raises StorageError: if it cannot be written.
     """
@@ -43,14 +43,14 @@ class Film:
         self._stream: av.VideoStream | None = None
         self.encoder = ''
 
-    def __enter__(self) -> 'Film':
-        """Return the film."""
+    def __enter__(self) -> 'VideoWriter':
+        """Return the writer."""
         return self
 
     def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None,
             trace: TracebackType | None) -> None:
-        """Finish the file, or remove what there is of it."""
+        """Finish the file, or remove the incomplete one."""
         try:
             if self._stream is not None and kind is None:
                 self._encode(self._stream, None)

@@ -70,6 +70,7 @@ class CameraStream:
     def __init__(self, engine: Engine, settings: StreamSettings | None = None) -> None:
         settings = settings or StreamSettings()
         self.engine = engine
+        self.settings = settings
         self.height_scale = _height_scale(engine, settings.camera_height)
         """Factor on depth for the height of the camera."""
         self._timeline = Timeline(settings.max_gap_s)

@@ -6,7 +6,9 @@ Calibrations of cameras: from a file, and what a ``sensor_msgs/CameraInfo`` says
 Messages are told by their fields, so those of rclpy, of rosbags and test doubles will do.
 """
 
+import bisect
 import math
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,6 +94,53 @@ def focal_length(info: CameraInfoLike) -> float | None:
     """Return fx of the images that a message is for, pixels; None if it is not calibrated."""
     focal = float(info.k[0]) / max(1, info.binning_x)
     return focal if math.isfinite(focal) and focal > 0 else None
+
+
+class CalibrationMemory:
+    """
+    The calibrations of one camera, by stamp; safe to use from several threads.
+
+    The robot and ``mtl evaluate --bag --rerun`` share this rule: an image gets the calibration
+    with its own stamp, or else the newest one before it, or else the first one after it. A camera
+    often sends the image first, and a calibration hardly ever changes.
+
+    :param kept: how many are remembered, those received last; None = all.
+    """
+
+    def __init__(self, kept: int | None = None) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._infos: dict[int, Any] = {}
+        self._stamps: list[int] = []
+
+    def put(self, info: Any) -> None:
+        """Remember a ``sensor_msgs/CameraInfo``."""
+        stamp = info.header.stamp
+        stamp_ns = stamp.sec * 10 ** 9 + stamp.nanosec
+        with self._lock:
+            if self._infos.pop(stamp_ns, None) is None:
+                bisect.insort(self._stamps, stamp_ns)
+            self._infos[stamp_ns] = info
+
+            # A dict keeps the order of insertion, so the first key was received first.
+            if self._kept is not None and len(self._infos) > self._kept:
+                oldest = next(iter(self._infos))
+                del self._infos[oldest]
+                self._stamps.remove(oldest)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._infos.clear()
+            self._stamps.clear()
+
+    def find(self, stamp_ns: int) -> Any:
+        """Return the calibration for an image with this stamp, None if there is none at all."""
+        with self._lock:
+            if not self._stamps:
+                return None
+            place = bisect.bisect_right(self._stamps, stamp_ns)
+            return self._infos[self._stamps[max(0, place - 1)]]
 
 
 def _numbers(fields: dict[str, Any]) -> NDArray[np.float64]:

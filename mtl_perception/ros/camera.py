@@ -19,9 +19,8 @@ from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
-from mtl_perception.media.calibration import focal_length, image_size
+from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
 from mtl_perception.ros.accounting import Account
-from mtl_perception.ros.camera_info import CameraInfoMemory
 from mtl_perception.ros.error_guards import Throttle
 from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.odometry import OdometryMemory
@@ -31,6 +30,7 @@ from mtl_perception.ros.qos_matching import MatchingSubscription
 
 NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10
+KEPT_CALIBRATIONS = 16
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Camera:
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head))
         self._reset_reasons: list[str] = []
-        self._infos = CameraInfoMemory()
+        self._infos = CalibrationMemory(KEPT_CALIBRATIONS)
         self._watch = PictureWatch()
         self._throttle = Throttle()
         compressed = settings.image_transport == 'compressed'
@@ -157,7 +157,7 @@ class Camera:
             self.account.warned(oddity)
         times.append(time.monotonic())
         wanted = self.outputs.wanted()
-        info = self._infos.find(header)
+        info = self._infos.find(stamp_ns)
         if info is not None and self._contradicts(info, *image.shape[:2]):
             wanted = [topic for topic in wanted if topic.task != 'depth']
             info = None

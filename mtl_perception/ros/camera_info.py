@@ -1,47 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which calibration belongs to an image, and what becomes of it when the image is resized."""
-
-import threading
-from collections import OrderedDict
+"""The calibration of an image that was resized."""
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
-
-KEPT = 16
-
-
-class CameraInfoMemory:
-    """The last calibrations of one camera, by stamp; may be used from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._infos: OrderedDict[tuple[int, int], CameraInfo] = OrderedDict()
-
-    def put(self, info: CameraInfo) -> None:
-        """Keep a calibration and forget the oldest one."""
-        stamp = info.header.stamp
-        with self._lock:
-            self._infos.pop((stamp.sec, stamp.nanosec), None)
-            self._infos[stamp.sec, stamp.nanosec] = info
-            while len(self._infos) > KEPT:
-                self._infos.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._infos.clear()
-
-    def find(self, header: Header) -> CameraInfo | None:
-        """
-        Return the calibration with the stamp of a header, or else the latest one.
-
-        A camera often sends the image first, and a calibration hardly ever changes.
-        """
-        with self._lock:
-            exact = self._infos.get((header.stamp.sec, header.stamp.nanosec))
-            return exact or next(reversed(self._infos.values()), None)
 
 
 def fit_info(info: CameraInfo, header: Header, height: int, width: int) -> CameraInfo:

@@ -176,8 +176,13 @@ class Supervision:
                 camera.account, dict(camera.stream.resets),
                 {} if moving is None else dict(moving.unknown))
             arrived, published = camera.account.rates()
+            settings = camera.stream.settings
             values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
-                       'published_hz': f'{published:.2f}'}
+                       'published_hz': f'{published:.2f}',
+                       # mtl evaluate --bag --rerun repeats the node with these
+                       'max_gap': str(settings.max_gap_s),
+                       'depth.camera_height': str(settings.camera_height),
+                       'motion.head': settings.motion_head}
             times = timing_values(camera.account)
             statuses.append(status(name, camera.name, health, values | times))
             timings.append(status(name, camera.name, health, values | times))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip('rosbags')
 
-from bag_files import STORE, diagnostics, image, write_bag
+from bag_files import STORE, arrays_of, diagnostics, image, write_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from mtl_perception.bags.compression import LARGEST_UNPACKED, unpack
@@ -37,7 +37,7 @@ def messages(count=COUNT):
 
 def read(path, **options):
     with Bag(path, **options) as bag:
-        return {moment.stamp_ns: np.array(moment.arrays['image']) for moment in bag.moments()}
+        return {record.stamp_ns: np.array(record.image) for record in bag.records()}
 
 
 @pytest.mark.parametrize('compress', [None, CompressionMode.STORAGE])
@@ -66,7 +66,7 @@ def test_of_a_bag_cut_anywhere_the_longest_prefix_is_read(tmp_path, compress):
 
 
 @pytest.mark.parametrize('storage', STORAGES)
-def test_both_storages_and_every_compression_give_the_same_moments(tmp_path, storage):
+def test_both_storages_and_every_compression_give_the_same_records(tmp_path, storage):
     wanted = pictures(12)
     modes = [None, CompressionMode.MESSAGE, CompressionMode.FILE]
     if storage is StoragePlugin.MCAP:
@@ -112,9 +112,9 @@ def test_a_chunk_with_a_wrong_checksum_is_left_out_and_counted(tmp_path):
         with Bag(file, allow_damaged=True) as bag:
             assert 'damaged' in bag.damage or 'cut short' in bag.damage
             assert bag.count('image') < COUNT
-            for moment in bag.moments():
+            for record in bag.records():
                 np.testing.assert_array_equal(
-                    moment.arrays['image'], pictures()[moment.stamp_ns - 1])
+                    record.image, pictures()[record.stamp_ns - 1])
 
 
 @pytest.mark.parametrize('share', [0.0, 0.01, 0.3, 0.7, 0.99])
@@ -158,15 +158,15 @@ def test_a_missing_topic_names_the_nearest_ones(tmp_path):
         bag.require(['depth'])
 
 
-def test_foreign_types_and_encodings_are_skipped_counted_and_named(tmp_path):
+def test_other_types_and_encodings_are_skipped_counted_and_named(tmp_path):
     """B05."""
     strange = image(np.zeros((2, 2), np.uint8), 1)
     strange.encoding = 'strange'
     path = write_bag(tmp_path / 'bag', [
         ('/semantic/image', strange, 1), ('/depth/image', diagnostics({}, 1), 1), *messages(2)])
     with Bag(path) as bag:
-        moments = list(bag.moments())
-        assert [sorted(moment.arrays) for moment in moments] == [['image']] * 2
+        records = list(bag.records())
+        assert [sorted(arrays_of(record)) for record in records] == [['image']] * 2
         (text, count), = bag.skipped['/semantic/image'].items()
         assert 'strange' in text
         assert count == 1
@@ -183,10 +183,10 @@ def test_shuffled_messages_come_sorted_and_duplicates_are_counted(tmp_path):
                for place, (number, picture) in enumerate(zip(order, pictures(40)[order]))]
     written += [('/image_raw', image(pictures(1)[0], 7), 200 + place) for place in range(3)]
     with Bag(write_bag(tmp_path / 'bag', written)) as bag:
-        moments = list(bag.moments())
+        records = list(bag.records())
         assert bag.duplicates == 3
-    assert [moment.stamp_ns for moment in moments] == list(range(1, 41))
-    np.testing.assert_array_equal(moments[6].arrays['image'], pictures(40)[6])  # the first counts
+    assert [record.stamp_ns for record in records] == list(range(1, 41))
+    np.testing.assert_array_equal(records[6].image, pictures(40)[6])  # the first counts
 
 
 @settings(deadline=None, max_examples=200)
@@ -215,10 +215,10 @@ def test_truth_that_is_a_little_late_belongs_to_the_nearest_image(tmp_path):
         assert (bag.matched['true_semantic'], bag.unmatched['true_semantic']) == (0, 3)
     with Bag(path, slop_ns=11) as bag:
         assert (bag.matched['true_semantic'], bag.unmatched['true_semantic']) == (2, 1)
-        first, second, third = bag.moments()
-    assert first.arrays['true_semantic'][0, 0] == 12
-    assert second.arrays['true_semantic'][0, 0] == 990 % 256
-    assert 'image' not in third.arrays
+        first, second, third = bag.records()
+    assert first.truth.semantic[0, 0] == 12
+    assert second.truth.semantic[0, 0] == 990 % 256
+    assert third.image is None
 
 
 def mcap(records):
@@ -277,7 +277,7 @@ def test_any_bytes_behind_the_head_are_no_traceback(tmp_path_factory, content):
     file = tmp_path_factory.mktemp('any') / 'any.mcap'
     file.write_bytes(mcap([])[:29] + content)
     with Bag(file, allow_damaged=True) as bag:
-        list(bag.moments())
+        list(bag.records())
 
 
 def test_compressed_images_are_read_where_there_are_no_raw_ones(tmp_path):

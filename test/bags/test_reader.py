@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from bag_files import SECOND, diagnostics, image, write_bag
+from bag_files import SECOND, arrays_of, diagnostics, image, write_bag
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.errors import DataError
-from mtl_perception.evaluation.bag_score import Score
+from mtl_perception.evaluation.bag_score import BagScore
 from mtl_perception.tasks import STREET_TASKS
 
 RGB = np.zeros((1, 3, 3), np.uint8)
@@ -34,10 +34,10 @@ def test_three_images_give_the_confusion_matrix_that_was_worked_out_by_hand(tmp_
         messages += [('/image_raw', image(RGB, stamp), stamp),
                      ('/truth/semantic/image', image(truth, stamp), stamp + 1),
                      ('/semantic/image', image(prediction, stamp), stamp + 50_000_000)]
-    score = Score(STREET_TASKS)
+    score = BagScore(STREET_TASKS)
     with Bag(write_bag(tmp_path / 'bag', messages)) as bag:
-        for moment in bag.moments():
-            score.update(moment)
+        for record in bag.records():
+            score.update(record)
     figures = score.compute()
     confusion = np.array(figures['semantic']['confusion'])
     assert {(row, column): confusion[row, column]
@@ -52,20 +52,33 @@ def test_three_images_give_the_confusion_matrix_that_was_worked_out_by_hand(tmp_
     assert 'motion' not in figures
 
 
-def test_answers_are_matched_with_images_by_stamp_whatever_the_order(tmp_path):
+def test_predictions_are_matched_with_images_by_stamp_in_any_order(tmp_path):
     stamps = [number * SECOND for number in range(1, 6)]
     messages = [('/image_raw', image(RGB + number, stamp), stamp)
                 for number, stamp in enumerate(stamps)]
     answers = [('/semantic/image', image(ids(number, 0, 0), stamp), 6 * SECOND + 5 - number)
                for number, stamp in enumerate(stamps) if number != 2]
     with Bag(write_bag(tmp_path / 'bag', messages + answers[::-1])) as bag:
-        moments = list(bag.moments())
-    assert [moment.stamp_ns for moment in moments] == stamps
-    for moment in moments:
-        assert moment.answered == (moment.stamp_ns != stamps[2])
-        if moment.answered:
-            assert moment.arrays['image'][0, 0, 0] == moment.arrays['semantic'][0, 0]
-    assert moments[2].latency_ms is None
+        records = list(bag.records())
+
+    assert [record.stamp_ns for record in records] == stamps
+    for record in records:
+        assert (record.prediction is None) == (record.stamp_ns == stamps[2])
+        if record.prediction is not None:
+            assert record.image[0, 0, 0] == record.prediction.semantic[0, 0]
+    assert records[2].latency_ms is None
+
+
+def test_the_last_message_of_a_prediction_decides_its_latency(tmp_path):
+    path = write_bag(tmp_path / 'bag', [
+        ('/semantic/image', image(ids(0), SECOND), SECOND + 20_000_000),
+        ('/motion/image', image(ids(0), SECOND), SECOND + 30_000_000),
+        ('/image_raw', image(RGB, SECOND), SECOND + 90_000_000)])
+
+    with Bag(path) as bag:
+        record, = bag.records()
+
+    assert record.latency_ms == 30.0
 
 
 def test_every_kind_of_image_comes_back_as_it_was(tmp_path):
@@ -77,17 +90,17 @@ def test_every_kind_of_image_comes_back_as_it_was(tmp_path):
     path = write_bag(tmp_path / 'bag', [
         (topic, image(array, 7), 8) for topic, array in arrays.items()])
     with Bag(path) as bag:
-        moment, = bag.moments()
+        record, = bag.records()
     for role, topic in (('image', '/image_raw'), ('depth', '/depth/image'),
                         ('true_instance', '/truth/instances/image'), ('motion', '/motion/image')):
-        np.testing.assert_array_equal(moment.arrays[role], arrays[topic])
+        np.testing.assert_array_equal(arrays_of(record)[role], arrays[topic])
 
 
 def test_a_camera_in_a_namespace(tmp_path):
     path = write_bag(tmp_path / 'bag', [('/front/image_raw', image(RGB, 1), 1)])
     with Bag(path, namespace='front') as bag:
         bag.require(['image'])
-        assert len(list(bag.moments())) == 1
+        assert len(list(bag.records())) == 1
     with Bag(path) as bag, pytest.raises(DataError, match=r'did you mean /front/image_raw\?'):
         bag.require(['image'])
 
@@ -118,7 +131,7 @@ def test_a_bag_that_is_cut_short_is_refused_and_named(tmp_path, whole, share):
     (folder / 'metadata.yaml').write_bytes((whole / 'metadata.yaml').read_bytes())
     (folder / 'bag.mcap').write_bytes(content[:int(len(content) * share)])
     with pytest.raises(DataError) as refusal, Bag(folder) as bag:
-        list(bag.moments())
+        list(bag.records())
     assert str(folder) in str(refusal.value)
     assert '/image_raw' in str(refusal.value)  # what the metadata promise
 
@@ -140,7 +153,7 @@ def test_a_bag_with_flipped_bytes_never_raises_anything_else(tmp_path, whole):
         try:
             with Bag(folder) as bag:
                 bag.require(['image'])
-                list(bag.moments())
+                list(bag.records())
         except DataError:
             refused += 1
     assert refused >= 4
@@ -150,7 +163,7 @@ def test_a_bag_with_flipped_bytes_never_raises_anything_else(tmp_path, whole):
     lambda path: None, lambda path: path.mkdir(),
     lambda path: (path.mkdir(), (path / 'metadata.yaml').write_text('rosbag2: [')),
     lambda path: path.write_text('not a bag')])
-def test_what_is_no_bag_is_refused(tmp_path, make):
+def test_a_path_that_is_not_a_bag_is_refused(tmp_path, make):
     path = tmp_path / 'thing'
     make(path)
     with pytest.raises(DataError, match='thing: cannot be read as a rosbag2'):

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl evaluate --bag``: recorded answers are judged as the model itself is, to the last bit."""
+"""``mtl evaluate --bag``: recorded predictions are evaluated as the model is, to the last bit."""
 
 import json
 
@@ -12,17 +12,17 @@ import yaml
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import header, write_bag
+from bag_files import arrays_of, header, write_bag
 from test_demo import mtl
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag
-from mtl_perception.evaluation.bag_evaluation import again
+from mtl_perception.evaluation.bag_evaluation import rerun
 from mtl_perception.inference.torch_engine import TorchEngine
 
 START_NS = 1_700_000_000_000_000_000
 COUNT = 12
-JUDGED = ('semantic', 'depth', 'motion', 'baseline', 'intervals')
+EVALUATED = ('semantic', 'depth', 'motion', 'baseline', 'intervals')
 
 
 def evaluate(tmp_path, bag, model, *words):
@@ -33,22 +33,22 @@ def evaluate(tmp_path, bag, model, *words):
     return json.loads((tmp_path / 'out' / 'report.json').read_text())
 
 
-def test_the_answers_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_model):
+def test_the_predictions_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_model):
     engine = TorchEngine.load(tiny_model, 'cpu', threads=1)
     with Bag(bag) as one, Bag(bag) as other:
-        pairs = list(zip(one.moments(), again(other, engine), strict=True))
+        pairs = list(zip(one.records(), rerun(other, engine), strict=True))
     assert len(pairs) == COUNT
     for before, after in pairs:
-        assert before.arrays.keys() == after.arrays.keys()
-        for role, array in before.arrays.items():
-            np.testing.assert_array_equal(array, after.arrays[role])
+        assert arrays_of(before).keys() == arrays_of(after).keys()
+        for role, array in arrays_of(before).items():
+            np.testing.assert_array_equal(array, arrays_of(after)[role])
 
 
-def test_the_figures_of_a_bag_are_exactly_those_of_the_model(tmp_path, bag, tiny_model):
+def test_the_metrics_of_a_bag_are_exactly_those_of_the_model(tmp_path, bag, tiny_model):
     as_recorded = evaluate(tmp_path, bag, tiny_model)
-    asked_again = evaluate(tmp_path, bag, tiny_model, '--rerun')
-    assert as_recorded == asked_again
-    assert all(name in as_recorded for name in JUDGED)
+    model_again = evaluate(tmp_path, bag, tiny_model, '--rerun')
+    assert as_recorded == model_again
+    assert all(name in as_recorded for name in EVALUATED)
     assert as_recorded['dropped'] == {'O01_superseded': 1}
     assert as_recorded['accounting']['adds_up']
     assert as_recorded['latency_ms']['max'] == 30.0
@@ -56,7 +56,7 @@ def test_the_figures_of_a_bag_are_exactly_those_of_the_model(tmp_path, bag, tiny
         assert 'O01_superseded' in (tmp_path / 'out' / name).read_text()
 
 
-def test_one_other_pixel_in_the_bag_is_another_figure(tmp_path, recorded, bag, tiny_model):
+def test_one_other_pixel_in_the_bag_changes_the_metrics(tmp_path, recorded, bag, tiny_model):
     """The positive control of the test above."""
     changed = list(recorded)
     place = next(number for number, one in enumerate(changed) if one[0] == '/semantic/image')
@@ -71,7 +71,7 @@ def test_one_other_pixel_in_the_bag_is_another_figure(tmp_path, recorded, bag, t
     assert other['semantic']['miou'] != evaluate(tmp_path, bag, tiny_model)['semantic']['miou']
 
 
-def test_labels_of_a_data_set_by_stamp_are_as_good_as_those_in_the_bag(
+def test_labels_of_a_data_set_by_stamp_give_the_same_metrics_as_those_in_the_bag(
         tmp_path, recorded, tiny_model):
     """The bag has no truth; the data set has it under the stamps, 2 ms late."""
     own = evaluate(tmp_path, write_bag(tmp_path / 'whole', recorded), tiny_model)
@@ -152,8 +152,8 @@ def test_impossible_arguments_are_refused(words, capsys):
     assert cli.main(['evaluate', 'no such model', '--bag', 'nowhere', *words]) == 2
 
 
-def test_what_is_no_bag_is_exit_code_3(tmp_path, tiny_model):
-    (tmp_path / 'text.mcap').write_text('no bag')
+def test_a_path_that_is_not_a_bag_is_exit_code_3(tmp_path, tiny_model):
+    (tmp_path / 'text.mcap').write_text('not a bag')
     for path in (tmp_path / 'text.mcap', tmp_path / 'nowhere', tmp_path):
         assert cli.main(['evaluate', str(tiny_model), '--bag', str(path)]) == 3
 
@@ -175,9 +175,9 @@ def test_what_a_real_node_published_is_what_the_model_says(tmp_path, tiny_model)
     assert live['motion']['iou_moving'] == as_recorded['motion']['iou_moving']
     engine = TorchEngine.load(tiny_model, 'cpu', threads=1)
     with Bag(bag) as one, Bag(bag) as other:
-        answered = 0
-        for before, after in zip(one.moments(), again(other, engine), strict=True):
-            answered += before.answered
-            for role, array in before.arrays.items():
-                np.testing.assert_array_equal(array, after.arrays[role])
-    assert answered == live['published'] > 0
+        predicted = 0
+        for before, after in zip(one.records(), rerun(other, engine), strict=True):
+            predicted += before.prediction is not None
+            for role, array in arrays_of(before).items():
+                np.testing.assert_array_equal(array, arrays_of(after)[role])
+    assert predicted == live['published'] > 0

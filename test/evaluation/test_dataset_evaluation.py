@@ -68,19 +68,19 @@ def data_of(root):
     return build_dataset({'dataset': 'folder', 'root': str(root), 'split': 'all'})
 
 
-def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
-    figures, _ = evaluate(ColourEngine(32, 64), data_of(root))
+def test_a_model_is_evaluated_at_the_size_of_the_labels(root):
+    metrics, _ = evaluate(ColourEngine(32, 64), data_of(root))
     # of 64 x 32 x 4 pixels four are unlabelled and one is wrong
-    assert figures['semantic']['pixel_accuracy'] == pytest.approx(1 - 1 / (4 * 2048 - 4))
-    assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
-    assert figures['frames'] == 4
+    assert metrics['semantic']['pixel_accuracy'] == pytest.approx(1 - 1 / (4 * 2048 - 4))
+    assert metrics['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
+    assert metrics['frames'] == 4
     half, _ = evaluate(ColourEngine(16, 32), data_of(root))
     assert half['semantic']['pixel_accuracy'] > 0.99
-    guess = figures['baseline']['semantic']
-    assert guess['pixel_accuracy'] == figures['semantic']['pixel_accuracy']  # all images alike
-    figures |= {'model': 'colours', 'data': 'folder all'}
-    assert title_of(figures) == '4 clips of 1 image(s), folder all, model colours'
-    text = as_markdown(Report('', figures))
+    baseline = metrics['baseline']['semantic']
+    assert baseline['pixel_accuracy'] == metrics['semantic']['pixel_accuracy']  # all images alike
+    metrics |= {'model': 'colours', 'data': 'folder all'}
+    assert title_of(metrics) == '4 clips of 1 image(s), folder all, model colours'
+    text = as_markdown(Report('', metrics))
     assert '| IoU wall |' in text
     assert 'target' not in text
 
@@ -88,8 +88,8 @@ def test_a_model_that_knows_is_judged_at_the_size_of_the_labels(root):
 def test_depth_is_scaled_by_the_camera_of_the_data(root):
     data = data_of(root)
     data.focal_length = lambda image: 2 * 0.6 * 64  # twice the focal length of the model's
-    figures, _ = evaluate(ColourEngine(32, 64), data)
-    assert figures['depth']['abs_rel'] == pytest.approx(1.0)
+    metrics, _ = evaluate(ColourEngine(32, 64), data)
+    assert metrics['depth']['abs_rel'] == pytest.approx(1.0)
 
 
 def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():
@@ -105,7 +105,7 @@ def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number(
 def test_a_model_of_other_classes_is_refused(root):
     with pytest.raises(ConfigurationError, match=r"has the classes \['floor', 'door'\], the data"):
         evaluate(ColourEngine(32, 64, ('floor', 'door')), data_of(root))
-    with pytest.raises(ConfigurationError, match='nothing can be judged'):
+    with pytest.raises(ConfigurationError, match='they have no task in common'):
         evaluate(ColourEngine(32, 64), data_of(root).narrowed_to([]))
 
 
@@ -171,9 +171,9 @@ def test_few_broken_clips_can_be_left_out_and_are_counted(root):
     good = [clip for clip in data.clips if clip[-1].stem != '2']
     bad = next(clip for clip in data.clips if clip[-1].stem == '2')
     data.clips = (good * 400)[:1199] + [bad]
-    figures, _ = evaluate(ColourEngine(8, 16), data, skip_bad=True)
-    assert figures['frames'] == 1199
-    assert len(figures['bad_samples']) == 1
-    assert '2.png' in figures['bad_samples'][0]
+    metrics, _ = evaluate(ColourEngine(8, 16), data, skip_bad=True)
+    assert metrics['frames'] == 1199
+    assert len(metrics['bad_samples']) == 1
+    assert '2.png' in metrics['bad_samples'][0]
     with pytest.raises(DataError, match=r'2\.png'):
         evaluate(ColourEngine(8, 16), data)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo: its plan, its judgement, and (slow) the whole thing."""
+"""The demo: its plan, its evaluation, and (slow) a real run."""
 
 import argparse
 import json
@@ -108,7 +108,7 @@ def run(tmp_path, monkeypatch, model, bag):
     return report
 
 
-def test_a_perfect_recording_gets_perfect_figures(
+def test_a_perfect_recording_gets_perfect_metrics(
         tmp_path, monkeypatch, tiny_model, recording, capsys):
     report = run(tmp_path, monkeypatch, tiny_model, recording())
     assert (report['frames_in'], report['published'], report['dropped']) == (4, 4, {})
@@ -145,7 +145,7 @@ def test_a_model_that_is_not_there_is_refused_before_anything_starts(tmp_path, m
 def test_a_recording_without_answers_is_refused(tmp_path, tiny_model, recording):
     manifest, _ = read_model(tiny_model)
     with pytest.raises(DataError, match='no message on /semantic/image'):
-        demo.examine(recording(published=0), manifest, tmp_path, 10.0)
+        demo.evaluate_recording(recording(published=0), manifest, tmp_path, 10.0)
 
 
 def mtl(*words):

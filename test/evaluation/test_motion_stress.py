@@ -9,7 +9,7 @@ from mtl_perception.egomotion import Pinhole
 from mtl_perception.egomotion.pinhole import rigid_flow
 from mtl_perception.evaluation import motion_stress
 from mtl_perception.evaluation.motion_stress import conditions, darkened, shadowed, turned
-from mtl_perception.evaluation.street_evaluation import Moments
+from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.inference.torch_engine import TorchEngine
 
 CAMERA = Pinhole(230.4, 230.4, 191.5, 111.5)
@@ -51,7 +51,7 @@ def test_a_shadow_passes_and_the_night_is_dark(picture):
 @pytest.mark.slow
 def test_the_shipped_head_holds_where_it_is_hard():
     engine = TorchEngine.load('street', device='cpu')
-    found = conditions(engine, engine.motion_head, range(20000, 20008), Moments(1))
+    found = conditions(engine, engine.motion_head, range(20000, 20008), SamplingPlan(1))
     assert set(found) == set(motion_stress.CONDITIONS)
     auc = {name: row['motion']['residual']['auc'] for name, row in found.items()}
     for name, least in LEAST_AUC.items():
@@ -65,7 +65,7 @@ def test_the_shipped_head_holds_where_it_is_hard():
                 for row in still)
     assert wrong <= 0.15 * parked
     assert len(motion_stress.as_markdown(found).splitlines()) == 2 + len(found)
-    failed = motion_stress.provoked(engine, range(20000, 20008), Moments(1))
+    failed = motion_stress.provoked(engine, range(20000, 20008), SamplingPlan(1))
     assert failed['frames'] == 24
     assert failed['failures'] >= 3  # or nothing was provoked
     assert failed['failures_flagged_auc'] >= 0.85

@@ -1,6 +1,8 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Mosaics and films."""
+"""Mosaics and videos."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,25 +12,24 @@ pytest.importorskip('av')
 
 import av
 
-from mtl_perception.bags.reader import Moment
 from mtl_perception.errors import DataError, StorageError
-from mtl_perception.evaluation.pictures import Painter, choose
-from mtl_perception.evaluation.video_writer import ENCODERS, Film
+from mtl_perception.evaluation.pictures import Painter, evenly_spread
+from mtl_perception.evaluation.video_writer import ENCODERS, VideoWriter
+from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.tasks import STREET_SEMANTIC, STREET_TASKS
 
 CAR = 8
 
 
-def moment(height=56, width=96, truth=True):
-    """Return a grey image; the network says car, the truth says sky; all moves, nothing moves."""
+def record(height=56, width=96, truth=True):
+    """Return a grey image; prediction: a car that moves, truth: the sky, which does not."""
     def full(value, dtype=np.uint8):
         return np.full((height, width), value, dtype)
-    arrays = {'image': np.full((height, width, 3), 100, np.uint8), 'semantic': full(CAR),
-              'depth': full(10.0, np.float32), 'motion': full(1)}
-    if truth:
-        arrays |= {'true_semantic': full(11), 'true_depth': full(np.inf, np.float32),
-                   'true_motion': full(0)}
-    return Moment(5, arrays)
+
+    return FrameRecord(
+        5, np.full((height, width, 3), 100, np.uint8),
+        Perception(full(CAR), full(10.0, np.float32), full(1)),
+        Truth(full(11), full(np.inf, np.float32), full(0)) if truth else None)
 
 
 def tile(picture, row, column, width=96, height=56):
@@ -37,7 +38,7 @@ def tile(picture, row, column, width=96, height=56):
 
 
 def test_prediction_stands_over_truth_in_four_columns():
-    picture = Painter(STREET_TASKS, tile_width=96).draw(moment())
+    picture = Painter(STREET_TASKS, tile_width=96).draw(record())
     assert picture.shape == (2 * 56, 4 * 96, 3)
     assert (tile(picture, 0, 0) == 100).all()
     blue = 0.65 * np.array(STREET_SEMANTIC.palette[CAR]) + 0.35 * 100
@@ -48,20 +49,23 @@ def test_prediction_stands_over_truth_in_four_columns():
 
 
 def test_without_truth_there_is_one_row():
-    picture = Painter(STREET_TASKS, tile_width=96).draw(moment(truth=False), ['t = 1 s'])
+    picture = Painter(STREET_TASKS, tile_width=96).draw(record(truth=False), ['t = 1 s'])
     assert picture.shape == (56, 4 * 96, 3)
 
 
-def test_a_task_without_an_answer_leaves_its_tile_dark():
-    incomplete = moment()
-    del incomplete.arrays['depth']
+def test_a_task_without_a_prediction_has_a_dark_tile():
+    whole = record()
+    incomplete = dataclasses.replace(
+        whole, prediction=dataclasses.replace(whole.prediction, depth=None))
+
     picture = Painter(STREET_TASKS, tile_width=96).draw(incomplete)
+
     assert (tile(picture, 0, 2) == 24).all()
 
 
 @pytest.mark.parametrize('size', [(55, 97), (720, 1280), (100, 50)])
 def test_every_picture_has_even_sides_whatever_the_camera(size):
-    picture = Painter(STREET_TASKS, tile_width=95).draw(moment(*size))
+    picture = Painter(STREET_TASKS, tile_width=95).draw(record(*size))
     assert picture.shape[0] % 2 == 0
     assert picture.shape[1] == 4 * 94
 
@@ -73,9 +77,9 @@ def test_the_legend_shows_every_class_in_its_colour():
     assert (255, 64, 64) in colours
 
 
-def test_a_mosaic_holds_all_moments():
+def test_a_mosaic_holds_all_frames():
     painter = Painter(STREET_TASKS, tile_width=96)
-    drawn = [painter.draw(moment()) for _ in range(3)]
+    drawn = [painter.draw(record()) for _ in range(3)]
     mosaic = painter.mosaic(drawn, 'title')
     legend = painter.legend(4 * 96)
     assert mosaic.shape == (40 + 3 * 112 + 2 * 6 + len(legend), 4 * 96, 3)
@@ -84,16 +88,16 @@ def test_a_mosaic_holds_all_moments():
 
 @pytest.mark.parametrize(('count', 'total', 'wanted'), [
     (5, 100, [10, 30, 50, 70, 90]), (5, 3, [0, 1, 2]), (1, 1, [0]), (2, 5, [1, 3])])
-def test_moments_are_spread_evenly(count, total, wanted):
-    assert choose(count, total) == wanted
+def test_indices_are_spread_evenly(count, total, wanted):
+    assert evenly_spread(count, total) == wanted
 
 
-def test_a_film_holds_every_picture_at_its_rate(tmp_path):
-    path = tmp_path / 'film.mp4'
-    with Film(path, 10.0) as film:
+def test_a_video_holds_every_picture_at_its_rate(tmp_path):
+    path = tmp_path / 'video.mp4'
+    with VideoWriter(path, 10.0) as video:
         for level in (0, 60, 120, 180, 240):
-            film.add(np.full((64, 128, 3), level, np.uint8))
-    assert film.encoder in ENCODERS
+            video.add(np.full((64, 128, 3), level, np.uint8))
+    assert video.encoder in ENCODERS
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         means = [frame.to_ndarray(format='rgb24').mean() for frame in container.decode(stream)]
@@ -105,21 +109,21 @@ def test_mpeg4_serves_where_no_other_encoder_is_built_in(tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS, 'mpeg4', ENCODERS['mpeg4'])
     for name in ('libx264', 'libopenh264'):
         monkeypatch.delitem(ENCODERS, name)
-    with Film(tmp_path / 'film.mp4', 10.0) as film:
-        film.add(np.zeros((64, 128, 3), np.uint8))
-    assert film.encoder == 'mpeg4'
+    with VideoWriter(tmp_path / 'video.mp4', 10.0) as video:
+        video.add(np.zeros((64, 128, 3), np.uint8))
+    assert video.encoder == 'mpeg4'
 
 
 def write_black(path):
-    with Film(path, 10.0) as film:
+    with VideoWriter(path, 10.0) as video:
         for _ in range(50):  # encoders hold some pictures back
-            film.add(np.zeros((64, 128, 3), np.uint8))
+            video.add(np.zeros((64, 128, 3), np.uint8))
 
 
-def test_a_film_refuses_another_size_and_a_place_that_is_not_there(tmp_path):
-    with Film(tmp_path / 'film.mp4', 10.0) as film:
-        film.add(np.zeros((64, 128, 3), np.uint8))
+def test_a_video_refuses_another_size_and_a_missing_folder(tmp_path):
+    with VideoWriter(tmp_path / 'video.mp4', 10.0) as video:
+        video.add(np.zeros((64, 128, 3), np.uint8))
         with pytest.raises(DataError, match=r'\(64, 126, 3\)'):
-            film.add(np.zeros((64, 126, 3), np.uint8))
+            video.add(np.zeros((64, 126, 3), np.uint8))
     with pytest.raises(StorageError, match='nowhere'):
-        write_black(tmp_path / 'nowhere' / 'film.mp4')
+        write_black(tmp_path / 'nowhere' / 'video.mp4')

@@ -15,9 +15,9 @@ import pytest
 
 from mtl_perception import cli
 from mtl_perception.errors import DataError, StorageError
-from mtl_perception.evaluation.image_inputs import Shot, open_source
+from mtl_perception.evaluation.image_inputs import InputImage, open_input
 from mtl_perception.evaluation.predict import FolderWriter
-from mtl_perception.evaluation.video_writer import Film
+from mtl_perception.evaluation.video_writer import VideoWriter
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.synthetic import Street
 
@@ -38,9 +38,9 @@ def folder(tmp_path, frames):
 
 @pytest.fixture
 def video(tmp_path, frames):
-    with Film(tmp_path / 'drive.mp4', 5.0) as film:
+    with VideoWriter(tmp_path / 'drive.mp4', 5.0) as video:
         for image in frames:
-            film.add(image)
+            video.add(image)
     return tmp_path / 'drive.mp4'
 
 
@@ -49,7 +49,8 @@ def written(folder):
             for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
-def test_a_folder_becomes_a_folder_of_masks_and_the_same_again(tmp_path, folder, tiny_model):
+def test_a_folder_becomes_a_folder_of_masks_with_the_same_bytes_every_time(
+        tmp_path, folder, tiny_model):
     results = []
     for name in ('first', 'second'):
         assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
@@ -78,12 +79,12 @@ def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, 
     assert shown[0].width == 4 * 384  # camera, semantic, depth, motion
 
 
-def test_what_is_no_video_is_refused(tmp_path, tiny_model, capsys):
+def test_a_file_that_is_not_a_video_is_refused(tmp_path, tiny_model, capsys):
     (tmp_path / 'text.mp4').write_text('no video')
     with pytest.raises(DataError, match=r'text.mp4: cannot be opened as a video'):
-        open_source(tmp_path / 'text.mp4')
+        open_input(tmp_path / 'text.mp4')
     with pytest.raises(DataError, match=r'none.mp4: does not exist'):
-        open_source(tmp_path / 'none.mp4')
+        open_input(tmp_path / 'none.mp4')
     (tmp_path / 'empty').mkdir()
     assert cli.main(['predict', str(tmp_path / 'empty'), '--model', str(tiny_model)]) == 3
     assert 'no image' in capsys.readouterr().err
@@ -95,7 +96,7 @@ def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
     found = Perception(depth=depth, detection=Detections(
         np.float32([[1, 2, 3.5, 4]]), np.float32([0.75]), np.uint8([1])))
     writer = FolderWriter(tmp_path, ('car', 'person'))
-    writer.take(Shot('one', 1, np.zeros((2, 2, 3), np.uint8)), found)
+    writer.take(InputImage('one', 1, np.zeros((2, 2, 3), np.uint8)), found)
     writer.finish()
     stored = cv2.imread(str(tmp_path / 'depth/one.png'), cv2.IMREAD_UNCHANGED)
     assert stored.tolist() == [[1234, 0], [65535, 65535]]
@@ -104,7 +105,7 @@ def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
         {'class': 'person', 'score': 0.75, 'corners': [1.0, 2.0, 3.5, 4.0]}]}
 
 
-def test_where_motion_is_unknown_is_said_and_what_may_help(tmp_path, capsys):
+def test_the_number_of_frames_with_unknown_motion_is_printed_with_a_remedy(tmp_path, capsys):
     street = Street(20004, 384, 224)
     random = np.random.default_rng(0)
     scenes = {
@@ -124,7 +125,7 @@ def test_where_motion_is_unknown_is_said_and_what_may_help(tmp_path, capsys):
 
 
 def encoded(path, images, times=None, options=None, rotation=0):
-    """Write a film with the given times in milliseconds."""
+    """Write a video with the given times in milliseconds."""
     with av.open(str(path), 'w', options=options or {}) as container:
         stream = container.add_stream('mpeg4', rate=10)
         stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], 'yuv420p'
@@ -138,26 +139,26 @@ def encoded(path, images, times=None, options=None, rotation=0):
     return path
 
 
-def test_a_film_is_read_with_its_colours_and_its_own_times(tmp_path):
+def test_a_video_is_read_with_its_colours_and_its_own_times(tmp_path):
     red = np.zeros((64, 96, 3), np.uint8)
     red[..., 0] = 200
     times = [0, 100, 200, 1200, 1300, 1400]
     path = encoded(tmp_path / 'gap.mkv', [red] * 6, times)
-    shots = list(open_source(path).shots)
-    assert np.abs(shots[0].image.astype(int) - red).max() < 20
-    assert [round((shot.stamp_ns - shots[0].stamp_ns) / 1e6) for shot in shots] == times
-    stamps = [shot.stamp_ns for shot in open_source(path, rate=4.0).shots]
+    images = list(open_input(path).images)
+    assert np.abs(images[0].image.astype(int) - red).max() < 20
+    assert [round((image.stamp_ns - images[0].stamp_ns) / 1e6) for image in images] == times
+    stamps = [image.stamp_ns for image in open_input(path, rate=4.0).images]
     assert stamps == [250_000_000 * number for number in range(1, 7)]  # a rate that is given
 
 
 @pytest.mark.parametrize('name', ['cut.mp4', 'cut.mkv'])
-def test_a_film_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, capsys, name):
+def test_a_video_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, capsys, name):
     options = {'movflags': 'faststart'} if name.endswith('mp4') else {}
     random = np.random.default_rng(0)
     path = encoded(tmp_path / name, list(
         random.integers(0, 256, (40, 64, 96, 3), np.uint8)), options=options)
-    assert len(list(open_source(path).shots)) == 40  # the control
-    source = open_source(path)
+    assert len(list(open_input(path).images)) == 40  # the control
+    source = open_input(path)
     assert source.count == 40
     path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
     assert cli.main(['predict', str(path), '--model', str(tiny_model), '--output',
@@ -166,7 +167,7 @@ def test_a_film_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, capsy
     assert 'cut short' in said or 'cannot be decoded to its end' in said
 
 
-def test_what_is_read_is_never_written_over(tmp_path, video, folder, tiny_model, capsys):
+def test_the_input_is_never_overwritten(tmp_path, video, folder, tiny_model, capsys):
     before = video.read_bytes()
     for source, output in ((video, video), (folder, folder), (folder, folder.parent)):
         if source == folder and output == folder.parent:
@@ -179,17 +180,17 @@ def test_what_is_read_is_never_written_over(tmp_path, video, folder, tiny_model,
     assert len(list((folder.parent / 'semantic').iterdir())) == 6
 
 
-def test_answers_are_not_mixed_with_earlier_ones(tmp_path, folder, tiny_model, capsys):
+def test_predictions_are_not_mixed_with_earlier_ones(tmp_path, folder, tiny_model, capsys):
     words = ['predict', str(folder), '--model', str(tiny_model), '--output', str(tmp_path / 'out')]
     assert cli.main(words) == 0
     assert cli.main(words) == 2
-    assert 'holds answers already' in capsys.readouterr().err
+    assert 'holds earlier predictions' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('words', [
     ['--rate', 'nan'], ['--rate', 'inf'], ['--focal-length', 'nan'], ['--output', 'x.avi'],
     ['--output', 'x.MKV'], ['--output', 'x.db3']])
-def test_what_cannot_be_asked_for_is_refused(tmp_path, folder, tiny_model, words, monkeypatch):
+def test_impossible_options_are_refused(tmp_path, folder, tiny_model, words, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(['predict', str(folder), '--model', str(tiny_model), *words]) == 2
     assert not any((tmp_path / name).exists() for name in ('x.avi', 'x.MKV', 'x.db3'))
@@ -201,20 +202,20 @@ def test_images_of_every_kind_come_in_natural_order(tmp_path):
         cv2.imwrite(str(tmp_path / f'frame{number}.{suffix}'), image)
     (tmp_path / '._frame1.png').write_bytes(b'left by a system')
 
-    source = open_source(tmp_path)
+    source = open_input(tmp_path)
 
     assert source.count == 3
-    assert [(shot.name, int(shot.image[0, 0, 0])) for shot in source.shots] == [
+    assert [(image.name, int(image.image[0, 0, 0])) for image in source.images] == [
         ('frame9', 9), ('frame10', 10), ('frame11', 11)]
 
 
 def test_two_images_of_one_name_are_refused(folder):
     (folder / 'frame0.jpg').write_bytes((folder / 'frame0.png').read_bytes())
-    with pytest.raises(DataError, match=r'frame0\.jpg and frame0\.png have one name'):
-        open_source(folder)
+    with pytest.raises(DataError, match=r'frame0\.jpg and frame0\.png have the same name'):
+        open_input(folder)
 
 
-def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, folder, tiny_model):
+def test_a_video_that_breaks_off_leaves_the_one_before(tmp_path, folder, tiny_model):
     output = tmp_path / 'shown.mp4'
     words = ['predict', str(folder), '--model', str(tiny_model), '--output', str(output)]
     assert cli.main(words) == 0
@@ -225,20 +226,20 @@ def test_a_film_that_breaks_off_leaves_the_one_before(tmp_path, folder, tiny_mod
     assert {path.name for path in tmp_path.iterdir()} == {'images', 'shown.mp4'}
 
 
-def write(film, pictures):
-    with film:
+def write(video, pictures):
+    with video:
         for picture in pictures:
-            film.add(picture)
+            video.add(picture)
 
 
-def test_a_film_without_room_is_a_storage_error(tmp_path, frames):
+def test_a_video_without_room_is_a_storage_error(tmp_path, frames):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     random = np.random.default_rng(0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
         with pytest.raises(StorageError, match='cannot be written'):
-            write(Film(tmp_path / 'full.mp4', 10.0), [
+            write(VideoWriter(tmp_path / 'full.mp4', 10.0), [
                 random.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(40)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -246,7 +247,7 @@ def test_a_film_without_room_is_a_storage_error(tmp_path, frames):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_film_that_was_taken_upright_is_read_upright(tmp_path):
+def test_a_video_that_was_taken_upright_is_read_upright(tmp_path):
     """Turned by 90 degrees to the right, as a telephone says it: what is left on top is right."""
     image = np.zeros((64, 96, 3), np.uint8)
     image[:16, :16, 0] = 255
@@ -257,7 +258,7 @@ def test_a_film_that_was_taken_upright_is_read_upright(tmp_path):
     one, minus = 0x10000, -0x10000
     content[matrix:matrix + 36] = struct.pack('>9i', 0, one, 0, minus, 0, 0, 64 * one, 0, 1 << 30)
     path.write_bytes(content)
-    shown = next(iter(open_source(path).shots)).image
+    shown = next(iter(open_input(path).images)).image
     assert shown.shape == (96, 64, 3)
     assert shown[4, 60, 0] > 200
     assert shown[4, 4, 0] < 50

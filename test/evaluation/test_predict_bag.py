@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl predict`` from and into recordings: the topics of the node, the answers of the model."""
+"""``mtl predict`` with recordings: the topics of the node, the predictions of the model."""
 
 import json
 
@@ -12,20 +12,20 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import image, write_bag
+from bag_files import arrays_of, image, write_bag
 from rosbags.highlevel import AnyReader
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag
 from mtl_perception.evaluation.bag_output import BagOutput, labels_text
-from mtl_perception.evaluation.image_inputs import Shot
+from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.tasks import STREET_ALL_TASKS, STREET_DETECTION, STREET_MOTION, STREET_SEMANTIC
 
 COUNT, START_NS, STEP_NS = 12, 1_700_000_000_000_000_000, 100_000_000
-ANSWERS = ('semantic', 'depth', 'motion')
+PREDICTED = ('semantic', 'depth', 'motion')
 
 
 def predict(source, output, model, *words):
@@ -39,13 +39,15 @@ def test_a_bag_becomes_a_bag_with_every_frame_in_order(tmp_path, bag, tiny_model
     stream = CameraStream(TorchEngine.load(tiny_model, 'cpu', threads=1))
     with Bag(tmp_path / 'deep' / 'new') as new, Bag(bag) as old:
         assert new.stamps == [START_NS + number * STEP_NS for number in range(COUNT)]
-        for after, before in zip(new.moments(), old.moments(), strict=True):
-            found = stream.process(
-                Frame('c', after.stamp_ns, before.arrays['image']), focal_px=80.0)
-            for name in ANSWERS:
-                np.testing.assert_array_equal(after.arrays[name], getattr(found, name))
+        for after, before in zip(new.records(), old.records(), strict=True):
+            prediction = stream.process(
+                Frame('c', after.stamp_ns, before.image), focal_px=80.0)
+
+            for name in PREDICTED:
+                np.testing.assert_array_equal(
+                    getattr(after.prediction, name), getattr(prediction, name))
             for role in ('image', 'true_semantic', 'true_depth', 'true_motion', 'true_instance'):
-                np.testing.assert_array_equal(after.arrays[role], before.arrays[role])
+                np.testing.assert_array_equal(arrays_of(after)[role], arrays_of(before)[role])
 
 
 def test_other_readers_find_the_topics_and_types_of_the_node(tmp_path, bag, tiny_model):
@@ -94,7 +96,7 @@ def test_a_bag_becomes_a_folder_or_a_video_and_a_folder_a_bag(tmp_path, bag, tin
     assert predict(tmp_path / 'images', tmp_path / 'made.mcap', tiny_model, '--rate', '4') == 0
     with Bag(tmp_path / 'made') as made:
         assert made.stamps == [250_000_000, 500_000_000, 750_000_000]
-        assert made.roles == {'image', *ANSWERS}
+        assert made.roles == {'image', *PREDICTED}
 
 
 def test_what_exists_is_not_overwritten_and_what_broke_off_is_removed(tmp_path, bag, tiny_model):
@@ -118,7 +120,7 @@ def test_a_bag_without_images_names_the_topics(tmp_path, tiny_model, capsys):
         assert made.topics.keys() >= {'/rear/semantic/image', '/rear/semantic/labels'}
 
 
-def test_boxes_and_instances_come_back_as_they_were(tmp_path):
+def test_boxes_and_instances_survive_a_recording_with_class_and_score(tmp_path):
     found = Perception(
         semantic=np.full((8, 9), 8, np.uint8),
         instance=np.arange(72, dtype=np.uint16).reshape(8, 9),
@@ -126,15 +128,14 @@ def test_boxes_and_instances_come_back_as_they_were(tmp_path):
             np.float32([[1.25, 2, 5.5, 7], [0, 0, 9, 8]]), np.float32([0.9, 0.4]),
             np.uint8([2, 0])))
     with BagOutput(tmp_path / 'new', STREET_ALL_TASKS) as output:
-        output.take(Shot('one', 5, np.zeros((8, 9, 3), np.uint8)), found)
+        output.take(InputImage('one', 5, np.zeros((8, 9, 3), np.uint8)), found)
     with Bag(tmp_path / 'new') as made:
-        moment, = made.moments()
-        assert '/detections/markers' in made.topics
-    np.testing.assert_array_equal(moment.arrays['instance'], found.instance)
-    np.testing.assert_array_equal(moment.arrays['detection'][:, :4], found.detection.corners)
-    np.testing.assert_allclose(
-        moment.arrays['detection'][:, 4:],
-        [STREET_DETECTION.palette[2], STREET_DETECTION.palette[0]], atol=1e-4)
+        record, = made.records(STREET_ALL_TASKS)
+        assert {'/detections', '/detections/markers'} <= made.topics.keys()
+
+    np.testing.assert_array_equal(record.prediction.instance, found.instance)
+    for name, values in vars(found.detection).items():
+        np.testing.assert_array_equal(getattr(record.prediction.detection, name), values)
 
 
 def test_labels_and_boxes_are_those_of_the_node():
@@ -152,7 +153,8 @@ def test_markers_are_those_of_the_node(tmp_path):
     header.stamp.nanosec = 5
     wanted = serialize_message(box_messages.markers_message(header, found, STREET_DETECTION))
     with BagOutput(tmp_path / 'new', STREET_ALL_TASKS) as output:
-        output.take(Shot('one', 5, np.zeros((8, 9, 3), np.uint8)), Perception(detection=found))
+        shown = InputImage('one', 5, np.zeros((8, 9, 3), np.uint8))
+        output.take(shown, Perception(detection=found))
     with AnyReader([tmp_path / 'new']) as reader:
         (raw,) = [bytes(raw) for connection, _, raw in reader.messages()
                   if connection.topic == '/detections/markers']

@@ -14,14 +14,14 @@ import pytest
 pytest.importorskip('rosbags')
 
 from mtl_perception.errors import StorageError
-from mtl_perception.evaluation.evaluator import WORST, Examiner, draw_errors
-from mtl_perception.evaluation.evaluators import MOST_KEPT, Thinned
+from mtl_perception.evaluation.evaluator import WORST, Evaluator, draw_errors
 from mtl_perception.evaluation.html_report import as_page
-from mtl_perception.evaluation.records import Truth
+from mtl_perception.evaluation.records import complete_truth
 from mtl_perception.evaluation.report import Report, as_markdown, recording_facts
 from mtl_perception.evaluation.report_files import write_report
-from mtl_perception.frames import Detections, Perception
-from mtl_perception.tasks import STREET_ALL_TASKS, STREET_TASKS
+from mtl_perception.evaluation.task_evaluators import MOST_KEPT, EvenSample, InstanceEvaluator
+from mtl_perception.frames import Detections, FrameRecord, Perception, TrueBoxes, Truth
+from mtl_perception.tasks import STREET_ALL_TASKS, STREET_SEMANTIC, STREET_TASKS
 
 RECORDING = {
     'frames_in': 250, 'published': 247, 'dropped': {'O01_superseded': 2, 'not_received': 1},
@@ -33,9 +33,9 @@ CAR, ROAD = 8, 0
 
 
 @pytest.fixture(scope='module')
-def examiner():
+def evaluator():
     """Return one that has seen 12 frames of six drives; frame 7 is all wrong."""
-    found = Examiner(STREET_ALL_TASKS, 16, 24)
+    found = Evaluator(STREET_ALL_TASKS, 16, 24)
     random = np.random.default_rng(0)
     for number in range(12):
         semantic = np.full((16, 24), ROAD, np.uint8)
@@ -44,24 +44,28 @@ def examiner():
         depth = np.where(semantic == CAR, 8, 20).astype(np.float32)
         depth[:, 20:] = np.inf
         motion = (instance * (number % 2)).astype(np.uint8)
-        boxes = np.array([[4, 4, 16, 14, 0]], float)
+        corners = np.float32([[4, 4, 16, 14]])
+        truth = Truth(semantic, depth, motion, instance, TrueBoxes(
+            corners, np.array([0]), np.array([False])))
+
         answer = np.where(random.random((16, 24)) < 0.1, ROAD, semantic).astype(np.uint8)
         if number == 7:
             answer = np.full_like(semantic, 3)
-        said = Perception(
+        prediction = Perception(
             answer, depth * (1.3 if number == 5 else 1.05), motion, motion.astype(np.float32),
-            instance, Detections(
-                boxes[:, :4].astype(np.float32), np.float32([0.9]), np.uint8([0])))
-        found.add(f'frame {number}', random.integers(0, 256, (16, 24, 3), np.uint8),
-                  Truth(semantic, depth, motion, instance, boxes), said, said, number % 6)
+            instance, Detections(corners, np.float32([0.9]), np.uint8([0])))
+
+        image = random.integers(0, 256, (16, 24, 3), np.uint8)
+        found.update(
+            f'frame {number}', FrameRecord(0, image, prediction, truth), prediction, number % 6)
     return found
 
 
 @pytest.fixture
-def report(examiner):
-    figures = {**RECORDING, **examiner.figures()}
-    return Report('a <title>', figures, recording_facts(figures), ['a note'],
-                  examiner.pictures())
+def report(evaluator):
+    metrics = {**RECORDING, **evaluator.compute()}
+    return Report('a <title>', metrics, recording_facts(metrics), ['a note'],
+                  evaluator.pictures())
 
 
 def rows(report):
@@ -78,7 +82,7 @@ def test_the_facts_of_a_recording():
     assert slow['frames in'] == '6.20 frames/s, 10 wanted'
 
 
-def test_each_figure_stands_beside_its_interval_and_what_is_had_without_looking(report):
+def test_each_metric_stands_beside_its_interval_and_its_baseline(report):
     found = rows(report)
     miou = found['mIoU']
     assert miou.interval[0] <= miou.value <= miou.interval[1]
@@ -87,13 +91,13 @@ def test_each_figure_stands_beside_its_interval_and_what_is_had_without_looking(
                  'depth MAE (m)', 'depth RMSE (m)', 'depth delta1', 'depth delta3',
                  'inverse depth AbsErr (1/m)', 'inverse depth RelErr', 'moving IoU',
                  'moving objects AUC', 'instance recall', 'box AP50', 'box AP'):
-        assert found[name].guess is not None, name
+        assert found[name].baseline is not None, name
         assert found[name].interval is not None, name
     assert found['depth AbsRel'].value == pytest.approx((11 * 0.05 + 0.3) / 12)
     # 1 / 1.05 of the inverse in eleven frames, 1 / 1.3 in one
     assert found['inverse depth RelErr'].value == pytest.approx(
         (11 * (1 - 1 / 1.05) + (1 - 1 / 1.3)) / 12, rel=1e-5)
-    assert found['moving objects AUC'].guess == 0.5
+    assert found['moving objects AUC'].baseline == 0.5
     assert found['IoU pole'].value is None
 
 
@@ -103,8 +107,8 @@ def test_without_truth_there_are_no_rows():
     assert 'interval' not in as_markdown(report)
 
 
-def test_the_worst_frames_are_kept_the_worst_first(examiner):
-    captions = [caption for caption, _ in examiner.pictures()]
+def test_the_worst_frames_are_kept_the_worst_first(evaluator):
+    captions = [caption for caption, _ in evaluator.pictures()]
     semantic = [text for text in captions if text.startswith('Among the worst of semantic')]
     depth = [text for text in captions if text.startswith('Among the worst of depth')]
     assert len(semantic) == len(depth) == WORST
@@ -155,7 +159,7 @@ def test_the_page_is_whole_and_asks_for_nothing(report):
     assert picture.shape == report.pictures[0][1].shape
 
 
-def test_the_bars_are_as_long_as_the_figures(report):
+def test_the_bars_are_as_long_as_the_metrics(report):
     text = as_page(report)
     value = rows(report)['IoU car'].value
     bar = re.search(r'IoU car</text><rect x="250" y="\d+" width="([\d.]+)"', text)
@@ -163,7 +167,7 @@ def test_the_bars_are_as_long_as_the_figures(report):
 
 
 def test_the_confusion_matrix_has_shares_of_each_true_class(report):
-    matrix = np.array(report.figures['semantic']['confusion'])
+    matrix = np.array(report.metrics['semantic']['confusion'])
     assert matrix.shape == (12, 13)
     assert matrix.sum() == 12 * 16 * 24
     share = round(100 * matrix[CAR, CAR] / matrix[CAR].sum())
@@ -175,7 +179,7 @@ def test_the_confusion_matrix_has_shares_of_each_true_class(report):
 def test_the_report_is_written_for_programs_and_for_people(tmp_path, report):
     write_report(tmp_path / 'new', report)
     assert json.loads((tmp_path / 'new' / 'report.json').read_text()) == json.loads(
-        json.dumps(report.figures))
+        json.dumps(report.metrics))
     text = (tmp_path / 'new' / 'report.md').read_text()
     for part in ('# a <title>', 'a note', '| mIoU | ', '| IoU pole | n/a |'):
         assert part in text
@@ -193,18 +197,19 @@ def test_a_report_that_cannot_be_written_is_a_storage_error(tmp_path, report):
 
 
 def test_frames_of_one_drive_have_no_interval():
-    examiner = Examiner(STREET_TASKS, 4, 6)
+    evaluator = Evaluator(STREET_TASKS, 4, 6)
     semantic = np.zeros((4, 6), np.uint8)
     for _ in range(5):
-        examiner.add('', np.zeros((4, 6, 3), np.uint8), Truth(semantic), Perception(semantic),
-                     group='drive')
-    report = Report('', examiner.figures(judged_only=True))
+        evaluator.update('', FrameRecord(
+            0, np.zeros((4, 6, 3), np.uint8), Perception(semantic), Truth(semantic)),
+            group='drive')
+    report = Report('', evaluator.compute(evaluated_only=True))
     assert {row.interval for row in report.rows} == {None}
     assert 'Intervals: none' in as_markdown(report)
 
 
-def test_of_many_maps_a_bounded_number_is_kept_evenly():
-    kept = Thinned()
+def test_a_bounded_number_of_many_maps_is_kept_evenly():
+    kept = EvenSample()
     for number in range(5 * MOST_KEPT):
         kept.add(np.array(number))
     steps = np.diff([int(one) for one in kept.kept])
@@ -213,9 +218,9 @@ def test_of_many_maps_a_bounded_number_is_kept_evenly():
 
 
 def test_the_columns_of_the_confusion_matrix_are_the_classes_and_then_none():
-    figures = {'semantic': {'iou': {'road': 0.5, 'car': 0.5}, 'confusion': [[3, 0, 1], [0, 4, 0]]}}
+    metrics = {'semantic': {'iou': {'road': 0.5, 'car': 0.5}, 'confusion': [[3, 0, 1], [0, 4, 0]]}}
     page = as_page(Report('', {'baseline': {'from': ''}, 'intervals': {'groups': 0}, **{
-        key: {**value, 'absent': []} for key, value in figures.items()}}))
+        key: {**value, 'absent': []} for key, value in metrics.items()}}))
     table = page[page.index('true \\ predicted'):]
     heads = re.findall(r'<th class="top">([^<]*)</th>', table)
     assert heads == ['road', 'car', 'no class']
@@ -231,27 +236,26 @@ def test_what_stands_below_a_picture_is_text_and_not_html():
     assert '&lt;script&gt;x&lt;/script&gt; &amp; y' in page
 
 
-def test_each_connected_region_is_an_object_of_its_own_without_looking():
-    from mtl_perception.evaluation.evaluators import InstanceJudge
-    from mtl_perception.tasks import STREET_SEMANTIC
+def test_the_baseline_takes_each_connected_region_for_an_object():
     semantic = np.full((20, 40), ROAD, np.uint8)
     semantic[:10, :10], semantic[:10, 20:30], semantic[:10, 10:20] = CAR, CAR, CAR + 1
     instance = np.zeros((20, 40), np.uint16)
     instance[:10, :10], instance[:10, 20:30], instance[:10, 10:20] = 1, 2, 3
-    judge = InstanceJudge(STREET_SEMANTIC)
-    judge.update(Truth(semantic, None, None, instance, None),
-                 Perception(semantic=semantic, instance=instance))
-    assert judge.guess()['found_of']['car'] == judge.guess()['found_of']['person'] == 1.0
+    evaluator = InstanceEvaluator(STREET_SEMANTIC)
+    evaluator.update(
+        Truth(semantic, instance=instance), Perception(semantic=semantic, instance=instance))
+    recalls = evaluator.baseline()['found_of']
+    assert recalls['car'] == recalls['person'] == 1.0
 
 
-def test_objects_of_fewer_than_60_pixels_need_not_be_found():
-    from mtl_perception.evaluation.records import boxes_of
-    from mtl_perception.tasks import STREET_ALL_TASKS
-    task = next(task for task in STREET_ALL_TASKS if task.name == 'detection')
+def test_objects_of_fewer_than_60_pixels_need_not_be_detected():
     semantic = np.full((20, 40), CAR, np.uint8)
     instance = np.zeros((20, 40), np.uint16)
     instance[:6, :10], instance[10:16, :10] = 1, 2
     instance[0, 0] = 0
-    boxes, small = boxes_of(instance, semantic, task)
-    assert boxes[:, :4].tolist() == [[0, 0, 10, 6], [0, 10, 10, 16]]
-    assert small.tolist() == [True, False]
+    record = FrameRecord(0, None, None, Truth(semantic, instance=instance))
+
+    boxes = complete_truth(record, STREET_ALL_TASKS).truth.detection
+
+    assert boxes.corners.tolist() == [[0, 0, 10, 6], [0, 10, 10, 16]]
+    assert boxes.difficult.tolist() == [True, False]

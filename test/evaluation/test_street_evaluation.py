@@ -11,12 +11,12 @@ import pytest
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import street_evaluation
 from mtl_perception.evaluation.report import Report, as_markdown
-from mtl_perception.evaluation.street_evaluation import Moments, evaluate
+from mtl_perception.evaluation.street_evaluation import SamplingPlan, evaluate
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
 from mtl_perception.tasks import STREET_TASKS
 
-MOMENTS = Moments(frames=4, width=64, height=32)
+PLAN = SamplingPlan(frames=4, width=64, height=32)
 CAR, SKY = 8, 11
 
 
@@ -60,12 +60,12 @@ class KnowingEngine:
         return Outputs(semantic, depth, motion, motion.astype(np.float32)), image
 
 
-def figures(engine=None, seeds=(20000, 20001)):
-    return evaluate(engine or KnowingEngine(), list(seeds), MOMENTS, street=BoxStreet)[0]
+def metrics(engine=None, seeds=(20000, 20001)):
+    return evaluate(engine or KnowingEngine(), list(seeds), PLAN, street=BoxStreet)[0]
 
 
 def test_an_engine_that_knows_the_answer_scores_perfectly():
-    found = figures()
+    found = metrics()
     assert (found['frames'], found['streets']) == (8, 2)
     assert found['semantic']['miou'] == 1.0
     assert found['semantic']['iou']['pole'] is None
@@ -74,46 +74,46 @@ def test_an_engine_that_knows_the_answer_scores_perfectly():
     assert found['motion']['iou_moving'] == found['motion']['auc'] == 1.0
     assert found['motion']['objects'] == 8
     assert found['motion']['identical_frames_moving'] == 0.0
-    assert found['motion']['unknown'] == 0.0  # every judged frame has one before it
+    assert found['motion']['unknown'] == 0.0  # every evaluated frame has one before it
 
 
 def test_the_baselines_are_worse_and_do_not_depend_on_the_engine():
-    one, other = figures(), figures(KnowingEngine(blind=True))
+    one, other = metrics(), metrics(KnowingEngine(blind=True))
     assert one['baseline'] == other['baseline']
     assert one['baseline']['semantic']['miou'] < 1.0
     assert one['baseline']['depth']['abs_rel'] > 0.0
     assert other['semantic']['miou'] < one['baseline']['semantic']['miou']
 
 
-def test_the_same_seeds_give_the_same_figures():
-    assert figures() == figures()
+def test_the_same_seeds_give_the_same_metrics():
+    assert metrics() == metrics()
 
 
 @pytest.mark.parametrize('seed', [0, 9999, 10000, 10999, 19999])
 def test_streets_of_training_and_selection_are_refused(seed):
     with pytest.raises(ConfigurationError, match='is not for test'):
-        figures(seeds=[20000, seed])
+        metrics(seeds=[20000, seed])
 
 
-def test_moments_lie_within_the_drive_and_follow_their_previous_frame():
-    moments = Moments(frames=7, spacing=0.2)
+def test_sampled_frames_lie_within_the_drive_and_follow_their_previous_frame():
+    plan = SamplingPlan(frames=7, spacing=0.2)
     for seed in range(50):
-        pairs = moments.pairs(seed)
+        pairs = plan.pairs(seed)
         assert len(pairs) == 7
-        assert all(before == judged - 1 and before >= 0 and judged < 300
-                   for before, judged in pairs)
+        assert all(before == evaluated - 1 and before >= 0 and evaluated < 300
+                   for before, evaluated in pairs)
 
 
 def test_the_table_shows_targets_baselines_and_what_is_missing():
-    text = as_markdown(Report('', figures(seeds=range(20000, 20005)), targets=True))
+    text = as_markdown(Report('', metrics(seeds=range(20000, 20005)), targets=True))
     assert '| mIoU | 1.000 | 1.000 to 1.000 |' in text
     assert '>= 0.72' in text
     assert '| IoU pole | n/a |  | n/a |' in text
     assert 'over 5 groups of frames' in text
-    two = as_markdown(Report('', figures(), targets=True))
+    two = as_markdown(Report('', metrics(), targets=True))
     assert 'and there are 2.' in two
     assert ' to 1.000' not in two
-    assert 'the judged frames themselves' in text
+    assert 'the evaluated frames themselves' in text
     assert 'not in the mean: road_marking' in text
 
 

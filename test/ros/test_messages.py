@@ -17,11 +17,7 @@ from std_msgs.msg import Header
 from mtl_perception.image_codec import decode_array
 from mtl_perception.media.calibration import focal_length, image_size
 from mtl_perception.ros import messages
-from mtl_perception.ros.camera_info import (
-    KEPT,
-    CameraInfoMemory,
-    fit_info,
-)
+from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.tasks import STREET_MOTION, STREET_SEMANTIC
 
 
@@ -90,19 +86,6 @@ def calibration(sec=0, **fields):
     info.p = [500.0, 0.0, 319.5, -50.0, 0.0, 510.0, 239.5, 0.0, 0.0, 0.0, 1.0, 0.0]
     info.header.stamp.sec = sec
     return info
-
-
-def test_the_calibration_of_the_stamp_is_chosen_or_else_the_latest():
-    memory = CameraInfoMemory()
-    assert memory.find(Header()) is None
-    infos = [calibration(sec) for sec in range(KEPT + 2)]
-    for info in infos:
-        memory.put(info)
-    assert memory.find(infos[5].header) is infos[5]
-    assert memory.find(infos[0].header) is infos[-1]  # forgotten
-    assert memory.find(calibration(999).header) is infos[-1]
-    memory.clear()
-    assert memory.find(infos[5].header) is None
 
 
 def test_a_calibration_of_the_same_size_stays_as_it_is():
