@@ -1,7 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-How many images a second come out of a recording, before any network sees them.
+Images per second that are read from a recording, before any network runs.
 
 ``python -m mtl_perception.bags.benchmark`` writes a bag of raw rgb8 images with each
 storage, and reads it as ``mtl evaluate`` does: opened, checked and decoded, every byte touched.
@@ -27,14 +27,15 @@ PERIOD_NS = 33_333_333
 
 def write_images(path: Path, storage: str, frames: int, height: int, width: int) -> int:
     """
-    Write a bag of noise, which nothing can shorten.
+    Write a bag of noise, which cannot be compressed.
 
     :param path: folder of the new bag.
     :param storage: one of :data:`STORAGES`.
     :return: its size, bytes.
     """
     store = get_typestore(Stores.ROS2_KILTED)
-    types, noise = store.types, np.random.default_rng(0)
+    types = store.types
+    noise = np.random.default_rng(0)
     with Writer(path, version=9, storage_plugin=STORAGES[storage]) as writer:
         connection = writer.add_connection(
             topics.IMAGE.below(''), topics.IMAGE_TYPE, typestore=store)
@@ -49,7 +50,7 @@ def write_images(path: Path, storage: str, frames: int, height: int, width: int)
 
 
 def time_reading(path: Path) -> tuple[int, float]:
-    """Return how many images a bag gives, and in how many seconds."""
+    """Return the number of images in a bag, and the seconds that reading them took."""
     started = time.perf_counter()
     frames = total = 0
     with Bag(path) as bag:
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--width', type=int, default=1920, help='columns of an image (1920)')
     parser.add_argument('--folder', type=Path, help='where the bags are written')
     parsed = parser.parse_args(arguments)
+
     with tempfile.TemporaryDirectory(dir=parsed.folder) as folder:
         for storage in STORAGES:
             path = Path(folder) / storage

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages straight from their serialised bytes; pixels are looked at, not copied."""
+"""Image messages from their serialised bytes; pixels are views and are not copied."""
 
 import struct
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from mtl_perception.errors import FrameError
 
 ENCAPSULATION = 4
-"""Bytes before the message; alignment counts from behind them."""
+"""Bytes before the message; alignment is relative to their end."""
 
 STAMP = ENCAPSULATION + 8
-"""So many bytes of a message with a header tell its stamp."""
+"""Number of bytes of a message with a header that hold its stamp."""
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class Cursor:
     Walk through a message in CDR.
 
     :param content: the message with its encapsulation.
-    :raises FrameError: if it is no plain CDR.
+    :raises FrameError: if it is not plain CDR.
     """
 
     def __init__(self, content: memoryview) -> None:
@@ -49,7 +49,8 @@ class Cursor:
             raise FrameError(
                 f'the message starts with {bytes(content[:4]).hex()!r}, wanted the head of plain '
                 'CDR', 'B05')
-        self._content, self._order = content, '<' if content[1] else '>'
+        self._content = content
+        self._order = '<' if content[1] else '>'
         self._place = ENCAPSULATION
 
     def numbers(self, layout: str) -> tuple[int, ...]:
@@ -59,6 +60,7 @@ class Cursor:
         :param layout: such as ``iI``, as :mod:`struct` has it, or ``B``.
         :raises FrameError: if the message ends before.
         """
+        # numbers of 4 bytes are aligned to 4
         if layout != 'B':
             self._place += -(self._place - ENCAPSULATION) % 4
         fields = struct.Struct(self._order + layout)
@@ -67,7 +69,7 @@ class Cursor:
 
     def block(self) -> memoryview:
         """
-        Return a sequence of bytes that its length stands before.
+        Return a sequence of bytes; its length comes first.
 
         :raises FrameError: if the message ends before.
         """
@@ -76,17 +78,17 @@ class Cursor:
         return self._content[start:start + length]
 
     def text(self) -> str:
-        """Return a string, what is no text in it replaced."""
+        """Return a string; bytes that are not UTF-8 are replaced."""
         return bytes(self.block()).rstrip(b'\0').decode('utf-8', 'replace')
 
     def stamp_ns(self) -> int:
-        """Return the stamp of a header and go behind the header."""
+        """Return the stamp of a header and skip the rest of the header."""
         seconds, nanoseconds = self.numbers('iI')
         self.block()  # the name of the coordinate frame
         return seconds * 10 ** 9 + nanoseconds
 
     def _advance(self, size: int) -> int:
-        """Return where the next field starts and go behind it."""
+        """Return the start of the next field and move past it."""
         start = self._place
         if start + size > len(self._content):
             raise FrameError(

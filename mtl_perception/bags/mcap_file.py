@@ -3,9 +3,9 @@
 """
 Reading an mcap file from its start, without its index.
 
-The index lies at the end, which is what a recording that broke off lacks; read from the start,
-everything before the break is there. The file is mapped into memory: of what is not compressed
-nothing is copied, and a message is a view of the file.
+The index lies at the end, and a recording that broke off has none; read from the start,
+everything before the break is found. The file is mapped into memory: uncompressed messages are
+views of it and are not copied.
 """
 
 import functools
@@ -22,9 +22,12 @@ from mtl_perception.errors import DataError
 
 MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 1, 2, 3, 4, 5, 6, 15
-MESSAGE_HEAD, CHUNK_HEAD = struct.Struct('<HIQQ'), struct.Struct('<QQQI')
+MESSAGE_HEAD = struct.Struct('<HIQQ')
+"""Channel, sequence number, time of logging and time of publishing, nanoseconds."""
+CHUNK_HEAD = struct.Struct('<QQQI')
+"""First and last time, size when unpacked, checksum."""
 KEPT_CHUNKS = 4
-"""So many unpacked chunks are kept: neighbouring messages lie in the same one."""
+"""Number of unpacked chunks in memory: neighbouring messages lie in the same one."""
 
 Place = tuple[int, int, int]
 """Of a message: its chunk or -1 if it lies in the file itself, where it starts, its length."""
@@ -39,7 +42,7 @@ class McapFile:
     An mcap file, see :class:`mtl_perception.bags.entries.StorageFile`.
 
     :param path: of the file.
-    :raises DataError: ``B01`` if it does not even start as one; ``B09`` for a bomb.
+    :raises DataError: ``B01`` if it does not start as one; ``B09`` for a decompression bomb.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +53,7 @@ class McapFile:
         self._schemas: dict[int, tuple[str, str]] = {}
         self._channels: dict[int, str] = {}
         self._chunks: list[tuple[int, int, str, int, bool]] = []
+
         try:
             with path.open('rb') as file:
                 self._content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -58,6 +62,8 @@ class McapFile:
         if bytes(self._content[:len(MAGIC)]) != MAGIC:
             raise DataError(
                 f'{path}: cannot be read as a rosbag2: it does not begin as an mcap file', 'B01')
+
+        # what is whole before a break counts; the break is noted
         self._kept = functools.lru_cache(KEPT_CHUNKS)(self._unpacked)
         try:
             self._scan()
@@ -74,7 +80,7 @@ class McapFile:
         return content[start:start + length]
 
     def close(self) -> None:
-        """Forget the unpacked chunks; the file is let go with the last view of it."""
+        """Release the unpacked chunks; the file is closed with the last view of it."""
         self._kept.cache_clear()
         self._content = memoryview(b'')
 
@@ -92,10 +98,10 @@ class McapFile:
                 return self._check_end()
             else:
                 self._take(self._content, code, start, end, -1)
-        raise _Broken('it ends without the mark of its end, so it is cut short')
+        raise _Broken('it has no end mark, so it is cut short')
 
     def _check_end(self) -> None:
-        """Refuse a file that breaks off behind its messages, in its index."""
+        """Refuse a file that breaks off after its messages, in its index."""
         if bytes(self._content[-len(MAGIC):]) != MAGIC:
             raise _Broken('all messages are there, but its index is cut short')
 
@@ -103,13 +109,15 @@ class McapFile:
         """
         Yield code, start and end of the records.
 
-        :raises _Broken: if one claims to end behind the content, or is none.
+        :raises _Broken: if one claims to end after the content, or has no type.
         """
         while place < len(content):
             if place + 9 > len(content):
                 raise _Broken(f'it is cut short inside a record at byte {place}')
             code, length = struct.unpack_from('<BQ', content, place)
-            start, end = place + 9, place + 9 + length
+            start = place + 9
+            end = start + length
+
             if not code:
                 raise _Broken(f'there is no record at byte {place}')
             if code == CHUNK and end > len(content):
@@ -118,17 +126,21 @@ class McapFile:
                 raise _Broken(
                     f'a record at byte {place} claims {length} bytes, {len(content) - start} are '
                     'left; it is cut short or damaged')
+
             yield code, start, end
             place = end
 
     def _scan_chunk(self, start: int, end: int) -> None:
-        """Read one chunk, whole or cut; one that is damaged is counted and left out."""
-        content, whole = self._content, end <= len(self._content)
+        """Read one chunk, whole or cut; a damaged one is counted and left out."""
+        content = self._content
+        whole = end <= len(content)
         end = min(end, len(content))
         try:
             _, _, size, crc = CHUNK_HEAD.unpack_from(content, start)
             place = start + CHUNK_HEAD.size
             form, place = _text(content, place)
+
+            # the records follow, compressed or not
             packed, = struct.unpack_from('<Q', content, place)
             first = place + 8
             if whole and first + packed != end:
@@ -139,14 +151,18 @@ class McapFile:
                     raise _Broken('a chunk has another size than its head says')
             else:
                 records = memoryview(unpack(content[first:end], form, size, partial=not whole))
+
         except (struct.error, _Broken, DataError) as error:
             if isinstance(error, DataError) and error.code == 'B09':
                 raise
             self.damage.chunks += 1
             return
+
         if whole and crc and zlib.crc32(records) != crc:
             self.damage.chunks += 1
             return
+
+        # places in a compressed chunk count from its start, others from that of the file
         number = -1
         if form:
             number = len(self._chunks)
@@ -156,24 +172,26 @@ class McapFile:
             for code, inner, last in self._records(records, 0):
                 self._take(records, code, inner, last, number, offset)
         except (_Broken, struct.error):
-            self.damage.chunks += whole  # of one that is cut, the file says so itself
+            self.damage.chunks += whole  # a cut chunk is reported as the cut of the file
 
     def _take(
             self, content: memoryview, code: int, start: int, end: int, chunk: int,
             offset: int = 0) -> None:
-        """Note a schema, a channel or a message."""
+        """Record a schema, a channel or a message."""
         if code == SCHEMA:
             number, = struct.unpack_from('<H', content, start)
             name, place = _text(content, start + 2)
             _, place = _text(content, place)
             definition, _ = _text(content, place)
             self._schemas[number] = name, definition
+
         elif code == CHANNEL:
             number, schema = struct.unpack_from('<HH', content, start)
             topic, place = _text(content, start + 4)
             self._channels[number] = topic
             name, definition = self._schemas.get(schema, ('', ''))
             self.topics.setdefault(topic, RecordedTopic(name, definition))
+
         elif code == MESSAGE:
             number, _, logged_ns, _ = MESSAGE_HEAD.unpack_from(content, start)
             first = start + MESSAGE_HEAD.size
@@ -190,9 +208,9 @@ class McapFile:
 
 def _text(content: memoryview, place: int) -> tuple[str, int]:
     """
-    Return a string and where it ends.
+    Return a string and its end.
 
-    :raises _Broken: if it ends behind the content.
+    :raises _Broken: if it ends after the content.
     """
     length, = struct.unpack_from('<I', content, place)
     end = place + 4 + length

@@ -17,10 +17,10 @@ class SqliteFile:
     A ``.db3`` file, see :class:`mtl_perception.bags.entries.StorageFile`.
 
     :param path: of the file.
-    :raises DataError: ``B06`` if it is no such file, or its list of topics is damaged.
+    :raises DataError: ``B06`` if it is not such a file, or its list of topics is damaged.
 
-    What a recorder that was killed left in a ``-wal`` file beside it belongs to it; where that
-    cannot be read, or in a ``-journal``, the file counts as cut.
+    A killed recorder leaves its last messages in a ``-wal`` file, which is read too; if that is
+    impossible, or if there is a ``-journal``, the file counts as cut.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,6 +28,7 @@ class SqliteFile:
         self.topics: dict[str, RecordedTopic] = {}
         self.entries: list[Entry] = []
         self.damage = Damage()
+
         try:
             if not path.stat().st_size:
                 raise sqlite3.DatabaseError('it is empty')
@@ -38,10 +39,14 @@ class SqliteFile:
             raise DataError(
                 f'{path}: cannot be read as a rosbag2 ({error}); it is cut short or damaged: '
                 'sqlite3\'s ".recover" may save what is there', 'B06') from error
+
+        # bytes 28 to 31 of the header: the size of the database in pages
         with path.open('rb') as file:
             claimed = int.from_bytes(file.read(32)[28:], 'big')
         if not self.damage.cut and claimed * size > path.stat().st_size:
             self.damage.cut = f'it has {path.stat().st_size} bytes of {claimed * size}'
+
+        # of a damaged table, everything before the damage is kept
         try:
             for number, topic, logged_ns in self._database.execute(
                     'SELECT id, topic_id, timestamp FROM messages ORDER BY id'):
@@ -70,7 +75,7 @@ class SqliteFile:
         self._database.close()
 
     def _open(self) -> sqlite3.Connection:
-        """Return the database, with what is beside the file where that can be read."""
+        """Return the database, with the ``-wal`` file beside it if that can be read."""
         name = f'file:{quote(str(self.path.resolve()))}?mode=ro'
         beside = [self.path.with_name(self.path.name + end) for end in ('-wal', '-journal')]
         if left := [one.name for one in beside if one.is_file() and one.stat().st_size]:
@@ -84,7 +89,8 @@ class SqliteFile:
     def _topics(self) -> dict[int, str]:
         """Return number -> name of the topics."""
         definitions: dict[str, str] = {}
-        with suppress(sqlite3.OperationalError):  # older files have no such table
+        # older files have no such table
+        with suppress(sqlite3.OperationalError):
             definitions = dict(self._database.execute(
                 'SELECT topic_type, encoded_message_definition FROM message_definitions'))
         rows = list(self._database.execute('SELECT id, name, type FROM topics ORDER BY id'))

@@ -1,9 +1,9 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-How long a frame takes: ``python -m mtl_perception.inference.benchmark [MODEL]``.
+The time of one frame: ``python -m mtl_perception.inference.benchmark [MODEL]``.
 
-CPU time of one thread, so that other work on the machine disturbs little; the ways take turns.
+CPU time of one thread, which other work on the machine disturbs little; the variants take turns.
 """
 
 import sys
@@ -21,26 +21,30 @@ ROUNDS = 40
 
 def milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     """
-    Return the median CPU time of a frame in several ways, milliseconds.
+    Return the median CPU time of a frame in several variants, milliseconds.
 
     :param model: name of a shipped model or path of a ``.safetensors`` file.
-    :param rounds: how often each is timed.
+    :param rounds: number of timings of each.
     """
     plain = TorchEngine.load(model, device='cpu', threads=1)
     half = TorchEngine.load(model, device='cpu', precision='bf16', threads=1)
+
+    # the bare network, all frames at once
     manifest, network = load_network(model)
     fuse_batch_norm(network.eval())
     network.to(memory_format=torch.channels_last)
+
     shape = (manifest.height, manifest.width, 3)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2) / 255
     frames = [pixels] * manifest.network.frames
+
     _, state = plain.step(image)
     _, half_state = half.step(image)
     ways: dict[str, Callable[[], object]] = {
         'step with the previous state': lambda: plain.step(image, state),
         'step without': lambda: plain.step(image),
-        f'all {len(frames)} frame(s) encoded anew': lambda: network(*frames),
+        f'all {len(frames)} frame(s) encoded again': lambda: network(*frames),
         'step with the previous state, bf16': lambda: half.step(image, half_state)}
     return medians(ways, rounds)
 

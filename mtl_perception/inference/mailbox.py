@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Between the thread that receives messages and the thread that works on them."""
+"""The latest message of each camera, between the receiving and the working thread."""
 
 import threading
 from typing import Generic, TypeVar
@@ -12,9 +12,9 @@ class Mailbox(Generic[T]):
     """
     One slot per camera; the newest message wins, the camera that waits longest is served first.
 
-    Whatever arrives faster than it is worked off is replaced, never queued, so that the latency
-    does not grow. A camera keeps its turn when its message is replaced, and goes to the end of
-    the row when it is served: one fast camera cannot starve the others.
+    A message that arrives before the last one was processed replaces it; nothing queues, so the
+    latency does not grow. A camera keeps its turn when its message is replaced, and goes to the
+    end of the line when it is served: one fast camera cannot starve the others.
 
     Safe to use from any number of threads.
     """
@@ -28,8 +28,8 @@ class Mailbox(Generic[T]):
         """
         Put a message into the slot of a camera.
 
-        :return: the message that will not be worked on: the one that was replaced, the given one
-            if the mailbox is closed, None if there is none.
+        :return: the message that will not be processed: the one that was replaced, or the given
+            one if the mailbox is closed; None otherwise.
         """
         with self._condition:
             if self._closed:
@@ -43,7 +43,7 @@ class Mailbox(Generic[T]):
         """
         Wait for a message and take it out.
 
-        :param timeout: seconds to wait; for ever if None.
+        :param timeout: seconds to wait; no limit if None.
         :return: the camera and its message; None once the mailbox is closed, or after the timeout.
         """
         with self._condition:
@@ -55,9 +55,9 @@ class Mailbox(Generic[T]):
 
     def close(self) -> list[tuple[str, T]]:
         """
-        Refuse messages from now on and wake up whoever waits.
+        Refuse messages from now on and wake up all waiting threads.
 
-        :return: the messages that waited and will not be worked on.
+        :return: the messages that waited and will not be processed.
         """
         with self._condition:
             self._closed = True

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The motion head of a model: the file beside its weights, and how it is run."""
+"""The file of a motion head beside the weights of its model; loading and running it."""
 
 import dataclasses
 import hashlib
@@ -36,7 +36,8 @@ class MotionHead:
     """
 
     def __init__(self, network: ResidualMotionHead, notes: dict[str, Any]) -> None:
-        self.network, self.notes = network.eval(), notes
+        self.network = network.eval()
+        self.notes = notes
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """
@@ -53,7 +54,7 @@ class MotionHead:
 
 def motion_head_of(model: str | Path, manifest: Manifest) -> MotionHead | None:
     """
-    Return the motion head that a model's manifest names, None if motion is the network's own.
+    Return the motion head that a model's manifest names, None if the network predicts motion.
 
     :param model: shipped name or path of the ``.safetensors`` file.
     :param manifest: of the model.
@@ -66,6 +67,7 @@ def motion_head_of(model: str | Path, manifest: Manifest) -> MotionHead | None:
         raise CheckpointError(
             f'{path} does not exist, but the manifest names it; keep the three files together',
             'M01')
+
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != manifest.motion_head:
         raise CheckpointError(
@@ -86,11 +88,15 @@ def attach_motion_head(head: Path, model: str | Path) -> Path:
     """
     manifest, weights = read_model(model)
     read_motion_head(head, manifest)
-    target, content = _beside(find_model(model)), head.read_bytes()
+
+    target = _beside(find_model(model))
+    content = head.read_bytes()
     write_atomically(content, target)
+
+    # the manifest is written last: it vouches for both files
     digest = hashlib.sha256(content).hexdigest()
     tasks = manifest.tasks
-    if manifest.task('motion') is None:  # a network without a decoder for it
+    if manifest.task('motion') is None:
         tasks = (*tasks, STREET_MOTION)
     write_model(
         dataclasses.replace(manifest, motion_head=digest, tasks=tasks), weights,
@@ -116,19 +122,25 @@ def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
             raise CheckpointError(
                 f'{path}: {path.stat().st_size} bytes, a motion head has at most '
                 f'{LARGEST_BYTES}; is it another model?', 'M05')
+
         with safe_open(path, 'pt') as content:
             notes = json.loads((content.metadata() or {})['motion'])
             names = content.keys()
             weights = {name: content.get_tensor(name) for name in names}
+
+        # the features by name: their order and the classes must be those of the training
         wanted = [*RESIDUAL_CHANNELS, *_movable(manifest)]
         if notes['channels'] != wanted:
             raise CheckpointError(
-                f'{path}: it looks at {notes["channels"]}, model {manifest.name!r} of this '
-                f'version gives {wanted}; train it again with mtl train-motion', 'M06')
+                f'{path}: it was trained on the features {notes["channels"]}, model '
+                f'{manifest.name!r} of this version gives {wanted}; train it again with '
+                'mtl train-motion', 'M06')
         if not all(bool(torch.isfinite(item).all()) for item in weights.values()):
             raise CheckpointError(f'{path}: a weight is not finite; train it again', 'M08')
+
         network = ResidualMotionHead(len(wanted), int(notes['width']))
         network.load_state_dict(weights)
+
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f'{path}: not a motion head ({type(error).__name__}: {error}); train it again with '

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which objects of one camera move, by the flow that the camera's own motion leaves."""
+"""Moving objects of one camera, from the flow that its own motion does not explain."""
 
 import collections
 import dataclasses

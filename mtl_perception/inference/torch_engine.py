@@ -27,7 +27,7 @@ PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float
 WARM_UP_STEPS = 2
 
 MINIMUM_SCORE = 0.3
-"""Lowest score of a box where nothing else is said."""
+"""Lowest score of a box by default."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,12 +78,15 @@ class TorchEngine:
         if threads < 0:
             raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
         torch.set_num_threads(threads or max(1, _cpus() - 1))
+
         manifest, network = load_network(model)
         fuse_batch_norm(network.eval())
-        semantic, depth = manifest.task('semantic'), manifest.task('depth')
+        semantic = manifest.task('semantic')
+        depth = manifest.task('depth')
         streaming = StreamingNetwork(
             network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
             depth.inverse if depth else 0.0)
+
         engine = cls(streaming, manifest, target, precision, minimum_score)
         engine.motion_head = motion_head_of(model, manifest)
         engine.warm_up()
@@ -100,7 +103,7 @@ class TorchEngine:
         self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,
     ) -> tuple[Outputs, Any]:
         """
-        Return what the network says about a frame and the state for the camera's next frame.
+        Return the prediction for a frame and the state for the camera's next frame.
 
         :param image: (height, width, 3) uint8 RGB, at the size that the manifest names.
         :param state: what the previous frame of the same camera returned, or None.
@@ -113,17 +116,22 @@ class TorchEngine:
         if image.shape != wanted or image.dtype != np.uint8:
             raise ValueError(
                 f'the image is {image.dtype} {image.shape}, the network takes uint8 {wanted}')
+
         try:
             with torch.inference_mode(), self._autocast():
-                # the copy is for torch, which wants memory that it may write to
+                # torch needs memory that it may write to, and the image may be a view of a message
                 batch = torch.from_numpy(np.array(image)[None]).to(self.device)
                 outputs, following = self._network.step(batch, state, tasks)
                 found = self._outputs(outputs)
+
+        # Without memory one frame is lost, and the next may be smaller. A CUDA error is sticky:
+        # nothing works in this process any more.
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise FrameError(f'out of device memory ({_first_line(error)})', 'D02_oom') from error
         except MemoryError as error:
             raise FrameError('out of memory', 'O07_memory') from error
+
         except RuntimeError as error:
             if 'allocate memory' in str(error):
                 raise FrameError(
@@ -133,10 +141,11 @@ class TorchEngine:
                     f'the device is lost ({_first_line(error)}); start the process again',
                     'D03') from error
             raise
+
         return found, following
 
     def _outputs(self, outputs: dict[str, Tensor]) -> Outputs:
-        """Return what the network says about the one image of a batch, as arrays."""
+        """Return the prediction for the one image of a batch, as arrays."""
         arrays = {name: _array(value) for name, value in outputs.items() if name != 'detection'}
         detection = None
         if 'detection' in outputs:
@@ -149,25 +158,27 @@ class TorchEngine:
         return Outputs(**arrays, detection=detection)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which the encoder computes in the wanted precision."""
+        """Return the context in which the encoder runs in the chosen precision."""
         if self.precision == 'fp32':
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, PRECISIONS[self.precision])
 
 
 def _device(name: str) -> torch.device:
-    """Return the device of a name, refused if this machine does not have it."""
+    """Return the device of a name; refuse one that this machine does not have."""
     if name == 'auto':
         if not torch.cuda.is_available():
             _log.info('no CUDA device; the network runs on the CPU')
             return torch.device('cpu')
         return torch.device('cuda')
+
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ('cpu', 'cuda'):
         raise ConfigurationError(f'device is {name!r}; it must be auto, cpu, cuda or cuda:N')
+
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise DeviceError(
             f'CUDA requested, not available (torch {torch.__version__} built for CUDA '
@@ -189,7 +200,7 @@ def _check_precision(precision: str, device: torch.device) -> None:
 
 
 def _cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

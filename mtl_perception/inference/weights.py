@@ -1,9 +1,9 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a model on disk to a network, nothing taken on trust."""
+"""Load a network from the files of a model; everything in them is checked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,32 +29,39 @@ def load_network(model: str | Path) -> tuple[Manifest, SiameseMultiTaskNetwork]:
     """
     Return a network with the weights of a model, and its manifest.
 
-    The weights must match their sha256, be finite and fit the architecture that the manifest
-    names exactly. They may be stored in half precision; they are float32 afterwards.
+    The weights must match their sha256, be finite and fit exactly the architecture in the
+    manifest. They may be stored in half precision; they are float32 afterwards.
 
     :param model: name of a shipped model or path of a ``.safetensors`` file.
-    :raises CheckpointError: with the codes ``M01`` to ``M08`` if anything is not as it must be.
+    :raises CheckpointError: with the codes ``M01`` to ``M08`` if the model cannot be trusted or
+        used.
     """
     manifest, content = read_model(model)
     check_manifest(manifest)
+
     try:
         weights = load(content)
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(
             f'{manifest.name}: not a safetensors file ({error}); export the model again',
             'M02') from error
+
+    # tensors that share bytes can claim more memory than the file has
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     if size > 4 * len(content):
         raise CheckpointError(
             f'{manifest.name}: {len(content)} bytes claim tensors of {size} bytes; refusing to '
             'load', 'M05')
+
+    # on the meta device, random weights take neither time nor memory
     try:
-        with torch.device('meta'):  # neither time nor memory for random weights
+        with torch.device('meta'):
             network = build_network(manifest.network)
     except (ValueError, TypeError) as error:
         raise CheckpointError(
             f'{manifest.name}: the manifest names a network that cannot be built: {error}',
             'M06') from error
+
     network.load_state_dict(
         _fitting(weights, network.state_dict(), manifest.name), strict=True, assign=True)
     return manifest, network.requires_grad_(False)
@@ -66,14 +73,22 @@ def _is_number(value: object) -> bool:
 
 def check_manifest(manifest: Manifest) -> None:
     """
-    Refuse a manifest that contradicts itself or holds values that cannot be.
+    Refuse a manifest that contradicts itself or holds impossible values.
 
     :raises CheckpointError: ``M05``, ``M06`` or ``M07``.
     """
+    _check_input(manifest)
+    _check_camera(manifest)
+    _check_tasks(manifest)
+
+
+def _check_input(manifest: Manifest) -> None:
+    """Check the size of the input and its normalisation."""
     name = manifest.name
     for field, value in (('height', manifest.height), ('width', manifest.width)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise CheckpointError(f'{name}: {field} is {value!r}, wanted a whole number', 'M07')
+
     stride = manifest.network.output_stride
     if isinstance(stride, bool) or stride not in (8, 16, 32):
         raise CheckpointError(
@@ -82,19 +97,30 @@ def check_manifest(manifest: Manifest) -> None:
         check_size(manifest.height, manifest.width, stride)
     except ValueError as error:
         raise CheckpointError(f'{name}: {error}', 'M06') from error
+
     if manifest.height * manifest.width > MAX_PIXELS:
         raise CheckpointError(
             f'{name}: the input is {manifest.height} x {manifest.width}, wanted at most '
             f'{MAX_PIXELS} pixels', 'M05')
-    for field, values, count, lowest in (
-            ('mean', manifest.mean, 3, -math.inf), ('std', manifest.std, 3, 0.0),
-            ('focal_px', (manifest.focal_px,), 1, 0.0)):
-        if len(values) != count or not all(
-                _is_number(value) and math.isfinite(value) and value > lowest
-                for value in values):
-            raise CheckpointError(
-                f'{name}: {field} is {values}, wanted {count} finite number(s)'
-                f'{" above 0" if lowest == 0 else ""}', 'M07')
+
+    for field, values, lowest in (('mean', manifest.mean, -math.inf), ('std', manifest.std, 0.0)):
+        _check_numbers(name, field, values, 3, lowest)
+
+
+def _check_numbers(
+        name: str, field: str, values: Sequence[float], count: int, lowest: float) -> None:
+    """Check the number of values, and that each is finite and above a limit."""
+    if len(values) != count or not all(
+            _is_number(value) and math.isfinite(value) and value > lowest for value in values):
+        raise CheckpointError(
+            f'{name}: {field} is {values}, wanted {count} finite number(s)'
+            f'{" above 0" if lowest == 0 else ""}', 'M07')
+
+
+def _check_camera(manifest: Manifest) -> None:
+    """Check focal lengths and height of the camera."""
+    name = manifest.name
+    _check_numbers(name, 'focal_px', (manifest.focal_px,), 1, 0.0)
     if not _is_number(manifest.focal_y_px) or not 0 <= manifest.focal_y_px < math.inf:
         raise CheckpointError(
             f'{name}: focal_y_px is {manifest.focal_y_px!r}, wanted pixels, 0 = as focal_px',
@@ -107,17 +133,25 @@ def check_manifest(manifest: Manifest) -> None:
         raise CheckpointError(
             f'{name}: height_exponent is {manifest.height_exponent!r}, wanted a number from 0 to '
             '1', 'M07')
+
+
+def _check_tasks(manifest: Manifest) -> None:
+    """Check that tasks and network agree."""
+    name = manifest.name
     channels = manifest.network.channels
     if not isinstance(channels, dict):
         raise CheckpointError(f'{name}: network.channels is {channels!r}, wanted a table', 'M07')
+
+    # motion may come from the motion head, which is not a decoder of the network
     tasks = {task.name: task.channels for task in manifest.tasks}
     decoded = dict(tasks)
-    if manifest.motion_head and 'motion' not in channels:  # the head's own answer, no decoder's
+    if manifest.motion_head and 'motion' not in channels:
         decoded.pop('motion', None)
     if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
         raise CheckpointError(
             f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '
             'belongs to other weights', 'M07')
+
     for task in manifest.tasks:
         if KINDS.get(task.name) != task.kind:
             raise CheckpointError(
@@ -142,6 +176,8 @@ def _fitting(
     reshaped = [
         f'{key} is {tuple(weights[key].shape)}, wanted {tuple(wanted[key].shape)}'
         for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
+
+    # everything that does not fit, at once
     problems = [
         f'{len(found)} {kind}: {", ".join(found[:SHOWN])}{", ..." if len(found) > SHOWN else ""}'
         for kind, found in (
@@ -151,11 +187,13 @@ def _fitting(
         raise CheckpointError(
             f'{name}: the weights do not fit the network of the manifest: '
             f'{"; ".join(problems)}', 'M06')
+
     fitting: dict[str, Tensor] = {}
     for key in wanted:
         if key in counters:
             fitting[key] = torch.zeros((), dtype=torch.int64)
             continue
+
         tensor = weights[key].to(torch.float32)
         if not bool(torch.isfinite(tensor).all()):
             count = int((~torch.isfinite(tensor)).sum())
@@ -170,7 +208,7 @@ def fuse_batch_norm(module: nn.Module) -> None:
     """
     Fold every batch normalisation of a ResNet or a pyramid into the convolution before it.
 
-    Saves 3 to 4 % of the time on the CPU; the results differ by rounding only.
+    Saves 3 to 4 % of the time on the CPU; the results differ only by rounding.
 
     :param module: in evaluation mode; changed.
     """
