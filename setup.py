@@ -33,16 +33,17 @@ ROS_WHEELS = [
     'ros-stereo-msgs',
     'ros-visualization-msgs',
 ]
+SETTINGS = ['pydantic>=2.9', 'typing-extensions>=4.12']
 TRAIN = [
+    *SETTINGS,
     'docstring-parser>=0.15',
-    'jsonargparse[signatures]>=4.35',
     'matplotlib>=3.7',
     'tensorboard>=2.16',
 ]
 GRADIENTS = ['torchjd[cagrad]>=0.18']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = ['lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
+EVALUATE = [*SETTINGS, 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 TEST = [
     'catkin-pkg',
     'cityscapesscripts>=2.2',

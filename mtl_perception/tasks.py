@@ -116,4 +116,5 @@ STREET_TASKS = (STREET_SEMANTIC, STREET_DEPTH, STREET_MOTION)
 """The tasks of the shipped model."""
 
 STREET_ALL_TASKS = (*STREET_TASKS, STREET_INSTANCE, STREET_DETECTION)
+TASK_NAMES = tuple(task.name for task in STREET_ALL_TASKS)
 """Everything that the street has labels for."""

@@ -14,7 +14,7 @@ from mtl_perception.cli import COMMANDS
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
 VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
               'preprocessing', 'postprocessing', 'instances', 'topics', 'colours',
-              'files', 'reason_codes', 'signals'}
+              'files', 'reason_codes', 'signals', 'name_checks', 'settings'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
 STORES = {'bags', 'media'}
 ASSEMBLIES = {'training', 'search', 'inference', 'evaluation'}
@@ -38,6 +38,8 @@ FORBIDDEN = {
     'media': ('torch', 'rclpy', 'sensor_msgs', 'av', 'PIL'),
     **dict.fromkeys(PARTS | ASSEMBLIES, ('rclpy', 'sensor_msgs')),
     'bags': ('torch', 'rclpy', 'sensor_msgs'),
+    'inference': ('rclpy', 'sensor_msgs', 'pydantic'),
+    'ros': ('pydantic',),
     'synthetic': ('torch', 'rclpy', 'sensor_msgs'),
     'metrics': ('torch', 'rclpy', 'sensor_msgs'),
     'egomotion': ('torch', 'rclpy', 'sensor_msgs'),

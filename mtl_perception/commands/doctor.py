@@ -26,7 +26,7 @@ OPTIONAL = {
     'vision_msgs': 'label_info and detections (the JSON labels and the markers work without it)',
     'cv_bridge': 'image encodings beyond the built-in table',
     'rosbags': 'mtl demo', 'av': 'the video of mtl demo',
-    'jsonargparse': 'mtl train', 'tensorboard': 'curves of mtl train',
+    'pydantic': 'training and data sets', 'tensorboard': 'curves of mtl train',
     'matplotlib': 'mtl plot', 'torchjd': 'the weighting gradient_method of mtl train',
 }
 

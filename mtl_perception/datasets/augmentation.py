@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random changes of a clip's colours and view; one draw for all of its frames and labels."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from dataclasses import field, replace
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.settings import checked_dataclass, one_of
 
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 """RGB to brightness and two axes of colour (NTSC), in which hue is an angle."""
@@ -36,7 +38,16 @@ of ours.
 """
 
 
-@dataclass(frozen=True)
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def with_preset(given: Any) -> Any:
+    """Return the settings of an :class:`Augmentation` on top of those of the preset they name."""
+    name = given.get('preset') if isinstance(given, dict) else None
+    return {**PRESETS.get(str(name), {}), **given} if name else given
+
+
+@checked_dataclass
 class Augmentation:
     """
     How much a clip may change; 0 everywhere changes nothing.
@@ -70,40 +81,25 @@ class Augmentation:
     :param nearer: True divides depth by the zoom, as if the same lens saw a nearer scene: right
         for a network that learns one focal length. False leaves depth, as a longer lens does.
         Either way a disparity in pixels (focal length x baseline / depth) grows with the zoom.
-    :raises ConfigurationError: if the zoom is out of range or the preset unknown.
     """
 
-    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
-
-    preset: str = ''
-    flip: float = 0.5
-    brightness: float = 0.3
-    frame_brightness: float = 0.03
-    contrast: float = 0.3
-    gamma: float = 0.3
-    saturation: float = 0.5
-    hue: float = 12.0
-    tint: float = 0.08
-    noise: float = 8.0
-    blur: float = 0.25
-    blur_sigma: float = 1.2
-    zoom: float = 0.0
-    zoom_out: float = 0.0
-    zooms: list[float] = field(default_factory=list)
-    squeeze: float = 0.0
+    preset: Annotated[str, one_of(['', *PRESETS])] = ''
+    flip: Probability = 0.5
+    brightness: NonNegativeFloat = 0.3
+    frame_brightness: NonNegativeFloat = 0.03
+    contrast: NonNegativeFloat = 0.3
+    gamma: NonNegativeFloat = 0.3
+    saturation: NonNegativeFloat = 0.5
+    hue: NonNegativeFloat = 12.0
+    tint: NonNegativeFloat = 0.08
+    noise: NonNegativeFloat = 8.0
+    blur: Probability = 0.25
+    blur_sigma: NonNegativeFloat = 1.2
+    zoom: NonNegativeFloat = 0.0
+    zoom_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    zooms: list[PositiveFloat] = field(default_factory=list)
+    squeeze: NonNegativeFloat = 0.0
     nearer: bool = True
-
-    def __post_init__(self) -> None:
-        if self.preset and self.preset not in PRESETS:
-            raise ConfigurationError(
-                f'augmentation.preset is {self.preset!r}; there are {list(PRESETS)}')
-        if self.squeeze < 0:
-            raise ConfigurationError(
-                f'augmentation.squeeze is {self.squeeze:g}; it must be 0 or more')
-        if self.zoom < 0 or not 0 <= self.zoom_out < 1 or min(self.zooms, default=1) <= 0:
-            raise ConfigurationError(
-                f'augmentation has zoom {self.zoom:g}, zoom_out {self.zoom_out:g} and zooms '
-                f'{self.zooms}; wanted at least 0, from 0 to below 1, and all above 0')
 
     @property
     def smallest(self) -> float:

@@ -3,12 +3,12 @@
 """From a description of a few lines to a data set."""
 
 import inspect
-import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
-import yaml
+from pydantic import Field, PositiveFloat
+from typing_extensions import NotRequired, get_type_hints
 
 from mtl_perception.datasets.camvid import CamVid
 from mtl_perception.datasets.cityscapes import Cityscapes
@@ -18,12 +18,13 @@ from mtl_perception.datasets.folder import Folder
 from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.kitti_object import KittiObject
 from mtl_perception.datasets.kitti_raw import KittiRaw
-from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.datasets.nyu import NyuV2
 from mtl_perception.datasets.synthia import Synthia
 from mtl_perception.datasets.woodscape import WoodScape
 from mtl_perception.errors import ConfigurationError, PerceptionError
-from mtl_perception.tasks import Task
+from mtl_perception.name_checks import check_names
+from mtl_perception.settings import arguments_of, checked, one_of, read_yaml, table
+from mtl_perception.tasks import TASK_NAMES, Task
 
 DATASETS: dict[str, type[RecordedClips]] = {
     'camvid': CamVid,
@@ -38,6 +39,31 @@ DATASETS: dict[str, type[RecordedClips]] = {
     'woodscape': WoodScape,
 }
 """Name -> data set, read from its official layout."""
+
+
+def _described(name: str, kind: type[RecordedClips]) -> Any:
+    """Return the type of the description of one data set in a recipe."""
+    arguments = get_type_hints(arguments_of(kind), include_extras=True)
+    hints = {key: NotRequired[hint] for key, hint in arguments.items()}  # data.root may give root
+    return table(kind.__name__, {
+        **hints, 'dataset': Annotated[str, one_of([name])],
+        'tasks': NotRequired[list[Annotated[str, one_of(TASK_NAMES)]]],
+        'share': NotRequired[PositiveFloat]}, f"""{kind.__doc__}
+    :param dataset: name of the data set.
+    :param tasks: the only tasks to read, if not all.
+    :param share: in a mixture: how often it is drawn from, 1 if not given.
+    """)
+
+
+DESCRIPTION: Any = Annotated[
+    Union[tuple(_described(name, kind) for name, kind in DATASETS.items())],  # noqa: UP007
+    Field(discriminator='dataset')]
+"""The type of the description of a data set in a recipe, for its JSON Schema."""
+
+SPLIT: Any = Union[  # noqa: UP007
+    table('Street', {}), DESCRIPTION,
+    table('Mixture', {'mix': Annotated[dict[str, DESCRIPTION], Field(min_length=1)]})]
+"""The type of ``data.train`` and ``data.validation`` in a recipe."""
 
 _PATHS = ('root', 'calibration')
 """Settings that are paths."""
@@ -59,20 +85,9 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
     kind = DATASETS[description['dataset']]
 
     # The class's own signature says which settings there are, and their types.
-    arguments = {
+    given = {
         name: value for name, value in description.items() if name not in ('dataset', 'tasks')}
-    signature = inspect.signature(kind)
-    check_names(arguments, [*signature.parameters, 'tasks'], f'{where}: setting')
-
-    for name, parameter in signature.parameters.items():
-        if name not in arguments:
-            if parameter.default is parameter.empty:
-                raise ConfigurationError(f'{where}: {kind.__name__} needs {name!r}; add it')
-            continue
-        if not _fits(arguments[name], parameter.annotation):
-            raise ConfigurationError(
-                f'{where}: {name} is {arguments[name]!r}, wanted '
-                f'{getattr(parameter.annotation, "__name__", parameter.annotation)}')
+    arguments: dict[str, Any] = checked(arguments_of(kind), given, where)
 
     data = kind(**arguments)
 
@@ -118,14 +133,11 @@ def read_descriptions(path: Path, root: Path | None = None) -> dict[str, Mapping
     :return: name -> description for :func:`build_dataset`; the name of a single one is ``data``.
     :raises ConfigurationError: if the file cannot be read or describes nothing.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f'{path}: cannot be read as YAML ({error})') from error
+    content = read_yaml(path)
 
     # Stages are what tells a recipe from descriptions.
     recipe: Mapping[str, Any] = {}
-    if isinstance(content, dict) and 'stages' in content:
+    if 'stages' in content:
         recipe = content
         data = content.get('data')
         content = {name: data[name] for name in ('train', 'validation')
@@ -133,9 +145,9 @@ def read_descriptions(path: Path, root: Path | None = None) -> dict[str, Mapping
         if root is None and isinstance(data, dict) and isinstance(data.get('root'), str):
             root = Path(data['root']) if data['root'] else None
 
-    if isinstance(content, dict) and 'dataset' in content:
+    if 'dataset' in content:
         content = {'data': content}
-    if not isinstance(content, dict) or not content:
+    if not content:
         raise ConfigurationError(f'{path}: describes no data set; write dataset: and root:')
 
     described: dict[str, Mapping[str, Any]] = {}
@@ -201,14 +213,3 @@ def _tasks_read(
         raise ConfigurationError(f'{where}: tasks is {names!r}, wanted a list of task names')
     check_names(names, [task.name for task in known], f'{where}: task')
     return list(names)
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Return whether a YAML value can be the argument: text, number, switch, texts or table."""
-    if typing.get_origin(annotation) is Mapping:
-        return isinstance(value, dict)
-    if typing.get_origin(annotation) is not None:  # Sequence[str] is the only other one
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is annotation

@@ -11,17 +11,19 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from mtl_perception import synthetic
 from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.settings import FROM_LIST, checked_dataclass
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import STREET_DETECTION
 
@@ -42,7 +44,10 @@ class StreetLike(Protocol):
         """Return frame ``index``."""
 
 
-@dataclass(frozen=True)
+CameraHeight = Annotated[float, Field(ge=0.3, le=3)]
+
+
+@checked_dataclass
 class ClipPlan:
     """
     The frames of each street seed to render, and how.
@@ -61,22 +66,27 @@ class ClipPlan:
         the same road at twice the distance, and a known height gives the scale back.
     """
 
-    width: int = 384
-    height: int = 224
-    rate: float = 10.0
+    width: PositiveInt = 384
+    height: PositiveInt = 224
+    rate: PositiveFloat = 10.0
     antialias: bool = True
-    clips: int = 4
-    frames: int = 2
-    gaps: tuple[int, ...] = (1, 2, 3)
-    drive: int = 600
-    heights: tuple[float, ...] = ()
+    clips: PositiveInt = 4
+    frames: PositiveInt = 2
+    gaps: Annotated[tuple[PositiveInt, ...], FROM_LIST, Field(min_length=1)] = (1, 2, 3)
+    drive: PositiveInt = 600
+    heights: Annotated[tuple[CameraHeight, ...], FROM_LIST, Field(max_length=2)] = ()
 
     def __post_init__(self) -> None:
-        if self.heights and not (
-                len(self.heights) == 2 and 0.3 <= self.heights[0] <= self.heights[1] <= 3):
+        """Refuse a drive that is too short, and heights that are not a range."""
+        shortest = (self.frames - 1) * max(self.gaps) + self.clips
+        if self.drive < shortest:
+            raise ConfigurationError(
+                f'plan.drive is {self.drive}; it must be at least {shortest} frames for these '
+                'clips')
+        if self.heights and not (len(self.heights) == 2 and self.heights[0] <= self.heights[1]):
             raise ConfigurationError(
                 f'plan.heights is {list(self.heights)}; it must be empty, or the lowest and the '
-                'highest camera, 0.3 to 3.0 m')
+                'highest camera')
 
     def height_of(self, seed: int) -> float | None:
         """Return the height of a seed's camera in metres, None where the street draws it."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.name_checks import check_names
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Evaluator
@@ -20,6 +19,7 @@ from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Tru
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.manifest import Manifest
+from mtl_perception.name_checks import check_names
 from mtl_perception.tasks import NOT_LABELLED, Task
 
 STEP_NS = 100_000_000

@@ -4,17 +4,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
 
-import yaml
+from pydantic import Field, NonNegativeFloat, PositiveInt, TypeAdapter
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.metrics import MAIN_METRICS
 from mtl_perception.search.evolution import Gene, Genome
+from mtl_perception.settings import FROM_LIST, checked_dataclass, write_yaml
+
+Span = Annotated[tuple[float, float], FROM_LIST]
+Steps = Annotated[tuple[PositiveInt, PositiveInt], FROM_LIST]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class SearchConfig:
     """
     The settings of a search. The defaults are those of Leang et al., ITSC 2020, section III.
@@ -38,31 +42,28 @@ class SearchConfig:
     """
 
     recipe: str
-    weights: dict[str, list[float]] = field(default_factory=dict)
-    frequencies: dict[str, list[int]] = field(default_factory=dict)
+    weights: dict[str, Span] = field(default_factory=dict)
+    frequencies: dict[str, Steps] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
-    figures: list[str] = field(default_factory=lambda: ['mIoU', 'AP50'])
+    figures: Annotated[list[str], Field(min_length=1)] = field(
+        default_factory=lambda: ['mIoU', 'AP50'])
     transfer: bool = True
-    population: int = 4
-    offspring: int = 4
-    parents: int = 2
-    mutation: float = 0.15
-    trials: int = 44
+    population: PositiveInt = 4
+    offspring: PositiveInt = 4
+    parents: PositiveInt = 2
+    mutation: NonNegativeFloat = 0.15
+    trials: PositiveInt = 44
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """
+        Check what no field can check alone.
+
+        :raises ConfigurationError: if nothing evolves, or a range is empty.
+        """
         if not self.weights and not self.frequencies:
             raise ConfigurationError(
                 'neither weights nor frequencies evolve; give a range for one')
-        for name, table in (('weights', self.weights), ('frequencies', self.frequencies)):
-            for task, span in table.items():
-                if len(span) != 2:
-                    raise ConfigurationError(
-                        f'{name}.{task} is {span}; wanted the smallest and the largest value')
-        if not self.figures or self.trials < 1:
-            raise ConfigurationError(
-                f'figures are {self.figures} and trials {self.trials}; wanted at least one')
         self.genes()
 
     def check_figures(self, tasks: Sequence[str]) -> None:
@@ -103,7 +104,8 @@ class SearchConfig:
 
     def plain(self) -> dict[str, Any]:
         """Return the settings as plain JSON types."""
-        return dict(yaml.safe_load(yaml.safe_dump(asdict(self))))
+        plain: dict[str, Any] = TypeAdapter(SearchConfig).dump_python(self, mode='json')
+        return plain
 
 
 def overrides_of(config: SearchConfig, genome: Genome) -> list[str]:
@@ -113,11 +115,11 @@ def overrides_of(config: SearchConfig, genome: Genome) -> list[str]:
     if config.frequencies:
         frequencies = {task: values[f'frequency of {task}'] for task in config.frequencies}
         words = ['--weighting', 'asynchronous', '--weighting_options.asynchronous.frequencies',
-                 yaml.safe_dump(frequencies, default_flow_style=True).strip()]
+                 write_yaml(frequencies, one_line=True).strip()]
         if config.weights:
             words += ['--weighting_options.asynchronous.strategy', 'handcrafted']
     if config.weights:
         weights = {task: values[f'weight of {task}'] for task in config.weights}
         words += ['--weighting_options.handcrafted.weights',
-                  yaml.safe_dump(weights, default_flow_style=True).strip()]
+                  write_yaml(weights, one_line=True).strip()]
     return words

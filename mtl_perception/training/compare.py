@@ -4,11 +4,15 @@
 
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated, Any
 
-import yaml
+from pydantic import Field
 
 from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.name_checks import check_names
+from mtl_perception.settings import checked, checked_dataclass, read_yaml
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.comparison import (
     Comparison,
@@ -29,49 +33,52 @@ SKIPPED_STRATEGIES = ('gradient_method',)
 """They need a library that is not installed with the rest; name them to have them."""
 
 
+@checked_dataclass
+class ComparisonFile:
+    """
+    A file for ``mtl compare``.
+
+    :param recipe: of all trainings, relative to the file.
+    :param rows: name of a row -> settings in place of the recipe's, as on the command line of
+        ``mtl train``.
+    :param overrides: the same for all rows.
+    :param baseline: name of the row that the others are compared with, the first by default.
+    """
+
+    recipe: str
+    rows: Annotated[dict[str, list[Any]], Field(min_length=1)]
+    overrides: list[Any] = field(default_factory=list)
+    baseline: str = ''
+
+
 def read_comparison(
         path: Path, strategies: str, seeds: int, overrides: tuple[str, ...]) -> Comparison:
     """
     Return what to train.
 
     :param path: recipe of a training, whose strategies of weighting are compared; or a YAML with
-        ``recipe`` (relative to the file), ``rows`` (name -> list of overrides), and if need be
-        ``overrides`` for all rows and ``baseline``, the name of a row.
+        ``rows``, see :class:`ComparisonFile`.
     :param strategies: for a recipe: names with commas between, or ``all``.
     :param seeds: how many.
     :param overrides: for all rows.
     :raises ConfigurationError: if there is no such file, row or strategy.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f'{path}: cannot be read as YAML ({error})') from error
+    content = read_yaml(path)
     numbers = tuple(range(seeds))
-    if isinstance(content, dict) and 'rows' in content:
-        rows = content['rows']
-        if not isinstance(rows, dict) or 'recipe' not in content or not all(
-                isinstance(row, list) for row in rows.values()):
-            raise ConfigurationError(
-                f'{path}: wanted recipe: and rows: with a list of overrides below each name')
-        ways = tuple(Way(str(name), tuple(map(str, row))) for name, row in rows.items())
-        common = (*map(str, content.get('overrides', [])), *overrides)
-        baseline = str(content.get('baseline', ways[0].name if ways else ''))
-        plan = Comparison(path.parent / content['recipe'], ways, numbers, common, baseline)
-    else:
-        names = [name for name in WEIGHTINGS if name not in SKIPPED_STRATEGIES]
-        if strategies != ALL:
-            names = [name.strip() for name in strategies.split(',')]
-            if unknown := [name for name in names if name not in WEIGHTINGS]:
-                raise ConfigurationError(
-                    f'strategy {unknown[0]!r} does not exist; there are {list(WEIGHTINGS)}')
-        ways = tuple(Way(name, ('--weighting', name)) for name in names)
-        first = BASELINE if BASELINE in names else names[0]
-        plan = Comparison(path, ways, numbers, overrides, first)
-    if plan.baseline not in [way.name for way in plan.ways]:
-        raise ConfigurationError(
-            f'{path}: baseline {plan.baseline!r} is none of the rows '
-            f'{[way.name for way in plan.ways]}')
-    return plan
+    if 'rows' in content:
+        file = checked(ComparisonFile, content, str(path))
+        ways = tuple(Way(name, tuple(map(str, row))) for name, row in file.rows.items())
+        common = (*map(str, file.overrides), *overrides)
+        baseline = file.baseline or ways[0].name
+        check_names([baseline], list(file.rows), f'{path}: baseline')
+        return Comparison(path.parent / file.recipe, ways, numbers, common, baseline)
+
+    names = [name for name in WEIGHTINGS if name not in SKIPPED_STRATEGIES]
+    if strategies != ALL:
+        names = [name.strip() for name in strategies.split(',')]
+        check_names(names, list(WEIGHTINGS), '--strategies:')
+    ways = tuple(Way(name, ('--weighting', name)) for name in names)
+    return Comparison(path, ways, numbers, overrides, BASELINE if BASELINE in names else names[0])
 
 
 def train_all(

@@ -2,35 +2,56 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a training: a YAML recipe, overridden on the command line."""
 
-import typing
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+)
+from typing_extensions import NotRequired
 
-from mtl_perception.datasets.augmentation import Augmentation
+from mtl_perception.datasets.augmentation import Augmentation, with_preset
+from mtl_perception.datasets.build import SPLIT
 from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
-from mtl_perception.tasks import STREET_ALL_TASKS, Task
+from mtl_perception.models.build import DECODERS, ENCODERS
+from mtl_perception.models.siamese import AGGREGATIONS
+from mtl_perception.settings import (
+    FROM_LIST,
+    CheckedAs,
+    DescribedAs,
+    checked_dataclass,
+    one_of,
+    table,
+    write_yaml,
+)
+from mtl_perception.tasks import TASK_NAMES, Task
 from mtl_perception.training.losses import LossSettings
 from mtl_perception.training.recipe import build_recipe, load_recipe
-from mtl_perception.training.schedule import OPTIMISERS, SCHEDULES, OptimiserSettings
-from mtl_perception.weighting import WEIGHTINGS, build_weighting
+from mtl_perception.training.schedule import OptimiserSettings
+from mtl_perception.weighting import OPTIONS, WEIGHTINGS, build_weighting
 
-PRECISIONS = ('fp32', 'bf16', 'fp16')
-BAD_SAMPLES = ('stop', 'skip')
+WeightingOptions = table(
+    'WeightingOptions', {name: NotRequired[options] for name, options in OPTIONS.items()})
+TaskName = Annotated[str, one_of(TASK_NAMES)]
+Mean = tuple[float, float, float]
+Std = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
-WeightingOptions = make_dataclass('WeightingOptions', [
-    (name, dict[str, Any], field(default_factory=dict)) for name in WEIGHTINGS], frozen=True)
-"""For each strategy of weighting the arguments of its constructor; those left out are default."""
+Pixels = Annotated[int, Field(ge=32, multiple_of=32)]
+"""Rows or columns of an image: whole strides of the coarsest stage."""
 
-WeightingOptions.__module__ = __name__  # where pickle looks for it
+CropPixels = Annotated[int, Field(ge=0, multiple_of=32)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class NetworkSettings:
     """
     The architecture, see :class:`mtl_perception.manifest.NetworkSpec`.
@@ -60,24 +81,24 @@ class NetworkSettings:
     :param std: RGB standard deviation that is divided by, 0 to 255.
     """
 
-    encoder: str = 'resnet10'
-    frames: int = 2
+    encoder: Annotated[str, one_of(ENCODERS)] = 'resnet10'
+    frames: PositiveInt = 2
     finest_stride: int = 4
-    pyramid: int = 0
-    decoders: dict[str, str] = field(default_factory=dict)
-    aggregation: str = 'concatenate'
+    pyramid: Annotated[int, Field(ge=0, multiple_of=2)] = 0
+    decoders: dict[str, Annotated[str, one_of(DECODERS)]] = field(default_factory=dict)
+    aggregation: Annotated[str, one_of(AGGREGATIONS)] = 'concatenate'
     output_stride: int = 32
-    aspp: int = 0
+    aspp: NonNegativeInt = 0
     anchors: list[list[float]] = field(default_factory=list)
-    anchor_count: int = 5
-    decoder_width: int = 0
+    anchor_count: PositiveInt = 5
+    decoder_width: NonNegativeInt = 0
     initial: dict[str, float] = field(default_factory=dict)
     pretrained: str = ''
     pretrained_by_order: bool = False
     start: str = ''
     frozen: list[str] = field(default_factory=list)
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    mean: Annotated[Mean, FROM_LIST] = (123.675, 116.28, 103.53)
+    std: Annotated[Std, FROM_LIST] = (58.395, 57.12, 57.375)
 
     def spec(
             self, tasks: Sequence[Task], anchors: Sequence[Sequence[float]] = (),
@@ -100,7 +121,7 @@ class NetworkSettings:
             {task: value for task, value in self.initial.items() if task in channels}, transfer)
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class DataSettings:
     """
     What is learned from: the street, or recorded data.
@@ -124,21 +145,21 @@ class DataSettings:
         ``skip`` takes the clip after it instead and counts it, up to 0.1 % of the clips.
     """
 
-    train: dict[str, Any] = field(default_factory=dict)
-    validation: dict[str, Any] = field(default_factory=dict)
+    train: Annotated[dict[str, Any], DescribedAs(SPLIT)] = field(default_factory=dict)
+    validation: Annotated[dict[str, Any], DescribedAs(SPLIT)] = field(default_factory=dict)
     root: str = ''
     cache: str = '~/.cache/mtl_perception'
     train_seeds: str = '0:1000'
     validation_seeds: str = '10000:10025'
     plan: ClipPlan = field(default_factory=ClipPlan)
-    window: int = 2
+    window: NonNegativeInt = 2
     street_code: str = ''
-    workers: int = 2
-    loaders: int = 0
-    on_bad_sample: str = 'stop'
+    workers: NonNegativeInt = 2
+    loaders: NonNegativeInt = 0
+    on_bad_sample: Literal['stop', 'skip'] = 'stop'
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class Stage:
     """
     A part of the training at one resolution.
@@ -153,13 +174,13 @@ class Stage:
     :param crop_width: columns of the parts.
     """
 
-    height: int
-    width: int
-    steps: int
-    batch: int = 8
-    lr: float = 2e-3
-    crop_height: int = 0
-    crop_width: int = 0
+    height: Pixels
+    width: Pixels
+    steps: PositiveInt
+    batch: PositiveInt = 8
+    lr: PositiveFloat = 2e-3
+    crop_height: CropPixels = 0
+    crop_width: CropPixels = 0
 
     @property
     def crop(self) -> tuple[int, int] | None:
@@ -172,7 +193,7 @@ class Stage:
         return self.crop or (self.height, self.width)
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class RunSettings:
     """
     How the training is run and watched; none of it changes what is learned.
@@ -191,13 +212,13 @@ class RunSettings:
     device: str = 'auto'
     compile: bool = False
     sync_batch_norm: bool = True
-    threads: int = 1
-    log_every: int = 20
-    validate_every: int = 500
-    checkpoint_every: int = 200
+    threads: NonNegativeInt = 1
+    log_every: PositiveInt = 20
+    validate_every: PositiveInt = 500
+    checkpoint_every: PositiveInt = 200
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class TrainingConfig:
     """
     Everything that a training needs to know.
@@ -217,148 +238,97 @@ class TrainingConfig:
     """
 
     name: str
-    stages: list[Stage]
+    stages: Annotated[list[Stage], Field(min_length=1)]
     output: str = 'runs'
     seed: int = 0
-    tasks: list[str] = field(default_factory=lambda: ['semantic', 'depth', 'motion'])
-    weighting: str = 'geometric'
-    weighting_options: WeightingOptions = field(  # type: ignore[valid-type]
-        default_factory=WeightingOptions)
-    precision: str = 'fp32'
+    tasks: Annotated[list[TaskName], Field(min_length=1)] = field(
+        default_factory=lambda: ['semantic', 'depth', 'motion'])
+    weighting: Annotated[str, one_of(WEIGHTINGS)] = 'geometric'
+    weighting_options: Annotated[dict[str, dict[str, Any]], CheckedAs(WeightingOptions)] = field(
+        default_factory=dict)
+    precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32'
     network: NetworkSettings = field(default_factory=NetworkSettings)
     data: DataSettings = field(default_factory=DataSettings)
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Annotated[Augmentation, BeforeValidator(with_preset)] = field(
+        default_factory=Augmentation)
     loss: LossSettings = field(default_factory=LossSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
-        """Refuse what would fail or learn nothing, before hours are spent on it."""
-        known = [task.name for task in STREET_ALL_TASKS]
-        if unknown := sorted(set(self.tasks) - set(known)):
-            raise ConfigurationError(
-                f'tasks {unknown} do not exist on the street; it has {known}')
-        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
-            raise ConfigurationError(
-                f'tasks are {self.tasks}; name at least one of {known}, each only once')
+        """
+        Check what no field can check alone, before hours are spent on the training.
+
+        :raises ConfigurationError: naming the settings that do not fit each other.
+        """
+        self._check_tasks()
+        self._check_weighting()
+        for number, stage in enumerate(self.stages):
+            self._check_stage(f'stages[{number}]', stage)
+        self._check_data()
+
+    def _check_tasks(self) -> None:
+        """Refuse tasks without what they depend on."""
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ConfigurationError(f'tasks are {self.tasks}; name each only once')
         if 'instance' in self.tasks and 'semantic' not in self.tasks:
             raise ConfigurationError(
-                'tasks has instance without semantic, which says what the objects are; add it')
+                'tasks has instance without semantic, which classifies the objects; add semantic')
         self.loss.check(self.tasks)
-        options: dict[str, dict[str, Any]] = asdict(self.weighting_options)
-        for name in [self.weighting, *(name for name, chosen in options.items() if chosen)]:
-            build_weighting(name, self.tasks, options)
-        if self.precision not in PRECISIONS:
-            raise ConfigurationError(
-                f'precision is {self.precision!r}; it must be one of {list(PRECISIONS)}')
-        chosen = build_weighting(self.weighting, self.tasks, options)
-        if self.precision == 'fp16' and chosen.needs_gradients:
-            raise ConfigurationError(
-                f'{self.weighting} looks at gradients, which fp16 does not hold; set precision to '
-                'bf16 or fp32')
+
         if unknown := sorted(set(self.loss.detached) - set(self.tasks)):
             raise ConfigurationError(
                 f'loss.detached names {unknown}, which are not among the tasks {self.tasks}')
         if set(self.loss.detached) == set(self.tasks):
             raise ConfigurationError(
                 'loss.detached names every task; nothing would teach the encoder')
-        self._check_numbers()
-        if not self.stages:
-            raise ConfigurationError('stages is empty; give at least one resolution')
-        for number, stage in enumerate(self.stages):
-            if stage.height % 32 or stage.width % 32 or min(stage.height, stage.width) < 32:
-                raise ConfigurationError(
-                    f'stages[{number}] is {stage.width}x{stage.height}; both must be multiples '
-                    'of 32')
-            self._check_crop(number, stage)
-            if stage.batch % self.optimiser.accumulate:
-                raise ConfigurationError(
-                    f'stages[{number}] has batch {stage.batch}, which cannot be computed in '
-                    f'optimiser.accumulate = {self.optimiser.accumulate} equal parts')
-            if min(stage.steps, stage.batch) < 1 or not stage.lr > 0:
-                raise ConfigurationError(
-                    f'stages[{number}] has {stage.steps} steps, batch {stage.batch} and lr '
-                    f'{stage.lr}; all must be positive')
-        frames = self.data.plan.frames
-        if bool(self.data.train) != bool(self.data.validation):
-            raise ConfigurationError(
-                'data.train and data.validation belong together: describe both, or none for the '
-                'street')
-        if not self.data.train and self.network.frames > min(frames, self.data.window or frames):
-            raise ConfigurationError(
-                f'the network compares {self.network.frames} frames, but the clips have '
-                f'{frames} and data.window is {self.data.window}; raise them')
 
-    def _check_crop(self, number: int, stage: Stage) -> None:
-        """Refuse parts that cannot be cut out of the images."""
+    def _check_weighting(self) -> None:
+        """Refuse options, also those of strategies that are not chosen yet."""
+        for name, options in self.weighting_options.items():
+            if options:
+                build_weighting(name, self.tasks, self.weighting_options)
+
+        chosen = build_weighting(self.weighting, self.tasks, self.weighting_options)
+        if self.precision == 'fp16' and chosen.needs_gradients:
+            raise ConfigurationError(
+                f'weighting {self.weighting} uses gradients of single tasks, which overflow in '
+                'fp16; set precision to bf16 or fp32')
+
+    def _check_stage(self, where: str, stage: Stage) -> None:
+        """Refuse a batch that cannot be split, and crops that do not fit into the images."""
+        if stage.batch % self.optimiser.accumulate:
+            raise ConfigurationError(
+                f'{where} has batch {stage.batch}, which cannot be computed in '
+                f'optimiser.accumulate = {self.optimiser.accumulate} equal parts')
+        if bool(stage.crop_height) != bool(stage.crop_width):
+            raise ConfigurationError(
+                f'{where} has crop_height {stage.crop_height} and crop_width {stage.crop_width}; '
+                'both must be multiples of 32, or 0 for whole images')
+
         rows, columns = stage.learned
         smallest = self.augmentation.smallest
-        if (rows % 32 or columns % 32 or min(rows, columns) < 32
-                or bool(stage.crop_height) != bool(stage.crop_width)):
-            raise ConfigurationError(
-                f'stages[{number}] has crop_height {stage.crop_height} and crop_width '
-                f'{stage.crop_width}; both must be multiples of 32, or 0 for whole images')
         if rows > smallest * stage.height or columns > smallest * stage.width:
             raise ConfigurationError(
-                f'stages[{number}] shows {columns}x{rows} of images of {stage.width}x'
+                f'{where} shows {columns}x{rows} of images of {stage.width}x'
                 f'{stage.height}, which augmentation makes as small as {smallest:g} of that; set '
                 'crop_height and crop_width smaller, or augmentation.zoom_out')
         if stage.crop and 'detection' in self.tasks:
             raise ConfigurationError(
-                f'stages[{number}] learns detection from parts of images, but anchors are '
+                f'{where} learns detection from parts of images, but anchors are '
                 'fractions of the whole; set crop_height and crop_width to 0')
 
-    def _check_numbers(self) -> None:
-        """Refuse numbers that cannot be, naming the setting."""
-        data, plan, optimiser, run = self.data, self.data.plan, self.optimiser, self.run
-        longest = (plan.frames - 1) * max(plan.gaps, default=0)
-        for name, value, possible, wanted in (
-                ('network.std', self.network.std, min(self.network.std) > 0, 'all above 0'),
-                ('network.pyramid', self.network.pyramid,
-                 self.network.pyramid >= 0 and self.network.pyramid % 2 == 0,
-                 '0 (none) or an even number'),
-                ('network.anchor_count', self.network.anchor_count,
-                 self.network.anchor_count >= 1, 'at least 1'),
-                ('data.window', data.window, data.window >= 0, '0 (all) or more'),
-                ('data.workers', data.workers, data.workers >= 0, '0 or more'),
-                ('data.loaders', data.loaders, data.loaders >= 0, '0 or more'),
-                ('data.plan.clips', plan.clips, plan.clips >= 1, 'at least 1'),
-                ('data.plan.frames', plan.frames, plan.frames >= 1, 'at least 1'),
-                ('data.plan.gaps', plan.gaps, min(plan.gaps, default=0) >= 1, 'all at least 1'),
-                ('data.plan.drive', plan.drive, plan.drive >= longest + plan.clips,
-                 f'at least {longest + plan.clips} frames for these clips'),
-                ('loss.depth_beta', self.loss.depth_beta, self.loss.depth_beta >= 0, '0 or more'),
-                ('loss.moving_weight', self.loss.moving_weight, self.loss.moving_weight > 0,
-                 'above 0'),
-                ('optimiser.lr', optimiser.lr, optimiser.lr > 0, 'above 0'),
-                ('optimiser.weight_decay', optimiser.weight_decay, optimiser.weight_decay >= 0,
-                 '0 or more'),
-                ('optimiser.betas', optimiser.betas,
-                 all(0 <= beta < 1 for beta in optimiser.betas), 'both from 0 to below 1'),
-                ('optimiser.kind', optimiser.kind, optimiser.kind in OPTIMISERS,
-                 f'one of {list(OPTIMISERS)}'),
-                ('optimiser.schedule', optimiser.schedule, optimiser.schedule in SCHEDULES,
-                 f'one of {list(SCHEDULES)}'),
-                ('optimiser.momentum', optimiser.momentum, 0 < optimiser.momentum < 1,
-                 'above 0 and below 1'),
-                ('optimiser.power', optimiser.power, optimiser.power > 0, 'above 0'),
-                ('optimiser.halve_every', optimiser.halve_every, 0 < optimiser.halve_every <= 1,
-                 'above 0, at most 1'),
-                ('optimiser.warm_up', optimiser.warm_up, 0 <= optimiser.warm_up <= 1, '0 to 1'),
-                ('optimiser.clip_norm', optimiser.clip_norm, optimiser.clip_norm > 0, 'above 0'),
-                ('optimiser.accumulate', optimiser.accumulate, optimiser.accumulate >= 1,
-                 'at least 1'),
-                ('data.on_bad_sample', data.on_bad_sample, data.on_bad_sample in BAD_SAMPLES,
-                 f'one of {list(BAD_SAMPLES)}'),
-                ('optimiser.average', optimiser.average, 0 <= optimiser.average < 1,
-                 'from 0 to below 1'),
-                ('run.threads', run.threads, run.threads >= 0, '0 (automatic) or more'),
-                ('run.log_every', run.log_every, run.log_every >= 1, 'at least 1'),
-                ('run.validate_every', run.validate_every, run.validate_every >= 1, 'at least 1'),
-                ('run.checkpoint_every', run.checkpoint_every, run.checkpoint_every >= 1,
-                 'at least 1')):
-            if not possible:
-                raise ConfigurationError(f'{name} is {value}; it must be {wanted}')
+    def _check_data(self) -> None:
+        """Refuse data of which one half is missing, and clips that are too short."""
+        if bool(self.data.train) != bool(self.data.validation):
+            raise ConfigurationError(
+                'data.train and data.validation belong together: describe both, or none for the '
+                'street')
+        frames = self.data.plan.frames
+        if not self.data.train and self.network.frames > min(frames, self.data.window or frames):
+            raise ConfigurationError(
+                f'the network compares {self.network.frames} frames, but the clips have '
+                f'{frames} and data.window is {self.data.window}; raise them')
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -381,19 +351,10 @@ def from_plain(plain: dict[str, Any]) -> TrainingConfig:
 
 def to_plain(config: TrainingConfig) -> dict[str, Any]:
     """Return the settings as plain YAML and JSON types."""
-    plain = yaml.safe_load(yaml.safe_dump(_lists(asdict(config))))
-    return typing.cast(dict[str, Any], plain)
+    plain: dict[str, Any] = TypeAdapter(TrainingConfig).dump_python(config, mode='json')
+    return plain
 
 
 def to_yaml(config: TrainingConfig) -> str:
     """Return the settings as the text of a recipe."""
-    return yaml.safe_dump(to_plain(config), sort_keys=False)
-
-
-def _lists(value: Any) -> Any:
-    """Return the value with every tuple made a list."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_lists(item) for item in value]
-    return value
+    return write_yaml(to_plain(config))

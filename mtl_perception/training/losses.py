@@ -3,8 +3,10 @@
 """The losses that a recipe asks for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, Literal
 
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 
 from mtl_perception.errors import ConfigurationError
@@ -19,14 +21,14 @@ from mtl_perception.losses import (
     MotionCrossEntropy,
     PixelCrossEntropy,
 )
-from mtl_perception.losses.depth_units import Stereo, inverse_of
-from mtl_perception.tasks import Task
+from mtl_perception.losses.depth_units import UNITS, Stereo, inverse_of
+from mtl_perception.settings import FROM_LIST, checked_dataclass, one_of
+from mtl_perception.tasks import TASK_NAMES, Task
 
-DEPTH_LOSSES = ('log', 'l1', 'huber')
-CROSS_TASK = ('none', 'consistency', 'alignment')
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class CrossTaskSettings:
     """
     How semantics and depth hold one another, see
@@ -40,14 +42,14 @@ class CrossTaskSettings:
     :param legacy_mean: whether the consistency's cross-entropy is divided by all pixels.
     """
 
-    kind: str = 'none'
-    semantic_share: float = 0.01
-    depth_share: float = 0.01
-    target: str = 'hard'
+    kind: Literal['none', 'consistency', 'alignment'] = 'none'
+    semantic_share: Share = 0.01
+    depth_share: Share = 0.01
+    target: Literal['hard', 'soft'] = 'hard'
     legacy_mean: bool = False
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class LossSettings:
     """
     The losses.
@@ -69,44 +71,35 @@ class LossSettings:
     """
 
     class_balance: float = 0.5
-    depth: str = 'log'
-    depth_unit: str = 'log_metres'
-    depth_beta: float = 0.0
-    huber_delta: float = 250.0
-    stereo: tuple[float, float] = (2262.52, 0.209313)
-    instance_balance: float = 0.0
-    moving_weight: float = 1.0
-    detached: list[str] = field(default_factory=list)
+    depth: Literal['log', 'l1', 'huber'] = 'log'
+    depth_unit: Annotated[str, one_of(UNITS)] = 'log_metres'
+    depth_beta: NonNegativeFloat = 0.0
+    huber_delta: PositiveFloat = 250.0
+    stereo: Annotated[tuple[PositiveFloat, PositiveFloat], FROM_LIST] = (2262.52, 0.209313)
+    instance_balance: Share = 0.0
+    moving_weight: PositiveFloat = 1.0
+    detached: list[Annotated[str, one_of(TASK_NAMES)]] = field(default_factory=list)
     cross_task: CrossTaskSettings = field(default_factory=CrossTaskSettings)
 
     def check(self, tasks: Sequence[str]) -> None:
         """
-        Refuse words that do not exist or do not belong together.
+        Refuse settings that do not fit each other.
 
         :param tasks: names of the tasks to learn.
         :raises ConfigurationError: naming the setting.
         """
-        cross = self.cross_task
-        for name, value, known in (
-                ('depth', self.depth, DEPTH_LOSSES), ('cross_task.kind', cross.kind, CROSS_TASK),
-                ('cross_task.target', cross.target, ('hard', 'soft'))):
-            if value not in known:
-                raise ConfigurationError(
-                    f'loss.{name} is {value!r}; it must be one of {list(known)}')
-        if cross.kind != 'none' and not {'semantic', 'depth'} <= set(tasks):
+        if self.cross_task.kind != 'none' and not {'semantic', 'depth'} <= set(tasks):
             raise ConfigurationError(
                 f'loss.cross_task is between semantic and depth, but the tasks are {list(tasks)}')
         if (self.depth == 'log') != (self.depth_unit == 'log_metres'):
             raise ConfigurationError(
                 f'loss.depth is {self.depth!r} and loss.depth_unit {self.depth_unit!r}; log '
                 'belongs to log_metres, the other losses to the other units')
-        try:
-            InstanceL1Loss(self.instance_balance)
-            inverse_of(self.depth_unit, Stereo(*self.stereo))
-            if self.depth == 'huber':
+        if self.depth == 'huber':
+            try:
                 HuberLoss(self.depth_unit, self.huber_delta)
-        except ValueError as error:
-            raise ConfigurationError(f'loss: {error}') from error
+            except ValueError as error:
+                raise ConfigurationError(f'loss: {error}') from error
 
     def inverse(self) -> float:
         """Return what depth is, times the output of the network; see :class:`Task`."""
@@ -156,7 +149,7 @@ def build_cross_task(
         return None
     return CrossTaskLoss(
         losses['semantic'], losses['depth'], settings.semantic_share,  # type: ignore[arg-type]
-        settings.depth_share, settings.kind, settings.target,  # type: ignore[arg-type]
+        settings.depth_share, settings.kind, settings.target,
         settings.legacy_mean)
 
 

@@ -3,21 +3,23 @@
 """Train the head that tells moving objects from parked ones, on precomputed features."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
 from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
-from mtl_perception.errors import ConfigurationError, DataError, NumericError
+from mtl_perception.errors import DataError, NumericError
 from mtl_perception.metrics.motion import area_under_curve
 from mtl_perception.models.motion_head import ResidualMotionHead
+from mtl_perception.settings import checked_dataclass
 from mtl_perception.training.motion_samples import MotionSamples
 
 MIRRORED = tuple(RESIDUAL_CHANNELS.index(name) for name in ('across_sigma', 'across_px'))
@@ -28,7 +30,7 @@ SMALLEST_OBJECT = 15
 """Pixels at half resolution from which an object is judged: 60 at the full one."""
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class MotionData:
     """
     What a motion head learns from.
@@ -46,10 +48,10 @@ class MotionData:
     validation_seeds: str = '10000:10016'
     plan: ClipPlan = field(default_factory=lambda: ClipPlan(clips=6))
     street_code: str = ''
-    workers: int = 2
+    workers: NonNegativeInt = 2
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class MotionTraining:
     """
     The recipe of a motion head.
@@ -58,7 +60,7 @@ class MotionTraining:
     :param model: whose semantics and depth the head uses: a shipped name or a path.
     :param data: what is learned from.
     :param width: channels of the head at its finest scale.
-    :param steps: of the optimiser.
+    :param steps: of the optimiser; the learning rate rises and falls, which takes 3 at least.
     :param batch: pairs per step.
     :param lr: peak learning rate.
     :param weight_decay: of AdamW.
@@ -66,34 +68,20 @@ class MotionTraining:
     :param seed: of all random numbers.
     :param threads: CPU threads of torch, 0 = automatic.
     :param output: folder of the runs.
-    :raises ConfigurationError: if a number is out of range.
     """
 
     name: str = 'street_motion'
     model: str = 'street'
     data: MotionData = field(default_factory=MotionData)
-    width: int = 8
-    steps: int = 2000
-    batch: int = 8
-    lr: float = 0.01
-    weight_decay: float = 0.02
-    background: float = 0.3
+    width: PositiveInt = 8
+    steps: Annotated[int, Field(ge=3)] = 2000
+    batch: PositiveInt = 8
+    lr: PositiveFloat = 0.01
+    weight_decay: NonNegativeFloat = 0.02
+    background: PositiveFloat = 0.3
     seed: int = 0
-    threads: int = 0
+    threads: NonNegativeInt = 0
     output: str = 'runs'
-
-    def __post_init__(self) -> None:
-        for name in ('width', 'steps', 'batch', 'lr', 'background'):
-            if not getattr(self, name) > 0:
-                raise ConfigurationError(
-                    f'{name} is {getattr(self, name)}; it must be above 0')
-        if self.steps < 3:
-            raise ConfigurationError(
-                f'steps is {self.steps}; the learning rate rises and falls, wanted are 3 or more')
-        if self.weight_decay < 0 or self.threads < 0:
-            raise ConfigurationError(
-                f'weight_decay is {self.weight_decay} and threads {self.threads}; neither may be '
-                'negative')
 
 
 def train_motion_head(

@@ -33,8 +33,8 @@ def _differences(
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys([*old, *new]):
         one, other = old.get(key), new.get(key)
-        if isinstance(one, dict | None) and isinstance(other, dict):
-            found += _differences(one or {}, other, f'{prefix}{key}.')
+        if isinstance(one, dict | None) and isinstance(other, dict | None):
+            found += _differences(one or {}, other or {}, f'{prefix}{key}.')
         elif one != other:
             found.append((f'{prefix}{key}', one, other))
     return found

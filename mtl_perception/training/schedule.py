@@ -4,17 +4,19 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-SCHEDULES = ('cosine', 'polynomial', 'halving', 'constant')
-OPTIMISERS = ('adamw', 'adam', 'sgd')
+from mtl_perception.settings import FROM_LIST, checked_dataclass
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True)
+@checked_dataclass
 class OptimiserSettings:
     """
     The optimiser and the course of its learning rate.
@@ -38,19 +40,19 @@ class OptimiserSettings:
         validated and exported.
     """
 
-    kind: str = 'adamw'
-    lr: float = 1.0
-    weight_decay: float = 0.02
-    betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = 0.9
-    warm_up: float = 0.1
-    schedule: str = 'cosine'
-    power: float = 0.9
-    halve_every: float = 0.32
-    final: float = 0.01
-    clip_norm: float = 5.0
-    accumulate: int = 1
-    average: float = 0.998
+    kind: Literal['adamw', 'adam', 'sgd'] = 'adamw'
+    lr: PositiveFloat = 1.0
+    weight_decay: NonNegativeFloat = 0.02
+    betas: Annotated[tuple[Decay, Decay], FROM_LIST] = (0.9, 0.99)
+    momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    warm_up: Share = 0.1
+    schedule: Literal['cosine', 'polynomial', 'halving', 'constant'] = 'cosine'
+    power: PositiveFloat = 0.9
+    halve_every: Annotated[float, Field(gt=0, le=1)] = 0.32
+    final: NonNegativeFloat = 0.01
+    clip_norm: PositiveFloat = 5.0
+    accumulate: PositiveInt = 1
+    average: Decay = 0.998
 
 
 def learning_rate(
@@ -67,7 +69,7 @@ def learning_rate(
     :param peak: the highest learning rate.
     :param warm_up: share of the steps in which it rises.
     :param final: what the cosine leaves at the end, as a share of the peak.
-    :param schedule: one of :data:`SCHEDULES`.
+    :param schedule: as in :class:`OptimiserSettings`.
     :param power: of the polynomial.
     :param halve_every: share of the steps after which it is halved.
     """
@@ -109,7 +111,7 @@ def build_optimiser(
     Return the optimiser.
 
     :param groups: of parameters, each with its weight decay.
-    :param kind: one of :data:`OPTIMISERS`.
+    :param kind: as in :class:`OptimiserSettings`.
     :param betas: of Adam.
     :param momentum: of SGD.
     """

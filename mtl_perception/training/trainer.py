@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,7 +107,7 @@ class Trainer:
         self.averaged = self._make_learner(class_weights)
         self.weighting = build_weighting(
             config.weighting, [task.name for task in tasks],
-            asdict(config.weighting_options)).to(self.ranks.device)
+            config.weighting_options).to(self.ranks.device)
         network: Any = self.learner.network
         if self.weighting.needs_gradients and not network.last_shared().requires_grad:
             raise ConfigurationError(

@@ -15,14 +15,12 @@ A strategy turns the losses of a batch into one total to descend:
 {'semantic': 1.0, 'depth': 0.25}
 """
 
-import difflib
-import inspect
-import types
-import typing
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.name_checks import check_names
+from mtl_perception.settings import arguments_of, checked, one_of
 from mtl_perception.weighting.asynchronous import Asynchronous
 from mtl_perception.weighting.base import TaskWeighting
 from mtl_perception.weighting.dwa import DynamicWeightAverage
@@ -38,9 +36,10 @@ from mtl_perception.weighting.uncertainty import UncertaintyWeights
 from mtl_perception.weighting.weight_learning import WeightLearning
 
 __all__ = [
-    'WEIGHTINGS', 'Asynchronous', 'DynamicScaling', 'DynamicWeightAverage', 'EqualWeights',
-    'FocusedGeometricMean', 'GeometricMean', 'GradNorm', 'GradientMethod', 'HandcraftedWeights',
-    'Shared', 'TaskWeighting', 'UncertaintyWeights', 'WeightLearning', 'build_weighting']
+    'OPTIONS', 'WEIGHTINGS', 'Asynchronous', 'DynamicScaling', 'DynamicWeightAverage',
+    'EqualWeights', 'FocusedGeometricMean', 'GeometricMean', 'GradNorm', 'GradientMethod',
+    'HandcraftedWeights', 'Shared', 'TaskWeighting', 'UncertaintyWeights', 'WeightLearning',
+    'build_weighting']
 
 WEIGHTINGS: dict[str, type[TaskWeighting]] = {
     'equal': EqualWeights,
@@ -57,7 +56,14 @@ WEIGHTINGS: dict[str, type[TaskWeighting]] = {
 }
 """Name in a recipe -> strategy. Only the last needs an optional package."""
 
-_PLAIN = (bool, int, float, str)
+OPTIONS = {
+    name: arguments_of(kind, {'tasks': None, 'strategy': Annotated[str, one_of(WEIGHTINGS)]})
+    for name, kind in WEIGHTINGS.items()}
+"""
+Name in a recipe -> the type of the strategy's options, which are its constructor's arguments.
+
+A strategy inside another, as in ``asynchronous``, is given by its name and takes its own options.
+"""
 
 
 def build_weighting(
@@ -72,55 +78,22 @@ def build_weighting(
 
     :param name: a key of :data:`WEIGHTINGS`.
     :param tasks: names of all tasks.
-    :param options: name of a strategy -> its options; options of unused strategies are ignored.
+    :param options: name of a strategy -> its options, see :data:`OPTIONS`; options of unused
+        strategies are ignored.
     :raises ConfigurationError: if the strategy or an option is unknown (the message names the
         nearest one), or a value is refused.
     """
-    if name not in WEIGHTINGS:
-        raise ConfigurationError(_unknown(f'weighting {name!r}', name, WEIGHTINGS))
-    parameters = dict(inspect.signature(WEIGHTINGS[name]).parameters)
-    del parameters['tasks']
-    chosen = dict((options or {}).get(name, {}))
+    check_names([name], list(WEIGHTINGS), 'weighting')
+    chosen: dict[str, Any] = checked(
+        OPTIONS[name], (options or {}).get(name, {}), f'weighting {name}')
 
-    for key, value in chosen.items():
-        if key not in parameters:
-            raise ConfigurationError(_unknown(f'option {key!r} of {name}', key, parameters))
-
-        # a strategy by its name, or a value of the argument's type
-        wanted = parameters[key].annotation
-        if TaskWeighting in typing.get_args(wanted) and isinstance(value, str):
-            if value == name:
-                raise ConfigurationError(
-                    f'{name}.{key} is {value!r}; a strategy cannot wrap itself')
-            chosen[key] = build_weighting(value, tasks, options)
-        elif not _fits(value, wanted):
+    if inner := chosen.get('strategy'):
+        if inner == name:
             raise ConfigurationError(
-                f'{name}.{key} is {value!r}; it must be '
-                f'{wanted.__name__ if wanted in _PLAIN else wanted}')
+                f'weighting {name}: strategy is {inner!r}; a strategy cannot wrap itself')
+        chosen['strategy'] = build_weighting(inner, tasks, options)
 
     try:
         return WEIGHTINGS[name](tasks, **chosen)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigurationError(f'weighting {name}: {error}') from error
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Return whether a value of an option has the type of the constructor's argument."""
-    # bool is a subclass of int, but true in a recipe is not a number
-    if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if wanted in _PLAIN:
-        return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-    if isinstance(wanted, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(wanted))
-    kind = typing.get_origin(wanted) or wanted
-    return isinstance(value, kind) and not isinstance(value, str)
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return a message that names the nearest known name."""
-    names = list(known)
-    if not names:
-        return f'{what} does not exist; it has no options'
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    return f'{what} does not exist; did you mean {nearest[0]!r}? There are {sorted(names)}'

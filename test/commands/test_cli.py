@@ -60,11 +60,11 @@ def test_an_unknown_command_is_refused_with_the_list(capsys):
 
 def test_a_missing_library_says_what_brings_it():
     code = ("import sys; sys.modules['rosbags'] = None; sys.modules['av'] = None\n"
-            "sys.modules['jsonargparse'] = None\n"
+            "sys.modules['pydantic'] = None\n"
             "from mtl_perception.cli import main; main(['train', 'x.yaml'])")
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "'jsonargparse' is not installed" in done.stderr
+    assert "'pydantic' is not installed" in done.stderr
     assert 'mtl_perception[all]' in done.stderr
 
 

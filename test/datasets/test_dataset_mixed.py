@@ -108,7 +108,7 @@ def test_a_recipe_mixes_data_sets_below_one_folder(root):
     ({'share': 'half'}, "data.train.boxes.share is 'half'"),
     ({'tasks': ['semantics']}, "task 'semantics' does not exist"),
     ({'tasks': 'detection'}, "tasks is 'detection', wanted a list"),
-    ({'roof': 1}, "setting 'roof' does not exist; did you mean 'root'"),
+    ({'roof': 1}, "boxes: roof does not exist; did you mean 'root'"),
 ])
 def test_a_wrong_mixture_is_refused(root, change, message):
     config = TrainingConfig(

@@ -18,7 +18,7 @@ from mtl_perception.datasets.synthetic import ClipPlan, StreetClips, street_code
 from mtl_perception.errors import ConfigurationError, DataError
 
 PLAN = ClipPlan(width=12, height=8, clips=3, frames=2, gaps=(1, 2, 3), drive=100)
-NOTHING = Augmentation(*[0.0] * 11)
+NOTHING = Augmentation('none', *[0.0] * 10)
 
 
 class FakeStreet:
@@ -381,7 +381,7 @@ def test_no_zoom_draws_nothing_and_a_negative_one_is_refused():
     sample = some_sample()
     assert same(Augmentation()(sample, np.random.default_rng(4)),
                 Augmentation(nearer=False)(sample, np.random.default_rng(4)))
-    with pytest.raises(ConfigurationError, match=r'has zoom -0\.5'):
+    with pytest.raises(ConfigurationError, match=r'Augmentation: zoom is -0\.5'):
         Augmentation(zoom=-0.5)
 
 
@@ -413,7 +413,7 @@ def test_from_cameras_of_many_heights_depth_is_that_of_the_mean_height(tmp_path)
 
 @pytest.mark.parametrize('heights', [(1.0,), (2.0, 1.0), (0.1, 1.0), (1.0, 4.0)])
 def test_impossible_heights_are_refused(heights):
-    with pytest.raises(ConfigurationError, match='heights is'):
+    with pytest.raises(ConfigurationError, match='heights'):
         ClipPlan(heights=heights)
 
 

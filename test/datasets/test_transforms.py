@@ -233,5 +233,5 @@ def test_zooms_that_cannot_be_are_refused():
     for settings_ in ({'zoom': -0.1}, {'zoom_out': 1.0}, {'zooms': [1.0, 0.0]}):
         with pytest.raises(ConfigurationError, match='zoom'):
             Augmentation(**settings_)
-    with pytest.raises(ConfigurationError, match="'mtan'; there are"):
+    with pytest.raises(ConfigurationError, match="'mtan'; did you mean"):
         Augmentation(preset='mtan')

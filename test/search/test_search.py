@@ -117,7 +117,7 @@ def test_a_search_ends_with_tables_figures_and_the_best_recipe(config, tmp_path)
     assert max(result.fitness for result in search.results.values()) == search.results[
         best.number].fitness
     recipe = load_config(tmp_path / 'out' / 'best.yaml')
-    weights = recipe.weighting_options.handcrafted['weights']
+    weights = recipe.weighting_options['handcrafted']['weights']
     assert weights['semantic'] == pytest.approx(
         search.config.values(best.genome)['weight of semantic'])
     assert recipe.network.start == ''

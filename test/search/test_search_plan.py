@@ -20,7 +20,7 @@ def test_the_committed_searches_train_what_their_recipe_says(path):
     config = load_recipe(path, [], SearchConfig)
     words = overrides_of(config, tuple(sum(gene.span) / 2 for gene in config.genes()))
     recipe = load_config(path.parent / config.recipe, [*config.overrides, *words])
-    weights = recipe.weighting_options.handcrafted['weights']
+    weights = recipe.weighting_options['handcrafted']['weights']
     assert sum(weights.values()) == pytest.approx(1)
     assert set(weights) == set(recipe.tasks)
 

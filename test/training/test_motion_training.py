@@ -20,7 +20,7 @@ from mtl_perception.training.motion_training import (
     object_weights,
     train_motion_head,
 )
-from mtl_perception.training.recipe import load_recipe
+from mtl_perception.training.recipe import build_recipe, load_recipe
 
 CHANNELS = len(RESIDUAL_CHANNELS) + 3
 ACROSS = RESIDUAL_CHANNELS.index('across_sigma')
@@ -75,10 +75,11 @@ def test_only_what_lies_across_the_epipolar_line_changes_its_sign_in_a_mirror():
 def test_no_samples_and_settings_out_of_range_are_refused():
     with pytest.raises(DataError, match='no pair of frames'):
         train_motion_head(make_samples(0), MotionTraining())
-    with pytest.raises(ConfigurationError, match='steps is 0'):
-        MotionTraining(steps=0)
-    with pytest.raises(ConfigurationError, match='steps is 2'):
-        MotionTraining(steps=2)
+    for steps in (0, 2):
+        with pytest.raises(ConfigurationError, match=f'steps is {steps}'):
+            build_recipe({'steps': steps}, MotionTraining, 'test')
+        with pytest.raises(ConfigurationError, match=f'MotionTraining: steps is {steps}'):
+            MotionTraining(steps=steps)
 
 
 @pytest.mark.parametrize('steps', [3, 10, 11])

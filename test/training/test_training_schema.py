@@ -11,9 +11,12 @@ import yaml
 
 from mtl_perception import cli
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.models.build import DECODERS
+from mtl_perception.tasks import TASK_NAMES
 from mtl_perception.training.config import TrainingConfig, build_recipe, load_config, to_plain
 from mtl_perception.training.data_sources import check_network
-from mtl_perception.training.schema import WORDS, recipe_schema
+from mtl_perception.training.schema import recipe_schema
+from mtl_perception.weighting import WEIGHTINGS
 
 RECIPES = sorted((Path(__file__).parents[2] / 'config' / 'train').glob('*.yaml'))
 SMALL = {'name': 'one', 'stages': [{'height': 64, 'width': 96, 'steps': 7}]}
@@ -52,21 +55,31 @@ def test_what_is_refused(check, change):
             check_network(build_recipe(SMALL | change, TrainingConfig, 'test'))
 
 
-def test_every_limited_setting_exists_and_every_setting_is_explained():
+def test_every_setting_is_explained_with_its_range_and_default():
+    schema = recipe_schema()
+
     def walk(entry, path=''):
+        if '$ref' in entry:
+            entry = schema['$defs'][entry['$ref'].rpartition('/')[2]]
         for name, inner in entry.get('properties', {}).items():
             yield f'{path}{name}', inner
             yield from walk(inner.get('items', inner), f'{path}{name}.')
 
-    schema = recipe_schema()
-    found = dict(walk({'properties': {
-        name: entry for name, entry in schema['properties'].items()
-        if name != 'weighting_options'}}))
-    assert set(WORDS) <= set(found)
+    found = dict(walk(schema))
     parts = {'network', 'data', 'augmentation', 'loss', 'optimiser', 'run'}
-    assert {path for path, entry in found.items() if 'description' not in entry} <= parts
+    options = {f'weighting_options.{name}' for name in WEIGHTINGS}
+    assert options <= set(found)
+    assert {path for path, entry in found.items() if not entry.get('description')} <= (
+        parts | options)
+
     assert found['network.encoder']['default'] == 'resnet10'
     assert 'resnet101' in found['network.encoder']['enum']
+    assert found['tasks']['items']['enum'] == list(TASK_NAMES)
+    assert found['network.decoders']['additionalProperties']['enum'] == list(DECODERS)
+    assert found['network.frozen']['default'] == []
+    assert found['optimiser.momentum']['exclusiveMinimum'] == 0
+    assert found['optimiser.momentum']['exclusiveMaximum'] == 1
+    assert found['stages.height']['multipleOf'] == 32
     assert '``' not in json.dumps(schema)
 
 

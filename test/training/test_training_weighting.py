@@ -18,7 +18,6 @@ from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training import learner, trainer
 from mtl_perception.training.config import (
     Stage,
-    WeightingOptions,
     load_config,
     to_plain,
     to_yaml,
@@ -31,8 +30,7 @@ from mtl_perception.training.trainer import Trainer
 from mtl_perception.weighting import WEIGHTINGS, EqualWeights, GradNorm
 
 TASKS = [task.name for task in STREET_TASKS]
-ASYNCHRONOUS = WeightingOptions(
-    asynchronous={'frequencies': {'semantic': 2, 'depth': 3, 'motion': 2}})
+ASYNCHRONOUS = {'asynchronous': {'frequencies': {'semantic': 2, 'depth': 3, 'motion': 2}}}
 
 
 class Never:
@@ -46,7 +44,7 @@ def make(config, boxes, tmp_path, small_network):
     """Return a trainer of so many steps at 32x32 as a function of the weighting."""
     def trainer(weighting, options=None, name='run', steps=6):
         recipe = replace(
-            config, weighting=weighting, weighting_options=options or WeightingOptions(),
+            config, weighting=weighting, weighting_options=options or {},
             stages=[Stage(32, 32, steps, 4, 0.02)],
             run=replace(config.run, validate_every=100, checkpoint_every=100))
         return Trainer(recipe, tmp_path / name, STREET_TASKS, boxes, boxes)
@@ -104,7 +102,7 @@ def test_every_strategy_trains_and_goes_on_from_a_checkpoint_bit_for_bit(make, b
 
 
 def test_what_a_strategy_learns_moves_at_its_own_rate_and_does_not_decay(make):
-    trainer = make('uncertainty', WeightingOptions(uncertainty={'rate': 5.0}))
+    trainer = make('uncertainty', {'uncertainty': {'rate': 5.0}})
     group = trainer.optimiser.param_groups[-1]
     assert len(group['params']) == 3
     assert group['weight_decay'] == 0.0
@@ -148,8 +146,8 @@ def test_a_training_with_steps_where_nothing_is_due_comes_to_its_end(make):
 
 def test_steps_where_nothing_is_due_do_not_hide_that_the_others_are_not_finite(
         make, monkeypatch):
-    trainer = make('asynchronous', WeightingOptions(
-        asynchronous={'frequencies': dict.fromkeys(TASKS, 2)}), steps=12)
+    trainer = make(
+        'asynchronous', {'asynchronous': {'frequencies': dict.fromkeys(TASKS, 2)}}, steps=12)
     loss = trainer.learner.losses['depth']
     forward = loss.forward
     monkeypatch.setattr(loss, 'forward', lambda *arguments: forward(*arguments) * float('nan'))
@@ -192,12 +190,12 @@ def test_options_come_from_the_recipe_and_the_command_line(tmp_path):
         'dwa: {temperature: 1}}\nstages:\n  - {height: 64, width: 96, steps: 7}\n')
     config = load_config(path, [
         '--weighting_options.gradnorm.alpha', '0.5', '--weighting_options.gradnorm.rate=0.1'])
-    assert config.weighting_options.gradnorm == {'alpha': 0.5, 'steps': 3, 'rate': 0.1}
-    assert config.weighting_options.dwa == {'temperature': 1}
+    assert config.weighting_options['gradnorm'] == {'alpha': 0.5, 'steps': 3, 'rate': 0.1}
+    assert config.weighting_options['dwa'] == {'temperature': 1}
     printed = tmp_path / 'printed.yaml'
     printed.write_text(to_yaml(config))
     assert load_config(printed) == config
-    assert load_config(path).weighting_options.gradnorm['alpha'] == 0.1
+    assert load_config(path).weighting_options['gradnorm']['alpha'] == 0.1
     assert load_config(path, ['--weighting', 'equal']).weighting == 'equal'
 
 
@@ -205,7 +203,7 @@ def test_options_that_a_checkpoint_does_not_know_yet_are_no_change_unless_they_a
     before = to_plain(config)
     del before['weighting_options']
     check_same_recipe(config, before)
-    changed = replace(config, weighting_options=WeightingOptions(dwa={'temperature': 1}))
+    changed = replace(config, weighting_options={'dwa': {'temperature': 1}})
     with pytest.raises(ConfigurationError, match=r'options\.dwa\.temperature: None -> 1'):
         check_same_recipe(changed, before)
 
@@ -214,7 +212,7 @@ def test_options_that_a_checkpoint_does_not_know_yet_are_no_change_unless_they_a
     (['--weighting_options.gradnorn.alpha', '1'], "did you mean 'gradnorm'"),
     (['--weighting_options.gradnorm.alhpa', '1'], "did you mean 'alpha'"),
     (['--weighting_options.gradnorm.alpha', 'high'], "gradnorm.alpha is 'high'"),
-    (['--weighting_options.dwa.temperature', '0'], 'temperature is 0; it must be positive'),
+    (['--weighting_options.dwa.temperature', '0'], 'temperature is 0.0; it must be positive'),
     (['--weighting_options.asynchronous.frequencies', '{dept: 2}'], 'unknown tasks'),
 ])
 def test_wrong_options_are_refused_whether_their_strategy_is_chosen_or_not(

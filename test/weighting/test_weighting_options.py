@@ -6,7 +6,7 @@ import pytest
 from batch_of_losses import TASKS
 
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.weighting import EqualWeights, GradNorm, build_weighting
+from mtl_perception.weighting import Asynchronous, EqualWeights, GradNorm, build_weighting
 
 
 def test_options_reach_the_constructor_and_those_of_other_strategies_are_ignored():
@@ -29,14 +29,14 @@ def test_a_nested_strategy_is_given_by_name_and_has_its_own_options():
 
 @pytest.mark.parametrize(('name', 'options', 'message'), [
     ('geometrik', {}, "weighting 'geometrik' does not exist; did you mean 'geometric'"),
-    ('gradnorm', {'alhpa': 1}, "option 'alhpa' of gradnorm does not exist; did you mean 'alpha'"),
-    ('equal', {'alpha': 1}, 'it has no options'),
-    ('gradnorm', {'tasks': ['depth']}, "option 'tasks' of gradnorm does not exist"),
-    ('gradnorm', {'alpha': 'high'}, "gradnorm.alpha is 'high'; it must be float"),
-    ('gradnorm', {'steps': 1.5}, 'gradnorm.steps is 1.5; it must be int'),
-    ('focused', {'normalise': 1}, 'focused.normalise is 1; it must be bool'),
-    ('focused', {'focus': 'depth'}, "focused.focus is 'depth'; it must be"),
-    ('gradnorm', {'alpha': -1}, 'alpha is -1; it must be 0 or more'),
+    ('gradnorm', {'alhpa': 1}, "gradnorm: alhpa does not exist; did you mean 'alpha'"),
+    ('equal', {'alpha': 1}, 'there are none'),
+    ('gradnorm', {'tasks': ['depth']}, 'gradnorm: tasks does not exist'),
+    ('gradnorm', {'alpha': 'high'}, "gradnorm: alpha is 'high'; it must be a valid number"),
+    ('gradnorm', {'steps': 1.5}, 'gradnorm: steps is 1.5; it must be a valid integer'),
+    ('focused', {'normalise': 1}, 'focused: normalise is 1; it must be a valid boolean'),
+    ('focused', {'focus': 'depth'}, "focused: focus is 'depth'; 'str' instances are not"),
+    ('gradnorm', {'alpha': -1}, 'alpha is -1.0; it must be 0 or more'),
     ('gradnorm', {'rate': 0.0}, 'rate is 0.0'),
     ('gradnorm', {'steps': 0}, 'steps is 0; average the losses of at least 1'),
     ('dwa', {'temperature': 0.0}, 'temperature is 0.0; it must be positive'),
@@ -54,13 +54,18 @@ def test_a_nested_strategy_is_given_by_name_and_has_its_own_options():
     ('uncertainty', {'rate': 0}, 'rate is 0'),
     ('weight_learning', {'smallest': 0.4}, 'smallest is 0.4; it must be at least 0 and below'),
     ('asynchronous', {'frequencies': {'depth': 0}}, "frequency of 'depth' is 0"),
-    ('asynchronous', {'frequencies': {'depth': 1.5}}, "frequency of 'depth' is 1.5"),
+    ('asynchronous', {'frequencies': {'depth': 1.5}},
+     'frequencies.depth is 1.5; it must be a valid integer'),
     ('asynchronous', {'frequencies': {'dept': 2}}, 'frequencies of unknown tasks'),
     ('asynchronous', {'unit': 'batch'}, "unit is 'batch'; it must be one of"),
-    ('asynchronous', {'strategy': 'dva'}, "weighting 'dva' does not exist; did you mean 'dwa'"),
+    ('asynchronous', {'strategy': 'dva'}, "strategy is 'dva'; did you mean 'dwa'"),
     ('asynchronous', {'strategy': 'asynchronous'}, 'cannot wrap itself'),
-    ('asynchronous', {'strategy': EqualWeights(['depth'])}, 'it must have the tasks'),
 ])
 def test_wrong_names_and_options_are_refused_with_the_reason(name, options, message):
     with pytest.raises(ConfigurationError, match=message):
         build_weighting(name, TASKS, {name: options})
+
+
+def test_a_strategy_within_another_must_weight_the_same_tasks():
+    with pytest.raises(ValueError, match='it must have the tasks'):
+        Asynchronous(TASKS, strategy=EqualWeights(['depth']))

@@ -19,7 +19,12 @@ def check_names(given: Iterable[object], known: Sequence[str], what: str) -> Non
     """
     for name in given:
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
-            advice = f'; did you mean {nearest[0]!r}?' if nearest else ';'
-            raise ConfigurationError(
-                f'{what} {name!r} does not exist{advice} There are {list(known)}')
+            raise ConfigurationError(f'{what} {name!r} does not exist{did_you_mean(name, known)}')
+
+
+def did_you_mean(name: object, known: Sequence[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest name, and all there are."""
+    nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
+    if not nearest:
+        return '; there are none'
+    return f'; did you mean {nearest[0]!r}? There are {list(known)}'
