@@ -5,6 +5,7 @@
 #   make demo SOURCE=video.mp4    the same on a real video
 #   make test                     ruff, mypy, and every test that is not slow
 #   make slow                     the slow tests
+#   make docs                     the pages of docs/ and the API reference, in build/docs/html
 #   make clean                    remove what make made
 
 SHELL := /bin/bash
@@ -22,7 +23,7 @@ INSTALLED := setup.py setup.cfg pyproject.toml package.xml \
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test slow clean
+.PHONY: demo test slow docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -37,8 +38,14 @@ slow: $(VENV)/installed-all
 	@$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900 $(PYTEST_ARGUMENTS)
 	@MTL_PERCEPTION_CAMPAIGN=1 $(BIN)/python -m pytest test/training/test_training_survives.py $(PYTEST_ARGUMENTS)
 
+# docs/api is made by Sphinx; pages of modules that are gone would stay in it and be a warning.
+docs: $(VENV)/installed-all
+	@rm -rf docs/api
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -d build/docs/cache docs build/docs/html
+	@echo 'build/docs/html/index.html'
+
 clean:
-	rm -rf $(VENV) build install log demo *.egg-info
+	rm -rf $(VENV) build install log demo docs/api *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \

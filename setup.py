@@ -44,6 +44,7 @@ GRADIENTS = ['torchjd[cagrad]>=0.18']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = [*SETTINGS, 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
+DOCS = ['furo>=2024.8', 'myst-parser>=4.0', 'sphinx>=8.1']
 TEST = [
     'catkin-pkg',
     'cityscapesscripts>=2.2',
@@ -94,9 +95,10 @@ setup(
         'dask': DASK,
         'nyu': NYU,
         'evaluate': RUNTIME + EVALUATE,
+        'docs': DOCS,
         'test': TEST,
         'all': (
-            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + DASK + NYU + EVALUATE + TEST),
+            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + DASK + NYU + EVALUATE + DOCS + TEST),
     },
     entry_points={
         'console_scripts': [

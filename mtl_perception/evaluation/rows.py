@@ -24,7 +24,7 @@ class Row:
     :param name: of the metric.
     :param value: of the model.
     :param interval: where it would lie on other frames of the same kind, see
-        :func:`mtl_perception.metrics.bootstrap_interval`; None if unknown.
+        :func:`mtl_perception.metrics.bootstrap.bootstrap_interval`; None if unknown.
     :param baseline: the image-blind baseline.
     :param target: goal for the models of the street.
     """

@@ -43,7 +43,8 @@ class MotionHead:
         """
         Return the probability that what is in a pixel moves.
 
-        :param features: (C, h, w) float32 of :func:`mtl_perception.egomotion.motion_features`.
+        :param features: (C, h, w) float32 of
+            :func:`~mtl_perception.egomotion.residual.motion_features`.
         :return: (h, w) float32, 0 to 1.
         """
         with torch.inference_mode():

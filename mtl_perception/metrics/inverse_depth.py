@@ -35,7 +35,7 @@ class InverseDepthMetrics:
 
     A pixel counts if its true depth is positive and finite. A predicted depth of +Inf has the
     inverse 0, and so has one that is NaN or not positive; one nearer than 0.001 m counts as
-    0.001 m, as in :class:`mtl_perception.metrics.DepthMetrics`.
+    0.001 m, as in :class:`~mtl_perception.metrics.depth.DepthMetrics`.
 
     >>> metrics = InverseDepthMetrics('disparity_px', focal_px=1000.0, baseline_m=0.5)
     >>> metrics.update(np.array([[20.0]]), np.array([[10.0]]))  # 25 px against 50 px

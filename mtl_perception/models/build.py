@@ -97,6 +97,7 @@ ENCODERS = {
     'mobilenet_v2': mobilenet_v2,
     'efficientnet_lite0': efficientnet_lite0,
 }
+"""Name in a recipe -> encoder."""
 
 DECODERS: dict[str, Callable[[DecoderSpec], nn.Module]] = {
     'fcn8': fcn8,
@@ -106,6 +107,7 @@ DECODERS: dict[str, Callable[[DecoderSpec], nn.Module]] = {
     'yolo16': yolo16,
     'yolo8': yolo8,
 }
+"""Name in a recipe -> decoder."""
 
 BOX_DECODERS = ('yolo', 'yolo16', 'yolo8')
 """The decoders of detection. Detection takes no other decoder, and no other task takes these."""

@@ -12,9 +12,9 @@ class ResidualMotionHead(nn.Module):
     Score each pixel from residual flow, depth and the masks of movable classes.
 
     The head does not read images, only the features that
-    :func:`mtl_perception.egomotion.motion_features` computes from two of them. So it must decide
-    by motion and not by appearance. Three scales with skips; the coarsest is dilated, so that its
-    receptive field covers whole objects.
+    :func:`~mtl_perception.egomotion.residual.motion_features` computes from two of them. So it
+    must decide by motion and not by appearance. Three scales with skips; the coarsest is dilated,
+    so that its receptive field covers whole objects.
 
     Shapes:
 

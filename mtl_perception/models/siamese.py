@@ -28,6 +28,7 @@ def add(frames: Sequence[Stages]) -> list[Tensor]:
 
 
 AGGREGATIONS = {'concatenate': concatenate, 'sum': add}
+"""Name in a recipe -> how the features of several frames are joined."""
 
 
 class SiameseMultiTaskNetwork(nn.Module):

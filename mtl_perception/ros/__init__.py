@@ -1,2 +1,3 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""The node and the camera source: a thin ROS 2 shell around :mod:`mtl_perception.inference`."""

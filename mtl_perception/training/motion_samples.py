@@ -38,7 +38,8 @@ class MotionSamples:
     """
     N pairs of frames.
 
-    :param features: (N, C, h, w) float16, see :func:`mtl_perception.egomotion.motion_features`.
+    :param features: (N, C, h, w) float16, see
+        :func:`~mtl_perception.egomotion.residual.motion_features`.
     :param moving: (N, h, w) uint8, 1 where the object moves.
     :param instance: (N, h, w) uint16 ids of objects, 0 = none.
     """

@@ -1,0 +1,32 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Sphinx: the pages of this folder, and an API reference made from the docstrings."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mtl_perception import __version__  # noqa: E402
+
+project = 'mtl_perception'
+author = 'The mtl_perception authors'
+copyright = f'2026, {author}'
+release = __version__
+
+extensions = [
+    'myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.mathjax']
+templates_path = ['_templates']
+exclude_patterns = ['_templates']
+html_theme = 'furo'
+html_title = f'mtl_perception {release}'
+myst_heading_anchors = 3
+
+autodoc_member_order = 'bysource'
+autodoc_typehints = 'description'
+autodoc_typehints_description_target = 'documented'
+
+# A reference to a name of this package that does not exist is a warning; type variables aside.
+nitpicky = True
+nitpick_ignore_regex = [('py:.*', r'(?!mtl_perception).*|.*\.T|.*\.recipe\.Recipe')]
