@@ -61,7 +61,7 @@ def test_noise_costs_few_pixels_and_joins_nothing(pixels):
     assert overlap(found, ids).min() > 0.9
 
 
-def test_it_finds_what_dbscan_finds():
+def test_it_agrees_with_dbscan():
     ids = discs()
     noise = np.random.default_rng(1).normal(0, 0.7, (2, *ids.shape)).astype(np.float32)
     offset = np.nan_to_num(offsets_of(ids)) + noise
@@ -70,6 +70,7 @@ def test_it_finds_what_dbscan_finds():
     labels = DBSCAN(eps=2.0, min_samples=5).fit_predict(votes)
     wanted = np.zeros_like(ids)
     wanted[rows, columns] = labels + 1
+
     assert overlap(find_instances(offset, ids > 0), wanted).min() > 0.95
 
 
@@ -90,6 +91,7 @@ def test_pixels_outside_the_mask_and_wild_vectors_belong_to_no_object():
     offset[:, 20, 77] = 1e30
     offset[:, 20, 78] = [-75, -19]  # to a place where nobody else points
     found = find_instances(offset, thing)
+
     assert (found[:, :30] == 0).all()
     assert (found[20, 75:79] == 0).all()
     assert (found[20, 65:75] == 1).all()
@@ -114,6 +116,7 @@ def test_the_objects_of_the_street_are_found(noise):
         large = [one for one in np.unique(ids[ids > 0]) if (ids == one).sum() >= 40]
         best = overlap(result, np.where(np.isin(ids, large), ids, 0))
         found, seen = found + (best > 0.5).sum(), seen + len(best)
+
     assert seen > 10
     assert found / seen > 0.8
 
@@ -126,10 +129,11 @@ def test_it_is_fast_enough_for_a_camera():
         start = time.process_time()
         find_instances(offset, ids > 0)
         times.append(time.process_time() - start)
+
     assert min(times) < 0.05
 
 
-def test_shapes_that_do_not_belong_together_are_refused():
+def test_mismatched_shapes_are_refused():
     with pytest.raises(ValueError, match=r'wanted \(2, 10, 12\)'):
         find_instances(np.zeros((2, 12, 10), np.float32), np.zeros((10, 12), bool))
 
@@ -167,6 +171,7 @@ def test_an_object_has_the_class_of_most_of_its_pixels():
     semantic[2, :3] = 9
 
     boxes, pixels = class_boxes(instances, semantic, semantic_ids=(9, 4))
+
     assert boxes.tolist() == [[0, 2, 3, 3, 0]]
     assert pixels.tolist() == [3]
 

@@ -103,7 +103,9 @@ def test_depth_is_infinite_exactly_under_sky_and_beyond_range(found, wanted, see
     network = outputs(*found, seed)
     result = to_perception(network, MANIFEST, *wanted)
     beyond = nearest((network.semantic == SKY) | (network.depth > 80), *wanted)
+
     np.testing.assert_array_equal(np.isposinf(result.depth), beyond)
+
     finite = result.depth[~beyond]
     assert (finite > 0).all()
     assert (finite <= 80.0001).all()
@@ -115,17 +117,19 @@ def test_depth_is_not_blended_across_the_edge_of_the_sky():
     depth = np.where(semantic == SKY, 3.0, 20.0).astype(np.float32)  # heads paint sky near
     result = to_perception(Outputs(semantic=semantic, depth=depth), MANIFEST, 97, 203)
     ground = result.semantic != SKY
+
     assert ground.any()
     np.testing.assert_allclose(result.depth[ground], 20.0, rtol=1e-6)
     assert np.isposinf(result.depth[~ground]).all()
 
 
-def test_where_sky_is_doubtful_depth_stays_finite():
+def test_where_sky_is_uncertain_depth_stays_finite():
     semantic = np.full((4, 6), SKY, np.uint8)
     sky = np.zeros((4, 6), bool)
     sky[:, 3:] = True
     depth = np.full((4, 6), 7.0, np.float32)
     result = to_perception(Outputs(semantic=semantic, depth=depth, sky=sky), MANIFEST, 4, 6)
+
     np.testing.assert_array_equal(result.depth, np.where(sky, np.inf, 7.0))
     assert (result.semantic == SKY).all()
 
@@ -147,13 +151,14 @@ def test_depth_that_is_not_finite_is_invalid_and_does_not_spread(size):
     depth = np.full((8, 8), 5.0, np.float32)
     depth[2, 3], depth[5, 6] = np.nan, np.inf
     result = to_perception(Outputs(depth=depth), MANIFEST, *size)
+
     np.testing.assert_array_equal(
         ~np.isfinite(result.depth), nearest(~np.isfinite(depth), *size))
     np.testing.assert_allclose(result.depth[np.isfinite(result.depth)], 5.0, rtol=1e-6)
     assert np.isnan(result.depth[nearest(np.isnan(depth), *size)]).all()
 
 
-def test_what_was_not_computed_stays_missing():
+def test_tasks_that_were_not_computed_stay_missing():
     result = to_perception(Outputs(), MANIFEST, 8, 8)
     assert set(dataclasses.astuple(result)) == {None}
 
@@ -172,6 +177,7 @@ def test_the_outputs_are_not_written_to():
     copies = [value.copy() for value in values]
     for size in ((8, 8), (16, 16)):
         to_perception(network, MANIFEST, *size, depth_scale=3.0, motion_known=False)
+
     for value, copy in zip(values, copies, strict=True):
         np.testing.assert_array_equal(value, copy)
 
@@ -185,9 +191,10 @@ def test_a_mask_has_the_colours_of_its_classes_and_grey_elsewhere():
         [0, 0, 0], [255, 64, 64], [128, 128, 128]]]
 
 
-def test_near_is_warm_far_is_cold_and_what_is_no_depth_has_its_own_colour():
+def test_near_is_warm_far_is_cold_and_invalid_depth_has_its_own_colour():
     depth = np.array([[0.5, 1.9, 12.6, 80.0, 500.0, np.nan, -np.inf, np.inf]], np.float32)
     colours = post.colourise_depth(depth)[0].astype(int)
+
     assert colours[0].tolist() == colours[1].tolist()  # nearer than the range
     assert colours[3].tolist() == colours[4].tolist()  # farther
     assert colours[1][0] > colours[1][2]
@@ -209,7 +216,7 @@ def test_an_overlay_is_the_weighted_mean_of_image_and_colours():
     assert (post.overlay(image, colours, 0.25) == 125).all()
 
 
-def test_the_motion_overlay_leaves_alone_what_does_not_move():
+def test_the_motion_overlay_leaves_static_pixels_unchanged():
     image = np.full((1, 3, 3), 100, np.uint8)
     motion = np.array([[0, 1, 255]], np.uint8)
     result = post.overlay_motion(image, motion, STREET_MOTION, opacity=1.0)
@@ -233,13 +240,17 @@ def two_cars_and_a_person():
 def test_touching_objects_of_a_class_are_told_apart_and_classes_never_share_an_id():
     semantic, offset = two_cars_and_a_person()
     result = to_perception(Outputs(semantic=semantic, instance=offset), MANIFEST, 32, 64)
+
     assert result.instance.dtype == np.uint16
+
     ids = [set(result.instance[4:24, left:right].ravel().tolist())
            for left, right in ((2, 22), (22, 42), (42, 52))]
+
     assert all(len(one) == 1 for one in ids)
     assert set.union(*ids) == {1, 2, 3}
     assert ids[2] == {3}  # the classes come in the order of their ids
     assert (result.instance[semantic == 0] == 0).all()
+
     large = to_perception(Outputs(semantic=semantic, instance=offset), MANIFEST, 64, 128)
     np.testing.assert_array_equal(large.instance, nearest(result.instance, 64, 128))
 
@@ -255,13 +266,17 @@ def test_boxes_are_in_pixels_of_the_size_that_was_asked_for():
 def test_instances_have_colours_and_boxes_lines_in_those_of_their_classes():
     ids = np.array([[0, 1, 2, 256]], np.uint16)
     colours = [tuple(colour) for colour in post.colourise_instance(ids)[0].tolist()]
+
     assert colours[0] == (0, 0, 0)
     assert len({*colours[:3]}) == 3
     assert colours[3] == colours[1]  # 255 colours, then they come again; none is black
+
     image = np.full((40, 60, 3), 100, np.uint8)
     assert (post.overlay_instance(image, np.zeros((40, 60), np.uint16)) == 100).all()
+
     boxes = Detections(np.float32([[10, 15, 40, 35]]), np.float32([0.5]), np.array([0], np.uint8))
     drawn = post.draw_boxes(image, boxes, STREET_DETECTION, text=False)
+
     assert tuple(drawn[15, 20]) == STREET_DETECTION.palette[0]
     assert (drawn[20:30, 15:35] == 100).all()
     assert (image == 100).all()
@@ -277,6 +292,7 @@ def test_an_arrow_shows_where_a_moving_part_goes():
     plain = post.overlay_motion(image, motion, STREET_MOTION, opacity=1.0)
     drawn = post.overlay_motion(image, motion, STREET_MOTION, opacity=1.0, residual=residual)
     changed = np.argwhere((drawn != plain).any(-1))
+
     assert changed[:, 1].min() >= 47
     # it starts in the middle and is 3 x 5 x 2 pixels long
     assert changed[:, 1].max() == pytest.approx(50 + 30, abs=3)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Write small files in the layouts of data sets."""
+"""Small files in the layouts of data sets, and comparisons of what is read."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def write_image(path: Path, value: int = 0, height: int = HEIGHT, width: int = W
 
 
 def write_map(path: Path, values: np.ndarray) -> Path:
-    """Write numbers as they are, making the folders above."""
+    """Write numbers unchanged, and make the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), values)
     return path
@@ -36,7 +36,7 @@ def constant(value: int, dtype: type = np.uint8) -> np.ndarray:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write text, making the folders above."""
+    """Write text, and make the folders above."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -46,3 +46,12 @@ def boxes_by_id(instances):
     """Return id -> (left, top, right, bottom) of the objects of an (H, W) map."""
     ids, corners, _ = boxes_around(instances)
     return dict(zip(ids.tolist(), map(tuple, corners.tolist())))
+
+
+def same(one, other):
+    """Return whether two samples have equal images and labels."""
+    return (
+        np.array_equal(one.image, other.image)
+        and np.array_equal(one.detection, other.detection)
+        and all(np.array_equal(label, other.labels()[task])
+                for task, label in one.labels().items()))

@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""CamVid and DAVIS."""
+
 import numpy as np
 import pytest
 from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write_text
@@ -43,6 +45,7 @@ def test_camvid_pairs_neighbours_of_a_drive_with_both_labels(camvid):
     data = CamVid(str(camvid), 'val', frames=2)
     assert len(data) == 1
     assert [path.stem for path in data.incomplete] == ['0001TP_006690', '0016E5_07959']
+
     sample = data[0]
     assert sample.image.shape == (2, HEIGHT, WIDTH, 3)
     assert sample.image[:, 0, 0, 0].tolist() == [0, 1]
@@ -50,17 +53,19 @@ def test_camvid_pairs_neighbours_of_a_drive_with_both_labels(camvid):
     assert sample.depth is sample.motion is None
 
 
-def test_camvid_says_which_file_is_wrong(camvid):
+def test_camvid_errors_name_the_faulty_file(camvid):
     data = CamVid(str(camvid), 'val')
     write_map(camvid / 'valannot' / '0016E5_07959.png', constant(12))
+
     with pytest.raises(DataError, match=r'0016E5_07959\.png: label 12 .* wanted 0-11'):
         data[1]
+
     (camvid / 'valannot' / '0016E5_07961.png').unlink()
     with pytest.raises(DataError, match=r'0016E5_07961\.png: does not exist'):
         data[2]
 
 
-def test_camvid_refuses_what_is_not_there(camvid):
+def test_camvid_refuses_missing_folders_and_unknown_splits(camvid):
     with pytest.raises(ConfigurationError, match="no split 'validation'"):
         CamVid(str(camvid), 'validation')
     with pytest.raises(DataError, match='trainannot: no such folder'):
@@ -71,13 +76,13 @@ def test_camvid_refuses_what_is_not_there(camvid):
         CamVid(str(camvid), 'val', frames=0)
 
 
-def test_images_of_two_sizes_make_no_clip(camvid):
+def test_a_clip_with_images_of_two_sizes_is_refused(camvid):
     write_image(camvid / 'val' / '0016E5_07959.png', 0, HEIGHT + 2)
     with pytest.raises(DataError, match=r'07959\.png: is 8 x 8 .*07961.* 6 x 8'):
         CamVid(str(camvid), 'val', frames=2)[0]
 
 
-def test_davis_says_what_moves_in_every_frame(davis):
+def test_davis_labels_moving_pixels_in_every_frame(davis):
     data = Davis(str(davis), frames=2)
     assert len(data) == len(data.incomplete) == 2
     sample = data[1]
@@ -93,6 +98,7 @@ def test_davis_takes_a_list_or_named_sequences(davis):
         Davis(str(davis), sequences=['camel'])
     with pytest.raises(DataError, match=r'ImageSets/480p/train\.txt: does not exist'):
         Davis(str(davis), 'train')
+
     write_text(davis / 'ImageSets/480p/train.txt', 'bear\ncamel\n')
     with pytest.raises(DataError, match="no sequence 'camel'"):
         Davis(str(davis), 'train')
@@ -110,14 +116,18 @@ def test_davis_refuses_a_mask_of_greys(davis):
 def test_recorded_camvid(real_data):
     root = str(real_data('camvid') / 'CamVid')
     train, val = CamVid(root, 'train'), CamVid(root, 'val', frames=2)
+
     assert len(train) == 231
     assert (len(val), len(val.incomplete)) == (100, 1)  # 101 frames without a gap
+
     first = CamVid(root, 'val')[0]
     assert first.image.shape == (1, 360, 480, 3)
+
     names = val.tasks[0].classes
     looked_at = {(60, 260): 'sky', (37, 0): 'building', (300, 250): 'road', (318, 1): 'pavement',
                  (31, 479): 'tree', (210, 379): 'car', (186, 465): 'pedestrian',
                  (178, 245): 'bicyclist'}
+
     assert {place: names[first.semantic[0][place]] for place in looked_at} == looked_at
     np.testing.assert_array_equal(val[0].image[0], first.image[0])
 
@@ -126,6 +136,7 @@ def test_recorded_camvid(real_data):
 def test_recorded_davis(real_data):
     data = Davis(str(real_data('davis')), frames=2)
     assert (len(data), len(data.incomplete)) == (24, 1)
+
     sample = data[9]
     assert data.clips[9][1].stem == '00010'
     assert sample.motion[1, 194, 470] == 1  # the side of the car

@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""``mtl data check``: counts, problems and the preview."""
+
 import re
 import shutil
 
@@ -49,11 +51,13 @@ def check(config, *words):
     return cli.main(['data', 'check', str(config), '--mosaic', str(mosaic), *words])
 
 
-def test_what_is_there_is_counted(config):
+def test_the_check_counts_images_and_labels(config):
     every = examine(read_descriptions(config))
     assert [it.problems for it in every] == [[], []]
+
     table = {what.strip(): values for what, *values in rows_of(every)}
     pixels = HEIGHT * WIDTH
+
     assert table['clips'] == ['3', '2']
     assert table['images per clip'] == ['2', '1']
     assert table['left out, no earlier image'] == ['1', '0']
@@ -68,7 +72,7 @@ def test_what_is_there_is_counted(config):
     assert table['semantic: clips with labels'] == ['3', '2']
 
 
-def test_an_image_without_a_label_does_not_thin_the_classes_out(config):
+def test_class_shares_ignore_images_without_labels(config):
     write_map(config.parent / 'data/night/class/000.png', constant(255))
     validation = examine(read_descriptions(config))[1]
     table = dict(rows_of([validation]))
@@ -77,11 +81,13 @@ def test_an_image_without_a_label_does_not_thin_the_classes_out(config):
     assert validation.best() == [1]  # is drawn in the mosaic
 
 
-def test_the_command_says_that_nothing_is_wrong_and_draws_the_samples(config, capsys):
+def test_the_command_reports_no_problem_and_draws_samples(config, capsys):
     assert check(config, '--samples', '2') == 0
+
     shown = capsys.readouterr().out
     assert 'no problem found' in shown
     assert 'validation' in shown
+
     mosaic = cv2.imread(str(config.parent / 'mosaic.png'))
     assert mosaic.shape[1] == 5 * 384  # before, image, semantic, depth, motion
     assert mosaic.shape[0] >= 4 * 288
@@ -99,12 +105,14 @@ def test_the_command_says_that_nothing_is_wrong_and_draws_the_samples(config, ca
      r'night/image/001\.png: is the same image as .*day/image/001\.png of train'),
     (lambda data: shutil.rmtree(data / 'night/image'), r'night/image: no such folder'),
 ])
-def test_what_is_wrong_is_listed_once_with_its_path_and_exits_with_3(
+def test_each_problem_is_listed_once_with_its_path_and_the_exit_code_is_3(
         config, capsys, wrong, message):
     wrong(config.parent / 'data')
     assert check(config) == 3
+
     shown = capsys.readouterr()
     lines = [line for line in shown.out.splitlines() if line.startswith(('train: ', 'valid'))]
+
     assert len(lines) == 1
     assert re.search(message, lines[0])
     assert 'problems: 1' in shown.err
@@ -116,39 +124,44 @@ def test_the_same_image_in_another_format_is_found(config):
     (data / 'night/image/001.png').unlink()
     content = cv2.imread(str(data / 'day/image/002.png'))
     same = str(data / 'night/image/001.png')
+
     assert cv2.imwrite(same, content, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+
     train, validation = examine(read_descriptions(config))
     assert train.problems == []
     assert 'day/image/002.png of train' in validation.problems[0]
 
 
-def test_an_image_that_exists_twice_in_a_recording_is_counted(config):
+def test_duplicate_images_of_a_recording_are_counted(config):
     shutil.copy(config.parent / 'data/day/image/000.png', config.parent / 'data/day/image/001.png')
     table = dict(rows_of(examine(read_descriptions(config))[:1]))
     assert table['duplicate images'] == '1'
 
 
-def test_a_wrong_configuration_is_no_problem_of_the_data(config, capsys):
+def test_a_wrong_description_is_a_configuration_error(config, capsys):
     config.write_text(config.read_text().replace('folder', 'foldr'))
     assert check(config) == 2
     assert "mean 'folder'" in capsys.readouterr().err
     assert check(config, '--samples', '0') == 2
 
 
-def test_a_mosaic_that_cannot_be_written_is_said(config, capsys):
+def test_a_preview_that_cannot_be_written_is_reported(config, capsys):
     (config.parent / 'file').write_text('')
     assert cli.main(['data', 'check', str(config), '--mosaic', str(config.parent / 'file/x.png')]
                     ) == 5
     assert 'file/x.png' in capsys.readouterr().err
 
 
-def test_the_mosaic_shows_the_image_its_labels_and_what_moves(config):
+def test_the_preview_shows_image_labels_and_motion(config):
     every = examine(read_descriptions(config))
     mosaic = draw_clips([('validation', every[1].data, [1])], 1, 80)
     height = 60
+
     assert mosaic.shape[1] == 4 * 80
+
     row, column = height - 5, 75
     assert np.abs(mosaic[row, column].astype(int) - picture(12)[-1, -1]).max() <= 1
+
     semantic, depth, motion = (mosaic[:height, 80 * place:80 * (place + 1)] for place in (1, 2, 3))
     assert np.abs(semantic[row, column] - (0.65 * np.array([128, 64, 128]) + 0.35
                                            * picture(12)[-1, -1])).max() <= 2
@@ -158,12 +171,13 @@ def test_the_mosaic_shows_the_image_its_labels_and_what_moves(config):
 
 
 @pytest.mark.real_data
-def test_recorded_data_sets_are_all_right(real_data, tmp_path, capsys):
+def test_recorded_samples_of_each_data_set_pass_the_check(real_data, tmp_path, capsys):
     camera = {'focal_px': 721.5377, 'baseline_m': 0.5327}
     parts = {'validation': ('kitti2015', 'validation'), 'mini': ('kitti2015_mini', 'all')}
     config = write_text(tmp_path / 'kitti.yaml', yaml.safe_dump({
         name: {'dataset': 'kitti2015', 'root': str(real_data(root)), 'split': split, **camera}
         for name, (root, split) in parts.items()}))
+
     assert check(config) == 0
     assert '80 m' in capsys.readouterr().out
 
@@ -181,6 +195,7 @@ def test_recorded_image_in_two_splits_is_found(real_data, tmp_path):
     parts = {split: {'dataset': 'camvid', 'root': str(tmp_path), 'split': split}
              for split in ('train', 'val')}
     train, val = examine(parts)
+
     assert train.problems == []
     assert len(val.problems) == 1
     assert 'val/0016E5_07961.jpg: is the same image as' in val.problems[0]

@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Cityscapes."""
+
 import json
 
 import numpy as np
@@ -27,12 +29,14 @@ def root(tmp_path):
     write_image(path('leftImg8bit', 'leftImg8bit.png'), 19)
     for frame in range(20):
         write_image(path('leftImg8bit_sequence', 'leftImg8bit.png', frame), frame)
+
     ids = constant(7)
     ids[0], ids[1, :4], ids[1, 4:] = 23, 26, 4
     write_map(path('gtFine', 'gtFine_labelIds.png'), ids)
     instances = ids.astype(np.uint16)
     instances[1, :4], instances[2, 5] = 26002, 26  # a car, and one of a group
     write_map(path('gtFine', 'gtFine_instanceIds.png'), instances)
+
     disparity = constant(0, np.uint16)
     disparity[2, 1], disparity[2, 2] = 1, 2561  # 0 px and 10 px
     write_map(path('disparity', 'disparity.png'), disparity)
@@ -45,9 +49,11 @@ def test_semantics_are_the_19_classes_of_the_benchmark(root):
     data = Cityscapes(str(root), 'train')
     semantic = data[0].semantic[0]
     names = data.tasks[0].classes
+
     assert len(names) == len(SEMANTIC.palette) == 19
     assert [names[semantic[row, 0]] for row in range(3)] == ['sky', 'car', 'road']
     assert semantic[1, 4] == 255  # static things are not judged
+
     kept = [number for name, number in LABEL_IDS.items() if name in names]
     assert kept == [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
 
@@ -56,13 +62,16 @@ def test_the_7_categories_group_the_19_classes(root):
     data = Cityscapes(str(root), 'train', classes=7)
     semantic = data[0].semantic[0]
     names = data.tasks[0].classes
+
     assert [names[semantic[row, 0]] for row in range(3)] == ['sky', 'vehicle', 'flat']
     assert semantic[1, 4] == 255
+
     groups = {}
     for name in SEMANTIC.classes:
         write_map(root / 'gtFine/train/ulm' / f'{NAME}_gtFine_labelIds.png',
                   constant(LABEL_IDS[name]))
         groups.setdefault(names[data[0].semantic[0, 0, 0]], []).append(name)
+
     assert groups['object'] == ['pole', 'traffic light', 'traffic sign']
     assert groups['human'] == ['person', 'rider']
     assert groups['vehicle'] == ['car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle']
@@ -80,9 +89,10 @@ def test_depth_comes_from_disparity_and_the_camera_of_the_image(root):
     assert given[2, 2] == 25.0
 
 
-def test_the_frames_before_come_from_the_sequence(root):
+def test_earlier_frames_come_from_the_sequence(root):
     data = Cityscapes(str(root), 'train', frames=3, spacing=2)
     sample = data[0]
+
     assert sample.image[:, 0, 0, 0].tolist() == [15, 17, 19]
     assert (sample.semantic[:2] == 255).all()
     assert np.isnan(sample.depth[:2]).all()
@@ -90,14 +100,14 @@ def test_the_frames_before_come_from_the_sequence(root):
         Cityscapes(str(root), 'train', frames=2, spacing=20)
 
 
-def test_objects_have_their_label_in_their_number(root):
+def test_object_numbers_contain_their_label(root):
     data = Cityscapes(str(root), 'train')
     instances = data.read_instances(data.clips[0][0], (HEIGHT, WIDTH))
     assert boxes_by_id(instances) == {26002: (0, 1, 4, 2)}
     assert np.argwhere(instances < 0).tolist() == [[2, 5]]
 
 
-def test_polygons_are_drawn_where_there_are_no_label_ids(root):
+def test_polygons_are_drawn_where_label_ids_are_missing(root):
     folder = root / 'gtFine/train/ulm'
     (folder / f'{NAME}_gtFine_labelIds.png').unlink()
     square = [[2, 1], [4, 1], [4, 3], [2, 3]]
@@ -107,6 +117,7 @@ def test_polygons_are_drawn_where_there_are_no_label_ids(root):
     semantic = Cityscapes(str(root), 'train')[0].semantic[0]
     expected = constant(0)
     expected[1:4, 2:5] = 13
+
     np.testing.assert_array_equal(semantic, expected)
 
 
@@ -118,14 +129,17 @@ def test_a_wrong_annotation_names_itself(tmp_path, text, message):
         draw_polygons(write_text(tmp_path / 'a.json', text), (HEIGHT, WIDTH))
 
 
-def test_what_is_wrong_is_named(root):
+def test_errors_name_the_faulty_file(root):
     data = Cityscapes(str(root), 'train')
     write_text(root / 'camera/train/ulm' / f'{NAME}_camera.json', '{"intrinsic": {}}')
+
     with pytest.raises(DataError, match=r'camera\.json: lacks intrinsic\.fx'):
         data[0]
+
     write_map(root / 'gtFine/train/ulm' / f'{NAME}_gtFine_labelIds.png', constant(34))
     with pytest.raises(DataError, match=r'labelIds\.png: label 34 .* wanted 0-33'):
         data[0]
+
     (root / 'gtFine/train/ulm' / f'{NAME}_gtFine_labelIds.png').unlink()
     with pytest.raises(DataError, match=r'labelIds\.png: does not exist'):
         data[0]
@@ -140,13 +154,17 @@ def test_recorded_cityscapes(real_data):
     data = Cityscapes(str(real_data('cityscapes')), 'train', frames=2)
     assert (len(data), len(data.incomplete)) == (3, 1)  # of one snippet there is no sequence
     assert data.clips[0][1].stem == 'aachen_000000_000019_leftImg8bit'
+
     sample = data[0]
     assert sample.image.shape == (2, 1024, 2048, 3)
     assert sample.depth is None
+
     names = data.tasks[0].classes
     looked_at = {(748, 539): 'road', (60, 1895): 'sky', (472, 689): 'car', (210, 1278): 'building'}
+
     assert {place: names[sample.semantic[1][place]] for place in looked_at} == looked_at
     assert (sample.semantic[0] == 255).all()
+
     boxes = boxes_by_id(data.read_instances(data.clips[0][1], (1024, 2048)))
     assert boxes[26010] == (609, 420, 808, 532)  # the dark car in the middle
     assert sum(number // 1000 == 26 for number in boxes) >= 8

@@ -54,8 +54,10 @@ def test_a_task_without_a_single_label_is_found_by_check_and_training(tmp_path, 
     assert cli.main(['train', str(path)]) == 3
     assert "none of 4 clips has a label of ['semantic']" in capsys.readouterr().err
     assert not (tmp_path / 'runs/tiny/checkpoints').exists()
+
     with_labels = recipe(
         tmp_path, kitti2015(tmp_path, 'obj_map', 'semantic'), ['semantic', 'motion'])
+
     assert check(with_labels) == 0  # the control
     assert cli.main(['train', str(with_labels)]) == 0
 
@@ -63,11 +65,14 @@ def test_a_task_without_a_single_label_is_found_by_check_and_training(tmp_path, 
 def test_a_recipe_is_checked_with_its_frames_and_below_its_root(tmp_path, capsys):
     described = kitti2015(tmp_path / 'there', 'semantic')
     path = recipe(tmp_path, {**described, 'root': 'nowhere'}, ['semantic'])
+
     assert check(path) == 3
     assert check(path, '--root', str(tmp_path / 'there')) == 0
+
     two = recipe(tmp_path, described, ['semantic'], network={'frames': 2})
     assert check(two) == 3
     assert 'has the 1 earlier ones that frames: 2' in capsys.readouterr().out
+
     found = read_descriptions(two)
     assert (found['train']['frames'], found['train']['tasks']) == (2, ['semantic'])
 
@@ -89,7 +94,7 @@ def test_an_earlier_image_is_one_of_the_same_split(tmp_path):
 
 
 @pytest.mark.parametrize(('count', 'held_out'), [(1, 0), (2, 1), (3, 1), (4, 1), (6, 1), (10, 2)])
-def test_of_an_undivided_folder_a_fifth_is_held_out_and_no_split_is_guessed(
+def test_the_last_fifth_of_a_folder_without_splits_is_held_out(
         tmp_path, count, held_out):
     for number in range(count):
         write_image(tmp_path / f'image/{number}.png', number)
@@ -101,8 +106,10 @@ def test_of_an_undivided_folder_a_fifth_is_held_out_and_no_split_is_guessed(
 
     assert names('train') == [*range(count - held_out)]
     assert names('') == names('all') == [*range(count)]
+
     if held_out:
         assert names('validation') == names('val') == [*range(count - held_out, count)]
+
     for wrong in ('valid', 'test'):
         with pytest.raises(ConfigurationError, match=f'split {wrong!r} does not exist'):
             names(wrong)
@@ -119,24 +126,24 @@ def boxes(root, *corners):
 @pytest.mark.parametrize('corners', [
     (3, 3, 3, 5), (5, 5, 2, 2), ('nan', 1, 2, 3), ('inf', 1, 'inf', 3), (100, 200, 300, 400),
     (-9, 0, 0, 5)])
-def test_a_box_that_is_none_or_outside_is_named(tmp_path, corners):
+def test_degenerate_boxes_and_boxes_outside_the_image_are_refused(tmp_path, corners):
     with pytest.raises(DataError, match=r'000000\.txt: line 2: the box .*correct the line'):
         boxes(tmp_path, (0, 0, 1, 1), corners)
 
 
-def test_a_box_is_cut_off_at_the_edge_of_its_image(tmp_path):
+def test_a_box_is_clipped_to_its_image(tmp_path):
     found = boxes(tmp_path, (-50, -3, 900, 700), (1, 2, 3, 4))
     assert found.tolist() == [[0, 0, WIDTH, HEIGHT, 0], [1, 2, 3, 4, 0]]
 
 
-def test_a_box_of_which_nothing_is_left_is_dropped(tmp_path):
+def test_a_box_outside_the_crop_is_dropped(tmp_path):
     sample = boxes(tmp_path, (0, 0, 2, 2))
     data = build_dataset({'dataset': 'kitti_object', 'root': str(tmp_path)})[0]
     assert data.cropped(3, 3, 2, 2).detection[..., 4].tolist() == [[-1]]
     assert sample.shape == (1, 5)
 
 
-def test_what_systems_leave_in_folders_is_no_image(tmp_path):
+def test_hidden_files_of_systems_are_skipped(tmp_path):
     for number in range(5):
         write_image(tmp_path / f'images/{number}.png', number)
         write_map(tmp_path / f'masks/{number}.png', constant(number % 3))
@@ -144,6 +151,7 @@ def test_what_systems_leave_in_folders_is_no_image(tmp_path):
                   '__MACOSX/images/._0.png', 'images/__MACOSX/0.png', '.DS_Store'):
         write_text(tmp_path / stray, 'no image')
     train, validation = detect_layout(tmp_path)
+
     assert len(build_dataset(train)) == 4
     assert len(build_dataset(validation)) == 1
 
@@ -157,40 +165,46 @@ def test_images_with_suffixes_in_capitals_and_behind_links_are_found(tmp_path):
     (tmp_path / 'far/drive/loop').symlink_to(tmp_path / 'far')
     write_text(tmp_path / 'dataset.yaml', 'images: image\nmotion: "{name}.png"')
     data = build_dataset({'dataset': 'folder', 'root': str(tmp_path), 'frames': 2})
+
     assert [path.name for path in data.clips[0]] == ['0.PNG', '1.PNG']
+
     shutil.copytree(tmp_path / 'far/drive', tmp_path / 'JPEGImages/480p/car', symlinks=True)
     (tmp_path / 'Annotations/480p').mkdir(parents=True)
     davis = build_dataset({'dataset': 'davis', 'root': str(tmp_path), 'frames': 2})
+
     assert [[path.name for path in clip] for clip in davis.clips] == [
         ['0.PNG', '1.PNG'], ['1.PNG', '2.PNG']]
 
 
-def test_the_parts_of_a_mixture_may_share_images_but_not_with_what_is_held_out(tmp_path):
+def test_parts_of_a_mixture_may_share_images_but_not_with_validation(tmp_path):
     kitti2015(tmp_path, 'semantic', 'disp_occ_0')
     part = {'dataset': 'kitti2015', 'root': str(tmp_path), **CAMERA}
     every = examine({
         'train.depth': {**part, 'split': 'train', 'tasks': ['depth']},
         'train.road': {**part, 'split': 'train', 'tasks': ['semantic']},
         'validation': {**part, 'split': 'all', 'tasks': ['semantic']}})
+
     assert [len(it.problems) for it in every] == [0, 0, 8]
 
 
-def test_moving_cars_alone_are_no_boxes_and_say_nothing_of_parked_ones(tmp_path):
+def test_without_instances_parked_cars_stay_unknown_and_no_boxes_are_made(tmp_path):
     described = kitti2015(tmp_path, 'semantic', 'obj_map')
     moving = constant(0)
     moving[0, 0] = 1
     write_map(tmp_path / 'training/obj_map/000000_10.png', moving)
     sample = build_dataset(described)[0]
+
     assert sample.detection is None
     assert sample.instance[0, 0, 0] == 1
     assert (sample.instance == -1).sum() == HEIGHT * WIDTH - 1
     assert sample.motion[0, 0].tolist() == [1] + [0] * (WIDTH - 1)
+
     kitti2015(tmp_path, 'instance')  # the control
     assert build_dataset(described)[0].detection.tolist() == [[[0, 0, WIDTH, HEIGHT, 2]]]
 
 
 @pytest.mark.parametrize(('kind', 'task'), [('disp_occ_0', 'depth'), ('instance', 'instance')])
-def test_numbers_that_another_program_cut_to_8_bits_are_refused(tmp_path, kind, task):
+def test_files_cut_to_8_bits_are_refused_where_16_are_needed(tmp_path, kind, task):
     described = kitti2015(tmp_path, 'semantic', kind, tasks=[task])
     assert build_dataset(described)[0].labels()[task] is not None
     write_map(tmp_path / f'training/{kind}/000000_10.png', constant(50))
@@ -198,7 +212,7 @@ def test_numbers_that_another_program_cut_to_8_bits_are_refused(tmp_path, kind, 
         build_dataset(described)[0]
 
 
-def test_labels_that_are_not_wanted_need_not_be_there(tmp_path):
+def test_labels_of_unused_tasks_may_be_missing(tmp_path):
     described = kitti2015(tmp_path, 'semantic', 'disp_occ_0')
     (tmp_path / 'training/disp_occ_0/000000_10.png').unlink()
     assert build_dataset({**described, 'tasks': ['semantic']})[0].depth is None
@@ -209,12 +223,13 @@ def test_labels_that_are_not_wanted_need_not_be_there(tmp_path):
 @pytest.mark.parametrize('camera', [
     {'intrinsic': {'fx': 2262.5}, 'extrinsic': {'baseline': -0.2}},
     {'intrinsic': {'fx': 0}, 'extrinsic': {'baseline': 0.2}}])
-def test_a_camera_that_cannot_be_is_refused(tmp_path, camera):
+def test_an_impossible_camera_is_refused(tmp_path, camera):
     name = 'ulm_000003_000019'
     write_image(tmp_path / f'leftImg8bit/train/ulm/{name}_leftImg8bit.png')
     write_map(tmp_path / f'disparity/train/ulm/{name}_disparity.png', constant(257, np.uint16))
     write_text(tmp_path / f'camera/train/ulm/{name}_camera.json', json.dumps(camera))
     data = build_dataset({'dataset': 'cityscapes', 'root': str(tmp_path), 'split': 'train'})
+
     with pytest.raises(DataError, match='both positive'):
         data[0]
 
@@ -226,13 +241,15 @@ def test_a_camera_that_cannot_be_is_refused(tmp_path, camera):
     ('label', np.full((4, 6), 2.7), 'whole numbers'),
     ('depth', np.full((4, 6, 1), -2.5), 'metres'),
     ('depth', np.full((4, 6, 1), np.nan), 'metres')])
-def test_arrays_of_other_numbers_are_refused(tmp_path, kind, values, words):
+def test_arrays_out_of_range_are_refused(tmp_path, kind, values, words):
     good = {'image': np.ones((4, 6, 3)), 'label': np.zeros((4, 6)), 'depth': np.ones((4, 6, 1))}
     for name, array in {**good, kind: values}.items():
         (tmp_path / 'train' / name).mkdir(parents=True)
         np.save(tmp_path / f'train/{name}/0.npy', array)
     data = build_dataset({'dataset': 'nyu', 'root': str(tmp_path), 'split': 'train'})
+
     with pytest.raises(DataError, match=words):
         data[0]
+
     np.save(tmp_path / f'train/{kind}/0.npy', good[kind])  # the control
     assert data[0].image.max() == 255

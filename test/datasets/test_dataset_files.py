@@ -1,5 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Label numbers, folders, earlier images, and depth from disparity or lidar points."""
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mtl_perception.errors import DataError
 SHAPE = (HEIGHT, WIDTH)
 
 
-def test_a_label_that_means_nothing_is_refused_with_its_place(tmp_path):
+def test_an_unknown_label_number_is_refused_with_its_pixel(tmp_path):
     values = constant(3)
     values[4, 5] = values[5, 0] = 77
     with pytest.raises(DataError, match=r'a\.png: label 77 at row 4, column 5 \(and 1 more wrong '
@@ -30,7 +31,7 @@ def test_numbers_are_shown_as_ranges():
     assert ranges([255, 3, 0, 1, 2, 7, 8]) == '0-3, 7-8, 255'
 
 
-def test_a_missing_folder_names_itself_and_what_is_there_instead(tmp_path):
+def test_a_missing_folder_is_refused_with_the_contents_of_its_parent(tmp_path):
     (tmp_path / 'CamVid').mkdir()
     with pytest.raises(DataError, match=r'train: no such folder; .* holds \[.CamVid.\]'):
         images_in(tmp_path / 'train')
@@ -42,6 +43,7 @@ def test_the_earlier_image_is_found_by_its_number(tmp_path):
     for name in ('a_0008.jpg', 'a_0010.png', 'b_0009.png', 'a_10.png'):
         write_image(tmp_path / name)
     image = tmp_path / 'a_0010.png'
+
     assert find_earlier(image, 2) == tmp_path / 'a_0008.jpg'
     assert find_earlier(image, 1) is None  # b_0009 is of another drive
     assert find_earlier(image, 11) is None
@@ -74,6 +76,7 @@ def test_points_land_where_a_pinhole_sees_them_and_the_nearest_wins():
     points = np.array([
         [20, 2, 2, 0], [5, 0.5, 0.5, 0], [50, 0, 0, 0], [-5, 0, 0, 0], [1, 5, 0, 0]])[:, :3]
     depth = project_points(points, projection, (HEIGHT, WIDTH))
+
     assert depth[2, 3] == 5.0  # the first two share the pixel
     assert depth[3, 4] == 50.0
     assert np.isfinite(depth).sum() == 2  # behind the camera and beside the image: nowhere

@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Folders that describe themselves, and descriptions of data sets."""
+
 import numpy as np
 import pytest
 from dataset_trees import HEIGHT, WIDTH, constant, write_image, write_map, write_text
@@ -36,15 +38,17 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_a_folder_is_read_as_it_describes_itself(root):
+def test_a_folder_is_read_by_its_description(root):
     data = Folder(str(root), 'lab', frames=2)
     assert (len(data), len(data.incomplete)) == (2, 2)  # no pair crosses two recordings
+
     sample = data[1]
     assert sample.image[:, 0, 0, 0].tolist() == [0, 1]
     assert sample.semantic[:, 0, 0].tolist() == [1, 255]
     assert np.isnan(sample.depth[0]).all()
     assert sample.depth[1, 0, 0] == np.float32(2.5)
     assert sample.motion[:, 0, 0].tolist() == [1, 1]
+
     semantic, depth, motion = data.tasks
     assert semantic.classes == ('floor', 'person')
     assert semantic.movable == (1,)
@@ -74,15 +78,18 @@ def test_a_folder_may_store_disparity(root):
     assert Folder(str(root), 'lab')[1].depth[0, 0, 0] == 500 * 0.2 / 25
 
 
-def test_images_alone_have_no_labels_and_by_default_ids_are_places(root):
+def test_images_may_have_no_labels_and_ids_are_class_positions_by_default(root):
     write_text(root / 'dataset.yaml', 'images: pictures')
     data = Folder(str(root))
+
     assert len(data) == 4
     assert data.tasks == ()
     assert data[0].labels() == {}
+
     write_text(root / 'dataset.yaml', 'images: pictures\nsemantic: one.png\n'
                                       'classes: {a: [0, 0, 0], b: [9, 9, 9]}\n')
     write_map(root / 'one.png', np.where(np.arange(WIDTH) < 4, constant(1), constant(255)))
+
     assert Folder(str(root))[0].semantic[0, 0].tolist() == [1] * 4 + [255] * 4
 
 
@@ -108,12 +115,13 @@ def test_a_wrong_description_is_refused_with_its_path(root, old, new, message):
         Folder(str(root), 'lab')
 
 
-def test_a_folder_without_a_description_or_with_a_wrong_label_says_so(root):
+def test_a_missing_description_or_split_and_an_unknown_label_are_refused(root):
     write_map(root / 'labels/lab/a/1694.1_ids.png', constant(41))
     with pytest.raises(DataError, match=r'a/1694\.1_ids\.png: label 41 .* wanted 0, 40, 200'):
         Folder(str(root), 'lab')[0]
     with pytest.raises(DataError, match='pictures/street: no such folder'):
         Folder(str(root), 'street')
+
     (root / 'dataset.yaml').unlink()
     with pytest.raises(DataError, match=r'dataset\.yaml: does not exist'):
         Folder(str(root), 'lab')
@@ -160,9 +168,11 @@ def test_a_file_describes_one_data_set_or_several(tmp_path):
     path = write_text(tmp_path / 'one.yaml', 'dataset: camvid\nroot: CamVid\nsplit: val\n')
     assert read_descriptions(path) == {'data': {
         'dataset': 'camvid', 'root': str(tmp_path / 'CamVid'), 'split': 'val'}}
+
     several = ('train: {dataset: camvid, root: /a}\n'
                'validation: {dataset: kitti_raw, root: ~/b, calibration: c}\n')
     found = read_descriptions(write_text(tmp_path / 'two.yaml', several))
+
     assert list(found) == ['train', 'validation']
     assert found['train']['root'] == '/a'
     assert found['validation']['calibration'] == str(tmp_path / 'c')

@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""KITTI 2015 and KITTI raw."""
+
 import cv2
 import numpy as np
 import pytest
@@ -59,7 +61,7 @@ def raw(tmp_path):
     return tmp_path
 
 
-def test_kitti_2015_gives_metric_depth_and_what_moves(scenes):
+def test_kitti_2015_has_metric_depth_and_motion(scenes):
     sample = Kitti2015(str(scenes))[0]
     # the cameras are (2 + 1) / 4 = 0.75 m apart, f = 4 px
     assert sample.depth[0, 1, 2:4].tolist() == [4 * 0.75 / 2, 4 * 0.75 / 1.5]
@@ -72,17 +74,19 @@ def test_kitti_2015_gives_metric_depth_and_what_moves(scenes):
 def test_kitti_2015_holds_out_every_fifth_scene(scenes):
     def names(split):
         return [path.stem[:6] for path, in Kitti2015(str(scenes), split).clips]
+
     assert names('train') == ['000003', '000005']
     assert names('validation') == ['000004']
     assert names('all') == ['000003', '000004', '000005']
     with pytest.raises(ConfigurationError, match="no split 'test'"):
         names('test')
+
     (scenes / 'training/image_2/000004_10.png').unlink()
     with pytest.raises(DataError, match='asked for hold no image'):
         names('validation')
 
 
-def test_the_frame_before_is_09_and_backwards_11_both_without_labels(scenes):
+def test_the_previous_frame_is_09_or_in_reverse_11_and_has_no_labels(scenes):
     for reverse, other in ((False, 9), (True, 11)):
         data = Kitti2015(str(scenes), frames=2, reverse=reverse)
         sample = data[1]
@@ -91,6 +95,7 @@ def test_the_frame_before_is_09_and_backwards_11_both_without_labels(scenes):
         assert np.isnan(sample.depth[0]).all()
         assert sample.motion[1].sum() == 4
     (scenes / 'training/image_2/000004_11.png').unlink()
+
     assert [path.stem for path in Kitti2015(str(scenes), frames=2, reverse=True).incomplete] == [
         '000004_10']
 
@@ -98,8 +103,10 @@ def test_the_frame_before_is_09_and_backwards_11_both_without_labels(scenes):
 def test_kitti_2015_needs_its_calibration_or_the_camera_in_numbers(scenes):
     for path in (scenes / 'training/calib_cam_to_cam').iterdir():
         path.unlink()
+
     with pytest.raises(DataError, match=r'calib_cam_to_cam/000003\.txt: does not exist'):
         Kitti2015(str(scenes))[0]
+
     (scenes / 'training/calib_cam_to_cam').rmdir()
     with pytest.raises(DataError, match='calib_cam_to_cam: no such folder'):
         Kitti2015(str(scenes))
@@ -108,14 +115,14 @@ def test_kitti_2015_needs_its_calibration_or_the_camera_in_numbers(scenes):
         Kitti2015(str(scenes), focal_px=8.0)
 
 
-def test_a_calibration_without_the_cameras_names_itself(scenes):
+def test_a_calibration_file_without_the_cameras_is_refused(scenes):
     path = scenes / 'training/calib_cam_to_cam/000003.txt'
     write_text(path, 'P_rect_02: 1 2 3\n')
     with pytest.raises(DataError, match=r"000003\.txt: 'P_rect_02' has 3 numbers, wanted 12"):
         Kitti2015(str(scenes))[0]
 
 
-def test_what_the_scenes_lack_is_missing_from_the_sample(scenes):
+def test_labels_without_a_folder_are_missing_from_the_sample(scenes):
     for kind in ('obj_map', 'disp_occ_0'):
         for path in (scenes / 'training' / kind).iterdir():
             path.unlink()
@@ -145,20 +152,24 @@ def test_the_28_test_drives_are_not_trained_on(raw):
         '2011_09_26_drive_0002_sync'}
 
 
-def test_kitti_raw_refuses_what_is_not_there(raw, tmp_path):
+def test_kitti_raw_refuses_unknown_splits_cameras_and_drives(raw, tmp_path):
     with pytest.raises(DataError, match="no drive 'drive_1'"):
         KittiRaw(str(raw), drives=['drive_1'])
     with pytest.raises(ConfigurationError, match='camera is 0'):
         KittiRaw(str(raw), camera=0)
     with pytest.raises(DataError, match=r'nowhere: no such folder'):
         KittiRaw(str(tmp_path / 'nowhere'))
+
     (raw / '2011_09_26/calib_velo_to_cam.txt').unlink()
     with pytest.raises(DataError, match=r'calib_velo_to_cam\.txt: does not exist'):
         KittiRaw(str(raw))
+
     write_text(tmp_path / 'elsewhere/calib_velo_to_cam.txt', VELO_TO_CAM)
     write_text(tmp_path / 'elsewhere/calib_cam_to_cam.txt', CAM_TO_CAM)
     elsewhere = KittiRaw(str(raw), drives=[DRIVE], calibration=str(tmp_path / 'elsewhere'))
+
     assert elsewhere[0].depth[0, 3, 3] == 8.0
+
     write_image(raw / '2011_09_28/2011_09_28_drive_0001_sync/image_02/data/0000000000.png')
     with pytest.raises(ConfigurationError, match=r'2011_09_28.*each date has its own'):
         KittiRaw(str(raw), calibration=str(tmp_path / 'elsewhere'))
@@ -180,14 +191,17 @@ def test_recorded_kitti_2015(real_data):
     root = str(real_data('kitti2015'))
     assert [len(Kitti2015(root, split, **REAL_CAMERA)) for split in ('all', 'train', 'validation')
             ] == [92, 74, 18]
+
     data = Kitti2015(root, **REAL_CAMERA)
     index = [path.stem for path, in data.clips].index('000008_10')
     sample = data[index]
+
     # a dark car comes towards the camera; stored disparity 7226: 721.5377 * 0.5327 * 256 / 7226
     assert sample.depth[0, 218, 360] == pytest.approx(13.617, abs=0.001)
     assert sample.motion[0, 218, 360] == 1
     assert sample.motion[0, 300, 600] == 0  # road
     assert sample.depth[0, 300, 600] == pytest.approx(9.280, abs=0.001)  # stored 10603
+
     boxes = boxes_by_id(data.read_instances(data.clips[index][0], (375, 1242)))
     assert boxes[3] == (320, 194, 420, 261)
     assert len(boxes) == 4
@@ -208,7 +222,9 @@ def test_recorded_lidar_and_stereo_agree(real_data, recorded_raw):
     root = real_data('kitti2015_mini')
     projection = next(iter(recorded_raw.projections.values()))
     data = Kitti2015(str(root), **REAL_CAMERA)
+
     assert len(data) == 2
+
     for index, (path,) in enumerate(data.clips):
         scan = read_scan(root / 'training/velodyne_points' / f'{path.stem[:6]}.bin')
         lidar = project_points(scan, projection, (375, 1242))
@@ -222,6 +238,7 @@ def test_recorded_lidar_and_stereo_agree(real_data, recorded_raw):
 def test_recorded_kitti_raw(recorded_raw):
     assert (len(recorded_raw), len(recorded_raw.incomplete)) == (55, 1)
     assert recorded_raw.clips[7][1].stem == '0000000008'
+
     sample = recorded_raw[7]
     assert sample.image.shape == (2, 375, 1242, 3)
     assert np.isnan(sample.depth[0]).all()  # every eighth frame has a scan
@@ -259,4 +276,5 @@ def test_recorded_depth_of_the_lidar_jumps_where_the_image_has_edges(recorded_ra
         shifted = [edge_strength(image, depth, shift) for shift in (-24, -16, -8, 8, 16, 24)]
         assert there > 1.04 * max(shifted)
         assert there > 1.4 * np.mean(shifted)
+
     assert scans == 6  # of the seven, the first has no image before it

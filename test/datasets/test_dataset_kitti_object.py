@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""KITTI object detection."""
+
 import numpy as np
 import pytest
 from dataset_trees import constant, write_image, write_map, write_text
@@ -42,7 +44,7 @@ def test_boxes_of_the_three_classes_and_no_others(root):
     assert sample.semantic is None
 
 
-def test_the_lidar_is_seen_where_the_camera_sees_it(root):
+def test_lidar_points_land_where_the_camera_sees_them(root):
     depth = KittiObject(str(root))[0].depth[0]
     # x ahead, y left: the camera has (-2, 0, 8); u = (4 * -2 + 4 * 8 + 2) / 8 = 3.25, v = 3
     assert depth[3, 3] == 8
@@ -50,7 +52,7 @@ def test_the_lidar_is_seen_where_the_camera_sees_it(root):
     assert KittiObject(str(root))[1].depth is None  # no scan
 
 
-def test_the_frame_before_has_no_boxes_and_an_image_without_one_is_left_out(root):
+def test_the_previous_frame_has_no_boxes_and_an_image_without_it_is_left_out(root):
     data = KittiObject(str(root), frames=2)
     assert [path.stem for path in data.incomplete] == ['000003']
     sample = data[0]
@@ -69,7 +71,7 @@ def test_every_fifth_image_is_held_out(root):
 
 
 @pytest.mark.parametrize('line', ['Lorry 0 0 0 1 2 3 4', 'Car 0 0 0 1 2 three 4', 'Car 0 0 0 1'])
-def test_a_wrong_line_is_named(root, line):
+def test_a_faulty_line_is_refused_with_its_number(root, line):
     write_text(root / 'training/label_2/000005.txt', LABELS + line)
     with pytest.raises(DataError, match=r'000005.txt: line 5 is .* unpack label_2 again'):
         KittiObject(str(root))[2]
@@ -92,8 +94,10 @@ def test_the_semantic_benchmark_labels_the_same_images(semantic):
     sample = Kitti2015(str(semantic))[0]
     assert sample.semantic[0, :, 1].tolist() == [10, 0, 13, 13, 0, 1]  # sky, road, car, sidewalk
     assert np.unique(sample.instance).tolist() == [0, 26 * 256 + 1, 26 * 256 + 2]
+
     car = tasks_known({'dataset': 'kitti2015'})[-1].classes.index('car')
     assert sample.detection[0].tolist() == [[1, 2, 3, 4, car], [3, 2, 5, 4, car]]
+
     road = Kitti2015(str(semantic), classes=3)
     assert road[0].semantic[0, :, 1].tolist() == [2, 0, 2, 2, 0, 1]
     assert [task.name for task in road.tasks] == ['semantic', 'depth', 'motion']
@@ -105,15 +109,21 @@ def test_the_semantic_benchmark_labels_the_same_images(semantic):
 def test_recorded_kitti_object(real_data):
     data = KittiObject(str(real_data('kitti_object')))
     assert [path.stem for path, in data.clips] == ['000000', '000001']
+
     pedestrian, others = data[0], data[1]
     # label_2/000000.txt has one pedestrian, 8.41 m ahead
     corners = pedestrian.detection[0, 0]
+
     np.testing.assert_allclose(corners, [712.40, 143.00, 810.73, 307.92, 1], rtol=1e-6)
+
     x0, y0, x1, y1 = corners[:4].astype(int)
     inside = pedestrian.depth[0, y0:y1, x0:x1]
+
     assert np.nanpercentile(inside, 20) == pytest.approx(8.41, abs=0.35)
     # 000001: a truck counts for nothing, a car and a cyclist do
     assert others.detection[0, :, 4].tolist() == [0, 2]
+
     x0, y0, x1, y1 = others.detection[0, 0, :4].astype(int)
     inside = others.depth[0, y0:y1, x0:x1]
+
     assert np.abs(inside[np.isfinite(inside)] - 58.49).min() < 2.5  # the car, 3.69 m long

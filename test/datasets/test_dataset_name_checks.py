@@ -34,11 +34,13 @@ def test_the_classes_of_woodscape_are_the_10_of_its_masks_and_the_5_of_its_boxes
         'vehicle', 'person', 'bicycle', 'traffic light', 'traffic sign')
 
 
-def test_the_images_before_are_those_with_the_smaller_numbers(tmp_path):
+def test_earlier_images_are_those_with_smaller_numbers(tmp_path):
     for number in (8, 9, 10):
         write_image(tmp_path / f'training/image_2/000003_{number:02d}.png', number)
     data = build_dataset({'dataset': 'kitti2015', 'root': str(tmp_path), 'frames': 3})
+
     assert [int(path.stem[-2:]) for path in data.clips[0]] == [8, 9, 10]
+
     name = 'bochum_000000_{:06d}_leftImg8bit.png'  # not every snippet is labelled at frame 19
     write_image(tmp_path / f'leftImg8bit/train/bochum/{name.format(313)}')
     write_map(tmp_path / 'gtFine/train/bochum/bochum_000000_000313_gtFine_labelIds.png',
@@ -48,5 +50,6 @@ def test_the_images_before_are_those_with_the_smaller_numbers(tmp_path):
     data = build_dataset({
         'dataset': 'cityscapes', 'root': str(tmp_path), 'split': 'train', 'frames': 3,
         'spacing': 4})
+
     assert [path.name for path in data.clips[0]] == [
         name.format(number) for number in (305, 309, 313)]

@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""NYU Depth v2, without a file of the set."""
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ def arrays(tmp_path):
 def official(tmp_path):
     """Write the official file with three images, and the metadata beside it."""
     h5py, io = pytest.importorskip('h5py'), pytest.importorskip('scipy.io')
+
     images = np.zeros((3, 3, 6, 4), np.uint8)  # MATLAB's order: channel, column, row
     images[2, 0, 5, 1] = 200
     labels = np.zeros((3, 6, 4), np.uint16)
@@ -35,6 +38,7 @@ def official(tmp_path):
     with h5py.File(tmp_path / 'nyu_depth_v2_labeled.mat', 'w') as file:
         for name, values in (('images', images), ('labels', labels), ('depths', depths)):
             file[name] = values
+
     names = np.array([f'class {number}' for number in range(1, 14)], object)[None]
     io.savemat(tmp_path / 'splits.mat', {'trainNdxs': [[3], [1]], 'testNdxs': [[2]]})
     to_40 = np.full((1, 894), 40)
@@ -49,6 +53,7 @@ def official(tmp_path):
 def test_arrays_are_read_as_images_classes_and_metres(arrays):
     data = NyuV2(str(arrays), 'train')
     assert [path.stem for path, in data.clips] == ['0', '2', '10']
+
     sample = data[2]
     assert sample.image[0, 0, 0].tolist() == [0, 128, 255]
     assert sample.image[0, 1, 1].tolist() == [128, 128, 128]
@@ -62,6 +67,7 @@ def test_arrays_are_read_as_images_classes_and_metres(arrays):
 def test_the_official_file_is_read_through_the_published_mappings(official):
     data = NyuV2(str(official), 'train')
     assert [path.name for path, in data.clips] == ['0001', '0003']
+
     sample = data[1]
     assert sample.image.shape == (1, 4, 6, 3)
     assert sample.image[0, 1, 5].tolist() == [200, 0, 0]
@@ -85,15 +91,16 @@ def test_an_official_file_without_its_metadata_says_what_is_missing(official):
     ('depth', np.zeros((4, 6)), r'has the shape \(4, 6\), wanted 3 dimensions'),
     ('image', np.zeros((4, 6, 2)), r'has the shape \(4, 6, 2\)'),
 ])
-def test_a_wrong_array_is_named(arrays, name, values, message):
+def test_a_faulty_array_is_refused_by_name(arrays, name, values, message):
     np.save(arrays / f'train/{name}/0.npy', values)
     with pytest.raises(DataError, match=rf'0.npy: .*{message}'):
         NyuV2(str(arrays), 'train')[0]
 
 
-def test_what_is_not_there_is_refused(arrays):
+def test_missing_files_and_unknown_splits_are_refused(arrays):
     with pytest.raises(ConfigurationError, match="no split 'val'"):
         NyuV2(str(arrays), 'val')
+
     (arrays / 'train/depth/0.npy').write_bytes(b'\x93NUMPY')
     with pytest.raises(DataError, match=r'depth/0.npy: cannot be read'):
         NyuV2(str(arrays), 'train')[0]

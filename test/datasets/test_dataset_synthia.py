@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""SYNTHIA, without a file of the set."""
+
 import numpy as np
 import pytest
 from dataset_trees import HEIGHT, WIDTH, write_image, write_map
@@ -37,6 +39,7 @@ def root(tmp_path):
 def test_classes_objects_and_depth_of_a_frame(root):
     data = Synthia(str(root))
     sample = data[0]  # dawn comes after summer in the alphabet of the numbers
+
     assert data.clips[0][0].parents[3].name == SUMMER
     assert sample.semantic[0, :3, 0].tolist() == [1, 8, 12]  # sky, car, lane marking
     assert sample.semantic[0, 1, :3].tolist() == [8, 9, 255]  # a light is a sign, 13 is reserved
@@ -61,17 +64,20 @@ def test_neighbours_of_a_sequence_make_a_clip(root):
     np.testing.assert_allclose(data[0].depth[:, 1, 0], [12.34, 12.35])
 
 
-def test_what_is_wrong_is_named(root):
+def test_errors_name_the_faulty_file(root):
     with pytest.raises(DataError, match=f"no sequence 'SYNTHIA-SEQS-99'; there are .*{SUMMER}"):
         Synthia(str(root), sequences=['SYNTHIA-SEQS-99'])
     with pytest.raises(ConfigurationError, match="no split 'test'"):
         Synthia(str(root), 'test')
     with pytest.raises(DataError, match=r'Omni_X: no such folder'):
         Synthia(str(root), camera='Stereo_Left/Omni_X')
+
     path = root / SUMMER / f'GT/LABELS/{CAMERA}/000000.png'
     write_map(path, np.zeros((HEIGHT, WIDTH), np.uint16))
+
     with pytest.raises(DataError, match=r'000000.png: has the shape \(6, 8\), wanted \(6, 8, 3\)'):
         Synthia(str(root))[0]
+
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DataError, match=r'000000.png: cannot be decoded as a PNG'):
         Synthia(str(root))[0]

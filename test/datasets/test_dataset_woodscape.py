@@ -1,5 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""WoodScape."""
+
 import numpy as np
 import pytest
 from dataset_trees import constant, write_image, write_map, write_text
@@ -30,7 +32,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_semantics_motion_boxes_and_the_frame_before(root):
+def test_semantics_motion_boxes_and_the_previous_frame(root):
     sample = WoodScape(str(root), frames=2)[0]
     assert sample.image[:, 0, 0, 0].tolist() == [13, 3]
     assert (sample.semantic[0] == 255).all()
@@ -49,6 +51,7 @@ def test_four_classes_are_those_of_the_road(root):
 def test_cameras_and_splits(root):
     def names(**settings):
         return [path.stem for path, in WoodScape(str(root), **settings).clips]
+
     assert names(cameras=['MVL']) == ['00004_MVL']
     assert names(split='validation') == ['00004_MVL']
     assert names(split='train') == ['00003_FV']
@@ -60,7 +63,7 @@ def test_cameras_and_splits(root):
 
 
 @pytest.mark.parametrize('line', ['vehicles,7,1,2,3,4', 'vehicles,0,1,2', 'vehicles;0;1;2;3;4'])
-def test_a_wrong_box_is_named(root, line):
+def test_a_faulty_box_is_refused_with_its_line(root, line):
     write_text(root / 'box_2d_annotations/00003_FV.txt', f'\n{line}\n')
     with pytest.raises(DataError, match=r'00003_FV.txt: line 2 is .* unpack'):
         WoodScape(str(root))[0]
@@ -73,14 +76,17 @@ def test_a_fisheye_lens_sees_by_its_polynomial(root):
     angle = np.pi / 4
     radius = 300 * angle - 30 * angle ** 2 + 40 * angle ** 3 - 5 * angle ** 4
     seen = lens.project(np.array([[0, 0, 5.0], [2, 0, 2], [0, 3, 3], [0, 0, 0]]))
+
     np.testing.assert_allclose(seen[:3], [
         middle, [middle[0] + radius, middle[1]], [middle[0], middle[1] + radius]])
     assert np.isnan(seen[3]).all()
     assert data.focal_length(data.clips[0][0]) == 300
     np.testing.assert_allclose(lens.from_vehicle(np.array([[1, 2, 0.7]])), 0)
+
     # a turn by 90 degrees about z takes the camera's x to the vehicle's y
     half = np.sqrt(0.5)
     turned = FisheyeCamera((1.0,), (2, 2), quaternion=(0, 0, half, half))
+
     np.testing.assert_allclose(turned.from_vehicle(np.array([[0, 1, 0]])), [[1, 0, 0]], atol=1e-9)
 
 
@@ -95,11 +101,13 @@ def test_a_calibration_of_another_model_is_refused(root):
 def test_recorded_calibration_of_woodscape(real_data):
     lens = read_fisheye(real_data('woodscape_calib') / 'calibration_data/front.json')
     assert lens.coefficients[0] == 339.749
+
     # The front camera looks ahead and a little down from 0.66 m, 3.7 m before the rear axle: a
     # point on the ground ahead is below the middle of the image, one at the left is left of it.
     ahead, left, far = lens.project(lens.from_vehicle(
         np.array([[8.0, 0, 0], [8.0, 3, 0], [1e6, 0, 0.66]])))
     middle = (np.array(lens.size) - 1) / 2 + lens.offset
+
     assert ahead[0] == pytest.approx(middle[0], abs=20)
     assert ahead[1] > far[1]
     assert left[0] < ahead[0] - 100

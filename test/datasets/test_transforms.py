@@ -29,12 +29,14 @@ def samples(draw):
     depth = random.uniform(0.5, 90, shape).astype(np.float32)
     depth[random.random(shape) < 0.2] = np.nan
     depth[random.random(shape) < 0.1] = np.inf
+
     count = draw(st.integers(0, 4))
     low = random.integers(0, [width - 1, height - 1], (frames, count, 2))
     high = low + random.integers(1, [width, height], (frames, count, 2))
     high = np.minimum(high, [width, height])
     boxes = np.concatenate(
         [low, high, random.integers(-1, 3, (frames, count, 1))], -1).astype(np.float32)
+
     return Sample(
         random.integers(0, 256, (*shape, 3), np.uint8),
         maybe(random.integers(0, 12, shape, np.uint8)), maybe(depth),
@@ -72,9 +74,11 @@ def test_every_frame_and_label_gets_the_same_draw(sample, seed, zoom, nearer):
         repeated(sample.motion), repeated(sample.instance), repeated(sample.detection))
     changed = Augmentation(**{**STILL, 'flip': 0.5, 'zoom': zoom, 'nearer': nearer})(
         still, np.random.default_rng(seed))
+
     np.testing.assert_array_equal(changed.image[0], changed.image[1])
     for label in changed.labels().values():
         np.testing.assert_array_equal(label[0], label[1])
+
     if changed.detection is not None:
         np.testing.assert_array_equal(changed.detection[0], changed.detection[1])
 
@@ -107,11 +111,14 @@ def test_zoom_by_s_multiplies_disparity_by_s_and_leaves_depth_or_divides_it(
     longer, nearer = (Augmentation(**{**STILL, 'zoom': 9.0, 'nearer': flag})._zoomed(
         sample, chosen, (48, 72)).depth for flag in (False, True))
     kept = part.depth.repeat(zoom, 1).repeat(zoom, 2)
+
     np.testing.assert_array_equal(longer, kept)
     np.testing.assert_allclose(nearer, kept / zoom, rtol=1e-6)
+
     before = depth_from_disparity(np.array(1.0), FOCAL, BASELINE) / kept  # the disparity
     with_longer_lens = FOCAL * zoom * BASELINE / longer
     with_nearer_scene = FOCAL * BASELINE / nearer
+
     np.testing.assert_allclose(with_longer_lens, zoom * before, rtol=1e-5)
     np.testing.assert_allclose(with_nearer_scene, zoom * before, rtol=1e-5)
 
@@ -133,9 +140,11 @@ def test_a_scene_through_a_longer_lens_or_a_third_as_large_is_the_zoomed_one():
     sample = Sample(np.zeros((1, 60, 90, 3), np.uint8), depth=pinhole(FOCAL)[None])
     longer, nearer = (Augmentation(**{**STILL, 'zoom': 9.0, 'nearer': flag})._zoomed(
         sample, Chosen(3, (20, 30)), (60, 90)).depth[0][1::3, 1::3] for flag in (False, True))
+
     np.testing.assert_allclose(longer, pinhole(3 * FOCAL)[1::3, 1::3], rtol=1e-6)
     np.testing.assert_allclose(nearer, pinhole(3 * FOCAL, 1 / 3)[1::3, 1::3], rtol=1e-6)
     assert len(np.unique(longer)) > 5  # road and wall
+
     disparity = FOCAL * BASELINE / pinhole(FOCAL)[20:40, 30:60]
     np.testing.assert_allclose(FOCAL * BASELINE / nearer, 3 * disparity, rtol=1e-6)
     np.testing.assert_allclose(3 * FOCAL * BASELINE / longer, 3 * disparity, rtol=1e-6)
@@ -149,15 +158,18 @@ def counted(height=40, width=64):
 
 
 @pytest.mark.parametrize(('zoom', 'nearer'), [(1.0, True), (2.0, False), (0.5, True)])
-def test_a_part_is_cut_out_of_the_enlarged_or_reduced_view(zoom, nearer):
+def test_a_crop_is_taken_from_the_enlarged_or_reduced_view(zoom, nearer):
     """The part of 16x24 at a zoom of 2 shows 8x12 pixels, at 0.5 32x48 of them."""
     sample = counted()
     augmentation = Augmentation(**{**STILL, 'zoom': 9.0, 'nearer': nearer})
     found = augmentation._zoomed(sample, Chosen(zoom, (3, 5)), (16, 24))
+
     assert found.image.shape == (1, 16, 24, 3)
+
     rows = 3 + (np.arange(16) + 0.5) / zoom
     columns = 5 + (np.arange(24) + 0.5) / zoom
     shown = 1000 * np.floor(rows)[:, None] + np.floor(columns)
+
     np.testing.assert_allclose(found.depth[0], shown / zoom if nearer else shown, rtol=1e-6)
 
 
@@ -176,13 +188,14 @@ class Squeezed(Chosen):
 
 
 @pytest.mark.parametrize('nearer', [True, False])
-def test_squeezed_rows_are_those_of_a_wider_camera_and_depth_goes_by_them(nearer):
+def test_squeezed_rows_are_those_of_a_wider_camera_and_depth_follows_them(nearer):
     sample = counted()
     augmentation = Augmentation(**{**STILL, 'squeeze': 1.0, 'nearer': nearer})
 
     found = augmentation._zoomed(sample, Squeezed((7, 0)), (40, 64))
 
     assert found.image.shape == (1, 40, 64, 3)
+
     shown = 1000 * (7 + np.arange(40) // 2)[:, None] + np.arange(64)
     np.testing.assert_allclose(found.depth[0], shown / 2 if nearer else shown, rtol=1e-6)
 
@@ -202,6 +215,7 @@ def test_parts_without_zoom_are_parts_of_the_clip(sample, seed, height, width):
             augmentation(sample, np.random.default_rng(seed), (height, width))
         return
     part = augmentation(sample, np.random.default_rng(seed), (height, width))
+
     assert any(
         equal(part, sample.cropped(top, left, height, width))
         for top in range(rows - height + 1) for left in range(columns - width + 1))
@@ -217,19 +231,23 @@ def test_the_presets_of_the_papers():
             step = np.abs(np.diff(shown, axis=1)).sum() / 95 / 48  # columns per column: 1 / zoom
             sizes[name].add(round(float(step), 1))
     still = {1.0}
+
     assert sizes['none'] == sizes['kendall_tiny'] == sizes['multinetpp'] == sizes['leang'] == still
     # 1 / 1.2 and 1 / 1.5
     assert sizes['xtasc'] == {1.0, 0.8, 0.7}
+
     drawn = [1 / zoom ** 2 for zoom in (2.0, 0.7)]  # the same divides depth
     assert min(sizes['kendall']) == pytest.approx(drawn[0], abs=0.06)
     assert max(sizes['kendall']) == pytest.approx(drawn[1], abs=0.1)
+
     mirror = Augmentation(**PRESETS['leang'])
     corners = {float(mirror(sample, np.random.default_rng(number)).depth[0, 0, 0])
                for number in range(200)}
+
     assert corners == {0.0, 239.0}
 
 
-def test_zooms_that_cannot_be_are_refused():
+def test_impossible_zooms_are_refused():
     for settings_ in ({'zoom': -0.1}, {'zoom_out': 1.0}, {'zooms': [1.0, 0.0]}):
         with pytest.raises(ConfigurationError, match='zoom'):
             Augmentation(**settings_)
