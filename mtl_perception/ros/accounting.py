@@ -70,7 +70,7 @@ class Counts:
         return self.received == self.published + sum(self.dropped.values()) + self.in_flight
 
 
-class Account:
+class FrameAccount:
     """
     The counters and timings of one camera; every method may be called from any thread.
 

@@ -20,9 +20,9 @@ from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
-from mtl_perception.ros.accounting import Account
-from mtl_perception.ros.error_guards import Throttle
+from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.image_checks import PictureWatch
+from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.odometry import OdometryMemory
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
@@ -84,7 +84,7 @@ class Camera:
         self.name = name or 'camera'
         self._prefix = f'{name}/' if name else ''
         self._settings = settings
-        self.account = Account()
+        self.account = FrameAccount()
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head))
         self._reset_reasons: list[str] = []

@@ -30,11 +30,12 @@ from mtl_perception.errors import PerceptionError, StorageError
 from mtl_perception.media.calibration import read_calibration
 from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
-from mtl_perception.ros.image_sources import Picture, open_source
+from mtl_perception.ros.image_sources import Picture, open_image_source
 from mtl_perception.ros.messages import image_message
-from mtl_perception.ros.prefetcher import Feeder
+from mtl_perception.ros.node_parameters import NodeParameters
+from mtl_perception.ros.prefetcher import Prefetcher
 from mtl_perception.ros.process import run_node
-from mtl_perception.ros.source_settings import declare_settings
+from mtl_perception.ros.source_settings import PARAMETERS, camera_settings_of
 
 QOS = QoSProfile(depth=10)
 """Reliable and volatile, as camera drivers offer."""
@@ -55,7 +56,7 @@ class CameraSource(Node):  # type: ignore[misc]
             self, parameters: Sequence[Parameter] = (), context: Context | None = None) -> None:
         super().__init__(
             'camera_source', parameter_overrides=list(parameters), context=context)
-        self.settings = declare_settings(self)
+        self.settings = camera_settings_of(NodeParameters(self, PARAMETERS).read())
         self.exit_code: int | None = None
         self.published = self.late = 0
         self._stopping = threading.Event()
@@ -73,13 +74,13 @@ class CameraSource(Node):  # type: ignore[misc]
             for task, topic in topics.TRUTH.items()
             if self.settings.truth and self.settings.source.source == 'street'}
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS.name, 10)
-        self._source = open_source(self.settings.source)
+        self._source = open_image_source(self.settings.source)
         self.rate = self._source.rate
         if self.rate < self.settings.source.rate:
             self.get_logger().warning(
                 f'{self.settings.source.source} has {self.rate:.3g} frames/s, fewer than the '
                 f'{self.settings.source.rate:.3g} that were asked for; playing at its own rate')
-        self._feeder = Feeder(self._source, self.settings.ahead)
+        self._prefetcher = Prefetcher(self._source, self.settings.ahead)
         # The steady clock, because without /clock a timer on simulated time never fires.
         self.create_timer(
             REPORT_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -94,7 +95,7 @@ class CameraSource(Node):  # type: ignore[misc]
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
-        self._feeder.close()
+        self._prefetcher.close()
         return True
 
     def _run(self) -> None:
@@ -122,8 +123,8 @@ class CameraSource(Node):  # type: ignore[misc]
         while not (self.published and self.published == self.settings.frames):
             if self._stopping.wait(max(0.0, due - time.monotonic())):
                 return
-            ready = self._feeder.ready
-            picture = self._feeder.take(self._stopping.is_set)
+            ready = self._prefetcher.ready
+            picture = self._prefetcher.take(self._stopping.is_set)
             if picture is None:
                 return
             due = self._next_due(due, ready)
@@ -165,7 +166,7 @@ class CameraSource(Node):  # type: ignore[misc]
                 waiting = True
             if self._stopping.wait(0.02):
                 return False
-        return not (waiting and self._stopping.wait(self.settings.settle_s))
+        return not (waiting and self._stopping.wait(self.settings.settle))
 
     def _next_due(self, due: float, ready: bool) -> float:
         """Return when the next picture is due; a late picture moves those after it."""

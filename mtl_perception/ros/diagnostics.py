@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from mtl_perception.reason_codes import code_in
-from mtl_perception.ros.accounting import Account
+from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.qos_matching import Offer
 
 OK, WARN, ERROR, STALE = (
@@ -34,7 +34,8 @@ class Health:
 
 
 def assess(
-    account: Account, offer: Offer, topic: str, camera_timeout: float, active_s: float, now: float,
+    account: FrameAccount, offer: Offer, topic: str, camera_timeout: float, active_s: float,
+    now: float,
 ) -> Health:
     """
     Judge an active camera.
@@ -82,7 +83,8 @@ def _never_heard(offer: Offer, topic: str, foreign: str) -> Health:
 
 
 def camera_values(
-    account: Account, resets: Mapping[str, int], unknown: Mapping[str, int] = MappingProxyType({}),
+    account: FrameAccount, resets: Mapping[str, int],
+    unknown: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, str]:
     """
     Return the counters of a camera.
@@ -106,7 +108,7 @@ def camera_values(
     return values
 
 
-def timing_values(account: Account) -> dict[str, str]:
+def timing_values(account: FrameAccount) -> dict[str, str]:
     """Return the percentiles of each stage, milliseconds over the last frames."""
     return {f'{stage}_ms.p{rank}': f'{value:.2f}'
             for stage, ranks in account.percentiles().items() for rank, value in ranks.items()}

@@ -10,7 +10,6 @@ these guards.
 """
 
 import functools
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -18,11 +17,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from mtl_perception.errors import PerceptionError
+from mtl_perception.ros.log_text import Throttle, printable
 
 INTERNAL = 'E00_internal'
 """Reason code of an error that nobody foresaw."""
-
-LONGEST_TEXT = 300
 
 P = ParamSpec('P')
 T = TypeVar('T')
@@ -35,37 +33,6 @@ class GuardedNode(Protocol):
 
     def get_logger(self) -> Any:
         """Return the logger of rclpy."""
-
-
-class Throttle:
-    """
-    At most one line per key and period; the first one at once.
-
-    :param period_s: seconds between two lines with the same key.
-    :param clock: steady time in seconds.
-    """
-
-    def __init__(
-        self, period_s: float = 5.0, clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._period_s = period_s
-        self._clock = clock
-        self._said: dict[object, float] = {}
-
-    def due(self, key: object) -> bool:
-        """Return whether a line with this key may be said now, and take it as said."""
-        now = self._clock()
-        last = self._said.get(key)
-        if last is not None and now - last < self._period_s:
-            return False
-        self._said[key] = now
-        return True
-
-
-def printable(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return a text from outside as one line without control characters, cut if it is long."""
-    line = ''.join(letter if letter.isprintable() else '?' for letter in text[:longest + 1])
-    return line if len(line) <= longest else line[:longest - 3] + '...'
 
 
 def reason_of(error: BaseException) -> str:

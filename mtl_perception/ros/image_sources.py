@@ -10,54 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.errors import DataError
 from mtl_perception.media.device import CameraDevice
 from mtl_perception.media.listing import list_images
 from mtl_perception.media.pictures import read_rgb
 from mtl_perception.media.video import FALLBACK_RATE, Video, VideoFrame
 from mtl_perception.preprocessing import resize
+from mtl_perception.ros.source_settings import SourceSettings
 from mtl_perception.synthetic import Street, StreetFrame
 
 STREET_HEIGHT, STREET_WIDTH = 224, 384
-
-
-@dataclass(frozen=True)
-class SourceSettings:
-    """
-    What a source needs to know.
-
-    :param source: ``street``, a video file, a folder of images, or a device such as
-        ``/dev/video0``.
-    :param rate: pictures per second that are wanted; 0 = the source's own rate.
-    :param loop: start again at the end.
-    :param width: width of the pictures, pixels; 0 = the source's own.
-    :param height: height of the pictures, pixels; 0 = the source's own.
-    :param start_index: index of the first picture.
-    :param seed: seed of the (first) street.
-    :param seeds: number of streets, with the seeds ``seed``, ``seed + 1`` and so on.
-    :param seconds_per_street: time until the next street's turn, seconds.
-    """
-
-    source: str = 'street'
-    rate: float = 10.0
-    loop: bool = False
-    width: int = 0
-    height: int = 0
-    start_index: int = 0
-    seed: int = 20000
-    seeds: int = 1
-    seconds_per_street: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name, smallest in (('rate', 0), ('width', 0), ('height', 0), ('start_index', 0),
-                               ('seed', 0), ('seeds', 1)):
-            if not getattr(self, name) >= smallest:
-                raise ConfigurationError(
-                    f'camera source: {name} is {getattr(self, name)}, wanted at least {smallest}')
-        if self.seeds > 1 and not self.seconds_per_street > 0:
-            raise ConfigurationError(
-                f'camera source: seconds_per_street is {self.seconds_per_street}, wanted more '
-                'than 0 with several streets')
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +35,7 @@ class Picture:
     truth: StreetFrame | None = None
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """
     Pictures one after the other.
 
@@ -232,7 +194,7 @@ class DeviceSource:
         self._camera.close()
 
 
-SOURCES: dict[str, Callable[[SourceSettings], Source]] = {
+SOURCES: dict[str, Callable[[SourceSettings], ImageSource]] = {
     'street': StreetSource,
     'video': VideoSource,
     'folder': FolderSource,
@@ -263,7 +225,7 @@ def kind_of(source: str) -> str:
         'folder of images or a camera device such as /dev/video0')
 
 
-def open_source(settings: SourceSettings) -> Source:
+def open_image_source(settings: SourceSettings) -> ImageSource:
     """
     Open a source.
 

@@ -30,15 +30,16 @@ from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
 from mtl_perception.ros.error_guards import (
     INTERNAL,
-    Throttle,
     detail_of,
     guarded,
     reason_of,
     transition,
 )
-from mtl_perception.ros.parameters import Parameters, Settings
+from mtl_perception.ros.log_text import Throttle
+from mtl_perception.ros.node_parameters import NodeParameters
+from mtl_perception.ros.parameters import PARAMETERS, Settings, settings_of
 from mtl_perception.ros.process import run_node
-from mtl_perception.ros.watchdog import Supervision
+from mtl_perception.ros.watchdog import Watchdog
 from mtl_perception.ros.worker import Worker
 
 TICK_S = 0.2
@@ -83,8 +84,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._generation = 0
         self._mailbox: Mailbox[Arrival] | None = None
         self._worker: Worker[Arrival] | None = None
-        self._declared = Parameters(self)
-        self._supervision = Supervision(self, self)
+        self._declared = NodeParameters(self, PARAMETERS)
+        self._watchdog = Watchdog(self, self)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_service(Trigger, '~/reset', self._guard(self._on_reset))
         self.create_timer(TICK_S, self._guard(self._on_tick), clock=steady)
@@ -102,7 +103,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Read the parameters, load the network, create the publishers."""
         self.last_error = ''
         try:
-            settings = self._declared.read()
+            settings = settings_of(self._declared.read())
             self._engine = self._load_engine(settings)
             self._add_cameras(settings, self._engine)
         except BaseException:
@@ -184,8 +185,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_tick(self) -> None:
         if self.settings is not None and self._declared.changed:
-            self.settings = self._declared.read()
-        self._supervision.tick()
+            self.settings = settings_of(self._declared.read())
+        self._watchdog.tick()
         if self.exit_code is not None and self.activated_at is not None:
             self.trigger_deactivate()
 

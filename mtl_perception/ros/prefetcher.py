@@ -8,25 +8,25 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from mtl_perception.errors import DataError, PerceptionError
-from mtl_perception.ros.image_sources import Picture, Source
+from mtl_perception.ros.image_sources import ImageSource, Picture
 
 
-class Feeder:
+class Prefetcher:
     """
     A thread that reads a source and keeps a few pictures waiting.
 
     Of a live source only the newest picture waits.
 
-    :param source: is closed together with the feeder.
+    :param source: is closed together with the prefetcher.
     :param ahead: how many pictures may wait.
     """
 
-    def __init__(self, source: Source, ahead: int) -> None:
+    def __init__(self, source: ImageSource, ahead: int) -> None:
         self._source = source
         self._waiting: queue.Queue[Picture | PerceptionError | None] = queue.Queue(
             1 if source.live else ahead)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='feeder', daemon=True)
+        self._thread = threading.Thread(target=self._run, name='prefetcher', daemon=True)
         self._thread.start()
 
     @property

@@ -14,7 +14,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from mtl_perception.errors import PerceptionError
-from mtl_perception.ros.error_guards import Throttle, detail_of, printable
+from mtl_perception.ros.error_guards import detail_of
+from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.signals import StopRequest
 
 WAKE_S = 0.1

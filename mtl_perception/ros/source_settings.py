@@ -1,53 +1,102 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of the node ``camera_source``, read once into a frozen dataclass."""
+"""The parameters of the node ``camera_source``: one table, and the dataclasses it is read into."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-from rclpy.node import Node
-
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.ros.image_sources import SourceSettings
+from mtl_perception.ros.declarations import Declaration
 
 MANY = 1 << 31
 
-PARAMETERS: dict[str, tuple[Any, tuple[float, float] | None, str]] = {
-    'source': ('street', None,
-               'street, a video file, a folder of images, or a device such as /dev/video0'),
-    'rate': (10.0, (0.0, 1000.0), 'frames per second; 0 = what the video or the device has'),
-    'loop': (False, None, 'start a video or a folder again at its end'),
-    'width': (0, (0, 16384), "width of the images, pixels; 0 = the source's own"),
-    'height': (0, (0, 16384), "height of the images, pixels; 0 = the source's own"),
-    'start_index': (0, (0, MANY), 'index of the first picture'),
-    'seed': (20000, (0, MANY), 'seed of the first street'),
-    'seeds': (1, (1, 10000), 'number of streets, with the seeds seed, seed + 1 and so on'),
-    'seconds_per_street': (5.0, (0.0, 1e6), "time until the next street's turn, seconds"),
-    'frame_id': ('camera_optical_frame', None, 'frame of the images: x right, y down, z forward'),
-    'compressed': (False, None, 'publish image_raw/compressed (JPEG) in place of image_raw'),
-    'jpeg_quality': (92, (1, 100), 'quality of compressed images'),
-    'camera_info_file': ('', None, 'calibration file that camera_calibration wrote'),
-    'focal_px': (0.0, (0.0, 1e6), 'focal length without such a file, pixels; 0 = unknown'),
-    'truth': (True, None, "publish the street's labels to whoever subscribes"),
-    'frames': (0, (0, MANY), 'number of frames; 0 = endless'),
-    'duration': (0.0, (0.0, 1e9), 'duration in seconds, instead of the number; 0 = endless'),
-    'ahead': (8, (1, 1000), 'how many pictures are fetched ahead of time'),
-    'wait_for_subscribers': (0, (0, 100), 'subscribers of the image before the first frame'),
-    'settle': (1.0, (0.0, 60.0), 'seconds between the last of them and the first frame'),
-}
-"""Name -> default, range (or None), description."""
+_PARAMETERS = (
+    Declaration('source', 'street', 'street, a video file, a folder of images, or a device such '
+                'as /dev/video0'),
+    Declaration('rate', 10.0, 'frames per second; 0 = what the video or the device has',
+                bounds=(0.0, 1000.0)),
+    Declaration('loop', False, 'start a video or a folder again at its end'),
+    Declaration('width', 0, "width of the images, pixels; 0 = the source's own",
+                bounds=(0, 16384)),
+    Declaration('height', 0, "height of the images, pixels; 0 = the source's own",
+                bounds=(0, 16384)),
+    Declaration('start_index', 0, 'index of the first picture', bounds=(0, MANY)),
+    Declaration('seed', 20000, 'seed of the first street', bounds=(0, MANY)),
+    Declaration('seeds', 1, 'number of streets, with the seeds seed, seed + 1 and so on',
+                bounds=(1, 10000)),
+    Declaration('seconds_per_street', 5.0, "time until the next street's turn, seconds",
+                bounds=(0.0, 1e6)),
+    Declaration('frame_id', 'camera_optical_frame', 'frame of the images: x right, y down, '
+                'z forward'),
+    Declaration('compressed', False, 'publish image_raw/compressed (JPEG) in place of image_raw'),
+    Declaration('jpeg_quality', 92, 'quality of compressed images', bounds=(1, 100)),
+    Declaration('camera_info_file', '', 'calibration file that camera_calibration wrote'),
+    Declaration('focal_px', 0.0, 'focal length without such a file, pixels; 0 = unknown',
+                bounds=(0.0, 1e6)),
+    Declaration('truth', True, "publish the street's ground truth"),
+    Declaration('frames', 0, 'number of frames; 0 = endless', bounds=(0, MANY)),
+    Declaration('duration', 0.0, 'duration in seconds, instead of the number; 0 = endless',
+                bounds=(0.0, 1e9)),
+    Declaration('ahead', 8, 'number of pictures that are read ahead of time', bounds=(1, 1000)),
+    Declaration('wait_for_subscribers', 0, 'subscribers of the image before the first frame',
+                bounds=(0, 100)),
+    Declaration('settle', 1.0, 'seconds between the last of them and the first frame',
+                bounds=(0.0, 60.0)),
+)
+PARAMETERS = tuple(dataclasses.replace(one, read_only=True) for one in _PARAMETERS)
+"""All of them; none may change after the start."""
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """
+    What a source needs to know.
+
+    :param source: ``street``, a video file, a folder of images, or a device such as
+        ``/dev/video0``.
+    :param rate: pictures per second; 0 = the source's own rate.
+    :param loop: start again at the end.
+    :param width: width of the pictures, pixels; 0 = the source's own.
+    :param height: height of the pictures, pixels; 0 = the source's own.
+    :param start_index: index of the first picture.
+    :param seed: seed of the (first) street.
+    :param seeds: number of streets, with the seeds ``seed``, ``seed + 1`` and so on.
+    :param seconds_per_street: time until the next street's turn, seconds.
+    :raises ConfigurationError: if a value is out of range.
+    """
+
+    source: str = 'street'
+    rate: float = 10.0
+    loop: bool = False
+    width: int = 0
+    height: int = 0
+    start_index: int = 0
+    seed: int = 20000
+    seeds: int = 1
+    seconds_per_street: float = 5.0
+
+    def __post_init__(self) -> None:
+        values = vars(self)
+        wrong = [
+            problem for one in PARAMETERS
+            if one.field in values and (problem := one.problem(values[one.field]))]
+        if self.seeds > 1 and not self.seconds_per_street > 0:
+            wrong.append(f"parameter 'seconds_per_street' is {self.seconds_per_street}, wanted "
+                         'more than 0 with several streets')
+        if wrong:
+            raise ConfigurationError('; '.join(wrong), 'P01')
 
 
 @dataclass(frozen=True)
 class CameraSettings:
     """
-    The parameters, see :data:`PARAMETERS`.
+    The settings of the node, see :data:`PARAMETERS`.
 
     :param source: what the source itself needs.
     :param frames: number of frames; 0 = endless.
-    :param settle_s: pause after the last subscriber came, seconds.
+    :param settle: pause after the last subscriber came, seconds.
     """
 
     source: SourceSettings
@@ -60,44 +109,25 @@ class CameraSettings:
     frames: int
     ahead: int
     wait_for_subscribers: int
-    settle_s: float
+    settle: float
 
 
-def declare_settings(node: Node) -> CameraSettings:
+def camera_settings_of(values: Mapping[str, Any]) -> CameraSettings:
     """
-    Declare the parameters of the node, read-only, and read them.
+    Return the settings.
 
-    :raises ConfigurationError: if one has the wrong type or is out of range.
+    :param values: of every parameter by :attr:`Declaration.field`, checked.
+    :raises ConfigurationError: if two of them do not go together.
     """
-    values = {name: _declare(node, name) for name in PARAMETERS}
+    rest = dict(values)
     source = SourceSettings(**{
-        name: values[name] for name in SourceSettings.__dataclass_fields__})
-    frames = values['frames']
-    if values['duration'] and not frames:
+        name: rest.pop(name) for name in SourceSettings.__dataclass_fields__})
+
+    # a duration is another way to say the number of frames
+    duration = rest.pop('duration')
+    if duration and not rest['frames']:
         if not source.rate:
             raise ConfigurationError(
-                'camera_source: a duration needs a rate; give the number of frames instead')
-        frames = max(1, round(values['duration'] * source.rate))
-    return CameraSettings(
-        source=source, frames=frames, settle_s=values['settle'],
-        **{name: values[name] for name in (
-            'frame_id', 'compressed', 'jpeg_quality', 'camera_info_file', 'focal_px', 'truth',
-            'ahead', 'wait_for_subscribers')})
-
-
-def _declare(node: Node, name: str) -> Any:
-    default, limits, text = PARAMETERS[name]
-    descriptor = ParameterDescriptor(description=text, read_only=True)
-    if limits is not None and isinstance(default, int):
-        descriptor.integer_range = [
-            IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=0)]
-    elif limits is not None:
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)]
-    try:
-        return node.declare_parameter(name, default, descriptor).value
-    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-        limit = f' from {limits[0]:g} to {limits[1]:g}' if limits else ''
-        raise ConfigurationError(
-            f'camera_source: parameter {name}: {error}; wanted a '
-            f'{type(default).__name__}{limit}') from error
+                "parameter 'duration' needs a rate, which is 0; give 'frames' instead", 'P01')
+        rest['frames'] = max(1, round(duration * source.rate))
+    return CameraSettings(source=source, **rest)

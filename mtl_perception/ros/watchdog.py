@@ -41,7 +41,7 @@ HANGS = 3
 """After so many times ``inference_timeout`` without an end, the process ends."""
 
 
-class Patient(Protocol):
+class WatchedNode(Protocol):
     """What the supervision needs to see of the perception node, and may do to it."""
 
     last_error: str
@@ -62,19 +62,19 @@ class Patient(Protocol):
         """Return what is loaded and where it runs."""
 
 
-class Supervision:
+class Watchdog:
     """
     Called a few times per second.
 
-    :param patient: the perception node, as far as it matters here.
+    :param watched: the perception node, as far as it matters here.
     :param node: the same node, for its publishers and its clock.
     :param clock: steady time in seconds.
     """
 
     def __init__(
-        self, patient: Patient, node: Node, clock: Callable[[], float] = time.monotonic,
+        self, watched: WatchedNode, node: Node, clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._patient = patient
+        self._watched = watched
         self._node = node
         self._clock = clock
         self._name = node.get_fully_qualified_name().lstrip('/')
@@ -88,13 +88,13 @@ class Supervision:
 
     def tick(self) -> None:
         """Look at everything; report at once if something got better or worse."""
-        patient, now = self._patient, self._clock()
-        if patient.settings is not None and patient.activated_at is not None:
-            for camera in patient.cameras.values():
+        watched, now = self._watched, self._clock()
+        if watched.settings is not None and watched.activated_at is not None:
+            for camera in watched.cameras.values():
                 camera.look_around()
-                self._notice_silence(camera, patient.settings)
-            self._repeat_labels(now, patient.settings)
-            self._stop_the_hopeless(patient.settings)
+                self._notice_silence(camera, watched.settings)
+            self._repeat_labels(now, watched.settings)
+            self._stop_the_hopeless(watched.settings)
         healths = self._healths(now)
         levels = {name: health.level for name, health in healths.items()}
         if levels != self._levels or now - self._reported_at >= REPORT_PERIOD_S:
@@ -113,36 +113,36 @@ class Supervision:
     def _repeat_labels(self, now: float, settings: Settings) -> None:
         if 0 < settings.labels_period <= now - self._labels_at:
             self._labels_at = now
-            for camera in self._patient.cameras.values():
+            for camera in self._watched.cameras.values():
                 camera.outputs.publish_labels()
 
     def _stop_the_hopeless(self, settings: Settings) -> None:
         """Deactivate after too many failures in a row; end the process if the network hangs."""
-        busy = self._patient.busy()
+        busy = self._watched.busy()
         if busy is not None and busy[1] > HANGS * settings.inference_timeout:
-            self._patient.request_exit(
+            self._watched.request_exit(
                 7, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
-        for camera in self._patient.cameras.values():
+        for camera in self._watched.cameras.values():
             reason, count = camera.account.streak
             if count >= LONGEST_STREAKS.get(reason, count + 1):
-                self._patient.give_up(
+                self._watched.give_up(
                     f'[{reason}] camera {camera.name!r}: {count} frames in a row were dropped; '
                     'activate again once the cause is mended')
                 return
 
     def _healths(self, now: float) -> dict[str, Health]:
         """Return the health of the node and of each camera, by the name of its entry."""
-        patient = self._patient
+        watched = self._watched
         healths = {f'{self._name}: node': self._node_health(now)}
-        for camera in patient.cameras.values():
+        for camera in watched.cameras.values():
             health = Health(STALE, 'inactive')
-            if patient.settings is not None and patient.activated_at is not None:
-                health = self._camera_health(camera, patient.settings, now - patient.activated_at)
+            if watched.settings is not None and watched.activated_at is not None:
+                health = self._camera_health(camera, watched.settings, now - watched.activated_at)
             healths[f'{self._name}: {camera.name}'] = health
         return healths
 
     def _camera_health(self, camera: Camera, settings: Settings, active_s: float) -> Health:
-        busy = self._patient.busy()
+        busy = self._watched.busy()
         if busy is not None and busy[1] > settings.inference_timeout:
             return Health(ERROR, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
         offer = camera.image.offer if camera.image is not None else Offer()
@@ -150,26 +150,26 @@ class Supervision:
             camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock())
 
     def _node_health(self, now: float) -> Health:
-        patient = self._patient
-        if patient.last_error:
-            return Health(ERROR, patient.last_error)
+        watched = self._watched
+        if watched.last_error:
+            return Health(ERROR, watched.last_error)
         clock = self._node.get_clock()
         if (clock.ros_time_is_active and clock.now().nanoseconds == 0
                 and now - self._started_at > CLOCK_PATIENCE_S):
             return Health(WARN, '[T08] use_sim_time is true but /clock has not been received')
-        if patient.activated_at is not None:
+        if watched.activated_at is not None:
             return Health(OK, 'active')
-        return Health(OK, 'unconfigured' if patient.settings is None else 'inactive')
+        return Health(OK, 'unconfigured' if watched.settings is None else 'inactive')
 
     def _report(self, healths: dict[str, Health]) -> None:
         """Publish all entries."""
         statuses: list[DiagnosticStatus] = []
         timings: list[DiagnosticStatus] = []
-        cameras = {f'{self._name}: {one.name}': one for one in self._patient.cameras.values()}
+        cameras = {f'{self._name}: {one.name}': one for one in self._watched.cameras.values()}
         for name, health in healths.items():
             camera = cameras.get(name)
             if camera is None:
-                statuses.append(status(name, self._name, health, self._patient.facts()))
+                statuses.append(status(name, self._name, health, self._watched.facts()))
                 continue
             moving = camera.stream.moving
             values = camera_values(

@@ -150,7 +150,7 @@ def breakage(kind, root):
     'an image that is cut', 'an image that is text', 'a wrong label id', 'another size',
     'a missing label'])
 def test_a_broken_file_is_named_and_the_exit_code_is_3(root, command, kind, capsys):
-    """R04 to R07; a missing label is never taken for zeros."""
+    """A missing label is never taken for zeros."""
     assert command() == 0
     path = breakage(kind, root)
     capsys.readouterr()

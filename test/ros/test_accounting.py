@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from mtl_perception.ros.accounting import Account, percentiles
+from mtl_perception.ros.accounting import FrameAccount, percentiles
 from mtl_perception.ros.diagnostics import ERROR, OK, WARN, assess, camera_values
 from mtl_perception.ros.qos_matching import Offer
 
@@ -31,7 +31,7 @@ def clock():
 
 @pytest.fixture
 def account(clock):
-    return Account(clock)
+    return FrameAccount(clock)
 
 
 def frame(account, reason=''):
@@ -86,7 +86,7 @@ def test_a_lost_frame_would_be_noticed(account):
 
 
 def test_the_books_balance_from_any_thread():
-    account, wrong, ready = Account(), [], threading.Event()
+    account, wrong, ready = FrameAccount(), [], threading.Event()
 
     def work():
         ready.wait()

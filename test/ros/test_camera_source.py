@@ -98,7 +98,8 @@ def test_a_signal_ends_the_wait_for_subscribers(graph, folder):
 @pytest.mark.parametrize(('values', 'code', 'text'), [
     ({'source': '/does/not/exist.mp4'}, 3, '/does/not/exist.mp4'),
     ({'source': '/dev/null'}, 3, 'cannot be opened as a V4L2 camera'),
-    ({'rate': 'fast'}, 2, 'parameter rate'), ({'width': -1}, 2, 'parameter width'),
+    ({'rate': 'fast'}, 2, "parameter 'rate' is 'fast' of type string"),
+    ({'width': -1}, 2, "parameter 'width' is -1, wanted 0 to 16384"),
     ({'camera_info_file': '/none.yaml'}, 2, '/none.yaml')])
 def test_what_cannot_work_is_said_in_one_line_with_an_exit_code(graph, values, code, text):
     found, errors = graph.finish(graph.start(MODULE, *parameters(**values)), None)

@@ -12,13 +12,12 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from mtl_perception.errors import CheckpointError, FrameError
 from mtl_perception.ros.error_guards import (
-    Throttle,
     detail_of,
     guarded,
-    printable,
     reason_of,
     transition,
 )
+from mtl_perception.ros.log_text import Throttle, printable
 
 
 class Node:

@@ -12,9 +12,9 @@ import yaml
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.media import device
 from mtl_perception.ros import image_sources
-from mtl_perception.ros.image_sources import Picture, SourceSettings, kind_of, open_source
-from mtl_perception.ros.prefetcher import Feeder
-from mtl_perception.ros.source_settings import PARAMETERS
+from mtl_perception.ros.image_sources import Picture, kind_of, open_image_source
+from mtl_perception.ros.prefetcher import Prefetcher
+from mtl_perception.ros.source_settings import PARAMETERS, SourceSettings
 from mtl_perception.synthetic import Street
 
 
@@ -55,8 +55,8 @@ def video(tmp_path_factory):
 
 
 def test_the_images_of_a_folder_come_in_the_order_of_their_names(folder):
-    assert levels(open_source(SourceSettings(str(folder)))) == [10, 20, 30]
-    assert levels(open_source(SourceSettings(str(folder), start_index=1))) == [20, 30]
+    assert levels(open_image_source(SourceSettings(str(folder)))) == [10, 20, 30]
+    assert levels(open_image_source(SourceSettings(str(folder), start_index=1))) == [20, 30]
 
 
 def test_frame_10_comes_after_frame_9_and_hidden_files_are_left_out(tmp_path):
@@ -64,22 +64,23 @@ def test_frame_10_comes_after_frame_9_and_hidden_files_are_left_out(tmp_path):
         cv2.imwrite(str(tmp_path / f'frame{number}.png'), grey(number))
     (tmp_path / '._frame3.png').write_bytes(b'left by a system')
 
-    assert levels(open_source(SourceSettings(str(tmp_path)))) == [1, 2, 9, 10]
+    assert levels(open_image_source(SourceSettings(str(tmp_path)))) == [1, 2, 9, 10]
 
 
 def test_a_folder_starts_again_where_it_started(folder):
-    source = open_source(SourceSettings(str(folder), loop=True, start_index=1))
+    source = open_image_source(SourceSettings(str(folder), loop=True, start_index=1))
     assert [source.read().image.mean() for _ in range(5)] == [20, 30, 20, 30, 20]
 
 
 def test_opencv_channels_become_red_green_blue(tmp_path):
     cv2.imwrite(str(tmp_path / 'red.png'), np.full((4, 4, 3), (0, 0, 200), np.uint8))
-    assert open_source(SourceSettings(str(tmp_path))).read().image[0, 0].tolist() == [200, 0, 0]
+    picture = open_image_source(SourceSettings(str(tmp_path))).read()
+    assert picture.image[0, 0].tolist() == [200, 0, 0]
 
 
 def test_one_side_given_keeps_the_ratio(folder):
     def shape(**size):
-        return open_source(SourceSettings(str(folder), **size)).read().image.shape
+        return open_image_source(SourceSettings(str(folder), **size)).read().image.shape
     assert shape(width=24) == (16, 24, 3)
     assert shape(height=64) == (64, 96, 3)
     assert shape(width=10, height=20) == (20, 10, 3)
@@ -89,7 +90,7 @@ def test_one_side_given_keeps_the_ratio(folder):
     (10.0, list(range(20))), (5.0, list(range(0, 20, 2))), (4.0, [0, 2, 5, 8, 10, 12, 15, 18]),
     (0.0, list(range(20))), (30.0, list(range(20)))])
 def test_a_slower_rate_skips_frames_of_a_video_so_that_time_stays_true(video, rate, indices):
-    source = open_source(SourceSettings(str(video), rate=rate))
+    source = open_image_source(SourceSettings(str(video), rate=rate))
     assert source.rate == min(rate or 10.0, 10.0)
     found = levels(source)
     assert len(found) == len(indices)
@@ -97,18 +98,18 @@ def test_a_slower_rate_skips_frames_of_a_video_so_that_time_stays_true(video, ra
 
 
 def test_a_video_loops_from_its_start_index(video):
-    source = open_source(SourceSettings(str(video), rate=10.0, loop=True, start_index=17))
+    source = open_image_source(SourceSettings(str(video), rate=10.0, loop=True, start_index=17))
     found = [source.read().image.mean() for _ in range(6)]
     np.testing.assert_allclose(found, [170, 180, 190] * 2, atol=3)
 
 
 def test_a_video_that_starts_behind_its_end_is_refused(video):
     with pytest.raises(DataError, match='from index 20 on'):
-        open_source(SourceSettings(str(video), start_index=20, loop=True)).read()
+        open_image_source(SourceSettings(str(video), start_index=20, loop=True)).read()
 
 
 def test_the_street_is_the_one_of_the_seed_and_the_index():
-    source = open_source(SourceSettings(
+    source = open_image_source(SourceSettings(
         'street', rate=10.0, width=96, height=56, seed=20007, start_index=3))
     street = Street(20007, width=96, height=56, rate=10.0)
     for index in (3, 4):
@@ -118,7 +119,7 @@ def test_the_street_is_the_one_of_the_seed_and_the_index():
 
 
 def test_several_streets_take_turns_and_go_on_where_they_were():
-    source = open_source(SourceSettings(
+    source = open_image_source(SourceSettings(
         'street', rate=10.0, seed=5, seeds=2, seconds_per_street=0.3, start_index=10))
     assert [source.place(count) for count in range(8)] == [
         (5, 10), (5, 11), (5, 12), (6, 10), (6, 11), (6, 12), (5, 13), (5, 14)]
@@ -137,20 +138,20 @@ def test_an_unusable_file_is_refused_by_name(tmp_path, name, content, match):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=match) as refusal:
-        open_source(SourceSettings(str(path)))
+        open_image_source(SourceSettings(str(path)))
     assert str(path) in str(refusal.value)
 
 
 def test_a_folder_without_images_and_a_device_that_is_no_camera_are_refused(tmp_path):
     with pytest.raises(DataError, match='no image'):
-        open_source(SourceSettings(str(tmp_path)))
+        open_image_source(SourceSettings(str(tmp_path)))
     with pytest.raises(DataError, match='/dev/null: cannot be opened as a V4L2 camera'):
-        open_source(SourceSettings('/dev/null'))
+        open_image_source(SourceSettings('/dev/null'))
 
 
 def test_an_image_that_cannot_be_read_names_itself(folder):
     (folder / 'b.png').write_bytes(b'broken')
-    source = open_source(SourceSettings(str(folder)))
+    source = open_image_source(SourceSettings(str(folder)))
     source.read()
     with pytest.raises(DataError, match=r'b\.png'):
         source.read()
@@ -167,11 +168,11 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_the_parameter_file_holds_parameters_that_exist_with_values_they_can_have():
     path = Path(__file__).parents[2] / 'config' / 'camera.yaml'
     values = yaml.safe_load(path.read_text())['/**/camera_source']['ros__parameters']
+    known = {one.name: one for one in PARAMETERS}
     for name, value in values.items():
-        default, limits, _ = PARAMETERS[name]
-        assert type(value) is type(default)
-        assert limits is None or limits[0] <= value <= limits[1]
-    different = {name for name, value in values.items() if value != PARAMETERS[name][0]}
+        assert type(value) is type(known[name].default)
+        assert not known[name].problem(value)
+    different = {name for name, value in values.items() if value != known[name].default}
     assert different == {'loop'}  # and the file says so
 
 
@@ -233,26 +234,27 @@ def never():
 
 def test_pictures_read_before_an_error_still_come():
     source = Scripted(Picture(grey(1)), Picture(grey(2)), DataError('gone'))
-    feeder = Feeder(source, ahead=8)
-    assert [feeder.take(never).image[0, 0, 0] for _ in range(2)] == [1, 2]
+    prefetcher = Prefetcher(source, ahead=8)
+    assert [prefetcher.take(never).image[0, 0, 0] for _ in range(2)] == [1, 2]
     with pytest.raises(DataError, match='gone'):
-        feeder.take(never)
-    feeder.close()
+        prefetcher.take(never)
+    prefetcher.close()
     assert source.closed
 
 
 def test_an_unforeseen_error_reaches_the_reader():
-    feeder = Feeder(Scripted(ZeroDivisionError('oops')), ahead=1)
+    prefetcher = Prefetcher(Scripted(ZeroDivisionError('oops')), ahead=1)
     with pytest.raises(DataError, match='ZeroDivisionError: oops'):
-        feeder.take(never)
-    feeder.close()
+        prefetcher.take(never)
+    prefetcher.close()
 
 
 def test_of_a_live_source_only_the_newest_picture_waits():
-    feeder = Feeder(Scripted(*(Picture(grey(level)) for level in range(5)), None, live=True), 8)
-    feeder._thread.join(5)
-    assert feeder.take(never) is None  # the end is newer than any picture
-    feeder.close()
+    pictures = [Picture(grey(level)) for level in range(5)]
+    prefetcher = Prefetcher(Scripted(*pictures, None, live=True), 8)
+    prefetcher._thread.join(5)
+    assert prefetcher.take(never) is None  # the end is newer than any picture
+    prefetcher.close()
 
 
 def test_waiting_for_a_picture_can_be_given_up():
@@ -261,7 +263,7 @@ def test_waiting_for_a_picture_can_be_given_up():
             while not self.closed:
                 pass
     source = Stuck()
-    feeder = Feeder(source, 1)
-    assert feeder.take(lambda: True) is None
+    prefetcher = Prefetcher(source, 1)
+    assert prefetcher.take(lambda: True) is None
     source.closed = True
-    feeder.close()
+    prefetcher.close()

@@ -84,7 +84,7 @@ def test_a_training_that_nothing_is_wrong_with(recipe, data):
     assert cli.main(['data', 'check', str(recipe), '--mosaic', str(data / 'mosaic.png')]) == 0
 
 
-def test_r01_a_loss_that_is_no_number_ends_it_and_keeps_no_such_weights(recipe, data, capsys):
+def test_a_loss_that_is_no_number_ends_it_and_keeps_no_such_weights(recipe, data, capsys):
     assert train(recipe, *MANY, '--optimiser.lr', '1e30', '--optimiser.clip_norm', '1e30',
                  '--optimiser.warm_up', '0', '--optimiser.kind', 'sgd') == 6
     said = capsys.readouterr().err
@@ -104,13 +104,13 @@ def test_what_is_wrong_with_the_validation_images_shows_before_the_first_step(
 
 
 @pytest.mark.parametrize(('path', 'content', 'words'), [
-    ('images/train/3.png', b'not an image', '3.png'),  # R04
-    ('images/train/3.png', None, '3.png'),  # R04: cut short
-    ('masks/train/3.png', 'missing', '3.png'),  # R05
-    ('masks/train/3.png', np.full((64, 96), 77, np.uint8), 'label 77'),  # R06
-    ('masks/train/3.png', np.zeros((32, 96), np.uint8), '32 x 96'),  # R07
+    ('images/train/3.png', b'not an image', '3.png'),
+    ('images/train/3.png', None, '3.png'),  # cut short
+    ('masks/train/3.png', 'missing', '3.png'),
+    ('masks/train/3.png', np.full((64, 96), 77, np.uint8), 'label 77'),
+    ('masks/train/3.png', np.zeros((32, 96), np.uint8), '32 x 96'),
 ])
-def test_r04_to_r07_a_bad_file_is_named_by_training_and_check(
+def test_a_bad_file_is_named_by_training_and_check(
         recipe, data, capsys, path, content, words):
     file = data / path
     if isinstance(content, np.ndarray):
@@ -128,7 +128,7 @@ def test_r04_to_r07_a_bad_file_is_named_by_training_and_check(
     assert train(recipe, '--name', 'skipping', '--data.on_bad_sample', 'skip') == 0
 
 
-def test_r09_a_signal_saves_and_a_second_one_leaves_at_once(recipe, data):
+def test_a_signal_saves_and_a_second_one_leaves_at_once(recipe, data):
     process, _ = started(recipe, *MANY)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def test_r09_a_signal_saves_and_a_second_one_leaves_at_once(recipe, data):
     assert list((data / 'runs/tiny/checkpoints').glob('*.ckpt'))
 
 
-def test_r10_a_killed_reading_process_is_named(recipe):
+def test_a_killed_reading_process_is_named(recipe):
     process, _ = started(recipe, *MANY, '--data.loaders', '1')
     children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
     for child in children:
@@ -158,7 +158,7 @@ def test_r10_a_killed_reading_process_is_named(recipe):
     ('{height: 32, width: 32, steps: 2, batch: 2}', (), 0),
     ('{height: 32, width: 32, steps: 2, batch: 1}', ('--network.frozen', '[encoder]'), 0),
 ])
-def test_r11_parts_that_cannot_be_normalised_are_refused_before_the_start(
+def test_parts_that_cannot_be_normalised_are_refused_before_the_start(
         recipe, data, capsys, stage, words, code):
     assert train(recipe, '--stages', f'[{stage}]', *words) == code
     said = capsys.readouterr().err
@@ -166,7 +166,7 @@ def test_r11_parts_that_cannot_be_normalised_are_refused_before_the_start(
     assert (data / 'runs/tiny/checkpoints').exists() == (code == 0)
 
 
-def test_r11_an_empty_data_set_is_refused_and_one_image_is_enough(recipe, data, capsys):
+def test_an_empty_data_set_is_refused_and_one_image_is_enough(recipe, data, capsys):
     for number in range(COUNT):
         (data / f'images/train/{number}.png').rename(data / f'{number}.png')
     assert train(recipe) == 3
@@ -175,7 +175,7 @@ def test_r11_an_empty_data_set_is_refused_and_one_image_is_enough(recipe, data, 
     assert train(recipe) == 0
 
 
-def test_r12_a_second_training_in_the_same_folder_is_refused(recipe, capsys):
+def test_a_second_training_in_the_same_folder_is_refused(recipe, capsys):
     process, _ = started(recipe, *MANY)
     try:
         assert train(recipe, '--resume') == 2
@@ -185,13 +185,13 @@ def test_r12_a_second_training_in_the_same_folder_is_refused(recipe, capsys):
         process.communicate()
 
 
-def test_r13_another_recipe_is_refused_and_shown(recipe, capsys):
+def test_another_recipe_is_refused_and_shown(recipe, capsys):
     assert train(recipe) == 0
     assert train(recipe, '--resume', '--optimiser.weight_decay', '0.5') == 2
     assert 'optimiser.weight_decay: 0.02 -> 0.5' in capsys.readouterr().err
 
 
-def test_r14_the_same_image_in_both_parts_is_found(recipe, data, capsys):
+def test_the_same_image_in_both_parts_is_found(recipe, data, capsys):
     content = (data / 'images/train/1.png').read_bytes()
     (data / 'images/val/0.png').write_bytes(content)
     assert cli.main(['data', 'check', str(recipe), '--mosaic', str(data / 'mosaic.png')]) == 3

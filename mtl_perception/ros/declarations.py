@@ -1,0 +1,95 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+How a parameter of a node is declared and checked.
+
+The tables are in :mod:`mtl_perception.ros.parameters` and
+:mod:`mtl_perception.ros.source_settings`. None of this needs ROS, so that
+:mod:`mtl_perception.ros.reference` makes the documentation from it anywhere.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mtl_perception.ros.log_text import printable
+
+LONGEST_VALUE = 60
+
+_KINDS = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """
+    One parameter.
+
+    :param name: dots become underscores in :attr:`field`.
+    :param default: also decides the type.
+    :param text: what it does.
+    :param choices: the values that a string may have; any if empty.
+    :param bounds: smallest and largest value of a number.
+    :param check: returns what is wrong with a value beyond that, empty if nothing.
+    :param dynamic: whether it may change while the node is configured.
+    :param read_only: whether it keeps its value from the start of the node on.
+    """
+
+    name: str
+    default: Any
+    text: str
+    choices: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
+    check: Callable[[Any], str] | None = None
+    dynamic: bool = False
+    read_only: bool = False
+
+    @property
+    def field(self) -> str:
+        """Name of the field of the settings that it becomes."""
+        return self.name.replace('.', '_')
+
+    @property
+    def kind(self) -> str:
+        """Type of the parameter in the words of ROS, such as ``double`` or ``string array``."""
+        if isinstance(self.default, list):
+            return f'{_KINDS[type(self.default[0])]} array'
+        return _KINDS[type(self.default)]
+
+    @property
+    def allowed(self) -> str:
+        """The choices or the range in words, empty if there is no limit."""
+        if self.choices:
+            return f'one of {list(self.choices)}'
+        return ' to '.join(
+            f'{bound:g}' if isinstance(bound, float) else str(bound)
+            for bound in self.bounds or ())
+
+    def wrong_kind(self, kind: str, value: Any) -> str:
+        """Return what is wrong with a value of a kind, empty if it is that of the parameter."""
+        if kind == self.kind:
+            return ''
+        return (f'{self._is(value)} of type {kind}, wanted {self.kind} '
+                f'such as {self.default!r}')
+
+    def problem(self, value: Any) -> str:
+        """Return what is wrong with a value of the right type, empty if nothing."""
+        if self.choices and value not in self.choices:
+            return f'{self._is(value)}, wanted {self.allowed}{did_you_mean(value, self.choices)}'
+        if self.bounds:
+            low, high = self.bounds
+            if not (math.isfinite(value) and low <= value <= high):
+                return f'{self._is(value)}, wanted {self.allowed}'
+        if self.check is not None and (wrong := self.check(value)):
+            return f'{self._is(value)}, {wrong}'
+        return ''
+
+    def _is(self, value: Any) -> str:
+        return f'parameter {self.name!r} is {printable(repr(value), LONGEST_VALUE)}'
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the nearest known word, empty if none is near."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f'; did you mean {near[0]!r}?' if near else ''

@@ -1,0 +1,141 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Declare the parameters of a node from a table, and watch over them.
+
+A wrong value never ends the process from here. It is remembered, and reading the parameters fails
+with a message that names it; setting the parameter to a valid value corrects it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, did_you_mean
+from mtl_perception.ros.log_text import printable
+
+FOREIGN = re.compile(r'use_sim_time|qos_overrides\..*|start_type_description_service')
+"""Parameters of rclpy itself."""
+
+
+class NodeParameters:
+    """
+    The parameters of one node.
+
+    :param node: has not declared them yet.
+    :param declarations: all of them.
+    """
+
+    def __init__(self, node: Node, declarations: Sequence[Declaration]) -> None:
+        self._node = node
+        self._known = {declaration.name: declaration for declaration in declarations}
+        self._wrong: dict[str, str] = {}
+        self.configured = False
+        """Whether the node holds settings, so that only dynamic parameters may change."""
+        self.changed = False
+        """Whether a parameter was set since the last :meth:`read`."""
+
+        for declaration in declarations:
+            self._declare(declaration)
+        self.unknown = self._unknown()
+        """Names that were given and do not exist, each with a hint at the nearest one."""
+        for name, hint in self.unknown.items():
+            node.get_logger().warning(f'parameter {name!r} does not exist and is ignored{hint}')
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def read(self) -> dict[str, Any]:
+        """
+        Return the values of all parameters by :attr:`Declaration.field`, checked.
+
+        :raises ConfigurationError: that names every wrong one.
+        """
+        self.changed = False
+        wrong = list(self._wrong.values())
+        values: dict[str, Any] = {}
+        for name, declaration in self._known.items():
+            value = self._node.get_parameter(name).value
+            values[declaration.field] = value
+            if name not in self._wrong and (problem := declaration.problem(value)):
+                wrong.append(problem)
+
+        if values.get('strict_parameters'):
+            wrong += [
+                f'parameter {name!r} does not exist{hint}' for name, hint in self.unknown.items()]
+        if wrong:
+            raise ConfigurationError('; '.join(wrong), 'P01')
+        return values
+
+    def _declare(self, declaration: Declaration) -> None:
+        """Declare one parameter; a wrong override is remembered and the default declared."""
+        name = declaration.name
+        override = self._node._parameter_overrides.get(name)
+        if override is not None and (problem := _problem(declaration, override)):
+            self._wrong[name] = problem
+            self._node.get_logger().error(problem)
+        self._node.declare_parameter(
+            name, declaration.default, _descriptor(declaration),
+            ignore_override=name in self._wrong)
+
+    def _unknown(self) -> dict[str, str]:
+        """Return the overrides that no parameter takes, each with a hint at the nearest one."""
+        return {
+            printable(name, LONGEST_VALUE): did_you_mean(name, self._known)
+            for name in self._node._parameter_overrides
+            if not self._node.has_parameter(name) and not FOREIGN.fullmatch(name)}
+
+    def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        """Accept or refuse a change; an exception here would end the node's spin."""
+        try:
+            problems = [text for one in parameters if (text := self._change_problem(one))]
+        except Exception as error:  # noqa: BLE001  (any peer could end the process otherwise)
+            problems = [printable(f'could not be checked: {type(error).__name__}: {error}')]
+
+        if not problems:
+            for one in parameters:
+                self._wrong.pop(one.name, None)
+            self.changed = True
+        return SetParametersResult(successful=not problems, reason='; '.join(problems))
+
+    def _change_problem(self, parameter: Parameter) -> str:
+        declaration = self._known.get(parameter.name)
+        if declaration is None:
+            return '' if parameter.name else 'a parameter has a name'  # rclpy would take it
+        if self.configured and not declaration.dynamic:
+            return (f'parameter {parameter.name!r} cannot change while the node is configured; '
+                    'deactivate, clean up, set it, and configure again')
+        return _problem(declaration, parameter)
+
+
+def _problem(declaration: Declaration, parameter: Parameter) -> str:
+    """Return what is wrong with a parameter that was given, empty if nothing."""
+    kind = str(parameter.type_.name).lower().replace('_array', ' array')
+    return (declaration.wrong_kind(kind, parameter.value)
+            or declaration.problem(parameter.value))
+
+
+def _descriptor(declaration: Declaration) -> ParameterDescriptor:
+    """Return what ``ros2 param describe`` shows."""
+    descriptor = ParameterDescriptor(
+        description=declaration.text, read_only=declaration.read_only)
+    if declaration.choices:
+        descriptor.additional_constraints = declaration.allowed
+    if declaration.bounds is None:
+        return descriptor
+
+    low, high = declaration.bounds
+    if isinstance(declaration.default, float):
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=float(high))]
+    else:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
+    return descriptor
