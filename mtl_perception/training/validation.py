@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.frames import Detections
+from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.losses import BoxLoss
 from mtl_perception.metrics import (
     DepthMetrics,
@@ -26,9 +27,6 @@ from mtl_perception.tasks import NOT_LABELLED, Task
 from mtl_perception.training.dataloading import Clips, collate
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner
-
-SMALLEST_OBJECT = 60
-"""Objects of fewer pixels, or with a smaller box, are ignored."""
 
 SURE = 0.3
 """Lowest score of the boxes in a picture."""
