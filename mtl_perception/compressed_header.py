@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import FrameError
+from mtl_perception.reason_codes import ReasonCode
 
 JPEG, PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'
 
@@ -47,7 +48,7 @@ def read_header(data: NDArray[np.uint8], claimed: str = '') -> tuple[int, int]:
     raise FrameError(
         f'the data is neither JPEG nor PNG: it starts with {start!r}'
         f'{f", which looks like {kind}" if kind else ""}; format says {ascii(claimed[:32])[:32]}',
-        'I19_format')
+        ReasonCode.IMAGE_FORMAT)
 
 
 def _read_jpeg(content: memoryview) -> tuple[int, int]:
@@ -121,4 +122,4 @@ def _read_png(content: memoryview) -> tuple[int, int]:
 
 def _damaged(what: str) -> FrameError:
     """Return the refusal of a file that is cut or damaged."""
-    return FrameError(f'{what}; wanted a complete file', 'I17_decode')
+    return FrameError(f'{what}; wanted a complete file', ReasonCode.IMAGE_DECODE)

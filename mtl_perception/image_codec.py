@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.compressed_header import read_header
 from mtl_perception.errors import FrameError
+from mtl_perception.reason_codes import ReasonCode
 
 MAX_PIXELS = 2 ** 25
 """Images with more pixels are refused unless the caller says otherwise."""
@@ -147,11 +148,12 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
     if min(msg.height, msg.width) < layout.smallest:
         raise FrameError(
             f'the image is {msg.height} x {msg.width}; {msg.encoding} needs at least '
-            f'{layout.smallest} x {layout.smallest} pixels to be converted', 'I17_decode')
+            f'{layout.smallest} x {layout.smallest} pixels to be converted',
+            ReasonCode.IMAGE_DECODE)
     if msg.width % layout.multiple or (layout.planes != 2 and msg.height % layout.multiple):
         raise FrameError(
             f'the image is {msg.height} x {msg.width}; with {msg.encoding} pairs of pixels share '
-            'a colour, so the size must be even', 'I17_decode')
+            'a colour, so the size must be even', ReasonCode.IMAGE_DECODE)
 
     pixels = _pixels(msg, data, layout)
     if layout.dtype == 'f4':
@@ -207,7 +209,7 @@ def decode_compressed(
     """
     data = _bytes_of(msg.data)
     if not data.size:
-        raise FrameError('data is empty, wanted a JPEG or PNG file', 'I01_empty')
+        raise FrameError('data is empty, wanted a JPEG or PNG file', ReasonCode.IMAGE_EMPTY)
 
     # The size is known before a pixel is decoded: a kilobyte can claim a gigabyte of pixels.
     height, width = read_header(data, msg.format)
@@ -217,7 +219,7 @@ def decode_compressed(
     if image.shape != (height, width, 3):
         raise FrameError(
             f'the image has {image.shape[0]} x {image.shape[1]} pixels, {height} x {width} by its '
-            'header; it is damaged', 'I17_decode')
+            'header; it is damaged', ReasonCode.IMAGE_DECODE)
     return image
 
 
@@ -238,16 +240,17 @@ def decode_picture(data: NDArray[np.uint8], upright: bool = False) -> NDArray[np
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
-        raise FrameError(f'the image cannot be decoded ({_short(error)})', 'I17_decode') from error
+        raise FrameError(
+            f'the image cannot be decoded ({_short(error)})', ReasonCode.IMAGE_DECODE) from error
 
     if image is None:
         raise FrameError(
             f'the image cannot be decoded ({data.size} bytes); it is truncated or damaged',
-            'I17_decode')
+            ReasonCode.IMAGE_DECODE)
     if image.dtype not in (np.uint8, np.uint16):
         raise FrameError(
             f'the image holds {image.dtype} numbers; wanted 8 or 16 bits per channel',
-            'I17_decode')
+            ReasonCode.IMAGE_DECODE)
     return _eight_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
 
 
@@ -279,7 +282,8 @@ def _checked_data(msg: ImageLike, max_pixels: int) -> NDArray[np.uint8]:
     data = _bytes_of(msg.data)
     if not data.size:
         raise FrameError(
-            f'data is empty, wanted {msg.height} rows of step {int(msg.step)} bytes', 'I01_empty')
+            f'data is empty, wanted {msg.height} rows of step {int(msg.step)} bytes',
+            ReasonCode.IMAGE_EMPTY)
     return data
 
 
@@ -288,11 +292,11 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
     if height <= 0 or width <= 0:
         raise FrameError(
             f'the image is {height} x {width} (height x width), wanted at least one pixel',
-            'I02_zero_size')
+            ReasonCode.IMAGE_ZERO_SIZE)
     if int(height) * int(width) > max_pixels:
         raise FrameError(
             f'the image claims {height} x {width} (height x width), wanted at most {max_pixels} '
-            'pixels; raise max_pixels if it is really so large', 'I10_too_big')
+            'pixels; raise max_pixels if it is really so large', ReasonCode.IMAGE_TOO_BIG)
 
 
 def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[Any]:
@@ -310,15 +314,16 @@ def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[
     if step < row_bytes:
         raise FrameError(
             f'step is {step} bytes, wanted at least {row_bytes} (width {msg.width}, encoding '
-            f'{msg.encoding}); the rows would overlap', 'I05_step')
+            f'{msg.encoding}); the rows would overlap', ReasonCode.IMAGE_STEP)
     # The last row needs no padding; some drivers append up to a row.
     if data.size < step * (rows - 1) + row_bytes:
         raise FrameError(
             f'data has {data.size} bytes, wanted at least {step * (rows - 1) + row_bytes} {where}',
-            'I03_short')
+            ReasonCode.IMAGE_SHORT)
     if data.size > step * (rows + 1):
         raise FrameError(
-            f'data has {data.size} bytes, wanted at most {step * (rows + 1)} {where}', 'I04_long')
+            f'data has {data.size} bytes, wanted at most {step * (rows + 1)} {where}',
+            ReasonCode.IMAGE_LONG)
 
     order: Literal['<', '>'] = '>' if msg.is_bigendian else '<'
     return np.ndarray(
@@ -348,7 +353,7 @@ def _float_to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if invalid > MAX_INVALID_FRACTION:
         raise FrameError(
             f'{invalid:.0%} of the numbers are not finite or outside 0 to 1, wanted at most '
-            f'{MAX_INVALID_FRACTION:.0%}; is this a depth image?', 'I12_nonfinite')
+            f'{MAX_INVALID_FRACTION:.0%}; is this a depth image?', ReasonCode.IMAGE_NOT_FINITE)
     scaled: NDArray[np.uint8] = np.rint(np.where(usable, native, 0) * 255).astype(np.uint8)
     return scaled
 
@@ -363,7 +368,7 @@ def _bytes_of(data: Any) -> NDArray[np.uint8]:
     except (TypeError, ValueError, BufferError) as error:
         raise FrameError(
             f'data is a {type(data).__name__}, wanted bytes ({_short(error)})',
-            'I17_decode') from error
+            ReasonCode.IMAGE_DECODE) from error
 
 
 def _decode_by_cv_bridge(msg: ImageLike, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -398,7 +403,7 @@ def _unsupported(encoding: str) -> FrameError:
         hint = '; convert it with image_proc'
     return FrameError(
         f'encoding {ascii(encoding[:32])[:32]} is not supported{hint}; the encodings are '
-        f'{SUPPORTED}', 'I07_encoding')
+        f'{SUPPORTED}', ReasonCode.IMAGE_ENCODING)
 
 
 def _short(error: BaseException) -> str:

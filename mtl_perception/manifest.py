@@ -15,6 +15,7 @@ from typing import Any
 
 from mtl_perception.errors import CheckpointError, StorageError
 from mtl_perception.files import flush, replacing
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 
 FORMAT = 1
@@ -135,7 +136,8 @@ class Manifest:
             if fields.pop('format', None) != FORMAT:
                 raise CheckpointError(
                     f'{source}: not a manifest of format {FORMAT}; export the model again with '
-                    'this version of mtl_perception', 'M07')
+                    'this version of mtl_perception', ReasonCode.MANIFEST_INVALID)
+
             fields['network'] = NetworkSpec(**fields['network'])
             fields['tasks'] = tuple(Task.from_dict(task) for task in fields['tasks'])
             for name in ('mean', 'std'):
@@ -144,7 +146,8 @@ class Manifest:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f'{source}: not a valid manifest ({type(error).__name__}: {error}); it must be '
-                'the .json file that was written together with the weights', 'M07') from error
+                'the .json file that was written together with the weights',
+                ReasonCode.MANIFEST_INVALID) from error
 
 
 def find_model(model: str | Path) -> Path:
@@ -162,13 +165,14 @@ def find_model(model: str | Path) -> Path:
             return path
     except (OSError, RuntimeError) as error:  # no permission, no such user, too long a name
         raise CheckpointError(
-            f'model {str(model)[:200]!r} cannot be looked up ({error})', 'M01') from error
+            f'model {str(model)[:200]!r} cannot be looked up ({error})',
+            ReasonCode.MODEL_UNREADABLE) from error
 
     names = sorted(file.stem for file in PRETRAINED.glob('*.safetensors'))
     kind = 'is a directory' if path.is_dir() else 'does not exist'
     raise CheckpointError(
         f'model {str(model)!r}: {path} {kind}; give the path of a .safetensors file or one of '
-        f'the shipped models {names}', 'M01')
+        f'the shipped models {names}', ReasonCode.MODEL_UNREADABLE)
 
 
 def read_model(model: str | Path) -> tuple[Manifest, bytes]:
@@ -186,12 +190,13 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
     if not manifest_path.is_file():
         raise CheckpointError(
             f'{path}: its manifest {manifest_path} does not exist; keep both files together',
-            'M07')
+            ReasonCode.MANIFEST_INVALID)
     try:
         text = manifest_path.read_text(encoding='utf-8')
         content = path.read_bytes()
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f'{path}: cannot be read ({error})', 'M01') from error
+        raise CheckpointError(
+            f'{path}: cannot be read ({error})', ReasonCode.MODEL_UNREADABLE) from error
 
     manifest = Manifest.from_json(text, str(manifest_path))
     digest = hashlib.sha256(content).hexdigest()
@@ -199,7 +204,7 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
         raise CheckpointError(
             f'{path}: sha256 is {digest}, the manifest wants {manifest.sha256 or "nothing"} '
             f'({len(content)} bytes{_looks_like(content)}); refusing to load. Copy the model '
-            'again or export it again', 'M03')
+            'again or export it again', ReasonCode.MODEL_CHANGED)
     return manifest, content
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from mtl_perception.errors import FrameError
 from mtl_perception.frames import Detections
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 
 POINTS_PER_BOX = 8
@@ -30,7 +31,7 @@ def boxes_from_markers(message: Any, task: Task) -> Detections:
     if len(points) % POINTS_PER_BOX or len(colours) * 2 != len(points):
         raise FrameError(
             f'{len(points)} points and {len(colours)} colours are not boxes of four lines each',
-            'B05')
+            ReasonCode.BAG_MESSAGE)
 
     points = points.reshape(-1, POINTS_PER_BOX, 2)
     colours = colours.reshape(-1, POINTS_PER_BOX // 2, 3)[:, :1] * 255
@@ -60,7 +61,8 @@ def boxes_from_detections(message: Any, task: Task) -> Detections:
         best = max((result.hypothesis for result in box.results), key=lambda one: one.score)
         if best.class_id not in task.classes:
             raise FrameError(
-                f'has a box of class {best.class_id!r}, wanted one of {list(task.classes)}', 'B05')
+                f'has a box of class {best.class_id!r}, wanted one of {list(task.classes)}',
+                ReasonCode.BAG_MESSAGE)
 
         x = box.bbox.center.position.x
         y = box.bbox.center.position.y

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from mtl_perception.errors import FrameError
+from mtl_perception.reason_codes import ReasonCode
 
 ENCAPSULATION = 4
 """Bytes before the message; alignment is relative to their end."""
@@ -48,7 +49,7 @@ class Cursor:
         if len(content) < ENCAPSULATION or content[0] or content[1] not in (0, 1):
             raise FrameError(
                 f'the message starts with {bytes(content[:4]).hex()!r}, wanted the head of plain '
-                'CDR', 'B05')
+                'CDR', ReasonCode.BAG_MESSAGE)
         self._content = content
         self._order = '<' if content[1] else '>'
         self._place = ENCAPSULATION
@@ -93,7 +94,7 @@ class Cursor:
         if start + size > len(self._content):
             raise FrameError(
                 f'the message has {len(self._content)} bytes, wanted at least {start + size}; it '
-                'is cut short or of another type', 'B05')
+                'is cut short or of another type', ReasonCode.BAG_MESSAGE)
         self._place = start + size
         return start
 

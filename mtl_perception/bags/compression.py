@@ -8,6 +8,7 @@ import lz4.frame
 import zstandard
 
 from mtl_perception.errors import DataError
+from mtl_perception.reason_codes import ReasonCode
 
 LARGEST_UNPACKED = 1 << 30
 """At most this many bytes are unpacked at a time."""
@@ -41,9 +42,11 @@ def unpack(content: memoryview, form: str, size: int | None, partial: bool = Fal
         elif form == 'lz4':
             raw = lz4.frame.LZ4FrameDecompressor().decompress(content, limit + 1)
         else:
-            raise DataError(f'a part is compressed with {form[:16]!r}; wanted zstd or lz4', 'B02')
+            raise DataError(
+                f'a part is compressed with {form[:16]!r}; wanted zstd or lz4',
+                ReasonCode.BAG_DAMAGED)
     except (zstandard.ZstdError, RuntimeError, EOFError) as error:
-        raise DataError(f'a part cannot be unpacked ({error})', 'B02') from error
+        raise DataError(f'a part cannot be unpacked ({error})', ReasonCode.BAG_DAMAGED) from error
 
     if size is None:
         if len(raw) > limit:
@@ -51,7 +54,7 @@ def unpack(content: memoryview, form: str, size: int | None, partial: bool = Fal
     elif len(raw) != size and not (partial and len(raw) < size):
         raise DataError(
             f'a part unpacks to {"more than " if len(raw) > size else ""}{min(len(raw), size)} '
-            f'bytes, its head says {size}', 'B02')
+            f'bytes, its head says {size}', ReasonCode.BAG_DAMAGED)
     return bytes(raw)
 
 
@@ -73,7 +76,7 @@ def unpack_file(path: Path, target: Path) -> Path:
                     refuse_bomb(packed, size)
                 file.write(block)
     except (OSError, EOFError, zstandard.ZstdError) as error:
-        raise DataError(f'{path}: cannot be unpacked ({error})', 'B02') from error
+        raise DataError(f'{path}: cannot be unpacked ({error})', ReasonCode.BAG_DAMAGED) from error
     return target
 
 
@@ -89,4 +92,4 @@ def refuse_bomb(packed: int, unpacked: int) -> None:
             unpacked > SMALL_UNPACKED and unpacked > LARGEST_RATIO * packed):
         raise DataError(
             f'{packed} bytes would unpack to {unpacked}; more than {LARGEST_UNPACKED} bytes, or '
-            f'{LARGEST_RATIO} times the stored size, are not unpacked', 'B09')
+            f'{LARGEST_RATIO} times the stored size, are not unpacked', ReasonCode.BAG_BOMB)

@@ -19,6 +19,7 @@ from mtl_perception.bags.cdr import read_stamp
 from mtl_perception.bags.compression import unpack
 from mtl_perception.bags.entries import Damage, Entry, RecordedTopic
 from mtl_perception.errors import DataError
+from mtl_perception.reason_codes import ReasonCode
 
 MAGIC = b'\x89MCAP0\r\n'
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 1, 2, 3, 4, 5, 6, 15
@@ -58,10 +59,13 @@ class McapFile:
             with path.open('rb') as file:
                 self._content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:
-            raise DataError(f'{path}: cannot be read as a rosbag2 ({error})', 'B01') from error
+            raise DataError(
+                f'{path}: cannot be read as a rosbag2 ({error})',
+                ReasonCode.BAG_UNREADABLE) from error
         if bytes(self._content[:len(MAGIC)]) != MAGIC:
             raise DataError(
-                f'{path}: cannot be read as a rosbag2: it does not begin as an mcap file', 'B01')
+                f'{path}: cannot be read as a rosbag2: it does not begin as an mcap file',
+                ReasonCode.BAG_UNREADABLE)
 
         # what is whole before a break counts; the break is noted
         self._kept = functools.lru_cache(KEPT_CHUNKS)(self._unpacked)
@@ -153,7 +157,7 @@ class McapFile:
                 records = memoryview(unpack(content[first:end], form, size, partial=not whole))
 
         except (struct.error, _Broken, DataError) as error:
-            if isinstance(error, DataError) and error.code == 'B09':
+            if isinstance(error, DataError) and error.code == ReasonCode.BAG_BOMB:
                 raise
             self.damage.chunks += 1
             return

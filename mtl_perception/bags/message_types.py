@@ -8,6 +8,7 @@ from typing import Any
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from mtl_perception.errors import FrameError
+from mtl_perception.reason_codes import ReasonCode
 
 VISION_MSGS = {
     'Point2D': 'float64 x\nfloat64 y',
@@ -47,4 +48,4 @@ def deserialise(content: memoryview, kind: str) -> Any:
         return message_store().deserialize_cdr(bytes(content), kind)
     except Exception as error:
         detail = f'{type(error).__name__}: {error}' if str(error) else type(error).__name__
-        raise FrameError(f'is not a valid {kind} ({detail})', 'B05') from error
+        raise FrameError(f'is not a valid {kind} ({detail})', ReasonCode.BAG_MESSAGE) from error

@@ -23,6 +23,7 @@ from mtl_perception.bags.storage import Storage
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 
 TRUE = 'true_'
@@ -75,6 +76,7 @@ class Bag:
         except DataError as error:
             text = str(error).removeprefix(f'[{error.code}] ')
             raise DataError(f'{text}.{_listed(path)}', error.code) from error
+
         entries = self._storage.entries
         self.damage = damage_text(self._storage.damage)
         """What is missing of the bag; empty if it is complete."""
@@ -82,7 +84,8 @@ class Bag:
             self._storage.close()
             raise DataError(
                 f'{path}: cannot be read as a rosbag2 to its end: {self.damage}. {len(entries)} '
-                f'messages are intact; allow a truncated bag to use those.{_listed(path)}', 'B01')
+                f'messages are intact; allow a truncated bag to use those.{_listed(path)}',
+                ReasonCode.BAG_UNREADABLE)
 
         self.topics: dict[str, int] = {
             **dict.fromkeys(self._storage.topics, 0),
@@ -133,7 +136,7 @@ class Bag:
             if self.stamps_of(role) == [0] and self.count(role) > 1:
                 raise DataError(
                     f'{self.path}: all {self.count(role)} messages on {wanted} have the stamp 0; '
-                    'set header.stamp where they are published', 'B04')
+                    'set header.stamp where they are published', ReasonCode.BAG_STAMPS)
             if role in self.roles:
                 continue
 
@@ -144,7 +147,7 @@ class Bag:
                 f'{self.path}: no message on {wanted}'
                 + (f' can be read ({why})' if why else '')
                 + (f' (did you mean {" or ".join(near)}?)' if near else '')
-                + f'; the bag has {_shown(self.topics)}', 'B03')
+                + f'; the bag has {_shown(self.topics)}', ReasonCode.BAG_TOPIC_MISSING)
 
     def records(
             self, tasks: Sequence[Task] = (), roles: Sequence[str] | None = None,
@@ -236,6 +239,8 @@ class Bag:
             role = self._roles.get(entry.topic)
             if role is None:
                 continue
+
+            # a message that does not fit is counted under its topic, never guessed at
             kind = file.topics[entry.topic].kind
             wanted = kinds[entry.topic]
             if kind != wanted:
@@ -313,7 +318,7 @@ def _checked(task: str, values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim != 2 or str(values.dtype) not in wanted:
         raise FrameError(
             f'has the shape {values.shape} of {values.dtype}, wanted (height, width) of '
-            f'{" or ".join(wanted)}', 'B05')
+            f'{" or ".join(wanted)}', ReasonCode.BAG_MESSAGE)
     if task == 'depth' and values.dtype == np.uint16:  # REP 118: millimetres, 0 = unknown
         return np.where(values > 0, values * np.float32(0.001), np.float32(np.nan))
     return values

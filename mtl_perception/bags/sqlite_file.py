@@ -10,6 +10,7 @@ from urllib.parse import quote
 from mtl_perception.bags.cdr import STAMP, read_stamp
 from mtl_perception.bags.entries import Damage, Entry, RecordedTopic
 from mtl_perception.errors import DataError
+from mtl_perception.reason_codes import ReasonCode
 
 
 class SqliteFile:
@@ -38,7 +39,7 @@ class SqliteFile:
         except (OSError, sqlite3.Error) as error:
             raise DataError(
                 f'{path}: cannot be read as a rosbag2 ({error}); it is cut short or damaged: '
-                'sqlite3\'s ".recover" may save what is there', 'B06') from error
+                'sqlite3\'s ".recover" may save what is there', ReasonCode.BAG_STORAGE) from error
 
         # bytes 28 to 31 of the header: the size of the database in pages
         with path.open('rb') as file:
@@ -68,7 +69,8 @@ class SqliteFile:
             return memoryview(row[0])
         except (sqlite3.Error, TypeError) as error:
             raise DataError(
-                f'{self.path}: message {entry.place} is damaged ({error})', 'B02') from error
+                f'{self.path}: message {entry.place} is damaged ({error})',
+                ReasonCode.BAG_DAMAGED) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -15,6 +15,7 @@ from mtl_perception.bags.entries import Damage, Entry, RecordedTopic, StorageFil
 from mtl_perception.bags.mcap_file import McapFile
 from mtl_perception.bags.sqlite_file import SqliteFile
 from mtl_perception.errors import DataError
+from mtl_perception.reason_codes import ReasonCode
 
 LARGEST_METADATA = 16 << 20
 SUFFIXES = ('.mcap', '.db3')
@@ -77,7 +78,7 @@ class Storage:
         try:
             stamp_ns = read_stamp(self.read(file, entry))
         except DataError as error:
-            if error.code == 'B09':
+            if error.code == ReasonCode.BAG_BOMB:
                 raise
             file.damage.chunks += 1
             stamp_ns = None
@@ -101,7 +102,8 @@ def files_of(path: Path) -> tuple[list[Path], str]:
     """
     if path.suffix == '.zstd':
         raise DataError(
-            f'{path}: is a compressed part of a rosbag2; name the folder that it is in', 'B06')
+            f'{path}: is a compressed part of a rosbag2; name the folder that it is in',
+            ReasonCode.BAG_STORAGE)
     if path.is_file():
         return [path], ''
 
@@ -111,18 +113,18 @@ def files_of(path: Path) -> tuple[list[Path], str]:
         if not found:
             raise DataError(
                 f'{path}: cannot be read as a rosbag2: there is neither metadata.yaml nor an '
-                '.mcap or .db3 file', 'B06')
+                '.mcap or .db3 file', ReasonCode.BAG_STORAGE)
         return found, ''
 
     names, mode, form = _read_metadata(path, metadata)
     if mode in ('message', 'file') and form != 'zstd':
         raise DataError(
             f'{path}: is compressed with {form!r}, wanted zstd; convert it with '
-            '"ros2 bag convert"', 'B06')
+            '"ros2 bag convert"', ReasonCode.BAG_STORAGE)
     if missing := [name for name in names if not (path / name).is_file()]:
         raise DataError(
             f'{path}: cannot be read as a rosbag2: metadata.yaml lists {", ".join(missing)}, '
-            'which is not there', 'B06')
+            'which is not there', ReasonCode.BAG_STORAGE)
     return [path / name for name in names], mode if mode in ('message', 'file') else ''
 
 
@@ -147,5 +149,5 @@ def _read_metadata(path: Path, metadata: Path) -> tuple[list[str], str, str]:
         raise DataError(
             f'{path}: cannot be read as a rosbag2: metadata.yaml is damaged '
             f'({type(error).__name__}: {" ".join(str(error).split())}); without it the files are '
-            'read by themselves', 'B06') from error
+            'read by themselves', ReasonCode.BAG_STORAGE) from error
     return names, mode, form

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--spacing', type=float, default=SamplingPlan.spacing,
         help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
+
     parser.add_argument(
         '--camera-height', type=float, metavar='METRES',
         help='height of the camera above the ground, told to the model: on streets, which are '

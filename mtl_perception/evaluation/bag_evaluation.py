@@ -20,6 +20,7 @@ from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest
 from mtl_perception.media.calibration import focal_length, image_size
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.topics import PREDICTIONS
 
 LEAST_MATCHED = 0.9
@@ -43,7 +44,8 @@ class Labels:
             if not clip[-1].stem.isdigit():
                 raise DataError(
                     f'{clip[-1]}: its name is not a stamp; name the images of labels for a bag by '
-                    'their stamps in nanoseconds, such as 1700000000123456789.png', 'B04')
+                    'their stamps in nanoseconds, such as 1700000000123456789.png',
+                    ReasonCode.BAG_STAMPS)
             numbers[int(clip[-1].stem)] = number
 
         place = match_stamps(stamps, sorted(numbers), slop_ns)
@@ -130,7 +132,8 @@ def score_bag(
                 dataclasses.replace(record, truth=labels.truth_of(record.stamp_ns)))
         score.update(record)
     if score.predicted == score.orphans:
-        raise DataError(f'{bag.path}: no prediction carries the stamp of an image', 'B04')
+        raise DataError(
+            f'{bag.path}: no prediction carries the stamp of an image', ReasonCode.BAG_STAMPS)
     return score
 
 
@@ -219,7 +222,7 @@ def check_matched(metrics: dict[str, Any], path: Path) -> None:
             raise DataError(
                 f'{path}: {matched} of {matched + unmatched} messages of {role} have the stamp '
                 f'of an image, wanted {LEAST_MATCHED:.0%}; allow more time between them with '
-                '--slop, or look at the clocks that stamped them', 'B04')
+                '--slop, or look at the clocks that stamped them', ReasonCode.BAG_STAMPS)
 
 
 def notes_of(metrics: dict[str, Any]) -> list[str]:

@@ -178,6 +178,8 @@ def balance_frames(
         return FrameBalance(
             images, score.predicted, {'unknown': missing} if missing else {},
             ['the recording has no diagnostics of the node'])
+
+    # the node had run before the recording began
     if before is not None and int(node['received']) > images >= (
             int(node['received']) - int(before['received'])):
         return _balance_since(before, node, score, images)

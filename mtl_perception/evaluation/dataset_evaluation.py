@@ -20,6 +20,7 @@ from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.manifest import Manifest
 from mtl_perception.name_checks import check_names
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import NOT_LABELLED, Task
 
 STEP_NS = 100_000_000
@@ -64,9 +65,10 @@ def evaluate(
         except DataError as error:
             if not skip_bad:
                 raise
+
             bad.append(str(error))
             if len(bad) > LARGEST_BAD * len(data):
-                raise DataError(_too_bad(bad, len(data)), 'R04') from error
+                raise DataError(_too_bad(bad, len(data)), ReasonCode.TOO_MANY_BAD) from error
             continue
 
         focal = _focal_of(data, number)

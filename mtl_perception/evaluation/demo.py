@@ -24,6 +24,7 @@ from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.evaluation.video_writer import VideoWriter
 from mtl_perception.frames import Frame, FrameRecord, Perception
 from mtl_perception.manifest import Manifest
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.topics import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ def evaluate_recording(path: Path, manifest: Manifest, output: Path, rate: float
             drawn, samples = _draw(
                 _predicted(bag, manifest, score), painter, video, max(counts.values()))
         if not drawn:
-            raise DataError(f'{path}: no prediction carries the stamp of an image', 'B04')
+            raise DataError(
+                f'{path}: no prediction carries the stamp of an image', ReasonCode.BAG_STAMPS)
 
         statuses = bag.last_statuses()
         node = next((values for values in statuses.values() if 'in_flight' in values), None)

@@ -18,6 +18,7 @@ from mtl_perception.media.calibration import CalibrationMemory, focal_length, im
 from mtl_perception.media.listing import list_images
 from mtl_perception.media.pictures import read_rgb
 from mtl_perception.media.video import FALLBACK_RATE, Video
+from mtl_perception.reason_codes import ReasonCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,8 @@ def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
         for topic, reasons in bag.skipped.items():
             raise DataError(
                 f'{path}: {topic}: {sum(reasons.values())} messages cannot be read '
-                f'({next(iter(reasons))}); remove them or their topic from the recording', 'B05')
+                f'({next(iter(reasons))}); remove them or their topic from the recording',
+                ReasonCode.BAG_MESSAGE)
 
 
 def _decoded(video: Video, rate: float) -> Iterator[InputImage]:

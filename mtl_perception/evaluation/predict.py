@@ -17,6 +17,7 @@ from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
 from mtl_perception.inference.stream import CameraStream
+from mtl_perception.reason_codes import ReasonCode
 
 VIDEO, BAG = '.mp4', '.mcap'
 NOT_WRITTEN = ('.avi', '.mkv', '.mov', '.m4v', '.webm', '.db3', '.bag')
@@ -66,7 +67,7 @@ def _unknown(stream: CameraStream) -> str:
         return ''
     found = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items()))
     text = f'motion is unknown in {sum(reasons.values())} frames ({found})'
-    if stream.warnings['I21_no_intrinsics'] and 'poor_ego_motion' in reasons:
+    if stream.warnings[ReasonCode.NO_INTRINSICS] and 'poor_ego_motion' in reasons:
         text += (f'; a focal length of {ASSUMED_FOCAL:g} of the width was assumed, '
                  '--focal-length gives that of the camera')
     return text
@@ -146,6 +147,8 @@ def check_output(source: Path, output: Path) -> None:
     if suffix in NOT_WRITTEN:
         raise ConfigurationError(
             f'--output is {output}; wanted a video {VIDEO}, a rosbag2 {BAG} or a folder')
+
+    # a video is replaced once the new one is whole, a bag never
     if suffix == VIDEO:
         if output.resolve() == source.resolve():
             raise ConfigurationError(f'--output {output} is the input; name another file')

@@ -19,6 +19,7 @@ from mtl_perception.errors import CheckpointError
 from mtl_perception.files import write_atomically
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.models.motion_head import ResidualMotionHead
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import STREET_MOTION
 
 SUFFIX = '.motion'
@@ -67,13 +68,13 @@ def motion_head_of(model: str | Path, manifest: Manifest) -> MotionHead | None:
     if not path.is_file():
         raise CheckpointError(
             f'{path} does not exist, but the manifest names it; keep the three files together',
-            'M01')
+            ReasonCode.MODEL_UNREADABLE)
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != manifest.motion_head:
         raise CheckpointError(
             f'{path}: sha256 is {digest}, the manifest wants {manifest.motion_head}; refusing to '
-            'load. Copy the model again or train the head again', 'M03')
+            'load. Copy the model again or train the head again', ReasonCode.MODEL_CHANGED)
     return read_motion_head(path, manifest)
 
 
@@ -122,7 +123,7 @@ def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
         if path.stat().st_size > LARGEST_BYTES:
             raise CheckpointError(
                 f'{path}: {path.stat().st_size} bytes, a motion head has at most '
-                f'{LARGEST_BYTES}; is it another model?', 'M05')
+                f'{LARGEST_BYTES}; is it another model?', ReasonCode.MODEL_TOO_BIG)
 
         with safe_open(path, 'pt') as content:
             notes = json.loads((content.metadata() or {})['motion'])
@@ -135,9 +136,10 @@ def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
             raise CheckpointError(
                 f'{path}: it was trained on the features {notes["channels"]}, model '
                 f'{manifest.name!r} of this version gives {wanted}; train it again with '
-                'mtl train-motion', 'M06')
+                'mtl train-motion', ReasonCode.MODEL_ARCHITECTURE)
         if not all(bool(torch.isfinite(item).all()) for item in weights.values()):
-            raise CheckpointError(f'{path}: a weight is not finite; train it again', 'M08')
+            raise CheckpointError(
+                f'{path}: a weight is not finite; train it again', ReasonCode.WEIGHTS_NOT_FINITE)
 
         network = ResidualMotionHead(len(wanted), int(notes['width']))
         network.load_state_dict(weights)
@@ -145,7 +147,7 @@ def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f'{path}: not a motion head ({type(error).__name__}: {error}); train it again with '
-            'mtl train-motion', 'M02') from error
+            'mtl train-motion', ReasonCode.MODEL_FOREIGN) from error
     return MotionHead(network.requires_grad_(False), notes)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mtl_perception.errors import FrameError
 from mtl_perception.frames import Detections, Outputs
 from mtl_perception.manifest import Manifest
+from mtl_perception.reason_codes import ReasonCode
 
 MAPS = {'semantic': np.uint8, 'depth': np.float32, 'motion': np.uint8, 'motion_score': np.float32}
 """Outputs with one value per pixel, and their types."""
@@ -41,16 +42,17 @@ def _check_array(name: str, values: NDArray[Any], shape: tuple[int, ...], dtype:
     if values.shape != shape or values.dtype != dtype:
         raise FrameError(
             f'{name} is {values.dtype} {values.shape}, wanted {np.dtype(dtype)} {shape}',
-            'M10_output')
+            ReasonCode.OUTPUT_INVALID)
     if values.dtype == np.float32 and not np.isfinite(values).any():
-        raise FrameError(f'{name} has no finite value', 'M09_nonfinite')
+        raise FrameError(f'{name} has no finite value', ReasonCode.OUTPUT_NOT_FINITE)
 
 
 def _check_ids(name: str, kind: str, ids: NDArray[Any], count: int) -> None:
     """Refuse ids of classes that the model does not have."""
     if ids.size and ids.max() >= count:
         raise FrameError(
-            f'{name} has the {kind} {ids.max()}, wanted less than {count}', 'M10_output')
+            f'{name} has the {kind} {ids.max()}, wanted less than {count}',
+            ReasonCode.OUTPUT_INVALID)
 
 
 def _check_boxes(found: Detections, manifest: Manifest) -> None:
@@ -59,9 +61,9 @@ def _check_boxes(found: Detections, manifest: Manifest) -> None:
     if found.corners.shape != (count, 4) or found.classes.shape != (count,):
         raise FrameError(
             f'detection has corners of shape {found.corners.shape} and classes of shape '
-            f'{found.classes.shape} for {count} scores', 'M10_output')
+            f'{found.classes.shape} for {count} scores', ReasonCode.OUTPUT_INVALID)
     if not (np.isfinite(found.corners).all() and np.isfinite(found.scores).all()):
-        raise FrameError('detection has numbers that are not finite', 'M09_nonfinite')
+        raise FrameError('detection has numbers that are not finite', ReasonCode.OUTPUT_NOT_FINITE)
 
     task = manifest.task('detection')
     if task is not None:

@@ -19,6 +19,7 @@ from mtl_perception.inference.output_checks import check_outputs
 from mtl_perception.inference.timeline import Link, Timeline
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
+from mtl_perception.reason_codes import ReasonCode
 
 MOTION_HEAD_TASKS = {'motion', 'step'}
 """What a motion head predicts: moving objects and the camera's own motion."""
@@ -198,7 +199,7 @@ class CameraStream:
     ) -> Moving:
         """Return the motion head's answer to a frame."""
         if camera is None:
-            self.warnings['I21_no_intrinsics'] += 1
+            self.warnings[ReasonCode.NO_INTRINSICS] += 1
         if link.odd:
             return objects.unknown_motion(outputs, image, link.reason)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.errors import FrameError
 from mtl_perception.frames import Frame
+from mtl_perception.reason_codes import ReasonCode
 
 BACKWARDS_LIMIT = 3
 """This many stamps in a row before the last valid one mean that the camera restarted."""
@@ -94,7 +95,7 @@ class Timeline:
 
         if code := self._odd_stamp(frame.stamp_ns, checksum):
             return Link(frame.stamp_ns, shape, checksum, code, odd=True,
-                        forgets=code == 'T04_zero_stamp')
+                        forgets=code == ReasonCode.TIME_ZERO)
         reason = self._restart(frame.stamp_ns, shape)
         return Link(frame.stamp_ns, shape, checksum, reason, forgets=bool(reason))
 
@@ -102,7 +103,7 @@ class Timeline:
         """Take the frame of a link as processed."""
         if link.odd:
             self.warnings[link.reason] += 1
-            self._backwards += link.reason == 'T01_backwards'
+            self._backwards += link.reason == ReasonCode.TIME_BACKWARDS
             if link.forgets:
                 self._forget(link.reason)
             return
@@ -130,7 +131,7 @@ class Timeline:
         :raises FrameError: ``T02_duplicate`` if stamp and image are those of the last frame.
         """
         if stamp_ns == 0:
-            return 'T04_zero_stamp'
+            return ReasonCode.TIME_ZERO
         last = self._last
         if last is None or stamp_ns > last.stamp_ns:
             return ''
@@ -139,9 +140,9 @@ class Timeline:
             if checksum == last.checksum:
                 raise FrameError(
                     f'stamp {stamp_ns} ns and image are those of the frame before; is there '
-                    'a second publisher, or is one message sent twice?', 'T02_duplicate')
-            return 'T02_duplicate'
-        return 'T01_backwards' if self._backwards + 1 < BACKWARDS_LIMIT else ''
+                    'a second publisher, or is one message sent twice?', ReasonCode.TIME_DUPLICATE)
+            return ReasonCode.TIME_DUPLICATE
+        return ReasonCode.TIME_BACKWARDS if self._backwards + 1 < BACKWARDS_LIMIT else ''
 
     def _restart(self, stamp_ns: int, shape: tuple[int, ...]) -> str:
         """Return why a frame in good order cannot continue the last one, empty if it can."""

@@ -22,6 +22,7 @@ from mtl_perception.manifest import Manifest
 from mtl_perception.models.boxes import find_boxes
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.streaming import StreamingNetwork
+from mtl_perception.reason_codes import ReasonCode
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 WARM_UP_STEPS = 2
@@ -128,18 +129,20 @@ class TorchEngine:
         # nothing works in this process any more.
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
-            raise FrameError(f'out of device memory ({_first_line(error)})', 'D02_oom') from error
+            raise FrameError(
+                f'out of device memory ({_first_line(error)})',
+                ReasonCode.DEVICE_MEMORY) from error
         except MemoryError as error:
-            raise FrameError('out of memory', 'O07_memory') from error
+            raise FrameError('out of memory', ReasonCode.MEMORY) from error
 
         except RuntimeError as error:
             if 'allocate memory' in str(error):
                 raise FrameError(
-                    f'out of memory ({_first_line(error)})', 'O07_memory') from error
+                    f'out of memory ({_first_line(error)})', ReasonCode.MEMORY) from error
             if self.device.type != 'cpu' and 'CUDA' in str(error):
                 raise DeviceError(
                     f'the device is lost ({_first_line(error)}); start the process again',
-                    'D03') from error
+                    ReasonCode.DEVICE_LOST) from error
             raise
 
         return found, following
@@ -182,11 +185,12 @@ def _device(name: str) -> torch.device:
     if device.type == 'cuda' and not torch.cuda.is_available():
         raise DeviceError(
             f'CUDA requested, not available (torch {torch.__version__} built for CUDA '
-            f'{torch.version.cuda or "none"}); set device to cpu or auto', 'D01')
+            f'{torch.version.cuda or "none"}); set device to cpu or auto',
+            ReasonCode.DEVICE_MISSING)
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(
             f'{name} requested, this machine has {torch.cuda.device_count()} CUDA device(s), '
-            'counted from cuda:0', 'D01')
+            'counted from cuda:0', ReasonCode.DEVICE_MISSING)
     return device
 
 
@@ -196,7 +200,8 @@ def _check_precision(precision: str, device: torch.device) -> None:
         raise ConfigurationError(
             f'precision is {precision!r}; it must be one of {list(PRECISIONS)}')
     if precision == 'fp16' and device.type == 'cpu':
-        raise DeviceError('fp16 needs a CUDA device; on the CPU use fp32 or bf16', 'D01')
+        raise DeviceError(
+            'fp16 needs a CUDA device; on the CPU use fp32 or bf16', ReasonCode.DEVICE_MISSING)
 
 
 def _cpus() -> int:

@@ -17,6 +17,7 @@ from mtl_perception.manifest import Manifest, read_model
 from mtl_perception.models.build import build_network
 from mtl_perception.models.encoders import check_size
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
+from mtl_perception.reason_codes import ReasonCode
 
 MAX_PIXELS = 2 ** 25
 KINDS = {
@@ -44,14 +45,14 @@ def load_network(model: str | Path) -> tuple[Manifest, SiameseMultiTaskNetwork]:
     except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise CheckpointError(
             f'{manifest.name}: not a safetensors file ({error}); export the model again',
-            'M02') from error
+            ReasonCode.MODEL_FOREIGN) from error
 
     # tensors that share bytes can claim more memory than the file has
     size = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
     if size > 4 * len(content):
         raise CheckpointError(
             f'{manifest.name}: {len(content)} bytes claim tensors of {size} bytes; refusing to '
-            'load', 'M05')
+            'load', ReasonCode.MODEL_TOO_BIG)
 
     # on the meta device, random weights take neither time nor memory
     try:
@@ -60,7 +61,7 @@ def load_network(model: str | Path) -> tuple[Manifest, SiameseMultiTaskNetwork]:
     except (ValueError, TypeError) as error:
         raise CheckpointError(
             f'{manifest.name}: the manifest names a network that cannot be built: {error}',
-            'M06') from error
+            ReasonCode.MODEL_ARCHITECTURE) from error
 
     network.load_state_dict(
         _fitting(weights, network.state_dict(), manifest.name), strict=True, assign=True)
@@ -87,21 +88,24 @@ def _check_input(manifest: Manifest) -> None:
     name = manifest.name
     for field, value in (('height', manifest.height), ('width', manifest.width)):
         if not isinstance(value, int) or isinstance(value, bool):
-            raise CheckpointError(f'{name}: {field} is {value!r}, wanted a whole number', 'M07')
+            raise CheckpointError(
+                f'{name}: {field} is {value!r}, wanted a whole number',
+                ReasonCode.MANIFEST_INVALID)
 
     stride = manifest.network.output_stride
     if isinstance(stride, bool) or stride not in (8, 16, 32):
         raise CheckpointError(
-            f'{name}: network.output_stride is {stride!r}, wanted 8, 16 or 32', 'M07')
+            f'{name}: network.output_stride is {stride!r}, wanted 8, 16 or 32',
+            ReasonCode.MANIFEST_INVALID)
     try:
         check_size(manifest.height, manifest.width, stride)
     except ValueError as error:
-        raise CheckpointError(f'{name}: {error}', 'M06') from error
+        raise CheckpointError(f'{name}: {error}', ReasonCode.MODEL_ARCHITECTURE) from error
 
     if manifest.height * manifest.width > MAX_PIXELS:
         raise CheckpointError(
             f'{name}: the input is {manifest.height} x {manifest.width}, wanted at most '
-            f'{MAX_PIXELS} pixels', 'M05')
+            f'{MAX_PIXELS} pixels', ReasonCode.MODEL_TOO_BIG)
 
     for field, values, lowest in (('mean', manifest.mean, -math.inf), ('std', manifest.std, 0.0)):
         _check_numbers(name, field, values, 3, lowest)
@@ -114,7 +118,7 @@ def _check_numbers(
             _is_number(value) and math.isfinite(value) and value > lowest for value in values):
         raise CheckpointError(
             f'{name}: {field} is {values}, wanted {count} finite number(s)'
-            f'{" above 0" if lowest == 0 else ""}', 'M07')
+            f'{" above 0" if lowest == 0 else ""}', ReasonCode.MANIFEST_INVALID)
 
 
 def _check_camera(manifest: Manifest) -> None:
@@ -124,15 +128,15 @@ def _check_camera(manifest: Manifest) -> None:
     if not _is_number(manifest.focal_y_px) or not 0 <= manifest.focal_y_px < math.inf:
         raise CheckpointError(
             f'{name}: focal_y_px is {manifest.focal_y_px!r}, wanted pixels, 0 = as focal_px',
-            'M07')
+            ReasonCode.MANIFEST_INVALID)
     if not _is_number(manifest.camera_height) or not 0 <= manifest.camera_height < math.inf:
         raise CheckpointError(
             f'{name}: camera_height is {manifest.camera_height!r}, wanted metres, 0 = unknown',
-            'M07')
+            ReasonCode.MANIFEST_INVALID)
     if not _is_number(manifest.height_exponent) or not 0 <= manifest.height_exponent <= 1:
         raise CheckpointError(
             f'{name}: height_exponent is {manifest.height_exponent!r}, wanted a number from 0 to '
-            '1', 'M07')
+            '1', ReasonCode.MANIFEST_INVALID)
 
 
 def _check_tasks(manifest: Manifest) -> None:
@@ -140,7 +144,9 @@ def _check_tasks(manifest: Manifest) -> None:
     name = manifest.name
     channels = manifest.network.channels
     if not isinstance(channels, dict):
-        raise CheckpointError(f'{name}: network.channels is {channels!r}, wanted a table', 'M07')
+        raise CheckpointError(
+            f'{name}: network.channels is {channels!r}, wanted a table',
+            ReasonCode.MANIFEST_INVALID)
 
     # motion may come from the motion head, which is not a decoder of the network
     tasks = {task.name: task.channels for task in manifest.tasks}
@@ -150,16 +156,17 @@ def _check_tasks(manifest: Manifest) -> None:
     if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
         raise CheckpointError(
             f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '
-            'belongs to other weights', 'M07')
+            'belongs to other weights', ReasonCode.MANIFEST_INVALID)
 
     for task in manifest.tasks:
         if KINDS.get(task.name) != task.kind:
             raise CheckpointError(
-                f'{name}: task {task.name!r} of kind {task.kind!r} is not one of {KINDS}', 'M07')
+                f'{name}: task {task.name!r} of kind {task.kind!r} is not one of {KINDS}',
+                ReasonCode.MANIFEST_INVALID)
     if 'instance' in tasks and 'semantic' not in tasks:
         raise CheckpointError(
             f'{name}: there are instances without semantics, which say what the objects are',
-            'M07')
+            ReasonCode.MANIFEST_INVALID)
 
 
 def _fitting(
@@ -186,7 +193,7 @@ def _fitting(
     if problems:
         raise CheckpointError(
             f'{name}: the weights do not fit the network of the manifest: '
-            f'{"; ".join(problems)}', 'M06')
+            f'{"; ".join(problems)}', ReasonCode.MODEL_ARCHITECTURE)
 
     fitting: dict[str, Tensor] = {}
     for key in wanted:
@@ -199,7 +206,7 @@ def _fitting(
             count = int((~torch.isfinite(tensor)).sum())
             raise CheckpointError(
                 f'{name}: {count} of {tensor.numel()} numbers of {key} are not finite; the '
-                'training diverged, use an earlier checkpoint', 'M08')
+                'training diverged, use an earlier checkpoint', ReasonCode.WEIGHTS_NOT_FINITE)
         fitting[key] = tensor
     return fitting
 

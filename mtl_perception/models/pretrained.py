@@ -15,6 +15,7 @@ from torchvision.models import get_model_weights
 from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.published import read_published
+from mtl_perception.reason_codes import ReasonCode
 
 TORCHVISION = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'mobilenet_v2')
 """Encoders with weights in torchvision."""
@@ -74,11 +75,13 @@ def load_encoder(
 
     if problems := _misfits(found, expected, by_order):
         raise CheckpointError(
-            f'{source}: the weights do not fit the encoder {name}: {"; ".join(problems)}', 'M06')
+            f'{source}: the weights do not fit the encoder {name}: {"; ".join(problems)}',
+            ReasonCode.MODEL_ARCHITECTURE)
     for key, value in found.items():
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(
-                f'{source}: {key} has numbers that are not finite; use another file', 'M08')
+                f'{source}: {key} has numbers that are not finite; use another file',
+                ReasonCode.WEIGHTS_NOT_FINITE)
 
     encoder.load_state_dict(found, strict=False)  # only counters of batches can be missing
 
@@ -96,7 +99,8 @@ def _downloaded(name: str) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no network, no space; another hash
         raise CheckpointError(
             f'the weights of {name} could not be downloaded ({error}); without a network, get '
-            f'{choice.url} elsewhere and give the path of the file', 'M01') from error
+            f'{choice.url} elsewhere and give the path of the file',
+            ReasonCode.MODEL_UNREADABLE) from error
     return weights
 
 
@@ -113,7 +117,7 @@ def _from_timm(model: str) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no network, no such model
         raise CheckpointError(
             f'timm:{model} could not be downloaded ({error}); without a network, get the file '
-            'elsewhere and give its path', 'M01') from error
+            'elsewhere and give its path', ReasonCode.MODEL_UNREADABLE) from error
     return weights
 
 
@@ -123,20 +127,24 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(
             f'{path}: no such file; give the path of a state dict, or "torchvision" to download',
-            'M01')
+            ReasonCode.MODEL_UNREADABLE)
 
     try:
         found = (
             load_file(path) if path.suffix == '.safetensors' else
             torch.load(path, map_location='cpu', weights_only=True))
     except OSError as error:
-        raise CheckpointError(f'{path}: cannot be read ({error})', 'M01') from error
+        raise CheckpointError(
+            f'{path}: cannot be read ({error})', ReasonCode.MODEL_UNREADABLE) from error
+
+    # torch and safetensors raise many kinds for a file that is something else
     except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError,
             SafetensorError) as error:
         reason = (str(error).splitlines() or [''])[0]
         raise CheckpointError(
             f'{path}: not a file of weights ({type(error).__name__}: {reason}); wanted '
-            '.safetensors or a state dict written by torch.save', 'M02') from error
+            '.safetensors or a state dict written by torch.save',
+            ReasonCode.MODEL_FOREIGN) from error
 
     # checkpoints of other projects keep the weights one level down
     if isinstance(found, dict) and isinstance(found.get('state_dict'), dict):
@@ -144,7 +152,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     if not isinstance(found, dict) or not found or not all(
             isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(
-            f'{path}: holds {type(found).__name__}, wanted a state dict, name -> tensor', 'M02')
+            f'{path}: holds {type(found).__name__}, wanted a state dict, name -> tensor',
+            ReasonCode.MODEL_FOREIGN)
     return found
 
 

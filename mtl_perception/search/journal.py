@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.errors import CheckpointError, StorageError
+from mtl_perception.reason_codes import ReasonCode
 
 DIGITS = 16
 """Hexadecimal digits of the sha256 that each line begins with."""
@@ -93,7 +94,7 @@ def _read(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
                 break
             raise CheckpointError(
                 f'{path}: line {number} has changed since it was written; restore the file from '
-                'a copy, or start again in another folder', 'M01')
+                'a copy, or start again in another folder', ReasonCode.MODEL_UNREADABLE)
         entries.append(json.loads(text))
         place += len(line) + 1
     return entries, place

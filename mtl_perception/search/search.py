@@ -25,6 +25,7 @@ from mtl_perception.errors import (
     PerceptionError,
     StorageError,
 )
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.search.evolution import Evolution, Trial
 from mtl_perception.search.journal import Journal
 from mtl_perception.search.plan import SearchConfig, overrides_of
@@ -117,7 +118,8 @@ class Search:
                 if trial is None or [*trial.genome] != entry['genome']:
                     raise CheckpointError(
                         f'{journal.path}: trial {entry["number"]} is not what this version draws '
-                        'under these settings; start again in another folder', 'M06')
+                        'under these settings; start again in another folder',
+                        ReasonCode.MODEL_ARCHITECTURE)
                 asked[trial.number] = trial
             elif entry['kind'] == 'told':
                 self._note(asked.pop(entry['number']), entry)

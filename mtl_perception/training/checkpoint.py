@@ -14,6 +14,7 @@ import torch
 
 from mtl_perception.errors import CheckpointError
 from mtl_perception.files import write_atomically
+from mtl_perception.reason_codes import ReasonCode
 
 _MAGIC = b'MTLCKPT1'
 _DIGEST = hashlib.sha256().digest_size
@@ -43,12 +44,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f'{path}: cannot be read ({error})', 'M01') from error
+        raise CheckpointError(
+            f'{path}: cannot be read ({error})', ReasonCode.MODEL_UNREADABLE) from error
     start = len(_MAGIC) + _DIGEST
     if content[:len(_MAGIC)] != _MAGIC:
-        raise CheckpointError(f'{path}: not a checkpoint of mtl_perception', 'M02')
+        raise CheckpointError(
+            f'{path}: not a checkpoint of mtl_perception', ReasonCode.MODEL_FOREIGN)
     if hashlib.sha256(content[start:]).digest() != content[len(_MAGIC):start]:
-        raise CheckpointError(f'{path}: cut or changed, its sha256 does not fit', 'M03')
+        raise CheckpointError(
+            f'{path}: cut or changed, its sha256 does not fit', ReasonCode.MODEL_CHANGED)
     state: dict[str, Any] = torch.load(
         io.BytesIO(content[start:]), map_location='cpu', weights_only=True)
     return state
@@ -101,7 +105,7 @@ class CheckpointFolder:
         if paths:
             raise CheckpointError(
                 f'{self.folder}: none of its {len(paths)} checkpoints is readable; remove them to '
-                'start afresh', 'M02')
+                'start afresh', ReasonCode.MODEL_FOREIGN)
         return None
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, distributed
 
 from mtl_perception.errors import ConfigurationError, DeviceError
+from mtl_perception.reason_codes import ReasonCode
 
 Item = TypeVar('Item')
 CPU = torch.device('cpu')
@@ -149,7 +150,7 @@ def join(device: str) -> Iterator[Ranks]:
         raise DeviceError(
             f'the connection to the other ranks broke ({str(error).split(". ")[0].strip()}); the '
             'output of the one that ended first says why. --resume goes on from the last '
-            'checkpoint', 'D03') from error
+            'checkpoint', ReasonCode.RANK_LOST) from error
 
     finally:
         # a connection that outlives Python's threads aborts the process
@@ -182,12 +183,12 @@ def _device(name: str, local: int) -> torch.device:
         raise DeviceError(
             f'run.device is {name}, but torch {torch.__version__} finds no CUDA '
             f'(built for {torch.version.cuda}); set --run.device cpu or auto, or install a driver '
-            'and a torch built for it', 'D01')
+            'and a torch built for it', ReasonCode.DEVICE_MISSING)
 
     # without a number, each rank of a machine takes the GPU of its own number
     number = local if device.index is None else device.index
     if number >= torch.cuda.device_count():
         raise DeviceError(
             f'GPU {number} does not exist, this machine has {torch.cuda.device_count()}; start '
-            'at most one rank per GPU', 'D01')
+            'at most one rank per GPU', ReasonCode.DEVICE_MISSING)
     return torch.device('cuda', number)

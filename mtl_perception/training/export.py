@@ -13,6 +13,7 @@ from mtl_perception import __version__
 from mtl_perception.errors import CheckpointError
 from mtl_perception.manifest import Manifest, NetworkSpec, write_model
 from mtl_perception.models.build import build_network, without_transfer
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
 from mtl_perception.training.config import TrainingConfig, from_plain
@@ -36,7 +37,8 @@ def export_run(folder: Path, path: Path, precision: str) -> str:
     checkpoints = CheckpointFolder(folder / 'checkpoints')
     state = checkpoints.load_newest()
     if state is None:
-        raise CheckpointError(f'{checkpoints.folder} has no checkpoint; train first', 'M01')
+        raise CheckpointError(
+            f'{checkpoints.folder} has no checkpoint; train first', ReasonCode.MODEL_UNREADABLE)
     if checkpoints.best.exists():
         best = read_checkpoint(checkpoints.best)
         if best['progress']['stage'] == state['progress']['stage']:
@@ -80,7 +82,8 @@ def export(
     bad = [name for name, item in weights.items()
            if item.is_floating_point() and not bool(torch.isfinite(item).all())]
     if bad:
-        raise CheckpointError(f'{bad[0]} is not finite; the training has diverged', 'M08')
+        raise CheckpointError(
+            f'{bad[0]} is not finite; the training has diverged', ReasonCode.WEIGHTS_NOT_FINITE)
 
     # convolutions in float16 halve the file; the rest is small and needs its digits
     stored = {
@@ -145,7 +148,7 @@ def verify(
         if not error <= limit:
             raise CheckpointError(
                 f'the stored weights answer differently for {task}: {error:.4f}, at most {limit} '
-                'is accepted; export with --export-precision fp32', 'M09')
+                'is accepted; export with --export-precision fp32', ReasonCode.EXPORT_DIFFERS)
 
 
 def _portable(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from mtl_perception.models.build import build_network
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.pretrained import load_encoder
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.signals import StopRequest
 from mtl_perception.tasks import Task
 from mtl_perception.training.batch_norm import synchronise
@@ -361,7 +362,8 @@ class Trainer:
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f'{self.checkpoints.folder}: the checkpoint does not fit this recipe ({error}); '
-                'resume with the recipe that it was made with', 'M06') from error
+                'resume with the recipe that it was made with',
+                ReasonCode.MODEL_ARCHITECTURE) from error
         stages = self.config.stages
         if self.progress.stage < len(stages) - 1 and (
                 self.progress.stage_step >= stages[self.progress.stage].steps):
