@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--max-gap', type=float, metavar='SECONDS',
         help='with --rerun: longest time between two frames that are compared (default: what the '
         'node reported in the recording)')
+
     parser.add_argument('--namespace', default='', help='of the camera in the recording')
     parser.add_argument(
         '--slop', type=float, default=0.0, metavar='MS',

@@ -187,6 +187,7 @@ def balance_frames(
     received, published, in_flight = (
         int(node[key]) for key in ('received', 'published', 'in_flight'))
     dropped = _dropped(node)
+
     problems = []
     if received != published + sum(dropped.values()) + in_flight:
         problems.append(f'the node received {received} frames, but published {published}, dropped '
