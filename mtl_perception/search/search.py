@@ -32,7 +32,7 @@ from mtl_perception.search.plan import SearchConfig, overrides_of
 from mtl_perception.search.results import Result, table_of, why_not, write
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.config import load_config, to_plain, to_yaml
-from mtl_perception.training.recipe_diff import changes
+from mtl_perception.training.recipe_diff import recipe_changes
 from mtl_perception.training.trials import (
     STOP,
     Running,
@@ -104,7 +104,7 @@ class Search:
         before = journal.entries[0].get('config', {})
         found = [f'{key}: {before.get(key)} -> {now[key]}' for key in now
                  if before.get(key) != now[key] and key != 'trials']
-        found = found or changes(journal.entries[0].get('training', {}), training)
+        found = found or recipe_changes(journal.entries[0].get('training', {}), training)
         if found:
             raise ConfigurationError(
                 f'{self.folder} holds a search with other settings, whose trials cannot be '

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batch normalisation over the batches of all ranks."""
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
 
 from mtl_perception.training.distributed import Ranks
 
+Network = TypeVar('Network', bound=nn.Module)
 
-def synchronise(network: nn.Module, ranks: Ranks) -> nn.Module:
+
+def synchronise(network: Network, ranks: Ranks) -> Network:
     """
     Return a network whose batch normalisations see the batches of all ranks.
 
@@ -22,7 +24,7 @@ def synchronise(network: nn.Module, ranks: Ranks) -> nn.Module:
         return network
     if ranks.device.type == 'cuda':
         own: Any = nn.SyncBatchNorm
-        return cast(nn.Module, own.convert_sync_batchnorm(network))
+        return cast(Network, own.convert_sync_batchnorm(network))
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = _SynchronisedBatchNorm

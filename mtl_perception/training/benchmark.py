@@ -280,7 +280,7 @@ class _Decoder(nn.Module):
 
     def __init__(self, learner: ClipLearner, task: str) -> None:
         super().__init__()
-        self.decode: Callable[..., Any] = learner.network.decode_shared  # type: ignore[assignment]
+        self.decode: Callable[..., Any] = learner.network.decode_shared
         self.detached, self.task = learner.detached, task
 
     def forward(self, stages: tuple[Tensor, ...]) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl compare``: one training in several ways and seeds, and the table that compares them."""
+"""``mtl compare``: train one recipe with several settings and seeds, to compare them."""
 
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -21,16 +21,16 @@ from mtl_perception.training.comparison import (
     run_name,
 )
 from mtl_perception.training.config import load_config, to_plain
-from mtl_perception.training.recipe_diff import changes
+from mtl_perception.training.recipe_diff import recipe_changes
 from mtl_perception.training.trials import STOP, Running, run_trial
 from mtl_perception.weighting import WEIGHTINGS
 
 ALL = 'all'
-LOOK_S = 0.5
-"""How often it is looked whether a signal has come, seconds."""
+CHECK_STOP_S = 0.5
+"""Seconds between checks for a stop signal."""
 BASELINE = 'equal'
 SKIPPED_STRATEGIES = ('gradient_method',)
-"""They need a library that is not installed with the rest; name them to have them."""
+"""Strategies that ``all`` leaves out, because they need an optional library."""
 
 
 @checked_dataclass
@@ -54,17 +54,18 @@ class ComparisonFile:
 def read_comparison(
         path: Path, strategies: str, seeds: int, overrides: tuple[str, ...]) -> Comparison:
     """
-    Return what to train.
+    Return the trainings of a comparison.
 
-    :param path: recipe of a training, whose strategies of weighting are compared; or a YAML with
+    :param path: recipe of a training, to compare weighting strategies with; or a YAML file with
         ``rows``, see :class:`ComparisonFile`.
-    :param strategies: for a recipe: names with commas between, or ``all``.
-    :param seeds: how many.
-    :param overrides: for all rows.
+    :param strategies: for a recipe: names separated by commas, or ``all``.
+    :param seeds: number of trainings per row.
+    :param overrides: settings for all rows.
     :raises ConfigurationError: if there is no such file, row or strategy.
     """
     content = read_yaml(path)
     numbers = tuple(range(seeds))
+
     if 'rows' in content:
         file = checked(ComparisonFile, content, str(path))
         ways = tuple(Way(name, tuple(map(str, row))) for name, row in file.rows.items())
@@ -84,10 +85,10 @@ def read_comparison(
 def train_all(
         plan: Comparison, folder: Path, workers: int) -> tuple[list[str], str | None]:
     """
-    Train what is not done yet.
+    Run the trainings that are not finished yet.
 
     :return: names of the runs that failed, and the signal that asked to stop, if one did.
-    :raises ConfigurationError: if a run that is done was trained in another way.
+    :raises ConfigurationError: if a finished run was trained with other settings.
     """
     every = [(way, seed) for seed in plan.seeds for way in plan.ways]
     todo = [(way, seed) for way, seed in every if not is_done(folder, way, seed)]
@@ -96,14 +97,17 @@ def train_all(
             _check_same(plan, folder, way, seed)
     if len(todo) < len(every):
         print(f'{len(every) - len(todo)} of {len(every)} trainings are done already', flush=True)
-    failed, count = [], len(every) - len(todo)
+
+    failed = []
+    count = len(every) - len(todo)
     with ThreadPoolExecutor(workers) as pool, StopRequest() as stop:
         jobs = {pool.submit(_train, plan, folder, way, seed): run_name(way, seed)
                 for way, seed in todo}
         running = set(jobs)
         while running:
-            done, running = wait(running, LOOK_S, FIRST_COMPLETED)
+            done, running = wait(running, CHECK_STOP_S, FIRST_COMPLETED)
             for job in done:
+                # a run that stopped on request is neither done nor failed
                 if job.cancelled() or ((code := job.result()) == STOPPED and stop.received):
                     continue
                 count += 1
@@ -111,6 +115,8 @@ def train_all(
                       f'{"done" if not code else f"exit code {code}"}', flush=True)
                 if code:
                     failed.append(jobs[job])
+
+            # pass a stop signal on: cancel what waits, ask what runs to save and end
             if stop.received:
                 for job in running:
                     if not job.cancel():
@@ -119,9 +125,9 @@ def train_all(
 
 
 def _check_same(plan: Comparison, folder: Path, way: Way, seed: int) -> None:
-    """Refuse a run that was trained in another way than it would be now."""
+    """Refuse a finished run whose settings differ from those it would have now."""
     place = folder / run_name(way, seed) / 'config.yaml'
-    found = changes(to_plain(load_config(place)), load_config(
+    found = recipe_changes(to_plain(load_config(place)), load_config(
         plan.recipe, _words(plan, folder, way, seed)))
     if found:
         raise ConfigurationError(
@@ -130,13 +136,13 @@ def _check_same(plan: Comparison, folder: Path, way: Way, seed: int) -> None:
 
 
 def _words(plan: Comparison, folder: Path, way: Way, seed: int) -> list[str]:
-    """Return the settings of a row with one seed."""
+    """Return the overrides of a row with one seed."""
     return [*plan.overrides, *way.overrides, '--name', run_name(way, seed), '--seed', str(seed),
             '--output', str(folder)]
 
 
 def _train(plan: Comparison, folder: Path, way: Way, seed: int) -> int:
-    """Train one row with one seed in a process of its own and return its exit code."""
+    """Train one row with one seed in its own process and return the exit code."""
     name = run_name(way, seed)
     try:
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,27 +86,41 @@ def street_code_of(clips: Clips) -> str:
     return clips.code if isinstance(clips, StreetClips) else ''
 
 
-def camera_of(
-        config: TrainingConfig, clips: Clips | None = None) -> tuple[float, float, float]:
+class TrainingCamera(NamedTuple):
     """
-    Return the camera of the data: focal lengths at the size of the last stage, and height.
+    The camera of the training data; a checkpoint stores it as a tuple.
 
-    :param clips: recorded data; the first image stands for all, of a mixture that of the first
-        data set that depth is learned from.
-    :return: pixels along the rows; metres above the ground, 0 = unknown; pixels along the columns.
-        Where a data set does not know its camera, the focal length is that of the street.
+    :param focal_px: focal length along the rows, pixels at the size of the last stage.
+    :param height_m: height above the ground, metres; 0 = unknown.
+    :param focal_y_px: focal length along the columns; 0 = that along the rows.
+    """
+
+    focal_px: float
+    height_m: float = 0.0
+    focal_y_px: float = 0.0
+
+
+def camera_of(config: TrainingConfig, clips: Clips | None = None) -> TrainingCamera:
+    """
+    Return the camera of the training data.
+
+    Where a data set does not know its camera, the focal length is that of the street.
+
+    :param clips: recorded data, represented by its first image; a mixture is represented by the
+        first data set that depth is learned from.
     """
     height, width = config.stages[-1].height, config.stages[-1].width
-    unknown = STREET_FOCAL * width
+    focal_px = STREET_FOCAL * width
+    unknown = TrainingCamera(focal_px, 0.0, focal_px)
     if not config.data.train:
-        return unknown, sum(CAMERA_HEIGHTS) / 2, unknown
+        return unknown._replace(height_m=sum(CAMERA_HEIGHTS) / 2)
 
     # of a mixture, the data set that depth is learned from
     if isinstance(clips, MixedClips):
         parts = list(clips.parts.values())
         clips = next((part for part in parts if _labels_depth(part)), parts[0])
     if not isinstance(clips, RecordedClips):
-        return unknown, 0.0, unknown
+        return unknown
 
     # f' = f W' / W: a focal length in pixels scales with the image
     try:
@@ -114,9 +128,9 @@ def camera_of(
     except DataError:  # depth is not learned from it either
         focal = None
     if focal is None:
-        return unknown, 0.0, unknown
+        return unknown
     rows, columns = clips[0].image.shape[1:3]
-    return focal * width / columns, 0.0, focal * height / rows
+    return TrainingCamera(focal * width / columns, 0.0, focal * height / rows)
 
 
 def _labels_depth(clips: RecordedClips) -> bool:

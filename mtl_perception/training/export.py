@@ -17,8 +17,13 @@ from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 from mtl_perception.training.checkpoint import CheckpointFolder, read_checkpoint
 from mtl_perception.training.config import TrainingConfig, from_plain
-from mtl_perception.training.data_sources import camera_of, data_words, tasks_of
-from mtl_perception.training.validation import merit
+from mtl_perception.training.data_sources import (
+    TrainingCamera,
+    camera_of,
+    data_words,
+    tasks_of,
+)
+from mtl_perception.training.validation import SCORE_KEY, selection_score
 
 PRECISIONS = ('fp16', 'fp32')
 
@@ -49,11 +54,10 @@ def export_run(folder: Path, path: Path, precision: str) -> str:
 def export_state(state: dict[str, Any], path: Path, precision: str) -> str:
     """Export the content of a checkpoint, which holds its recipe."""
     config = from_plain(state['config'])
-    figures = state.get('validation') or {}
     metrics = {}
-    if figures:
+    if found := state.get('validation'):
         metrics = {'validation': {
-            'data': data_words(config, 'validation'), **figures, 'merit': merit(figures)}}
+            'data': data_words(config, 'validation'), **found, SCORE_KEY: selection_score(found)}}
     manifest = export(
         state, config, tasks_of(config), path, state.get('command', ''),
         precision == PRECISIONS[0], metrics)
@@ -98,13 +102,13 @@ def export(
     verify(spec, trained, stored, last.height, last.width)
 
     progress = state['progress']
-    focal_px, camera_height, *rest = state['notes'].get('camera') or camera_of(config)
+    stored_camera = state['notes'].get('camera')
+    camera = TrainingCamera(*stored_camera) if stored_camera else camera_of(config)
 
     manifest = Manifest(
         name=path.stem, network=spec, tasks=tasks, height=last.height, width=last.width,
-        mean=config.network.mean, std=config.network.std, focal_px=focal_px,
-        focal_y_px=rest[0] if rest else 0.0,
-        camera_height=camera_height,
+        mean=config.network.mean, std=config.network.std,
+        focal_px=camera.focal_px, focal_y_px=camera.focal_y_px, camera_height=camera.height_m,
         height_exponent=1.0 if config.data.plan.heights and not config.data.train else 0.7,
         metrics=metrics or {}, command=command,
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
 from mtl_perception.losses import CrossTaskLoss
+from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 from mtl_perception.tasks import UNKNOWN_MOTION
 from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.distributed import Ranks
@@ -20,31 +21,30 @@ from mtl_perception.weighting.shared import Shared, tapped
 
 class ClipLearner(nn.Module):
     """
-    Run a network over clips as it will be run over a stream, and measure its losses.
+    Run a network over clips as it will run over a stream, and compute its losses.
 
     All frames of a clip are encoded once, in one batch. Frame t is decoded with the features of
-    frame t - 1, and of t - 2 and so on if the network looks at more; where there is none, the
-    first frame stands for it. Frame 0 is decoded with its own, as after a reset, where nothing
-    can be said about motion: its motion labels are ignored.
+    frame t - 1, and of t - 2 and so on if the network takes more frames; before the beginning of
+    the clip the first frame is repeated. Frame 0 is decoded with its own features, as after a
+    reset. It cannot show motion, so its motion labels are ignored.
 
-    :param network: has ``frames``, ``encode``, ``share``, ``decode_shared``, ``last_shared``, and
-        ``transferred`` for a cross-task loss.
+    :param network: with task-transfer networks if there is a cross-task loss.
     :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
-    :param std: RGB standard deviation that they are divided by, 0 to 255.
+    :param std: RGB standard deviation that the pixels are divided by, 0 to 255.
     :param losses: task name -> loss.
-    :param detached: tasks that learn from the features without changing them.
-    :param cross_task: takes the place of the losses of semantics and depth if it is given.
+    :param detached: tasks whose gradient stops at the shared features.
+    :param cross_task: replaces the losses of semantics and depth, None for none.
     :param precision: of encoder and pyramid: ``fp32``, ``bf16`` or ``fp16``; decoders are always
         fp32.
     :param ranks: the processes that each compute the losses of a part of the batch.
-    :param frozen: parts of the network that stay what they are, also their batch normalisations.
+    :param frozen: parts of the network that do not change, including their batch normalisations.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-            self, network: nn.Module, mean: Sequence[float], std: Sequence[float],
+            self, network: SiameseMultiTaskNetwork, mean: Sequence[float], std: Sequence[float],
             losses: Mapping[str, nn.Module], detached: Collection[str] = (),
             precision: str = 'fp32', cross_task: CrossTaskLoss | None = None,
             ranks: Ranks | None = None, frozen: Sequence[nn.Module] = ()) -> None:
@@ -57,14 +57,16 @@ class ClipLearner(nn.Module):
         self.losses = nn.ModuleDict(losses)
         self.cross_task = cross_task
         self._ranks = ranks or Ranks()
+
         self._frozen = tuple(frozen)
         for part in self._frozen:
             part.requires_grad_(False)
+
         self.shared: Shared | None = None
-        """What the losses of the last batch have in common."""
+        """The features that all losses of the last batch were computed from."""
 
     def train(self, mode: bool = True) -> 'ClipLearner':
-        """Set the mode of all parts but the frozen ones, which stay in that of evaluation."""
+        """Set the mode of all parts except the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         for part in self._frozen:
             part.eval()
@@ -76,74 +78,81 @@ class ClipLearner(nn.Module):
 
         :param image: (B, T, H, W, 3) uint8.
         """
-        network: Any = self.network
         with self._autocast(image):
-            outputs: dict[str, Tensor] = network.decode_shared(self.stages(image), self.detached)
-        return outputs
+            return self.network.decode_shared(self.stages(image), self.detached)
 
     def _autocast(self, image: Tensor) -> AbstractContextManager[Any]:
-        """Return the context that encoder and pyramid compute in."""
+        """Return the context that gives encoder and pyramid their precision."""
         return torch.autocast(
             image.device.type, torch.float16 if self.precision == 'fp16' else torch.bfloat16,
             enabled=self.precision != 'fp32')
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """
-        Return what every decoder sees, each (B * T, C, h, w), clip after clip.
+        Return the features that every decoder reads, each (B * T, C, h, w), clip after clip.
 
         :param image: (B, T, H, W, 3) uint8.
         """
         clips = len(image)
         pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
-        network: Any = self.network
-        features = network.encode((pixels.float() - self.mean) / self.std)
+        features = self.network.encode((pixels.float() - self.mean) / self.std)
+
+        # features of the frames before each frame, nearest first
         earlier = [
             [_before(stage, clips, steps) for stage in features]
-            for steps in range(1, network.frames)]
-        stages: list[Tensor] = network.share(features, *earlier[:1], earlier=earlier[1:])
-        return stages
+            for steps in range(1, self.network.frames)]
+        previous = earlier[0] if earlier else None
+        return list(self.network.share(features, previous, earlier[1:]))
 
     def forward(self, batch: Batch, tasks: Collection[str] | None = None) -> dict[str, Tensor]:
         """
-        Return task name -> 0-dimensional loss; a task without labels in the batch is left out.
+        Return task name -> 0-dimensional loss; tasks without labels in the batch are left out.
 
-        With several ranks it is the loss of all their batches, see :meth:`Ranks.mean`.
+        With several ranks it is the loss over the batches of all of them, see :meth:`Ranks.mean`.
 
         :param batch: see :data:`mtl_perception.training.dataloading.Batch`.
-        :param tasks: the tasks to compute; all if None. The decoders of the others do not run.
+        :param tasks: the tasks to compute, all if None; the decoders of the others do not run.
         """
-        several = self._ranks.count > 1  # whoever has no labels waits for those who have
+        # Ranks meet in collective calls, so a rank without labels computes the task too.
+        several = self._ranks.count > 1
         wanted = [task for task in self.losses
                   if (several or task in batch) and (tasks is None or task in tasks)]
-        network: Any = self.network
-        self.shared = None  # what the last batch has left is not needed any more
+
+        self.shared = None  # frees the graph of the last batch
         with self._autocast(batch['image']):
             taps = tapped(self.stages(batch['image']))
-            outputs = network.decode_shared(taps, self.detached, wanted)
+            outputs = self.network.decode_shared(taps, self.detached, wanted)
             transferred = None
             if self.cross_task is not None and {'semantic', 'depth'} <= set(wanted):
-                transferred = network.transferred(outputs)
-        self.shared = Shared(taps, network.last_shared())
+                transferred = self.network.transferred(outputs)
+        self.shared = Shared(taps, self.network.last_shared())
+
         targets = {task: self.target(task, batch[task]) for task in wanted if task in batch}
         losses: dict[str, Tensor] = {}
         if self.cross_task is not None and transferred is not None:
             losses = self.cross_task(outputs, transferred, targets)
         for task, target in targets.items():
             if transferred is not None and task in ('semantic', 'depth'):
-                continue
+                continue  # the cross-task loss includes theirs
             value = self.losses[task](outputs[task], target)
             if value is not None:
                 losses[task] = value
-        if not several:
-            return losses
-        amounts = {}
-        for task in wanted:
-            amounts[task] = torch.zeros(())
+        return self._over_ranks(losses, outputs, targets) if several else losses
+
+    def _over_ranks(
+            self, losses: Mapping[str, Tensor], outputs: Mapping[str, Tensor],
+            targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the losses over all ranks, of this rank's losses; weighted by labelled pixels."""
+        own, amounts = dict[str, Tensor](), dict[str, Tensor]()
+        for task, output in outputs.items():
             if task in losses:
+                own[task] = losses[task]
                 amounts[task] = self.losses[task].amount(targets[task])  # type: ignore[operator]
-            else:  # without gradient, but with the collectives of its backward pass
-                losses[task] = 0 * outputs[task].float().mean()
-        return self._ranks.mean({task: losses[task] for task in wanted}, amounts)
+            else:
+                # no gradient, but the backward pass makes the same collective calls
+                own[task] = 0 * output.float().mean()
+                amounts[task] = torch.zeros(())
+        return self._ranks.mean(own, amounts)
 
     @staticmethod
     def target(task: str, label: Tensor) -> Tensor:
@@ -161,7 +170,7 @@ class ClipLearner(nn.Module):
 
 def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
     """
-    Return the features of the frame so many steps before each; of the first where there is none.
+    Return the features of the frame some steps before each frame, or of the first frame.
 
     Indexing would do the same, but its gradient takes a sixth of a training step on a CPU.
 
@@ -179,12 +188,12 @@ def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
 
 def load_start(network: nn.Module, model: str) -> None:
     """
-    Give a network the weights of a model; its transfer networks, which no model has, keep theirs.
+    Load the weights of a model into a network; a model has no task-transfer networks.
 
-    :param network: changed.
+    :param network: is changed; its task-transfer networks keep their weights.
     :param model: name of a shipped model or path of a ``.safetensors`` file.
     :raises ConfigurationError: if the model has other parts.
-    :raises CheckpointError: if it cannot be trusted.
+    :raises CheckpointError: if its file is damaged.
     """
     _, given = load_network(model)
     weights = {name: item for name, item in network.state_dict().items()
@@ -193,5 +202,21 @@ def load_start(network: nn.Module, model: str) -> None:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigurationError(
-            f'network.start is {model}, whose parts are not those of the recipe ({error}); take '
-            'the model of such a recipe') from error
+            f'network.start is {model}, whose parts differ from those of the recipe ({error}); '
+            'take a model that was trained with the same network settings') from error
+
+
+def parts_of(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """
+    Return the parts of a network that ``network.frozen`` names.
+
+    :raises ConfigurationError: if the network has no such part.
+    """
+    known = dict(network.named_modules())
+    for name in names:
+        if name not in known or not name:
+            top = [one for one in known if one and one.count('.') < 2]
+            raise ConfigurationError(
+                f'network.frozen names {name!r}, but the network has no such part; its parts, '
+                f'and theirs, are {top}')
+    return [known[name] for name in names]

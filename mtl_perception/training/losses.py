@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The losses that a recipe asks for."""
+"""The losses of a recipe: their settings, and the modules built from them."""
 
 from collections.abc import Sequence
 from dataclasses import field
@@ -31,15 +31,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 @checked_dataclass
 class CrossTaskSettings:
     """
-    How semantics and depth hold one another, see
+    A loss that ties semantics and depth together, see
     :class:`mtl_perception.losses.consistency.CrossTaskLoss`.
 
     :param kind: ``none``, ``consistency`` or ``alignment``.
-    :param semantic_share: share of the semantic task's loss that the prediction of depth from
-        semantics makes up, 0 to 1.
+    :param semantic_share: share of depth predicted from semantics in the semantic task's loss.
     :param depth_share: the same of the depth task's loss.
-    :param target: ``hard`` or ``soft`` classes for the consistency.
-    :param legacy_mean: whether the consistency's cross-entropy is divided by all pixels.
+    :param target: ``hard`` or ``soft`` class labels of the consistency.
+    :param legacy_mean: whether the cross-entropy of the consistency is averaged over all pixels,
+        with or without a label.
     """
 
     kind: Literal['none', 'consistency', 'alignment'] = 'none'
@@ -52,22 +52,22 @@ class CrossTaskSettings:
 @checked_dataclass
 class LossSettings:
     """
-    The losses.
+    The losses of the tasks.
 
     :param class_balance: exponent of the median-frequency weights of the semantic classes, which
         are counted in the training clips; 0 for none.
-    :param depth: ``log`` of metres, ``l1`` or ``huber`` in the unit.
-    :param depth_unit: what the network puts out, one of
-        :data:`mtl_perception.losses.depth_units.UNITS`; ``huber`` takes a disparity.
+    :param depth: ``log`` of metres, or ``l1`` or ``huber`` in the unit.
+    :param depth_unit: unit of the network's output, one of
+        :data:`mtl_perception.losses.depth_units.UNITS`; ``huber`` needs a disparity.
     :param depth_beta: width of the quadratic part of the log loss, 0 for plain L1.
-    :param huber_delta: where the Huber loss becomes linear, in 1/256 pixel.
-    :param stereo: focal length in pixels and baseline in metres that a disparity is measured
-        with; the default is that of Cityscapes at its full width.
-    :param instance_balance: power of an object's area that its pixels' weight is divided by; 0
-        counts every pixel alike, as Kendall et al. do, 1 every object.
-    :param moving_weight: weight of a moving pixel against a static one.
-    :param detached: tasks that learn from the shared features without changing them.
-    :param cross_task: how semantics and depth hold one another.
+    :param huber_delta: error from which the Huber loss is linear, in 1/256 pixel.
+    :param stereo: focal length in pixels and baseline in metres of the stereo camera that
+        disparities are measured with; the default is Cityscapes at its full width.
+    :param instance_balance: the pixels of an object of area A have the weight 1 / A to this
+        power; 0 weights all pixels equally, as Kendall et al. do, 1 all objects.
+    :param moving_weight: weight of a moving pixel relative to a static one.
+    :param detached: tasks whose gradient stops at the shared features.
+    :param cross_task: the loss that ties semantics and depth together.
     """
 
     class_balance: float = 0.5
@@ -83,18 +83,21 @@ class LossSettings:
 
     def check(self, tasks: Sequence[str]) -> None:
         """
-        Refuse settings that do not fit each other.
+        Check settings that depend on each other.
 
         :param tasks: names of the tasks to learn.
         :raises ConfigurationError: naming the setting.
         """
         if self.cross_task.kind != 'none' and not {'semantic', 'depth'} <= set(tasks):
             raise ConfigurationError(
-                f'loss.cross_task is between semantic and depth, but the tasks are {list(tasks)}')
+                f'loss.cross_task needs the tasks semantic and depth, found {list(tasks)}; add '
+                'them, or set loss.cross_task.kind to none')
+
         if (self.depth == 'log') != (self.depth_unit == 'log_metres'):
             raise ConfigurationError(
                 f'loss.depth is {self.depth!r} and loss.depth_unit {self.depth_unit!r}; log '
                 'belongs to log_metres, the other losses to the other units')
+
         if self.depth == 'huber':
             try:
                 HuberLoss(self.depth_unit, self.huber_delta)
@@ -102,7 +105,7 @@ class LossSettings:
                 raise ConfigurationError(f'loss: {error}') from error
 
     def inverse(self) -> float:
-        """Return what depth is, times the output of the network; see :class:`Task`."""
+        """Return the factor c of a network that outputs c / depth; 0 for others, see ``Task``."""
         return inverse_of(self.depth_unit, Stereo(*self.stereo))
 
 
@@ -114,36 +117,37 @@ def build_losses(
     Return task name -> loss.
 
     :param tasks: tasks of the network.
-    :param settings: what the recipe says; the defaults if None.
+    :param settings: from the recipe; the defaults if None.
     :param class_weights: weight of each semantic class, None for ones.
     :param anchors: of the boxes, (width, height) as fractions of the image.
     :param stride: of the box decoder, pixels.
+    :raises ValueError: if a task has no loss.
     """
     settings = settings or LossSettings()
-    losses: dict[str, nn.Module] = {}
-    for task in tasks:
+
+    def loss_of(task: Task) -> nn.Module:
         if task.name == 'semantic':
-            losses[task.name] = PixelCrossEntropy(class_weights)
-        elif task.name == 'depth':
-            losses[task.name] = _depth_loss(task, settings)
-        elif task.name == 'motion':
-            losses[task.name] = MotionCrossEntropy(settings.moving_weight)
-        elif task.name == 'instance':
-            losses[task.name] = InstanceL1Loss(settings.instance_balance)
-        elif task.name == 'detection':
-            losses[task.name] = BoxLoss(anchors, len(task.classes), stride)
-        else:
-            raise ValueError(f'no loss for task {task.name!r}')
-    return losses
+            return PixelCrossEntropy(class_weights)
+        if task.name == 'depth':
+            return _depth_loss(task, settings)
+        if task.name == 'motion':
+            return MotionCrossEntropy(settings.moving_weight)
+        if task.name == 'instance':
+            return InstanceL1Loss(settings.instance_balance)
+        if task.name == 'detection':
+            return BoxLoss(anchors, len(task.classes), stride)
+        raise ValueError(f'no loss for task {task.name!r}')
+
+    return {task.name: loss_of(task) for task in tasks}
 
 
 def build_cross_task(
         losses: dict[str, nn.Module], settings: CrossTaskSettings) -> CrossTaskLoss | None:
     """
-    Return the loss that takes the place of those of semantics and depth, None if there is none.
+    Return the loss that replaces those of semantics and depth, None for none.
 
-    :param losses: of :func:`build_losses`.
-    :param settings: what the recipe says.
+    :param losses: from :func:`build_losses`.
+    :param settings: from the recipe.
     """
     if settings.kind == 'none':
         return None

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training shows: a progress bar, TensorBoard and a log of JSON lines."""
+"""Progress of a training: a progress bar, TensorBoard and a log of JSON lines."""
 
 import json
 import time
@@ -29,7 +29,7 @@ from mtl_perception.files import write_atomically
 
 def progress_bar(unit: str) -> Progress:
     """
-    Return a progress bar with the time left; on anything but a terminal it stays silent.
+    Return a progress bar with the time left; without a terminal it prints nothing.
 
     :param unit: what is counted.
     """
@@ -42,7 +42,7 @@ def progress_bar(unit: str) -> Progress:
 
 @dataclass
 class Recent:
-    """Sums of what happened since the last line of the log."""
+    """Sums over the steps since the last line of the log."""
 
     losses: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Recent:
 
 class TrainingLog:
     """
-    Show and record the figures of a training.
+    Show and record the metrics of a training.
 
     ``metrics.jsonl`` in the run folder gets one JSON object per line; TensorBoard files are
     beside it. Without a terminal a line of text takes the place of the bar.
@@ -73,8 +73,8 @@ class TrainingLog:
     :param folder: run folder.
     :param total: steps of the whole training.
     :param done: steps done before.
-    :param work: number of steps -> work that they are, in any unit; tells how much time is left
-        where some steps take longer than others.
+    :param work: number of steps -> their cost in any unit, to estimate the time left where steps
+        of some stages take longer than others.
     """
 
     def __init__(
@@ -106,17 +106,18 @@ class TrainingLog:
         """Move the bar to the number of steps done."""
         self._bar.update(self._job, completed=step)
 
-    def figures(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+    def record(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         """
-        Record figures.
+        Record metrics.
 
         :param kind: ``train`` or ``validation``.
         :param step: number of steps done.
-        :param figures: numbers, or mappings of numbers; None is left out of TensorBoard.
+        :param metrics: numbers, or mappings of numbers; None is left out of TensorBoard.
         """
-        self._lines.write(json.dumps({'kind': kind, 'step': step, **figures}) + '\n')
+        self._lines.write(json.dumps({'kind': kind, 'step': step, **metrics}) + '\n')
         self._lines.flush()
-        flat = dict(_flat(figures))
+
+        flat = dict(_flat(metrics))
         for name, value in flat.items():
             self._board.add_scalar(f'{kind}/{name}', value, step)
         self._board.flush()
@@ -150,7 +151,7 @@ class TrainingLog:
 
 
 class SilentLog:
-    """What a rank has in the place of :class:`TrainingLog` if another one shows and records."""
+    """A :class:`TrainingLog` for ranks other than the first: it does nothing."""
 
     def __enter__(self) -> 'SilentLog':
         return self
@@ -161,7 +162,7 @@ class SilentLog:
     def advance(self, step: int) -> None:
         """Do nothing."""
 
-    def figures(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+    def record(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Do nothing."""
 
     def say(self, step: int, note: str) -> None:
@@ -184,10 +185,10 @@ def write_picture(image: NDArray[np.uint8], path: Path) -> None:
     write_atomically(encoded.tobytes(), path)
 
 
-def _flat(figures: Mapping[str, Any], prefix: str = '') -> list[tuple[str, float]]:
+def _flat(metrics: Mapping[str, Any], prefix: str = '') -> list[tuple[str, float]]:
     """Return the numbers of nested mappings with their paths."""
     pairs: list[tuple[str, float]] = []
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if isinstance(value, Mapping):
             pairs += _flat(value, f'{prefix}{name}/')
         elif isinstance(value, int | float) and not isinstance(value, bool):

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between the recipe that a training was begun with and the present one."""
+"""What differs between the recipe that a training began with and the present one."""
 
 import contextlib
 from typing import Any
@@ -10,18 +10,18 @@ from mtl_perception.training.config import TrainingConfig, from_plain, to_plain
 
 HARMLESS = ('run.', 'data.workers', 'data.loaders', 'data.cache', 'data.street_code', 'output',
             'data.on_bad_sample')
-"""Settings that change how a training runs, but not what it learns."""
+"""Beginnings of settings that change how a training runs, but not what it learns."""
 
 
-def changes(before: dict[str, Any], config: TrainingConfig) -> list[str]:
+def recipe_changes(before: dict[str, Any], config: TrainingConfig) -> list[str]:
     """
-    Return what would be learned in another way, as ``key: old -> new`` each.
+    Return the changes that make a training learn something else, as ``key: old -> new``.
 
-    :param before: the recipe that was begun with, see
-        :func:`mtl_perception.training.config.to_plain`.
+    :param before: the recipe at the start, see :func:`mtl_perception.training.config.to_plain`.
     :param config: the recipe now.
     """
-    with contextlib.suppress(ConfigurationError):  # what was not a setting yet was its default
+    # A recipe of an older version lacks the settings that were added since: their defaults hold.
+    with contextlib.suppress(ConfigurationError):
         before = to_plain(from_plain(before))
     return [f'{key}: {old} -> {new}' for key, old, new in _differences(before, to_plain(config))
             if not key.startswith(HARMLESS)]
@@ -29,10 +29,11 @@ def changes(before: dict[str, Any], config: TrainingConfig) -> list[str]:
 
 def _differences(
         old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[tuple[str, Any, Any]]:
-    """Return (path, old value, new value) of what differs; what was missing counts as empty."""
+    """Return (path, old value, new value) of the differences; a missing table counts as empty."""
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys([*old, *new]):
-        one, other = old.get(key), new.get(key)
+        one = old.get(key)
+        other = new.get(key)
         if isinstance(one, dict | None) and isinstance(other, dict | None):
             found += _differences(one or {}, other or {}, f'{prefix}{key}.')
         elif one != other:

@@ -30,7 +30,7 @@ from mtl_perception.training.data_sources import (
 )
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.export import export_run
-from mtl_perception.training.recipe_diff import changes
+from mtl_perception.training.recipe_diff import recipe_changes
 from mtl_perception.training.trainer import Trainer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -89,7 +89,7 @@ def train_and_export(
         trainer = Trainer(
             config, folder, tasks, train, validation, weights,
             {'street_code': street_code_of(train), 'anchors': anchors_of(config, train),
-             'camera': camera_of(config, train)}, command, ranks)
+             'camera': tuple(camera_of(config, train))}, command, ranks)
 
         if state is None:
             trainer.start()
@@ -120,7 +120,7 @@ def _warn_of_other_bits(state: dict[str, Any], ranks: Ranks) -> None:
 
 def check_same_recipe(config: TrainingConfig, before: dict[str, Any]) -> None:
     """Refuse to resume under a recipe that would learn something else."""
-    if found := changes(before, config):
+    if found := recipe_changes(before, config):
         raise ConfigurationError(
             'the recipe has changed since the checkpoint: ' + '; '.join(found)
             + '. Use --force to go on with the new one, or another --name to start again')

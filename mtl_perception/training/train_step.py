@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One step of the optimiser, whole or not at all."""
+"""One step of the optimiser, done completely or not at all."""
 
 import math
 from collections.abc import Collection
@@ -22,7 +22,7 @@ from mtl_perception.training.schedule import (
 from mtl_perception.weighting.base import TaskWeighting
 
 SMALLEST_SCALE = 1.0
-"""With fp16, a gradient that is not finite at this scale of the loss or below is no overflow."""
+"""Loss scale of fp16 from which on down a gradient that is not finite is a fault, no overflow."""
 
 
 class Stepper:
@@ -30,7 +30,7 @@ class Stepper:
     Losses, weighting, gradient, clipping, optimiser and moving average.
 
     :param learner: the network with its losses.
-    :param weighting: makes one total of them.
+    :param weighting: combines the losses into one total.
     :param settings: of the optimiser.
     :param ranks: the processes that share the batch.
     """
@@ -42,17 +42,19 @@ class Stepper:
         self.weighting = weighting
         self.settings = settings
         self.ranks = ranks
+
         self.average = WeightAverage(learner.network, settings.average)
         groups = parameter_groups([learner.network], settings.weight_decay)
         if learned := list(weighting.parameters()):
             groups.append({'params': learned, 'weight_decay': 0.0, 'rate': weighting.rate})
         self.optimiser = build_optimiser(groups, settings.kind, settings.betas, settings.momentum)
+
         self.scaler = torch.amp.GradScaler(
             ranks.device.type, enabled=learner.precision == 'fp16')
         self.overflowed = False
-        """Whether the last gradient was not finite as fp16 has it until its scale fits."""
+        """Whether the last gradient overflowed in fp16, which happens until the scale fits."""
         self.gradient_norm: float | None = None
-        """Of the last step, before it was cut; None if there was no finite gradient."""
+        """Norm of the last gradient before clipping; None if it was not finite."""
         self._model: DistributedDataParallel | None = None
 
     def __call__(
@@ -60,76 +62,93 @@ class Stepper:
         """
         Do one step.
 
-        A task whose loss is exactly 0 has nothing to learn from the batch and takes no part in the
+        A task whose loss is exactly 0 learns nothing from the batch and is left out of the
         weighting.
 
         :param batch: this rank's part, on the device.
         :param due: names of the tasks to learn from.
         :param rate: learning rate.
         :return: task name -> loss, empty if none of the tasks is labelled; None if a loss or the
-            gradient was not finite. In these cases neither network nor weighting change.
+            gradient was not finite. In these cases neither network nor weighting changes.
         """
         for group in self.optimiser.param_groups:
             group['lr'] = rate * group.get('rate', 1.0)
-        before = [item.clone() for item in self._buffers()]
         if self.ranks.count > 1 and self._model is None:
             self._model = DistributedDataParallel(self.learner, find_unused_parameters=True)
-        self.overflowed, self.gradient_norm = False, None
+
+        before = [item.clone() for item in self._buffers()]
+        self.overflowed = False
+        self.gradient_norm = None
         self.optimiser.zero_grad(set_to_none=True)
         losses, learned = self._gradient(batch, due)
         if losses is not None and (not learned or self._update()):
             return losses
+
+        # The forward pass has put what was not finite into batch normalisation and weighting.
         for item, old in zip(self._buffers(), before):
-            item.copy_(old)  # batch normalisation and weighting have seen what was not finite
+            item.copy_(old)
         return None
 
     def _buffers(self) -> list[Tensor]:
-        """Return what changes beside the parameters; a strategy may replace its own."""
+        """Return the state beside the parameters; not cached, a strategy may replace buffers."""
         return [*self.learner.network.buffers(), *self.weighting.buffers()]
 
     def _gradient(
             self, batch: Batch, due: Collection[str],
     ) -> tuple[dict[str, Tensor] | None, bool]:
-        """Return the mean losses of the parts, None if one is not finite, and if any counts."""
+        """
+        Accumulate the gradient of all parts of a batch.
+
+        :return: mean losses of the parts, None if one is not finite; and whether any task learns.
+        """
         parts = _parts(batch, self.settings.accumulate)
         sums: dict[str, list[Tensor]] = {}
         learned = False
+
         for part in parts:
             losses: dict[str, Tensor] = (self._model or self.learner)(part, due)
-            values = dict(zip(losses, torch.stack(
-                [loss.detach() for loss in losses.values()]).tolist() if losses else []))
+            detached = {task: loss.detach() for task, loss in losses.items()}
+            for task, loss in detached.items():
+                sums.setdefault(task, []).append(loss)
+
+            # one transfer from the device for all losses
+            numbers = torch.stack([*detached.values()]).tolist() if detached else []
+            values = dict(zip(detached, numbers))
             if not all(map(math.isfinite, values.values())):
                 return None, False
             counting = {task: loss for task, loss in losses.items() if values[task] != 0}
-            for task, loss in losses.items():
-                sums.setdefault(task, []).append(loss.detach())
             if not counting:
                 continue
+
             learned = True
             total = self.weighting(counting, self.learner.shared) / len(parts)
-            if self.ranks.count > 1:  # every parameter that was used has to have a gradient
-                total = total + sum(0 * loss for task, loss in losses.items()
-                                    if task not in counting)
+            if self.ranks.count > 1:
+                # DistributedDataParallel waits for a gradient of every parameter that was used.
+                total = total + sum(
+                    0 * loss for task, loss in losses.items() if task not in counting)
             self.scaler.scale(total).backward()
+
         return {task: torch.stack(items).mean() for task, items in sums.items()}, learned
 
     def _update(self) -> bool:
-        """Step with the gradient; return False, having done nothing, if it is not finite."""
+        """Step along the gradient; return False, with nothing changed, if it is not finite."""
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(
             self.learner.network.parameters(), self.settings.clip_norm).item()
         finite = math.isfinite(norm)
+
         if finite:
             self.gradient_norm = norm
             self.scaler.step(self.optimiser)
             self.average.update(self.learner.network)
+
         if self.scaler.is_enabled():
             self.overflowed = not finite and self.scaler.get_scale() > SMALLEST_SCALE
             self.scaler.update()
         return finite
 
     def state(self) -> dict[str, Any]:
-        """Return everything that is needed to go on bit for bit."""
+        """Return everything that a resumed training needs to continue bit for bit."""
         return {
             'network': self.learner.network.state_dict(), 'average': self.average.state_dict(),
             'optimiser': self.optimiser.state_dict(), 'weighting': self.weighting.state_dict(),
@@ -137,7 +156,7 @@ class Stepper:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """
-        Go on from what :meth:`state` returned.
+        Continue from what :meth:`state` returned.
 
         :raises RuntimeError, KeyError, ValueError, TypeError: if it does not fit.
         """
@@ -150,7 +169,7 @@ class Stepper:
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:
-    """Return a batch in so many parts of equal size."""
+    """Split a batch into parts of equal size."""
     if count == 1:
         return [batch]
     size = len(batch['image']) // count

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop."""
+"""The training loop: stages, steps, validations and checkpoints."""
 
 import json
 import random
@@ -8,18 +8,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
 from mtl_perception.files import write_atomically
 from mtl_perception.metrics import main_metrics, metric_text
 from mtl_perception.models.build import build_network
 from mtl_perception.models.detection_head import DetectionHead
-from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.pretrained import load_encoder
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.signals import StopRequest
@@ -33,31 +32,31 @@ from mtl_perception.training.checkpoint import (
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
 from mtl_perception.training.dataloading import Batch, Clips, Draws, batches
 from mtl_perception.training.distributed import Ranks
-from mtl_perception.training.learner import ClipLearner, load_start
+from mtl_perception.training.learner import ClipLearner, load_start, parts_of
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, SilentLog, TrainingLog, write_picture
 from mtl_perception.training.run_readme import picture_path, write_readme
 from mtl_perception.training.schedule import learning_rate
 from mtl_perception.training.train_step import Stepper
-from mtl_perception.training.validation import merit, picture, validate
+from mtl_perception.training.validation import SCORE_KEY, picture, selection_score, validate
 from mtl_perception.weighting import build_weighting
 
 NAN_STEPS = 3
-"""How many steps in a row may have a loss or gradient that is not finite."""
+"""Number of steps in a row that may have a loss or gradient that is not finite."""
 
 
 @dataclass
 class Progress:
     """
-    How far a training is.
+    How far a training has come.
 
     :param stage: number of the stage, from 0.
-    :param stage_step: steps done in it.
-    :param step: steps done in all.
-    :param clips: clips drawn in all, which is where the order of clips goes on.
+    :param stage_step: steps done in this stage.
+    :param step: steps done in total.
+    :param clips: clips drawn in total; the order of clips continues from here.
     :param skipped: steps left out because a loss or gradient was not finite.
-    :param best: best merit of the stage so far.
-    :param seconds: time spent, with reading the clips and validating.
+    :param best: best selection score of this stage so far.
+    :param seconds: time spent, including reading clips and validating.
     """
 
     stage: int = 0
@@ -71,19 +70,20 @@ class Progress:
 
 class Trainer:
     """
-    Train a network as a recipe says.
+    Train a network by a recipe.
 
     :param config: the recipe.
     :param folder: run folder.
-    :param tasks: what the network learns.
-    :param train: clips to learn from.
-    :param validation: clips to choose the model by.
+    :param tasks: tasks of the network.
+    :param train: training clips.
+    :param validation: validation clips, on which the model is selected.
     :param class_weights: weight of each semantic class, None for ones.
-    :param notes: what else a checkpoint remembers, such as the version of the data; ``anchors``
-        are those of the boxes.
+    :param notes: what a checkpoint stores beside the recipe: ``street_code``, the version of the
+        synthetic data, ``anchors`` of the boxes, and ``camera``, see
+        :class:`mtl_perception.training.data_sources.TrainingCamera`.
     :param command: the command line, for the README of the run folder.
     :param ranks: the processes that train together; this one alone if None.
-    :raises ConfigurationError: if the recipe and the network do not belong together.
+    :raises ConfigurationError: if the recipe does not fit the network.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Trainer:
         random.seed(config.seed)
         np.random.seed(config.seed)  # noqa: NPY002 - for libraries that use it
         torch.manual_seed(config.seed)
+
         self.config = config
         self.folder = folder
         self.tasks = tasks
@@ -102,54 +103,69 @@ class Trainer:
         self.notes = notes or {}
         self.command = command
         self.ranks = ranks or Ranks()
+
+        # Two networks: one is trained, the other holds the moving average of its weights.
         self.spec = config.network.spec(
             tasks, self.notes.get('anchors', ()), config.loss.cross_task.kind != 'none')
         self.learner = self._make_learner(class_weights, trained=True)
         self.averaged = self._make_learner(class_weights)
+
         self.weighting = build_weighting(
             config.weighting, [task.name for task in tasks],
             config.weighting_options).to(self.ranks.device)
-        network: Any = self.learner.network
-        if self.weighting.needs_gradients and not network.last_shared().requires_grad:
+        last_shared = self.learner.network.last_shared()
+        if self.weighting.needs_gradients and not last_shared.requires_grad:
             raise ConfigurationError(
-                f'{config.weighting} looks at the gradient of the last shared layer, but '
-                f'network.frozen {config.network.frozen} holds it still')
+                f'weighting {config.weighting} needs the gradient of the last shared layer, but '
+                f'network.frozen {config.network.frozen} freezes it; unfreeze it or choose '
+                'another weighting')
+
         self.stepper = Stepper(self.learner, self.weighting, config.optimiser, self.ranks)
-        self.average, self.optimiser = self.stepper.average, self.stepper.optimiser
+        self.average = self.stepper.average
+        self.optimiser = self.stepper.optimiser
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()
-        self.figures: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Load what the recipe starts from; not for a training that is resumed."""
+        """Load the weights that the recipe starts from; a resumed training must not call it."""
         settings = self.config.network
         if settings.pretrained:
             load_encoder(
-                cast(Encoder, self.learner.network.encoder), settings.encoder,
-                settings.pretrained, settings.pretrained_by_order)
-        if settings.start:  # has an encoder too, a later one
+                self.learner.network.encoder, settings.encoder, settings.pretrained,
+                settings.pretrained_by_order)
+        # A model has an encoder too, which replaces the pretrained one.
+        if settings.start:
             load_start(self.learner.network, settings.start)
         if settings.start or settings.pretrained:
             self.average.restart(self.learner.network)
 
     def _make_learner(
             self, class_weights: list[float] | None, trained: bool = False) -> ClipLearner:
-        """Return a network with fresh weights and its losses."""
-        settings, network = self.config.loss, build_network(self.spec)
-        frozen = _parts(network, self.config.network.frozen)
+        """
+        Return a network with random weights and its losses.
+
+        :param trained: whether it is the one that is trained, over all ranks.
+        """
+        settings = self.config.loss
+        network = build_network(self.spec)
+        frozen = parts_of(network, self.config.network.frozen)
         if trained and self.config.run.sync_batch_norm:
-            network = synchronise(network, self.ranks)  # type: ignore[assignment]
+            network = synchronise(network, self.ranks)
+
         head = dict(network.decoders.items()).get('detection')
         losses = build_losses(
             self.tasks, settings, class_weights, self.spec.anchors,
             head.stride if isinstance(head, DetectionHead) else 32)
+
         learner = ClipLearner(
             network.to(memory_format=torch.channels_last), self.config.network.mean,
             self.config.network.std, losses, settings.detached, self.config.precision,
             build_cross_task(losses, settings.cross_task), self.ranks if trained else None,
             frozen).to(self.ranks.device)
+
         if trained and self.config.run.compile:
-            torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is
+            torch._dynamo.config.suppress_errors = True  # what does not compile runs uncompiled
             network.encoder.compile()
             for decoder in network.decoders.values():
                 decoder.compile()
@@ -157,9 +173,9 @@ class Trainer:
 
     def run(self, stop: StopRequest) -> bool:
         """
-        Train from where the progress is to the end, or until asked to stop.
+        Train from the current progress to the end, or until asked to stop.
 
-        :param stop: looked at after every step.
+        :param stop: checked after every step.
         :return: whether the training is finished; if not, a checkpoint has been written.
         :raises NumericError: if more than three steps in a row are not finite.
         """
@@ -167,16 +183,20 @@ class Trainer:
         log: TrainingLog | SilentLog = SilentLog()
         if self.ranks.is_first:
             log = TrainingLog(self.folder, total, self.progress.step, self._work)
+
         with log:
             self._describe('running')
             while self.progress.stage < len(self.config.stages):
                 stage = self.config.stages[self.progress.stage]
                 finished = self._run_stage(stage, log, stop)
+
                 if finished and self.progress.stage + 1 == len(self.config.stages):
                     self._describe(f'finished after step {self.progress.step}')
                     return True
                 if finished:
                     self._next_stage()
+
+                # All ranks must agree, or some would wait in a collective call without end.
                 if self.ranks.any(bool(stop.received)):
                     self._save()
                     log.announce(
@@ -187,7 +207,7 @@ class Trainer:
         return True
 
     def _save(self, is_best: bool = False) -> None:
-        """Write a checkpoint; all ranks take part, the first one writes."""
+        """Write a checkpoint; all ranks contribute, the first one writes."""
         state = self.state()
         if self.ranks.is_first:
             self.checkpoints.save(state, self.progress.step, is_best)
@@ -198,7 +218,7 @@ class Trainer:
             write_readme(self.folder, self.command, to_plain(self.config), self.notes, state)
 
     def _work(self, steps: int) -> float:
-        """Return how many pixels the first steps of the training look at."""
+        """Return the number of pixels that the first steps of the training see."""
         work = 0.0
         for stage in self.config.stages:
             here = min(steps, stage.steps)
@@ -207,19 +227,21 @@ class Trainer:
         return work
 
     def _next_stage(self) -> None:
-        """Begin the next stage, whose merits cannot be compared with the last one's."""
+        """Begin the next stage; scores at another resolution are not comparable."""
         self.progress.stage += 1
-        self.progress.stage_step, self.progress.best = 0, -1.0
+        self.progress.stage_step = 0
+        self.progress.best = -1.0
 
     def _run_stage(
             self, stage: Stage, log: TrainingLog | SilentLog, stop: StopRequest) -> bool:
-        """Train what is left of a stage; return whether it was finished."""
+        """Train the rest of a stage; return whether it was finished."""
         progress = self.progress
+        left = stage.steps - progress.stage_step
         draws = Draws(
             self.train_clips, self.config.seed, stage.height, stage.width,
             self.config.augmentation, self.config.data.window,
             self.config.data.on_bad_sample == 'skip', stage.crop)
-        left = stage.steps - progress.stage_step
+
         with batches(
                 draws, progress.clips, left, stage.batch, self.config.data.loaders,
                 self.ranks) as read:
@@ -228,41 +250,56 @@ class Trainer:
     def _steps(
             self, read: Iterator[Batch], stage: Stage, log: TrainingLog | SilentLog,
             stop: StopRequest) -> bool:
-        """Train with batches; return whether all of them were used."""
-        progress, run = self.progress, self.config.run
+        """Train on batches; return whether all of them were used."""
+        progress = self.progress
+        run = self.config.run
         self.learner.train()
-        recent, began = Recent(), time.monotonic()
-        bad: list[int] = []  # first draw of each step in a row that was not finite
+        recent = Recent()
+        began = time.monotonic()
+        bad: list[int] = []  # first draw of each step in the current row that was not finite
+
         for batch in read:
+            # one optimiser step; overflows of fp16 and steps without a task do not count as bad
             losses = self.step(batch, stage)
-            if losses is None:
-                if not self.stepper.overflowed:
-                    bad.append(progress.clips)
-            elif losses:  # a step at which no task is due says nothing
+            if losses is None and not self.stepper.overflowed:
+                bad.append(progress.clips)
+            elif losses:
                 bad.clear()
             if len(bad) > NAN_STEPS:
                 self._give_up(stage, bad)
+
+            # progress, which the checkpoint stores
             epoch = progress.clips // len(self.train_clips)
             progress.clips += stage.batch
             progress.step += 1
             progress.stage_step += 1
-            progress.seconds, began = (
-                progress.seconds + time.monotonic() - began, time.monotonic())
-            frames = stage.batch * batch['image'].shape[1]
-            recent.add(losses, self.stepper.gradient_norm, frames)
+            now = time.monotonic()
+            progress.seconds += now - began
+            began = now
+
+            # strategies such as DWA change their weights once per epoch
             if progress.clips // len(self.train_clips) > epoch:
                 self.weighting.end_epoch()
+
+            # log
+            recent.add(
+                losses, self.stepper.gradient_norm, stage.batch * batch['image'].shape[1])
             log.advance(progress.step)
             finished = progress.stage_step == stage.steps
             if progress.step % run.log_every == 0 or finished:
                 self._report(recent, log)
                 recent = Recent()
+
+            # validation
             is_best = False
             if progress.step % run.validate_every == 0 or finished:
                 is_best = self._validate(stage, log)
-                recent = Recent()
+                recent = Recent()  # the time of a validation is not that of steps
+
+            # checkpoint
             if is_best or finished or progress.step % run.checkpoint_every == 0:
                 self._save(is_best)
+
             if not finished and self.ranks.any(bool(stop.received)):
                 return False
         return True
@@ -271,26 +308,28 @@ class Trainer:
         """
         Do one optimiser step, see :class:`mtl_perception.training.train_step.Stepper`.
 
-        :return: task name -> loss, empty if the weighting wants no task at this step or no task
-            that it wants is labelled; None if a loss or the gradient was not finite. In these
-            cases the network does not change.
+        :return: task name -> loss, empty if the weighting skips all tasks at this step or the
+            batch has no labels for the rest; None if a loss or the gradient was not finite. In
+            these cases the network does not change.
         """
         due = self.weighting.active(self.progress.step)
         if not due:
             return {}
+
         settings = self.config.optimiser
         rate = settings.lr * learning_rate(
             self.progress.stage_step, stage.steps, stage.lr, settings.warm_up, settings.final,
             settings.schedule, settings.power, settings.halve_every)
         on_device = {
             name: item.to(self.ranks.device, non_blocking=True) for name, item in batch.items()}
+
         losses = self.stepper(on_device, due, rate)
         if losses is None:
             self.progress.skipped += 1
         return losses
 
     def _give_up(self, stage: Stage, bad: list[int]) -> None:
-        """Write what is needed to look into it, and end the training."""
+        """Write down which clips were bad, and end the training with an error."""
         progress = self.progress
         dump = self.folder / 'not_finite.json'
         if self.ranks.is_first:
@@ -300,93 +339,87 @@ class Trainer:
                 'seed': self.config.seed,
                 'last_checkpoint': str(next(iter(self.checkpoints.paths()), None))},
                 indent=2).encode(), dump)
+
         self._describe(f'given up at step {progress.step}: not a number')
         raise NumericError(
             f'the loss or gradient was not finite in {len(bad)} steps in a row, the last is step '
-            f'{progress.step}; no such weights were kept. {dump} says which clips they were; '
+            f'{progress.step}; the weights are those before them. {dump} lists the clips; '
             'lower the learning rate (--optimiser.lr 0.5) and --resume')
 
     def _report(self, recent: Recent, log: TrainingLog | SilentLog) -> None:
         """Log the mean losses, the weights and the speed since the last report."""
-        losses, weights = recent.means(), self.weighting.weights()
+        losses = recent.means()
+        weights = self.weighting.weights()
         pace = recent.frames / max(1e-9, time.monotonic() - recent.began)
         rate = float(self.optimiser.param_groups[0]['lr'])
-        log.figures('train', self.progress.step, {
+
+        log.record('train', self.progress.step, {
             'loss': losses, 'weight': weights, 'lr': rate, 'frames_per_second': pace,
             'gradient_norm': float(np.mean(recent.norms)) if recent.norms else None,
             'skipped': self.progress.skipped})
+
         words = [
             f'{task} {loss:.3f} (w {weights.get(task, 0):.2f})' for task, loss in losses.items()]
         log.say(self.progress.step, f'{"  ".join(words)}  lr {rate:.1e}  {pace:.1f} frames/s')
 
     def _validate(self, stage: Stage, log: TrainingLog | SilentLog) -> bool:
-        """Judge the averaged weights; return whether they are the best of this stage so far."""
+        """Evaluate the averaged weights; return whether they are the best of this stage so far."""
         self.ranks.share(self.average.state)
         self.averaged.network.load_state_dict(self.average.state)
+
         place = (self.validation_clips, self.tasks, stage.height, stage.width)
-        self.figures = figures = validate(self.averaged, *place, self.ranks)
-        value = merit(figures)
-        log.figures('validation', self.progress.step, {**figures, 'merit': value})
+        self.metrics = validate(self.averaged, *place, self.ranks)
+        score = selection_score(self.metrics)
+        log.record('validation', self.progress.step, {**self.metrics, SCORE_KEY: score})
+
         if self.ranks.is_first:
             view = picture(self.averaged, *place)
             log.image('validation/picture', self.progress.step, view)
             write_picture(view, picture_path(self.folder, self.progress.step))
         log.announce(f'step {self.progress.step} validation at {stage.width}x{stage.height}: '
-                     f'{summary(figures)}')
+                     f'{summary(self.metrics)}')
         self._describe(f'running, step {self.progress.step}')
-        is_best = value > self.progress.best
-        self.progress.best = max(value, self.progress.best)
+
+        is_best = score > self.progress.best
+        self.progress.best = max(score, self.progress.best)
         return is_best
 
     def state(self) -> dict[str, Any]:
-        """Return everything that is needed to go on bit for bit."""
+        """Return everything that a resumed training needs to continue bit for bit."""
         return {
             'format': 1, 'config': to_plain(self.config), 'notes': self.notes,
             'command': self.command,
             **self.stepper.state(),
-            'progress': dict(vars(self.progress)), 'validation': self.figures,
+            'progress': dict(vars(self.progress)), 'validation': self.metrics,
             'random': self.ranks.gather(random_states()), 'threads': torch.get_num_threads()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """
-        Go on from what :meth:`state` returned.
+        Continue from what :meth:`state` returned.
 
         :raises CheckpointError: if it belongs to another architecture or format.
         """
         try:
             self.stepper.load_state(state)
             self.progress = Progress(**state['progress'])
-            self.figures = state['validation']
-            if len(state['random']) == self.ranks.count:  # else each goes on with its seed's
+            self.metrics = state['validation']
+            # Another number of ranks has no state for each: they keep the one of the seed.
+            if len(state['random']) == self.ranks.count:
                 restore_random_states(state['random'][self.ranks.rank])
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f'{self.checkpoints.folder}: the checkpoint does not fit this recipe ({error}); '
                 'resume with the recipe that it was made with',
                 ReasonCode.MODEL_ARCHITECTURE) from error
+
+        # A checkpoint at the end of a stage was written before the next one began.
         stages = self.config.stages
         if self.progress.stage < len(stages) - 1 and (
                 self.progress.stage_step >= stages[self.progress.stage].steps):
             self._next_stage()
 
 
-def summary(figures: dict[str, Any]) -> str:
-    """Return the main figures of a validation as one line."""
+def summary(metrics: dict[str, Any]) -> str:
+    """Return the main metrics of a validation as one line."""
     return ', '.join(
-        f'{label} {metric_text(value)}' for label, value in main_metrics(figures).items())
-
-
-def _parts(network: nn.Module, names: list[str]) -> list[nn.Module]:
-    """
-    Return the parts of a network with these names.
-
-    :raises ConfigurationError: if there is no such part.
-    """
-    known = dict(network.named_modules())
-    for name in names:
-        if name not in known or not name:
-            top = [one for one in known if one and one.count('.') < 2]
-            raise ConfigurationError(
-                f'network.frozen names {name!r}, which the network does not have; it has, with '
-                f'their own parts, {top}')
-    return [known[name] for name in names]
+        f'{label} {metric_text(value)}' for label, value in main_metrics(metrics).items())

@@ -28,11 +28,14 @@ from mtl_perception.training.dataloading import Clips, collate
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner
 
+SCORE_KEY = 'merit'
+"""Key of :func:`selection_score` in logs and manifests, as it was in version 0.1.0."""
+
 SURE = 0.3
 """Lowest score of the boxes in a picture."""
 
 
-class Figures:
+class TaskMetrics:
     """
     The metrics of all tasks.
 
@@ -95,18 +98,18 @@ class Figures:
                         boxes.corners, boxes.scores, boxes.classes, true[:, :4],
                         true[:, 4].astype(int), small)
 
-    def merge(self, other: 'Figures') -> None:
+    def merge(self, other: 'TaskMetrics') -> None:
         """Add the counts of another, as if they had been counted here."""
         for task in self.tasks:
             getattr(self, task).merge(getattr(other, task))
 
     def compute(self) -> dict[str, Any]:
         """Return task name -> metrics."""
-        figures = {task: getattr(self, task).compute() for task in self.tasks}
-        if 'motion' in figures and not self.motion.movable:
+        metrics = {task: getattr(self, task).compute() for task in self.tasks}
+        if 'motion' in metrics and not self.motion.movable:
             # without semantics there is no baseline that calls everything movable moving
-            figures['motion']['iou_all_movable'] = None
-        return figures
+            metrics['motion']['iou_all_movable'] = None
+        return metrics
 
 
 @torch.no_grad()
@@ -131,15 +134,15 @@ def validate(
 
     was_training = learner.training
     learner.eval()
-    own: list[Figures] = []
+    own: list[TaskMetrics] = []
     for number in range(ranks.rank, len(clips), ranks.count):
-        own.append(Figures(tasks))
+        own.append(TaskMetrics(tasks))
         own[-1].update(learner, clips[number].resized(height, width))
     learner.train(was_training)
 
     # sums of floats depend on their order, so it is that of the clips
     shares = ranks.gather(own)
-    total = Figures(tasks)
+    total = TaskMetrics(tasks)
     for number in range(len(clips)):
         total.merge(shares[number % ranks.count][number // ranks.count])
     return total.compute()
@@ -154,17 +157,17 @@ def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:
             torch.uint8).numpy()) for boxes in found]
 
 
-def merit(figures: dict[str, Any]) -> float:
+def selection_score(metrics: dict[str, Any]) -> float:
     """
     Return the score that the best checkpoint is selected by.
 
     It is the geometric mean of the semantic mIoU, the delta1 of depth, the AP50 of boxes and the
     recall of instances.
 
-    :param figures: from :func:`validate`; tasks that are missing are left out. Motion does not
+    :param metrics: from :func:`validate`; tasks that are missing are left out. Motion does not
         enter.
     """
-    parts = [figures.get(task, {}).get(name) for task, name in (
+    parts = [metrics.get(task, {}).get(name) for task, name in (
         ('semantic', 'miou'), ('depth', 'delta1'), ('detection', 'ap50'), ('instance', 'found'))]
     known = [max(float(part), 1e-6) for part in parts if part is not None]
 

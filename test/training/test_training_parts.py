@@ -28,7 +28,7 @@ from mtl_perception.training.progress_log import TrainingLog
 from mtl_perception.training.run_readme import write_readme
 from mtl_perception.training.schedule import WeightAverage, learning_rate, parameter_groups
 from mtl_perception.training.trainer import Trainer
-from mtl_perception.training.validation import merit, picture, validate
+from mtl_perception.training.validation import picture, selection_score, validate
 
 
 def within(given, use):
@@ -347,7 +347,7 @@ def test_a_truthful_network_is_judged_perfect_and_its_mode_is_restored(boxes):
     assert figures['semantic']['miou'] == 1.0
     assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-3)
     assert figures['motion']['iou_moving'] == 0.0
-    assert merit(figures) == 1.0
+    assert selection_score(figures) == 1.0
     assert learner.training
     assert picture(learner, boxes, STREET_TASKS, 64, 64, count=2).shape == (256, 256, 3)
 
@@ -390,9 +390,9 @@ def test_a_resumed_log_keeps_the_last_figures_and_forgets_what_is_done_again(tmp
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     with TrainingLog(tmp_path, 10) as log:
         for step in (2, 4, 6):
-            log.figures('train', step, {'loss': float(step)})
+            log.record('train', step, {'loss': float(step)})
     with TrainingLog(tmp_path, 10, done=4) as log:
-        log.figures('train', 6, {'loss': 60.0})
+        log.record('train', 6, {'loss': 60.0})
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
     assert [(line['step'], line['loss']) for line in lines] == [(2, 2.0), (4, 4.0), (6, 60.0)]
     board = EventAccumulator(str(tmp_path)).Reload()

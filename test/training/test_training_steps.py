@@ -71,10 +71,10 @@ def test_frozen_parts_stay_and_the_rest_learns(config, tmp_path, boxes):
         assert torch.equal(item, before[name]) == name.startswith('encoder'), name
 
 
-def test_a_loss_that_looks_at_frozen_layers_is_refused(config, tmp_path, boxes):
+def test_a_weighting_that_needs_the_gradient_of_a_frozen_layer_is_refused(config, tmp_path, boxes):
     frozen = replace(config, weighting='gradnorm',
                      network=replace(config.network, frozen=['encoder']))
-    with pytest.raises(ConfigurationError, match='holds it still'):
+    with pytest.raises(ConfigurationError, match='freezes it'):
         make(frozen, tmp_path / 'run', boxes)
 
 

@@ -23,7 +23,7 @@ from mtl_perception.training.data_sources import anchors_of
 from mtl_perception.training.dataloading import collate
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.losses import LossSettings, build_cross_task, build_losses
-from mtl_perception.training.validation import Figures, merit, picture, validate
+from mtl_perception.training.validation import TaskMetrics, picture, selection_score, validate
 
 CHANNELS = {task.name: task.channels for task in STREET_ALL_TASKS}
 ANCHORS = [[0.05, 0.1], [0.3, 0.4]]
@@ -129,25 +129,25 @@ def test_every_task_is_validated_and_drawn(clips):
     figures = validate(learner, clips, STREET_ALL_TASKS, 64, 96)
     assert set(figures) == set(CHANNELS)
     assert figures['instance']['frames'] == figures['detection']['images'] == 8
-    assert 0 <= merit(figures) < 1
+    assert 0 <= selection_score(figures) < 1
     view = picture(learner, clips, STREET_ALL_TASKS, 64, 96, count=1)
     assert view.shape == (2 * 64, 6 * 96, 3)
 
 
 def test_what_is_counted_apart_and_merged_is_what_is_counted_together(clips):
     learner = learner_of().eval()
-    together, merged = Figures(STREET_ALL_TASKS), Figures(STREET_ALL_TASKS)
+    together, merged = TaskMetrics(STREET_ALL_TASKS), TaskMetrics(STREET_ALL_TASKS)
     with torch.no_grad():
         for number in range(len(clips)):
             together.update(learner, clips[number])
-            one = Figures(STREET_ALL_TASKS)
+            one = TaskMetrics(STREET_ALL_TASKS)
             one.update(learner, clips[number])
             merged.merge(one)
     wanted = together.compute()
     assert merged.compute() == wanted
     assert set(wanted) == set(CHANNELS)
     # the control: each task has something to lose
-    half = Figures(STREET_ALL_TASKS)
+    half = TaskMetrics(STREET_ALL_TASKS)
     half.merge(one)
     assert all(half.compute()[task] != wanted[task] for task in CHANNELS)
 
