@@ -46,8 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--camera-height', type=float, metavar='METRES',
         help='height of the camera above the ground, told to the model: on streets, which are '
-        'driven with such a camera (default: each draws one, and the model is not told), and with '
-        '--rerun (default: what the node reported in the recording)')
+        'driven with such a camera (default: each draws one, and the model is not told), with '
+        '--data (default: that of the training), and with --rerun (default: what the node '
+        'reported in the recording)')
     parser.add_argument(
         '--record', action='store_true', help="write the metrics into the model's manifest")
 
@@ -90,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
+    if arguments.camera_height is not None and not 0.3 <= arguments.camera_height <= 3.0:
+        raise ConfigurationError(
+            f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
     if arguments.bag is not None:
         return _on_bag(arguments)
     if arguments.data is not None:
@@ -104,9 +108,6 @@ def _on_streets(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
             'at least 1, the spacing above 0 and at most 0.5 s')
-    if arguments.camera_height is not None and not 0.3 <= arguments.camera_height <= 3.0:
-        raise ConfigurationError(
-            f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
     check_seeds(seeds, 'test')
 
     engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
@@ -132,7 +133,8 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
     data, words = dataset_evaluation.open_data(
         arguments.data, arguments.part, arguments.root, engine.manifest.network.frames)
     metrics, evaluator = dataset_evaluation.evaluate(
-        engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip')
+        engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip',
+        arguments.camera_height or 0.0)
 
     metrics = {
         'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **metrics}

@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--focal-length', type=float, default=0.0, metavar='PIXELS',
         help='of the camera at the width of its images; depth in metres needs it')
+    parser.add_argument(
+        '--camera-height', type=float, default=0.0, metavar='METRES',
+        help='of the camera above the ground; depth in metres needs it (default: as in training)')
 
     parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
     add_engine_options(parser)
@@ -47,10 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl predict``."""
-    if not (0 <= arguments.rate < math.inf and 0 <= arguments.focal_length < math.inf):
-        raise ConfigurationError(
-            f'--rate is {arguments.rate:g} and --focal-length {arguments.focal_length:g}; both '
-            'must be numbers that are not negative')
+    given = {
+        '--rate': arguments.rate, '--focal-length': arguments.focal_length,
+        '--camera-height': arguments.camera_height}
+    for name, value in given.items():
+        if not 0 <= value < math.inf:
+            raise ConfigurationError(f'{name} is {value:g}; it must be a number of at least 0')
     output = arguments.output
     suffix = output.suffix.lower()
     check_output(arguments.source, output)
@@ -61,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine = load_engine(arguments, arguments.precision)
     focal = arguments.focal_length or None
+    height = arguments.camera_height
     tasks = engine.manifest.tasks
 
     def show(images: Iterable[Any]) -> Iterable[Any]:
@@ -77,18 +83,18 @@ def run(arguments: argparse.Namespace) -> int:
                 record = FrameRecord(shown.stamp_ns, shown.image, prediction)
                 video.add(painter.draw(record, [shown.name]))
 
-            done = predict(engine, source, draw, focal, show)
+            done = predict(engine, source, draw, focal, show, height)
 
     elif suffix == BAG:
         output = output.with_suffix('')
         with BagOutput(output, tasks, arguments.namespace) as bag:
-            done = predict(engine, source, bag.take, focal, show)
+            done = predict(engine, source, bag.take, focal, show, height)
 
     else:
         task = engine.manifest.task('detection')
         writer = FolderWriter(output, () if task is None else task.classes)
         try:
-            done = predict(engine, source, writer.take, focal, show)
+            done = predict(engine, source, writer.take, focal, show, height)
         finally:
             writer.finish()
 

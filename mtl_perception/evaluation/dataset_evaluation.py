@@ -17,7 +17,7 @@ from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest
 from mtl_perception.name_checks import check_names
 from mtl_perception.reason_codes import ReasonCode
@@ -33,7 +33,7 @@ LARGEST_BAD = 0.001
 def evaluate(
         engine: Engine, data: RecordedClips,
         show: Callable[[Sequence[int]], Any] = iter,
-        skip_bad: bool = False) -> tuple[dict[str, Any], Evaluator]:
+        skip_bad: bool = False, camera_height: float = 0.0) -> tuple[dict[str, Any], Evaluator]:
     """
     Evaluate the last image of every clip, each after the earlier ones, as the node would see them.
 
@@ -44,6 +44,7 @@ def evaluate(
     :param data: the data set.
     :param show: wraps the numbers of the clips, for a progress bar.
     :param skip_bad: leave out and count clips that cannot be read, if they are very few.
+    :param camera_height: of the camera above the ground, metres; 0 = that of the training.
     :return: the metrics, and the evaluator, which has pictures of the worst clips.
     :raises ConfigurationError: if model and data have no task in common, or the classes of one
         differ.
@@ -57,8 +58,9 @@ def evaluate(
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
 
     bad: list[str] = []
-    stream = CameraStream(engine)
-    repeating = CameraStream(engine)
+    settings = StreamSettings(camera_height=camera_height)
+    stream = CameraStream(engine, settings)
+    repeating = CameraStream(engine, settings)
     for number in show(range(len(data))):
         try:
             sample = data[number]

@@ -16,7 +16,7 @@ from mtl_perception.evaluation.image_inputs import ImageInput, InputImage
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
-from mtl_perception.inference.stream import CameraStream
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.reason_codes import ReasonCode
 
 VIDEO, BAG = '.mp4', '.mcap'
@@ -31,7 +31,8 @@ LARGEST_MM = 65534
 
 def predict(
         engine: Engine, source: ImageInput, take: Callable[[InputImage, Perception], None],
-        focal_px: float | None = None, show: Callable[[Any], Any] = iter) -> tuple[int, str]:
+        focal_px: float | None = None, show: Callable[[Any], Any] = iter,
+        camera_height: float = 0.0) -> tuple[int, str]:
     """
     Send every frame through a model, in order; the same frames give the same predictions.
 
@@ -41,11 +42,12 @@ def predict(
     :param focal_px: of the camera at the width of its images, pixels; None takes that of the
         recording, if it has one.
     :param show: wraps the frames, for a progress bar.
+    :param camera_height: of the camera above the ground, metres; 0 = that of the training.
     :return: how many frames there were, and why motion is unknown in some; empty if it is unknown
         in the first one alone.
     :raises DataError: if there is no frame, or one cannot be read.
     """
-    stream = CameraStream(engine)
+    stream = CameraStream(engine, StreamSettings(camera_height=camera_height))
     count = 0
     for shown in show(source.images):
         count += 1

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --data`` with an engine that reads the answer from the colours."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -90,6 +91,15 @@ def test_depth_is_scaled_by_the_camera_of_the_data(root):
     data.focal_length = lambda image: 2 * 0.6 * 64  # twice the focal length of the model's
     metrics, _ = evaluate(ColourEngine(32, 64), data)
     assert metrics['depth']['abs_rel'] == pytest.approx(1.0)
+
+
+def test_depth_is_scaled_by_the_height_of_the_camera_if_it_is_told(root):
+    engine = ColourEngine(32, 64)
+    engine.manifest = replace(engine.manifest, camera_height=1.5, height_exponent=1.0)
+
+    figures, _ = evaluate(engine, data_of(root), camera_height=4.5)
+
+    assert figures['depth']['abs_rel'] == pytest.approx(2.0)
 
 
 def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():

@@ -189,7 +189,7 @@ def test_predictions_are_not_mixed_with_earlier_ones(tmp_path, folder, tiny_mode
 
 @pytest.mark.parametrize('words', [
     ['--rate', 'nan'], ['--rate', 'inf'], ['--focal-length', 'nan'], ['--output', 'x.avi'],
-    ['--output', 'x.MKV'], ['--output', 'x.db3']])
+    ['--camera-height', '-1'], ['--output', 'x.MKV'], ['--output', 'x.db3']])
 def test_impossible_options_are_refused(tmp_path, folder, tiny_model, words, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(['predict', str(folder), '--model', str(tiny_model), *words]) == 2
