@@ -3,7 +3,7 @@
 """
 Perception for one camera or several: ``ros2 launch mtl_perception camera.launch.py``.
 
-With ``source:=street`` (or a video, a folder of images, ``/dev/video0``) it brings the camera too;
+With ``source:=street`` (or a video, a folder of images, ``/dev/video0``) it starts a camera too;
 ``ros2 launch mtl_perception camera.launch.py --show-args`` lists every argument.
 """
 
@@ -33,7 +33,7 @@ SHARE = Path(get_package_share_directory(PACKAGE))
 PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 YES_OR_NO = ['true', 'false']
 PATIENCE_S = '20'
-"""Seconds for an orderly end: a second signal ends our programs at once, and cuts a bag short."""
+"""Seconds before the second signal, which ends our programs at once and cuts a bag short."""
 
 ARGUMENTS = (
     DeclareLaunchArgument('source', default_value='none', description=(
@@ -42,7 +42,7 @@ ARGUMENTS = (
     DeclareLaunchArgument('namespace', default_value='', description='namespace of everything'),
     DeclareLaunchArgument('cameras', default_value='', description=(
         'names of several cameras, such as front,rear: each has its topics below its name; empty '
-        'for one camera right in the namespace')),
+        'for one camera in the namespace itself')),
     DeclareLaunchArgument(
         'params_file', default_value=str(SHARE / 'config' / 'camera.yaml'),
         description='parameters of perception_node and camera_source'),
@@ -69,7 +69,7 @@ ARGUMENTS = (
     DeclareLaunchArgument('record', default_value='false', description=(
         'record inputs and outputs: true, or the folder of the new bag (mcap)')),
     DeclareLaunchArgument('respawn', default_value='false', choices=YES_OR_NO, description=(
-        'start a process again that ended, after two seconds')),
+        'restart a process that ended, after two seconds')),
 )
 
 OUTPUTS = ('semantic/image', 'semantic/labels', 'semantic/label_info', 'depth/image',
@@ -94,18 +94,28 @@ class Choices:
 
         def flag(name: str) -> bool:
             return text(name) == 'true'
-        self.source, self.params_file = text('source'), text('params_file')
+
+        self.source = text('source')
+        self.params_file = text('params_file')
         self.cameras = [name.strip() for name in text('cameras').split(',') if name.strip()]
         self.namespace = text('namespace').strip('/')
+
+        # drivers publish the calibration beside the image
         self.image_topic = text('image_topic')
         self.camera_info_topic = text('camera_info_topic') or str(
             PurePosixPath(self.image_topic).parent / 'camera_info')
         self.compressed = text('image_transport') == 'compressed'
+
+        # an argument that was given wins over the parameter file
         self.overrides = {
             name: value for name in ('model', 'device', 'precision') if (value := text(name))}
-        self.autostart, self.respawn = flag('autostart'), flag('respawn')
-        self.use_sim_time, self.rviz = flag('use_sim_time'), flag('rviz')
-        self.log_level, self.record = text('log_level'), text('record')
+        self.autostart = flag('autostart')
+        self.respawn = flag('respawn')
+        self.use_sim_time = flag('use_sim_time')
+        self.rviz = flag('rviz')
+        self.log_level = text('log_level')
+        self.record = text('record')
+
         if not Path(self.params_file).is_file():
             raise RuntimeError(f'params_file: {self.params_file} does not exist')
         if len(self.cameras) > 1 and self.image_topic.startswith('/'):
@@ -115,7 +125,7 @@ class Choices:
 
     @property
     def prefixes(self) -> list[str]:
-        """Return what stands before the topics of each camera."""
+        """Return the prefix of the topics of each camera."""
         return [f'{name}/' for name in self.cameras] or ['']
 
     def topic(self, name: str, prefix: str = '') -> str:
@@ -150,6 +160,7 @@ def cameras(choices: Choices) -> list[Node]:
     """Return a camera source for each camera; streets differ from one to the next."""
     if choices.source == 'none':
         return []
+
     sources = []
     for number, prefix in enumerate(choices.prefixes):
         parameters = {
@@ -158,6 +169,7 @@ def cameras(choices: Choices) -> list[Node]:
             'frame_id': f'{prefix.replace("/", "_")}camera_optical_frame'}
         if number:
             parameters['seed'] = 20000 + number
+
         sources.append(Node(
             package=PACKAGE, executable='camera_source', name='camera_source', output='screen',
             namespace=prefix.rstrip('/'), parameters=[choices.params_file, parameters],
@@ -171,6 +183,7 @@ def rviz(choices: Choices) -> list[Node]:
     """Return RViz, showing the first camera."""
     if not choices.rviz:
         return []
+
     prefix = choices.prefixes[0]
     remappings = [(f'/{name}', prefix + name) for name in SHOWN]
     remappings[0] = ('/image_raw', choices.topic('image_raw', prefix))
@@ -181,16 +194,21 @@ def rviz(choices: Choices) -> list[Node]:
 
 
 def recorder(choices: Choices) -> list[ExecuteProcess]:
-    """Return the recording of inputs, answers, truth and diagnostics, by ``ros2 bag`` if it is."""
+    """Return the recorder of inputs, results, ground truth and diagnostics."""
     if choices.record == 'false':
         return []
+
     image = 'image_raw/compressed' if choices.compressed else 'image_raw'
     names = [name for prefix in choices.prefixes for name in (
         choices.topic(image, prefix), choices.topic('camera_info', prefix),
         *(prefix + output for output in (*OUTPUTS, *TRUTH)))]
+
+    # a recorder has no namespace and no remappings: its topics need their full names
     root = f'/{choices.namespace}/'.replace('//', '/')
     topics = [name if name.startswith('/') else root + name for name in names]
     topics += ['/diagnostics', f'{root}perception_node/timing', '/clock', '/tf', '/tf_static']
+
+    # ros2 bag where it is installed, else the recorder of this package
     folder = [] if choices.record == 'true' else [choices.record]
     try:
         get_package_prefix('ros2bag')
@@ -205,10 +223,12 @@ def recorder(choices: Choices) -> list[ExecuteProcess]:
 
 
 def launch_setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Return what the arguments ask for."""
+    """Return the nodes that the arguments ask for."""
     choices = Choices(context)
     nodes = [*cameras(choices), perception(choices), *rviz(choices)]
     actions = [GroupAction([PushRosNamespace(choices.namespace), *nodes]), *recorder(choices)]
+
+    # the buffers of the default profile are too small for images
     if PROFILE not in os.environ:
         actions.insert(0, SetEnvironmentVariable(
             PROFILE, str(SHARE / 'config' / 'fastdds.xml')))
@@ -216,5 +236,5 @@ def launch_setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return what ``ros2 launch`` asks for."""
+    """Return the entry point of ``ros2 launch``."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=launch_setup)])

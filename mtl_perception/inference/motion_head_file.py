@@ -42,7 +42,7 @@ class MotionHead:
 
     def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """
-        Return the probability that what is in a pixel moves.
+        Return the probability of motion in each pixel.
 
         :param features: (C, h, w) float32 of
             :func:`~mtl_perception.egomotion.residual.motion_features`.

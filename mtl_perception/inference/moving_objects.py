@@ -34,10 +34,10 @@ ASSUMED_FOCAL = 0.6
 @dataclass(frozen=True, eq=False)
 class Moving:
     """
-    What is known about motion in a frame.
+    The motion in a frame, and why it is unknown if it is.
 
     :param outputs: those of the frame with ``motion`` and ``motion_score`` of the residual flow,
-        zero where nothing is known.
+        zero if motion is unknown.
     :param reason: why motion is unknown: a reason of :class:`Timeline`, ``camera`` (other
         intrinsics), ``poor_ego_motion`` or ``no_depth``; empty if it is known.
     :param comparison: of the frame with an earlier one, None if there was none.

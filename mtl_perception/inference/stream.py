@@ -212,9 +212,9 @@ class CameraStream:
 
 def _check_input(frame: Frame, output_size: str) -> None:
     """
-    Refuse what is not a frame.
+    Refuse an image that is not RGB, and an unknown output size.
 
-    :raises ValueError: naming what is wrong.
+    :raises ValueError: with what was found and wanted.
     """
     image = frame.image
     if output_size not in ('camera', 'network'):

@@ -1,15 +1,15 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Where every frame of a camera went, and how long it took.
+Count what became of every frame of a camera, and how long it took.
 
-No frame is unaccounted for: ``received == published + dropped (all reasons) + in flight``, where
+Every frame is accounted for: ``received == published + dropped (all reasons) + in flight``, where
 in flight is at most two frames, one that waits in the mailbox and one that is being processed.
 
-A frame is *received* when the subscription's callback gets the message, *published* when its
-processing ended and everything that somebody had subscribed to was handed to the middleware
-(with no subscriber at all that is nothing, and such frames are counted as *unheard* too), and
-*dropped* under exactly one reason code otherwise.
+A frame is *received* when the subscription's callback gets the message. It is *published* when
+its processing ended and every topic with a subscriber was handed to the middleware; with no
+subscriber at all it is counted as *unheard* too. Otherwise it is *dropped* under exactly one
+reason code.
 """
 
 import threading
@@ -22,13 +22,13 @@ import numpy as np
 
 SUPERSEDED, INACTIVE = 'O01_superseded', 'L11_inactive'
 ORDINARY = frozenset({SUPERSEDED, INACTIVE})
-"""Reasons that belong to normal work: a newer frame was there, the node was deactivated."""
+"""Reasons that belong to normal work: a newer frame had come, the node was deactivated."""
 
 STAGES = ('wait', 'decode', 'network', 'messages', 'publish', 'total', 'age')
 """
-What is timed, in milliseconds: waiting in the mailbox; validation and decoding; resizing, network
-and postprocessing; building the messages; handing them to the middleware; from the callback to
-the end; and the age at the end, from the header's stamp by the node's clock.
+The timed stages, in milliseconds: waiting in the mailbox; validation and decoding; resizing,
+network and postprocessing; building the messages; handing them to the middleware; the total from
+the callback on; and the age at the end, from the header's stamp by the node's clock.
 """
 
 PERCENTILES = (50, 95, 99)
@@ -40,15 +40,15 @@ RATE_WINDOW_S = 5.0
 @dataclass(frozen=True)
 class Counts:
     """
-    One consistent look at the counters of a camera.
+    A consistent copy of the counters of a camera.
 
     :param received: messages that arrived.
     :param published: frames whose processing ended.
-    :param unheard: those of them that nobody had subscribed to.
+    :param unheard: those of them without any subscriber.
     :param dropped: frames that were given up, by reason code.
     :param waiting: frames in the mailbox, 0 or 1.
     :param processing: frames in the worker, 0 or 1.
-    :param warnings: oddities of frames that were processed all the same, by reason code.
+    :param warnings: faults of frames that were processed nevertheless, by reason code.
     """
 
     received: int
@@ -92,7 +92,7 @@ class FrameAccount:
         self.last_fault: tuple[str, float] | None = None
         """Reason and steady time of the last drop that does not belong to normal work."""
         self.streak: tuple[str, int] = ('', 0)
-        """Reason and number of the drops since the last published frame, while they are alike."""
+        """Reason and number of the latest drops in a row for one reason, no frame published."""
 
     def received(self) -> None:
         """Count a message that arrived; it waits now."""
@@ -102,7 +102,7 @@ class FrameAccount:
             self._arrivals.append(self._clock())
 
     def taken(self) -> None:
-        """Count a frame from waiting to being processed."""
+        """Count a frame as being processed instead of waiting."""
         with self._lock:
             self._waiting -= 1
             self._processing += 1
@@ -112,7 +112,7 @@ class FrameAccount:
         Count a frame that was processed to its end.
 
         :param times_ms: milliseconds of some of the :data:`STAGES`.
-        :param heard: whether anybody had subscribed to anything.
+        :param heard: whether it had a subscriber.
         """
         with self._lock:
             self._processing -= 1
@@ -120,6 +120,7 @@ class FrameAccount:
             self._unheard += not heard
             self.last_published = self._clock()
             self._departures.append(self.last_published)
+
             self.streak = ('', 0)
             for stage, value in times_ms.items():
                 self._times[stage].append(value)
@@ -136,6 +137,7 @@ class FrameAccount:
                 self._waiting -= 1
             else:
                 self._processing -= 1
+
             self._dropped[reason] += 1
             if reason not in ORDINARY:
                 self.last_fault = (reason, self._clock())
@@ -144,20 +146,20 @@ class FrameAccount:
             return self._dropped[reason]
 
     def warned(self, reason: str) -> int:
-        """Count an oddity of a frame that is processed all the same."""
+        """Count a fault of a frame that is processed nevertheless."""
         with self._lock:
             self._warnings[reason] += 1
             self._last_warned = (reason, self._clock())
             return self._warnings[reason]
 
     def forgive(self) -> None:
-        """Forget what went wrong before; the counters stay."""
+        """Forget earlier faults, so that they do not count against a new activation."""
         with self._lock:
             self.streak = ('', 0)
             self.last_fault = self._last_warned = None
 
     def counts(self) -> Counts:
-        """Return one consistent look at the counters."""
+        """Return a consistent copy of the counters."""
         with self._lock:
             return Counts(
                 self._received, self._published, self._unheard, dict(self._dropped),

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 of serialised messages, written in a thread of its own."""
+"""Write serialised messages into a rosbag2, in a separate thread."""
 
 import os
 import queue
@@ -18,11 +18,12 @@ from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.ros.message_types import MessageTypes
 
 VERSION: Literal[9] = 9
-"""Of the metadata; what Jazzy and later write."""
+"""Version of the bag's metadata; the one that Jazzy and later write."""
 
 MAGIC = b'\x89MCAP0\r\n'
 END_OF_DATA, FOOTER = 0x0F, 0x02
 MOST_WAITING_BYTES = 256 << 20
+"""Messages beyond this, while the disk is slow, are dropped instead of filling the memory."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class BagWriter:
         if folder.exists():
             raise ConfigurationError(
                 f'{folder} exists already; remove it, or record into another folder')
+
         self._writer = Writer(folder, version=VERSION, storage_plugin=StoragePlugin.MCAP)
         if compress:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -67,10 +69,13 @@ class BagWriter:
             self._writer.open()
         except (OSError, WriterError) as error:
             raise StorageError(f'{folder}: the bag cannot be made: {error}') from error
+
+        # The queue has no length of its own: what counts is the memory that waits in it.
         self._connections: dict[Channel, Connection] = {}
         self._waiting: queue.SimpleQueue[tuple[Channel, int, bytes] | None] = queue.SimpleQueue()
         self._waiting_bytes = 0
         self._lock = threading.Lock()
+
         self._thread = threading.Thread(target=self._run, name='bag', daemon=True)
         self._thread.start()
 
@@ -97,18 +102,21 @@ class BagWriter:
 
     def close(self) -> None:
         """
-        Write what waits, finish the file and close it.
+        Write the waiting messages, finish the file and close it.
 
-        :raises StorageError: if not every message could be written; the file is readable all the
-            same, up to the point where the disk failed.
+        :raises StorageError: if not every message could be written; the file is still readable,
+            up to the point where the disk failed.
         """
         self._waiting.put(None)
         self._thread.join()
+
         if self.error is None:
             try:
                 self._writer.close()
             except OSError as error:
                 self.error = error
+
+        # the end of the file did not reach the disk: write one by hand after the last whole record
         if self.error is not None:
             with suppress(OSError):
                 self._writer.abort()
@@ -116,6 +124,7 @@ class BagWriter:
             raise StorageError(
                 f'{self.path}: {self.error.strerror or self.error}; recorded {self.written} of '
                 f'{self.received} messages' + (', the file is readable' if self.written else ''))
+
         if self.written != self.received:
             raise StorageError(
                 f'{self.path}: the disk could not keep up; recorded {self.written} of '
@@ -126,6 +135,8 @@ class BagWriter:
             channel, stamp_ns, data = item
             with self._lock:
                 self._waiting_bytes -= len(data)
+
+            # after an error the queue is only emptied, or close() would wait forever
             if self.error is not None:
                 continue
             try:
@@ -145,7 +156,7 @@ class BagWriter:
 
 def seal(path: Path) -> int:
     """
-    Make a file readable whose writing broke off: cut what is not whole, end it without an index.
+    Make a file readable whose writing broke off: cut incomplete records, end it without an index.
 
     :param path: an mcap file without a footer.
     :return: the number of messages in it.
@@ -167,6 +178,7 @@ def seal(path: Path) -> int:
 
 
 def _record(code: int, content: bytes) -> bytes:
+    """Return a record of an mcap file: its code, the length of its content, the content."""
     return bytes([code]) + len(content).to_bytes(8, 'little') + content
 
 

@@ -26,7 +26,7 @@ def detections_message(header: Header, found: Detections, task: Task) -> Any:
     """
     Return boxes as a ``vision_msgs/Detection2DArray``; only where that package is installed.
 
-    :param header: goes into the message and into each of its boxes as it is.
+    :param header: copied unchanged into the message and each of its boxes.
     :param found: boxes in pixels of the image that the header belongs to.
     :param task: whose class names become the ids of the hypotheses.
     """
@@ -35,9 +35,12 @@ def detections_message(header: Header, found: Detections, task: Task) -> Any:
         box = vision.Detection2D(header=header)
         box.bbox.center.position.x, box.bbox.center.position.y = (
             (left + right) / 2, (top + bottom) / 2)
-        box.bbox.size_x, box.bbox.size_y = right - left, bottom - top
+        box.bbox.size_x = right - left
+        box.bbox.size_y = bottom - top
+
         result = vision.ObjectHypothesisWithPose()
-        result.hypothesis.class_id, result.hypothesis.score = task.classes[kind], score
+        result.hypothesis.class_id = task.classes[kind]
+        result.hypothesis.score = score
         box.results.append(result)
         boxes.append(box)
     return DETECTIONS(header=header, detections=boxes)
@@ -47,15 +50,17 @@ def markers_message(header: Header, found: Detections, task: Task) -> ImageMarke
     """
     Return the outlines of boxes, each in the colour of its class.
 
-    A message without points says that there are no boxes any more.
+    A message without points clears the boxes of the frame before.
 
-    :param header: goes into the message as it is.
+    :param header: copied unchanged into the message.
     :param found: boxes in pixels of the image that the header belongs to.
     :param task: with one RGB colour per class.
     """
     marker = ImageMarker(
         header=header, ns='detections', type=ImageMarker.LINE_LIST, action=ImageMarker.ADD,
         scale=LINE_WIDTH)
+
+    # each side of a box is a line of two points, with one colour for each line
     for (left, top, right, bottom), _, kind in _rows(found):
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         red, green, blue = (value / 255 for value in task.palette[kind])

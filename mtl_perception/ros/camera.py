@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One camera of the node: its subscriptions, its temporal state, its topics and its account."""
+"""One camera of the node: its subscriptions, temporal state, topics and counters."""
 
 import itertools
 import time
@@ -30,6 +30,7 @@ from mtl_perception.ros.qos_matching import MatchingSubscription
 
 NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10
+"""A stamp may be this far ahead of the node's clock without a warning."""
 KEPT_CALIBRATIONS = 16
 
 
@@ -84,6 +85,7 @@ class Camera:
         self.name = name or 'camera'
         self._prefix = f'{name}/' if name else ''
         self._settings = settings
+
         self.account = FrameAccount()
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head))
@@ -91,14 +93,17 @@ class Camera:
         self._infos = CalibrationMemory(KEPT_CALIBRATIONS)
         self._watch = PictureWatch()
         self._throttle = Throttle()
+
         compressed = settings.image_transport == 'compressed'
         self._kind = CompressedImage if compressed else Image
         self._decode = decode_compressed if compressed else decode_image
         self._image_topic = self._prefix + (
             topics.COMPRESSED_IMAGE if compressed else topics.IMAGE).name
         self.topic = node.resolve_topic_name(self._image_topic)
+        """Full name of the image topic, after remapping."""
         self.image: MatchingSubscription | None = None
         self._info: MatchingSubscription | None = None
+
         self.outputs = CameraOutputs(
             node, self._prefix, engine.manifest, settings, self.stream.moving is not None)
         self._odometry = OdometryMemory(settings.motion_camera_pose)
@@ -129,13 +134,13 @@ class Camera:
         self._infos.clear()
         self._odometry.clear()
 
-    def look_around(self) -> None:
-        """Follow what the publishers offer."""
+    def update_subscriptions(self) -> None:
+        """Follow the quality of service that the publishers offer."""
         for subscription in self._subscriptions():
             subscription.update()
 
     def _subscriptions(self) -> list[MatchingSubscription]:
-        """Return what is subscribed to."""
+        """Return the subscriptions that are open."""
         every = (self.image, self._info, self._odometry_subscription)
         return [subscription for subscription in every if subscription is not None]
 
@@ -149,13 +154,16 @@ class Camera:
 
         :raises FrameError: if the frame is unusable.
         """
+        # Check before decoding: an old stamp costs nothing.
         times = [time.monotonic()]
         header: Header = arrival.message.header
         stamp_ns = self._stamp_ns(header, arrival.ros_ns, settings.max_age)
         image = self._decode(arrival.message, max_pixels=settings.max_pixels)
-        if oddity := self._watch.look(image):
-            self.account.warned(oddity)
+        if fault := self._watch.check(image):
+            self.account.warned(fault)
         times.append(time.monotonic())
+
+        # Compute only for subscribers. A calibration of another size cannot scale depth.
         wanted = self.outputs.wanted()
         info = self._infos.find(stamp_ns)
         if info is not None and self._contradicts(info, *image.shape[:2]):
@@ -167,12 +175,16 @@ class Camera:
                 Frame(self.name, stamp_ns, image), {topic.task for topic in wanted}, info,
                 settings.output_size)
         times.append(time.monotonic())
+
+        # Too late to be of use; several in a row deactivate the node, see the watchdog.
         if times[-1] - times[0] > settings.inference_timeout:
             raise FrameError(
                 f'took {times[-1] - times[0]:.1f} s, inference_timeout is '
                 f'{settings.inference_timeout:g} s', 'O04_timeout')
+
         ready = self.outputs.messages(wanted, perception, image, header, info)
         times.append(time.monotonic())
+
         spans = [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
         return Answer(ready, stamp_ns, {
             'wait': 1000 * (times[0] - arrival.steady_s),
@@ -189,9 +201,12 @@ class Camera:
             raise FrameError(
                 f'the stamp is {stamp.sec} s {stamp.nanosec} ns, wanted seconds from 0 and '
                 'nanoseconds below 1000000000', 'T06_stamp_invalid')
+
         stamp_ns = int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
         if stamp_ns > arrived_ns + FUTURE_NS:
             self.account.warned('T05_future')
+
+        # Two codes for one age: it came too late, or it waited too long in the mailbox.
         if max_age > 0:
             for now, reason in ((arrived_ns, 'T05_stale'),
                                 (self._node.get_clock().now().nanoseconds, 'O03_expired')):
@@ -202,7 +217,7 @@ class Camera:
         return stamp_ns
 
     def _contradicts(self, info: CameraInfo, height: int, width: int) -> bool:
-        """Return whether a calibration is for images of another size, and say so."""
+        """Return whether a calibration is for images of another size, and log it."""
         wanted_height, wanted_width = image_size(info)
         if (wanted_height, wanted_width) == (height, width):
             return False
@@ -217,9 +232,10 @@ class Camera:
     def _perceive(
         self, frame: Frame, tasks: set[str], info: CameraInfo | None, size: OutputSize,
     ) -> Perception:
-        """Run the network on a frame, after the resets that were asked for."""
+        """Run the network on a frame, after the resets that were requested."""
         while self._reset_reasons:
             self.stream.reset(self._reset_reasons.pop(0))
+
         before = self.stream.warnings.copy()
         try:
             return self.stream.process(
@@ -227,5 +243,5 @@ class Camera:
                 focal_px=focal_length(info) if info is not None else None,
                 odometry=None if self._odometry_subscription is None else self._odometry.between)
         finally:
-            for oddity in self.stream.warnings - before:
-                self.account.warned(oddity)
+            for fault in self.stream.warnings - before:
+                self.account.warned(fault)

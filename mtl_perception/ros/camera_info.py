@@ -12,7 +12,7 @@ def fit_info(info: CameraInfo, header: Header, height: int, width: int) -> Camer
     Return the calibration for an output.
 
     :param info: the camera's calibration.
-    :param header: the output's header; goes in as it is.
+    :param header: the output's header, copied unchanged.
     :param height: the output's height, pixels.
     :param width: the output's width, pixels.
     :return: the calibration with that header; if the output has another size than the sensor,
@@ -24,11 +24,14 @@ def fit_info(info: CameraInfo, header: Header, height: int, width: int) -> Camer
         d=info.d, k=info.k, r=info.r, p=info.p)
     if (height, width) == (info.height, info.width):
         return fitted
+
+    # The image is a window of the sensor, resized: shift by the corner of the window, then scale.
     window_height, window_width = info.roi.height or info.height, info.roi.width or info.width
     x, y = width / max(1, window_width), height / max(1, window_height)
     move = np.array([[x, 0, (0.5 - info.roi.x_offset) * x - 0.5],
                      [0, y, (0.5 - info.roi.y_offset) * y - 0.5],
                      [0, 0, 1]])
+
     fitted.k = (move @ np.reshape(info.k, (3, 3))).ravel()
     fitted.p = (move @ np.reshape(info.p, (3, 4))).ravel()
     return fitted

@@ -3,8 +3,8 @@
 """
 The node ``camera_source``: a camera made of the synthetic street, a video, images or a device.
 
-Pictures are fetched ahead of time by a thread of their own; another one publishes them at the
-rate that was asked for, counted from the first picture, so that errors do not add up.
+One thread reads pictures ahead of time; another one publishes them at the rate that was asked
+for. A picture is due one period after the last due time, so that delays do not add up.
 """
 
 import threading
@@ -42,6 +42,7 @@ QOS = QoSProfile(depth=10)
 
 REPORT_PERIOD_S = 1.0
 LINGER_NS = 500_000_000
+"""How long the end waits for subscribers to take the last pictures, nanoseconds."""
 
 
 class CameraSource(Node):  # type: ignore[misc]
@@ -58,12 +59,29 @@ class CameraSource(Node):  # type: ignore[misc]
             'camera_source', parameter_overrides=list(parameters), context=context)
         self.settings = camera_settings_of(NodeParameters(self, PARAMETERS).read())
         self.exit_code: int | None = None
-        self.published = self.late = 0
+        self.published = 0
+        self.late = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._first_s = self._last_s = 0.0
+
         path = self.settings.camera_info_file
         self._calibration = calibrated_info(read_calibration(path)) if path else None
+        self._create_publishers()
+        self._source = open_image_source(self.settings.source)
+        self.rate = self._source.rate
+        if self.rate < self.settings.source.rate:
+            self.get_logger().warning(
+                f'{self.settings.source.source} has {self.rate:.3g} frames/s, fewer than the '
+                f'{self.settings.source.rate:.3g} that were asked for; playing at its own rate')
+        self._prefetcher = Prefetcher(self._source, self.settings.ahead)
+
+        # The steady clock, because without /clock a timer on simulated time never fires.
+        self.create_timer(
+            REPORT_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _create_publishers(self) -> None:
+        """Create the publishers of images, calibration, ground truth and diagnostics."""
         compressed = self.settings.compressed
         self._image: Publisher = self.create_publisher(
             CompressedImage if compressed else Image,
@@ -74,24 +92,14 @@ class CameraSource(Node):  # type: ignore[misc]
             for task, topic in topics.TRUTH.items()
             if self.settings.truth and self.settings.source.source == 'street'}
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS.name, 10)
-        self._source = open_image_source(self.settings.source)
-        self.rate = self._source.rate
-        if self.rate < self.settings.source.rate:
-            self.get_logger().warning(
-                f'{self.settings.source.source} has {self.rate:.3g} frames/s, fewer than the '
-                f'{self.settings.source.rate:.3g} that were asked for; playing at its own rate')
-        self._prefetcher = Prefetcher(self._source, self.settings.ahead)
-        # The steady clock, because without /clock a timer on simulated time never fires.
-        self.create_timer(
-            REPORT_PERIOD_S, self.report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def start(self) -> None:
-        """Start to publish, in a thread of its own; ``exit_code`` is set when that has ended."""
+        """Start to publish, in a separate thread; ``exit_code`` is set when that has ended."""
         self._thread = threading.Thread(target=self._run, name='publisher')
         self._thread.start()
 
     def stop(self) -> bool:
-        """Stop publishing, stop fetching and close the source."""
+        """Stop publishing, stop reading and close the source."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -119,10 +127,13 @@ class CameraSource(Node):  # type: ignore[misc]
         """
         if not self._wait_for_subscribers():
             return
+
         due = time.monotonic()
         while not (self.published and self.published == self.settings.frames):
             if self._stopping.wait(max(0.0, due - time.monotonic())):
                 return
+
+            # not ready in time means that the source is slower than the rate
             ready = self._prefetcher.ready
             picture = self._prefetcher.take(self._stopping.is_set)
             if picture is None:
@@ -131,18 +142,21 @@ class CameraSource(Node):  # type: ignore[misc]
             self._publish(picture)
 
     def report(self) -> None:
-        """Publish how the rate is kept."""
+        """Publish how well the rate is kept."""
         status = DiagnosticStatus(name='camera_source', hardware_id=self.settings.source.source)
         rate = self.rate_kept
         slow = bool(self.rate and self.published > 10 and rate < 0.95 * self.rate)
         status.level = DiagnosticStatus.WARN if slow else DiagnosticStatus.OK
         status.message = f'{rate:.2f} frames/s' + (f', wanted {self.rate:.2f}' if slow else '')
+
         values = {'published': self.published, 'late': self.late, 'rate': f'{rate:.3f}',
                   'wanted_rate': f'{self.rate:.3f}'}
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
         if slow:
             self.get_logger().warning(
                 f'{self.settings.source.source} gives {rate:.2f} frames/s, {self.rate:.2f} were '
@@ -156,7 +170,7 @@ class CameraSource(Node):  # type: ignore[misc]
         return (self.published - 1) / duration if duration > 0 else 0.0
 
     def _wait_for_subscribers(self) -> bool:
-        """Wait for the subscribers that were asked for; return False on the request to stop."""
+        """Wait for the number of subscribers in the settings; return False when asked to stop."""
         wanted = self.settings.wait_for_subscribers
         waiting = False
         while self._image.get_subscription_count() < wanted:
@@ -178,17 +192,19 @@ class CameraSource(Node):  # type: ignore[misc]
         return due + 1 / self.rate
 
     def _publish(self, picture: Picture) -> None:
-        """Publish a picture and all that belongs to it with one stamp."""
+        """Publish a picture, its calibration and its ground truth with one stamp."""
         header = Header(stamp=self._stamp(), frame_id=self.settings.frame_id)
         if self.settings.compressed:
             self._image.publish(self._compress(picture, header))
         else:
             self._image.publish(image_message(header, 'rgb8', picture.image))
+
         self._info.publish(self._camera_info(picture, header))
         for task, publisher in self._truth.items():
             if picture.truth is not None and publisher.get_subscription_count():
                 publisher.publish(image_message(
                     header, topics.TRUTH[task].encoding, getattr(picture.truth, task)))
+
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.published += 1
@@ -207,7 +223,7 @@ class CameraSource(Node):  # type: ignore[misc]
         return message
 
     def _camera_info(self, picture: Picture, header: Header) -> CameraInfo:
-        """Return what is known of the camera, for the size of the picture."""
+        """Return the calibration at the size of the picture."""
         height, width = picture.image.shape[:2]
         if self._calibration is None:
             self._calibration = (
@@ -220,8 +236,8 @@ class CameraSource(Node):  # type: ignore[misc]
         """Report for the last time, and give subscribers the time to get everything."""
         if self.published:
             self.report()
-            # What they have not taken yet is gone together with this process. Their answer may
-            # take seconds more, so this waits in vain more often than not.
+            # Whatever they have not taken yet is lost when this process ends. Acknowledgements
+            # can take seconds, so this often waits the full time.
             self._image.wait_for_all_acked(Duration(nanoseconds=LINGER_NS))
         self.get_logger().info(
             f'published {self.published} frames at {self.rate_kept:.2f} frames/s, '

@@ -31,7 +31,7 @@ class Declaration:
     :param text: what it does.
     :param choices: the values that a string may have; any if empty.
     :param bounds: smallest and largest value of a number.
-    :param check: returns what is wrong with a value beyond that, empty if nothing.
+    :param check: any other check; returns the problem of a value, empty if it is valid.
     :param dynamic: whether it may change while the node is configured.
     :param read_only: whether it keeps its value from the start of the node on.
     """
@@ -59,7 +59,7 @@ class Declaration:
 
     @property
     def allowed(self) -> str:
-        """The choices or the range in words, empty if there is no limit."""
+        """The choices or the range in words, empty if every value is allowed."""
         if self.choices:
             return f'one of {list(self.choices)}'
         return ' to '.join(
@@ -67,14 +67,14 @@ class Declaration:
             for bound in self.bounds or ())
 
     def wrong_kind(self, kind: str, value: Any) -> str:
-        """Return what is wrong with a value of a kind, empty if it is that of the parameter."""
+        """Return the problem of a value of another type, empty if the type is right."""
         if kind == self.kind:
             return ''
         return (f'{self._is(value)} of type {kind}, wanted {self.kind} '
                 f'such as {self.default!r}')
 
     def problem(self, value: Any) -> str:
-        """Return what is wrong with a value of the right type, empty if nothing."""
+        """Return the problem of a value of the right type, empty if it is valid."""
         if self.choices and value not in self.choices:
             return f'{self._is(value)}, wanted {self.allowed}{did_you_mean(value, self.choices)}'
         if self.bounds:

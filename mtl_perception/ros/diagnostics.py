@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the node says about itself: a level and a sentence per camera, counters and timings."""
+"""The diagnostics of the node: a level and a sentence per camera, counters and timings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE)
 
 RECENT_S = 5.0
-"""For this long a bad frame or an oddity keeps a camera at WARN."""
+"""A dropped or odd frame keeps a camera at WARN for this long, seconds."""
 
 
 @dataclass(frozen=True)
 class Health:
     """
-    How a camera or the node is.
+    The state of a camera or of the node.
 
     :param level: ``OK``, ``WARN``, ``ERROR`` or ``STALE`` of ``DiagnosticStatus``.
     :param text: one sentence.
@@ -38,7 +38,7 @@ def assess(
     now: float,
 ) -> Health:
     """
-    Judge an active camera.
+    Return the health of an active camera: the first of its problems, the worst first.
 
     :param account: its counters.
     :param offer: who publishes on its topic.
@@ -49,13 +49,17 @@ def assess(
     """
     silence = account.silence()
     foreign = f'{topic} is published as {", ".join(offer.foreign)}' if offer.foreign else ''
+
+    # Nothing arrives: because of the quality of service, since activation, or any more.
     if offer.unmatched:
         return Health(ERROR, f'[G03] {topic}: {offer.unmatched}')
-    if silence is None or silence > max(camera_timeout, active_s):  # nothing since activation
+    if silence is None or silence > max(camera_timeout, active_s):
         return _never_heard(offer, topic, foreign)
     if silence > camera_timeout:
         return Health(ERROR, f'[T03] no frame for {silence:.1f} s on {topic}'
                              f'{"" if offer.publishers else " (0 publishers)"}')
+
+    # Frames arrive and are dropped, all of them or some.
     if account.last_fault is not None:
         reason, when = account.last_fault
         last = account.last_published
@@ -63,6 +67,8 @@ def assess(
             return Health(ERROR, f'every frame is dropped, the last one as {reason}')
         if now - when <= RECENT_S:
             return Health(WARN, f'frames are dropped, the last one as {reason}')
+
+    # Frames are processed, but something about them is odd.
     if foreign:
         return Health(WARN, f'[G04] {foreign}')
     if len(offer.publishers) > 1:
@@ -70,11 +76,13 @@ def assess(
                             f'{", ".join(offer.publishers)}')
     if warning := account.last_warning(RECENT_S):
         return Health(WARN, f'frames are odd, the last one as {warning}')
+
     arrived, published = account.rates()
     return Health(OK, f'{arrived:.1f} frames/s in, {published:.1f} out')
 
 
 def _never_heard(offer: Offer, topic: str, foreign: str) -> Health:
+    """Return the health of a camera that has sent nothing since activation."""
     if foreign:
         return Health(ERROR, f'[G04] {foreign}; another type is wanted there')
     if not offer.publishers:
@@ -90,8 +98,8 @@ def camera_values(
     Return the counters of a camera.
 
     :param account: of the camera.
-    :param resets: how often its temporal state started anew, by reason.
-    :param unknown: how often it was not known what moves, by reason.
+    :param resets: how often its temporal state restarted, by reason.
+    :param unknown: in how many frames motion was unknown, by reason.
 
     ``received`` is ``published`` plus all of ``dropped.REASON`` plus ``in_flight``, always.
     """
@@ -100,6 +108,7 @@ def camera_values(
         'received': str(counts.received), 'published': str(counts.published),
         'unheard': str(counts.unheard), 'dropped': str(sum(counts.dropped.values())),
         'in_flight': str(counts.in_flight)}
+
     values |= {f'dropped.{reason}': str(count) for reason, count in sorted(counts.dropped.items())}
     values |= {f'warned.{reason}': str(count) for reason, count in sorted(counts.warnings.items())}
     values |= {f'reset.{reason}': str(count) for reason, count in sorted(resets.items())}

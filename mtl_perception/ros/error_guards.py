@@ -1,12 +1,12 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-What keeps one bad message or one bug from ending the process.
+Keep one bad message or one bug from ending the process.
 
-rclpy ends ``spin()`` when a callback raises, and leaves a lifecycle node in an intermediate state
-for ever when a transition raises something that is not an ``Exception`` or returns something that
-is not its enumeration. So every callback and every transition of the node stands behind one of
-these guards.
+rclpy ends ``spin()`` when a callback raises. A lifecycle node stays in an intermediate state
+forever when a transition raises something other than an ``Exception``, or returns something other
+than the enumeration. So every callback and every transition of the node is wrapped in one of these
+guards.
 """
 
 import functools
@@ -20,14 +20,14 @@ from mtl_perception.errors import PerceptionError
 from mtl_perception.ros.log_text import Throttle, printable
 
 INTERNAL = 'E00_internal'
-"""Reason code of an error that nobody foresaw."""
+"""Reason code of an unexpected error."""
 
 P = ParamSpec('P')
 T = TypeVar('T')
 
 
 class GuardedNode(Protocol):
-    """What the guards need of a node."""
+    """The part of a node that the guards use."""
 
     callback_errors: int
 
@@ -53,7 +53,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def detail_of(error: BaseException) -> str:
-    """Return what an error says, without the reason code in front of it."""
+    """Return the text of an error without the reason code in front of it."""
     text = str(error)
     if isinstance(error, PerceptionError):
         return printable(text.removeprefix(f'[{error.code}] '))
@@ -91,11 +91,11 @@ def transition(
     method: Callable[[Any, LifecycleState], TransitionCallbackReturn],
 ) -> Callable[[Any, LifecycleState], TransitionCallbackReturn]:
     """
-    Make a transition of a lifecycle node one that never raises and always returns the enumeration.
+    Wrap a transition so that it never raises and always returns the enumeration.
 
-    An error of the package is an expected cause: FAILURE, the node stays where it was. Anything
-    else is a bug: ERROR, which brings ``on_error``. An interrupt is remembered until after the
-    transition, because an exception here would leave the node between two states for ever.
+    An error of the package is an expected cause: FAILURE, the node stays in its state. Anything
+    else is a bug: ERROR, and rclpy calls ``on_error``. An interrupt is kept until after the
+    transition, because an exception here would leave the node between two states forever.
     """
     name = method.__name__
 
@@ -107,12 +107,15 @@ def transition(
             node.last_error = printable(f'{name}: {error}', 2000)
             node.get_logger().error(node.last_error)
             return TransitionCallbackReturn.FAILURE
+
         except BaseException as error:  # noqa: BLE001
             node.last_error = f'[{INTERNAL}] {name}: {detail_of(error)}'
             node.get_logger().error(f'{node.last_error}\n{traceback.format_exc()}')
             if not isinstance(error, Exception):
                 node.request_exit(130, f'{type(error).__name__} during {name}')
             return TransitionCallbackReturn.ERROR
+
+        # anything else would leave the node between two states
         if isinstance(result, TransitionCallbackReturn):
             return result
         node.last_error = f'[{INTERNAL}] {name} returned {result!r}'

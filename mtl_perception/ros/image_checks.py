@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures that are valid and yet not what a working camera sends."""
+"""Detect a camera that works and yet shows nothing: a covered lens, a frozen image."""
 
 import zlib
 
@@ -14,9 +14,9 @@ GRID = 16
 
 class PictureWatch:
     """
-    Notice a covered lens and a camera that sends one picture again and again.
+    Notice a covered lens and a camera that repeats one picture.
 
-    Only every 16th pixel of every 16th row is looked at.
+    Only every 16th pixel of every 16th row is compared.
     """
 
     def __init__(self) -> None:
@@ -24,19 +24,21 @@ class PictureWatch:
         self._equal = 0
         self._digest = -1
 
-    def look(self, image: NDArray[np.uint8]) -> str:
+    def check(self, image: NDArray[np.uint8]) -> str:
         """
-        Look at the next picture.
+        Check the next picture.
 
         :param image: (H, W, 3) uint8.
         :return: ``I13_flat`` from the 10th flat picture in a row, ``I14_frozen`` from the 30th
-            picture that equals the one before it, else nothing.
+            picture that equals the one before it, else an empty text.
         """
         sample = np.ascontiguousarray(image[::GRID, ::GRID])
         digest = zlib.crc32(sample.tobytes())
+
         self._equal = self._equal + 1 if digest == self._digest else 0
         self._digest = digest
         self._flat = self._flat + 1 if (sample == sample[0, 0]).all() else 0
+
         if self._flat >= FLAT_AFTER:
             return 'I13_flat'
         return 'I14_frozen' if self._equal >= FROZEN_AFTER else ''

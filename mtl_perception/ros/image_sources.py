@@ -28,7 +28,7 @@ class Picture:
     One picture of a source.
 
     :param image: (H, W, 3) uint8 RGB.
-    :param truth: the street's labels of the same moment; None for a real camera.
+    :param truth: the street's ground truth for it; None for a real camera.
     """
 
     image: NDArray[np.uint8]
@@ -37,10 +37,10 @@ class Picture:
 
 class ImageSource(Protocol):
     """
-    Pictures one after the other.
+    Pictures, one after the other.
 
-    ``rate`` is what the source plays at, pictures per second; 0 = as fast as it gives them.
-    ``live`` says that pictures come when they come and cannot be fetched ahead of time.
+    ``rate`` is the rate of the source, pictures per second; 0 = as fast as it can be read.
+    ``live`` is true for a device: its pictures cannot be read ahead of time.
     """
 
     rate: float
@@ -54,18 +54,20 @@ class ImageSource(Protocol):
         """
 
     def close(self) -> None:
-        """Give the file or the device back."""
+        """Release the file or the device."""
 
 
 class StreetSource:
-    """Synthetic streets with their labels, endless; the time between two pictures is 1 / rate."""
+    """Endless synthetic streets with ground truth; two pictures are 1 / rate apart."""
 
     live = False
 
     def __init__(self, settings: SourceSettings) -> None:
         self.rate = settings.rate or FALLBACK_RATE
         self._size = (settings.width or STREET_WIDTH, settings.height or STREET_HEIGHT)
-        self._first, self._seed, self._seeds = settings.start_index, settings.seed, settings.seeds
+        self._first = settings.start_index
+        self._seed = settings.seed
+        self._seeds = settings.seeds
         self._per_street = max(1, round(settings.seconds_per_street * self.rate))
         self._count = 0
         self._street: Street | None = None
@@ -75,6 +77,8 @@ class StreetSource:
         """Return the seed and the index in that street of picture number ``count``."""
         if self._seeds == 1:
             return self._seed, self._first + count
+
+        # the streets take turns; on its next turn a street goes on where it stopped
         turn, step = divmod(count, self._per_street)
         lap, street = divmod(turn, self._seeds)
         return self._seed + street, self._first + lap * self._per_street + step
@@ -86,6 +90,7 @@ class StreetSource:
             width, height = self._size
             self._street = Street(seed, width=width, height=height, rate=self.rate)
             self._street_seed = seed
+
         frame = self._street.render(index)
         self._count += 1
         return Picture(frame.image, frame)
@@ -112,7 +117,7 @@ class VideoSource:
         self._start()
 
     def read(self) -> Picture | None:
-        """Return the file's picture at the next moment."""
+        """Return the file's picture that is due next."""
         frame = self._next_frame()
         if frame is None and self._settings.loop and self._given:
             self._start()
@@ -136,7 +141,7 @@ class VideoSource:
         self._frames = self._video.frames(strict=False)
 
     def _next_frame(self) -> VideoFrame | None:
-        """Go to the moment of the next picture, frame by frame: seeking is not exact."""
+        """Return the frame that is due next. Every frame is decoded: seeking is not exact."""
         due = round(self._given * self._own_rate / self.rate)
         for frame in self._frames:
             self._position += 1
@@ -190,7 +195,7 @@ class DeviceSource:
         return _picture(self._camera.read(), self._settings)
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         self._camera.close()
 
 
@@ -205,7 +210,7 @@ SOURCES: dict[str, Callable[[SourceSettings], ImageSource]] = {
 
 def kind_of(source: str) -> str:
     """
-    Say of which kind a source is.
+    Return the kind of a source.
 
     :param source: ``street``, or the path of a video, a folder or a device.
     :return: a key of :data:`SOURCES`.
@@ -235,11 +240,12 @@ def open_image_source(settings: SourceSettings) -> ImageSource:
 
 
 def _picture(image: NDArray[np.uint8], settings: SourceSettings) -> Picture:
-    """Return the picture at the wanted size; with one side given, the other keeps the ratio."""
+    """Return the picture at the wanted size; if one side is given, the other keeps the ratio."""
     height, width = image.shape[:2]
     wanted_width = settings.width or (
         round(width * settings.height / height) if settings.height else width)
     wanted_height = settings.height or round(height * wanted_width / width)
+
     if (wanted_height, wanted_width) != (height, width):
         image = resize(image, wanted_height, wanted_width)
     return Picture(image)

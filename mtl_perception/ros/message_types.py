@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the name of a message type to its Python class and to the definition that a bag wants."""
+"""From the name of a message type to its Python class and its definition for a bag."""
 
 import importlib
 import os
@@ -40,7 +40,7 @@ class MessageTypes:
 
     def definition(self, msgtype: str) -> tuple[str, str]:
         """
-        Return the text of a definition with all that it uses, and its hash.
+        Return the text of a definition with every type that it uses, and its hash.
 
         :raises ConfigurationError: if there is no definition of that type.
         """
@@ -49,7 +49,7 @@ class MessageTypes:
         return text, self._store.hash_rihs01(msgtype)
 
     def _learn(self, msgtype: str) -> None:
-        """Read a definition that is not among the built-in ones from the package that has it."""
+        """Read a definition that rosbags does not know from the package that installs it."""
         if msgtype in self._store.fielddefs:
             return
         package, name = _split(msgtype)
@@ -60,6 +60,8 @@ class MessageTypes:
         except (OSError, LookupError, ValueError, TypesysError) as error:
             raise ConfigurationError(
                 f'message type {msgtype!r}: its definition cannot be read ({error})') from error
+
+        # register() wants every type that the definition uses
         for _, fields in found.values():
             for _, field in fields:
                 for used in _names(field):

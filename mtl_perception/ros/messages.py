@@ -1,10 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-From arrays to messages, quickly.
+From arrays to messages, fast.
 
-The only fast way into ``Image.data`` is ``array.frombytes``: half a millisecond for 1080p.
-Assigning an ndarray is accepted silently and takes 700 times as long.
+Only ``array.frombytes`` fills ``Image.data`` fast: half a millisecond for 1080p. Assigning an
+ndarray is accepted silently and takes 700 times as long.
 """
 
 import json
@@ -35,7 +35,7 @@ def image_message(
     """
     Return an image message.
 
-    :param header: goes into the message as it is.
+    :param header: copied unchanged into the message.
     :param encoding: such as ``mono8``, ``rgb8``, ``16UC1``, ``32FC1``.
     :param image: (H, W) or (H, W, channels), of the encoding's type.
     :param used: a message that was published before and may be written over: the memory of a
@@ -47,6 +47,7 @@ def image_message(
     message.header, message.height, message.width = header, fields.height, fields.width
     message.encoding, message.step = fields.encoding, fields.step
     message.is_bigendian = fields.is_bigendian
+
     if len(message.data) == len(fields.data):
         memoryview(message.data)[:] = fields.data
     else:
@@ -57,7 +58,7 @@ def image_message(
 
 def millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
     """
-    Return depth as the raw images of REP 118 have it.
+    Return depth in the raw format of REP 118.
 
     :param depth: (H, W) float32 metres; NaN = invalid, +Inf = beyond range.
     :return: (H, W) uint16 millimetres; 0 = invalid, not positive, or more than 65.535 m.
@@ -68,7 +69,7 @@ def millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 def labels_message(task: Task) -> String:
     """
-    Return what the ids of a mask mean, as JSON.
+    Return the classes of a task as JSON.
 
     ``{"task": ..., "classes": [{"id", "name", "color": [r, g, b], "movable"}, ...],
     "unlabelled": 255}``; the last only for masks.
@@ -76,6 +77,7 @@ def labels_message(task: Task) -> String:
     classes = [
         {'id': index, 'name': name, 'color': list(colour), 'movable': index in task.movable}
         for index, (name, colour) in enumerate(zip(task.classes, task.palette))]
+
     fields: dict[str, Any] = {'task': task.name, 'classes': classes}
     if task.kind == 'classes':
         fields['unlabelled'] = _unlabelled(task)
@@ -92,5 +94,5 @@ def label_info_message(task: Task, header: Header) -> Any:
 
 
 def _unlabelled(task: Task) -> int:
-    """Return the id of a pixel about which nothing is said."""
+    """Return the id of pixels without a prediction."""
     return UNKNOWN_MOTION if task.name == 'motion' else UNLABELLED

@@ -117,7 +117,7 @@ class NodeParameters:
 
 
 def _problem(declaration: Declaration, parameter: Parameter) -> str:
-    """Return what is wrong with a parameter that was given, empty if nothing."""
+    """Return the problem of a parameter that was given, empty if it is valid."""
     kind = str(parameter.type_.name).lower().replace('_array', ' array')
     return (declaration.wrong_kind(kind, parameter.value)
             or declaration.problem(parameter.value))

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the robot knows of its own motion, and what the camera saw of it."""
+"""The motion of the camera by the robot's odometry, and as a message."""
 
 import threading
 from collections import deque
@@ -17,11 +17,11 @@ from mtl_perception.frames import Step, rotation_of_quaternion
 Matrix = NDArray[np.float64]
 
 KEPT = 400
-"""Messages that are remembered: 2 s at 200 Hz."""
+"""Number of messages in the memory: 2 s at 200 Hz."""
 LATE_NS = 100_000_000
-"""A time after the newest message is reached at its last speed, but not farther than this."""
+"""A pose is extrapolated at the last speed up to this time after the newest message."""
 APART_NS = 500_000_000
-"""Between messages farther apart than this nothing is interpolated."""
+"""No pose is interpolated between messages that are farther apart than this."""
 
 
 class OdometryMemory:
@@ -39,7 +39,7 @@ class OdometryMemory:
 
     def put(self, message: Any) -> None:
         """
-        Keep a message; one that is older than the last starts anew, one that is no pose is left.
+        Keep a message. An older one than the last clears the memory; an invalid pose is ignored.
 
         :param message: ``nav_msgs/Odometry``.
         """
@@ -47,6 +47,8 @@ class OdometryMemory:
         numbers = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w])
         if not np.isfinite(numbers).all() or np.linalg.norm(numbers[3:]) < 1e-6:
             return
+
+        # the camera's pose in the world: that of the robot, then that of the camera on the robot
         stamp = message.header.stamp
         stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
         with self._lock:
@@ -80,7 +82,7 @@ def twist_message(header: Header, step: Step) -> TwistStamped:
     """
     Return the velocity of a camera in its own optical frame.
 
-    :param header: of the image; goes in as it is.
+    :param header: of the image; copied unchanged.
     :param step: how the camera moved since the image before.
     """
     message = TwistStamped(header=header)
@@ -91,9 +93,10 @@ def twist_message(header: Header, step: Step) -> TwistStamped:
 
 
 def _pose_at(poses: list[tuple[int, Matrix]], stamp_ns: int) -> Matrix | None:
-    """Return the pose at a time, between two messages or a little after the last."""
+    """Return the pose at a time, between two messages or shortly after the last."""
     if len(poses) < 2 or stamp_ns < poses[0][0] or stamp_ns > poses[-1][0] + LATE_NS:
         return None
+
     place = next(
         (number for number in range(1, len(poses)) if poses[number][0] >= stamp_ns),
         len(poses) - 1)
@@ -104,7 +107,11 @@ def _pose_at(poses: list[tuple[int, Matrix]], stamp_ns: int) -> Matrix | None:
 
 
 def _interpolated(before: Matrix, after: Matrix, share: float) -> Matrix:
-    """Return the pose a share of the way from one to another, beyond 1 too."""
+    """
+    Return the pose a share of the way from one to another; a share above 1 extrapolates.
+
+    R = R0 exp(share log(R0^T R1)),  t = t0 + share (t1 - t0)
+    """
     turn = np.asarray(cv2.Rodrigues(before[:3, :3].T @ after[:3, :3])[0], np.float64)
     result = np.eye(4)
     result[:3, :3] = before[:3, :3] @ cv2.Rodrigues(turn * share)[0]

@@ -51,7 +51,7 @@ class View:
     """
     Everything that a message of one frame may be made from.
 
-    :param header: of the frame; goes into every message as it is.
+    :param header: of the frame, copied unchanged into every message.
     :param name: of the output's task.
     :param result: of that task.
     :param tasks: of the model by name.
@@ -180,7 +180,7 @@ class CameraOutputs:
         :param wanted: the outputs.
         :param perception: of the frame.
         :param image: (H, W, 3) uint8 RGB, the frame at the camera's size.
-        :param header: of the frame; goes into every message as it is.
+        :param header: of the frame, copied unchanged into every message.
         :param info: the camera's calibration, None if unknown.
         """
         ready: list[Ready] = []

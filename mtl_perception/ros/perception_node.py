@@ -3,9 +3,9 @@
 """
 The perception node: camera images in; semantic masks, depth and moving-object masks out.
 
-The node is a postman. The executor's thread receives messages and answers services; the newest
+The node only passes on. The executor's thread receives messages and answers services; the newest
 message of each camera waits in a mailbox; one worker thread decodes, runs the network, and
-publishes. Nothing that a message holds can end the process.
+publishes. No content of a message can end the process.
 """
 
 import functools
@@ -44,7 +44,7 @@ from mtl_perception.ros.worker import Worker
 
 TICK_S = 0.2
 PATIENCE_S = 5.0
-"""How long a frame that is being processed may delay a clean-up before the process ends."""
+"""How long the current frame may delay a clean-up before the process ends, seconds."""
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -71,12 +71,16 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self, load_engine: Callable[[Settings], Engine] = load_torch_engine, **arguments: Any,
     ) -> None:
         super().__init__('perception_node', **arguments)
+        # What diagnostics and watchdog read.
         self.last_error = ''
         self.callback_errors = 0
         self.exit_code: int | None = None
         self.settings: Settings | None = None
         self.cameras: dict[str, Camera] = {}
         self.activated_at: float | None = None
+
+        # The worker publishes under the gate, and only for the generation of its activation:
+        # so nothing is published after a deactivation, even if a frame takes longer than that.
         self._load_engine = load_engine
         self._engine: Engine | None = None
         self._throttle = Throttle()
@@ -84,8 +88,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._generation = 0
         self._mailbox: Mailbox[Arrival] | None = None
         self._worker: Worker[Arrival] | None = None
+
         self._declared = NodeParameters(self, PARAMETERS)
         self._watchdog = Watchdog(self, self)
+
+        # Steady time: with use_sim_time and no /clock, a timer on ROS time would never fire.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_service(Trigger, '~/reset', self._guard(self._on_reset))
         self.create_timer(TICK_S, self._guard(self._on_tick), clock=steady)
@@ -118,11 +125,13 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Subscribe and start to work."""
         if not self._join_worker():
             raise ConfigurationError(
-                'the network still works on a frame from before; try again', 'O04_timeout')
+                'the network still works on an earlier frame; try again', 'O04_timeout')
+
         self.last_error = ''
         self._generation += 1
         self._mailbox = Mailbox()
         self._worker = Worker(self._mailbox, self._guard(self._work))
+
         try:
             for camera in self.cameras.values():
                 camera.account.forgive()
@@ -130,6 +139,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         except Exception as error:
             self._stop_intake()
             raise ConfigurationError(f'cannot subscribe: {detail_of(error)}', 'G04') from error
+
         super().on_activate(state)
         self.activated_at = time.monotonic()
         for camera in self.cameras.values():
@@ -138,36 +148,38 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     @transition
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; a frame that is being processed is not published any more."""
+        """Unsubscribe; the frame that is being processed is not published."""
         self._stop_intake()
         return super().on_deactivate(state)
 
     @transition
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back."""
+        """Release all resources."""
         self.last_error = ''
         self._release()
         return SUCCESS
 
     @transition
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back, for good."""
+        """Release all resources; the node ends."""
         self._release()
         return SUCCESS
 
     @transition
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back after an error nobody foresaw, so that a new try is possible."""
+        """Release all resources after an unexpected error, so that a new try is possible."""
         self._release()
         return SUCCESS
 
     # callbacks, in the executor's thread
 
     def on_image(self, camera: Camera, message: Any) -> None:
-        """Keep only the newest message of a camera; the worker takes it from there."""
+        """Keep only the newest message of a camera; the worker takes it from the mailbox."""
         camera.account.received()
         arrival = Arrival(
             message, self._generation, time.monotonic(), self.get_clock().now().nanoseconds)
+
+        # put returns the message that must give way: an older one, or this one after a close
         replaced = arrival if self._mailbox is None else self._mailbox.put(camera.name, arrival)
         if replaced is arrival:
             camera.account.dropped(INACTIVE, waiting=True)
@@ -177,7 +189,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._reset_all('service')
         response.success = True
-        response.message = f'temporal state of {len(self.cameras)} camera(s) is dropped'
+        response.message = f'temporal state of {len(self.cameras)} camera(s) will be dropped'
         return response
 
     def _on_time_jump(self, jump: TimeJump) -> None:
@@ -201,7 +213,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     # the worker's thread
 
     def _work(self, name: str, arrival: Arrival) -> None:
-        """Process one message; whatever goes wrong costs this frame and nothing else."""
+        """Process one message; an error costs this frame and nothing else."""
         camera = self.cameras[name]
         camera.account.taken()
         try:
@@ -213,10 +225,12 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         settings = self.settings
         if settings is None or arrival.generation != self._generation:
             raise FrameError('the node was deactivated', INACTIVE)
+
         answer = camera.process(arrival, settings)
         begin = time.monotonic()
         self._publish(answer, arrival.generation)
         end = time.monotonic()
+
         age_ns = self.get_clock().now().nanoseconds - answer.stamp_ns
         camera.account.published(
             {**answer.times_ms, 'publish': 1000 * (end - begin),
@@ -231,13 +245,15 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
                 publisher.publish(message)
 
     def _drop(self, camera: Camera, error: Exception) -> None:
-        """Count a frame that was given up, and say so now and then."""
+        """Count a dropped frame, and log it, but not more often than the throttle allows."""
         reason = reason_of(error)
         count = camera.account.dropped(reason)
         if reason == 'D02_oom':
             _empty_device_cache()
+        # a lost device stays lost within this process
         if isinstance(error, DeviceError) or reason == 'D03_device':
             self.request_exit(7, f'[{reason}] {detail_of(error)}')
+
         if reason != INACTIVE and self._throttle.due((camera.name, reason)):
             text = (f'[{reason}] camera {camera.name!r} ({camera.topic}): {detail_of(error)}; '
                     f'frame dropped ({count} so far)')
@@ -245,10 +261,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
                 text += '\n' + ''.join(traceback.format_exception(error))
             self.get_logger().warning(text)
 
-    # what the supervision asks for
+    # for the watchdog
 
     def busy(self) -> tuple[str, float] | None:
-        """Return the camera whose frame is being processed and for how many seconds."""
+        """Return the camera whose frame is being processed, and for how many seconds."""
         return None if self._worker is None else self._worker.busy()
 
     def give_up(self, reason: str) -> None:
@@ -270,7 +286,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.get_logger().fatal(f'{reason}; ending with exit code {code}')
 
     def facts(self) -> dict[str, str]:
-        """Return what is loaded and where it runs, for the diagnostics."""
+        """Return model, device and settings for the diagnostics."""
         facts = {'security': os.environ.get('ROS_SECURITY_STRATEGY', 'off')
                  if os.environ.get('ROS_SECURITY_ENABLE') == 'true' else 'off'}
         facts['callback_errors'] = str(self.callback_errors)
@@ -286,9 +302,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
     def stop(self) -> bool:
         """
-        Finish the frame that is being processed and give everything back.
+        Finish the frame that is being processed and release all resources.
 
-        :return: False if the worker still hangs in the network, so that only an immediate end of
+        :return: False if the worker still hangs in the network; then only an immediate end of
             the process helps.
         """
         try:
@@ -298,7 +314,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._release()
         return self._worker is None
 
-    # what the transitions have in common
+    # shared by the transitions
 
     def _add_cameras(self, settings: Settings, engine: Engine) -> None:
         """Create the publishers of all cameras."""
@@ -312,10 +328,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self.cameras[camera.name] = camera
 
     def _stop_intake(self) -> None:
-        """End the subscriptions and turn away what waits; what is being processed comes late."""
+        """End the subscriptions, drop the waiting messages; the current one ends unpublished."""
         self.activated_at = None
         for camera in self.cameras.values():
             camera.close()
+
         with self._gate:
             self._generation += 1
         if self._mailbox is not None:
@@ -331,10 +348,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         return True
 
     def _release(self) -> None:
-        """Give everything back, whatever state the node is in; may be called twice."""
+        """Release all resources, whatever state the node is in; may be called twice."""
         self._stop_intake()
         if not self._join_worker():
             self.request_exit(7, f'[O04_timeout] the network did not return in {PATIENCE_S:g} s')
+
         for camera in self.cameras.values():
             camera.outputs.destroy()
         self.cameras.clear()
@@ -351,7 +369,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
 
 def _empty_device_cache() -> None:
-    """Give unused memory back to the device after it ran out."""
+    """Return unused memory to the device after it ran out."""
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fetching pictures ahead of the time at which they are wanted."""
+"""Read pictures ahead of the time at which they are published."""
 
 import queue
 import threading
@@ -15,7 +15,7 @@ class Prefetcher:
     """
     A thread that reads a source and keeps a few pictures waiting.
 
-    Of a live source only the newest picture waits.
+    A live source keeps only its newest picture.
 
     :param source: is closed together with the prefetcher.
     :param ahead: how many pictures may wait.
@@ -36,16 +36,16 @@ class Prefetcher:
 
     @property
     def full(self) -> bool:
-        """Whether as many pictures wait as may, or the source has come to its end."""
+        """Whether no more pictures may wait, or the source has ended."""
         return self._waiting.full() or not self._thread.is_alive()
 
     def take(self, stopped: Callable[[], bool]) -> Picture | None:
         """
         Wait for the next picture.
 
-        :param stopped: says whether to give up waiting.
-        :return: None at the end of the source or when waiting was given up.
-        :raises PerceptionError: what reading the source raised.
+        :param stopped: asked repeatedly whether to stop waiting.
+        :return: None at the end of the source, or after ``stopped``.
+        :raises PerceptionError: the error of reading the source.
         """
         while not stopped():
             try:
@@ -65,19 +65,21 @@ class Prefetcher:
             self._source.close()
 
     def _run(self) -> None:
+        """Read until the end, an error or the request to close."""
         item: Picture | PerceptionError | None = None
         while not self._closing.is_set():
             try:
                 item = self._source.read()
             except PerceptionError as error:
                 item = error
-            except Exception as error:  # noqa: BLE001  (whoever waits must hear of it)
+            except Exception as error:  # noqa: BLE001  (the reader of the queue must get it)
                 item = DataError(f'reading the source failed: {type(error).__name__}: {error}')
             self._put(item)
             if not isinstance(item, Picture):
                 return
 
     def _put(self, item: Picture | PerceptionError | None) -> None:
+        """Wait for a free place in the queue; a live source makes one."""
         while not self._closing.is_set():
             with suppress(queue.Full):
                 self._waiting.put(item, timeout=0.05)

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From the start of the program to its exit code."""
+"""Run one node as a program, from its start to its exit code."""
 
 import gc
 import os
@@ -19,13 +19,13 @@ from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.signals import StopRequest
 
 WAKE_S = 0.1
-"""A signal is noticed after this time at the latest."""
+"""A signal is noticed within this time, seconds."""
 
 FAILURES_IN_A_ROW = 100
 
 
 class Stoppable(Protocol):
-    """What is asked of the node."""
+    """The part of a node that :func:`run_node` uses."""
 
     exit_code: int | None
 
@@ -43,10 +43,10 @@ def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = No
     """
     Run one node in a single-threaded executor until a signal comes or the node asks for the end.
 
-    SIGINT and SIGTERM do the same: what is being done is finished, then everything is given back.
-    A second signal ends the process at once with code 130. rclpy's own handlers stay away: they
-    raise KeyboardInterrupt inside whatever callback runs on SIGINT, and take the context away on
-    SIGTERM.
+    SIGINT and SIGTERM do the same: the current work is finished, then all resources are released.
+    A second signal ends the process at once with code 130. rclpy's own handlers are not used: on
+    SIGINT they raise KeyboardInterrupt inside the running callback, on SIGTERM they destroy the
+    context.
 
     :param make_node: called once rclpy is up.
     :param args: the command line; ``sys.argv`` by default.
@@ -59,17 +59,21 @@ def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = No
         node = make_node()
     except Exception as error:  # noqa: BLE001  (rcl has an error class for everything)
         return _refuse_to_start(error)
+
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     code = _spin(executor, node, stop)
+
+    # a thread that hangs in native code cannot be joined: only an immediate exit helps
     if not node.stop():
         node.get_logger().fatal('a thread hangs; ending the process with exit code 7')
         sys.stderr.flush()
         os._exit(7)
+
     node.destroy_node()
     executor.shutdown()
     rclpy.try_shutdown()
-    gc.freeze()  # the interpreter's last look through all of torch's objects takes a second
+    gc.freeze()  # the last garbage collection over all objects of torch would take a second
     return node.exit_code if node.exit_code is not None else code
 
 
@@ -98,7 +102,7 @@ def _spin(executor: SingleThreadedExecutor, node: Stoppable, stop: StopRequest) 
 
 
 def _refuse_to_start(error: Exception) -> int:
-    """Say in one line why the node cannot be made, and return the exit code."""
+    """Print in one line why the node cannot be made, and return the exit code."""
     rclpy.try_shutdown()
     text = printable(' '.join(str(error).split()), 500)
     if isinstance(error, PerceptionError):

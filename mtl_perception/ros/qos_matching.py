@@ -4,8 +4,8 @@
 A subscription whose reliability follows what the publishers offer.
 
 A reliable subscription gets nothing from a best-effort publisher; a best-effort one loses large
-images of a reliable publisher between processes. And no event tells that a topic carries another
-type. So the graph is looked at, a few times per second.
+images of a reliable publisher between processes. And no event reports that a topic carries
+another type. So the graph is polled a few times per second.
 """
 
 from collections.abc import Callable
@@ -27,8 +27,8 @@ class Offer:
     Who publishes on a topic.
 
     :param publishers: full names of the nodes that publish the right type, each once.
-    :param foreign: what else is published there, such as ``std_msgs/msg/Header by node /c``.
-    :param unmatched: why publishers of the right type are not heard; empty if all are.
+    :param foreign: other types on the topic, such as ``std_msgs/msg/Header by node /c``.
+    :param unmatched: why no message of the right type arrives; empty if all do.
     """
 
     publishers: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Offer:
 
 class MatchingSubscription:
     """
-    Subscribes now, and again whenever another reliability fits better.
+    A subscription that is replaced whenever another reliability fits better.
 
     :param node: whose subscription it is.
     :param kind: message type.
@@ -70,10 +70,12 @@ class MatchingSubscription:
         return str(self._node.resolve_topic_name(self._topic))
 
     def update(self) -> Offer:
-        """Look at the graph, and subscribe again if another reliability fits better."""
+        """Read the graph, and subscribe again if another reliability fits better."""
         found = self._node.get_publishers_info_by_topic(self._topic)
         fitting = [one for one in found if one.topic_type == self._type_name]
         offered = {one.qos_profile.reliability for one in fitting}
+
+        # One best-effort publisher is enough: a reliable subscription would not hear it.
         wanted = self._fixed or self.reliability
         if self._fixed is None and offered:
             wanted = ReliabilityPolicy.RELIABLE
@@ -81,6 +83,7 @@ class MatchingSubscription:
                 wanted = ReliabilityPolicy.BEST_EFFORT
         if self._subscription is None or wanted != self.reliability:
             self._subscribe(wanted)
+
         deaf = wanted == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.BEST_EFFORT in offered
         self.offer = Offer(
             publishers=tuple(sorted({_full_name(one) for one in fitting})),
@@ -107,7 +110,7 @@ class MatchingSubscription:
 
 
 def _ignore(event: Any) -> None:
-    """Keep rclpy from logging what :class:`Offer` says better."""
+    """Keep rclpy from logging this: :class:`Offer` says it with the cure."""
 
 
 def _full_name(endpoint: Any) -> str:

@@ -5,8 +5,8 @@ Record topics into a rosbag2, where ``ros2 bag record`` is not installed.
 
 ``python -m mtl_perception.ros.recorder --output DIR --topics image_raw TOPIC:TYPE ...``
 
-SIGINT or SIGTERM ends the recording. Exit codes: 0 all was recorded, 2 usage, 5 the disk is full
-or too slow; the file is readable then too.
+SIGINT or SIGTERM ends the recording. Exit codes: 0 everything was recorded, 2 usage, 5 the disk is
+full or too slow; the file is readable then too.
 """
 
 import argparse
@@ -46,15 +46,15 @@ FOREVER = (1 << 63) - 1
 
 class Recorder(Node):  # type: ignore[misc]
     """
-    Subscribe to topics as their publishers offer them, and write every message as it is.
+    Subscribe to topics as their publishers offer them, and write every message unchanged.
 
-    A topic of a known type is subscribed to at once, so that nothing of it is missed; one of an
-    unknown type when its first publisher is found. While nobody publishes, a reliable offer is
-    assumed; a subscription is made anew when the offers turn out to be others.
+    A topic of a known type is subscribed to at once, so that no message is missed; one of an
+    unknown type when its first publisher is found. Until then a reliable offer is assumed; the
+    subscription is replaced when the offers differ.
 
-    :param topics: name -> type, or None if it is to be found out.
+    :param topics: name -> type, or None to take that of the first publisher.
     :param types: the message types that are installed.
-    :param writer: where the messages go.
+    :param writer: writes the messages.
     :param progress: print the counts as JSON twice a second.
     """
 
@@ -69,6 +69,7 @@ class Recorder(Node):  # type: ignore[misc]
         self._wanted = {self.resolve_topic_name(name): msgtype for name, msgtype in topics.items()}
         self._subscriptions_of: dict[str, tuple[Subscription, Channel]] = {}
         self._last_ns = 0
+
         self._look()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
@@ -76,7 +77,7 @@ class Recorder(Node):  # type: ignore[misc]
             self.create_timer(PROGRESS_PERIOD_S, self._print_counts, clock=steady)
 
     def stop(self) -> bool:
-        """Write what waits and finish the file."""
+        """Write the waiting messages and finish the file."""
         try:
             self._writer.close()
         except StorageError as error:
@@ -91,14 +92,16 @@ class Recorder(Node):  # type: ignore[misc]
         print(json.dumps(self.counts), flush=True)
 
     def _look(self) -> None:
-        """Subscribe to what is there, as it is offered; end if the disk failed."""
+        """Subscribe to the topics that have publishers; ask for the end if the disk failed."""
         if self._writer.error is not None:
             self.exit_code = StorageError.exit_code
+
         for topic in list(self._wanted):
             offers = self.get_publishers_info_by_topic(topic)
             msgtype = self._wanted[topic] or (offers[0].topic_type if offers else None)
             if msgtype is None:
                 continue
+
             try:
                 self._types.definition(msgtype)
                 self._subscribe(topic, msgtype, offers)
@@ -114,6 +117,7 @@ class Recorder(Node):  # type: ignore[misc]
             if not offers or subscription.qos_profile == qos:
                 return
             self.destroy_subscription(subscription)
+
         channel = Channel(topic, msgtype, tuple({offered_qos(offer): None for offer in offers}))
 
         def receive(data: bytes, info: dict[str, Any]) -> None:
@@ -123,14 +127,14 @@ class Recorder(Node):  # type: ignore[misc]
             self._types.python_class(msgtype), topic, receive, qos, raw=True), channel
 
     def _receive(self, channel: Channel, data: bytes, info: dict[str, Any]) -> None:
-        """Hand a message over; the times in the file never go back, so that it can be scanned."""
+        """Pass a message on; the times in the file never decrease, so that it can be scanned."""
         self._last_ns = max(self._last_ns, info['received_timestamp'] or time.time_ns())
         self._writer.write(channel, self._last_ns, data)
         self.counts[channel.name] += 1
 
 
 def matching_qos(offers: Sequence[TopicEndpointInfo]) -> QoSProfile:
-    """Return what every publisher's offer is good enough for: reliable and latched if all are."""
+    """Return the strictest quality of service that every publisher satisfies."""
     profiles = [offer.qos_profile for offer in offers]
     best_effort = any(profile.reliability != ReliabilityPolicy.RELIABLE for profile in profiles)
     latched = bool(profiles) and all(
@@ -167,6 +171,7 @@ def parse_topics(words: Sequence[str], types: MessageTypes) -> dict[str, str | N
         name, _, msgtype = word.partition(':')
         if name in topics:
             raise ConfigurationError(f'topic {name!r} is named twice')
+
         if msgtype:
             types.python_class(msgtype)
             types.definition(msgtype)
@@ -183,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--compress', action='store_true', help='compress the file with zstd')
     parser.add_argument('--progress', action='store_true',
                         help='print the counts as JSON twice a second')
+    # the node reads the arguments of ROS itself
     parsed = parser.parse_args(remove_ros_args(words)[1:])
 
     def start() -> Recorder:

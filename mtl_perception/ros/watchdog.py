@@ -1,10 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-What looks after the node while it works: silence, hangs, repeated failures, and the reports.
+The watchdog of the node: silent cameras, hangs, repeated failures, and the diagnostics.
 
 Everything here uses steady time, so that neither a recording's clock nor a change of the system's
-clock can blind it.
+clock disturbs it.
 """
 
 import time
@@ -35,14 +35,14 @@ REPORT_PERIOD_S = 1.0
 CLOCK_PATIENCE_S = 5.0
 
 LONGEST_STREAKS = {'D02_oom': 3, 'M09_nonfinite': 10, 'O04_timeout': 3}
-"""So many frames in a row may be dropped for a reason before the node deactivates itself."""
+"""The node deactivates itself after this many frames in a row were dropped for a reason."""
 
 HANGS = 3
-"""After so many times ``inference_timeout`` without an end, the process ends."""
+"""The process ends when a frame takes this many times ``inference_timeout``."""
 
 
 class WatchedNode(Protocol):
-    """What the supervision needs to see of the perception node, and may do to it."""
+    """The part of the perception node that the watchdog reads and calls."""
 
     last_error: str
     activated_at: float | None
@@ -64,9 +64,9 @@ class WatchedNode(Protocol):
 
 class Watchdog:
     """
-    Called a few times per second.
+    Check the node a few times per second, and publish the diagnostics.
 
-    :param watched: the perception node, as far as it matters here.
+    :param watched: the perception node.
     :param node: the same node, for its publishers and its clock.
     :param clock: steady time in seconds.
     """
@@ -87,18 +87,21 @@ class Watchdog:
         self._started_at = clock()
 
     def tick(self) -> None:
-        """Look at everything; report at once if something got better or worse."""
-        watched, now = self._watched, self._clock()
+        """Check everything; report at once if a level changed, else once per second."""
+        watched = self._watched
+        now = self._clock()
         if watched.settings is not None and watched.activated_at is not None:
             for camera in watched.cameras.values():
-                camera.look_around()
+                camera.update_subscriptions()
                 self._notice_silence(camera, watched.settings)
             self._repeat_labels(now, watched.settings)
-            self._stop_the_hopeless(watched.settings)
+            self._stop_failing(watched.settings)
+
         healths = self._healths(now)
         levels = {name: health.level for name, health in healths.items()}
         if levels != self._levels or now - self._reported_at >= REPORT_PERIOD_S:
-            self._levels, self._reported_at = levels, now
+            self._levels = levels
+            self._reported_at = now
             self._report(healths)
 
     def _notice_silence(self, camera: Camera, settings: Settings) -> None:
@@ -111,23 +114,25 @@ class Watchdog:
             camera.request_reset('silence')
 
     def _repeat_labels(self, now: float, settings: Settings) -> None:
+        """Publish the labels again after ``labels.period``."""
         if 0 < settings.labels_period <= now - self._labels_at:
             self._labels_at = now
             for camera in self._watched.cameras.values():
                 camera.outputs.publish_labels()
 
-    def _stop_the_hopeless(self, settings: Settings) -> None:
+    def _stop_failing(self, settings: Settings) -> None:
         """Deactivate after too many failures in a row; end the process if the network hangs."""
         busy = self._watched.busy()
         if busy is not None and busy[1] > HANGS * settings.inference_timeout:
             self._watched.request_exit(
                 7, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
+
         for camera in self._watched.cameras.values():
             reason, count = camera.account.streak
             if count >= LONGEST_STREAKS.get(reason, count + 1):
                 self._watched.give_up(
                     f'[{reason}] camera {camera.name!r}: {count} frames in a row were dropped; '
-                    'activate again once the cause is mended')
+                    'activate again once the cause is removed')
                 return
 
     def _healths(self, now: float) -> dict[str, Health]:
@@ -153,6 +158,8 @@ class Watchdog:
         watched = self._watched
         if watched.last_error:
             return Health(ERROR, watched.last_error)
+
+        # time stands still at zero: every timer and stamp of the node waits for /clock
         clock = self._node.get_clock()
         if (clock.ros_time_is_active and clock.now().nanoseconds == 0
                 and now - self._started_at > CLOCK_PATIENCE_S):
@@ -162,15 +169,17 @@ class Watchdog:
         return Health(OK, 'unconfigured' if watched.settings is None else 'inactive')
 
     def _report(self, healths: dict[str, Health]) -> None:
-        """Publish all entries."""
+        """Publish the diagnostics, and those of the cameras once more as timing."""
         statuses: list[DiagnosticStatus] = []
         timings: list[DiagnosticStatus] = []
         cameras = {f'{self._name}: {one.name}': one for one in self._watched.cameras.values()}
+
         for name, health in healths.items():
             camera = cameras.get(name)
             if camera is None:
                 statuses.append(status(name, self._name, health, self._watched.facts()))
                 continue
+
             moving = camera.stream.moving
             values = camera_values(
                 camera.account, dict(camera.stream.resets),
@@ -184,8 +193,10 @@ class Watchdog:
                        'depth.camera_height': str(settings.camera_height),
                        'motion.head': settings.motion_head}
             times = timing_values(camera.account)
+
             statuses.append(status(name, camera.name, health, values | times))
             timings.append(status(name, camera.name, health, values | times))
+
         stamp = self._node.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(stamp, statuses))
         self._timing.publish(diagnostic_array(stamp, timings))

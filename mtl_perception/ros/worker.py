@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one thread in which the network runs, so that the executor stays free to answer."""
+"""The thread in which the network runs, so that the executor stays free for other callbacks."""
 
 import threading
 import time
@@ -14,9 +14,9 @@ T = TypeVar('T')
 
 class Worker(Generic[T]):
     """
-    Take the messages out of a mailbox, one after the other, until stopped.
+    Process the messages of a mailbox, one after the other, until stopped.
 
-    :param mailbox: where they are.
+    :param mailbox: of the messages.
     :param work: called with the camera's name and the message; must not raise.
     :param name: of the thread.
     """
@@ -37,7 +37,7 @@ class Worker(Generic[T]):
 
     def stop(self, timeout_s: float) -> bool:
         """
-        Let the message that is being processed end, then end the thread.
+        Finish the current message, then end the thread.
 
         :return: whether the thread ended in time.
         """
@@ -51,4 +51,5 @@ class Worker(Generic[T]):
             self._busy = (camera, time.monotonic())
             self._work(camera, message)
             self._busy = None
-            del taken, message  # an image is large; do not keep it while waiting for the next
+            # an image is large: do not keep it while waiting for the next one
+            del taken, message
