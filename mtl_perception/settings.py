@@ -264,4 +264,6 @@ def _in_words(kind: Any, error: ErrorDetails) -> str:
     wanted = error['msg'].replace('Input should be', 'it must be')
     if error['type'].startswith('dataclass') or error['type'] == 'dict_type':
         wanted = 'it must be a table of keys and values'
+    elif error['type'] == 'sequence_str':
+        wanted = 'it must be a list, also of one'
     return f'{name or "this"} is {error["input"]!r}; {wanted}'

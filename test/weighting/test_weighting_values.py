@@ -391,9 +391,9 @@ def test_a_loss_below_the_clamp_has_no_gradient_and_no_weight():
 
 @pytest.mark.parametrize(('name', 'options', 'words'), [
     ('handcrafted', {'weights': {'semantic': math.inf, 'depth': 1, 'motion': 1}}, 'finite'),
-    ('uncertainty', {'forms': ['depth']}, 'uncertainty.forms is'),
-    ('asynchronous', {'strategy': ['dwa']}, 'asynchronous.strategy is'),
-    ('focused', {'focus': 'depth'}, 'focused.focus is')])
+    ('uncertainty', {'forms': ['depth']}, r"forms is \['depth'\]; it must be a table"),
+    ('asynchronous', {'strategy': ['dwa']}, r"strategy is \['dwa'\]; did you mean 'dwa'"),
+    ('focused', {'focus': 'depth'}, "focus is 'depth'; it must be a list")])
 def test_option_values_of_a_wrong_type_are_refused(name, options, words):
     with pytest.raises(ConfigurationError, match=words):
         build_weighting(name, TASKS, {name: options})
