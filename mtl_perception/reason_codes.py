@@ -92,7 +92,7 @@ class ReasonCode(str, Enum):
         'No camera_info has arrived, or it holds no calibration.',
         'Publish camera_info with a calibration; depth then gets the scale of this camera.')
     INFO_MISMATCH = (
-        'I22_info_mismatch', 'The camera_info belongs to another image size (a warning).',
+        'I22_info_mismatch', 'The camera_info belongs to another image size; depth is withheld.',
         'The calibration was made at another resolution, or for another camera.',
         'Calibrate at the resolution that is published, or let the driver scale its camera_info.')
 

@@ -37,6 +37,19 @@ def test_each_code_has_a_form_a_meaning_a_cause_and_a_cure(code):
         assert re.fullmatch(r'.{5,}\.', text)
 
 
+def test_no_file_writes_a_code_as_text():
+    found = {str(path.relative_to(ROOT)): codes
+             for path in sorted((ROOT / 'mtl_perception').rglob('*.py'))
+             if path.name != 'reason_codes.py' and (codes := literals(path.read_text()))}
+    assert found == {}
+
+
+def test_every_code_is_used():
+    text = '\n'.join(path.read_text() for path in (ROOT / 'mtl_perception').rglob('*.py')
+                     if path.name != 'reason_codes.py')
+    assert [code.name for code in ReasonCode if f'ReasonCode.{code.name}' not in text] == []
+
+
 def test_the_check_finds_codes_written_as_text():
     source = "raise DataError('x', 'B01')\nlog(f'[T03] no frame for {s}')\nname = 'I03_short'\n"
     assert sorted(literals(source)) == ['B01', 'I03_short', '[T03] no frame for ']

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from readability import LONGEST_FILE, measure
+from readability import LONGEST_FILE, measure, shares, walls
 
 from mtl_perception.cli import COMMANDS
 
@@ -186,10 +186,36 @@ def test_no_room_is_a_drawer():
     assert not [path for path in FILES if path.stem in drawers or path.parent.name in drawers]
 
 
-def test_files_stay_readable():
-    long = {str(path.relative_to(PACKAGE)): code for path in FILES
-            if (code := measure(path.read_text()).code) > LONGEST_FILE}
-    assert not long
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_paragraphs_stay_short(path):
+    source = path.read_text(encoding='utf-8')
+    assert measure(source).code <= LONGEST_FILE
+    assert [f'{body.name}, line {body.line}: {body.paragraph} lines of code in a row'
+            for body in walls(source)] == []
+
+
+def test_functions_have_blank_lines_and_comments():
+    blank, comments = shares([path.read_text(encoding='utf-8') for path in FILES])
+    assert blank >= 0.05
+    assert comments >= 0.02
+
+
+def test_the_count_finds_a_wall_and_leaves_a_paragraphed_body_alone():
+    lines = [f'    x{number} = {number}' for number in range(16)]
+    wall = '\n'.join(['def f():', '    """Text."""', *lines])
+    assert [(body.name, body.code, body.paragraph) for body in walls(wall)] == [('f', 16, 16)]
+
+    for pause in ('', '    # the second half'):
+        paragraphs = '\n'.join(['def f():', *lines[:8], pause, *lines[8:]])
+        assert walls(paragraphs) == []
+    assert shares([wall]) == (0, 0)
+
+
+def test_blank_lines_in_strings_and_docstrings_are_neither_code_nor_pauses():
+    source = ('def f():\n    """\n    Text.\n\n    More.\n    """\n'
+              '    x = """a\n\nb"""\n    return x\n')
+    body, = measure(source).bodies
+    assert (body.code, body.blank, body.comments, body.paragraph) == (4, 0, 0, 4)
 
 
 def dangers(source: str) -> list[str]:

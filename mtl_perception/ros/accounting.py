@@ -20,7 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SUPERSEDED, INACTIVE = 'O01_superseded', 'L11_inactive'
+from mtl_perception.reason_codes import ReasonCode
+
+SUPERSEDED, INACTIVE = ReasonCode.SUPERSEDED, ReasonCode.INACTIVE
 ORDINARY = frozenset({SUPERSEDED, INACTIVE})
 """Reasons that belong to normal work: a newer frame had come, the node was deactivated."""
 

@@ -20,6 +20,7 @@ from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.log_text import Throttle
@@ -180,7 +181,7 @@ class Camera:
         if times[-1] - times[0] > settings.inference_timeout:
             raise FrameError(
                 f'took {times[-1] - times[0]:.1f} s, inference_timeout is '
-                f'{settings.inference_timeout:g} s', 'O04_timeout')
+                f'{settings.inference_timeout:g} s', ReasonCode.TIMEOUT)
 
         ready = self.outputs.messages(wanted, perception, image, header, info)
         times.append(time.monotonic())
@@ -200,16 +201,16 @@ class Camera:
         if stamp.sec < 0 or not 0 <= stamp.nanosec < NANOSECONDS:
             raise FrameError(
                 f'the stamp is {stamp.sec} s {stamp.nanosec} ns, wanted seconds from 0 and '
-                'nanoseconds below 1000000000', 'T06_stamp_invalid')
+                'nanoseconds below 1000000000', ReasonCode.TIME_INVALID)
 
         stamp_ns = int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
         if stamp_ns > arrived_ns + FUTURE_NS:
-            self.account.warned('T05_future')
+            self.account.warned(ReasonCode.TIME_FUTURE)
 
         # Two codes for one age: it came too late, or it waited too long in the mailbox.
         if max_age > 0:
-            for now, reason in ((arrived_ns, 'T05_stale'),
-                                (self._node.get_clock().now().nanoseconds, 'O03_expired')):
+            for now, reason in ((arrived_ns, ReasonCode.TIME_STALE),
+                                (self._node.get_clock().now().nanoseconds, ReasonCode.EXPIRED)):
                 if now - stamp_ns > max_age * NANOSECONDS:
                     raise FrameError(
                         f'is {(now - stamp_ns) / NANOSECONDS:.3f} s old, max_age is {max_age:g} s',
@@ -221,12 +222,12 @@ class Camera:
         wanted_height, wanted_width = image_size(info)
         if (wanted_height, wanted_width) == (height, width):
             return False
-        count = self.account.warned('I21_info')
-        if self._throttle.due('I21_info'):
+        count = self.account.warned(ReasonCode.INFO_MISMATCH)
+        if self._throttle.due(ReasonCode.INFO_MISMATCH):
             self._node.get_logger().warning(
-                f'[I21_info] camera {self.name!r}: the camera_info is for {wanted_width} x '
-                f'{wanted_height} pixels, the image has {width} x {height}; depth is withheld '
-                f'({count} so far)')
+                f'[{ReasonCode.INFO_MISMATCH}] camera {self.name!r}: the camera_info is for '
+                f'{wanted_width} x {wanted_height} pixels, the image has {width} x {height}; '
+                f'depth is withheld ({count} so far)')
         return True
 
     def _perceive(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from mtl_perception.reason_codes import code_in
+from mtl_perception.reason_codes import ReasonCode, code_in
 from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.qos_matching import Offer
 
@@ -52,11 +52,11 @@ def assess(
 
     # Nothing arrives: because of the quality of service, since activation, or any more.
     if offer.unmatched:
-        return Health(ERROR, f'[G03] {topic}: {offer.unmatched}')
+        return Health(ERROR, f'[{ReasonCode.QOS_MISMATCH}] {topic}: {offer.unmatched}')
     if silence is None or silence > max(camera_timeout, active_s):
         return _never_heard(offer, topic, foreign)
     if silence > camera_timeout:
-        return Health(ERROR, f'[T03] no frame for {silence:.1f} s on {topic}'
+        return Health(ERROR, f'[{ReasonCode.TIME_SILENCE}] no frame for {silence:.1f} s on {topic}'
                              f'{"" if offer.publishers else " (0 publishers)"}')
 
     # Frames arrive and are dropped, all of them or some.
@@ -70,10 +70,11 @@ def assess(
 
     # Frames are processed, but something about them is odd.
     if foreign:
-        return Health(WARN, f'[G04] {foreign}')
+        return Health(WARN, f'[{ReasonCode.FOREIGN_TYPE}] {foreign}')
     if len(offer.publishers) > 1:
-        return Health(WARN, f'[G05] {topic} has {len(offer.publishers)} publishers: '
-                            f'{", ".join(offer.publishers)}')
+        names = ', '.join(offer.publishers)
+        return Health(WARN, f'[{ReasonCode.TWO_PUBLISHERS}] {topic} has '
+                            f'{len(offer.publishers)} publishers: {names}')
     if warning := account.last_warning(RECENT_S):
         return Health(WARN, f'frames are odd, the last one as {warning}')
 
@@ -84,9 +85,10 @@ def assess(
 def _never_heard(offer: Offer, topic: str, foreign: str) -> Health:
     """Return the health of a camera that has sent nothing since activation."""
     if foreign:
-        return Health(ERROR, f'[G04] {foreign}; another type is wanted there')
+        return Health(
+            ERROR, f'[{ReasonCode.FOREIGN_TYPE}] {foreign}; another type is wanted there')
     if not offer.publishers:
-        return Health(ERROR, f'[G01] no publisher on {topic}')
+        return Health(ERROR, f'[{ReasonCode.NO_PUBLISHER}] no publisher on {topic}')
     return Health(WARN, f'{", ".join(offer.publishers)} publishes on {topic}, no frame yet')
 
 

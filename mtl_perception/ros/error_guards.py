@@ -17,9 +17,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from mtl_perception.errors import PerceptionError
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.log_text import Throttle, printable
 
-INTERNAL = 'E00_internal'
+INTERNAL = ReasonCode.INTERNAL
 """Reason code of an unexpected error."""
 
 P = ParamSpec('P')
@@ -44,11 +45,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, PerceptionError):
         return error.code or INTERNAL
     if isinstance(error, MemoryError):
-        return 'O07_memory'
+        return ReasonCode.MEMORY
     if type(error).__name__ == 'OutOfMemoryError':
-        return 'D02_oom'
+        return ReasonCode.DEVICE_MEMORY
     if isinstance(error, RuntimeError) and 'CUDA error' in str(error):
-        return 'D03_device'
+        return ReasonCode.DEVICE_LOST
     return INTERNAL
 
 

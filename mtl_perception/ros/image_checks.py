@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.reason_codes import ReasonCode
+
 FLAT_AFTER = 10
 FROZEN_AFTER = 30
 GRID = 16
@@ -40,5 +42,5 @@ class PictureWatch:
         self._flat = self._flat + 1 if (sample == sample[0, 0]).all() else 0
 
         if self._flat >= FLAT_AFTER:
-            return 'I13_flat'
-        return 'I14_frozen' if self._equal >= FROZEN_AFTER else ''
+            return ReasonCode.IMAGE_FLAT
+        return ReasonCode.IMAGE_FROZEN if self._equal >= FROZEN_AFTER else ''

@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, did_you_mean
 from mtl_perception.ros.log_text import printable
 
@@ -72,7 +73,7 @@ class NodeParameters:
             wrong += [
                 f'parameter {name!r} does not exist{hint}' for name, hint in self.unknown.items()]
         if wrong:
-            raise ConfigurationError('; '.join(wrong), 'P01')
+            raise ConfigurationError('; '.join(wrong), ReasonCode.BAD_PARAMETER)
         return values
 
     def _declare(self, declaration: Declaration) -> None:

@@ -26,6 +26,7 @@ from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
 from mtl_perception.manifest import find_model
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
 from mtl_perception.ros.error_guards import (
@@ -125,7 +126,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Subscribe and start to work."""
         if not self._join_worker():
             raise ConfigurationError(
-                'the network still works on an earlier frame; try again', 'O04_timeout')
+                'the network still works on an earlier frame; try again', ReasonCode.TIMEOUT)
 
         self.last_error = ''
         self._generation += 1
@@ -138,7 +139,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
                 camera.open(functools.partial(self._guard(self.on_image), camera), self._guard)
         except Exception as error:
             self._stop_intake()
-            raise ConfigurationError(f'cannot subscribe: {detail_of(error)}', 'G04') from error
+            raise ConfigurationError(
+                f'cannot subscribe: {detail_of(error)}', ReasonCode.CANNOT_SUBSCRIBE) from error
 
         super().on_activate(state)
         self.activated_at = time.monotonic()
@@ -248,10 +250,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Count a dropped frame, and log it, but not more often than the throttle allows."""
         reason = reason_of(error)
         count = camera.account.dropped(reason)
-        if reason == 'D02_oom':
+        if reason == ReasonCode.DEVICE_MEMORY:
             _empty_device_cache()
         # a lost device stays lost within this process
-        if isinstance(error, DeviceError) or reason == 'D03_device':
+        if isinstance(error, DeviceError) or reason == ReasonCode.DEVICE_LOST:
             self.request_exit(7, f'[{reason}] {detail_of(error)}')
 
         if reason != INACTIVE and self._throttle.due((camera.name, reason)):
@@ -324,7 +326,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             except Exception as error:  # rcl has an error class for each kind of bad name
                 raise ConfigurationError(
                     f'camera {name!r}: its topics cannot be made: {detail_of(error)}',
-                    'G10') from error
+                    ReasonCode.BAD_TOPIC_NAME) from error
             self.cameras[camera.name] = camera
 
     def _stop_intake(self) -> None:
@@ -351,7 +353,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Release all resources, whatever state the node is in; may be called twice."""
         self._stop_intake()
         if not self._join_worker():
-            self.request_exit(7, f'[O04_timeout] the network did not return in {PATIENCE_S:g} s')
+            self.request_exit(
+                7, f'[{ReasonCode.TIMEOUT}] the network did not return in {PATIENCE_S:g} s')
 
         for camera in self.cameras.values():
             camera.outputs.destroy()

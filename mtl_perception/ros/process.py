@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from mtl_perception.errors import PerceptionError
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.error_guards import detail_of
 from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.signals import StopRequest
@@ -84,20 +85,23 @@ def _spin(executor: SingleThreadedExecutor, node: Stoppable, stop: StopRequest) 
     Services of rclpy itself raise on some requests, and an exception out of a callback would end
     the node; here it is logged.
     """
-    throttle, failures = Throttle(), 0
+    throttle = Throttle()
+    failures = 0
     while stop.received is None and node.exit_code is None:
         try:
             executor.spin_once(timeout_sec=WAKE_S)
             failures = 0
         except ExternalShutdownException:
             return 0
+
         except Exception as error:  # noqa: BLE001
             failures += 1
             if throttle.due('spin'):
-                node.get_logger().error(f'[E00_internal] in the executor: {detail_of(error)}')
+                node.get_logger().error(
+                    f'[{ReasonCode.INTERNAL}] in the executor: {detail_of(error)}')
             if failures >= FAILURES_IN_A_ROW:
                 return 1
-            time.sleep(0.01)
+            time.sleep(0.01)  # an error that repeats must not take the whole core
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.declarations import Declaration
 
 MANY = 1 << 31
@@ -86,7 +87,7 @@ class SourceSettings:
             wrong.append(f"parameter 'seconds_per_street' is {self.seconds_per_street}, wanted "
                          'more than 0 with several streets')
         if wrong:
-            raise ConfigurationError('; '.join(wrong), 'P01')
+            raise ConfigurationError('; '.join(wrong), ReasonCode.BAD_PARAMETER)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def camera_settings_of(values: Mapping[str, Any]) -> CameraSettings:
     if duration and not rest['frames']:
         if not source.rate:
             raise ConfigurationError(
-                "parameter 'duration' needs a rate, which is 0; give 'frames' instead", 'P01')
+                "parameter 'duration' needs a rate, which is 0; give 'frames' instead",
+                ReasonCode.BAD_PARAMETER)
         rest['frames'] = max(1, round(duration * source.rate))
     return CameraSettings(source=source, **rest)

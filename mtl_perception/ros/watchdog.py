@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from mtl_perception import topics
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.camera import Camera
 from mtl_perception.ros.diagnostics import (
     ERROR,
@@ -34,7 +35,8 @@ from mtl_perception.ros.qos_matching import Offer
 REPORT_PERIOD_S = 1.0
 CLOCK_PATIENCE_S = 5.0
 
-LONGEST_STREAKS = {'D02_oom': 3, 'M09_nonfinite': 10, 'O04_timeout': 3}
+LONGEST_STREAKS: dict[str, int] = {
+    ReasonCode.DEVICE_MEMORY: 3, ReasonCode.OUTPUT_NOT_FINITE: 10, ReasonCode.TIMEOUT: 3}
 """The node deactivates itself after this many frames in a row were dropped for a reason."""
 
 HANGS = 3
@@ -125,7 +127,7 @@ class Watchdog:
         busy = self._watched.busy()
         if busy is not None and busy[1] > HANGS * settings.inference_timeout:
             self._watched.request_exit(
-                7, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
+                7, f'[{ReasonCode.TIMEOUT}] the network has not returned for {busy[1]:.0f} s')
 
         for camera in self._watched.cameras.values():
             reason, count = camera.account.streak
@@ -149,7 +151,8 @@ class Watchdog:
     def _camera_health(self, camera: Camera, settings: Settings, active_s: float) -> Health:
         busy = self._watched.busy()
         if busy is not None and busy[1] > settings.inference_timeout:
-            return Health(ERROR, f'[O04_timeout] the network has not returned for {busy[1]:.0f} s')
+            return Health(
+                ERROR, f'[{ReasonCode.TIMEOUT}] the network has not returned for {busy[1]:.0f} s')
         offer = camera.image.offer if camera.image is not None else Offer()
         return assess(
             camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock())
@@ -163,7 +166,8 @@ class Watchdog:
         clock = self._node.get_clock()
         if (clock.ros_time_is_active and clock.now().nanoseconds == 0
                 and now - self._started_at > CLOCK_PATIENCE_S):
-            return Health(WARN, '[T08] use_sim_time is true but /clock has not been received')
+            return Health(WARN, f'[{ReasonCode.TIME_NO_CLOCK}] use_sim_time is true but /clock '
+                                'has not been received')
         if watched.activated_at is not None:
             return Health(OK, 'active')
         return Health(OK, 'unconfigured' if watched.settings is None else 'inactive')

@@ -374,7 +374,7 @@ def test_a_lost_device_is_not_taken_for_a_bad_frame(tiny_model, monkeypatch):
         engine.step(picture())
     engine.device = torch.device('cuda')
     monkeypatch.setattr(torch, 'from_numpy', lambda array: fail())
-    with pytest.raises(DeviceError, match=r'\[D03\] the device is lost'):
+    with pytest.raises(DeviceError, match=r'\[D03_device\] the device is lost'):
         engine.step(picture())
 
 

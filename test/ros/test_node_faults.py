@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros import watchdog
 
 pytest.importorskip('rclpy')
@@ -141,7 +142,8 @@ def test_failures_in_a_row_deactivate_the_node_and_activation_helps(bench):
 
 
 @pytest.mark.parametrize('failure', [
-    RuntimeError('CUDA error: an illegal memory access'), DeviceError('gone', 'D03')])
+    RuntimeError('CUDA error: an illegal memory access'),
+    DeviceError('gone', ReasonCode.DEVICE_LOST)])
 def test_a_lost_device_ends_the_process(bench, failure):
     test = bench()
     test.start('semantic/image')

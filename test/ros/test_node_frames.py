@@ -158,7 +158,7 @@ def test_a_calibration_of_another_size_withholds_depth_and_nothing_else(bench):
     test.spin_until(lambda: test.heard['semantic/image'] and test.heard['motion/image'])
     test.spin(0.2)
     assert not test.heard['depth/image']
-    assert test.counts.warnings == {'I21_info': 1}
+    assert test.counts.warnings == {'I22_info_mismatch': 1}
     test.camera._infos.put(calibration(48, 80, 500.0, test.node.get_clock().now().to_msg()))
     test.feed(test.picture())
     test.spin_until(lambda: test.heard['depth/image'])

@@ -177,7 +177,7 @@ def test_an_activation_that_fails_leaves_the_node_inactive(bench):
     assert test.node.trigger_configure() == SUCCESS
     assert test.node.trigger_activate() == FAILURE
     assert state_of(test) == 'inactive'
-    assert 'G04' in test.node.last_error
+    assert 'G06' in test.node.last_error
     assert test.node.busy() is None
 
 
