@@ -20,13 +20,18 @@ extensions = [
 templates_path = ['_templates']
 exclude_patterns = ['_templates']
 html_theme = 'furo'
+html_static_path = ['_static']
+html_css_files = ['wide.css']
 html_title = f'mtl_perception {release}'
 myst_heading_anchors = 3
 
+add_module_names = False
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'
 
-# A reference to a name of this package that does not exist is a warning; type variables aside.
+# A reference to a name of this package that does not exist is a warning. Type variables, and the
+# tables that mtl_perception.settings makes of data sets, have no entry of their own.
 nitpicky = True
-nitpick_ignore_regex = [('py:.*', r'(?!mtl_perception).*|.*\.T|.*\.recipe\.Recipe')]
+nitpick_ignore_regex = [
+    ('py:.*', r'(?!mtl_perception).*|.*\.(T|Kind)|mtl_perception\.settings\.[A-Z][a-z]\w+')]

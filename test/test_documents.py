@@ -36,7 +36,7 @@ COMMANDS_THAT_NEED_ROS = {'README.md': 3, 'docs/node.md': 4, 'docs/start.md': 10
 """Commands that no test here runs: they need a ROS 2 installation."""
 
 IN_CI = {'make demo', 'make demo SOURCE=my_video.mp4'}
-"""Commands of the README that ``.ci/run`` runs, the second one with the source of the first."""
+"""``.ci/run`` runs the first, the tests of the demo the second as ``mtl demo --source``."""
 
 
 def names(found):
