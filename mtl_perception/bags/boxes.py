@@ -33,6 +33,7 @@ def boxes_from_markers(message: Any, task: Task) -> Detections:
             f'{len(points)} points and {len(colours)} colours are not boxes of four lines each',
             ReasonCode.BAG_MESSAGE)
 
+    # A line has one colour and two points; the box spans the points of its four lines.
     points = points.reshape(-1, POINTS_PER_BOX, 2)
     colours = colours.reshape(-1, POINTS_PER_BOX // 2, 3)[:, :1] * 255
     palette = np.array(task.palette, np.float32)
@@ -58,12 +59,14 @@ def boxes_from_detections(message: Any, task: Task) -> Detections:
     for box in message.detections:
         if not box.results:
             continue
+
         best = max((result.hypothesis for result in box.results), key=lambda one: one.score)
         if best.class_id not in task.classes:
             raise FrameError(
                 f'has a box of class {best.class_id!r}, wanted one of {list(task.classes)}',
                 ReasonCode.BAG_MESSAGE)
 
+        # The message has centre and size, we have corners.
         x = box.bbox.center.position.x
         y = box.bbox.center.position.y
         half_width = box.bbox.size_x / 2

@@ -71,6 +71,7 @@ class Bag:
         self._allow_damaged = allow_damaged
         self._namespace = namespace
 
+        # The metadata beside a damaged file still tell what it should contain.
         try:
             self._storage = Storage(path)
         except DataError as error:
@@ -259,6 +260,8 @@ class Bag:
         for role, found in self._found.items():
             if role == 'image':
                 continue
+
+            # The node copies the stamp of the image; labels may come from another clock.
             slop = slop_ns if role.startswith(TRUE) else 0
             place = match_stamps(images, sorted(found), slop)
             self._found[role] = {place.get(stamp, stamp): one for stamp, one in found.items()}
@@ -281,6 +284,7 @@ class Bag:
         if kind == topics.COMPRESSED_IMAGE.kind:
             return decode_compressed(read_compressed(content))
 
+        # Images are most of a recording: their pixels are viewed in place, not deserialised.
         message = read_image(content)
         if role == 'image':
             return decode_image(message)

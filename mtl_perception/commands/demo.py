@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
                   disable=arguments.no_progress) as bar:
         task = bar.add_task('', total=int(plan.source['frames']))
 
-        def progress(text: str, images: int, answers: int) -> None:
-            bar.update(task, description=f'{text} ({answers} answers)', completed=images)
+        def progress(text: str, images: int, predictions: int) -> None:
+            bar.update(task, description=f'{text} ({predictions} predictions)', completed=images)
 
         bag = record_live(plan, arguments.output, progress)
 

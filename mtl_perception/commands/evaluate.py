@@ -70,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # a recording
     parser.add_argument(
         '--bag', type=Path, metavar='BAG',
-        help="evaluate the node's answers in a recording, against the ground truth in it or, with "
-        '--data, the labels of images that are named by their stamps in nanoseconds')
+        help="evaluate the node's predictions in a recording, against the ground truth in it or, "
+        'with --data, the labels of images that are named by their stamps in nanoseconds')
     parser.add_argument(
         '--rerun', action='store_true',
-        help='run the model on the images of the recording, in place of the recorded answers')
+        help='run the model on the images of the recording, in place of the recorded predictions')
     parser.add_argument(
         '--max-gap', type=float, metavar='SECONDS',
         help='with --rerun: longest time between two frames that are compared (default: what the '
@@ -91,7 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
-    if arguments.camera_height is not None and not 0.3 <= arguments.camera_height <= 3.0:
+    if arguments.bag is None and arguments.camera_height is not None \
+            and not 0.3 <= arguments.camera_height <= 3.0:
         raise ConfigurationError(
             f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
     if arguments.bag is not None:
@@ -146,7 +147,7 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
 
 
 def _on_bag(arguments: argparse.Namespace) -> int:
-    """Evaluate the answers in a recording, or those of the model on its images."""
+    """Evaluate the predictions in a recording, or those of the model on its images."""
     if not 0 <= arguments.slop < math.inf:
         raise ConfigurationError(f'--slop is {arguments.slop} ms; it must not be negative')
     manifest, _ = read_model(arguments.model)

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--model', default='street', help='shipped name or .safetensors file (street)')
     parser.add_argument(
         '--output', type=Path, default=Path('predicted.mp4'),
-        help='NAME.mp4 for a video with all answers side by side; NAME.mcap for a rosbag2 in the '
-        'folder NAME, with the topics of the node; else a folder of PNG files '
+        help='NAME.mp4 for a video with all predictions side by side; NAME.mcap for a rosbag2 in '
+        'the folder NAME, with the topics of the node; else a folder of PNG files '
         '(default: predicted.mp4)')
 
     # what the source does not say of itself

@@ -164,6 +164,7 @@ def bag_metrics(
         'streams': {role: {'matched': one, 'unmatched': other}
                     for role, (one, other) in streams.items()},
 
+        # What the reader left out, and how old predictions were when the node published them.
         'duplicates': bag.duplicates,
         'skipped': {topic: dict(reasons) for topic, reasons in bag.skipped.items()},
         'age_at_publish_ms': {
@@ -194,9 +195,11 @@ def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
 
     Of several cameras it is the one whose topic the images come from.
     """
+    # Several nodes report to one topic; counters of frames tell those of a camera.
     found = [pair for pair in bag.statuses().values() if all(
         values.get(key, '').isdigit() for values in pair
         for key in ('received', 'published', 'in_flight'))]
+
     mine = [pair for pair in found if pair[1].get('topic') in bag.image_topics]
     first, last = next(iter(mine or (found if len(found) == 1 else [])), (None, None))
     return first, last

@@ -107,11 +107,13 @@ class BagOutput:
             self._write(
                 topics.CAMERA_INFO, self._info(shown, *shown.image.shape[:2]), stamp_ns)
 
+        # The truth makes the new recording ready for evaluation.
         truth = shown.truth or Truth()
         for name, topic in topics.TRUTH.items():
             values = getattr(truth, name)
             if values is None:
                 continue
+
             encoding = topic.encoding
             if values.dtype == np.int32:  # negative ids are unknown objects
                 encoding = '32SC1'
@@ -173,12 +175,15 @@ class BagOutput:
             'Detection2D', 'ObjectHypothesisWithPose', 'ObjectHypothesis', 'BoundingBox2D',
             'Pose2D', 'Point2D')}
         header = self._header(stamp_ns)
+
+        # The message has centre and size, we have corners.
         found = []
         for (left, top, right, bottom), score, kind in zip(
                 boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist()):
             middle = types['Point2D']((left + right) / 2, (top + bottom) / 2)
             box = types['BoundingBox2D'](
                 types['Pose2D'](middle, 0.0), right - left, bottom - top)
+
             hypothesis = types['ObjectHypothesis'](task.classes[kind], score)
             result = types['ObjectHypothesisWithPose'](hypothesis, self._no_pose())
             found.append(types['Detection2D'](header, [result], box, ''))
@@ -197,12 +202,15 @@ class BagOutput:
         types = self._store.types
         point = types['geometry_msgs/msg/Point']
         colour = types['std_msgs/msg/ColorRGBA']
+
         points = []
         colours = []
         for (left, top, right, bottom), kind in zip(
                 boxes.corners.tolist(), boxes.classes.tolist()):
             corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
             red, green, blue = (value / 255 for value in task.palette[kind])
+
+            # A line list: each side has two points and one colour.
             for first, second in zip(corners, corners[1:] + corners[:1]):
                 points += [point(x, y, 0.0) for x, y in (first, second)]
                 colours.append(colour(red, green, blue, 1.0))

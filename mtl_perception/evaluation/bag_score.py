@@ -71,6 +71,7 @@ class BagScore:
             self.orphans += 1
             return
 
+        # Latencies need no truth.
         if record.latency_ms is not None and record.received_ns is not None:
             self._latencies_ms.append(record.latency_ms)
             self._received_ns.append(record.received_ns)
@@ -80,6 +81,7 @@ class BagScore:
         evaluated = dataclasses.replace(record, truth=truth)
         if size is not None:
             evaluated = dataclasses.replace(evaluated, prediction=prediction_at(record, *size))
+
         seconds = (record.stamp_ns - self._stamps_ns[0]) / 1e9
         self.evaluator.update(
             f't = {seconds:.2f} s', evaluated, group=self._stretch(record.stamp_ns))
@@ -97,11 +99,14 @@ class BagScore:
         if self._objects is None or truth is None or truth.motion is None \
                 or truth.semantic is None or moving.motion is None or moving.motion_score is None:
             return
+
+        # The network sees a smaller image than the truth describes.
         size = truth.motion.shape
         self._objects.update(
             resize_nearest(moving.motion, *size), resize_nearest(moving.motion_score, *size),
             truth.motion, truth.semantic, truth.instance)
         self._object_stretches.append(self._stretch(record.stamp_ns))
+
         if repeated.motion is not None:
             self._objects.update_identical(
                 resize_nearest(repeated.motion, *size), truth.semantic)
@@ -184,6 +189,7 @@ def balance_frames(
             int(node['received']) - int(before['received'])):
         return _balance_since(before, node, score, images)
 
+    # Do the counters of the node add up, and does it know every image?
     received, published, in_flight = (
         int(node[key]) for key in ('received', 'published', 'in_flight'))
     dropped = _dropped(node)
@@ -208,6 +214,8 @@ def balance_frames(
                         f'published {published}')
     if score.orphans:
         problems.append(f'{score.orphans} predictions carry the stamp of no image')
+
+    # Was every image of the camera recorded?
     if source is not None and int(source['published']) != images:
         problems.append(f'the camera published {source["published"]} frames, the recording has '
                         f'{images}')

@@ -57,10 +57,12 @@ def evaluate(
     data = data.narrowed_to(evaluator.evaluators)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
 
+    # The second stream gets each image twice: nothing may move then.
     bad: list[str] = []
     settings = StreamSettings(camera_height=camera_height)
     stream = CameraStream(engine, settings)
     repeating = CameraStream(engine, settings)
+
     for number in show(range(len(data))):
         try:
             sample = data[number]
@@ -111,8 +113,11 @@ def drives_of(images: Sequence[Path], filmed: bool = False) -> list[Hashable]:
     :param images: paths.
     :param filmed: whether the frames of a folder are known to be of one drive.
     """
+    # frame_000123.png and frame_000124.png are of one drive, named "frame_".
     drives = [(image.parent, re.sub(r'\d+$', '', image.stem)
                if image.stem[-1:].isdigit() else '') for image in images]
+
+    # One name for all says nothing about drives.
     return list(drives) if filmed or len(set(drives)) > 1 else [None] * len(images)
 
 
@@ -156,6 +161,7 @@ def truth_of_sample(sample: Sample) -> Truth:
     if sample.detection is not None:
         rows = sample.detection[-1]
         if (rows[:, 4] != NOT_LABELLED).all():
+            # Rows with a negative class only fill the array up.
             boxes = rows[rows[:, 4] >= 0]
             detection = TrueBoxes(
                 boxes[:, :4], boxes[:, 4].astype(np.int64), np.zeros(len(boxes), bool))
@@ -183,6 +189,7 @@ def open_data(
     described = read_descriptions(path)
     part = next(iter(described)) if len(described) == 1 else part
     check_names([part], list(described), f'{path}: data set')
+
     description = dict(described[part])
     if root is not None:
         description['root'] = str(root)

@@ -56,8 +56,11 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
         if not getattr(arguments, name) > 0:
             raise ConfigurationError(
                 f'--{name} is {getattr(arguments, name):g}; it must be positive')
+
     street = arguments.source == 'street'
     frames = max(1, round(arguments.seconds * arguments.rate))
+
+    # Frames are rendered ahead, so that slow rendering does not limit the rate.
     source: dict[str, Any] = {
         'source': arguments.source if street else str(Path(arguments.source).absolute()),
         'rate': float(arguments.rate), 'frames': frames, 'width': arguments.width,
@@ -113,6 +116,7 @@ def evaluate_recording(path: Path, manifest: Manifest, output: Path, rate: float
     with Bag(path) as bag:
         tasks = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
         bag.require(['image', *tasks])
+
         counts = {task: bag.count(task) for task in tasks}
         with VideoWriter(output / 'demo.mp4', rate) as video:
             drawn, samples = _draw(
@@ -121,6 +125,7 @@ def evaluate_recording(path: Path, manifest: Manifest, output: Path, rate: float
             raise DataError(
                 f'{path}: no prediction carries the stamp of an image', ReasonCode.BAG_STAMPS)
 
+        # The counters of the last diagnostics cover every frame.
         statuses = bag.last_statuses()
         node = next((values for values in statuses.values() if 'in_flight' in values), None)
         balance = balance_frames(score, counts, node, statuses.get('camera_source'))
@@ -147,6 +152,7 @@ def _draw(
     samples: list[tuple[list[FrameRecord], FrameRecord]] = []
     previous = deque[FrameRecord](maxlen=HEAD_FRAMES)
     first_ns = 0
+
     for number, record in enumerate(records):
         first_ns = first_ns if number else record.stamp_ns
         picture = painter.draw(record, _lines(record, first_ns))
@@ -192,7 +198,9 @@ def score_objects(engine: 'Engine', result: DemoResult) -> None:
 
 def _motion(engine: 'Engine', records: Sequence[FrameRecord]) -> Perception:
     """Return the motion in the last of some consecutive frames, at the network's size."""
+    # torch takes seconds to import, which the live recording before this must not pay
     from mtl_perception.inference.stream import CameraStream
+
     stream = CameraStream(engine)
     for number, record in enumerate(records, 1):
         assert record.image is not None

@@ -92,6 +92,7 @@ class Evaluator:
             if len(evaluator.groups) == counted:
                 continue
 
+            # The worst frames of these two show best what goes wrong.
             if isinstance(evaluator, SemanticEvaluator):
                 miou = evaluator.metric.last_miou()
                 if miou is not None:
@@ -141,6 +142,7 @@ class Evaluator:
         for frame in same:
             worst.remove(frame)
 
+        # Drawn only now: most frames are not among the worst.
         picture = self._painter.draw(record)
         if task == 'depth':
             self._draw_errors_below(picture, record)
@@ -157,6 +159,8 @@ class Evaluator:
         assert record.truth.depth is not None
         errors = draw_errors(relative_error(
             record.prediction.depth, record.truth.depth, task.maximum))
+
+        # The picture has two rows; the place below the image is free for this map.
         height = len(picture) // 2
         picture[-height:, :TILE] = cv2.resize(
             errors, (TILE, height), interpolation=cv2.INTER_AREA)

@@ -100,6 +100,8 @@ def _open_bag(path: Path, rate: float, namespace: str) -> ImageInput:
     with Bag(path, namespace) as bag:
         bag.require(['image'])
         stamps = bag.stamps_of('image')
+
+    # The mean rate, by the stamps of the first and the last image.
     span_ns = stamps[-1] - stamps[0]
     own = (len(stamps) - 1) * 1e9 / span_ns if span_ns else 0.0
     return ImageInput(_recorded(path, namespace), len(stamps), rate or own or FALLBACK_RATE)
@@ -118,6 +120,7 @@ def _open_folder(path: Path, rate: float) -> ImageInput:
             raise DataError(
                 f'{path}: {stems[image.stem].name} and {image.name} have the same name without '
                 'the suffix, so their output files would too; rename one')
+
     return ImageInput((
         InputImage(image.stem, round(number * 1e9 / rate), read_rgb(image, True))
         for number, image in enumerate(images, 1)), len(images), rate)
@@ -136,11 +139,14 @@ def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
             image = record.image
             if image is None:
                 continue
+
+            # A calibration for another size would scale depth wrongly.
             info = calibrations.find(record.stamp_ns)
             if info is not None and image_size(info) != image.shape[:2]:
                 info = None
             yield InputImage(str(record.stamp_ns), record.stamp_ns, image, info, record.truth)
 
+        # A gap in the output would go unnoticed.
         for topic, reasons in bag.skipped.items():
             raise DataError(
                 f'{path}: {topic}: {sum(reasons.values())} messages cannot be read '
@@ -155,6 +161,7 @@ def _decoded(video: Video, rate: float) -> Iterator[InputImage]:
     :param rate: frames per second, 0 for the times that the video has.
     :raises DataError: if it cannot be decoded, or ends before its end.
     """
+    # Stamps start one step after zero, because a stamp of zero means that it is not set.
     step = 1 / (rate or video.rate or FALLBACK_RATE)
     for number, frame in enumerate(video.frames()):
         seconds = number * step if rate else frame.seconds

@@ -22,17 +22,17 @@ TOPICS[topics.TIMING.below('perception_node')] = topics.TIMING.kind
 TRUTH = {topic.below(''): topic.kind for topic in topics.TRUTH.values()}
 
 IMAGES, REPORTS = topics.IMAGE.below(''), topics.DIAGNOSTICS.below('')
-ANSWERS = tuple(topic.below('') for topic in topics.PREDICTIONS.values())
+PREDICTIONS = tuple(topic.below('') for topic in topics.PREDICTIONS.values())
 
 Value = str | int | float | bool
 Progress = Callable[[str, int, int], None]
-"""Is called with the current stage, the number of images and the number of answers."""
+"""Is called with the current stage, the number of images and the number of predictions."""
 
 
 @dataclass(frozen=True)
 class LivePlan:
     """
-    What is run.
+    What to run.
 
     :param source: parameters of ``camera_source``; ``frames`` must be among them.
     :param node: parameters of ``perception_node``.
@@ -99,22 +99,22 @@ def _watch(camera: Program, node: Program, recorder: Program, progress: Progress
                 raise program.failure()
 
         # loading the network may take long; after the first image only programs can fail
-        images, answers = _counts(recorder)
+        images, predictions = _counts(recorder)
         if not images and time.monotonic() > deadline:
             raise node.failure(f'did not become active within {START_TIMEOUT_S:.0f} s')
 
-        progress('running' if images else 'loading the network', images, answers)
+        progress('running' if images else 'loading the network', images, predictions)
         time.sleep(0.1)
     camera.check()
 
 
 def _drain(recorder: Program, progress: Progress) -> None:
-    """Wait for the last answers, and for the diagnostics that count them."""
+    """Wait for the last predictions, and for the diagnostics that count them."""
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
     quiet_since = time.monotonic()
     last = (-1, -1)
 
-    # answers have ended when nothing came for a second
+    # predictions have ended when nothing came for a second
     while time.monotonic() < deadline and time.monotonic() - quiet_since < 1.0:
         counts = _counts(recorder)
         if counts != last:
@@ -123,16 +123,16 @@ def _drain(recorder: Program, progress: Progress) -> None:
         progress('running', *counts)
         time.sleep(0.1)
 
-    # two more reports: the first may have been made before the last answer
+    # two more reports: the first may have been made before the last prediction
     reports = recorder.counts.get(REPORTS, 0)
     while time.monotonic() < deadline and recorder.counts.get(REPORTS, 0) < reports + 2:
         time.sleep(0.1)
 
 
 def _counts(recorder: Program) -> tuple[int, int]:
-    """Return how many images were recorded, and how many answers."""
+    """Return how many images were recorded, and how many predictions."""
     counts = recorder.counts
-    return counts.get(IMAGES, 0), max(counts.get(topic, 0) for topic in ANSWERS)
+    return counts.get(IMAGES, 0), max(counts.get(topic, 0) for topic in PREDICTIONS)
 
 
 def _parameters(values: Mapping[str, Value]) -> list[str]:

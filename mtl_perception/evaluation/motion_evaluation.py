@@ -32,7 +32,7 @@ FRAMES = 4
 STANDING_M = 0.1
 """Below this travel the direction is not evaluated, and the translation may be off by 0.03 m."""
 TRANSLATION, DIRECTION = 0.30, 5.0
-"""An ego-motion fails beyond this share of the travel, or so many degrees of its direction."""
+"""An ego-motion fails beyond this share of the travel, or this many degrees of its direction."""
 
 
 GROUPS = {'size': (200, 800), 'distance': (15.0, 30.0), 'displacement': (1.0, 2.0, 4.0)}

@@ -63,10 +63,12 @@ def _unknown(stream: CameraStream) -> str:
     """Return in how many frames motion is unknown, why, and what may help."""
     if stream.moving is None:
         return ''
+    # In the first frame motion is unknown to every model.
     reasons = {
         reason: count for reason, count in stream.moving.unknown.items() if reason != 'first'}
     if not reasons:
         return ''
+
     found = ', '.join(f'{count} {reason}' for reason, count in sorted(reasons.items()))
     text = f'motion is unknown in {sum(reasons.values())} frames ({found})'
     if stream.warnings[ReasonCode.NO_INTRINSICS] and 'poor_ego_motion' in reasons:
@@ -102,6 +104,7 @@ class FolderWriter:
             if (values := getattr(prediction, task)) is not None:
                 self._write(task, name, values)
 
+        # 16 bits of millimetres end at 65 m; sky and farther depth share the largest number.
         if prediction.depth is not None:
             millimetres = np.nan_to_num(prediction.depth * MILLIMETRES, nan=0.0, posinf=2e9)
             stored = np.where(millimetres > LARGEST_MM, 65535, np.rint(millimetres))
@@ -129,6 +132,11 @@ class FolderWriter:
                 raise StorageError(f'{self.folder}: cannot be written ({error})') from error
 
     def _write(self, task: str, name: str, values: NDArray[Any]) -> None:
+        """
+        Write one map.
+
+        :raises StorageError: if that is impossible.
+        """
         path = self.folder / task / f'{name}.png'
         done, content = cv2.imencode('.png', values)
         assert done
@@ -155,6 +163,7 @@ def check_output(source: Path, output: Path) -> None:
         if output.resolve() == source.resolve():
             raise ConfigurationError(f'--output {output} is the input; name another file')
         return
+
     if suffix == BAG:
         if output.with_suffix('').exists():
             raise ConfigurationError(
@@ -162,6 +171,7 @@ def check_output(source: Path, output: Path) -> None:
                 'folder')
         return
 
+    # A folder may exist, but neither it nor those of the masks may hold what would be lost.
     for folder in (output, *(output / task for task in MASKS)):
         if folder.resolve() == source.resolve():
             raise ConfigurationError(

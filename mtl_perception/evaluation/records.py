@@ -96,5 +96,5 @@ def _check_ids(stamp_ns: int, truth: Truth, tasks: Sequence[Task]) -> None:
             row, column = np.argwhere(wrong)[0]
             raise DataError(
                 f'truth/{task.name}/image at {stamp_ns}: label {ids[row, column]} at row {row}, '
-                f'column {column} is none of 0-{len(task.classes) - 1}, {UNLABELLED}; publish the '
-                "ids of the model's classes")
+                f'column {column} is not one of 0-{len(task.classes) - 1}, {UNLABELLED}; publish '
+                "the ids of the model's classes")

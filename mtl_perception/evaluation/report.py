@@ -53,7 +53,7 @@ class Report:
 
 def recording_facts(metrics: Metrics) -> list[Fact]:
     """
-    Return how many frames of a recording were answered, and how late.
+    Return how many frames of a recording have a prediction, and the latencies.
 
     :param metrics: of a recording, as in ``report.json``.
     """

@@ -47,6 +47,8 @@ class SamplingPlan:
     def pairs(self, seed: int) -> list[tuple[int, int]]:
         """Return (previous, evaluated) frame numbers of a street whose rate is 1 / spacing."""
         last = int(self.drive / self.spacing) - 1
+
+        # Evenly spaced with a random start, so that all parts of a drive count alike.
         offset = np.random.default_rng(seed).random()
         chosen = 1 + ((np.arange(self.frames) + offset) / self.frames * last).astype(int)
         return [(int(frame) - 1, int(frame)) for frame in chosen]
@@ -109,6 +111,7 @@ def _drive(
         repeating.reset('clip')
         shown = drive.render(evaluated)
 
+        # The frames before it fill the temporal state.
         first = max(0, evaluated - HEAD_FRAMES) if engine.motion_head is not None else before
         for number in range(first, evaluated + 1):
             image = shown.image if number == evaluated else drive.render(number).image
@@ -129,6 +132,7 @@ def _truth_of(frame: Any, manifest: Manifest) -> Truth:
     if task is None:
         return Truth(frame.semantic, frame.depth, frame.motion, frame.instance)
 
+    # The street gives inclusive corners; an object may be hidden behind another.
     visible = np.bincount(frame.instance.ravel())
     corners = [(box.x_min, box.y_min, box.x_max + 1, box.y_max + 1) for box in frame.boxes]
     classes = [task.semantic_ids.index(box.class_id) for box in frame.boxes]
@@ -155,6 +159,8 @@ def record_metrics(model: str | Path, metrics: dict[str, Any]) -> Manifest:
     :raises StorageError: if it cannot be written.
     """
     manifest, content = read_model(model)
+
+    # A manifest holds what a reader compares, not what a program needs.
     kept = {
         key: value for key, value in metrics.items()
         if key not in ('model', 'sha256', 'size', 'camera_height')}

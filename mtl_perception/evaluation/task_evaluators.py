@@ -91,6 +91,7 @@ class SemanticEvaluator:
         self.metric.update(prediction.semantic, truth.semantic)
         _append_group(self.groups, group)
 
+        # Outlines and the baseline are computed at the model's size, so that cameras compare.
         small = resize_nearest(truth.semantic, *self._shape)
         self._boundary.update(resize_nearest(prediction.semantic, *self._shape), small)
         self._majority.update(small)
@@ -188,9 +189,11 @@ class MotionEvaluator:
         semantic = truth.semantic if truth.semantic is not None else prediction.semantic
         if truth.motion is None or prediction.motion is None or semantic is None:
             return
+
         self.metric.update(
             prediction.motion, prediction.motion_score, truth.motion, semantic, truth.instance)
         _append_group(self.groups, group)
+
         if repeated is not None and repeated.motion is not None:
             self.metric.update_identical(repeated.motion, semantic)
 
@@ -272,6 +275,7 @@ class DetectionEvaluator:
             return
         _append_group(self.groups, group)
 
+        # Recall and precision do not need scores, the average precision does.
         unknown = np.isnan(boxes.scores)
         self._scored = self._scored and not unknown.any()
         scores = np.where(unknown, np.float32(1), boxes.scores)
@@ -335,6 +339,7 @@ def compute_metrics(evaluators: Mapping[str, TaskEvaluator]) -> dict[str, Any]:
         metrics[name] = evaluator.compute()
         if (blind := evaluator.baseline()) is not None:
             baseline[name] = blind
+
         intervals[name] = evaluator.intervals()
         intervals['groups'] = max(intervals['groups'], len(set(evaluator.groups)))
     return {**metrics, 'baseline': baseline, 'intervals': intervals}
@@ -353,6 +358,8 @@ class EvenSample:
         if self._count % self._every == 0:
             self.kept.append(values)
         self._count += 1
+
+        # When there are too many, every second one goes, and from now on so do the new ones.
         if len(self.kept) > MOST_KEPT:
             self.kept = self.kept[::2]
             self._every *= 2

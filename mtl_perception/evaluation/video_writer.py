@@ -35,6 +35,8 @@ class VideoWriter:
     def __init__(self, path: Path, rate: float) -> None:
         self.path = path
         self._rate = Fraction(rate).limit_denominator(1000)
+
+        # Written under another name first, so that an earlier video survives a failure.
         self._partial = path.with_name(f'.{path.name}.part')
         try:
             self._container = av.open(str(self._partial), 'w', format='mp4')
@@ -52,9 +54,11 @@ class VideoWriter:
             trace: TracebackType | None) -> None:
         """Finish the file, or remove the incomplete one."""
         try:
+            # None asks the encoder for the pictures that it still holds.
             if self._stream is not None and kind is None:
                 self._encode(self._stream, None)
             self._container.close()
+
             if kind is None:
                 os.replace(self._partial, self.path)
         except (OSError, av.error.FFmpegError) as problem:
@@ -78,6 +82,7 @@ class VideoWriter:
             raise DataError(
                 f'{self.path}: a picture of shape {picture.shape} after one of '
                 f'{(self._stream.height, self._stream.width, 3)}')
+
         self._encode(self._stream, av.VideoFrame.from_ndarray(
             np.ascontiguousarray(picture), format='rgb24'))
 
@@ -88,11 +93,18 @@ class VideoWriter:
             raise StorageError(f'{self.path}: the video cannot be written: {error}') from error
 
     def _start(self, height: int, width: int) -> av.VideoStream:
+        """
+        Return a stream of the first encoder that this build of FFmpeg has.
+
+        :raises StorageError: if it has none.
+        """
         for name, options in ENCODERS.items():
             try:
                 av.Codec(name, 'w')
             except (ValueError, av.error.FFmpegError):
                 continue
+
+            # yuv420p is the format that every player decodes; it needs even sizes.
             stream = self._container.add_stream(name, rate=self._rate, options=dict(options))
             assert isinstance(stream, av.VideoStream)
             stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'

@@ -41,8 +41,8 @@ def read(path, **options):
 
 
 @pytest.mark.parametrize('compress', [None, CompressionMode.STORAGE])
-def test_of_a_bag_cut_anywhere_the_longest_prefix_is_read(tmp_path, compress):
-    """B01, at 200 places: only DataError, whole pictures, and the more the later the cut."""
+def test_a_bag_that_is_cut_anywhere_is_read_up_to_the_cut(tmp_path, compress):
+    """At 200 places: only DataError, whole pictures, and more of them the later the cut."""
     content = (write_bag(tmp_path / 'bag', messages(), compress=compress) /
                'bag.mcap').read_bytes()
     wanted = pictures()
@@ -62,6 +62,7 @@ def test_of_a_bag_cut_anywhere_the_longest_prefix_is_read(tmp_path, compress):
             whole = content[:place].count(b'\x05rgb8'[1:])
             assert len(found) >= whole - 1
         found_before = len(found)
+
     assert found_before > COUNT // 2
 
 
@@ -95,12 +96,14 @@ def with_checksums(content):
 
 
 def test_a_chunk_with_a_wrong_checksum_is_left_out_and_counted(tmp_path):
-    """B02: 1000 flips inside pixels, each found."""
+    """1000 flips inside pixels, each found."""
     content = with_checksums((write_bag(
         tmp_path / 'bag', messages()) / 'bag.mcap').read_bytes())
     file = tmp_path / 'flipped.mcap'
     file.write_bytes(content)
+
     assert len(read(file)) == COUNT
+
     random = np.random.default_rng(9)
     for _ in range(1000 // 25):
         damaged = bytearray(content)
@@ -118,16 +121,17 @@ def test_a_chunk_with_a_wrong_checksum_is_left_out_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize('share', [0.0, 0.01, 0.3, 0.7, 0.99])
-def test_a_damaged_sqlite_file_is_no_traceback(tmp_path, share):
-    """B06."""
+def test_a_damaged_sqlite_file_is_a_data_error(tmp_path, share):
     folder = write_bag(tmp_path / 'bag', messages(30), StoragePlugin.SQLITE3)
     file = folder / 'bag.db3'
     content = file.read_bytes()
     file.write_bytes(content[:int(len(content) * share)])
+
     with pytest.raises(DataError) as refusal:
         read(folder)
     assert refusal.value.exit_code == 3
     assert '/image_raw' in str(refusal.value)
+
     try:
         found = read(folder, allow_damaged=True)
     except DataError:
@@ -136,14 +140,14 @@ def test_a_damaged_sqlite_file_is_no_traceback(tmp_path, share):
         np.testing.assert_array_equal(picture, pictures(30)[stamp - 1])
 
 
-def test_a_sqlite_file_of_something_else(tmp_path):
+def test_a_sqlite_file_without_messages_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / 'other.db3') as database:
         database.execute('CREATE TABLE things (id INTEGER)')
     with pytest.raises(DataError, match='cannot be read as a rosbag2'):
         Bag(tmp_path / 'other.db3')
 
 
-def test_metadata_that_name_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_the_metadata_list_but_is_missing_is_named(tmp_path):
     folder = write_bag(tmp_path / 'bag', messages(2))
     (folder / 'bag.mcap').rename(tmp_path / 'elsewhere.mcap')
     with pytest.raises(DataError, match=r'lists bag.mcap, which is not there'):
@@ -151,7 +155,6 @@ def test_metadata_that_name_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_missing_topic_names_the_nearest_ones(tmp_path):
-    """B03."""
     path = write_bag(tmp_path / 'bag', [
         ('/depth/image_raw', image(np.zeros((2, 2), np.float32), 1), 1), *messages(1)])
     with Bag(path) as bag, pytest.raises(DataError, match=r'\[B03\].*did you mean /depth/image_'):
@@ -159,7 +162,6 @@ def test_a_missing_topic_names_the_nearest_ones(tmp_path):
 
 
 def test_other_types_and_encodings_are_skipped_counted_and_named(tmp_path):
-    """B05."""
     strange = image(np.zeros((2, 2), np.uint8), 1)
     strange.encoding = 'strange'
     path = write_bag(tmp_path / 'bag', [
@@ -176,8 +178,7 @@ def test_other_types_and_encodings_are_skipped_counted_and_named(tmp_path):
             bag.require(['depth'])
 
 
-def test_shuffled_messages_come_sorted_and_duplicates_are_counted(tmp_path):
-    """B07."""
+def test_shuffled_messages_are_sorted_and_duplicates_are_counted(tmp_path):
     order = np.random.default_rng(1).permutation(40)
     written = [('/image_raw', image(picture, int(number) + 1), 100 + place)
                for place, (number, picture) in enumerate(zip(order, pictures(40)[order]))]
@@ -185,6 +186,7 @@ def test_shuffled_messages_come_sorted_and_duplicates_are_counted(tmp_path):
     with Bag(write_bag(tmp_path / 'bag', written)) as bag:
         records = list(bag.records())
         assert bag.duplicates == 3
+
     assert [record.stamp_ns for record in records] == list(range(1, 41))
     np.testing.assert_array_equal(records[6].image, pictures(40)[6])  # the first counts
 
@@ -192,8 +194,7 @@ def test_shuffled_messages_come_sorted_and_duplicates_are_counted(tmp_path):
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(0, 60), unique=True), st.lists(st.integers(0, 60), unique=True),
        st.integers(0, 10))
-def test_matching_by_stamp_is_that_of_brute_force(images, others, slop):
-    """B04."""
+def test_matching_by_stamp_agrees_with_brute_force(images, others, slop):
     images, others = sorted(images), sorted(others)
     wanted, left, right = {}, set(images), set(others)
     while pairs := [(abs(one - other), one, other) for one in left for other in right
@@ -202,6 +203,7 @@ def test_matching_by_stamp_is_that_of_brute_force(images, others, slop):
         wanted[other] = one
         left.remove(one)
         right.remove(other)
+
     assert match_stamps(images, others, slop) == wanted
 
 
@@ -216,6 +218,7 @@ def test_truth_that_is_a_little_late_belongs_to_the_nearest_image(tmp_path):
     with Bag(path, slop_ns=11) as bag:
         assert (bag.matched['true_semantic'], bag.unmatched['true_semantic']) == (2, 1)
         first, second, third = bag.records()
+
     assert first.truth.semantic[0, 0] == 12
     assert second.truth.semantic[0, 0] == 990 % 256
     assert third.image is None
@@ -242,7 +245,7 @@ def bomb():
 
 @pytest.mark.parametrize('claim', [64 << 20, 1 << 40])
 def test_a_bomb_is_refused_without_being_unpacked(tmp_path, claim):
-    """B09: 64 MiB of zeros in 6 kB, and a head that claims a terabyte."""
+    """64 MiB of zeros in 6 kB, and a head that claims a terabyte."""
     file = tmp_path / 'bomb.mcap'
     file.write_bytes(mcap([chunk('zstd', claim, bomb())]))
     with pytest.raises(DataError, match=r'\[B09\].*would unpack to') as refusal:
@@ -250,11 +253,12 @@ def test_a_bomb_is_refused_without_being_unpacked(tmp_path, claim):
     assert refusal.value.exit_code == 3
 
 
-def test_what_unpacks_to_more_than_its_head_says_is_damaged(tmp_path):
+def test_a_part_that_unpacks_to_more_than_its_head_says_is_damaged(tmp_path):
     file = tmp_path / 'liar.mcap'
     file.write_bytes(mcap([chunk('zstd', 1000, bomb())]))
     with Bag(file, allow_damaged=True) as bag:
         assert '1 damaged part(s)' in bag.damage
+
     with pytest.raises(DataError, match='B09'):
         unpack(memoryview(bomb()), 'zstd', None)
     with pytest.raises(DataError, match='B09'):
@@ -263,7 +267,6 @@ def test_what_unpacks_to_more_than_its_head_says_is_damaged(tmp_path):
 
 @pytest.mark.parametrize('length', [1 << 20, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
 def test_a_record_that_claims_to_be_huge_takes_no_memory(tmp_path, length):
-    """B10."""
     file = tmp_path / 'huge.mcap'
     content = mcap([])
     file.write_bytes(content[:29] + struct.pack('<BQ', 5, length) + content[29:])
@@ -273,7 +276,7 @@ def test_a_record_that_claims_to_be_huge_takes_no_memory(tmp_path, length):
 
 @settings(deadline=None, max_examples=150)
 @given(st.binary(max_size=400))
-def test_any_bytes_behind_the_head_are_no_traceback(tmp_path_factory, content):
+def test_arbitrary_bytes_after_the_head_are_a_data_error(tmp_path_factory, content):
     file = tmp_path_factory.mktemp('any') / 'any.mcap'
     file.write_bytes(mcap([])[:29] + content)
     with Bag(file, allow_damaged=True) as bag:
@@ -288,4 +291,5 @@ def test_compressed_images_are_read_where_there_are_no_raw_ones(tmp_path):
         image(picture, 5).header, 'png',
         cv2.imencode('.png', picture[..., ::-1])[1].reshape(-1))
     path = write_bag(tmp_path / 'bag', [('/image_raw/compressed', message, 6)])
+
     np.testing.assert_array_equal(read(path)[5], picture)

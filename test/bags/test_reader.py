@@ -21,7 +21,7 @@ def ids(*values):
     return np.array([values], np.uint8)
 
 
-def test_three_images_give_the_confusion_matrix_that_was_worked_out_by_hand(tmp_path):
+def test_three_images_give_the_confusion_matrix_computed_by_hand(tmp_path):
     """Of nine pixels one is unlabelled, five are right and three wrong."""
     frames = [  # prediction, truth
         (ids(0, 0, 1), ids(0, 0, 0)),  # two roads, one road called marking
@@ -40,6 +40,7 @@ def test_three_images_give_the_confusion_matrix_that_was_worked_out_by_hand(tmp_
             score.update(record)
     figures = score.compute()
     confusion = np.array(figures['semantic']['confusion'])
+
     assert {(row, column): confusion[row, column]
             for row, column in np.argwhere(confusion)} == {
         (0, 0): 2, (0, 1): 1, (0, 8): 1, (1, 0): 1, (1, 1): 1, (8, 8): 2}
@@ -62,10 +63,12 @@ def test_predictions_are_matched_with_images_by_stamp_in_any_order(tmp_path):
         records = list(bag.records())
 
     assert [record.stamp_ns for record in records] == stamps
+
     for record in records:
         assert (record.prediction is None) == (record.stamp_ns == stamps[2])
         if record.prediction is not None:
             assert record.image[0, 0, 0] == record.prediction.semantic[0, 0]
+
     assert records[2].latency_ms is None
 
 
@@ -81,7 +84,7 @@ def test_the_last_message_of_a_prediction_decides_its_latency(tmp_path):
     assert record.latency_ms == 30.0
 
 
-def test_every_kind_of_image_comes_back_as_it_was(tmp_path):
+def test_every_kind_of_image_is_read_unchanged(tmp_path):
     arrays = {
         '/image_raw': np.arange(18, dtype=np.uint8).reshape(2, 3, 3),
         '/depth/image': np.array([[1.5, np.inf, np.nan]] * 2, np.float32),
@@ -130,13 +133,14 @@ def test_a_bag_that_is_cut_short_is_refused_and_named(tmp_path, whole, share):
     folder.mkdir()
     (folder / 'metadata.yaml').write_bytes((whole / 'metadata.yaml').read_bytes())
     (folder / 'bag.mcap').write_bytes(content[:int(len(content) * share)])
+
     with pytest.raises(DataError) as refusal, Bag(folder) as bag:
         list(bag.records())
     assert str(folder) in str(refusal.value)
     assert '/image_raw' in str(refusal.value)  # what the metadata promise
 
 
-def test_a_bag_with_flipped_bytes_never_raises_anything_else(tmp_path, whole):
+def test_flipped_bytes_raise_data_errors_only(tmp_path, whole):
     content = (whole / 'bag.mcap').read_bytes()
     metadata = (whole / 'metadata.yaml').read_bytes()
     random = np.random.default_rng(7)
@@ -156,6 +160,7 @@ def test_a_bag_with_flipped_bytes_never_raises_anything_else(tmp_path, whole):
                 list(bag.records())
         except DataError:
             refused += 1
+
     assert refused >= 4
 
 

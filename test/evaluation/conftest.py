@@ -31,7 +31,7 @@ def info(focal, stamp_ns):
 
 @pytest.fixture(scope='module')
 def recorded(tiny_model):
-    """Return the messages of a drive that a node answers, one frame dropped."""
+    """Return the messages of a drive with the predictions of a node, one frame dropped."""
     pytest.importorskip('torch')
     from mtl_perception.inference.torch_engine import TorchEngine
     street = Street(20003, rate=10.0, **SIZE)

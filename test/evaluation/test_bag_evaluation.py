@@ -37,7 +37,9 @@ def test_the_predictions_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_mo
     engine = TorchEngine.load(tiny_model, 'cpu', threads=1)
     with Bag(bag) as one, Bag(bag) as other:
         pairs = list(zip(one.records(), rerun(other, engine), strict=True))
+
     assert len(pairs) == COUNT
+
     for before, after in pairs:
         assert arrays_of(before).keys() == arrays_of(after).keys()
         for role, array in arrays_of(before).items():
@@ -47,11 +49,13 @@ def test_the_predictions_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_mo
 def test_the_metrics_of_a_bag_are_exactly_those_of_the_model(tmp_path, bag, tiny_model):
     as_recorded = evaluate(tmp_path, bag, tiny_model)
     model_again = evaluate(tmp_path, bag, tiny_model, '--rerun')
+
     assert as_recorded == model_again
     assert all(name in as_recorded for name in EVALUATED)
     assert as_recorded['dropped'] == {'O01_superseded': 1}
     assert as_recorded['accounting']['adds_up']
     assert as_recorded['latency_ms']['max'] == 30.0
+
     for name in ('report.md', 'report.html'):
         assert 'O01_superseded' in (tmp_path / 'out' / name).read_text()
 
@@ -68,6 +72,7 @@ def test_one_other_pixel_in_the_bag_changes_the_metrics(tmp_path, recorded, bag,
         message.header, message.height, message.width, message.encoding, 0, message.step,
         data), logged_ns
     other = evaluate(tmp_path, write_bag(tmp_path / 'changed', changed), tiny_model)
+
     assert other['semantic']['miou'] != evaluate(tmp_path, bag, tiny_model)['semantic']['miou']
 
 
@@ -93,10 +98,12 @@ def test_labels_of_a_data_set_by_stamp_give_the_same_metrics_as_those_in_the_bag
     config.write_text(yaml.safe_dump(
         {'test': {'dataset': 'folder', 'root': str(tmp_path / 'labels'), 'split': 'all'}}))
     found = evaluate(tmp_path, bare, tiny_model, '--data', str(config), '--slop', '5')
+
     assert found['semantic'] == own['semantic']
     assert found['intervals']['semantic'] == own['intervals']['semantic']
     assert found['unmatched'] == 0
     assert 'depth' not in found
+
     words = ['evaluate', str(tiny_model), '--bag', str(bare), '--data', str(config)]
     assert cli.main([*words, '--slop', '1']) == 3  # nothing matches
 
@@ -106,11 +113,14 @@ def test_a_truncated_bag_is_refused_unless_it_is_allowed(tmp_path, bag, tiny_mod
     cut = tmp_path / f'cut{file.suffix}'
     cut.write_bytes(file.read_bytes()[:file.stat().st_size * 9 // 10])
     words = ['evaluate', str(tiny_model), '--bag', str(cut)]
+
     assert cli.main(words) == 3
     assert capsys.readouterr().err.count('\n') == 1  # one line, no traceback
+
     if file.suffix == '.db3':
         return  # the list of topics may be gone too
     report = evaluate(tmp_path, cut, tiny_model, '--allow-truncated')
+
     assert report['incomplete'] is True
     assert 0 < report['published'] < COUNT - 1
     assert 'INCOMPLETE' in (tmp_path / 'out' / 'report.md').read_text()
@@ -121,7 +131,9 @@ def test_a_bag_without_the_topics_lists_those_that_are_there(
     renamed = [(name.replace('/image_raw', '/front/image_raw'), message, logged)
                for name, message, logged in recorded if 'semantic' not in name]
     path = write_bag(tmp_path / 'bag', renamed)
+
     assert cli.main(['evaluate', str(tiny_model), '--bag', str(path)]) == 3
+
     text = capsys.readouterr().err
     assert 'did you mean /front/image_raw' in text
     assert '/depth/image (11)' in text
@@ -129,7 +141,7 @@ def test_a_bag_without_the_topics_lists_those_that_are_there(
 
 def test_streams_that_do_not_belong_together_are_reported_and_refused(
         tmp_path, recorded, tiny_model, capsys):
-    """B04: a third of the answers carries stamps that no image has."""
+    """A third of the predictions has stamps that no image has."""
     moved = [(name, type(message)(
         header(START_NS - 1 - number), *[getattr(message, field) for field in (
             'height', 'width', 'encoding', 'is_bigendian', 'step', 'data')]), logged)
@@ -138,10 +150,13 @@ def test_streams_that_do_not_belong_together_are_reported_and_refused(
     path = write_bag(tmp_path / 'bag', moved)
     code = cli.main(['evaluate', str(tiny_model), '--bag', str(path), '--output',
                      str(tmp_path / 'out')])
+
     assert code == 3
+
     said = capsys.readouterr()
     assert '0 of 11 messages of motion have the stamp of an image, wanted 90%' in said.err
     assert 'motion: 11 of 11 have no image' in said.out
+
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     assert (report['matched'], report['unmatched']) == (70, 11)
     assert report['streams']['semantic'] == {'matched': 11, 'unmatched': 0}
@@ -159,20 +174,26 @@ def test_a_path_that_is_not_a_bag_is_exit_code_3(tmp_path, tiny_model):
 
 
 @pytest.mark.slow
-def test_what_a_real_node_published_is_what_the_model_says(tmp_path, tiny_model):
+def test_the_predictions_of_a_real_node_are_those_of_the_model(tmp_path, tiny_model):
     """Camera, node and recorder on a ROS graph; then the model on the recorded images."""
     done = mtl('demo', '--model', str(tiny_model), '--output', str(tmp_path / 'demo'),
                '--seconds', '4', '--rate', '5', '--width', '96', '--height', '64', '--seeds', '2',
                '--threads', '1', '--device', 'cpu')
+
     assert done.returncode == 0, done.stdout + done.stderr
+
     live = json.loads((tmp_path / 'demo' / 'report.json').read_text())
     bag = tmp_path / 'demo' / 'bag'
     as_recorded = evaluate(tmp_path, bag, tiny_model)
+
     assert as_recorded == evaluate(tmp_path, bag, tiny_model, '--rerun')
+
     for name in ('semantic', 'depth', 'baseline', 'frames_in', 'published', 'dropped',
                  'latency_ms', 'fps', 'rate'):
         assert live[name] == as_recorded[name]
+
     assert live['motion']['iou_moving'] == as_recorded['motion']['iou_moving']
+
     engine = TorchEngine.load(tiny_model, 'cpu', threads=1)
     with Bag(bag) as one, Bag(bag) as other:
         predicted = 0
@@ -180,4 +201,5 @@ def test_what_a_real_node_published_is_what_the_model_says(tmp_path, tiny_model)
             predicted += before.prediction is not None
             for role, array in arrays_of(before).items():
                 np.testing.assert_array_equal(array, arrays_of(after)[role])
+
     assert predicted == live['published'] > 0

@@ -59,7 +59,7 @@ def test_a_balance_that_adds_up():
     (node(10, 7, O01_superseded=3), 6, '10', 'the recording has 6 messages of semantic'),
     (node(10, 8, O01_superseded=2), 7, '10', '7 frames have a prediction in the recording'),
     (node(10, 7, O01_superseded=3), 7, '12', 'the camera published 12 frames')])
-def test_each_way_not_to_add_up_is_found(counters, answers, camera, text):
+def test_every_mismatch_of_the_counts_is_reported(counters, answers, camera, text):
     balance = balance_frames(scored(10, 7), {'semantic': answers}, counters, {'published': camera})
     assert any(text in problem for problem in balance.problems), balance.problems
 
@@ -71,7 +71,7 @@ def test_a_prediction_without_an_image_is_found():
     assert '1 predictions carry the stamp of no image' in balance.problems
 
 
-def test_of_a_recording_that_began_later_the_counters_since_then_count():
+def test_a_recording_that_started_later_uses_the_counts_since_then():
     before, last = node(5000, 4700, O01_superseded=300), node(5009, 4707, O01_superseded=302)
     balance = balance_frames(scored(10, 7), {'semantic': 7}, last, None, 10, before)
     assert (balance.frames_in, balance.published) == (10, 7)
@@ -79,12 +79,12 @@ def test_of_a_recording_that_began_later_the_counters_since_then_count():
     assert 'had received 5000 frames' in balance.problems[0]
 
 
-def test_images_that_nobody_can_read_are_frames_too():
+def test_images_that_cannot_be_decoded_count_as_frames():
     balance = balance_frames(scored(9, 9), {'semantic': 9}, node(10, 9, I07_size=1), None, 10)
     assert (balance.frames_in, balance.dropped, balance.problems) == (10, {'I07_size': 1}, [])
 
 
-def test_without_diagnostics_missing_answers_have_no_reason():
+def test_without_diagnostics_dropped_frames_have_no_reason():
     balance = balance_frames(scored(3, 1), {}, None, None)
     assert (balance.published, balance.dropped) == (1, {'unknown': 2})
     assert balance.problems
@@ -109,6 +109,7 @@ def test_baselines_and_motion_of_a_tiny_recording():
 
     figures = score.compute()
     base = figures['baseline']
+
     assert figures['semantic']['miou'] == base['semantic']['miou'] == 1.0
     assert figures['depth']['abs_rel'] == 0.0
     assert base['depth']['abs_rel'] == pytest.approx((10 / 10 + 10 / 30) / 2)
@@ -118,7 +119,7 @@ def test_baselines_and_motion_of_a_tiny_recording():
     assert figures['motion']['identical_frames_moving'] is None
 
 
-def test_frames_of_five_seconds_are_drawn_together():
+def test_frames_within_five_seconds_are_one_group():
     score = BagScore(STREET_TASKS, 2, 2)
     for number in range(30):
         semantic = np.full((2, 2), ROAD, np.uint8)
@@ -126,7 +127,9 @@ def test_frames_of_five_seconds_are_drawn_together():
         truth.flat[:number % 4] = SKY
         score.update(record(10 ** 9 * (100 + number), semantic, truth))
     figures = score.compute()
+
     assert figures['intervals']['groups'] == 6
+
     low, high = figures['intervals']['semantic']['pixel_accuracy']
     assert low < figures['semantic']['pixel_accuracy'] < high
 
@@ -143,13 +146,16 @@ def test_objects_are_ranked_by_probabilities_and_identical_frames_by_their_masks
         Truth(semantic, None, truth, instance))
     score = BagScore(STREET_TASKS)
     score.update(shown)
+
     assert score.compute()['motion']['auc'] == 0.5
+
     probability = np.where(instance == 2, 0.4, np.where(instance == 3, 0.3, 0.1))
     all_moves = np.ones_like(semantic)
     score.update_objects(
         shown, Perception(motion=nothing, motion_score=probability.astype(np.float32)),
         Perception(motion=np.where(instance == 1, all_moves, nothing).astype(np.uint8)))
     found = score.compute()['motion']
+
     assert (found['auc'], found['objects'], found['objects_moving']) == (1.0, 3, 1)
     assert found['identical_frames_moving'] == pytest.approx(1 / 3)
     assert found['iou_moving'] == 0.0

@@ -71,16 +71,21 @@ def data_of(root):
 
 def test_a_model_is_evaluated_at_the_size_of_the_labels(root):
     metrics, _ = evaluate(ColourEngine(32, 64), data_of(root))
+
     # of 64 x 32 x 4 pixels four are unlabelled and one is wrong
     assert metrics['semantic']['pixel_accuracy'] == pytest.approx(1 - 1 / (4 * 2048 - 4))
     assert metrics['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
     assert metrics['frames'] == 4
+
     half, _ = evaluate(ColourEngine(16, 32), data_of(root))
     assert half['semantic']['pixel_accuracy'] > 0.99
+
     baseline = metrics['baseline']['semantic']
     assert baseline['pixel_accuracy'] == metrics['semantic']['pixel_accuracy']  # all images alike
+
     metrics |= {'model': 'colours', 'data': 'folder all'}
     assert title_of(metrics) == '4 clips of 1 image(s), folder all, model colours'
+
     text = as_markdown(Report('', metrics))
     assert '| IoU wall |' in text
     assert 'target' not in text
@@ -162,26 +167,32 @@ def breakage(kind, root):
 def test_a_broken_file_is_named_and_the_exit_code_is_3(root, command, kind, capsys):
     """A missing label is never taken for zeros."""
     assert command() == 0
+
     path = breakage(kind, root)
     capsys.readouterr()
+
     assert command() == 3
+
     text = capsys.readouterr().err
     assert str(path) in text
     assert text.strip().count('\n') == 0
+
     if kind == 'a wrong label id':
         assert 'label 77 at row 3, column 7' in text
+
     assert command('--on-bad-sample', 'skip') == 3  # one of four is far too many
     assert '1 of 4 clips cannot be read, at most 0.1% may be left out' in capsys.readouterr().err
 
 
 def test_few_broken_clips_can_be_left_out_and_are_counted(root):
-    """R04: one of 1200."""
+    """One of 1200."""
     breakage('an image that is cut', root)
     data = data_of(root)
     good = [clip for clip in data.clips if clip[-1].stem != '2']
     bad = next(clip for clip in data.clips if clip[-1].stem == '2')
     data.clips = (good * 400)[:1199] + [bad]
     metrics, _ = evaluate(ColourEngine(8, 16), data, skip_bad=True)
+
     assert metrics['frames'] == 1199
     assert len(metrics['bad_samples']) == 1
     assert '2.png' in metrics['bad_samples'][0]

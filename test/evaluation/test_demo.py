@@ -36,7 +36,7 @@ def command_line(*words):
     return parser.parse_args(words)
 
 
-def test_by_default_streets_that_no_training_saw_take_turns():
+def test_by_default_several_unseen_streets_are_played_in_turn():
     plan = demo.make_plan(command_line())
     assert plan.truth
     assert plan.source['frames'] == 250
@@ -48,7 +48,7 @@ def test_by_default_streets_that_no_training_saw_take_turns():
 @pytest.mark.parametrize(('words', 'match'), [
     (['--seed', '7'], 'trained on streets below 20000'), (['--seconds', '0'], '--seconds is 0'),
     (['--rate', '-1'], '--rate is -1'), (['--seeds', '0'], '--seeds is 0')])
-def test_a_plan_that_makes_no_sense_is_refused(words, match):
+def test_an_impossible_plan_is_refused(words, match):
     with pytest.raises(ConfigurationError, match=match):
         demo.make_plan(command_line(*words))
 
@@ -62,6 +62,7 @@ def test_a_large_video_is_shrunk_and_played_without_truth(tmp_path, size, width)
     writer.write(np.zeros((*size, 3), np.uint8))
     writer.release()
     plan = demo.make_plan(command_line('--source', str(path), '--focal-length', '500'))
+
     assert not plan.truth
     assert plan.source['width'] == width
     assert plan.source['focal_px'] == 500.0
@@ -93,6 +94,7 @@ def recording(tmp_path):
         messages.append(('/perception_node/timing', diagnostics({
             'camera': {'age_ms.p50': 1, 'age_ms.p95': 2, 'age_ms.p99': 3}}), SECOND))
         return write_bag(tmp_path / 'bag', messages)
+
     return record
 
 
@@ -111,6 +113,7 @@ def run(tmp_path, monkeypatch, model, bag):
 def test_a_perfect_recording_gets_perfect_metrics(
         tmp_path, monkeypatch, tiny_model, recording, capsys):
     report = run(tmp_path, monkeypatch, tiny_model, recording())
+
     assert (report['frames_in'], report['published'], report['dropped']) == (4, 4, {})
     assert report['latency_ms'] == {'p50': 60.0, 'p95': 60.0, 'p99': 60.0, 'max': 60.0}
     assert report['fps'] == pytest.approx(10.0)
@@ -121,8 +124,10 @@ def test_a_perfect_recording_gets_perfect_metrics(
     assert 0 <= report['motion']['auc'] <= 1
     assert 0 <= report['motion']['identical_frames_moving'] <= 1
     assert report['age_at_publish_ms'] == {'p50': 1.0, 'p95': 2.0, 'p99': 3.0}
+
     for name in ('report.md', 'report.html', 'mosaic.png', 'demo.mp4'):
         assert (tmp_path / name).stat().st_size > 500
+
     assert 'mIoU' in capsys.readouterr().out
 
 
@@ -136,13 +141,13 @@ def test_frames_that_do_not_add_up_fail_the_demo_but_are_reported(
     assert 'do NOT add up' in (tmp_path / 'report.md').read_text()
 
 
-def test_a_model_that_is_not_there_is_refused_before_anything_starts(tmp_path, monkeypatch):
+def test_a_missing_model_is_refused_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(demo_command, 'record_live', lambda *_: pytest.fail('started'))
     with pytest.raises(CheckpointError, match='no-such-model'):
         demo_command.run(command_line('--model', 'no-such-model', '--output', str(tmp_path)))
 
 
-def test_a_recording_without_answers_is_refused(tmp_path, tiny_model, recording):
+def test_a_recording_without_predictions_is_refused(tmp_path, tiny_model, recording):
     manifest, _ = read_model(tiny_model)
     with pytest.raises(DataError, match='no message on /semantic/image'):
         demo.evaluate_recording(recording(published=0), manifest, tmp_path, 10.0)
@@ -159,10 +164,12 @@ def mtl(*words):
 
 
 @pytest.mark.slow
-def test_the_whole_demo_on_streets(tmp_path, tiny_model):
+def test_the_demo_on_streets(tmp_path, tiny_model):
     done = mtl('demo', '--model', str(tiny_model), '--output', str(tmp_path), '--seconds', '4',
                '--width', '96', '--height', '64', '--seeds', '2')
+
     assert done.returncode == 0, done.stdout + done.stderr
+
     report = json.loads((tmp_path / 'report.json').read_text())
     assert report.keys() >= KEYS
     assert all(name in report[task] for task, name in TRUTH_KEYS)
@@ -171,15 +178,17 @@ def test_the_whole_demo_on_streets(tmp_path, tiny_model):
     assert report['accounting'] == {'adds_up': True, 'problems': []}
     assert report['latency_ms']['p50'] <= report['latency_ms']['p99']
     assert cv2.imread(str(tmp_path / 'mosaic.png')) is not None
+
     reader = pytest.importorskip('mcap_ros2.reader')
     topics = {message.channel.topic for message in reader.read_ros2_messages(
         str(tmp_path / 'bag' / 'bag.mcap'))}
+
     assert {'/image_raw', '/truth/semantic/image', '/truth/depth/image', '/truth/motion/image',
             '/semantic/image', '/depth/camera_info', '/semantic/labels'} <= topics
 
 
 @pytest.mark.slow
-def test_the_whole_demo_on_a_video(tmp_path, tiny_model):
+def test_the_demo_on_a_video(tmp_path, tiny_model):
     path = tmp_path / 'video.avi'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (96, 64))
     for level in range(20):
@@ -187,7 +196,9 @@ def test_the_whole_demo_on_a_video(tmp_path, tiny_model):
     writer.release()
     done = mtl('demo', '--model', str(tiny_model), '--output', str(tmp_path / 'out'),
                '--source', str(path))
+
     assert done.returncode == 0, done.stdout + done.stderr
+
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     assert report.keys() >= KEYS
     assert report['frames_in'] == 20
@@ -195,7 +206,7 @@ def test_the_whole_demo_on_a_video(tmp_path, tiny_model):
 
 
 @pytest.mark.slow
-def test_a_source_that_is_not_there_ends_the_demo_with_its_exit_code(tmp_path, tiny_model):
+def test_a_missing_source_ends_the_demo_with_the_exit_code_of_the_camera(tmp_path, tiny_model):
     done = mtl('demo', '--model', str(tiny_model), '--output', str(tmp_path),
                '--source', '/no/such/video.mp4')
     assert done.returncode == 3

@@ -40,11 +40,13 @@ def replaced(recorded, topic, change):
             message = image(change(array, number), stamp.sec * 10 ** 9 + stamp.nanosec)
             number += 1
         messages.append((name, message, logged))
+
     assert number
+
     return messages
 
 
-def test_what_a_killed_recorder_left_in_the_wal_is_read(tmp_path, recorded, tiny_model):
+def test_the_wal_file_of_a_killed_recorder_is_read(tmp_path, recorded, tiny_model):
     whole = write_bag(tmp_path / 'whole', recorded, StoragePlugin.SQLITE3)
     expected = evaluate(tmp_path, whole, tiny_model)[1]
     file = next(whole.glob('*.db3'))
@@ -62,14 +64,19 @@ def test_what_a_killed_recorder_left_in_the_wal_is_read(tmp_path, recorded, tiny
     killed.mkdir()
     for path in whole.iterdir():  # while the recorder is alive
         shutil.copy(path, killed / path.name)
+
     assert (killed / f'{file.name}-wal').stat().st_size
+
     connection.close()
     code, report = evaluate(tmp_path, killed, tiny_model)
+
     assert (code, report['incomplete']) == (0, False)
     assert report['semantic'] == expected['semantic']
     assert report['frames_in'] == COUNT
+
     (killed / f'{file.name}-wal').rename(killed / f'{file.name}-journal')  # of another mode
     assert evaluate(tmp_path, killed, tiny_model)[0] == 3
+
     code, report = evaluate(tmp_path, killed, tiny_model, '--allow-truncated')
     assert (code, report['incomplete']) == (0, True)
 
@@ -89,6 +96,7 @@ def test_depth_in_millimetres_is_read_in_metres(tmp_path, recorded, bag, tiny_mo
                 new = arrays_of(after)[role]
                 there = np.isfinite(old) & (old < 65)
                 np.testing.assert_allclose(new[there], old[there], atol=6e-4)
+
     assert np.isnan(after.truth.depth).any()  # the sky
 
 
@@ -96,7 +104,7 @@ def test_depth_in_millimetres_is_read_in_metres(tmp_path, recorded, bag, tiny_mo
     ('/truth/semantic/image', lambda ids, _: np.stack([ids] * 3, -1), 'wanted (height, width)'),
     ('/semantic/image', lambda ids, _: np.stack([ids] * 3, -1), 'wanted (height, width)'),
     ('/truth/depth/image', lambda depth, _: depth.astype(np.uint8), 'of uint8, wanted')])
-def test_a_map_of_another_kind_is_left_out_and_said(
+def test_a_map_of_another_kind_is_left_out_and_reported(
         tmp_path, recorded, tiny_model, topic, change, words, capsys):
     path = write_bag(tmp_path / 'bag', replaced(recorded, topic, change))
     code, report = evaluate(tmp_path, path, tiny_model)
@@ -112,10 +120,12 @@ def test_a_wrong_true_label_is_an_error_as_in_a_data_set(tmp_path, recorded, tin
         return ids
 
     path = write_bag(tmp_path / 'bag', replaced(recorded, '/truth/semantic/image', wrong))
+
     assert evaluate(tmp_path, path, tiny_model)[0] == 3
+
     said = capsys.readouterr().err
     assert 'truth/semantic/image at 17000000' in said
-    assert 'label 77 at row 3, column 5 is none of 0-11, 255' in said
+    assert 'label 77 at row 3, column 5 is not one of 0-11, 255' in said
 
 
 def test_truth_of_two_sizes_is_evaluated_at_one(tmp_path, recorded, bag, tiny_model):
@@ -141,6 +151,7 @@ def test_the_counters_are_those_of_the_evaluated_camera(tmp_path, recorded, tiny
             'dropped.O01_superseded': 1, 'age_ms.p50': 'nan'})})
     path = write_bag(tmp_path / 'bag', [*others, ('/diagnostics', told, logged)])
     code, report = evaluate(tmp_path, path, tiny_model)
+
     assert code == 0
     assert (report['frames_in'], report['published'], report['dropped']) == (
         12, 11, {'O01_superseded': 1})
@@ -148,7 +159,7 @@ def test_the_counters_are_those_of_the_evaluated_camera(tmp_path, recorded, tiny
     assert report['age_at_publish_ms']['p50'] is None  # not NaN, which is no JSON
 
 
-def test_a_compressed_part_of_a_bag_is_sent_back_to_its_folder(
+def test_the_error_for_a_compressed_part_of_a_bag_names_its_folder(
         tmp_path, recorded, tiny_model, capsys):
     whole = write_bag(tmp_path / 'bag', recorded, compress=CompressionMode.FILE)
     part = next(whole.glob('*.zstd'))
@@ -156,6 +167,7 @@ def test_a_compressed_part_of_a_bag_is_sent_back_to_its_folder(
     for command in (['evaluate', model, '--bag'], ['predict', '--model', model]):
         assert cli.main([*command, str(part)]) == 3
         assert 'name the folder that it is in' in capsys.readouterr().err
+
     assert evaluate(tmp_path, whole, tiny_model)[0] == 0  # the control
 
 
@@ -167,7 +179,7 @@ def test_images_without_stamps_are_refused(tmp_path, recorded, tiny_model, capsy
     assert 'all 12 messages on /image_raw have the stamp 0' in capsys.readouterr().err
 
 
-def test_one_stream_that_does_not_belong_is_not_hidden_by_the_others(
+def test_one_unmatched_stream_is_not_hidden_by_the_others(
         tmp_path, recorded, tiny_model, capsys):
     messages = [(name, image(np.ones((64, 96), np.float32), 5 + number), logged)
                 if name == '/truth/depth/image' and number % 2 else (name, message, logged)

@@ -39,8 +39,10 @@ def tile(picture, row, column, width=96, height=56):
 
 def test_prediction_stands_over_truth_in_four_columns():
     picture = Painter(STREET_TASKS, tile_width=96).draw(record())
+
     assert picture.shape == (2 * 56, 4 * 96, 3)
     assert (tile(picture, 0, 0) == 100).all()
+
     blue = 0.65 * np.array(STREET_SEMANTIC.palette[CAR]) + 0.35 * 100
     np.testing.assert_allclose(tile(picture, 0, 1)[0, 0], blue, atol=1)
     assert (tile(picture, 1, 2) == 225).all()  # beyond range is light grey
@@ -64,7 +66,7 @@ def test_a_task_without_a_prediction_has_a_dark_tile():
 
 
 @pytest.mark.parametrize('size', [(55, 97), (720, 1280), (100, 50)])
-def test_every_picture_has_even_sides_whatever_the_camera(size):
+def test_every_picture_has_even_sides_for_any_camera(size):
     picture = Painter(STREET_TASKS, tile_width=95).draw(record(*size))
     assert picture.shape[0] % 2 == 0
     assert picture.shape[1] == 4 * 94
@@ -97,15 +99,18 @@ def test_a_video_holds_every_picture_at_its_rate(tmp_path):
     with VideoWriter(path, 10.0) as video:
         for level in (0, 60, 120, 180, 240):
             video.add(np.full((64, 128, 3), level, np.uint8))
+
     assert video.encoder in ENCODERS
+
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         means = [frame.to_ndarray(format='rgb24').mean() for frame in container.decode(stream)]
         assert float(stream.average_rate) == 10.0
+
     np.testing.assert_allclose(means, (0, 60, 120, 180, 240), atol=6)
 
 
-def test_mpeg4_serves_where_no_other_encoder_is_built_in(tmp_path, monkeypatch):
+def test_mpeg4_is_used_where_no_other_encoder_is_built_in(tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS, 'mpeg4', ENCODERS['mpeg4'])
     for name in ('libx264', 'libopenh264'):
         monkeypatch.delitem(ENCODERS, name)

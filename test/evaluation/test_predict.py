@@ -56,35 +56,43 @@ def test_a_folder_becomes_a_folder_of_masks_with_the_same_bytes_every_time(
         assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
                          str(tmp_path / name), '--threads', '1']) == 0
         results.append(written(tmp_path / name))
+
     assert results[0] == results[1]
     assert sorted(results[0]) == sorted(
         f'{task}/frame{number}.png' for task in ('semantic', 'depth', 'motion')
         for number in range(6))
+
     motion = cv2.imread(str(tmp_path / 'first/motion/frame0.png'), cv2.IMREAD_UNCHANGED)
     assert motion.shape == (64, 96)
     assert (motion == 255).all()  # the first frame has none before it
+
     depth = cv2.imread(str(tmp_path / 'first/depth/frame3.png'), cv2.IMREAD_UNCHANGED)
     assert depth.dtype == np.uint16
 
 
 def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, capsys):
     output = tmp_path / 'deep' / 'shown.mp4'
+
     assert cli.main(['predict', str(video), '--model', str(tiny_model), '--output',
                      str(output)]) == 0
     assert capsys.readouterr().out == f'6 frames: {output}\n'
+
     with av.open(str(output)) as container:
         shown = list(container.decode(video=0))
         assert float(container.streams.video[0].average_rate) == 5.0
+
     assert len(shown) == 6
     assert shown[0].width == 4 * 384  # camera, semantic, depth, motion
 
 
 def test_a_file_that_is_not_a_video_is_refused(tmp_path, tiny_model, capsys):
     (tmp_path / 'text.mp4').write_text('no video')
+
     with pytest.raises(DataError, match=r'text.mp4: cannot be opened as a video'):
         open_input(tmp_path / 'text.mp4')
     with pytest.raises(DataError, match=r'none.mp4: does not exist'):
         open_input(tmp_path / 'none.mp4')
+
     (tmp_path / 'empty').mkdir()
     assert cli.main(['predict', str(tmp_path / 'empty'), '--model', str(tiny_model)]) == 3
     assert 'no image' in capsys.readouterr().err
@@ -99,7 +107,9 @@ def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
     writer.take(InputImage('one', 1, np.zeros((2, 2, 3), np.uint8)), found)
     writer.finish()
     stored = cv2.imread(str(tmp_path / 'depth/one.png'), cv2.IMREAD_UNCHANGED)
+
     assert stored.tolist() == [[1234, 0], [65535, 65535]]
+
     line = json.loads((tmp_path / 'detections.jsonl').read_text())
     assert line == {'name': 'one', 'boxes': [
         {'class': 'person', 'score': 0.75, 'corners': [1.0, 2.0, 3.5, 4.0]}]}
@@ -119,6 +129,7 @@ def test_the_number_of_frames_with_unknown_motion_is_printed_with_a_remedy(tmp_p
         assert cli.main(['predict', str(tmp_path / name), '--threads', '1', '--output',
                          str(tmp_path / f'{name} masks')]) == 0
         said[name] = capsys.readouterr().out
+
     assert 'motion is unknown in 3 frames (3 poor_ego_motion)' in said['noise']
     assert '--focal-length' in said['noise']
     assert 'motion is unknown' not in said['drive']
@@ -145,8 +156,10 @@ def test_a_video_is_read_with_its_colours_and_its_own_times(tmp_path):
     times = [0, 100, 200, 1200, 1300, 1400]
     path = encoded(tmp_path / 'gap.mkv', [red] * 6, times)
     images = list(open_input(path).images)
+
     assert np.abs(images[0].image.astype(int) - red).max() < 20
     assert [round((image.stamp_ns - images[0].stamp_ns) / 1e6) for image in images] == times
+
     stamps = [image.stamp_ns for image in open_input(path, rate=4.0).images]
     assert stamps == [250_000_000 * number for number in range(1, 7)]  # a rate that is given
 
@@ -157,12 +170,16 @@ def test_a_video_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, caps
     random = np.random.default_rng(0)
     path = encoded(tmp_path / name, list(
         random.integers(0, 256, (40, 64, 96, 3), np.uint8)), options=options)
+
     assert len(list(open_input(path).images)) == 40  # the control
+
     source = open_input(path)
     assert source.count == 40
+
     path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
     assert cli.main(['predict', str(path), '--model', str(tiny_model), '--output',
                      str(tmp_path / 'masks')]) == 3
+
     said = capsys.readouterr().err.replace(str(path), '')
     assert 'cut short' in said or 'cannot be decoded to its end' in said
 
@@ -176,6 +193,7 @@ def test_the_input_is_never_overwritten(tmp_path, video, folder, tiny_model, cap
             source = masks
         assert cli.main(['predict', str(source), '--model', str(tiny_model), '--output',
                          str(output)]) == 2
+
     assert video.read_bytes() == before
     assert len(list((folder.parent / 'semantic').iterdir())) == 6
 
@@ -215,12 +233,15 @@ def test_two_images_of_one_name_are_refused(folder):
         open_input(folder)
 
 
-def test_a_video_that_breaks_off_leaves_the_one_before(tmp_path, folder, tiny_model):
+def test_a_video_that_fails_keeps_the_earlier_one(tmp_path, folder, tiny_model):
     output = tmp_path / 'shown.mp4'
     words = ['predict', str(folder), '--model', str(tiny_model), '--output', str(output)]
+
     assert cli.main(words) == 0
+
     before = output.read_bytes()
     (folder / 'frame4.png').write_bytes(b'no image')
+
     assert cli.main(words) == 3
     assert output.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {'images', 'shown.mp4'}
@@ -232,7 +253,7 @@ def write(video, pictures):
             video.add(picture)
 
 
-def test_a_video_without_room_is_a_storage_error(tmp_path, frames):
+def test_a_full_disk_is_a_storage_error(tmp_path, frames):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     random = np.random.default_rng(0)
@@ -244,21 +265,25 @@ def test_a_video_without_room_is_a_storage_error(tmp_path, frames):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_video_that_was_taken_upright_is_read_upright(tmp_path):
+def test_a_video_is_read_with_its_rotation(tmp_path):
     """Turned by 90 degrees to the right, as a telephone says it: what is left on top is right."""
     image = np.zeros((64, 96, 3), np.uint8)
     image[:16, :16, 0] = 255
     path = encoded(tmp_path / 'portrait.mp4', [image] * 3)
     content = bytearray(path.read_bytes())
     matrix = content.index(b'tkhd') + 44  # of ISO 14496-12, 8.3.2
+
     assert content[matrix:matrix + 4] == b'\0\1\0\0'  # 1.0: not turned
+
     one, minus = 0x10000, -0x10000
     content[matrix:matrix + 36] = struct.pack('>9i', 0, one, 0, minus, 0, 0, 64 * one, 0, 1 << 30)
     path.write_bytes(content)
     shown = next(iter(open_input(path).images)).image
+
     assert shown.shape == (96, 64, 3)
     assert shown[4, 60, 0] > 200
     assert shown[4, 4, 0] < 50

@@ -36,6 +36,7 @@ def predict(source, output, model, *words):
 def test_a_bag_becomes_a_bag_with_every_frame_in_order(tmp_path, bag, tiny_model, capsys):
     assert predict(bag, tmp_path / 'deep' / 'new.mcap', tiny_model) == 0
     assert capsys.readouterr().out == f'{COUNT} frames: {tmp_path / "deep" / "new"}\n'
+
     stream = CameraStream(TorchEngine.load(tiny_model, 'cpu', threads=1))
     with Bag(tmp_path / 'deep' / 'new') as new, Bag(bag) as old:
         assert new.stamps == [START_NS + number * STEP_NS for number in range(COUNT)]
@@ -58,12 +59,14 @@ def test_other_readers_find_the_topics_and_types_of_the_node(tmp_path, bag, tiny
                  for connection, _, raw in reader.messages()
                  if connection.topic == '/depth/camera_info']
     images = {'/image_raw', '/semantic/image', '/depth/image', '/motion/image'}
+
     assert {kinds[name] for name in images} == {('sensor_msgs/msg/Image', COUNT)}
     assert kinds['/semantic/labels'] == ('std_msgs/msg/String', 1)
     assert kinds['/camera_info'] == ('sensor_msgs/msg/CameraInfo', COUNT)
     assert [info.header.stamp.nanosec for info in infos] == [
         number * STEP_NS % 10 ** 9 for number in range(COUNT)]
     assert infos[0].k[0] == 80.0
+
     mcap = pytest.importorskip('mcap_ros2.reader')
     assert len(list(mcap.read_ros2_messages(
         str(tmp_path / 'new' / 'new.mcap'), topics=['/depth/image']))) == COUNT
@@ -74,9 +77,11 @@ def test_the_same_bag_gives_the_same_bytes_and_is_evaluated_at_once(tmp_path, ba
         (tmp_path / name).mkdir()
         assert predict(bag, tmp_path / name / 'new.mcap', tiny_model) == 0
     files = [tmp_path / name / 'new' / 'new.mcap' for name in ('first', 'second')]
+
     assert files[0].read_bytes() == files[1].read_bytes()
     assert cli.main(['evaluate', str(tiny_model), '--bag', str(files[0]), '--threads', '1',
                      '--device', 'cpu', '--output', str(tmp_path / 'out')]) == 0
+
     report = json.loads((tmp_path / 'out' / 'report.json').read_text())
     assert report['published'] == COUNT
     assert report['semantic']['pixels'] > 0
@@ -84,28 +89,36 @@ def test_the_same_bag_gives_the_same_bytes_and_is_evaluated_at_once(tmp_path, ba
 
 def test_a_bag_becomes_a_folder_or_a_video_and_a_folder_a_bag(tmp_path, bag, tiny_model):
     assert predict(bag, tmp_path / 'masks', tiny_model) == 0
+
     names = sorted(path.stem for path in (tmp_path / 'masks' / 'semantic').iterdir())
     assert names == [str(START_NS + number * STEP_NS) for number in range(COUNT)]
     assert predict(bag, tmp_path / 'shown.mp4', tiny_model) == 0
+
     with av.open(str(tmp_path / 'shown.mp4')) as container:
         assert len(list(container.decode(video=0))) == COUNT
         assert float(container.streams.video[0].average_rate) == pytest.approx(10.0)
     (tmp_path / 'images').mkdir()
     for number in range(3):
         cv2.imwrite(str(tmp_path / f'images/{number}.png'), np.full((64, 96, 3), 60 * number))
+
     assert predict(tmp_path / 'images', tmp_path / 'made.mcap', tiny_model, '--rate', '4') == 0
+
     with Bag(tmp_path / 'made') as made:
         assert made.stamps == [250_000_000, 500_000_000, 750_000_000]
         assert made.roles == {'image', *PREDICTED}
 
 
-def test_what_exists_is_not_overwritten_and_what_broke_off_is_removed(tmp_path, bag, tiny_model):
+def test_existing_folders_are_not_overwritten_and_incomplete_ones_are_removed(
+        tmp_path, bag, tiny_model):
     (tmp_path / 'new').mkdir()
+
     assert predict(bag, tmp_path / 'new.mcap', tiny_model) == 2
+
     strange = image(np.zeros((64, 96, 3), np.uint8), 2)
     strange.encoding = 'strange'
     bad = write_bag(tmp_path / 'bad', [
         ('/image_raw', image(np.zeros((64, 96, 3), np.uint8), 1), 1), ('/image_raw', strange, 2)])
+
     assert predict(bad, tmp_path / 'other.mcap', tiny_model) == 3
     assert not (tmp_path / 'other').exists()
 
@@ -134,6 +147,7 @@ def test_boxes_and_instances_survive_a_recording_with_class_and_score(tmp_path):
         assert {'/detections', '/detections/markers'} <= made.topics.keys()
 
     np.testing.assert_array_equal(record.prediction.instance, found.instance)
+
     for name, values in vars(found.detection).items():
         np.testing.assert_array_equal(getattr(record.prediction.detection, name), values)
 
@@ -160,4 +174,5 @@ def test_markers_are_those_of_the_node(tmp_path):
                   if connection.topic == '/detections/markers']
         message = reader.deserialize(raw, 'visualization_msgs/msg/ImageMarker')
         other = reader.deserialize(wanted, 'visualization_msgs/msg/ImageMarker')
+
     assert message == other

@@ -52,6 +52,7 @@ def start(tmp_path, monkeypatch):
         (folder / f'{name}.py').write_text(script)
         programs.append(Program(name, name, [], tmp_path, environment))
         return programs[-1]
+
     yield start
     for program in programs:
         program.kill()
@@ -89,7 +90,7 @@ def test_a_program_that_failed_says_why_and_passes_its_exit_code_on(start):
     start('ending', ENDING).wait(10)
 
 
-def test_all_are_stopped_in_the_order_given(start):
+def test_programs_are_stopped_in_the_given_order(start):
     programs = [start(f'polite{number}', POLITE) for number in range(3)]
     wait_for(lambda: all(program.counts for program in programs))
     ended = []
@@ -97,22 +98,26 @@ def test_all_are_stopped_in_the_order_given(start):
         program.stop = lambda timeout_s, number=number, stop=program.stop: (
             ended.append(number), stop(timeout_s))
     stop_all(programs)
+
     assert ended == [0, 1, 2]
     assert not any(program.running for program in programs)
 
 
-def test_the_graph_is_of_its_own_unless_the_user_chose_one(monkeypatch):
+def test_the_graph_is_private_unless_the_user_chose_one(monkeypatch):
     for name in ('DOMAIN_ID', 'AUTOMATIC_DISCOVERY_RANGE'):
         monkeypatch.delenv(f'ROS_{name}', raising=False)
     monkeypatch.delenv('FASTDDS_DEFAULT_PROFILES_FILE', raising=False)
     environment = graph_environment()
+
     assert 1 <= int(environment['ROS_DOMAIN_ID']) <= 101
     assert environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
     assert Path(environment['FASTDDS_DEFAULT_PROFILES_FILE']).name == 'fastdds.xml'
     assert len({graph_environment()['ROS_DOMAIN_ID'] for _ in range(50)}) > 5
+
     monkeypatch.setenv('ROS_DOMAIN_ID', '7')
     monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', '/mine.xml')
     environment = graph_environment()
+
     assert environment['ROS_DOMAIN_ID'] == '7'
     assert environment['FASTDDS_DEFAULT_PROFILES_FILE'] == '/mine.xml'
 
@@ -122,17 +127,20 @@ def test_a_file_of_the_share_folder_is_found_or_not():
     assert share_file('config/no_such_file') is None
 
 
-def test_an_earlier_bag_is_replaced_but_nothing_foreign(tmp_path):
+def test_an_earlier_bag_is_replaced_but_no_other_file(tmp_path):
     bag = tmp_path / 'bag'
     bag.mkdir()
     (bag / 'bag.mcap').write_text('old')
     (bag / 'metadata.yaml').write_text('old')
     (bag / 'thesis.tex').write_text('years of work')
+
     with pytest.raises(ConfigurationError, match=r'thesis\.tex'):
         record_live(LivePlan({'frames': 1}), tmp_path, lambda *_: None)
     assert (bag / 'bag.mcap').exists()
+
     (bag / 'thesis.tex').unlink()
     live_recording._clear(bag)
+
     assert not bag.exists()
 
 
@@ -157,6 +165,7 @@ def test_a_node_that_ends_at_once_ends_the_run_with_its_log(tmp_path, monkeypatc
             started.append(self)
     started = []
     monkeypatch.setattr(live_recording, 'Program', Broken)
+
     with pytest.raises(ProgramError, match=r'(?s)perception_node ended.* 4.*the reason'):
         record_live(LivePlan({'frames': 1}), tmp_path, lambda *_: None)
     assert [program.name for program in started] == [

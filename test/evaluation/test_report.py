@@ -85,14 +85,17 @@ def test_the_facts_of_a_recording():
 def test_each_metric_stands_beside_its_interval_and_its_baseline(report):
     found = rows(report)
     miou = found['mIoU']
+
     assert miou.interval[0] <= miou.value <= miou.interval[1]
     assert miou.interval[0] < miou.interval[1]
+
     for name in ('mIoU', 'mIoU per image', 'pixel accuracy', 'IoU car', 'depth AbsRel',
                  'depth MAE (m)', 'depth RMSE (m)', 'depth delta1', 'depth delta3',
                  'inverse depth AbsErr (1/m)', 'inverse depth RelErr', 'moving IoU',
                  'moving objects AUC', 'instance recall', 'box AP50', 'box AP'):
         assert found[name].baseline is not None, name
         assert found[name].interval is not None, name
+
     assert found['depth AbsRel'].value == pytest.approx((11 * 0.05 + 0.3) / 12)
     # 1 / 1.05 of the inverse in eleven frames, 1 / 1.3 in one
     assert found['inverse depth RelErr'].value == pytest.approx(
@@ -144,18 +147,21 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_asks_for_nothing(report):
+def test_the_page_is_self_contained(report):
     text = as_page(report)
     page = Page()
     page.feed(text)
+
     assert not page.open
     assert 'script' not in page.tags
     assert page.tags.count('img') == len(report.pictures)
     assert all(address.startswith('data:image/jpeg;base64,') for address in page.addresses)
     assert not re.search(r'https?://(?!www\.w3\.org/2000/svg)|@import|url\(', text)
     assert 'a &lt;title&gt;' in text
+
     picture = cv2.imdecode(
         np.frombuffer(base64.b64decode(page.addresses[0].split(',')[1]), np.uint8), 1)
+
     assert picture.shape == report.pictures[0][1].shape
 
 
@@ -178,11 +184,14 @@ def test_the_confusion_matrix_has_shares_of_each_true_class(report):
 
 def test_the_report_is_written_for_programs_and_for_people(tmp_path, report):
     write_report(tmp_path / 'new', report)
+
     assert json.loads((tmp_path / 'new' / 'report.json').read_text()) == json.loads(
         json.dumps(report.metrics))
+
     text = (tmp_path / 'new' / 'report.md').read_text()
     for part in ('# a <title>', 'a note', '| mIoU | ', '| IoU pole | n/a |'):
         assert part in text
+
     assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == [
         'report.html', 'report.json', 'report.md']
 
@@ -204,6 +213,7 @@ def test_frames_of_one_drive_have_no_interval():
             0, np.zeros((4, 6, 3), np.uint8), Perception(semantic), Truth(semantic)),
             group='drive')
     report = Report('', evaluator.compute(evaluated_only=True))
+
     assert {row.interval for row in report.rows} == {None}
     assert 'Intervals: none' in as_markdown(report)
 
@@ -223,13 +233,15 @@ def test_the_columns_of_the_confusion_matrix_are_the_classes_and_then_none():
         key: {**value, 'absent': []} for key, value in metrics.items()}}))
     table = page[page.index('true \\ predicted'):]
     heads = re.findall(r'<th class="top">([^<]*)</th>', table)
+
     assert heads == ['road', 'car', 'no class']
+
     cells = re.findall(r'<td style="background:rgb\((\d+),[^"]*">([^<]*)</td>', table)
     assert [text for _, text in cells] == ['75', '', '25', '', '100', '']
     assert int(cells[4][0]) < int(cells[0][0]) < int(cells[2][0]) < int(cells[1][0])
 
 
-def test_what_stands_below_a_picture_is_text_and_not_html():
+def test_captions_are_escaped():
     page = as_page(Report(
         '', {}, pictures=[('<script>x</script> & y', np.zeros((2, 2, 3), np.uint8))]))
     assert '<script>' not in page
@@ -245,6 +257,7 @@ def test_the_baseline_takes_each_connected_region_for_an_object():
     evaluator.update(
         Truth(semantic, instance=instance), Perception(semantic=semantic, instance=instance))
     recalls = evaluator.baseline()['found_of']
+
     assert recalls['car'] == recalls['person'] == 1.0
 
 

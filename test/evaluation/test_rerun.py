@@ -81,6 +81,7 @@ def test_the_settings_of_the_node_are_in_its_diagnostics(tmp_path, model):
     recorded = evaluate(tmp_path, path, model)
 
     assert evaluate(tmp_path, path, model, '--rerun') == recorded
+
     for words in (['--max-gap', '0.5'], ['--camera-height', '1.6']):  # the positive controls
         assert evaluate(tmp_path, path, model, '--rerun', *words) != recorded
 
@@ -115,6 +116,7 @@ def test_predictions_at_the_size_of_the_network_are_repeated_at_that_size(tmp_pa
         pairs = list(zip(one.records(), rerun(other, engine), strict=True))
 
     assert pairs[0][0].prediction.semantic.shape == (32, 64)
+
     for before, after in pairs:
         for role, array in arrays_of(before).items():
             np.testing.assert_array_equal(array, arrays_of(after)[role])
@@ -196,6 +198,7 @@ def test_a_box_of_an_unknown_class_is_left_out_and_counted(tmp_path):
         record, = bag.records(STREET_ALL_TASKS)
 
     assert record.prediction is None
+
     reason, = bag.skipped['/detections']
     assert "has a box of class 'lorry', wanted one of ['car', 'person', 'cyclist']" in reason
 
@@ -216,11 +219,14 @@ def test_a_real_node_with_other_settings_is_repeated_bit_by_bit(tmp_path, model)
         by_default = list(rerun(third, engine))
 
     assert settings == StreamSettings(0.2, 1.3)
+
     predicted = [pair for pair in pairs if pair[0].prediction is not None]
     assert len(predicted) > 10
+
     for before, after in pairs:
         for role, array in arrays_of(before).items():
             np.testing.assert_array_equal(array, arrays_of(after)[role])
+
     assert any(  # the positive control
         not np.array_equal(before.prediction.depth, other.prediction.depth)
         for (before, _), other in zip(pairs, by_default, strict=True) if before.prediction)

@@ -66,6 +66,7 @@ def metrics(engine=None, seeds=(20000, 20001)):
 
 def test_an_engine_that_knows_the_answer_scores_perfectly():
     found = metrics()
+
     assert (found['frames'], found['streets']) == (8, 2)
     assert found['semantic']['miou'] == 1.0
     assert found['semantic']['iou']['pole'] is None
@@ -104,12 +105,14 @@ def test_sampled_frames_lie_within_the_drive_and_follow_their_previous_frame():
                    for before, evaluated in pairs)
 
 
-def test_the_table_shows_targets_baselines_and_what_is_missing():
+def test_the_table_shows_targets_baselines_and_missing_values():
     text = as_markdown(Report('', metrics(seeds=range(20000, 20005)), targets=True))
+
     assert '| mIoU | 1.000 | 1.000 to 1.000 |' in text
     assert '>= 0.72' in text
     assert '| IoU pole | n/a |  | n/a |' in text
     assert 'over 5 groups of frames' in text
+
     two = as_markdown(Report('', metrics(), targets=True))
     assert 'and there are 2.' in two
     assert ' to 1.000' not in two
@@ -128,11 +131,13 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
     code = cli.main([
         'evaluate', str(tmp_path / 'knowing.safetensors'), '--seeds', '20000:20002', '--frames',
         '3', '--output', str(tmp_path / 'out'), '--record'])
+
     assert code == 0
     assert '| mIoU | 1.000 |' in capsys.readouterr().out
     assert json.loads((tmp_path / 'out' / 'report.json').read_text())['frames'] == 6
     assert '| mIoU | 1.000 |' in (tmp_path / 'out' / 'report.md').read_text()
     assert '<svg' in (tmp_path / 'out' / 'report.html').read_text()
+
     manifest, content = read_model(tmp_path / 'knowing.safetensors')
     assert manifest.metrics['street']['semantic']['miou'] == 1.0
     assert 'confusion' not in manifest.metrics['street']['semantic']
