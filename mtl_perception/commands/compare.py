@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl compare``: one training in several ways and seeds, and the table that compares them."""
+"""``mtl compare``: train several variants of a recipe and print a table of their metrics."""
 
 import argparse
 from collections.abc import Mapping
@@ -61,8 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.config, arguments.strategies, arguments.seeds, tuple(overrides))
 
     # a wrong setting of any row shows here, before hours are spent
-    for way in plan.ways:
-        tasks_of(load_config(plan.recipe, [*plan.overrides, *way.overrides]))
+    for variant in plan.variants:
+        tasks_of(load_config(plan.recipe, [*plan.overrides, *variant.overrides]))
 
     folder = arguments.into
     failed, stopped = train_all(plan, folder, arguments.workers)
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         return STOPPED
     if failed:
         raise DataError(
-            f'{len(failed)} of {len(plan.ways) * len(plan.seeds)} trainings failed: '
+            f'{len(failed)} of {len(plan.variants) * len(plan.seeds)} trainings failed: '
             + ', '.join(failed) + '; their output is in train.log of their folders')
     return 0
 

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     search = Search(config, recipe, arguments.into.resolve())
     training = load_config(recipe, search.words(search.evolution.trials[0]))
     check_network(training)
-    config.check_figures(training.tasks)
+    config.check_metrics(training.tasks)
 
     with exclusive(search.folder), StopRequest() as stop:
         search.open()

@@ -21,7 +21,7 @@ ATTEMPTS = 1000
 """Genomes that are drawn before the search space counts as exhausted."""
 
 Genome = tuple[float, ...]
-"""One number per gene: log10 of a weight, a whole number, or the place of a choice."""
+"""One number per gene: log10 of a weight, a whole number, or the index of a choice."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Gene:
         return self.choices[round(number)] if self.kind == 'choice' else round(number)
 
     def key(self, number: float) -> float:
-        """Return the number as it counts for whether a genome has been tried."""
+        """Return the number rounded, to tell whether a genome has been tried before."""
         return round(number, 2) if self.kind == 'log' else round(number)
 
 
@@ -105,8 +105,8 @@ class Evolution:
     one; what would leave the range is put on its edge.
 
     :param genes: at least one.
-    :param population: mu, the trials of the first generation and those that can be parents.
-    :param offspring: lambda, the trials of every other generation.
+    :param population: mu, trials of the first generation, and number of possible parents.
+    :param offspring: lambda, trials of every later generation.
     :param parents: rho, of each offspring.
     :param mutation: standard deviation of a gene as a share of its span.
     :param seed: of all draws.
@@ -135,9 +135,9 @@ class Evolution:
         self.seed = seed
 
         self.trials: list[Trial] = []
-        """All that were drawn, in their order."""
+        """All trials that were drawn, in their order."""
         self.fitness: dict[int, float] = {}
-        """Number of a trial -> what was told of it; NaN for one that failed."""
+        """Number of a trial -> its fitness; NaN if it failed."""
 
         self._asked = 0
         self._draw()
@@ -146,7 +146,7 @@ class Evolution:
         """
         Return what to try next.
 
-        :return: None if trials that are under way have to be told first; or, if there are none,
+        :return: None if results of running trials are missing; or, if no trial is running,
             because everything has been tried.
         """
         if self._asked == len(self.trials) and len(self.fitness) == len(self.trials):
@@ -161,7 +161,7 @@ class Evolution:
         Note how good a trial was.
 
         :param number: of the trial.
-        :param fitness: larger is better; what is not finite has failed and is never a parent.
+        :param fitness: larger is better; a trial whose fitness is not finite is never a parent.
         :raises ValueError: if the trial was not asked for or was told already.
         """
         if number in self.fitness or not 0 <= number < self._asked:
@@ -216,7 +216,7 @@ class Evolution:
         return tuple(gene.key(number) for gene, number in zip(self.genes, genome))
 
     def _random(self, random: np.random.Generator) -> Genome:
-        """Return a genome anywhere."""
+        """Return a random genome."""
         return tuple(self._fitting(gene, random.uniform(*_borders(gene))) for gene in self.genes)
 
     def _child(self, pool: Sequence[Trial], random: np.random.Generator) -> Genome:

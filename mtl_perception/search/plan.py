@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What ``mtl search`` is told: which numbers evolve, in which ranges, and what is good."""
+"""The settings of ``mtl search``: which numbers evolve, their ranges, and the fitness."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,22 +23,22 @@ class SearchConfig:
     """
     The settings of a search. The defaults are those of Leang et al., ITSC 2020, section III.
 
-    :param recipe: of the trainings, relative to the file of the search.
+    :param recipe: recipe of the trainings, relative to the file of the search.
     :param weights: task -> smallest and largest weight, which evolves on a log scale. The weights
         of a genome are divided by their sum.
-    :param frequencies: task -> smallest and largest number of steps between two in which it is
-        learned, as ``asynchronous`` has them; empty to learn all in each.
+    :param frequencies: task -> smallest and largest number of steps from one update of the task to
+        the next, see ``asynchronous``; empty to train every task at each step.
     :param overrides: settings of the trainings in place of the recipe's.
-    :param figures: of the last validation, such as mIoU and AP50; their geometric mean is the
-        fitness, so larger must be better.
-    :param transfer: whether a training starts with the weights of the best trial of the
-        generations before.
-    :param population: trials of the first generation, and of those that can be parents.
-    :param offspring: trials of every other generation.
-    :param parents: of each offspring.
-    :param mutation: standard deviation as a share of a range.
-    :param trials: when to end.
-    :param seed: of all draws.
+    :param figures: metrics of the last validation, such as mIoU and AP50; their geometric mean is
+        the fitness, so larger must be better.
+    :param transfer: whether a training starts with the weights of the best trial of earlier
+        generations.
+    :param population: trials of the first generation, and number of the best that can be parents.
+    :param offspring: trials of every later generation.
+    :param parents: parents of each offspring.
+    :param mutation: standard deviation of a mutation as a share of the range.
+    :param trials: number of trials.
+    :param seed: seed of all random numbers.
     """
 
     recipe: str
@@ -57,31 +57,31 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """
-        Check what no field can check alone.
+        Check settings that depend on each other.
 
         :raises ConfigurationError: if nothing evolves, or a range is empty.
         """
         if not self.weights and not self.frequencies:
             raise ConfigurationError(
-                'neither weights nor frequencies evolve; give a range for one')
+                'weights and frequencies are both empty; give a range for at least one task')
         self.genes()
 
-    def check_figures(self, tasks: Sequence[str]) -> None:
+    def check_metrics(self, tasks: Sequence[str]) -> None:
         """
-        Refuse figures that no validation of these tasks has, or that must not grow.
+        Refuse metrics that these tasks do not have, or of which smaller is better.
 
-        :param tasks: that the trainings learn.
-        :raises ConfigurationError: with those that there are.
+        :param tasks: tasks of the trainings.
+        :raises ConfigurationError: with the possible metrics.
         """
         known = [metric.label for task in tasks for metric in MAIN_METRICS
                  if metric.task == task and not metric.lower_is_better]
         if wrong := [name for name in self.figures if name not in known]:
             raise ConfigurationError(
-                f'figures has {wrong}; the recipe learns {list(tasks)}, so what can be made '
-                f'larger is {known}')
+                f'figures has {wrong}; the recipe trains {list(tasks)}, choose from their '
+                f'metrics {known}')
 
     def genes(self) -> list[Gene]:
-        """Return what evolves."""
+        """Return the numbers that evolve."""
         return [
             *(Gene(f'weight of {task}', 'log', float(low), float(high))
               for task, (low, high) in self.weights.items()),
@@ -89,17 +89,19 @@ class SearchConfig:
               for task, (low, high) in self.frequencies.items())]
 
     def values(self, genome: Genome) -> dict[str, float]:
-        """Return name of a gene -> its value; the weights add up to 1."""
+        """Return name of a gene -> its value; the weights sum to 1."""
         found = {gene.name: gene.value(number) for gene, number in zip(self.genes(), genome)}
         total = sum(found[f'weight of {task}'] for task in self.weights)
         return {name: value / total if name.startswith('weight of ') else value
                 for name, value in found.items()}
 
-    def fitness_of(self, figures: Mapping[str, float]) -> float:
-        """Return the geometric mean of the figures, NaN if one is missing."""
-        found = [figures.get(name, math.nan) for name in self.figures]
+    def fitness_of(self, metrics: Mapping[str, float]) -> float:
+        """Return the geometric mean of the metrics of the fitness, NaN if one is missing."""
+        found = [metrics.get(name, math.nan) for name in self.figures]
         if not all(value >= 0 for value in found):
             return math.nan
+
+        # (prod_i m_i)^(1 / n), Leang et al., section III
         return float(math.prod(found) ** (1 / len(found)))
 
     def plain(self) -> dict[str, Any]:
@@ -109,15 +111,18 @@ class SearchConfig:
 
 
 def overrides_of(config: SearchConfig, genome: Genome) -> list[str]:
-    """Return the settings of ``mtl train`` that a genome stands for."""
+    """Return the overrides of ``mtl train`` that a genome stands for."""
     values = config.values(genome)
     words = ['--weighting', 'handcrafted']
+
+    # with frequencies, the weights belong to the strategy inside the asynchronous one
     if config.frequencies:
         frequencies = {task: values[f'frequency of {task}'] for task in config.frequencies}
         words = ['--weighting', 'asynchronous', '--weighting_options.asynchronous.frequencies',
                  write_yaml(frequencies, one_line=True).strip()]
         if config.weights:
             words += ['--weighting_options.asynchronous.strategy', 'handcrafted']
+
     if config.weights:
         weights = {task: values[f'weight of {task}'] for task in config.weights}
         words += ['--weighting_options.handcrafted.weights',

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables and figures of a search: figures 3 and 4 of Leang et al., ITSC 2020."""
+"""Tables and plots of a search, as figures 3 and 4 of Leang et al., ITSC 2020."""
 
 import csv
 import io
@@ -28,14 +28,14 @@ class Result:
 
     :param trial: see :class:`mtl_perception.search.evolution.Trial`.
     :param values: name of a gene -> value.
-    :param figures: name -> value of the last validation.
+    :param metrics: name -> value of the last validation.
     :param fitness: NaN if it failed.
     :param code: exit code of the training.
     """
 
     trial: Trial
     values: dict[str, float]
-    figures: dict[str, float]
+    metrics: dict[str, float]
     fitness: float
     code: int
 
@@ -44,11 +44,11 @@ def why_not(result: Result, wanted: Sequence[str]) -> str:
     """
     Return the reason that a trial has no fitness.
 
-    :param wanted: names of the figures that the fitness is made of.
+    :param wanted: names of the metrics that the fitness is made of.
     """
     if result.code:
         return f'failed, exit code {result.code}'
-    return 'no ' + ', '.join(name for name in wanted if name not in result.figures)
+    return 'no ' + ', '.join(name for name in wanted if name not in result.metrics)
 
 
 def rows_of(
@@ -57,13 +57,13 @@ def rows_of(
     """
     Return the cells of the table, its head first, in the order of the trials.
 
-    :param wanted: names of the figures that the fitness is made of.
+    :param wanted: names of the metrics that the fitness is made of.
     """
     ordered = [results[number] for number in sorted(results)]
     names = [gene.name for gene in evolution.genes]
-    figures = list(dict.fromkeys(key for result in ordered for key in result.figures))
+    metrics = list(dict.fromkeys(key for result in ordered for key in result.metrics))
     best = evolution.best()
-    rows = [['trial', 'generation', *names, *figures, 'fitness', '']]
+    rows = [['trial', 'generation', *names, *metrics, 'fitness', '']]
     for result in ordered:
         mark = 'best' if best is not None and best.number == result.trial.number else ''
         if not math.isfinite(result.fitness):
@@ -71,7 +71,7 @@ def rows_of(
         rows.append([
             str(result.trial.number), str(result.trial.generation),
             *(f'{result.values[name]:.4g}' for name in names),
-            *(f'{result.figures[key]:.3f}' if key in result.figures else '' for key in figures),
+            *(f'{result.metrics[key]:.3f}' if key in result.metrics else '' for key in metrics),
             f'{result.fitness:.4f}' if math.isfinite(result.fitness) else '', mark])
     return rows
 
@@ -82,9 +82,9 @@ def table_of(
     """
     Return the table for a terminal: the best trial and the newest.
 
-    :param wanted: names of the figures that the fitness is made of.
-    :param total: trials that there are to be.
-    :param most: rows that there is room for.
+    :param wanted: names of the metrics that the fitness is made of.
+    :param total: number of trials of the search.
+    :param most: number of rows that fit.
     """
     head, *rows = rows_of(results, evolution, wanted)
     table = Table(title=f'{len(results)} of {total} trials')
@@ -132,14 +132,14 @@ def draw_genome(results: Mapping[int, Result], evolution: Evolution) -> Figure:
 
 def draw_fitness(
         results: Mapping[int, Result], evolution: Evolution, wanted: Sequence[str]) -> Figure:
-    """Return the fitness of the trials and the best so far, and the figures it is made of."""
+    """Return the fitness of the trials and the best so far, and the metrics it is made of."""
     figure = Figure(figsize=(8.4, 3.2), layout='constrained')
     axes, parts = figure.subplots(1, 2)
     numbers = sorted(results)
 
     # right: the metrics that the fitness is made of
     for name in wanted:
-        parts.plot(numbers, [results[number].figures.get(name, math.nan) for number in numbers],
+        parts.plot(numbers, [results[number].metrics.get(name, math.nan) for number in numbers],
                    'o-', markersize=4, linewidth=1, label=name)
     parts.legend()
     _trials_along(parts, evolution)
@@ -167,7 +167,7 @@ def _trials_along(axes: Axes, evolution: Evolution) -> None:
 
 
 def _so_far(results: Mapping[int, Result]) -> list[tuple[int, Result]]:
-    """Return the number of each trial, and the best one up to it, from the first that has one."""
+    """Return each trial number and the best result up to it, from the first result on."""
     found: list[tuple[int, Result]] = []
     for number in sorted(results):
         result = results[number]
@@ -185,7 +185,7 @@ def write(
     """
     Write ``search.md``, ``search.csv``, ``genome.png``, ``fitness.png`` and ``best.yaml``.
 
-    :param wanted: names of the figures that the fitness is made of.
+    :param wanted: names of the metrics that the fitness is made of.
     :param best: text of the recipe of the best trial, empty if there is none.
     :raises StorageError: if a file cannot be written.
     """

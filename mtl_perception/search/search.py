@@ -36,8 +36,8 @@ from mtl_perception.training.recipe_diff import recipe_changes
 from mtl_perception.training.trials import (
     STOP,
     Running,
-    figures_of,
     last_words,
+    metrics_of,
     model_of,
     run_trial,
     trial_name,
@@ -50,7 +50,7 @@ LOST = -1
 """Stands for the exit code of a training whose worker died."""
 SPARE_LINES = 6
 """Lines of the terminal that the rows of the live table leave free."""
-LOOK_S = 0.5
+CHECK_STOP_S = 0.5
 """Seconds between two checks for a stop signal."""
 
 
@@ -61,7 +61,7 @@ class Search:
     :param config: of the search.
     :param recipe: of the trainings.
     :param folder: of journal, runs and results.
-    :param train: what runs a trial, see :func:`mtl_perception.training.trials.run_trial`.
+    :param train: runs a trial, see :func:`mtl_perception.training.trials.run_trial`.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Search:
 
     def open(self) -> None:
         """
-        Read the journal and bring the evolution to where it was.
+        Read the journal and restore the evolution from it.
 
-        :raises ConfigurationError: if it is that of another search or of other trainings.
+        :raises ConfigurationError: if it belongs to another search or to other trainings.
         :raises CheckpointError: if it is damaged, or another version wrote it.
         """
         self._journal = journal = Journal(self.folder / JOURNAL)
@@ -133,7 +133,7 @@ class Search:
             self._journal.close()
 
     def words(self, trial: Trial) -> list[str]:
-        """Return the settings of a trial in place of the recipe's."""
+        """Return the overrides of a trial's recipe."""
         words = [*self.config.overrides, *overrides_of(self.config, trial.genome)]
         parent = self._parent(trial)
         if parent is not None:
@@ -141,7 +141,7 @@ class Search:
         return words
 
     def _parent(self, trial: Trial) -> Result | None:
-        """Return the best of the generations before, whose weights a trial starts with."""
+        """Return the best trial of earlier generations, whose weights this one starts with."""
         before = [result for result in self.results.values()
                   if result.trial.generation < trial.generation and math.isfinite(result.fitness)]
         if not before or not self.config.transfer:
@@ -152,11 +152,11 @@ class Search:
         """
         Run the trials that are left.
 
-        :param executor: runs them.
+        :param executor: runs the trials.
         :param stop: checked twice a second; trials under way are then stopped too.
-        :return: whether all have been done.
-        :raises PerceptionError: if a training fails for a reason outside its numbers, such as a
-            full disk: this says nothing of its genome, so the trial is run again next time.
+        :return: whether all trials have been run.
+        :raises PerceptionError: if a training fails for a reason other than its weights, such as a
+            full disk; the trial then runs again next time.
         """
         running: dict[Future[int], Trial] = {}
         with self._shown() as show, contextlib.ExitStack() as left:
@@ -169,7 +169,7 @@ class Search:
                     return not stop.received
 
                 # the timeout keeps a stop signal from waiting for a whole training
-                done, _ = wait(running, LOOK_S, FIRST_COMPLETED)
+                done, _ = wait(running, CHECK_STOP_S, FIRST_COMPLETED)
                 for job in done:
                     trial = running.pop(job)
                     if self._ended(trial, job):
@@ -181,7 +181,7 @@ class Search:
                     self._stop(running)
 
     def _stop(self, running: dict[Future[int], Trial]) -> None:
-        """Cancel what has not begun, and ask trainings to stop; they write a checkpoint."""
+        """Cancel waiting trials and ask running ones to stop; they write a checkpoint."""
         for job in [job for job in running if job.cancel()]:
             self._waiting.append(running.pop(job))
         for trial in running.values():
@@ -203,7 +203,7 @@ class Search:
             self._finished(trial, code)
             return True
 
-        # stopped or killed from outside: try again, but not for ever
+        # stopped or killed from outside: try again, but not without end
         if code == STOPPED or code < 0:
             self._stops[trial.number] = self._stops.get(trial.number, 0) + 1
             if self._stops[trial.number] <= STOPS:
@@ -233,11 +233,11 @@ class Search:
                        tuple(self.words(trial)), time.time())
 
     def _finished(self, trial: Trial, code: int) -> None:
-        """Note the outcome of a trial."""
-        figures = figures_of(self.folder, trial.number) if code == 0 else {}
+        """Record the outcome of a trial in the journal."""
+        metrics = metrics_of(self.folder, trial.number) if code == 0 else {}
         entry = {
-            'kind': 'told', 'number': trial.number, 'exit_code': code, 'figures': figures,
-            'fitness': self.config.fitness_of(figures), 'ended': time.time()}
+            'kind': 'told', 'number': trial.number, 'exit_code': code, 'figures': metrics,
+            'fitness': self.config.fitness_of(metrics), 'ended': time.time()}
         self._add(entry)
         self._note(trial, entry)
 
@@ -247,7 +247,7 @@ class Search:
                 self.folder / trial_name(trial.number) / 'checkpoints', ignore_errors=True)
 
     def _note(self, trial: Trial, entry: dict[str, Any]) -> None:
-        """Tell the evolution."""
+        """Give the outcome of a trial to the evolution."""
         fitness = float(entry['fitness'])
         self.evolution.tell(trial.number, fitness)
         self.results[trial.number] = Result(
@@ -260,7 +260,7 @@ class Search:
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[Callable[[Trial], None]]:
-        """Yield what shows a trial that has ended: a live table, or a line where none can be."""
+        """Yield a function that shows a finished trial: in a live table, or as a line of text."""
         console = Console()
         total = self.config.trials
 
@@ -284,7 +284,7 @@ class Search:
 
     def write(self) -> None:
         """
-        Write tables, figures and the recipe of the best trial.
+        Write tables, plots and the recipe of the best trial.
 
         :raises StorageError: if a file cannot be written.
         """

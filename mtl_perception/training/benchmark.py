@@ -152,14 +152,14 @@ class Side:
             self.config.data.window)
 
     def trainer(self) -> _Paired:
-        """Return a training that has not begun, in a folder of its own."""
+        """Return a new training in its own folder."""
         folder = Path(self.config.output) / str(next(self.runs))
         return _Paired(
             self.config, folder, self.tasks, self.train, self.validation, None,
             {'street_code': '', 'anchors': [], 'camera': (0.0, 0.0, 0.0)})
 
     def plain(self) -> Pairs:
-        """Return what does steps of the plain loop, and pairs them with others."""
+        """Return the plain loop, whose steps are paired with those of a training."""
         with batches(self.draws(), 0, KEPT, self.stage.batch) as read:
             kept = itertools.cycle(list(read))
         learner = self.trainer().learner
@@ -196,7 +196,7 @@ class Side:
         pairs = plain or self.plain()
 
         class OnCpu(libmtl.Trainer):  # type: ignore[misc]
-            """It names its GPU in the constructor."""
+            """LibMTL's trainer, which otherwise insists on a GPU."""
 
             device = property(lambda self: torch.device('cpu'), lambda self, value: None)
 
@@ -236,7 +236,7 @@ class _First:
 
 
 class _Loader:
-    """What LibMTL takes for a data loader."""
+    """A data loader as LibMTL needs it."""
 
     def __init__(self, side: Side, tasks: list[str], pairs: Pairs) -> None:
         self.side, self.tasks, self.pairs = side, tasks, pairs
@@ -265,7 +265,7 @@ class _Nothing:
 
 
 class _Encoder(nn.Module):
-    """From clips to what every decoder sees; a tuple, for LibMTL gives parts of a list away."""
+    """From clips to the features; a tuple, because LibMTL deals the items of a list out."""
 
     def __init__(self, learner: ClipLearner) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """One task's decoder; its parameters are the encoder's, which holds the whole network."""
+    """One task's decoder; the parameters belong to the encoder, which holds the whole network."""
 
     def __init__(self, learner: ClipLearner, task: str) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class _Decoder(nn.Module):
 
 
 def _loss(libmtl: Any, learner: ClipLearner, task: str) -> Any:
-    """Return one of the network's losses as LibMTL wants it."""
+    """Return one of the network's losses as a loss of LibMTL."""
     class Loss(libmtl.loss.AbsLoss):  # type: ignore[misc]
         def compute_loss(self, pred: Tensor, gt: Tensor) -> Any:
             return learner.losses[task](pred, gt)

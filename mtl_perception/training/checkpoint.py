@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that are either whole or not there."""
+"""Checkpoints that are either complete or absent."""
 
 import hashlib
 import io
@@ -19,12 +19,12 @@ from mtl_perception.reason_codes import ReasonCode
 _MAGIC = b'MTLCKPT1'
 _DIGEST = hashlib.sha256().digest_size
 KEEP = 2
-"""How many of the newest checkpoints stay."""
+"""Number of the newest checkpoints that are kept."""
 
 
 def write_checkpoint(state: dict[str, Any], path: Path) -> None:
     """
-    Write a training state: a mark, the sha256 of the rest, and what ``torch.save`` makes of it.
+    Write a training state: a magic number, the sha256 of the rest, and a file of ``torch.save``.
 
     :param state: tensors, numbers, strings, lists and dicts.
     :raises StorageError: if it cannot be written.
@@ -37,22 +37,24 @@ def write_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """
-    Read what :func:`write_checkpoint` wrote; nothing in it is executed.
+    Read what :func:`write_checkpoint` wrote; no code in it is executed.
 
-    :raises CheckpointError: if it is missing, cut, changed or no checkpoint at all.
+    :raises CheckpointError: if it is missing, truncated, changed or not a checkpoint.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(
             f'{path}: cannot be read ({error})', ReasonCode.MODEL_UNREADABLE) from error
+
     start = len(_MAGIC) + _DIGEST
     if content[:len(_MAGIC)] != _MAGIC:
         raise CheckpointError(
             f'{path}: not a checkpoint of mtl_perception', ReasonCode.MODEL_FOREIGN)
     if hashlib.sha256(content[start:]).digest() != content[len(_MAGIC):start]:
         raise CheckpointError(
-            f'{path}: cut or changed, its sha256 does not fit', ReasonCode.MODEL_CHANGED)
+            f'{path}: truncated or changed, its sha256 does not match', ReasonCode.MODEL_CHANGED)
+
     state: dict[str, Any] = torch.load(
         io.BytesIO(content[start:]), map_location='cpu', weights_only=True)
     return state
@@ -62,7 +64,7 @@ class CheckpointFolder:
     """
     The checkpoints of one run: the newest ones, and the best.
 
-    :param folder: where they are; made when the first is written.
+    :param folder: of the checkpoints; created with the first one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,9 +77,9 @@ class CheckpointFolder:
 
     def save(self, state: dict[str, Any], step: int, is_best: bool = False) -> Path:
         """
-        Write a checkpoint, then remove those that are no longer needed.
+        Write a checkpoint, then remove old ones.
 
-        :param state: what to write.
+        :param state: see :func:`write_checkpoint`.
         :param step: number of optimiser steps done.
         :param is_best: whether it is also the best so far.
         :raises StorageError: if it cannot be written; the older ones stay.
@@ -86,15 +88,17 @@ class CheckpointFolder:
         write_checkpoint(state, path)
         if is_best:
             write_checkpoint(state, self.best)
+
+        # only now: a full disk must leave the older ones in place
         for old in self.paths()[KEEP:]:
             old.unlink(missing_ok=True)
         return path
 
     def load_newest(self) -> dict[str, Any] | None:
         """
-        Return the newest checkpoint that is whole, None if there has never been one.
+        Return the newest readable checkpoint, None if there are none.
 
-        :raises CheckpointError: if there are checkpoints but not one is readable.
+        :raises CheckpointError: if there are checkpoints but none is readable.
         """
         paths = self.paths()
         for path in paths:
@@ -102,15 +106,16 @@ class CheckpointFolder:
                 return read_checkpoint(path)
             except CheckpointError as error:
                 warnings.warn(f'{error}; falling back to the one before', stacklevel=2)
+
         if paths:
             raise CheckpointError(
                 f'{self.folder}: none of its {len(paths)} checkpoints is readable; remove them to '
-                'start afresh', ReasonCode.MODEL_FOREIGN)
+                'start again', ReasonCode.MODEL_FOREIGN)
         return None
 
 
 def random_states() -> dict[str, Any]:
-    """Return the states of all global random generators, as plain types and tensors."""
+    """Return the states of all global random generators, as types that ``torch.save`` takes."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
     return {

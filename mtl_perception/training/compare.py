@@ -16,7 +16,7 @@ from mtl_perception.settings import checked, checked_dataclass, read_yaml
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.comparison import (
     Comparison,
-    Way,
+    Variant,
     is_done,
     run_name,
 )
@@ -68,18 +68,19 @@ def read_comparison(
 
     if 'rows' in content:
         file = checked(ComparisonFile, content, str(path))
-        ways = tuple(Way(name, tuple(map(str, row))) for name, row in file.rows.items())
+        variants = tuple(Variant(name, tuple(map(str, row))) for name, row in file.rows.items())
         common = (*map(str, file.overrides), *overrides)
-        baseline = file.baseline or ways[0].name
+        baseline = file.baseline or variants[0].name
         check_names([baseline], list(file.rows), f'{path}: baseline')
-        return Comparison(path.parent / file.recipe, ways, numbers, common, baseline)
+        return Comparison(path.parent / file.recipe, variants, numbers, common, baseline)
 
     names = [name for name in WEIGHTINGS if name not in SKIPPED_STRATEGIES]
     if strategies != ALL:
         names = [name.strip() for name in strategies.split(',')]
         check_names(names, list(WEIGHTINGS), '--strategies:')
-    ways = tuple(Way(name, ('--weighting', name)) for name in names)
-    return Comparison(path, ways, numbers, overrides, BASELINE if BASELINE in names else names[0])
+    variants = tuple(Variant(name, ('--weighting', name)) for name in names)
+    baseline = BASELINE if BASELINE in names else names[0]
+    return Comparison(path, variants, numbers, overrides, baseline)
 
 
 def train_all(
@@ -90,19 +91,19 @@ def train_all(
     :return: names of the runs that failed, and the signal that asked to stop, if one did.
     :raises ConfigurationError: if a finished run was trained with other settings.
     """
-    every = [(way, seed) for seed in plan.seeds for way in plan.ways]
-    todo = [(way, seed) for way, seed in every if not is_done(folder, way, seed)]
-    for way, seed in every:
-        if (way, seed) not in todo:
-            _check_same(plan, folder, way, seed)
+    every = [(variant, seed) for seed in plan.seeds for variant in plan.variants]
+    todo = [(variant, seed) for variant, seed in every if not is_done(folder, variant, seed)]
+    for variant, seed in every:
+        if (variant, seed) not in todo:
+            _check_same(plan, folder, variant, seed)
     if len(todo) < len(every):
         print(f'{len(every) - len(todo)} of {len(every)} trainings are done already', flush=True)
 
     failed = []
     count = len(every) - len(todo)
     with ThreadPoolExecutor(workers) as pool, StopRequest() as stop:
-        jobs = {pool.submit(_train, plan, folder, way, seed): run_name(way, seed)
-                for way, seed in todo}
+        jobs = {pool.submit(_train, plan, folder, variant, seed): run_name(variant, seed)
+                for variant, seed in todo}
         running = set(jobs)
         while running:
             done, running = wait(running, CHECK_STOP_S, FIRST_COMPLETED)
@@ -124,29 +125,30 @@ def train_all(
         return sorted(failed), stop.received
 
 
-def _check_same(plan: Comparison, folder: Path, way: Way, seed: int) -> None:
+def _check_same(plan: Comparison, folder: Path, variant: Variant, seed: int) -> None:
     """Refuse a finished run whose settings differ from those it would have now."""
-    place = folder / run_name(way, seed) / 'config.yaml'
+    place = folder / run_name(variant, seed) / 'config.yaml'
     found = recipe_changes(to_plain(load_config(place)), load_config(
-        plan.recipe, _words(plan, folder, way, seed)))
+        plan.recipe, _words(plan, folder, variant, seed)))
     if found:
         raise ConfigurationError(
             f'{place.parent} was trained with other settings: {"; ".join(found)}. Choose another '
             '--into, or remove the folder')
 
 
-def _words(plan: Comparison, folder: Path, way: Way, seed: int) -> list[str]:
+def _words(plan: Comparison, folder: Path, variant: Variant, seed: int) -> list[str]:
     """Return the overrides of a row with one seed."""
-    return [*plan.overrides, *way.overrides, '--name', run_name(way, seed), '--seed', str(seed),
-            '--output', str(folder)]
+    return [*plan.overrides, *variant.overrides, '--name', run_name(variant, seed),
+            '--seed', str(seed), '--output', str(folder)]
 
 
-def _train(plan: Comparison, folder: Path, way: Way, seed: int) -> int:
+def _train(plan: Comparison, folder: Path, variant: Variant, seed: int) -> int:
     """Train one row with one seed in its own process and return the exit code."""
-    name = run_name(way, seed)
+    name = run_name(variant, seed)
     try:
         (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f'{folder / name}: cannot be written ({error})') from error
-    return run_trial(Running(
-        str(plan.recipe), str(folder), name, tuple(_words(plan, folder, way, seed)), time.time()))
+
+    words = tuple(_words(plan, folder, variant, seed))
+    return run_trial(Running(str(plan.recipe), str(folder), name, words, time.time()))

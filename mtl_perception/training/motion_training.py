@@ -27,17 +27,17 @@ MIRRORED = tuple(RESIDUAL_CHANNELS.index(name) for name in ('across_sigma', 'acr
 AREA_EXPONENT = 0.6
 """An object counts in the loss as its area to the power of 1 minus this."""
 SMALLEST_OBJECT = 15
-"""Pixels at half resolution from which an object is judged: 60 at the full one."""
+"""Smallest object that is evaluated, pixels at half resolution: 60 at full resolution."""
 
 
 @checked_dataclass
 class MotionData:
     """
-    What a motion head learns from.
+    The data of a motion head.
 
     :param cache: folder of rendered clips and of the features.
-    :param train_seeds: street seeds to learn from, ``FIRST:END``; 0 to 9999.
-    :param validation_seeds: street seeds to watch; 10000 to 10999.
+    :param train_seeds: street seeds for training, ``FIRST:END``; 0 to 9999.
+    :param validation_seeds: street seeds for validation; 10000 to 10999.
     :param plan: the clips; the last frame is compared with the first.
     :param street_code: as in :class:`mtl_perception.training.config.DataSettings`.
     :param workers: processes that render.
@@ -57,10 +57,10 @@ class MotionTraining:
     The recipe of a motion head.
 
     :param name: of the run.
-    :param model: whose semantics and depth the head uses: a shipped name or a path.
-    :param data: what is learned from.
+    :param model: model whose semantics and depth the head uses: a shipped name or a path.
+    :param data: the training and validation data.
     :param width: channels of the head at its finest scale.
-    :param steps: of the optimiser; the learning rate rises and falls, which takes 3 at least.
+    :param steps: optimiser steps; the learning rate rises and falls, which takes at least 3.
     :param batch: pairs per step.
     :param lr: peak learning rate.
     :param weight_decay: of AdamW.
@@ -102,7 +102,7 @@ def train_motion_head(
     """
     count, channels = samples.features.shape[:2]
     if not count:
-        raise DataError('there is no pair of frames to learn motion from; give more seeds')
+        raise DataError('no pair of frames to train on; give more seeds')
 
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)

@@ -27,7 +27,7 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
     Return all curves of a run.
 
     Panels are ``loss of TASK``, ``weight of TASK``, the learning rate, the norm of the gradient
-    before it is cut, and the main figures of the validations.
+    before it is cut, and the main metrics of the validations.
 
     :param folder: run folder.
     :param smooth: number of neighbouring lines of the log that losses and weights are averaged
@@ -45,7 +45,7 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
 
     points: dict[str, list[tuple[int, float]]] = {}
     for entry in train:
-        for name, value in _training_figures(entry):
+        for name, value in _training_metrics(entry):
             points.setdefault(name, []).append((entry['step'], value))
     curves = {name: _curve(pairs, smooth) for name, pairs in points.items()}
 
@@ -92,7 +92,7 @@ def draw(runs: Mapping[str, Curves]) -> Figure:
     return figure
 
 
-def _training_figures(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _training_metrics(entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield the panels and values of one line of the log."""
     for kind in ('loss', 'weight'):
         for task, value in entry.get(kind, {}).items():

@@ -85,13 +85,13 @@ def write_readme(
     rows = [
         (entry['step'], main_metrics(entry)) for entry in read_log(folder, 'validation')]
     if rows:
-        names = list(dict.fromkeys(name for _, figures in rows for name in figures))
+        names = list(dict.fromkeys(name for _, metrics in rows for name in metrics))
         lines += ['## Validation', '', f'| step | {" | ".join(names)} |', '|---' * (
             len(names) + 1) + '|']
         lines += [
             f'| {step} | ' + ' | '.join(
-                metric_text(figures[name]) if name in figures else '' for name in names) + ' |'
-            for step, figures in rows]
+                metric_text(metrics[name]) if name in metrics else '' for name in names) + ' |'
+            for step, metrics in rows]
         lines += ['', f'Predictions above the ground truth: [pictures](pictures), the last is '
                       f'`{picture_path(folder, rows[-1][0]).relative_to(folder)}`.', '']
 

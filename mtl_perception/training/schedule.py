@@ -19,25 +19,24 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 @checked_dataclass
 class OptimiserSettings:
     """
-    The optimiser and the course of its learning rate.
+    The optimiser and its learning rate.
 
     :param kind: ``adamw`` (Loshchilov and Hutter, ICLR 2019), ``adam``, whose weight decay goes
         through the gradient, or ``sgd`` with Nesterov's momentum.
     :param lr: factor on the learning rate of every stage.
     :param weight_decay: decay of weights with two or more dimensions.
-    :param betas: decay of the moment estimates of Adam.
+    :param betas: decay of Adam's two moment estimates.
     :param momentum: of SGD.
     :param warm_up: share of a stage in which the learning rate rises linearly.
-    :param schedule: after that: ``cosine``, ``polynomial``, ``halving`` or ``constant``.
-    :param power: of the polynomial schedule.
-    :param halve_every: share of a stage after which the halving schedule halves, again and again.
-    :param final: learning rate at the end of a stage, as a share of its peak, of the cosine.
-    :param clip_norm: largest norm of the gradient.
-    :param accumulate: equal parts that the batch is computed in, one after the other, where the
-        memory does not hold it whole. Each is normalised and weighted by itself, and their
-        gradients are averaged.
-    :param average: decay of the exponential moving average of the weights, which is what is
-        validated and exported.
+    :param schedule: after the rise: ``cosine``, ``polynomial``, ``halving`` or ``constant``.
+    :param power: exponent of the polynomial schedule.
+    :param halve_every: share of a stage between two halvings of the halving schedule.
+    :param final: learning rate at the end of the cosine, as a share of the peak.
+    :param clip_norm: largest norm of the gradient; a longer one is scaled down to it.
+    :param accumulate: equal parts that a batch is computed in one after the other, to save memory.
+        Batch normalisation and weighting see one part at a time; the gradients are averaged.
+    :param average: decay of the exponential moving average of the weights, which is validated and
+        exported.
     """
 
     kind: Literal['adamw', 'adam', 'sgd'] = 'adamw'
@@ -59,41 +58,44 @@ def learning_rate(
         step: int, steps: int, peak: float, warm_up: float = 0.1, final: float = 0.01,
         schedule: str = 'cosine', power: float = 0.9, halve_every: float = 0.32) -> float:
     """
-    Return the learning rate of one step of a stage: a linear rise, then as the schedule says.
+    Return the learning rate of one step of a stage: a linear rise, then the schedule.
 
-    ``cosine`` is half a cosine down; ``polynomial`` (1 - step / steps) to a power, as Kendall et
-    al. have it; ``halving`` halves at regular steps, as XTasC-Net does.
+    ``cosine`` falls along half a cosine; ``polynomial`` is (1 - step / steps) to a power, as in
+    Kendall et al.; ``halving`` halves at regular steps, as in XTasC-Net.
 
     :param step: 0 to ``steps - 1``.
     :param steps: steps of the stage.
     :param peak: the highest learning rate.
     :param warm_up: share of the steps in which it rises.
-    :param final: what the cosine leaves at the end, as a share of the peak.
+    :param final: end of the cosine, as a share of the peak.
     :param schedule: as in :class:`OptimiserSettings`.
-    :param power: of the polynomial.
-    :param halve_every: share of the steps after which it is halved.
+    :param power: exponent of the polynomial.
+    :param halve_every: share of the steps between two halvings.
     """
     rise = max(1, round(warm_up * steps))
     if step < rise:
         return peak * (step + 1) / rise
+
     if schedule == 'constant':
         return peak
     if schedule == 'polynomial':
         return float(peak * (1 - step / steps) ** power)
     if schedule == 'halving':
         return float(peak * 0.5 ** int(step / max(1, round(halve_every * steps))))
+
+    # half a cosine from the peak to final * peak (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5)
     progress = (step + 1 - rise) / max(1, steps - rise)
     return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
     """
-    Split parameters into those that decay and those that do not.
+    Split parameters into those with weight decay and those without.
 
-    Biases and batch normalisation have one dimension and do not decay.
+    Biases and batch normalisation have one dimension and no decay.
 
-    :param modules: networks whose parameters are trained.
-    :param weight_decay: decay of the others.
+    :param modules: networks that are trained.
+    :param weight_decay: decay of the parameters with two or more dimensions.
     """
     parameters = [
         parameter for module in modules for parameter in module.parameters()
@@ -125,11 +127,12 @@ class WeightAverage:
     """
     Exponential moving average of everything in a network's state.
 
-    The decay grows from a small value, ``min(decay, (1 + n) / (10 + n))`` after n updates, so that
-    the random weights of the beginning are soon forgotten.
+    The decay grows with the number n of updates, ``min(decay, (1 + n) / (10 + n))``, so that the
+    random initial weights are soon forgotten.
 
-    :param network: the network that is trained; its present state is where the average starts.
+    :param network: the network that is trained; the average starts at its present state.
     :param decay: share of the old average that is kept per update.
+    :raises ValueError: if the decay is out of range.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -141,9 +144,11 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move the average towards the network's present state; whole numbers are copied."""
+        """Move the average towards the network's present state; integers are copied."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
+
+        # average <- decay * average + (1 - decay) * weights
         for name, item in network.state_dict().items():
             if item.is_floating_point():
                 self.state[name].lerp_(item, 1 - decay)
@@ -151,16 +156,17 @@ class WeightAverage:
                 self.state[name].copy_(item)
 
     def restart(self, network: nn.Module) -> None:
-        """Begin anew at the network's present state."""
+        """Restart the average at the network's present state."""
         self.load_state_dict({'updates': 0, 'state': network.state_dict()})
 
     def state_dict(self) -> dict[str, object]:
-        """Return what :meth:`load_state_dict` takes."""
+        """Return the state for :meth:`load_state_dict`."""
         return {'updates': self.updates, 'state': self.state}
 
     def load_state_dict(self, content: dict[str, object]) -> None:
-        """Go on from an earlier average."""
-        state, updates = content['state'], content['updates']
+        """Continue from an earlier average."""
+        state = content['state']
+        updates = content['updates']
         assert isinstance(state, dict)
         assert isinstance(updates, int)
         for name, item in self.state.items():

@@ -53,7 +53,7 @@ def model_of(folder: Path, number: int) -> Path:
     return folder / name / f'{name}.safetensors'
 
 
-def figures_of(folder: Path, number: int) -> dict[str, float]:
+def metrics_of(folder: Path, number: int) -> dict[str, float]:
     """
     Return the main metrics of the model that a trial exported.
 
@@ -61,12 +61,12 @@ def figures_of(folder: Path, number: int) -> dict[str, float]:
     """
     path = model_of(folder, number).with_suffix('.json')
     try:
-        figures = json.loads(path.read_text(encoding='utf-8'))['metrics']['validation']
+        metrics = json.loads(path.read_text(encoding='utf-8'))['metrics']['validation']
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f'{path}: holds no validation of the trial ({error}); remove its folder, then the '
             'same command runs the trial again') from error
-    return main_metrics(figures)
+    return main_metrics(metrics)
 
 
 def last_words(folder: Path, number: int) -> str:
@@ -142,7 +142,7 @@ def end_with(stream: object) -> None:
 
 
 def _free(place: Path) -> bool:
-    """Wait until no training holds a folder; return False if one still does after a while."""
+    """Wait until no training holds a folder; return False on a timeout."""
     until = time.monotonic() + WAIT_S
     while True:
         try:

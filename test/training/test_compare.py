@@ -75,9 +75,9 @@ def finish(folder, name, miou, abs_rel=None, weights=None):
 
 def test_a_recipe_is_compared_in_every_strategy(recipe):
     plan = read_comparison(recipe, 'all', 3, ('--stages', '[]'))
-    assert [way.name for way in plan.ways] == [
+    assert [variant.name for variant in plan.variants] == [
         name for name in WEIGHTINGS if name != 'gradient_method']
-    assert plan.ways[1].overrides == ('--weighting', plan.ways[1].name)
+    assert plan.variants[1].overrides == ('--weighting', plan.variants[1].name)
     assert plan.seeds == (0, 1, 2)
     assert plan.baseline == 'equal'
     assert read_comparison(recipe, 'dwa, gradnorm', 1, ()).baseline == 'dwa'
@@ -90,8 +90,8 @@ def test_rows_may_differ_in_anything(recipe):
     path.write_text(ROWS)
     plan = read_comparison(path, 'all', 1, ('--seed', '5'))
     assert plan.recipe == recipe
-    assert plan.ways[1].overrides == ('--tasks', '[semantic]')
-    assert run_name(plan.ways[0], 2) == 'geometric_loss_2'
+    assert plan.variants[1].overrides == ('--tasks', '[semantic]')
+    assert run_name(plan.variants[0], 2) == 'geometric_loss_2'
     path.write_text(ROWS.replace('baseline: geometric loss', 'baseline: equal'))
     with pytest.raises(ConfigurationError, match="baseline 'equal' does not exist"):
         read_comparison(path, 'all', 1, ())
@@ -165,7 +165,7 @@ def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path,
     assert (folder / 'dwa_0' / 'dwa_0.safetensors').is_file()
     (folder / 'dwa_0' / 'dwa_0.safetensors').unlink()
     (folder / 'dwa_0' / 'checkpoints').rename(folder / 'dwa_0' / 'old')
-    (folder / 'dwa_0' / 'checkpoints').write_text('in the way')
+    (folder / 'dwa_0' / 'checkpoints').write_text('in the variant')
     assert cli.main(words) == 3
     assert '1 of 2 trainings failed: dwa_0' in capsys.readouterr().err
 
@@ -194,7 +194,7 @@ def test_a_signal_stops_the_training_and_begins_no_other(recipe, tmp_path):
 @pytest.mark.parametrize('path', sorted(COMPARISONS.glob('*.yaml')), ids=lambda path: path.stem)
 def test_every_committed_comparison_can_be_trained(path):
     plan = read_comparison(path, 'all', 1, ())
-    for way in plan.ways:
-        config = load_config(plan.recipe, [*plan.overrides, *way.overrides])
+    for variant in plan.variants:
+        config = load_config(plan.recipe, [*plan.overrides, *variant.overrides])
         check_network(config)
         assert config.stages[0].steps == (1200 if path.stem == 'street_uncertainty' else 300)

@@ -53,6 +53,7 @@ def test_an_unknown_override_is_refused_with_the_nearest_name(recipe, words, nea
     ('data: {plan: {gap: [1]}}', "did you mean 'gaps'"),
     ('nam: two', "did you mean 'name'"),
     ('seed: many', 'seed'),
+    ('seed: -1', 'seed is -1; it must be greater than or equal to 0'),
     ('stages: []', r'stages is \[\]; List should have at least 1 item'),
     ('stages: [{height: 60, width: 96, steps: 7}]',
      r'stages\[0\].height is 60; it must be a multiple of 32'),
@@ -67,7 +68,7 @@ def test_an_unknown_override_is_refused_with_the_nearest_name(recipe, words, nea
     ('network: {frames: true}', 'network.frames is True; it must be a valid integer'),
     ('data: 3', 'data is 3; it must be a table of keys and values'),
     ('seed: many\nnam: two', "wrong.yaml: seed is 'many'; .*; nam does not exist; did you mean"),
-    ('loss: {detached: [semantic, depth, motion]}', 'nothing would teach the encoder'),
+    ('loss: {detached: [semantic, depth, motion]}', 'the encoder would get no gradient'),
     ('network: {pyramid: -2}', 'pyramid is -2'),
     ('- a list', 'expected keys and values|not a readable'),
 ])
