@@ -158,8 +158,8 @@ class DepthInUnit(nn.Module):
     :param loss: takes output and target in the unit.
     :param unit: one of :data:`mtl_perception.losses.depth_units.UNITS`.
     :param maximum: largest true depth that counts, metres.
-    :param stereo: the cameras of a disparity, which is that at the width of their ``focal_px``,
-        whatever the size of the network's image.
+    :param stereo: camera pair, needed for a disparity. The disparity is in pixels of the image
+        that its ``focal_px`` belongs to, even if the network's image has another size.
     :raises ValueError: if the maximum is not positive, or the unit needs a camera and has none.
     """
 

@@ -147,7 +147,8 @@ class BoxLoss(nn.Module):
         :param classes: (B,).
         :param size: (A, 2) of the anchors in cells.
         :param grid: height and width in cells.
-        :return: image, anchor, row, column, (place, log of size) and class of each box kept.
+        :return: image, anchor, row, column, (position, log of size) and class of each box
+            kept.
         """
         # the anchor of the most similar shape, both on the same centre
         sides = boxes[:, 2:] - boxes[:, :2]
@@ -162,8 +163,8 @@ class BoxLoss(nn.Module):
         column, row = cell.long().unbind(1)
         true = torch.cat(((centre - cell).clamp(0, 1), (sides / size[anchor]).log()), dim=1)
 
-        # Boxes come in falling size, so the first one at a place is the largest. The smallest
-        # position per place finds it on every device, where a write to a shared place would race.
+        # The boxes are sorted by falling size, so the first one of each anchor is the largest. A
+        # minimum over their numbers finds it on every device; an indexed write would race.
         place = ((image * len(size) + anchor) * grid[0] + row) * grid[1] + column
         position = torch.arange(len(place), device=place.device)
         first = torch.full(

@@ -20,8 +20,8 @@ class ASPP(nn.Module):
     three dilated 3x3 convolutions, and a 1x1 convolution of the image's mean (Kendall, Gal and
     Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses, CVPR 2018, appendix A; the ReLU
     is that of Chen et al., 2017). Five times 256 channels give the paper's 1280. Torchvision's
-    module of this name has other rates at a stride of 8 and reduces the result to 256 channels;
-    here the first layer of each decoder does that.
+    ``ASPP`` adds a layer that reduces them to 256; in the paper the first layer of each decoder
+    does that, see :class:`TwoLayerDecoder`.
 
     :param channels: channels of the coarsest stage, summed over all frames.
     :param width: channels of each of the five branches.
@@ -35,12 +35,12 @@ class ASPP(nn.Module):
         self.channels = 5 * width
         """Channels of the result."""
         self.branches = nn.ModuleList(
-            [_branch(channels, width, 1)] + [_branch(channels, width, rate) for rate in RATES])
-        self.pooled = _branch(channels, width, 1)
+            [_conv_norm_relu(channels, width, rate) for rate in (1, *RATES)])
+        self.pooled = _conv_norm_relu(channels, width, 1)
 
     def forward(self, stages: Sequence[Tensor]) -> list[Tensor]:
         """
-        Return one stage, (N, 5 * width, h, w), of the size of the coarsest.
+        Return a single stage, (N, 5 * width, h, w), at the size of the coarsest one.
 
         :param stages: one (N, C_s, h, w) per stage; only the last is used.
         :raises ValueError: in training on a single image, whose mean has no batch statistics.
@@ -82,8 +82,12 @@ class TwoLayerDecoder(nn.Module):
         self.outputs = outputs
         self.stride = stride
         self.stage = stage
-        self.hidden = _branch(channels, width, 1)
+        self.hidden = _conv_norm_relu(channels, width, 1)
         self.score = nn.Conv2d(width, outputs, 1)
+
+
+        # small scores at first: the output is nearly the initial value everywhere
+        # small scores at first: the output is nearly the initial value everywhere
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.constant_(self.score.bias, initial)  # type: ignore[arg-type]
 
@@ -100,7 +104,7 @@ class TwoLayerDecoder(nn.Module):
                 self.score(hidden.float()), scale_factor=float(self.stride), mode='bilinear')
 
 
-def _branch(channels: int, width: int, rate: int) -> nn.Sequential:
+def _conv_norm_relu(channels: int, width: int, rate: int) -> nn.Sequential:
     """Return a 1x1 convolution for rate 1, else a dilated 3x3 one, with batch norm and ReLU."""
     convolution = (
         nn.Conv2d(channels, width, 1, bias=False) if rate == 1 else

@@ -135,7 +135,7 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
     :raises ValueError: if a name is unknown, a number is out of range, or parts do not fit.
     """
     _check_sizes(spec)
-    words = _decoder_words(spec)
+    names = _decoder_names(spec)
 
     # Encoder. Frames joined by concatenation multiply the channels that the rest sees.
     encoder = ENCODERS[spec.encoder](spec.finest_stride, spec.output_stride)
@@ -168,17 +168,17 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
 
     initial = {**INITIAL_OUTPUTS, **spec.initial}
     decoders = {
-        task: DECODERS[word](DecoderSpec(
+        task: DECODERS[name](DecoderSpec(
             channels, strides, best, spec.channels[task], initial.get(task, 0.0),
-            len(spec.anchors), spec.decoder_width)) for task, word in words.items()}
+            len(spec.anchors), spec.decoder_width)) for task, name in names.items()}
     return SiameseMultiTaskNetwork(
         encoder, decoders, spec.frames, pyramid, spec.aggregation, aspp, transfer)
 
 
 def _check_sizes(spec: NetworkSpec) -> None:
     """Raise a ValueError for an unknown encoder or aggregation, or a size that does not exist."""
-    _check_word('encoder', spec.encoder, ENCODERS)
-    _check_word('aggregation', spec.aggregation, AGGREGATIONS)
+    _check_name('encoder', spec.encoder, ENCODERS)
+    _check_name('aggregation', spec.aggregation, AGGREGATIONS)
     if not _whole(spec.frames, MAX_FRAMES):
         raise ValueError(
             f'frames is {spec.frames!r}; it must be a whole number from 1 to {MAX_FRAMES}')
@@ -209,7 +209,7 @@ def without_transfer(
     return dataclasses.replace(spec, transfer=False), kept
 
 
-def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
+def _decoder_names(spec: NetworkSpec) -> dict[str, str]:
     """Return task -> name of its decoder; raise a ValueError for what does not fit its task."""
     if not spec.channels:
         raise ValueError('channels is empty; name at least one task, such as {"semantic": 12}')
@@ -219,7 +219,7 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
         raise ValueError(
             f'decoders names {unknown}; the tasks in channels are {list(spec.channels)}')
 
-    words = {}
+    names = {}
     for task, count in spec.channels.items():
         if not _whole(count, 255):
             raise ValueError(
@@ -232,18 +232,18 @@ def _decoder_words(spec: NetworkSpec) -> dict[str, str]:
 
         # boxes need a decoder with anchors, everything else one with a map
         boxes = task == 'detection'
-        word = spec.decoders.get(task, 'yolo' if boxes else 'fcn8')
-        _check_word(f'decoder of task {task!r}', word, DECODERS)
-        if (word in BOX_DECODERS) != boxes:
-            fitting = [name for name in DECODERS if (name in BOX_DECODERS) == boxes]
-            raise ValueError(f'decoder of task {task!r} is {word!r}; it must be one of {fitting}')
-        words[task] = word
+        name = spec.decoders.get(task, 'yolo' if boxes else 'fcn8')
+        _check_name(f'decoder of task {task!r}', name, DECODERS)
+        if (name in BOX_DECODERS) != boxes:
+            fitting = [known for known in DECODERS if (known in BOX_DECODERS) == boxes]
+            raise ValueError(f'decoder of task {task!r} is {name!r}; it must be one of {fitting}')
+        names[task] = name
 
     if unknown := sorted(set(spec.initial) - set(spec.channels)):
         raise ValueError(
             f'initial names {unknown}; the tasks in channels are {list(spec.channels)}')
     _check_anchors(spec)
-    return words
+    return names
 
 
 def _check_anchors(spec: NetworkSpec) -> None:
@@ -269,12 +269,12 @@ def _detection_head(spec: DecoderSpec, stride: int) -> DetectionHead:
     return DetectionHead(spec.channels[index], spec.anchors, spec.outputs, stride, index)
 
 
-def _check_word(kind: str, word: str, table: Collection[str]) -> None:
+def _check_name(kind: str, name: str, table: Collection[str]) -> None:
     """Raise a ValueError for a name that is not in a table."""
-    if word not in table:
-        nearest = difflib.get_close_matches(str(word), table, 1, 0.0)[0]
+    if name not in table:
+        nearest = difflib.get_close_matches(str(name), table, 1, 0.0)[0]
         raise ValueError(
-            f'unknown {kind} {word!r}; it must be one of {list(table)}, the nearest is '
+            f'unknown {kind} {name!r}; it must be one of {list(table)}, the nearest is '
             f'{nearest!r}')
 
 

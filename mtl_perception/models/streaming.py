@@ -81,8 +81,8 @@ class StreamingNetwork(nn.Module):
         Return the outputs for one frame and the state for the next.
 
         :param image: (N, H, W, 3) uint8 RGB; H and W divisible by the encoder's largest stride.
-        :param state: of the previous call; None for the first frame, which then takes the place of
-            its previous frames too.
+        :param state: of the previous call; None for the first frame, which then
+            stands for its previous frames as well.
         :param tasks: the tasks to compute; all if None.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
             metres, ``motion_score`` (N, H, W) float32 probability of moving; with ``semantic``

@@ -163,7 +163,7 @@ class Peer:
 
 
 class _Encoder(nn.Module):
-    """The shared part; a tuple, for LibMTL would give each task a single item of a list."""
+    """The shared part; returns a tuple, as LibMTL gives each task only one item of a list."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -28,8 +28,9 @@ CAST = 'ToCopyBackward0'
 
 SUM_COST = 50
 """On a CPU a term of a sum takes about as long as this many multiply-adds of a matrix product."""
+
 MARGIN = 2.0
-"""The gradients must cost more than this many times the norms for these to be preferred."""
+"""Norms are computed without the gradients only if the gradients cost this many times as much."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class GradientMethod(TaskWeighting):
         known = products.diagonal() != 0
         if known.any():
             weights[known] = self.method(products[known][:, known]).to(weights)
-        weights = of_first_rank(weights)  # some methods are random
+        weights = of_first_rank(weights)  # methods that draw random numbers differ between ranks
 
         value = self.weighted_sum({task: losses[task].detach() for task in tasks}, ones)
         self.note_weights(tasks, weights)

@@ -43,7 +43,8 @@ def tapped(stages: Sequence[Tensor]) -> list[Tensor]:
     Return views of the shared features, for the decoders to read in their place.
 
     A coarse stage is computed from a finer one, so the gradient with respect to the finer stage
-    also has a part that comes through the encoder. The gradient with respect to its view has not.
+    also has a part that comes through the encoder. The gradient with respect to its view does
+    not.
     """
     return [stage.view_as(stage) for stage in stages]
 
@@ -70,7 +71,7 @@ def task_gradient(loss: Tensor, taps: Sequence[Tensor]) -> TaskGradient:
     :param loss: 0-dimensional.
     :param taps: see :class:`Shared`.
     """
-    # The decoder's parameters come along in the same pass: it is not repeated for the update.
+    # The same pass gives the gradients of the decoder's parameters, so the update needs no other.
     leaves = leaves_before(loss, taps)
     gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
         loss, [*taps, *leaves], retain_graph=True, allow_unused=True)

@@ -13,8 +13,12 @@ from mtl_perception.weighting.shared import Shared
 
 FORMS = ('regression', 'classification', 'laplace', 'xtasc', 'omnidet')
 CLASSIFICATION = ('semantic', 'motion')
-LARGEST = 10.0
-"""Log variances are kept within plus and minus this."""
+"""Tasks whose form is ``classification`` by default."""
+
+"""Tasks whose form is ``classification`` by default."""
+
+LARGEST_LOG_VARIANCE = 10.0
+"""Log variances are clamped to plus and minus this."""
 
 
 class UncertaintyWeights(TaskWeighting):
@@ -22,8 +26,8 @@ class UncertaintyWeights(TaskWeighting):
     Homoscedastic uncertainty: each task learns :math:`s = \log \sigma^2`, its log variance.
 
     Kendall, Gal, Cipolla, Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
-    Geometry and Semantics, CVPR 2018, section 3. The term that a task adds to the total, and the
-    weight of its gradient at the s that minimises the total:
+    Geometry and Semantics, CVPR 2018, section 3. For each form, the term that a task adds to the
+    total, and the weight of the task's loss once s has converged:
 
     - ``regression`` (Gaussian): :math:`e^{-s} L / 2 + s / 2`, weight :math:`1 / (2 L)`
     - ``classification`` (softmax): :math:`e^{-s} L + s / 2`, weight :math:`1 / (2 L)`
@@ -65,10 +69,10 @@ class UncertaintyWeights(TaskWeighting):
                 raise ValueError(f'forms of {task!r} is {form!r}; it must be one of {FORMS}')
 
         for task, value in initial.items():
-            if not abs(value) <= LARGEST:
+            if not abs(value) <= LARGEST_LOG_VARIANCE:
                 raise ValueError(
-                    f'initial of {task!r} is {value}; a log variance lies between {-LARGEST} and '
-                    f'{LARGEST}')
+                    f'initial of {task!r} is {value}; a log variance lies between '
+                    f'{-LARGEST_LOG_VARIANCE} and {LARGEST_LOG_VARIANCE}')
         if not 0 < rate < math.inf:
             raise ValueError(f'rate is {rate}; it must be positive')
 
@@ -82,17 +86,19 @@ class UncertaintyWeights(TaskWeighting):
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """Return the negative log likelihood, see :meth:`TaskWeighting.forward`."""
-        self.present(losses)
+        self.present(losses)  # raises for losses that cannot be weighted
+
+        # The optimiser's last step may have left the range.
         with torch.no_grad():
             for parameter in self.log_variances.values():
-                parameter.clamp_(-LARGEST, LARGEST)
+                parameter.clamp_(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
 
-        # sum of e^-s L: moves the network with s held fixed
+        # The network learns from the sum of e^-s L, with s held fixed.
         factors = [self.factor(task) for task in self.tasks]
         total = self.weighted_sum(losses, torch.stack(factors).detach())
 
-        # The rest moves s alone, by the mean loss of all ranks, so that s is the same on all. Its
-        # value is the penalty; factor - factor.detach() is 0 and only brings its gradient.
+        # s learns from the mean loss of all ranks, so it stays the same on all of them.
+        # factor - factor.detach() is 0: it adds a gradient for s and leaves the total unchanged.
         means = mean_over_ranks(self.values(losses))
         for task, factor, mean in zip(self.tasks, factors, means):
             if not mean.isnan():

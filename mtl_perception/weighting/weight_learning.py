@@ -51,7 +51,7 @@ class WeightLearning(TaskWeighting):
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
         """Return the weighted sum of the losses, see :meth:`TaskWeighting.forward`."""
-        self.present(losses)
+        self.present(losses)  # raises for losses that cannot be weighted
         means = mean_over_ranks(self.values(losses))
         scale = torch.ones_like(means)
         if self.initial is not None:
@@ -61,8 +61,8 @@ class WeightLearning(TaskWeighting):
         total = self.weighted_sum(
             losses, self.shares([task in losses for task in self.tasks]).detach() * scale)
 
-        # This term is 0 and moves w alone, by the mean losses of all ranks: the losses' own
-        # gradients are in the total.
+        # w learns from the mean losses of all ranks, so it stays the same on all of them.
+        # learned - learned.detach() is 0: it adds a gradient for w and leaves the total unchanged.
         learned = self.shares((~means.isnan()).tolist())
         return total + ((learned - learned.detach()) * (scale * means).nan_to_num(nan=0.0)).sum()
 
