@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the rest of the package asks of a network, whatever runs it."""
+"""The interface of a loaded network, the same for every library that runs it."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest
 
-if TYPE_CHECKING:  # it needs torch, an engine need not
+if TYPE_CHECKING:  # importing it at run time would need torch
     from mtl_perception.inference.motion_head_file import MotionHead
 
 
@@ -19,11 +19,11 @@ class Engine(Protocol):
     """
     A network that is loaded and ready.
 
-    It has no memory of its own: what it must remember of a camera is the state that
-    :meth:`step` returns, so any number of cameras can share it.
+    An engine is stateless: the caller keeps the state that :meth:`step` returns for each camera,
+    so any number of cameras can share one engine.
 
     :ivar manifest: of the model.
-    :ivar motion_head: tells motion from residual flow; None if the model has no such head.
+    :ivar motion_head: predicts motion from residual flow; None if the model has no such head.
     """
 
     manifest: Manifest
@@ -36,10 +36,10 @@ class Engine(Protocol):
         Return the prediction for a frame and the state for the camera's next frame.
 
         :param image: (height, width, 3) uint8 RGB, at the size that the manifest names.
-        :param state: what the previous frame of the same camera returned; None if there is none,
-            the previous frame is then taken to equal this one.
+        :param state: returned for the previous frame of the same camera; None for the first one,
+            which is then its own previous frame.
         :param tasks: names of the tasks to compute; all if None. The state is the same.
-        :raises FrameError: if this frame cannot be computed, but the next one perhaps can.
-        :raises DeviceError: if the device is gone.
+        :raises FrameError: if this frame cannot be processed; the next one may succeed.
+        :raises DeviceError: if the device was lost.
         """
         ...

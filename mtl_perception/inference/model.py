@@ -33,7 +33,7 @@ class Model:
 
     @property
     def classes(self) -> dict[str, tuple[str, ...]]:
-        """Class names of each task that has classes; a name's place is its id in the masks."""
+        """Class names of each task that has classes; a name's index is its id in the masks."""
         return {task.name: task.classes for task in self.manifest.tasks if task.classes}
 
     def __call__(
@@ -41,13 +41,13 @@ class Model:
         camera_height: float = 0.0, tasks: Collection[str] | None = None,
     ) -> Perception:
         """
-        Return what the network sees in one image.
+        Return the prediction for one image.
 
         Motion takes two frames and is None here: use :meth:`stream` for it.
 
         :param image: a file, or (H, W, 3) uint8 RGB.
-        :param focal_px: focal length of the camera, pixels; scales depth. None: that of the camera
-            of the training.
+        :param focal_px: focal length of the camera, pixels; scales depth. None: that of the
+            training camera.
         :param camera_height: of the camera above the ground, metres; scales depth. 0: that of the
             training.
         :param tasks: names of the tasks to compute; all but motion if None.
@@ -88,7 +88,7 @@ def load_model(
 
     :param name_or_path: name of a shipped model, or path of a ``.safetensors`` file that has its
         ``.json`` manifest beside it.
-    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA where it is.
+    :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if available.
     :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
     :param threads: CPU threads of torch in this process; 0 leaves one CPU to other programs.
     :param minimum_score: lowest score of a box, 0 to 1.

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The file of a motion head beside the weights of its model; loading and running it."""
+"""Motion heads: load, run and write the ``.motion`` file beside a model's weights."""
 
 import dataclasses
 import hashlib
@@ -25,6 +25,7 @@ from mtl_perception.tasks import STREET_MOTION
 SUFFIX = '.motion'
 """Ending of a motion head's file; before it comes the name of its model."""
 LARGEST_BYTES = 8_000_000
+"""Larger files are refused before they are read."""
 
 
 class MotionHead:
@@ -64,11 +65,11 @@ def motion_head_of(model: str | Path, manifest: Manifest) -> MotionHead | None:
     """
     if not manifest.motion_head:
         return None
-    path = _beside(find_model(model))
+    path = _head_path(find_model(model))
     if not path.is_file():
         raise CheckpointError(
-            f'{path} does not exist, but the manifest names it; keep the three files together',
-            ReasonCode.MODEL_UNREADABLE)
+            f'{path} does not exist, but the manifest names it; keep weights, manifest and '
+            'motion head in one folder', ReasonCode.MODEL_UNREADABLE)
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != manifest.motion_head:
@@ -91,11 +92,11 @@ def attach_motion_head(head: Path, model: str | Path) -> Path:
     manifest, weights = read_model(model)
     read_motion_head(head, manifest)
 
-    target = _beside(find_model(model))
+    target = _head_path(find_model(model))
     content = head.read_bytes()
     write_atomically(content, target)
 
-    # the manifest is written last: it vouches for both files
+    # The manifest is written last: with its digests it vouches for the other files.
     digest = hashlib.sha256(content).hexdigest()
     tasks = manifest.tasks
     if manifest.task('motion') is None:
@@ -106,8 +107,8 @@ def attach_motion_head(head: Path, model: str | Path) -> Path:
     return target
 
 
-def _beside(weights: Path) -> Path:
-    """Return where the motion head of a model's weights lies."""
+def _head_path(weights: Path) -> Path:
+    """Return the path of the motion head beside a model's weights."""
     return weights.with_name(weights.stem + SUFFIX)
 
 
@@ -116,8 +117,8 @@ def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
     Return the motion head of a file.
 
     :param path: as written by :func:`write_motion_head`.
-    :param manifest: of the model that it is to be used with.
-    :raises CheckpointError: if it cannot be read, or its classes are not the model's.
+    :param manifest: of the model that will use it.
+    :raises CheckpointError: if it cannot be read, or was trained for other classes.
     """
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -130,7 +131,7 @@ def read_motion_head(path: Path, manifest: Manifest) -> MotionHead:
             names = content.keys()
             weights = {name: content.get_tensor(name) for name in names}
 
-        # the features by name: their order and the classes must be those of the training
+        # Compared by name: classes and order of the features must be those of the training.
         wanted = [*RESIDUAL_CHANNELS, *_movable(manifest)]
         if notes['channels'] != wanted:
             raise CheckpointError(
@@ -160,7 +161,7 @@ def write_motion_head(
     :param network: trained.
     :param manifest: of the model whose depth and semantics it learned from.
     :param path: of the file; beside a model it is ``NAME.motion``, a safetensors file.
-    :param notes: plain JSON types, kept with it.
+    :param notes: plain JSON types, stored in the file.
     :raises StorageError: if the file cannot be written.
     """
     stored = {

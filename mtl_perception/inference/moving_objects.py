@@ -18,7 +18,7 @@ from mtl_perception.frames import Outputs, Step
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import MOVING
 
-if TYPE_CHECKING:  # it needs torch, this file does not
+if TYPE_CHECKING:  # importing it at run time would need torch
     from mtl_perception.inference.motion_head_file import MotionHead
 
 Odometry = Callable[[int, int], NDArray[np.float64] | None]
@@ -50,7 +50,7 @@ class Moving:
     step: Step | None = None
 
     def residual(self) -> NDArray[np.float32] | None:
-        """Return (h, w, 2) pixels: the flow beside the camera's own; None if nothing moves."""
+        """Return the (h, w, 2) residual flow in pixels, None if nothing moves."""
         if self.reason or self.comparison is None or not np.any(self.outputs.motion):
             return None
         return self.comparison.residual()
@@ -58,7 +58,7 @@ class Moving:
 
 class MovingObjects:
     """
-    Tell what moves in the frames of one camera; for a model with a residual motion head.
+    Find what moves in the frames of one camera, with a model's residual motion head.
 
     The network sees each frame once, for depth and semantics. A ring of recent frames replaces
     the fixed predecessor. Motion is unknown on the first frame, on the first after

@@ -60,7 +60,7 @@ class CameraStream:
     that a frame does not continue the last one, motion is unknown (255) and the masks come from
     this frame alone. The model's motion head, if it has one, follows the same timeline.
 
-    Not safe to use from several threads; each camera has its own.
+    Not safe to use from several threads; each camera needs its own stream.
 
     :param engine: the network, may be shared between cameras.
     :param settings: the defaults if None.
@@ -78,7 +78,7 @@ class CameraStream:
         self.resets = self._timeline.resets
         """How often the temporal state restarted, by reason."""
         self.warnings = self._timeline.warnings
-        """How many frames were processed in spite of a fault, by code."""
+        """How many frames were processed despite a fault, by code."""
 
         head = engine.motion_head if settings.motion_head == 'auto' else None
         unused = engine.motion_head is not None and head is None
@@ -87,14 +87,14 @@ class CameraStream:
                 f'motion_head is {settings.motion_head!r}, but the network of model '
                 f'{engine.manifest.name!r} has no decoder for motion; set it to "auto"')
         self.moving = None if head is None else MovingObjects(head, engine.manifest)
-        """Tells what moves if the model has a head for it; else the network does."""
+        """Runs the motion head; None if the network's own decoder predicts motion."""
         self._state: Any = None
 
     def reset(self, reason: str) -> None:
         """
         Drop the temporal state.
 
-        :param reason: under which it is counted, such as ``time_jump``.
+        :param reason: why, such as ``time_jump``; counted in :attr:`resets`.
         """
         self._timeline.reset(reason)
         self._state = None
@@ -114,10 +114,10 @@ class CameraStream:
             of a model with a motion head; all if None.
         :param output_size: whether the results have the camera's or the network's size.
         :param focal_px: focal length of the camera at the camera's size, pixels; scales depth.
-            Where the image is resized to other proportions, its height counts: the distance of
-            the ground, and the size of things that stand on it, show along the columns.
+            If the resize changes the aspect ratio, the scale of the rows counts: they show how
+            far away the ground is and how tall the things on it are.
             None or an impossible value leaves depth as the training camera would see it.
-        :param odometry: tells how the camera moved, if the robot knows; else it is estimated.
+        :param odometry: measures how the camera moved; None estimates it from the images.
         :raises FrameError: ``T02_duplicate``, ``M09_nonfinite``, ``M10_output``, or what the
             engine raises; the temporal state is not changed by a frame that was dropped.
         :raises ValueError: if the image is not RGB, or a task or an output size does not exist.
@@ -129,20 +129,20 @@ class CameraStream:
         # Does this frame continue the last one? Only then may the network compare the two.
         link = self._timeline.follow(frame, image)
         state = self._state if link.continues else None
-        outputs, following = self.engine.step(image, state, self._needed(tasks))
+        outputs, next_state = self.engine.step(image, state, self._needed(tasks))
 
         # Checked before the state changes: a dropped frame leaves no trace.
         check_outputs(outputs, manifest)
-        self._commit(link, following)
+        self._commit(link, next_state)
 
         # One image does not tell the scale: lens and mounting height do.
         scale = self.height_scale * self._lens_scale(focal_px, frame.image.shape[0])
 
-        # A motion head replaces the network's own answer.
+        # The model's motion head, if it has one, predicts motion instead of the network.
         moving = None
         if self.moving is not None and (tasks is None or MOTION_HEAD_TASKS & {*tasks}):
             camera = pinhole_of(focal_px, frame.image.shape, image.shape)
-            moving = self._move(self.moving, link, image, outputs, camera, scale, odometry)
+            moving = self._run_head(self.moving, link, image, outputs, camera, scale, odometry)
             outputs = moving.outputs
             known = not moving.reason
         else:
@@ -151,14 +151,14 @@ class CameraStream:
         size = frame.image.shape[:2] if output_size == 'camera' else image.shape[:2]
         perception = to_perception(
             outputs, manifest, *size, depth_scale=scale, motion_known=known)
-        return _answer(perception, moving, tasks)
+        return _requested(perception, moving, tasks)
 
     def _needed(self, tasks: Collection[str] | None) -> Collection[str] | None:
         """
         Return the tasks that the network has to compute.
 
         Depth needs the semantics to know the sky, instances to know the objects' classes, and a
-        motion head needs both semantics and depth in the place of the network's own motion.
+        motion head needs semantics and depth, but not the network's own motion.
         """
         manifest = self.engine.manifest
         if self.moving is not None:
@@ -173,37 +173,39 @@ class CameraStream:
             return {*tasks, 'semantic'}
         return tasks
 
-    def _commit(self, link: Link, following: Any) -> None:
-        """Take a frame as processed: the next one is compared with it, unless its stamp is odd."""
+    def _commit(self, link: Link, next_state: Any) -> None:
+        """Make a processed frame the one to compare the next with, unless its stamp is odd."""
         self._timeline.commit(link)
         if not link.odd:
-            self._state = following
+            self._state = next_state
         if link.forgets and self.moving is not None:
             self.moving.forget(link.reason)
 
     def _lens_scale(self, focal_px: float | None, height: int) -> float:
         """
-        Return the factor on depth for the focal length: a longer lens shows things nearer.
+        Return the factor on depth for the focal length.
+
+        Through a longer lens things look larger, so the network sees them nearer than they are.
 
         :param focal_px: at an image of this height; None or an impossible value gives 1.
         """
         if focal_px is None or not 0 < focal_px < np.inf:
             return 1.0
         manifest = self.engine.manifest
-        trained = manifest.focal_y_px or manifest.focal_px
+        trained = manifest.focal_y_px or manifest.focal_px  # 0 = square pixels
         return focal_length_at(focal_px, height, manifest.height) / trained
 
-    def _move(
+    def _run_head(
         self, objects: MovingObjects, link: Link, image: NDArray[np.uint8], outputs: Outputs,
         camera: Pinhole | None, scale: float, odometry: Odometry | None,
     ) -> Moving:
-        """Return the motion head's answer to a frame."""
+        """Return what the motion head knows about a frame."""
         if camera is None:
             self.warnings[ReasonCode.NO_INTRINSICS] += 1
         if link.odd:
             return objects.unknown_motion(outputs, image, link.reason)
 
-        # The head sleeps while nobody asks for motion: its last frame may be an older one.
+        # Frames for which motion is not asked skip the head, so its last one may be long ago.
         newest_ns = objects.newest_ns
         if newest_ns is not None and self._timeline.is_gap(newest_ns, link.stamp_ns):
             objects.forget('gap')
@@ -239,10 +241,10 @@ def _height_scale(engine: Engine, camera_height: float) -> float:
     return float((camera_height / manifest.camera_height) ** manifest.height_exponent)
 
 
-def _answer(
+def _requested(
     perception: Perception, moving: Moving | None, tasks: Collection[str] | None,
 ) -> Perception:
-    """Add what a motion head knows beside the mask, and leave out what nobody asked for."""
+    """Add the motion head's residual flow and step; drop tasks that were not asked for."""
     if moving is not None:
         perception = dataclasses.replace(
             perception, residual=moving.residual(), step=moving.step)

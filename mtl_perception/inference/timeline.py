@@ -68,7 +68,7 @@ class Timeline:
         self.resets: collections.Counter[str] = collections.Counter()
         """How often the temporal state restarted, by reason."""
         self.warnings: collections.Counter[str] = collections.Counter()
-        """How many frames were processed in spite of an odd stamp, by code."""
+        """How many frames were processed despite an odd stamp, by code."""
         self._last: Link | None = None
         self._why_none = 'first'
         self._backwards = 0

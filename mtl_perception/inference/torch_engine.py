@@ -53,7 +53,7 @@ class TorchEngine:
         self.device = device
         self.precision = precision
         self.motion_head: MotionHead | None = None
-        """Tells motion from residual flow, if the model has such a head."""
+        """Predicts motion from residual flow; None if the model has no such head."""
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
@@ -94,7 +94,7 @@ class TorchEngine:
         return engine
 
     def warm_up(self) -> None:
-        """Run the network on a grey image, so that the first real frame takes no longer."""
+        """Run the network on a grey image, so that the first frame is as fast as the others."""
         image = np.full((self.manifest.height, self.manifest.width, 3), 127, np.uint8)
         state = None
         for _ in range(WARM_UP_STEPS):
@@ -109,9 +109,9 @@ class TorchEngine:
         :param image: (height, width, 3) uint8 RGB, at the size that the manifest names.
         :param state: what the previous frame of the same camera returned, or None.
         :param tasks: names of the tasks to compute; all if None.
-        :raises ValueError: if the size is another, or the network has no such task.
+        :raises ValueError: if the image has another size, or the network has no such task.
         :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
-        :raises DeviceError: ``D03`` if the device is gone; the process must be started again.
+        :raises DeviceError: ``D03`` if the device was lost; the process must be started again.
         """
         wanted = (self.manifest.height, self.manifest.width, 3)
         if image.shape != wanted or image.dtype != np.uint8:

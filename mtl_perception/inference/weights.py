@@ -184,7 +184,7 @@ def _fitting(
         f'{key} is {tuple(weights[key].shape)}, wanted {tuple(wanted[key].shape)}'
         for key in wanted if key in weights and weights[key].shape != wanted[key].shape]
 
-    # everything that does not fit, at once
+    # one message with everything that does not fit
     problems = [
         f'{len(found)} {kind}: {", ".join(found[:SHOWN])}{", ..." if len(found) > SHOWN else ""}'
         for kind, found in (

@@ -204,7 +204,7 @@ def test_a_manifest_names_its_head_and_another_is_refused(tmp_path, tiny_model, 
     with pytest.raises(CheckpointError, match='sha256'):
         motion_head_of(model, manifest)
     attached.unlink()
-    with pytest.raises(CheckpointError, match='three files together'):
+    with pytest.raises(CheckpointError, match='keep weights, manifest and motion head'):
         motion_head_of(model, manifest)
 
 
