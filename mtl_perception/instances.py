@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Instances: an id per object from vectors to its centroid, and the boxes around objects."""
+"""Instances: object ids from each pixel's vector to a centroid, and boxes around objects."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 SMALLEST_OBJECT = 60
 """Metrics ignore ground-truth objects with fewer visible pixels, in a box or as a mask."""
 
-BLUR = 3.0
+VOTE_BLUR = 3.0
 """Standard deviation of the blur that makes votes a density, pixels."""
-AROUND = 8.0
-"""Votes this near to a peak of the density say how large the object there is, pixels."""
+VOTE_RADIUS = 8.0
+"""Votes this close to a peak of the density tell how large the object is, pixels."""
 
 
 def find_instances(
@@ -59,37 +59,37 @@ def find_instances(
 
     cell = np.rint(y).astype(np.int64) * width + np.rint(x).astype(np.int64)
     density = _density(cell, height, width)
-    owner = np.zeros(len(cell), np.int64)  # of each vote, 0 = nobody
-    left = np.arange(len(cell))
+    owner = np.zeros(len(cell), np.int64)  # object of each vote, 0 = none
+    remaining = np.arange(len(cell))
     count = 0
 
-    # A Gaussian's peak is 1 / (2 pi sigma^2): this is what minimum_votes on one pixel leave.
-    lowest_peak = minimum_votes / (2 * math.pi * BLUR ** 2)
-    while len(left):
+    # A Gaussian's peak is 1 / (2 pi sigma^2): so high is that of minimum_votes on one pixel.
+    lowest_peak = minimum_votes / (2 * math.pi * VOTE_BLUR ** 2)
+    while len(remaining):
         peak = int(density.argmax())
         if density.flat[peak] < lowest_peak:
             break
 
         centre_y, centre_x = divmod(peak, width)
-        distance = np.hypot(x[left] - centre_x, y[left] - centre_y)
-        near = distance < AROUND
+        distance = np.hypot(x[remaining] - centre_x, y[remaining] - centre_y)
+        near = distance < VOTE_RADIUS
         if not near.any():  # only rounding errors of the subtraction are left here
             density.flat[peak] = 0
             continue
 
         # The votes near the peak give a first reach; the votes within it give centre and reach.
-        taken = distance < reach + growth * length[left[near]].mean()
-        own = left[taken] if taken.any() else left[near]
+        taken = distance < reach + growth * length[remaining[near]].mean()
+        own = remaining[taken] if taken.any() else remaining[near]
         farthest = reach + growth * length[own].mean()
-        taken = np.hypot(x[left] - x[own].mean(), y[left] - y[own].mean()) < farthest
-        if not taken.any():
+        taken = np.hypot(x[remaining] - x[own].mean(), y[remaining] - y[own].mean()) < farthest
+        if not taken.any():  # the mean of scattered votes can lie far from all of them
             taken = near
 
         count += 1
-        owner[left[taken]] = count
-        _take(density, cell[left[taken]])
-        left = left[~taken]
-    return _numbered(owner, rows, columns, (height, width), minimum_pixels)
+        owner[remaining[taken]] = count
+        _remove_votes(density, cell[remaining[taken]])
+        remaining = remaining[~taken]
+    return _numbered_by_size(owner, rows, columns, (height, width), minimum_pixels)
 
 
 class InstanceBoxes(NamedTuple):
@@ -117,7 +117,7 @@ def boxes_around(instances: NDArray[np.integer[Any]]) -> InstanceBoxes:
     if not len(ids):
         return InstanceBoxes(ids, np.zeros((0, 4), np.int64), pixels)
 
-    # Sorted by id, the pixels of one object are one stretch that starts where the last one ended.
+    # Sorted by id, the pixels of each object form one run, which starts where the last one ended.
     order = np.argsort(instances[rows, columns], kind='stable')
     starts = np.cumsum(pixels) - pixels
     rows, columns = rows[order], columns[order]
@@ -144,6 +144,7 @@ def class_boxes(
     """
     ids, corners, pixels = boxes_around(instances)
 
+    # One number per pair of an object and a class: counting them gives a histogram per object.
     visible = instances > 0
     place = np.searchsorted(ids, instances[visible])
     votes = np.bincount(place * 256 + semantic[visible], minlength=256 * len(ids))
@@ -159,15 +160,15 @@ def _density(cell: NDArray[np.int64], height: int, width: int) -> NDArray[np.flo
     """Return (h, w) float32 votes per pixel, blurred."""
     grid = np.bincount(cell, minlength=height * width).reshape(height, width)
     return np.asarray(cv2.GaussianBlur(
-        grid.astype(np.float32), (0, 0), BLUR, borderType=cv2.BORDER_CONSTANT), np.float32)
+        grid.astype(np.float32), (0, 0), VOTE_BLUR, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
-def _take(density: NDArray[np.float32], cell: NDArray[np.int64]) -> None:
+def _remove_votes(density: NDArray[np.float32], cell: NDArray[np.int64]) -> None:
     """Remove votes from a density, computing only the part that they reach."""
     height, width = density.shape
     row, column = np.divmod(cell, width)
 
-    margin = math.ceil(4 * BLUR) + 1  # OpenCV's kernel ends at four standard deviations
+    margin = math.ceil(4 * VOTE_BLUR) + 1  # OpenCV's kernel ends at four standard deviations
     top = max(0, row.min() - margin)
     bottom = min(height, row.max() + margin + 1)
     first = max(0, column.min() - margin)
@@ -177,13 +178,13 @@ def _take(density: NDArray[np.float32], cell: NDArray[np.int64]) -> None:
     density[top:bottom, first:last] -= _density(part, bottom - top, last - first)
 
 
-def _numbered(
+def _numbered_by_size(
     owner: NDArray[np.int64], rows: NDArray[np.intp], columns: NDArray[np.intp],
     shape: tuple[int, int], minimum_pixels: int,
 ) -> NDArray[np.uint16]:
     """Return the ids of pixels whose owners are large enough, the largest first."""
     pixels = np.bincount(owner, minlength=1)
-    pixels[0] = 0  # those of nobody
+    pixels[0] = 0  # pixels without an object
 
     order = np.argsort(-pixels, kind='stable')
     kept = order[pixels[order] >= max(minimum_pixels, 1)][:np.iinfo(np.uint16).max]

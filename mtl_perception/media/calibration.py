@@ -3,7 +3,8 @@
 """
 Calibrations of cameras: from a file, and what a ``sensor_msgs/CameraInfo`` says.
 
-Messages are told by their fields, so those of rclpy, of rosbags and test doubles will do.
+Messages are recognised by their fields, not their class: those of rclpy, of rosbags and test
+doubles all work.
 """
 
 import bisect

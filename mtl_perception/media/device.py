@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras at this computer."""
+"""Cameras attached to this computer."""
 
 import os
 import re
@@ -25,14 +25,14 @@ class CameraDevice:
 
     def __init__(self, path: str, width: int = 0, height: int = 0, rate: float = 0.0) -> None:
         self.path = path
-        number = re.search(r'(\d+)$', os.path.realpath(path))  # OpenCV takes no name
+        number = re.search(r'(\d+)$', os.path.realpath(path))  # OpenCV opens numbers only
         self._video = cv2.VideoCapture()
         if number is None or not self._video.open(int(number[1]), cv2.CAP_V4L2):
             raise DataError(
                 f'{path}: cannot be opened as a V4L2 camera; is it in use by another program, and '
                 'may this user read it (group "video")?')
 
-        # The newest image is wanted, not one that waited in the driver.
+        # A short queue in the driver, so that each read gives a recent image.
         self._video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         for name, value in ((cv2.CAP_PROP_FRAME_WIDTH, width),
                             (cv2.CAP_PROP_FRAME_HEIGHT, height), (cv2.CAP_PROP_FPS, rate)):
@@ -43,7 +43,7 @@ class CameraDevice:
         """
         Wait for the next image and return its (H, W, 3) uint8 RGB.
 
-        :raises DataError: if the camera is gone.
+        :raises DataError: if the camera was disconnected.
         """
         good, image = self._video.read()
         if not good:
@@ -52,5 +52,5 @@ class CameraDevice:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._video.release()

@@ -10,7 +10,7 @@ from pathlib import Path
 from mtl_perception.errors import DataError
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
-"""Suffixes of images, in small letters; of two files that differ in it alone, the first counts."""
+"""Suffixes of images in lower case; of files that differ only in it, the first listed counts."""
 
 _NUMBER = re.compile(r'(\d+)')
 
@@ -35,11 +35,11 @@ def list_images(folder: Path, pattern: str = '*') -> list[Path]:
 
 def natural_order(path: Path) -> tuple[list[list[str | int]], str]:
     """
-    Return what paths are sorted by: text as text and numbers as numbers, so 9 comes before 10.
+    Return a sort key of paths that compares numbers as numbers, so 9 comes before 10.
 
-    The suffix counts only between files that are equal but for it, or for leading zeros.
+    The full name decides only between files that differ in nothing but suffix or leading zeros.
     """
-    # Splitting at a group gives text and number in turn, so equal places compare equal types.
+    # Splitting at a group gives text and numbers in turn, so text is never compared with a number.
     names = [_NUMBER.split(name) for name in path.with_suffix('').parts]
     return [[int(part) if place % 2 else part for place, part in enumerate(parts)]
             for parts in names], path.name
@@ -58,7 +58,7 @@ def find_image(stem: Path) -> Path | None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder; links may lead to a folder twice, which is entered once."""
+    """Yield all files below a folder; one that links reach again is not entered twice."""
     seen: set[Path] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = Path(place).resolve()

@@ -19,9 +19,9 @@ MAX_PIXELS = 2 ** 28
 """A JPEG or PNG file that claims more pixels is refused before memory is taken for them."""
 
 _PNG_BITS, _PNG_COLOUR_TYPE = 24, 25
-"""Places of two bytes in the header of a PNG."""
+"""Offsets of two bytes in the header of a PNG."""
 _PALETTE = 3
-"""Colour type of a PNG whose pixels are places in a palette."""
+"""Colour type of a PNG whose pixels are indices into a palette."""
 
 
 def read_rgb(path: Path, upright: bool = False) -> NDArray[np.uint8]:
@@ -140,7 +140,7 @@ def _check_header(path: Path, data: NDArray[np.uint8]) -> None:
 def _one_channel(path: Path, content: bytes) -> NDArray[Any]:
     """Return the (H, W) uint8 or uint16 numbers in a PNG file."""
     if content[_PNG_COLOUR_TYPE] == _PALETTE:
-        return _palette_places(path, content)
+        return _palette_indices(path, content)
 
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
@@ -152,13 +152,13 @@ def _one_channel(path: Path, content: bytes) -> NDArray[Any]:
                 'not the one with the colours')
         values = values[:, :, 0]
 
-    # OpenCV spreads 1, 2 and 4 bits over 0 to 255, as greys and not as numbers.
+    # OpenCV scales greys of 1, 2 and 4 bits to 0 to 255; labels need the stored numbers.
     bits = content[_PNG_BITS]
     return values // (255 // (2 ** bits - 1)) if bits < 8 else values
 
 
-def _palette_places(path: Path, content: bytes) -> NDArray[np.uint8]:
-    """Return the (H, W) places in the palette; OpenCV gives the colours alone."""
+def _palette_indices(path: Path, content: bytes) -> NDArray[np.uint8]:
+    """Return the (H, W) indices into the palette; OpenCV returns only the colours."""
     pillow = importlib.import_module('PIL.Image')
     try:
         return np.asarray(pillow.open(io.BytesIO(content)), np.uint8)

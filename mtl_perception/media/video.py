@@ -17,7 +17,7 @@ FALLBACK_RATE = 10.0
 """Frames per second where a file says neither a rate nor times."""
 
 SPARE_FRAMES = 2
-"""This many frames may be missing at the ends of a video, as where it was cut from another."""
+"""So few missing frames are not an error: videos cut out of others often lack some at the ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +25,18 @@ class VideoFrame:
     """
     One frame of a video.
 
-    :param seconds: time since the first frame, never before the frame before.
+    :param seconds: time since the first frame; never less than in the frame before.
     """
 
     seconds: float
     _frame: Any
 
     def read(self) -> NDArray[np.uint8]:
-        """Return the (H, W, 3) uint8 RGB, turned as the file says; costs more than decoding."""
+        """
+        Return the (H, W, 3) uint8 RGB, rotated upright.
+
+        The conversion takes longer than decoding: call it only for frames that are needed.
+        """
         image = self._frame.to_ndarray(format='rgb24')
         return np.ascontiguousarray(np.rot90(image, round(self._frame.rotation / 90)), np.uint8)
 
@@ -71,12 +75,13 @@ class Video:
         :raises DataError: with ``strict``, if a part cannot be decoded or the end is missing.
         """
         step = 1 / (self.rate or FALLBACK_RATE)
-        number, first, last = 0, 0.0, 0.0
+        number = 0
+        first = last = 0.0
         for frame in self._decoded(strict):
             time = number * step if frame.time is None else float(frame.time)
             if number == 0:
                 first = last = time
-            last = max(last, time)  # where films were joined, times may fall back
+            last = max(last, time)  # times can jump back where two videos were joined
             number += 1
             yield VideoFrame(last - first, frame)
 
@@ -84,8 +89,8 @@ class Video:
             self._check_end(number, last - first + step, step)
 
     def _decoded(self, strict: bool) -> Iterator[Any]:
-        """Yield the frames as PyAV has them."""
-        # Packet by packet, so that decoding can go on behind a damaged one.
+        """Yield the frames as PyAV returns them."""
+        # Packet by packet, so that decoding can continue after a damaged one.
         try:
             with self._open() as container:
                 for packet in container.demux(container.streams.video[0]):
@@ -112,11 +117,11 @@ class Video:
                 'short, copy it again')
 
     def _open(self) -> Any:
-        # With the protocol in front, a colon in the name is not taken for another protocol's.
+        # Without the prefix, FFmpeg would take a name like 'front:1.mp4' for a URL.
         return self._av.open(f'file:{self.path}')
 
     def _seconds_of(self, container: Any, stream: Any) -> float:
-        """Return how long the images last, 0 if the file says it of all its streams together."""
+        """Return the duration of the images, 0 if the header has only that of several streams."""
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         alone = len(container.streams) == 1
@@ -124,9 +129,9 @@ class Video:
 
 
 def _pyav() -> Any:
-    """Return PyAV, which the rest of the room does not need."""
+    """Import PyAV, which only videos need."""
     try:
-        importlib.import_module('av.error')
+        importlib.import_module('av.error')  # makes it an attribute of av
         return importlib.import_module('av')
     except ImportError as error:
         raise ConfigurationError('reading a video needs PyAV; pip install av') from error
