@@ -76,8 +76,9 @@ class Augmentation:
         nothing is known around the whole image.
     :param zooms: the enlargement is one of these with equal probability, in place of zoom and
         zoom_out.
-    :param squeeze: every other clip shows down to 1 / (1 + squeeze) of its rows, as if the image
-        of a wider camera had been squeezed into these proportions.
+    :param squeeze: half of the clips, drawn at random, show as little as 1 / (1 + squeeze) of
+        their rows, stretched to the full height, as if the image of a wider camera had been
+        squeezed into these proportions.
     :param nearer: True divides depth by the zoom, as if the same lens saw a nearer scene: right
         for a network that learns one focal length. False leaves depth, as a longer lens does.
         Either way a disparity in pixels (focal length x baseline / depth) grows with the zoom.

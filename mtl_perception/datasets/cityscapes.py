@@ -119,7 +119,7 @@ class Cityscapes(RecordedClips):
     :param classes: 19 for the benchmark's classes, 7 for their categories, 20 for the 19 and one
         for everything else, 3 for road, sidewalk and everything else.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in frames of the sequence.
+    :param spacing: distance between two images of a clip in frames of the sequence.
     :param focal_px: focal length in pixels, in place of ``camera``.
     :param baseline_m: baseline in metres, in place of ``camera``.
     :raises ConfigurationError: if the split or the number of classes is unknown, or one of
@@ -260,7 +260,8 @@ def draw_polygons(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
             f'{path}: is for {size[0]} x {size[1]} (height x width), its image is {shape[0]} x '
             f'{shape[1]}; they must have the same size')
 
-    # A licence plate has no number and stays part of its car; a group has that of its class.
+    # Licence plates have no label id: their pixels stay part of the car. A group of objects has
+    # the id of its class.
     ids: NDArray[np.uint8] = np.zeros(shape, np.uint8)
     for label, corners in objects:
         if label.removesuffix('group') == 'license plate':

@@ -30,7 +30,8 @@ class RecordedClips(ABC):
 
     :param images: the last image of each clip.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in frames of the recording; 1 = neighbours.
+    :param spacing: distance between two images of a clip in frames of the recording; 1 =
+        neighbours.
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar incomplete: images that are left out because an earlier one does not exist.
     :raises ConfigurationError: if frames or spacing is below 1.

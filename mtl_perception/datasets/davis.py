@@ -31,7 +31,7 @@ class Davis(RecordedClips):
     :param sequences: names of the only sequences to use.
     :param resolution: name of the folder of one image size.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in frames, at 24 Hz.
+    :param spacing: distance between two images of a clip in frames, at 24 Hz.
     :raises DataError: if a folder, a list or a sequence is missing.
     """
 

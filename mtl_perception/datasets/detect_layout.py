@@ -65,7 +65,7 @@ def detect_layout(folder: Path) -> tuple[Description, Description]:
 
 
 def _splits(folder: Path) -> tuple[str, str]:
-    """Return the names of the splits of a folder that describes itself."""
+    """Return the names of the splits of a folder with a ``dataset.yaml``."""
     images = read_description(folder / DESCRIPTION).images
     if '{split}' not in images:
         return 'train', 'validation'

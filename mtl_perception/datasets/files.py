@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What data sets do with their files: folders, label numbers, boxes, neighbouring frames."""
+"""File handling shared by the data sets: folders, label numbers, boxes, neighbouring frames."""
 
 import math
 import re

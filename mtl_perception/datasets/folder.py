@@ -31,7 +31,7 @@ from mtl_perception.tasks import (
 
 DESCRIPTION = 'dataset.yaml'
 TRAINING_SHARE = 0.8
-"""Share of a folder without splits that the training split gets."""
+"""Share of each subfolder that goes to training where no path has a ``{split}``."""
 _UNLABELLED = 'unlabelled'
 _MOTION_NAMES = {'static': STATIC, 'moving': MOVING, 'unknown': UNKNOWN_MOTION}
 
@@ -46,20 +46,20 @@ class FolderDescription:
     PNG files with one number per pixel.
 
     :param images: folder of the images; a subfolder is a recording, in the order of its names.
-    :param semantic: path of the class ids of an image.
+    :param semantic: path of an image's class ids.
     :param classes: class name -> RGB colour; the first class has id 0.
     :param ids: number in the file -> class name or ``unlabelled``; by default the number is the
         class id and 255 is unlabelled.
     :param movable: names of the classes whose objects can move.
     :param sky: name of the class that is infinitely far.
-    :param depth: path of the depth along Z of an image, 0 = unknown.
+    :param depth: path of an image's depth along Z, 0 = unknown.
     :param depth_m: metres per step of ``depth``.
-    :param disparity: path of the disparity of an image, 0 = unknown; instead of ``depth``.
+    :param disparity: path of an image's disparity, 0 = unknown; instead of ``depth``.
     :param disparity_px: pixels per step of ``disparity``.
     :param focal_px: focal length of the rectified stereo cameras, pixels.
-    :param baseline_m: distance of the stereo cameras, metres.
+    :param baseline_m: distance between the stereo cameras, metres.
     :param maximum_m: largest depth for training and evaluation, metres.
-    :param motion: path of the motion mask of an image.
+    :param motion: path of an image's motion mask.
     :param motion_ids: number in the file -> ``static``, ``moving`` or ``unknown``.
     """
 
@@ -85,17 +85,17 @@ class Folder(RecordedClips):
     """
     Images and labels in folders that ``<root>/dataset.yaml`` describes.
 
-    Earlier images are those before an image in the natural order of its subfolder, in which ``9``
-    comes before ``10``, within the same split. Where no path has a ``{split}``, ``train`` is the
-    first four fifths of each subfolder in this order and ``validation`` the rest, at least its
-    last image: frames of one recording resemble their neighbours, and a random part would flatter
-    the model.
+    The images of a subfolder follow one another in natural order, in which ``9`` comes before
+    ``10``; a clip never leaves its split. Where no path has a ``{split}``, each subfolder is
+    divided: ``train`` is its first four fifths, ``validation`` the rest, at least the last image.
+    The parts are not drawn at random, because neighbouring frames are nearly alike: a random
+    validation split would flatter the model.
 
     :param root: the folder with ``dataset.yaml``; see :class:`FolderDescription`.
-    :param split: replaces ``{split}`` in the paths; without one, ``train``, ``validation`` or
-        ``val``, and ``all`` or nothing for all images.
+    :param split: replaces ``{split}`` in the paths. Where no path has one: ``train``,
+        ``validation`` (or ``val``), or ``all``; empty for all images.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in images of the subfolder.
+    :param spacing: distance between two images of a clip, in images of the subfolder.
     :param description: the content of ``dataset.yaml``, in place of the file.
     :raises ConfigurationError: if the description is wrong or the split unknown.
     :raises DataError: if a folder is missing or empty.
@@ -106,59 +106,60 @@ class Folder(RecordedClips):
             description: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._root = expand(root)
         self._split = split
-        about = (description_of(dict(description), root) if description else
-                 read_description(self._root / DESCRIPTION))
-        self._about = about
-        self._ids = _semantic_ids(about)
+        settings = (description_of(dict(description), root) if description else
+                    read_description(self._root / DESCRIPTION))
+        self._settings = settings
+        self._ids = _semantic_ids(settings)
         self._motion_ids = {
-            number: _MOTION_NAMES[name] for number, name in about.motion_ids.items()}
-        self.tasks = _tasks(about)
+            number: _MOTION_NAMES[name] for number, name in settings.motion_ids.items()}
+        self.tasks = _tasks(settings)
 
         # A subfolder is a recording; without {split} each of them is divided.
-        self._images = self._path(about.images)
+        self._images = self._path(settings.images)
         self._order: dict[Path, list[Path]] = {}
         for image in images_in(self._images, '**/*'):
             self._order.setdefault(image.parent, []).append(image)
-        if not any('{split}' in path for path in (
-                about.images, about.semantic, about.depth, about.disparity, about.motion)):
+        paths = (settings.images, settings.semantic, settings.depth, settings.disparity,
+                 settings.motion)
+        if not any('{split}' in path for path in paths):
             self._order = {
-                folder: _part(recording, split) for folder, recording in self._order.items()}
+                folder: _images_of(recording, split) for folder, recording in self._order.items()}
 
         self._place = {image: place for recording in self._order.values()
                        for place, image in enumerate(recording)}
         super().__init__(list(self._place), frames, spacing)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
-        """Return the image ``back`` places before another in its subfolder."""
+        """Return the image that is ``back`` images before another in its subfolder."""
         place = self._place[image] - back
         return self._order[image.parent][place] if place >= 0 else None
 
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return the labels that the description names."""
-        about = self._about
+        settings = self._settings
         labels: dict[str, NDArray[Any]] = {}
         name = image.relative_to(self._images).with_suffix('').as_posix()
 
-        if about.semantic:
-            path = self._path(about.semantic, name)
+        if settings.semantic:
+            path = self._path(settings.semantic, name)
             labels['semantic'] = to_ids(read_map(path, shape), self._ids, path)
 
-        if about.depth:
-            steps = read_map(self._path(about.depth, name), shape)
-            labels['depth'] = _known(steps, about.depth_m)
-        if about.disparity:
-            steps = read_map(self._path(about.disparity, name), shape)
+        if settings.depth:
+            steps = read_map(self._path(settings.depth, name), shape)
+            labels['depth'] = _in_units(steps, settings.depth_m)
+        if settings.disparity:
+            steps = read_map(self._path(settings.disparity, name), shape)
             labels['depth'] = depth_from_disparity(
-                _known(steps, about.disparity_px), about.focal_px, about.baseline_m)
+                _in_units(steps, settings.disparity_px), settings.focal_px, settings.baseline_m)
 
-        if about.motion:
-            path = self._path(about.motion, name)
+        if settings.motion:
+            path = self._path(settings.motion, name)
             labels['motion'] = to_ids(read_map(path, shape), self._motion_ids, path)
         return labels
 
     def focal_length(self, image: Path) -> float | None:
         """Return the focal length that the description gives, pixels."""
-        return self._about.focal_px or None
+        return self._settings.focal_px or None
 
     def _path(self, pattern: str, name: str = '') -> Path:
         """Return a path of the description with its braces replaced."""
@@ -192,46 +193,46 @@ def description_of(content: Any, path: str) -> FolderDescription:
         raise ConfigurationError(f"{path}: lacks 'images'; write at least images: FOLDER")
 
     check_names(content, [item.name for item in fields(FolderDescription)], f'{path}: setting')
-    about = FolderDescription(**content)
+    settings = FolderDescription(**content)
     try:
-        _check(about)
+        _check(settings)
     except (ConfigurationError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f'{path}: {error}') from error
-    return about
+    return settings
 
 
-def _check(about: FolderDescription) -> None:
+def _check(settings: FolderDescription) -> None:
     """Refuse values out of range and settings that contradict each other."""
-    # YAML gives a list or a text as readily as a table.
+    # YAML does not check types: a list or a text may stand where a table belongs.
     for name in ('classes', 'ids', 'motion_ids'):
-        if not isinstance(getattr(about, name), dict):
-            raise ConfigurationError(f'{name} is {getattr(about, name)!r}, wanted KEY: VALUE')
-    if bool(about.semantic) != bool(about.classes):
+        if not isinstance(getattr(settings, name), dict):
+            raise ConfigurationError(f'{name} is {getattr(settings, name)!r}, wanted KEY: VALUE')
+    if bool(settings.semantic) != bool(settings.classes):
         raise ConfigurationError('semantic and classes belong together; give both or neither')
 
-    for name, colour in about.classes.items():
+    for name, colour in settings.classes.items():
         if len(colour) != 3 or not all(0 <= int(value) <= 255 for value in colour):
             raise ConfigurationError(
                 f'class {name!r} has the colour {colour!r}, wanted three numbers from 0 to 255')
 
-    known = [*about.classes]
-    check_names([*about.movable, *filter(None, [about.sky])], known, 'class')
-    check_names(about.ids.values(), [*known, _UNLABELLED], 'class')
-    check_names(about.motion_ids.values(), list(_MOTION_NAMES), 'motion')
-    for number in [*about.ids, *about.motion_ids]:
+    known = [*settings.classes]
+    check_names([*settings.movable, *filter(None, [settings.sky])], known, 'class')
+    check_names(settings.ids.values(), [*known, _UNLABELLED], 'class')
+    check_names(settings.motion_ids.values(), list(_MOTION_NAMES), 'motion')
+    for number in [*settings.ids, *settings.motion_ids]:
         if not isinstance(number, int) or not 0 <= number <= 255:
             raise ConfigurationError(f'label number {number!r} is out of range; wanted 0 to 255')
 
-    if about.depth and about.disparity:
+    if settings.depth and settings.disparity:
         raise ConfigurationError('depth and disparity are both given; give one of them')
-    check_camera(about.focal_px, about.baseline_m)
-    if about.disparity and not about.focal_px:
+    check_camera(settings.focal_px, settings.baseline_m)
+    if settings.disparity and not settings.focal_px:
         raise ConfigurationError('disparity needs focal_px and baseline_m')
-    if min(about.depth_m, about.disparity_px, about.maximum_m) <= 0:
+    if min(settings.depth_m, settings.disparity_px, settings.maximum_m) <= 0:
         raise ConfigurationError('depth_m, disparity_px and maximum_m must be positive')
 
 
-def _part(recording: list[Path], split: str) -> list[Path]:
+def _images_of(recording: list[Path], split: str) -> list[Path]:
     """
     Return the images of a recording that belong to a split, where no path has a ``{split}``.
 
@@ -239,40 +240,40 @@ def _part(recording: list[Path], split: str) -> list[Path]:
     """
     check_names([split or 'all'], ['all', 'train', 'validation', 'val'], 'split')
 
-    # At least one image for validation, and at least one for training where there is only one.
+    # Validation gets at least one image; a single image goes to training.
     first = min(math.ceil(TRAINING_SHARE * len(recording)), max(1, len(recording) - 1))
     return {'train': recording[:first], 'validation': recording[first:],
             'val': recording[first:]}.get(split, recording)
 
 
-def _semantic_ids(about: FolderDescription) -> dict[int, int]:
+def _semantic_ids(settings: FolderDescription) -> dict[int, int]:
     """Return number in the file -> class id or 255."""
-    # Any name that is not a class is 'unlabelled': _check has refused all others.
-    places = {name: place for place, name in enumerate(about.classes)}
-    if not about.ids:
+    # A name that is not a class is 'unlabelled': _check has refused all others.
+    places = {name: place for place, name in enumerate(settings.classes)}
+    if not settings.ids:
         return {**{place: place for place in places.values()}, UNLABELLED: UNLABELLED}
-    return {number: places.get(name, UNLABELLED) for number, name in about.ids.items()}
+    return {number: places.get(name, UNLABELLED) for number, name in settings.ids.items()}
 
 
-def _tasks(about: FolderDescription) -> tuple[Task, ...]:
+def _tasks(settings: FolderDescription) -> tuple[Task, ...]:
     """Return the tasks that the description has labels of."""
     tasks = []
-    names = list(about.classes)
+    names = list(settings.classes)
 
-    if about.semantic:
+    if settings.semantic:
         tasks.append(Task(
             name='semantic', kind='classes', classes=tuple(names),
-            palette=tuple((int(r), int(g), int(b)) for r, g, b in about.classes.values()),
-            movable=tuple(names.index(name) for name in about.movable),
-            sky=names.index(about.sky) if about.sky else -1))
+            palette=tuple((int(r), int(g), int(b)) for r, g, b in settings.classes.values()),
+            movable=tuple(names.index(name) for name in settings.movable),
+            sky=names.index(settings.sky) if settings.sky else -1))
 
-    if about.depth or about.disparity:
-        tasks.append(replace(STREET_DEPTH, maximum=about.maximum_m))
-    if about.motion:
+    if settings.depth or settings.disparity:
+        tasks.append(replace(STREET_DEPTH, maximum=settings.maximum_m))
+    if settings.motion:
         tasks.append(STREET_MOTION)
     return tuple(tasks)
 
 
-def _known(steps: NDArray[Any], size: float) -> NDArray[np.float32]:
-    """Return steps times their size, NaN where they are 0."""
+def _in_units(steps: NDArray[Any], size: float) -> NDArray[np.float32]:
+    """Return stored steps times the size of a step, NaN where they are 0 (unknown)."""
     return np.where(steps > 0, steps * size, np.nan).astype(np.float32)

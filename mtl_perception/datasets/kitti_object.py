@@ -54,7 +54,7 @@ class KittiObject(RecordedClips):
     :param split: ``all``; ``validation`` for every fifth image (number 4, 9, 14, ...), ``train``
         for the others. The benchmark has no such split: this one is ours.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in frames, at 10 Hz.
+    :param spacing: distance between two images of a clip in frames, at 10 Hz.
     :raises ConfigurationError: if the split is unknown.
     :raises DataError: if a folder is missing or empty.
     """

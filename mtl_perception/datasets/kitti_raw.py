@@ -48,7 +48,7 @@ class KittiRaw(RecordedClips):
     :param split: ``all``; ``test`` for the 28 test drives of Eigen et al., ``train`` for the rest.
     :param drives: names of the only drives to use, such as ``2011_09_26_drive_0001_sync``.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in frames, at 10 Hz.
+    :param spacing: distance between two images of a clip in frames, at 10 Hz.
     :param camera: 2 for the left colour camera, 3 for the right one.
     :param calibration: folder of the two files, if they are not in that of the date; with it, all
         drives must be of one date.

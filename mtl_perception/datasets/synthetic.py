@@ -38,7 +38,7 @@ SMALLEST_BOX = 20
 
 
 class StreetLike(Protocol):
-    """A street as it is used here: frames with an image, all labels, and boxes."""
+    """What is needed of a street: frames with an image, all labels, and boxes."""
 
     def render(self, index: int) -> Any:
         """Return frame ``index``."""
@@ -61,9 +61,10 @@ class ClipPlan:
     :param gaps: possible distances between the frames of a clip, in frames of the drive; one is
         drawn per clip. At 10 frames/s, 1 to 3 is 0.1 to 0.3 s.
     :param drive: used length of a seed's drive, in frames.
-    :param heights: lowest and highest camera, metres, drawn uniformly for each seed; empty for the
-        street's own. Depth is then that of the street's mean height: a camera twice as high sees
-        the same road at twice the distance, and a known height gives the scale back.
+    :param heights: lowest and highest camera, metres; each seed's is drawn uniformly in between.
+        Depth labels are then scaled to the street's mean height, because one image does not show
+        the height: a camera twice as high sees the same road at twice the distance. With the
+        robot's own height, inference undoes the scaling. Empty keeps the street's heights.
     """
 
     width: PositiveInt = 384

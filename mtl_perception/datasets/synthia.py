@@ -57,7 +57,7 @@ class Synthia(RecordedClips):
         MultiNet++ uses those of 02 and 05.
     :param camera: folder of the camera below ``RGB``.
     :param frames: images T per clip.
-    :param spacing: distance of two images of a clip in frames, at 5 Hz.
+    :param spacing: distance between two images of a clip in frames, at 5 Hz.
     :raises ConfigurationError: if the split is unknown.
     :raises DataError: if a folder or a sequence is missing.
     """

@@ -140,8 +140,8 @@ class MotionTracker:
                 depth = depth * np.float32(scale)
             ego = EgoMotion(pose, ego.quality, ego.matches, flow)
         elif ego.quality < BELIEVABLE <= baseline.quality:
-            # Every step was reliable, so the chained pose is better than this estimate. The
-            # quality stays low: the flow over the baseline is no better.
+            # Every step was reliable, so the chained pose is better than this estimate. The low
+            # quality is kept, because the flow that misled the estimate is used below.
             pose = baseline.pose
             ego = EgoMotion(pose, ego.quality, ego.matches, flow)
 

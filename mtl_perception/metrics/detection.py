@@ -234,7 +234,7 @@ def _matched(
     for place, lowest in enumerate(OVERLAPS):
         free = np.ones(len(ignored), bool)
         for box, row in enumerate(overlaps):
-            # a box that counts comes before one that does not, as in COCO's own code
+            # as in COCO's own code, ignored boxes are taken only if no other one matches
             for kind in (~ignored, ignored):
                 open_ = kind & (free | ignored) & (row >= lowest)
                 if open_.any():

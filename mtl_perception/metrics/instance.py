@@ -82,7 +82,8 @@ class InstanceMetrics:
             if not row or not place:
                 continue
 
-            # a match needs the class too; an object too small to count matches but is not found
+            # A match needs the same class. An object too small to count can match: that keeps the
+            # prediction from being a false positive, but adds nothing to the objects found.
             kind = true_class_of[row]
             overlap = float(pixels / (true_size[row] + size[place] - pixels))
             if overlap > 0.5 and class_of[place] == kind and kind in self.classes:

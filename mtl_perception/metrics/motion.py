@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of motion masks, beside baselines without any sense of motion."""
+"""Metrics of motion masks, and baselines that know the movable classes but no motion."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise
@@ -262,7 +262,7 @@ def area_under_curve(
     if not positives or not negatives:
         return None
 
-    # per distinct score: its positives times the negatives below it and half of those beside it
+    # For each distinct score: its positives times the negatives below, ties counting half.
     _, inverse = np.unique(scores, return_inverse=True)
     here = np.bincount(inverse, weights * positive)
     other = np.bincount(inverse, weights * ~positive)
