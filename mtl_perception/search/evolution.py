@@ -1,7 +1,7 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-Evolution of a few numbers: ask what to try, tell how good it was.
+Evolution of a few numbers with an ask-and-tell interface.
 
 The meta-learning of Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in
 Autonomous Driving Systems, ITSC 2020, section III: genomes on a log scale, recombined from several
@@ -77,7 +77,7 @@ class Gene:
 @dataclass(frozen=True)
 class Trial:
     """
-    What is to be tried.
+    A genome to try.
 
     :param number: from 0.
     :param generation: 0 for the first population.
@@ -93,16 +93,18 @@ class Evolution:
     """
     A (mu/rho + lambda) evolution strategy with a tabu list.
 
-    A generation is drawn when all trials of the one before have been told, from nothing but the
-    seed, the number of the generation and what was told. So the trials of one generation can run
-    in parallel and end in any order, and a search that is resumed and told the same draws
-    the same. Selection is by rank among all trials so far ("plus"): a tiny population must not
-    lose its best. Of each offspring, every gene is that of one of its parents, plus a normal
-    deviate; a choice is drawn anew with the probability ``mutation``.
+    :meth:`ask` returns the next trial, :meth:`tell` takes its fitness. A generation is drawn when
+    every trial of the one before has a fitness, and depends only on the seed, its number and the
+    fitness values so far. So the trials of one generation can run in parallel and end in any
+    order, and a resumed search draws the same trials again.
 
-    Choices of ours, where the paper is silent: the standard deviation is ``mutation`` of a gene's
-    span, at least half a step of a whole number; genomes that agree to two digits of the log10 are
-    one; what would leave the range is put on its edge.
+    Selection is by rank among all trials so far ("plus"): a tiny population must not lose its
+    best. Each gene of an offspring is that of one of its parents, plus a normal deviate; a choice
+    is drawn again with the probability ``mutation``.
+
+    Choices of ours, where the paper is silent: the standard deviation is ``mutation`` times the
+    span of a gene, for whole numbers at least one half; genomes that agree to two digits of the
+    log10 count as the same; values are clipped to their range.
 
     :param genes: at least one.
     :param population: mu, trials of the first generation, and number of possible parents.
@@ -144,7 +146,7 @@ class Evolution:
 
     def ask(self) -> Trial | None:
         """
-        Return what to try next.
+        Return the next trial.
 
         :return: None if results of running trials are missing; or, if no trial is running,
             because everything has been tried.

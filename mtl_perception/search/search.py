@@ -110,7 +110,7 @@ class Search:
                 f'{self.folder} holds a search with other settings, whose trials cannot be '
                 f'compared with new ones: {"; ".join(found)}. Choose another --into')
 
-        # The evolution is deterministic: asked and told the same, it draws the same genomes.
+        # The evolution is deterministic: the same calls draw the same genomes.
         asked: dict[int, Trial] = {}
         for entry in journal.entries[1:]:
             if entry['kind'] == 'asked':
@@ -124,7 +124,7 @@ class Search:
             elif entry['kind'] == 'told':
                 self._note(asked.pop(entry['number']), entry)
 
-        # what was asked for and not told was under way when the search ended
+        # trials without an outcome were under way when the search ended
         self._waiting = list(asked.values())
 
     def close(self) -> None:
