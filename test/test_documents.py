@@ -268,10 +268,10 @@ SHORTER = {
 def test_the_commands_of_the_readme_run(desk):
     pytest.importorskip('av')
     from mtl_perception import Street
-    from mtl_perception.evaluation.video_writer import Film
+    from mtl_perception.evaluation.video_writer import VideoWriter
 
     street = Street(seed=5, width=96, height=64, rate=10.0)
-    with Film(desk / 'drive.mp4', 10.0) as video:
+    with VideoWriter(desk / 'drive.mp4', 10.0) as video:
         for index in range(3):
             video.add(street.render(index).image)
 
