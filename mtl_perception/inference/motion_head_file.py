@@ -34,7 +34,7 @@ class MotionHead:
 
     :param network: in evaluation mode, on the CPU.
     :param notes: from the file: ``model`` (sha256 of the weights whose depth and semantics it
-        learned from), ``channels``, ``movable``, ``width`` and what the training noted.
+        learned from), ``channels``, ``width`` and what the training noted.
     """
 
     def __init__(self, network: ResidualMotionHead, notes: dict[str, Any]) -> None:

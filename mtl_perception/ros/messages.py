@@ -20,7 +20,7 @@ from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
 
 try:
     import vision_msgs.msg as vision
-except ImportError:  # there are no wheels of it
+except ImportError:  # part of a ROS installation, not on PyPI
     vision = None
 
 LABEL_INFO: Any = getattr(vision, 'LabelInfo', None)
@@ -38,16 +38,20 @@ def image_message(
     :param header: copied unchanged into the message.
     :param encoding: such as ``mono8``, ``rgb8``, ``16UC1``, ``32FC1``.
     :param image: (H, W) or (H, W, channels), of the encoding's type.
-    :param used: a message that was published before and may be written over: the memory of a
-        large image costs more than its copy.
+    :param used: an earlier message whose memory is overwritten; allocating a large image takes
+        longer than copying it.
     :raises ValueError: if the array does not fit the encoding.
     """
     fields = image_fields(image, encoding)
     message = Image() if used is None else used
-    message.header, message.height, message.width = header, fields.height, fields.width
-    message.encoding, message.step = fields.encoding, fields.step
+    message.header = header
+    message.height = fields.height
+    message.width = fields.width
+    message.encoding = fields.encoding
+    message.step = fields.step
     message.is_bigendian = fields.is_bigendian
 
+    # the setter of data copies element by element; the buffer below it does not
     if len(message.data) == len(fields.data):
         memoryview(message.data)[:] = fields.data
     else:
@@ -85,7 +89,7 @@ def labels_message(task: Task) -> String:
 
 
 def label_info_message(task: Task, header: Header) -> Any:
-    """Return the same as a ``vision_msgs/LabelInfo``; only where that package is installed."""
+    """Return the classes of a task as ``vision_msgs/LabelInfo``, where that is installed."""
     names = list(enumerate(task.classes))
     if task.kind == 'classes':
         names.append((_unlabelled(task), 'unlabelled'))
