@@ -52,7 +52,7 @@ def test_semantics_are_the_19_classes_of_the_benchmark(root):
 
     assert len(names) == len(SEMANTIC.palette) == 19
     assert [names[semantic[row, 0]] for row in range(3)] == ['sky', 'car', 'road']
-    assert semantic[1, 4] == 255  # static things are not judged
+    assert semantic[1, 4] == 255  # static things are not evaluated
 
     kept = [number for name, number in LABEL_IDS.items() if name in names]
     assert kept == [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]

@@ -109,7 +109,7 @@ def test_a_recipe_mixes_data_sets_below_one_folder(root):
 
     train, validation = open_clips(config, '', StopRequest())
     assert len(train) == 10  # two images of roads occur five times
-    assert len(validation) == 7  # each is judged once
+    assert len(validation) == 7  # each is evaluated once
 
 
 @pytest.mark.parametrize(('change', 'message'), [
