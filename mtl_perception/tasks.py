@@ -68,6 +68,26 @@ class Task:
             return len(self.classes)
         return 2 if self.kind == 'offsets' else 1
 
+    @property
+    def unlabelled(self) -> int:
+        """Return the id of a pixel whose class is unknown."""
+        return UNKNOWN_MOTION if self.name == 'motion' else UNLABELLED
+
+    def labels(self) -> dict[str, Any]:
+        """
+        Return what the ids of a task mean, as the ``labels`` topics say it in JSON.
+
+        :return: ``{"task": ..., "classes": [{"id", "name", "color": [r, g, b], "movable"}, ...],
+            "unlabelled": 255}``; the last only for masks.
+        """
+        classes = [
+            {'id': index, 'name': name, 'color': list(colour), 'movable': index in self.movable}
+            for index, (name, colour) in enumerate(zip(self.classes, self.palette))]
+        fields: dict[str, Any] = {'task': self.name, 'classes': classes}
+        if self.kind == 'classes':
+            fields['unlabelled'] = self.unlabelled
+        return fields
+
     def to_dict(self) -> dict[str, Any]:
         """Return the task as plain JSON types."""
         return asdict(self)

@@ -13,8 +13,8 @@ from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.signals import STOPPED
 from mtl_perception.training.compare import ALL, read_comparison, train_all
 from mtl_perception.training.comparison import (
-    Comparison,
-    Row,
+    ComparisonPlan,
+    ResultRow,
     as_markdown,
     collect,
     table_of,
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(plan: Comparison, rows: Mapping[str, Row]) -> None:
+def _show(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> None:
     head, *cells = table_of(plan, rows)
     table = Table(title=str(plan.recipe))
     for number, name in enumerate(head):

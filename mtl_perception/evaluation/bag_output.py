@@ -21,7 +21,7 @@ from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.frames import Detections, Perception, Truth
 from mtl_perception.image_codec import image_fields
-from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
+from mtl_perception.tasks import Task
 
 FRAME_ID = 'camera'
 LINE_WIDTH = 2.0
@@ -96,7 +96,7 @@ class BagOutput:
         self._labelled = True
         for name, topic in topics.LABELS.items():
             if name in self._tasks:
-                text = self._store.types[topic.kind](labels_text(self._tasks[name]))
+                text = self._store.types[topic.kind](json.dumps(self._tasks[name].labels()))
                 self._write(topic, text, stamp_ns)
 
     def _write_input(self, shown: InputImage) -> None:
@@ -220,13 +220,3 @@ class BagOutput:
         return types[topics.MARKERS.kind](
             self._header(stamp_ns), 'detections', 0, LINE_LIST, ADD, point(0.0, 0.0, 0.0),
             LINE_WIDTH, nothing, 0, nothing, duration, points, colours)
-
-
-def labels_text(task: Task) -> str:
-    """Return what the ids of a mask mean, as the node's ``labels`` topics say it."""
-    fields: dict[str, Any] = {'task': task.name, 'classes': [
-        {'id': index, 'name': name, 'color': list(colour), 'movable': index in task.movable}
-        for index, (name, colour) in enumerate(zip(task.classes, task.palette))]}
-    if task.kind == 'classes':
-        fields['unlabelled'] = UNKNOWN_MOTION if task.name == 'motion' else UNLABELLED
-    return json.dumps(fields)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.evaluation.report import Report
-from mtl_perception.evaluation.rows import Row, interval_text, value_text
+from mtl_perception.evaluation.rows import MetricRow, interval_text, value_text
 
 JPEG_QUALITY = 88
 
@@ -78,7 +78,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence
     return '\n'.join([*lines, '</table>'])
 
 
-def _bars(rows: Sequence[Row]) -> list[str]:
+def _bars(rows: Sequence[MetricRow]) -> list[str]:
     """Return a bar chart of the metrics per class, with the baselines below the model's bars."""
     shown = [row for row in rows if row.value is not None and (
         row.name.startswith(('IoU ', 'box AP50 ', 'instance recall ', 'box recall ')))]

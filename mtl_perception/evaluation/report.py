@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.evaluation.rows import Row, interval_text, rows, value_text
+from mtl_perception.evaluation.rows import MetricRow, interval_text, rows, value_text
 from mtl_perception.metrics import FEWEST_GROUPS
 
 Metrics = Mapping[str, Any]
@@ -41,7 +41,7 @@ class Report:
     links: Sequence[str] = field(default=())
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[MetricRow]:
         """The metrics beside their image-blind baselines."""
         return rows(self.metrics) if 'baseline' in self.metrics else []
 

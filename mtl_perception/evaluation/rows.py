@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """
     A line of the report.
 
@@ -36,13 +36,13 @@ class Row:
     target: str = ''
 
 
-def rows(metrics: Mapping[str, Any]) -> list[Row]:
+def rows(metrics: Mapping[str, Any]) -> list[MetricRow]:
     """
     Return the rows for the metrics of an evaluation.
 
     :param metrics: of :func:`mtl_perception.evaluation.task_evaluators.compute_metrics`.
     """
-    found: list[Row] = []
+    found: list[MetricRow] = []
     for metric in METRICS:
         values = metrics.get(metric.task)
         if not values or metric.row is None:
@@ -64,7 +64,8 @@ def rows(metrics: Mapping[str, Any]) -> list[Row]:
             path = [*keys, name] if name else keys
             baseline = _at(metrics['baseline'].get(metric.task), path) if known is None else known
             interval = _at(metrics['intervals'].get(metric.task), path)
-            found.append(Row(full, _at(values, path), interval, baseline, TARGETS.get(full, '')))
+            found.append(MetricRow(
+                full, _at(values, path), interval, baseline, TARGETS.get(full, '')))
     return found
 
 

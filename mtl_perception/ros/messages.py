@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from mtl_perception.image_codec import image_fields
-from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED, Task
+from mtl_perception.tasks import Task
 
 try:
     import vision_msgs.msg as vision
@@ -72,31 +72,14 @@ def millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def labels_message(task: Task) -> String:
-    """
-    Return the classes of a task as JSON.
-
-    ``{"task": ..., "classes": [{"id", "name", "color": [r, g, b], "movable"}, ...],
-    "unlabelled": 255}``; the last only for masks.
-    """
-    classes = [
-        {'id': index, 'name': name, 'color': list(colour), 'movable': index in task.movable}
-        for index, (name, colour) in enumerate(zip(task.classes, task.palette))]
-
-    fields: dict[str, Any] = {'task': task.name, 'classes': classes}
-    if task.kind == 'classes':
-        fields['unlabelled'] = _unlabelled(task)
-    return String(data=json.dumps(fields))
+    """Return the classes of a task as JSON, see :meth:`mtl_perception.tasks.Task.labels`."""
+    return String(data=json.dumps(task.labels()))
 
 
 def label_info_message(task: Task, header: Header) -> Any:
     """Return the classes of a task as ``vision_msgs/LabelInfo``, where that is installed."""
     names = list(enumerate(task.classes))
     if task.kind == 'classes':
-        names.append((_unlabelled(task), 'unlabelled'))
+        names.append((task.unlabelled, 'unlabelled'))
     return LABEL_INFO(header=header, class_map=[
         vision.VisionClass(class_id=index, class_name=name) for index, name in names])
-
-
-def _unlabelled(task: Task) -> int:
-    """Return the id of pixels without a prediction."""
-    return UNKNOWN_MOTION if task.name == 'motion' else UNLABELLED

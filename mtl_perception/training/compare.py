@@ -15,7 +15,7 @@ from mtl_perception.name_checks import check_names
 from mtl_perception.settings import checked, checked_dataclass, read_yaml
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.comparison import (
-    Comparison,
+    ComparisonPlan,
     Variant,
     is_done,
     run_name,
@@ -52,7 +52,7 @@ class ComparisonFile:
 
 
 def read_comparison(
-        path: Path, strategies: str, seeds: int, overrides: tuple[str, ...]) -> Comparison:
+        path: Path, strategies: str, seeds: int, overrides: tuple[str, ...]) -> ComparisonPlan:
     """
     Return the trainings of a comparison.
 
@@ -72,7 +72,7 @@ def read_comparison(
         common = (*map(str, file.overrides), *overrides)
         baseline = file.baseline or variants[0].name
         check_names([baseline], list(file.rows), f'{path}: baseline')
-        return Comparison(path.parent / file.recipe, variants, numbers, common, baseline)
+        return ComparisonPlan(path.parent / file.recipe, variants, numbers, common, baseline)
 
     names = [name for name in WEIGHTINGS if name not in SKIPPED_STRATEGIES]
     if strategies != ALL:
@@ -80,11 +80,11 @@ def read_comparison(
         check_names(names, list(WEIGHTINGS), '--strategies:')
     variants = tuple(Variant(name, ('--weighting', name)) for name in names)
     baseline = BASELINE if BASELINE in names else names[0]
-    return Comparison(path, variants, numbers, overrides, baseline)
+    return ComparisonPlan(path, variants, numbers, overrides, baseline)
 
 
 def train_all(
-        plan: Comparison, folder: Path, workers: int) -> tuple[list[str], str | None]:
+        plan: ComparisonPlan, folder: Path, workers: int) -> tuple[list[str], str | None]:
     """
     Run the trainings that are not finished yet.
 
@@ -125,7 +125,7 @@ def train_all(
         return sorted(failed), stop.received
 
 
-def _check_same(plan: Comparison, folder: Path, variant: Variant, seed: int) -> None:
+def _check_same(plan: ComparisonPlan, folder: Path, variant: Variant, seed: int) -> None:
     """Refuse a finished run whose settings differ from those it would have now."""
     place = folder / run_name(variant, seed) / 'config.yaml'
     found = recipe_changes(to_plain(load_config(place)), load_config(
@@ -136,13 +136,13 @@ def _check_same(plan: Comparison, folder: Path, variant: Variant, seed: int) -> 
             '--into, or remove the folder')
 
 
-def _words(plan: Comparison, folder: Path, variant: Variant, seed: int) -> list[str]:
+def _words(plan: ComparisonPlan, folder: Path, variant: Variant, seed: int) -> list[str]:
     """Return the overrides of a row with one seed."""
     return [*plan.overrides, *variant.overrides, '--name', run_name(variant, seed),
             '--seed', str(seed), '--output', str(folder)]
 
 
-def _train(plan: Comparison, folder: Path, variant: Variant, seed: int) -> int:
+def _train(plan: ComparisonPlan, folder: Path, variant: Variant, seed: int) -> int:
     """Train one row with one seed in its own process and return the exit code."""
     name = run_name(variant, seed)
     try:

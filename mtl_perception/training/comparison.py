@@ -34,7 +34,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonPlan:
     """
     The trainings of a comparison.
 
@@ -53,7 +53,7 @@ class Comparison:
 
 
 @dataclass
-class Row:
+class ResultRow:
     """
     The metrics of one row.
 
@@ -76,9 +76,9 @@ def is_done(folder: Path, variant: Variant, seed: int) -> bool:
     return (folder / name / f'{name}.safetensors').is_file()
 
 
-def collect(plan: Comparison, folder: Path) -> dict[str, Row]:
+def collect(plan: ComparisonPlan, folder: Path) -> dict[str, ResultRow]:
     """Return name of a row -> its metrics, of the runs that are done."""
-    rows = {variant.name: Row() for variant in plan.variants}
+    rows = {variant.name: ResultRow() for variant in plan.variants}
     for variant in plan.variants:
         for seed in plan.seeds:
             place = folder / run_name(variant, seed)
@@ -110,7 +110,7 @@ def _minutes(place: Path) -> float:
     return clips / float(np.mean(rates)) / 60 if rates and np.mean(rates) > 0 else math.nan
 
 
-def gains(plan: Comparison, rows: Mapping[str, Row], name: str) -> list[float]:
+def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str) -> list[float]:
     """Return Delta_m of a row over the baseline of the same seed, per cent, one per seed."""
     base = rows[plan.baseline].metrics
     found = []
@@ -124,7 +124,7 @@ def gains(plan: Comparison, rows: Mapping[str, Row], name: str) -> list[float]:
     return found
 
 
-def _columns(rows: Mapping[str, Row]) -> list[str]:
+def _columns(rows: Mapping[str, ResultRow]) -> list[str]:
     """Return the names of all metrics."""
     return list(dict.fromkeys(
         key for row in rows.values() for metrics in row.metrics.values() for key in metrics))
@@ -139,7 +139,7 @@ def _spread(values: Sequence[float]) -> str:
     return f'{metric_text(float(np.mean(values)))} +- {metric_text(float(np.std(values, ddof=1)))}'
 
 
-def table_of(plan: Comparison, rows: Mapping[str, Row]) -> Iterator[list[str]]:
+def table_of(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> Iterator[list[str]]:
     """Yield the cells of the table, its head first."""
     columns = _columns(rows)
     yield ['', *columns, f'Delta_m over {plan.baseline}, %', 'min']
@@ -157,7 +157,7 @@ def table_of(plan: Comparison, rows: Mapping[str, Row]) -> Iterator[list[str]]:
         yield [variant.name, *map(_spread, values), shown, minutes]
 
 
-def as_markdown(plan: Comparison, rows: Mapping[str, Row]) -> str:
+def as_markdown(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:
     """Return the comparison as a table in Markdown."""
     head, *cells = table_of(plan, rows)
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
@@ -169,7 +169,7 @@ def as_markdown(plan: Comparison, rows: Mapping[str, Row]) -> str:
         'metrics that both have. min: minutes of training.'])
 
 
-def as_csv(plan: Comparison, rows: Mapping[str, Row]) -> str:
+def as_csv(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:
     """Return the metrics of all runs as CSV."""
     columns = _columns(rows)
     buffer = io.StringIO()
@@ -183,7 +183,7 @@ def as_csv(plan: Comparison, rows: Mapping[str, Row]) -> str:
     return buffer.getvalue()
 
 
-def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
+def draw(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> Figure:
     """Return a figure with a panel per metric: mean and seeds of each row."""
     columns = _columns(rows)
     figure = Figure(
@@ -207,7 +207,7 @@ def draw(plan: Comparison, rows: Mapping[str, Row]) -> Figure:
     return figure
 
 
-def draw_weights(plan: Comparison, folder: Path) -> Figure:
+def draw_weights(plan: ComparisonPlan, folder: Path) -> Figure:
     """Return a figure with a panel per task: its share of the weights over the steps."""
     curves: dict[str, dict[str, list[tuple[list[int], list[float]]]]] = {}
     for variant in plan.variants:
@@ -242,7 +242,7 @@ def draw_weights(plan: Comparison, folder: Path) -> Figure:
     return figure
 
 
-def write(plan: Comparison, rows: Mapping[str, Row], folder: Path, text: str) -> None:
+def write(plan: ComparisonPlan, rows: Mapping[str, ResultRow], folder: Path, text: str) -> None:
     """
     Write tables and plots.
 

@@ -17,7 +17,7 @@ from rosbags.highlevel import AnyReader
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag
-from mtl_perception.evaluation.bag_output import BagOutput, labels_text
+from mtl_perception.evaluation.bag_output import BagOutput
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.stream import CameraStream
@@ -152,10 +152,19 @@ def test_boxes_and_instances_survive_a_recording_with_class_and_score(tmp_path):
         np.testing.assert_array_equal(getattr(record.prediction.detection, name), values)
 
 
-def test_labels_and_boxes_are_those_of_the_node():
+def test_labels_are_those_of_the_node(tmp_path):
     messages = pytest.importorskip('mtl_perception.ros.messages')
-    for task in (STREET_SEMANTIC, STREET_MOTION, STREET_DETECTION):
-        assert labels_text(task) == messages.labels_message(task).data
+    with BagOutput(tmp_path / 'new', STREET_ALL_TASKS) as output:
+        output.take(InputImage('one', 5, np.zeros((8, 9, 3), np.uint8)), Perception())
+    with AnyReader([tmp_path / 'new']) as reader:
+        written = {connection.topic: reader.deserialize(raw, connection.msgtype).data
+                   for connection, _, raw in reader.messages()
+                   if connection.topic.endswith('/labels')}
+
+    assert written == {
+        '/semantic/labels': messages.labels_message(STREET_SEMANTIC).data,
+        '/motion/labels': messages.labels_message(STREET_MOTION).data,
+        '/detections/labels': messages.labels_message(STREET_DETECTION).data}
 
 
 def test_markers_are_those_of_the_node(tmp_path):
