@@ -367,6 +367,12 @@ def test_the_api_reference_names_every_room():
     assert listed == rooms - {'__init__'}
 
 
+def test_contributing_names_every_room():
+    text = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
+    rooms = {path.parent.name for path in (ROOT / 'mtl_perception').glob('*/__init__.py')}
+    assert {room for room in rooms if f'`{room}`' not in text} == set()
+
+
 def test_the_changelog_has_a_dated_release_in_the_form_that_bloom_reads():
     changelog = pytest.importorskip('catkin_pkg.changelog')
     found = changelog.get_changelog_from_path(str(ROOT))
