@@ -154,7 +154,7 @@ def check_make(words):
 
 def check_pip(words):
     setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    assert words[0] == 'install'
+    assert words[0] in ('install', 'download')
     for extra in re.findall(r'\[([\w,-]+)\]', ' '.join(words)):
         for name in extra.split(','):
             assert f"'{name}': " in setup, name
