@@ -34,6 +34,7 @@ class Camera:
 def test_every_mistake_is_listed_with_its_place_and_what_is_wanted():
     with pytest.raises(ConfigurationError) as refused:
         checked(Lens, {'focal_px': -1, 'kind': 'pinhol', 'centre': [1, 'x'], 'foo': 1}, 'a.yaml')
+
     text = str(refused.value)
     assert text.startswith('a.yaml: focal_px is -1; it must be greater than 0; ')
     assert "kind is 'pinhol'; did you mean 'pinhole'? There are ['pinhole', 'fisheye']" in text

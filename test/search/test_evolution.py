@@ -47,7 +47,9 @@ def test_it_finds_the_optimum_of_a_known_function():
         found.append(evolution.fitness[evolution.best().number])
         # the control: what is drawn blindly, the first population, is farther away
         assert evolution.fitness[evolution.best(before=1).number] <= found[-1]
+
     assert sorted(found)[2] > 0.9  # eight of ten come within a third of a decade
+
     blind = [Evolution(genes, 44, seed=seed) for seed in range(10)]
     drawn = sorted(max(fitness(one.values(trial.genome)) for trial in one.trials)
                    for one in blind)
@@ -80,7 +82,9 @@ def test_genomes_keep_their_ranges_and_none_is_tried_twice(
         assert values['choice'] in 'abc'
         keys.add(tuple(gene.key(number)
                        for gene, number in zip(evolution.genes, trial.genome)))
+
     assert len(keys) == len(evolution.trials)
+
     sizes = [sum(trial.generation == number for trial in evolution.trials)
              for number in range(evolution.trials[-1].generation + 1)]
     assert sizes[0] == population
@@ -95,7 +99,9 @@ def test_offspring_have_the_genes_of_the_best_but_for_mutation():
     pool = {place: {trial.genome[place] for trial in evolution.trials[:6]} for place in (0, 1)}
     evolution.population = 2
     child = evolution.ask()
+
     assert child.generation == 1
+
     best = [evolution.trials[number].genome for number in (2, 3)]
     for place in (0, 1):
         assert min(abs(child.genome[place] - one[place]) for one in best) < 1e-6
@@ -107,11 +113,13 @@ def test_a_generation_depends_on_what_was_told_and_not_on_its_order():
         evolution = Evolution([WEIGHT, FREQUENCY], seed=3)
         trials = [evolution.ask() for _ in range(4)]
         assert evolution.ask() is None  # all are under way
+
         for number in order:
             evolution.tell(number, float(number % 3))
         return [evolution.ask() for _ in trials]
 
     assert told([0, 1, 2, 3]) == told([3, 1, 0, 2])
+
     other = Evolution([WEIGHT, FREQUENCY], seed=4)  # the control
     assert [other.ask() for _ in range(4)] != told([0, 1, 2, 3])[:4]
 
@@ -136,12 +144,13 @@ def test_a_mutation_is_a_share_of_the_range():
         0.683, abs=0.04)
 
 
-def test_a_whole_number_moves_by_half_a_step_at_least_and_a_choice_is_drawn_anew():
+def test_integers_mutate_by_at_least_half_a_step_and_choices_are_redrawn():
     # the wide ones make all genomes differ
     parent, drawn = children(Gene('whole', 'integer', 1, 101), WIDE, OTHER, mutation=4e-3)
     assert 1 < parent[0] < 101
     # more than half a step from the middle of a step: two standard deviations of 0.5 are 32 %
     assert share(child[0] != parent[0] for child in drawn) == pytest.approx(0.317, abs=0.04)
+
     parent, drawn = children(CHOICE, WIDE)
     # drawn anew with 0.15, and then another one in two of three cases
     assert share(child[0] != parent[0] for child in drawn) == pytest.approx(0.10, abs=0.03)
@@ -172,6 +181,7 @@ def test_the_best_is_never_lost_and_failures_are_never_parents():
         for child in [child for child in children if child]:
             assert abs(child.genome[0] - second.genome[0]) < 0.02
             evolution.tell(child.number, math.inf)  # not finite is failed too
+
     assert evolution.best() == second
 
 
@@ -197,6 +207,7 @@ def test_telling_twice_or_of_nothing_is_refused():
     evolution = Evolution([WEIGHT])
     with pytest.raises(ValueError, match='was not asked for'):
         evolution.tell(0, 1.0)
+
     trial = evolution.ask()
     evolution.tell(trial.number, 1.0)
     with pytest.raises(ValueError, match='told already'):

@@ -19,6 +19,8 @@ def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
         journal.add({'number': number, 'fitness': math.nan})
     journal.close()
     content = path.read_bytes()
+
+    # whatever is cut off the last line, the others stay and new ones follow
     for cut in range(1, len(content.splitlines()[-1]) + 1):
         path.write_bytes(content[:-cut])
         torn = Journal(path)
@@ -27,6 +29,8 @@ def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
         torn.add({'number': 9})
         torn.close()
         assert [entry['number'] for entry in Journal(path).entries] == [0, 1, 9]
+
+    # a changed byte in a line before the last is an error
     first = len(content.splitlines(keepends=True)[0])
     refused = 0
     for place in range(first):
@@ -36,16 +40,20 @@ def test_a_cut_line_is_dropped_and_a_damaged_one_refused(tmp_path):
         with pytest.raises(CheckpointError, match='line 1 has changed since it was written'):
             Journal(path)
         refused += 1
+
     assert refused == first
+
     path.write_bytes(content)  # the control
     assert len(Journal(path).entries) == 3
 
 
-def test_a_line_that_there_is_no_room_for_leaves_the_journal_as_it_was(tmp_path):
+def test_a_full_disk_leaves_the_journal_unchanged(tmp_path):
     path = tmp_path / 'journal.jsonl'
     journal = Journal(path)
     journal.add({'number': 0})
     before = path.read_bytes()
+
+    # a limit on the size of files stands for a full disk
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
@@ -56,6 +64,7 @@ def test_a_line_that_there_is_no_room_for_leaves_the_journal_as_it_was(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
+
     journal.add({'number': 2})
     journal.close()
     assert [entry['number'] for entry in Journal(path).entries] == [0, 2]

@@ -98,7 +98,9 @@ def told(folder):
     genomes = {entry['number']: entry['genome'] for entry in entries if entry['kind'] == 'asked'}
     found = [(entry['number'], genomes[entry['number']], entry['fitness'])
              for entry in entries if entry['kind'] == 'told']
+
     assert len({number for number, *_ in found}) == len(found)
+
     return sorted(found)
 
 
@@ -106,21 +108,23 @@ def told(folder):
     {'wieghts': {}},
     {'weights': {}}, {'weights': {'semantic': [1.0]}}, {'weights': {'semantic': [2.0, 1.0]}},
     {'trials': 0}, {'parents': 9}], ids=str)
-def test_a_search_that_cannot_be_is_refused(config, change):
+def test_an_impossible_search_is_refused(config, change):
     config.write_text(yaml.safe_dump(SEARCH | change))
     assert cli.main(['search', str(config), '--into', str(config.parent / 'out')]) == 2
 
 
-def test_a_search_ends_with_tables_figures_and_the_best_recipe(config, tmp_path):
+def test_a_search_writes_tables_plots_and_the_best_recipe(config, tmp_path):
     search = searched(config, tmp_path / 'out')
     best = search.evolution.best()
     assert max(result.fitness for result in search.results.values()) == search.results[
         best.number].fitness
+
     recipe = load_config(tmp_path / 'out' / 'best.yaml')
     weights = recipe.weighting_options['handcrafted']['weights']
     assert weights['semantic'] == pytest.approx(
         search.config.values(best.genome)['weight of semantic'])
     assert recipe.network.start == ''
+
     table = (tmp_path / 'out' / 'search.md').read_text()
     assert table.count('\n') == 12
     assert table.count('| best |') == 1
@@ -134,7 +138,7 @@ def test_several_workers_find_the_same(config, tmp_path):
     assert told(tmp_path / 'one') == told(tmp_path / 'three')
 
 
-def test_trainings_start_with_the_best_of_the_generations_before(config, tmp_path):
+def test_trainings_start_with_the_best_weights_of_earlier_generations(config, tmp_path):
     search = searched(config, tmp_path / 'out')
     for trial in search.evolution.trials:
         words = search.words(trial)
@@ -156,15 +160,20 @@ searched(Path({config!r}), Path({folder!r}), workers={workers})
 """
 
 
-def test_a_search_that_is_killed_again_and_again_repeats_no_finished_trial(config, tmp_path):
+def test_a_search_that_is_killed_repeatedly_repeats_no_finished_trial(config, tmp_path):
     searched(config, tmp_path / 'whole')
-    folder, generator, kills, workers = tmp_path / 'killed', random.Random(0), 0, 2
+    folder = tmp_path / 'killed'
+    journal = folder / 'journal.jsonl'
+    generator = random.Random(0)
+    kills = 0
+    workers = 2
     code = KILLED.format(tests=str(Path(__file__).parent), config=str(config),
                          folder=str(folder), workers=workers)
+
     while True:
+        # kill the search a little after its next two trials
         before = told(folder)
         process = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)
-        journal = folder / 'journal.jsonl'
         until = time.monotonic() + 60
         while (process.poll() is None and time.monotonic() < until
                and len(told(folder)) < min(len(before) + 2, 10)):
@@ -173,22 +182,27 @@ def test_a_search_that_is_killed_again_and_again_repeats_no_finished_trial(confi
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
             break
+
         kills += 1
         after = told(folder)  # a trial may end before one of a smaller number
         assert [trial for trial in after if trial in before] == before
         if kills > 2:
             subprocess.run([sys.executable, '-c', code], check=True)
             break
+
     assert kills >= 2
     assert told(folder) == told(tmp_path / 'whole')
+
     evaluated = (folder / 'evaluated').read_text().split()
     assert set(evaluated) == {f'trial_{number:04d}' for number in range(10)}
     assert len(evaluated) - 10 <= kills * workers  # only what was under way is done again
+
     # the control: without journal and models everything is done again
     journal.unlink()
     for trial in folder.glob('trial_*'):
         shutil.rmtree(trial)
     searched(config, folder)
+
     assert len((folder / 'evaluated').read_text().split()) == len(evaluated) + 10
 
 
@@ -196,6 +210,7 @@ def test_another_configuration_is_refused_but_more_trials_are_not(config, tmp_pa
     searched(config, tmp_path / 'out')
     config.write_text(yaml.safe_dump(SEARCH | {'trials': 12}))
     assert len(searched(config, tmp_path / 'out').results) == 12
+
     config.write_text(yaml.safe_dump(SEARCH | {'mutation': 0.5}))
     for changed, words in (
             ({'mutation': 0.5}, r'mutation: 0.15 -> 0.5\. Choose another --into'),
@@ -213,11 +228,12 @@ def test_other_trainings_under_the_same_name_are_refused(config, tmp_path):
     recipe.write_text(recipe.read_text().replace('log_every: 1', 'log_every: 2'))
     searched(config, tmp_path / 'out')  # learns the same
     recipe.write_text(recipe.read_text().replace('steps: 4', 'steps: 4000'))
+
     with pytest.raises(ConfigurationError, match=r'stages: .*4000'):
         searched(config, tmp_path / 'out')
 
 
-def test_trials_without_their_journal_are_not_taken_for_those_of_a_new_search(config, tmp_path):
+def test_trials_without_a_journal_are_refused(config, tmp_path):
     searched(config, tmp_path / 'out')
     (tmp_path / 'out' / 'journal.jsonl').unlink()
     with pytest.raises(ConfigurationError, match='trial_0000 of a search whose journal'):
@@ -231,10 +247,11 @@ def ending(code, number=1):
         if isinstance(code, Exception):
             raise code
         return code
+
     return train
 
 
-def test_a_training_that_diverges_has_no_fitness_and_does_not_end_the_search(config, tmp_path):
+def test_a_diverged_training_has_no_fitness_and_does_not_end_the_search(config, tmp_path):
     search = searched(config, tmp_path / 'out', ending(6))
     assert math.isnan(search.results[1].fitness)
     assert len(search.results) == 10
@@ -245,11 +262,12 @@ def test_a_training_that_diverges_has_no_fitness_and_does_not_end_the_search(con
     (5, StorageError), (3, DataError), (4, CheckpointError), (7, DeviceError),
     (2, ConfigurationError), (1, ConfigurationError), (-9, ConfigurationError),
     (RuntimeError('the worker died'), ConfigurationError)])
-def test_what_says_nothing_of_a_genome_ends_the_search_and_is_done_again(
+def test_an_error_unrelated_to_the_genome_ends_the_search_and_the_trial_is_repeated(
         config, tmp_path, code, error):
     with pytest.raises(error, match=r'trial_0001: the training ended with exit code'):
         searched(config, tmp_path / 'out', ending(code))
     assert {number for number, *_ in told(tmp_path / 'out')} <= {0, 2, 3}
+
     found = searched(config, tmp_path / 'out')  # the disk has room again
     whole = searched(config, tmp_path / 'whole')
     assert told(tmp_path / 'out') == told(tmp_path / 'whole')
@@ -257,7 +275,7 @@ def test_what_says_nothing_of_a_genome_ends_the_search_and_is_done_again(
     assert found.evolution.best() == whole.evolution.best()
 
 
-def test_a_training_that_is_killed_once_goes_on(config, tmp_path):
+def test_a_training_that_is_killed_once_is_resumed(config, tmp_path):
     killed = []
 
     def train(job):
@@ -271,10 +289,11 @@ def test_a_training_that_is_killed_once_goes_on(config, tmp_path):
 
 @pytest.mark.parametrize(('figures', 'words'), [
     (['mIoU', 'AP50'], "figures has ['AP50']"), (['AbsRel'], "figures has ['AbsRel']")])
-def test_figures_that_there_are_not_or_that_should_fall_are_refused_before_the_first_trial(
+def test_unknown_metrics_and_metrics_to_minimise_are_refused_before_the_first_trial(
         config, tmp_path, capsys, figures, words):
     config.write_text(yaml.safe_dump(SEARCH | {'figures': figures}))
     assert cli.main(['search', str(config), '--into', str(tmp_path / 'out')]) == 2
+
     said = capsys.readouterr().err
     assert words in said
     assert 'delta1' in said
@@ -301,6 +320,7 @@ def test_two_workers_of_a_dask_cluster_take_less_time_per_trial(config, tmp_path
     import cloudpickle
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     seconds = {}
+
     for workers in (1, 2):
         folder = tmp_path / str(workers)
         with distributed.LocalCluster(
@@ -309,16 +329,19 @@ def test_two_workers_of_a_dask_cluster_take_less_time_per_trial(config, tmp_path
             client.wait_for_workers(workers)
             searched(config, folder, slowly,
                      executor=client.get_executor(pure=False, retries=0))
+
+        # seconds per trial, without the start of the workers
         ended = [json.loads(line.split(' ', 1)[1]).get('ended')
                  for line in (folder / 'journal.jsonl').read_text().splitlines()]
-        ended = [moment for moment in ended if moment]
-        seconds[workers] = (ended[-1] - ended[0]) / (len(ended) - 1)  # without the start
+        ended = [time_ for time_ in ended if time_]
+        seconds[workers] = (ended[-1] - ended[0]) / (len(ended) - 1)
+
     assert told(tmp_path / '1') == told(tmp_path / '2')
     assert seconds[1] > 0.6
     assert seconds[2] < 0.8 * seconds[1]
 
 
-def test_a_training_that_is_stopped_before_it_has_begun_is_no_failed_one(config, tmp_path):
+def test_a_training_stopped_before_it_begins_does_not_count_as_failed(config, tmp_path):
     job = Running(str(config.parent / 'recipe.yaml'), str(tmp_path), 'trial_0000', (), 0.0)
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(run_trial, job)
@@ -326,12 +349,13 @@ def test_a_training_that_is_stopped_before_it_has_begun_is_no_failed_one(config,
             time.sleep(0.01)
         (tmp_path / 'trial_0000' / STOP).touch()
         assert done.result(timeout=60) == 75
+
     assert not (tmp_path / 'trial_0000' / 'checkpoints').exists()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tmp_path):
+def test_a_signal_stops_the_trainings_too_and_the_same_command_resumes(config, tmp_path):
     config.write_text(yaml.safe_dump(SEARCH | {'trials': 1, 'population': 1, 'parents': 1}))
     words = [sys.executable, '-m', 'mtl_perception.cli', 'search', str(config), '--into',
              str(tmp_path / 'out'), '--overrides',
@@ -344,6 +368,7 @@ def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tm
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
+
     assert process.returncode == 75
     assert 'SIGTERM: stopped after 0 of 1 trials' in said
     assert 'checkpoint saved' in (log.parent / 'train.log').read_text()
@@ -353,7 +378,7 @@ def test_a_signal_stops_the_training_too_and_the_same_command_goes_on(config, tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
+def test_real_trainings_killed_in_the_middle_resume(config, tmp_path):
     """Two generations of real trainings; the search is killed with -9 in the second trial."""
     config.write_text(yaml.safe_dump(
         SEARCH | {'trials': 4, 'population': 2, 'offspring': 2, 'overrides': [
@@ -365,20 +390,26 @@ def test_real_trainings_killed_in_the_middle_go_on(config, tmp_path):
     until = time.monotonic() + 300
     while time.monotonic() < until and not (second.exists() and second.stat().st_size):
         time.sleep(0.02)
+
     assert second.exists()
+
     process.kill()
     process.wait()
     first = tmp_path / 'out' / 'trial_0000' / 'trial_0000.safetensors'
     before = (first.stat().st_mtime_ns, told(tmp_path / 'out'))
+
     assert len(before[1]) == 1
     assert subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode == 0
     assert first.stat().st_mtime_ns == before[0]
+
     found = told(tmp_path / 'out')
     assert found[:1] == before[1]
     assert len(found) == 4
     assert all(0 < fitness < 1 for *_, fitness in found)
+
     log = (tmp_path / 'out' / 'trial_0001' / 'train.log').read_text()
     assert 'resuming after step' in log
+
     config_of = yaml.safe_load((tmp_path / 'out' / 'trial_0002' / 'config.yaml').read_text())
     assert config_of['network']['start'].endswith('.safetensors')
     assert os.access(tmp_path / 'out' / 'best.yaml', os.R_OK)

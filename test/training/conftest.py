@@ -32,17 +32,23 @@ class Boxes:
         generator = np.random.default_rng(number)
         shape = (2, self.height, self.width)
         image = np.full((*shape, 3), (90, 90, 90), np.uint8)
-        semantic, motion = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+        semantic = np.zeros(shape, np.uint8)
+        motion = np.zeros(shape, np.uint8)
         depth = np.full(shape, 20, np.float16)
+
+        # sky above the horizon
         image[:, :20] = (120, 170, 230)
         semantic[:, :20] = 11
         depth[:, :20] = np.inf
+
+        # a red car, which moves in every other clip
         row, column = generator.integers(20, 40), generator.integers(0, 36)
         for frame in range(2):
             left = column + 8 * frame * (number % 2)
             box = (frame, slice(row, row + 20), slice(left, left + 20))
             image[box], semantic[box], depth[box] = (200, 30, 30), 8, 6
             motion[box] = number % 2
+
         image = np.clip(image + generator.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
         return Sample(image, semantic, depth, motion)
 

@@ -74,6 +74,7 @@ def train(output, *words, prepare=None):
         if prepare is not None:
             prepare()
         return cli.main(['train', 'recipe.yaml', '--output', output, *words])
+
     return forked(job)
 
 

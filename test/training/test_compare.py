@@ -92,15 +92,17 @@ def test_rows_may_differ_in_anything(recipe):
     assert plan.recipe == recipe
     assert plan.variants[1].overrides == ('--tasks', '[semantic]')
     assert run_name(plan.variants[0], 2) == 'geometric_loss_2'
+
     path.write_text(ROWS.replace('baseline: geometric loss', 'baseline: equal'))
     with pytest.raises(ConfigurationError, match="baseline 'equal' does not exist"):
         read_comparison(path, 'all', 1, ())
+
     path.write_text('rows: {a: 3}\nrecipe: x')
     with pytest.raises(ConfigurationError, match=r'rows.a is 3; it must be a valid list'):
         read_comparison(path, 'all', 1, ())
 
 
-def test_the_table_has_means_spreads_and_gains_over_the_same_seed(recipe):
+def test_the_table_has_mean_spread_and_gain_over_the_same_seed(recipe):
     folder = recipe.parent / 'out'
     path = recipe.with_name('rows.yaml')
     path.write_text(ROWS)
@@ -110,17 +112,21 @@ def test_the_table_has_means_spreads_and_gains_over_the_same_seed(recipe):
     finish(folder, 'semantic_only_0', 0.44)
     finish(folder, 'semantic_only_1', 0.5)
     rows = collect(plan, folder)
+
     # of mIoU and pixel accuracy: 10 % and 0 % for seed 0, nothing for seed 1
     assert gains(plan, rows, 'semantic only') == pytest.approx([5.0, 0.0])
+
     text = as_markdown(plan, rows)
     assert '| geometric loss | 0.450 +- 0.071 | 0.500 +- 0.000 | 0.300 +- 0.141 |' in text
     assert ('| semantic only | 0.470 +- 0.042 | 0.500 +- 0.000 | - | - | +2.5 +- 3.5 | 0.1 |'
             in text)
+
     lines = list(csv.DictReader(as_csv(plan, rows).splitlines()))
     assert [(line['row'], line['seed'], line['AbsRel']) for line in lines] == [
         ('geometric loss', '0', '0.2'), ('geometric loss', '1', '0.4'),
         ('semantic only', '0', ''), ('semantic only', '1', '')]
     assert float(lines[0]['minutes']) == pytest.approx(4 * 2 / 2.0 / 60, abs=0.01)
+
     write(plan, rows, folder, text)
     for name in ('compare.md', 'compare.csv', 'compare.png', 'weights.png'):
         assert (folder / name).stat().st_size > 100
@@ -141,19 +147,22 @@ def test_a_smaller_abs_rel_is_a_gain(recipe):
     plan = read_comparison(path, 'all', 1, ())
     finish(folder, 'geometric_loss_0', 0.4, 0.2)
     finish(folder, 'semantic_only_0', 0.4, 0.1)
+
     # AbsRel is halved, mIoU, pixel accuracy and delta1 are the same
     assert gains(plan, collect(plan, folder), 'semantic only') == pytest.approx([50 / 4])
 
 
 @pytest.mark.slow
-def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path, capsys):
+def test_finished_runs_are_skipped_and_failed_runs_are_named(recipe, tmp_path, capsys):
     folder = tmp_path / 'out'
     words = ['compare', str(recipe), '--strategies', 'equal,dwa', '--seeds', '1', '--into',
              str(folder), '--data.cache', str(tmp_path / 'cache')]
     assert cli.main(words) == 0
+
     shown = capsys.readouterr().out
     assert '2/2' in shown
     assert '| equal | 0.' in (folder / 'compare.md').read_text()
+
     before = (folder / 'equal_0' / 'metrics.jsonl').read_bytes()
     (folder / 'dwa_0' / 'dwa_0.safetensors').unlink()  # as if it had been killed while exporting
     assert cli.main(words) == 0
@@ -163,6 +172,7 @@ def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path,
     assert 'equal_0 was trained with other settings: optimiser.lr: 1.0 -> 0.5' in (
         capsys.readouterr().err)
     assert (folder / 'dwa_0' / 'dwa_0.safetensors').is_file()
+
     (folder / 'dwa_0' / 'dwa_0.safetensors').unlink()
     (folder / 'dwa_0' / 'checkpoints').rename(folder / 'dwa_0' / 'old')
     (folder / 'dwa_0' / 'checkpoints').write_text('in the variant')
@@ -172,7 +182,7 @@ def test_what_is_done_is_not_done_again_and_what_fails_is_said(recipe, tmp_path,
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_signal_stops_the_training_and_begins_no_other(recipe, tmp_path):
+def test_a_signal_stops_the_running_training_and_starts_no_other(recipe, tmp_path):
     folder = tmp_path / 'out'
     process = subprocess.Popen(
         [sys.executable, '-m', 'mtl_perception.cli', 'compare', str(recipe), '--strategies',
@@ -185,6 +195,7 @@ def test_a_signal_stops_the_training_and_begins_no_other(recipe, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=90)
+
     assert process.returncode == 75
     assert 'SIGINT: stopped; the same command goes on' in said
     assert 'checkpoint saved' in (folder / 'equal_0' / 'train.log').read_text()

@@ -51,6 +51,7 @@ def test_a_residual_that_says_nothing_leaves_chance():
     settings = MotionTraining(width=4, steps=20, batch=8)
     hidden = make_samples(8, seed=1)
     hidden.features[:] = 0
+
     assert evaluate_head(train_motion_head(blind, settings), hidden)['auc'] == 0.5
 
 
@@ -68,7 +69,7 @@ def test_an_object_counts_by_a_low_power_of_its_area():
     assert weights[instance == 0].sum() == pytest.approx(0.5 * (1 + 4 ** 0.4), rel=1e-5)
 
 
-def test_only_what_lies_across_the_epipolar_line_changes_its_sign_in_a_mirror():
+def test_only_the_flow_across_the_epipolar_line_changes_sign_in_a_mirror():
     assert [RESIDUAL_CHANNELS[number] for number in MIRRORED] == ['across_sigma', 'across_px']
 
 
@@ -101,6 +102,8 @@ def test_features_are_computed_once_and_read_back(tmp_path):
     clips = StreetClips(tmp_path, [3], 'train', plan)
     list(clips.render(0))
     sample = clips[0]
+
+    # an engine whose predictions are the labels
     shape = (224, 384)
     outputs = Outputs(
         semantic=sample.semantic[-1],
@@ -110,12 +113,15 @@ def test_features_are_computed_once_and_read_back(tmp_path):
         task={'semantic': STREET_SEMANTIC, 'depth': STREET_DEPTH}.get)
     engine = types.SimpleNamespace(manifest=manifest, step=lambda *_: (outputs, None))
     cache = MotionSampleCache(tmp_path, clips, engine)
+
     assert list(cache.compute()) == [3]
+
     found = cache.read([3])
     assert found.features.shape == (1, CHANNELS, 112, 192)
     assert np.array_equal(found.instance[0], sample.instance[-1][::2, ::2])
     with pytest.raises(DataError, match='cannot be read'):
         cache.read([4])
+
     other = dataclasses.replace(plan, width=192)
     with pytest.raises(ConfigurationError, match='takes 384x224'):
         MotionSampleCache(tmp_path, StreetClips(tmp_path, [3], 'train', other), engine)

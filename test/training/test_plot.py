@@ -28,15 +28,17 @@ def run_folder(tmp_path):
             'merit': 0.5}))
         (folder / 'metrics.jsonl').write_text('\n'.join(lines) + ('\n{"kind"' if cut else '\n'))
         return folder
+
     return write
 
 
 @pytest.mark.parametrize('cut', [False, True])
-def test_curves_hold_the_figures_of_the_log(run_folder, cut):
+def test_curves_hold_the_metrics_of_the_log(run_folder, cut):
     curves = read_curves(run_folder('one', [4.0, 2.0, 1.0], cut))
     assert set(curves) == {
         'loss of depth', 'weight of depth', 'learning rate', 'gradient norm',
         'validation AbsRel'}
+
     steps, values = curves['loss of depth']
     np.testing.assert_array_equal(steps, [20, 40, 60])
     np.testing.assert_array_equal(values, [4.0, 2.0, 1.0])
@@ -54,6 +56,7 @@ def test_each_run_is_a_line_in_every_panel_and_in_the_legend(run_folder):
     figure = draw(runs)
     titled = {axes.get_title(): len(axes.lines) for axes in figure.axes if axes.get_title()}
     assert titled == dict.fromkeys(runs['one'], 2)
+
     legend = figure.axes[-1].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ['one', 'two']
 
@@ -68,11 +71,13 @@ def test_the_command_draws_several_runs(run_folder, tmp_path, capsys):
 def test_what_is_no_run_is_refused(run_folder, tmp_path, capsys):
     with pytest.raises(DataError, match=r'nowhere: not a run folder.*such as runs/street'):
         read_curves(tmp_path / 'nowhere')
+
     empty = tmp_path / 'empty'
     empty.mkdir()
     (empty / 'metrics.jsonl').write_text('')
     with pytest.raises(DataError, match='no metrics yet'):
         read_curves(empty)
+
     folder = str(run_folder('one', [1.0]))
     for words, text in (([folder, folder], 'named twice'),
                         ([folder, '--output', 'x.gif'], 'must end in .png'),

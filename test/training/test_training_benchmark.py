@@ -52,9 +52,11 @@ def test_reading_slowly_is_seen_where_data_are_read_and_nowhere_else(side, monke
     fast = side.ours()
     assert len(fast.ratios()) == 4
     assert min(fast.own + fast.others) > 0
+
     plain = side.plain()
     monkeypatch.setattr(side, 'train', Slow(side.train))
     assert side.reading() > 0.12  # two clips per batch
+
     monkeypatch.setattr(side, 'plain', lambda: plain)
     slow = side.ours()
     assert min(slow.own[3:]) > 0.12
@@ -67,6 +69,7 @@ def test_a_step_is_what_passes_between_two_plain_steps():
     for _ in range(7):
         pairs.between()
         time.sleep(0.01)
+
     assert len(pairs.own) == 6
     assert min(pairs.own) >= 0.01
     assert min(pairs.others) >= 0.03

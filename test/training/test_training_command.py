@@ -87,8 +87,9 @@ def stop_after_two_steps(monkeypatch):
     monkeypatch.setattr(Trainer, 'step', step)
 
 
-def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
+def test_a_training_exports_a_valid_model(train, tmp_path, capsys):
     assert train('--seed', '3') == 0
+
     manifest, content = read_model(tmp_path / 'runs' / 'tiny' / 'tiny.safetensors')
     assert (manifest.height, manifest.width, manifest.focal_px) == (32, 64, 0.6 * 64)
     assert [task.name for task in manifest.tasks] == ['semantic', 'depth', 'motion']
@@ -98,19 +99,24 @@ def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
     assert manifest.command == 'mtl train tiny.yaml --seed 3'
     assert str(tmp_path) not in manifest.to_json()
     assert manifest.metrics['validation']['data'] == 'synthetic street, seeds 10000:10001'
+
     weights = safetensors.torch.load(content)
     assert weights['encoder.conv1.weight'].dtype == torch.float16
     assert weights['encoder.bn1.running_var'].dtype == torch.float32
+
     build_network(manifest.network).load_state_dict(weights)  # strict
     assert len(content) < 12e6
     assert 'exported step 6' in capsys.readouterr().out
+
     folder = tmp_path / 'runs' / 'tiny'
     text = (folder / 'README.md').read_text()
     assert 'State: **finished after step 6**' in text
     assert 'mtl train tiny.yaml --seed 3' in text
     assert f'mtl_perception {__version__}' in text
+
     rows = [line.split('|')[1].strip() for line in text.splitlines() if line[:2] == '| ']
     assert [row for row in rows if row.isdigit()] == ['3', '6']  # the end of each stage
+
     for step, width in ((3, 32), (6, 64)):  # two clips, predictions above the truth; 4 columns
         picture = cv2.imread(str(folder / 'pictures' / f'step_{step:08d}.png'))
         assert picture.shape == (2 * 2 * 32, 4 * width, 3)
@@ -118,7 +124,7 @@ def test_a_training_writes_a_model_that_can_be_trusted(train, tmp_path, capsys):
     assert cv2.imread(str(tmp_path / 'curves.png')).std() > 5
 
 
-def test_a_signal_stops_rendering_with_75_and_the_same_command_goes_on(
+def test_a_signal_stops_rendering_with_75_and_the_same_command_resumes(
         train, capsys, monkeypatch):
     original, seen = StreetClips.render, []
 
@@ -130,6 +136,7 @@ def test_a_signal_stops_rendering_with_75_and_the_same_command_goes_on(
             yield seed
 
     monkeypatch.setattr(StreetClips, 'render', render)
+
     assert train('--render-only') == 75
     assert 'SIGTERM: stopped after 2 of 3 seeds' in capsys.readouterr().out
     assert train('--render-only') == 0
@@ -146,6 +153,7 @@ def test_a_signal_stops_rendering_with_75_and_the_same_command_goes_on(
 def test_a_network_of_other_parts_is_trained_and_runs(train, tmp_path, words):
     stages = '--stages=[{height: 32, width: 64, steps: 1, batch: 2}]'
     assert train(stages, '--data.train_seeds=0:1', *words) == 0
+
     engine = TorchEngine.load(
         tmp_path / 'runs' / 'tiny' / 'tiny.safetensors', device='cpu', threads=1)
     outputs, _ = engine.step(np.zeros((32, 64, 3), np.uint8))
@@ -166,6 +174,7 @@ def test_a_signal_stops_with_75_and_resume_goes_on(train, tmp_path, capsys, monk
     assert 'optimiser.clip_norm: 5.0 -> 1.0' in capsys.readouterr().err
     assert train('--resume', '--run.log_every', '1') == 0  # how it is watched may change
     assert 'resuming after step 2' in capsys.readouterr().out
+
     lines = (tmp_path / 'runs' / 'tiny' / 'metrics.jsonl').read_text().splitlines()
     assert json.loads(lines[-1])['step'] == 6
 
@@ -181,6 +190,7 @@ def test_a_signal_between_rendering_and_training_is_not_lost(train, monkeypatch,
         assert train() == 75
     finally:
         signal.signal(signal.SIGTERM, previous)
+
     assert 'SIGTERM: stopped after step 1' in capsys.readouterr().out
 
 
@@ -254,21 +264,26 @@ def test_an_export_that_answers_differently_is_refused():
     trained = build_network(spec).state_dict()
     verify(spec, trained, {name: item.clone() for name, item in trained.items()}, 32, 32)
     other = build_network(spec).state_dict()
+
     with pytest.raises(CheckpointError, match='answer differently'):
         verify(spec, trained, other, 32, 32)
 
 
 def test_a_checkpoint_can_be_exported_later(train, tmp_path, capsys):
     assert train() == 0
+
     run = tmp_path / 'runs' / 'tiny'
     assert cli.main(['export', str(run), '--into', str(tmp_path / 'again.safetensors')]) == 0
+
     _, first = read_model(run / 'tiny.safetensors')
     manifest, again = read_model(tmp_path / 'again.safetensors')
     assert first == again
     assert manifest.command == 'mtl train tiny.yaml'
     assert manifest.metrics['validation']['merit'] > 0
+
     newest = run / 'checkpoints' / 'step_00000006.ckpt'
     assert cli.main(['export', str(newest), '--precision', 'fp32']) == 0
+
     _, content = read_model(run / 'tiny_step_00000006.safetensors')
     assert {item.dtype for item in safetensors.torch.load(content).values()} == {
         torch.float32, torch.int64}

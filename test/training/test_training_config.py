@@ -24,7 +24,7 @@ def test_committed_recipes_are_valid(path):
     assert load_config(path).stages
 
 
-def test_values_come_from_the_defaults_the_recipe_and_the_command_line_in_this_order(recipe):
+def test_the_command_line_overrides_the_recipe_and_the_recipe_the_defaults(recipe):
     config = load_config(recipe, ['--optimiser.clip_norm', '2.5', '--seed=3'])
     assert config.weighting == 'geometric'
     assert config.optimiser.weight_decay == 0.5
@@ -32,7 +32,7 @@ def test_values_come_from_the_defaults_the_recipe_and_the_command_line_in_this_o
     assert (config.stages[0].width, config.stages[0].batch) == (96, 8)
 
 
-def test_what_is_printed_is_read_back_the_same(recipe, tmp_path):
+def test_a_printed_recipe_is_read_back_unchanged(recipe, tmp_path):
     config = load_config(recipe, ['--data.plan.gaps', '[2, 4]'])
     printed = tmp_path / 'printed.yaml'
     printed.write_text(to_yaml(config))
@@ -79,6 +79,7 @@ def test_a_wrong_recipe_is_refused_with_the_reason(recipe, tmp_path, text, messa
         lines = lines[:2]
     wrong = tmp_path / 'wrong.yaml'
     wrong.write_text(text if text.startswith('-') else ''.join(lines) + text + '\n')
+
     with pytest.raises(ConfigurationError, match=message):
         load_config(wrong)
 
@@ -88,13 +89,14 @@ def test_a_missing_recipe_names_itself():
         load_config('nowhere.yaml')
 
 
-def test_an_entry_of_a_table_is_changed_alone():
+def test_an_override_changes_one_entry_of_a_table():
     path = RECIPES[[recipe.stem for recipe in RECIPES].index('street_kendall')]
     config = load_config(path, [
         '--weighting_options.uncertainty.forms.depth', 'regression',
         '--weighting_options.dwa.temperature=3', '--network.decoders.depth', 'fcn8',
         '--seed', '4'])
     options = to_plain(config)['weighting_options']
+
     assert options['uncertainty']['forms'] == {'instance': 'laplace', 'depth': 'regression'}
     assert options['dwa']['temperature'] == 3
     assert config.network.decoders == {
@@ -106,18 +108,21 @@ def test_an_entry_of_a_table_is_changed_alone():
         load_config(path, ['--network.decoders.depth.width', '3'])
 
 
-def test_a_preset_lies_below_the_recipe_and_replaces_it_on_the_command_line(recipe, tmp_path):
+def test_a_recipe_overrides_its_preset_but_not_one_on_the_command_line(recipe, tmp_path):
     content = yaml.safe_load(recipe.read_text())
     content['augmentation'] = {'preset': 'xtasc', 'blur': 0.1}
     path = tmp_path / 'preset.yaml'
     path.write_text(yaml.safe_dump(content))
     found = load_config(path).augmentation
+
     assert (found.zooms, found.nearer, found.noise, found.blur) == ([1.0, 1.2, 1.5], False, 0, 0.1)
+
     for words in (['--augmentation.preset', 'leang'], ['--augmentation.preset=leang']):
         found = load_config(path, [*words, '--augmentation.tint', '0.2']).augmentation
         assert (found.zooms, found.nearer, found.noise, found.blur) == ([], True, 0, 0)
         assert found.tint == 0.2
     again = from_plain(to_plain(load_config(path)))
+
     assert again == load_config(path)
     with pytest.raises(ConfigurationError, match=r"'mtan'; .* There are \['', 'none',"):
         load_config(path, ['--augmentation.preset', 'mtan'])
@@ -135,10 +140,11 @@ def test_a_preset_lies_below_the_recipe_and_replaces_it_on_the_command_line(reci
     (['{height: 128, width: 256, steps: 1, crop_height: 96, crop_width: 96}',
       '--tasks', '[semantic, detection]'], 'anchors are fractions'),
 ])
-def test_parts_that_cannot_be_cut_out_are_refused(recipe, overrides, message):
+def test_crops_larger_than_the_image_are_refused(recipe, overrides, message):
     stage, *others = overrides
     with pytest.raises(ConfigurationError, match=message):
         load_config(recipe, ['--stages', f'[{stage}]', *others])
+
     load_config(recipe, [
         '--stages', '[{height: 128, width: 256, steps: 1, crop_height: 96, crop_width: 128}]',
         '--augmentation.zoom_out', '0.25'])

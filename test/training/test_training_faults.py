@@ -87,17 +87,19 @@ def test_a_training_that_nothing_is_wrong_with(recipe, data):
 def test_a_loss_that_is_no_number_ends_it_and_keeps_no_such_weights(recipe, data, capsys):
     assert train(recipe, *MANY, '--optimiser.lr', '1e30', '--optimiser.clip_norm', '1e30',
                  '--optimiser.warm_up', '0', '--optimiser.kind', 'sgd') == 6
+
     said = capsys.readouterr().err
     assert 'not finite in 4 steps in a row' in said
     assert 'not_finite.json' in said
     assert 'first_draw' in (data / 'runs/tiny/not_finite.json').read_text()
 
 
-def test_what_is_wrong_with_the_validation_images_shows_before_the_first_step(
+def test_unreadable_validation_images_are_reported_before_the_first_step(
         recipe, data, capsys):
     for file in (data / 'masks/val').iterdir():
         file.unlink()
     assert train(recipe) == 3
+
     said = capsys.readouterr()
     assert str(data / 'masks/val') in said.err
     assert 'step 1/' not in said.out
@@ -125,6 +127,7 @@ def test_a_bad_file_is_named_by_training_and_check(
         said = capsys.readouterr()
         assert path.split('/')[-1] in said.out + said.err
         assert words in said.out + said.err
+
     assert train(recipe, '--name', 'skipping', '--data.on_bad_sample', 'skip') == 0
 
 
@@ -133,6 +136,7 @@ def test_a_signal_saves_and_a_second_one_leaves_at_once(recipe, data):
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
+
     assert process.returncode == 75
     assert time.monotonic() - began < 30
     assert 'checkpoint saved; --resume goes on' in said
@@ -145,6 +149,7 @@ def test_a_killed_reading_process_is_named(recipe):
     for child in children:
         os.kill(int(child), signal.SIGKILL)
     said, _ = process.communicate(timeout=150)  # two minutes if the signal of its end is lost
+
     assert process.returncode == 3, said
     assert 'reading training clips failed some time after draw' in said
     assert any(child in said for child in children), said
@@ -158,7 +163,7 @@ def test_a_killed_reading_process_is_named(recipe):
     ('{height: 32, width: 32, steps: 2, batch: 2}', (), 0),
     ('{height: 32, width: 32, steps: 2, batch: 1}', ('--network.frozen', '[encoder]'), 0),
 ])
-def test_parts_that_cannot_be_normalised_are_refused_before_the_start(
+def test_batches_too_small_for_batch_normalisation_are_refused_at_the_start(
         recipe, data, capsys, stage, words, code):
     assert train(recipe, '--stages', f'[{stage}]', *words) == code
     said = capsys.readouterr().err
@@ -171,6 +176,7 @@ def test_an_empty_data_set_is_refused_and_one_image_is_enough(recipe, data, caps
         (data / f'images/train/{number}.png').rename(data / f'{number}.png')
     assert train(recipe) == 3
     assert 'images/train' in capsys.readouterr().err
+
     (data / '0.png').rename(data / 'images/train/0.png')
     assert train(recipe) == 0
 

@@ -28,6 +28,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_folder_is_trained_on_and_the_pictures_are_named(folder, tmp_path, capsys):
     assert cli.main([
         'train', 'data', '--stages', '[{height: 32, width: 64, steps: 2, batch: 2}]']) == 0
+
     said = capsys.readouterr().out
     assert 'pictures shows what the network sees' in said
     assert list((tmp_path / 'runs' / 'data' / 'pictures').glob('*.png'))
@@ -36,6 +37,7 @@ def test_a_folder_is_trained_on_and_the_pictures_are_named(folder, tmp_path, cap
 
 def test_the_recipe_that_was_chosen_can_be_seen(folder, capsys):
     assert cli.main(['train', '--print-config', str(folder)]) == 0
+
     recipe = yaml.safe_load(capsys.readouterr().out)
     assert recipe['name'] == 'data'
     assert recipe['tasks'] == ['semantic']
@@ -78,16 +80,18 @@ def write_pairs(root, images, masks, values, count=10, suffix='.png', dtype=np.u
     ('.jpg', [0, 1, 7, 255], {0: 'class 0', 1: 'class 1', 7: 'class 7', 255: 'unlabelled'}),
     ('.png', [0, 255], {0: 'class 0', 255: 'class 255'}),
     ('.png', [1, 2], {1: 'class 1', 2: 'class 2', 255: 'unlabelled'})])
-def test_images_and_masks_are_trained_on_and_the_last_fifth_is_held_out(
+def test_a_folder_of_images_and_masks_is_trained_with_the_last_fifth_held_out(
         tmp_path, monkeypatch, capsys, suffix, values, ids):
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / 'mine', 'photos', 'ground truth', values, suffix=suffix)
     assert cli.main(['train', '--print-config', 'mine']) == 0
+
     recipe = yaml.safe_load(capsys.readouterr().out)
     described = recipe['data']['train']['description']
     assert described['images'] == 'photos'
     assert described['semantic'] == 'ground truth/{name}.png'
     assert described['ids'] == ids
+
     names = {split: [clip[-1].stem for clip in build_dataset(recipe['data'][split]).clips]
              for split in ('train', 'validation')}
     assert names == {'train': [str(number) for number in range(8)], 'validation': ['8', '9']}
@@ -96,16 +100,19 @@ def test_images_and_masks_are_trained_on_and_the_last_fifth_is_held_out(
     assert (tmp_path / 'runs/mine/mine.safetensors').exists()
 
 
-def test_a_folder_that_describes_itself_is_trained_on_with_its_own_splits(tmp_path, capsys):
+def test_a_folder_with_a_description_is_trained_with_its_own_splits(tmp_path, capsys):
     write_pairs(tmp_path, 'images', 'masks', [0, 1])
     about = {'images': 'images', 'semantic': 'masks/{name}.png',
              'classes': {'dark': [0, 0, 0], 'bright': [255, 255, 255]}}
     path = tmp_path / 'dataset.yaml'
     path.write_text(yaml.safe_dump(about))
+
     assert cli.main(['train', '--print-config', str(tmp_path)]) == 0
+
     recipe = yaml.safe_load(capsys.readouterr().out)
     assert recipe['data']['validation'] == {
         'dataset': 'folder', 'root': str(tmp_path), 'split': 'validation'}
+
     path.write_text(yaml.safe_dump({**about, 'images': 'images/{split}'}))
     assert cli.main(['train', '--print-config', str(tmp_path)]) == 3
     assert 'no folder val or validation exists' in capsys.readouterr().err
@@ -115,6 +122,7 @@ def test_masks_that_are_none_are_not_taken_for_masks(tmp_path, capsys):
     write_pairs(tmp_path / 'alike', 'a', 'b', [3])
     assert cli.main(['train', str(tmp_path / 'alike')]) == 3
     assert 'hold the numbers [3]; wanted at least two classes' in capsys.readouterr().err
+
     write_pairs(tmp_path / 'colour', 'a', 'b', [0, 1])
     for path in (tmp_path / 'colour' / 'b').iterdir():
         path.write_bytes((path.parent.parent / 'a' / path.name).read_bytes())

@@ -43,10 +43,12 @@ def log_of(folder):
 def test_twenty_steps_lower_every_loss(config, tmp_path, boxes):
     trainer = make(config, tmp_path / 'run', boxes)
     assert trainer.run(StopAfter())
+
     lines = [line for line in log_of(tmp_path / 'run') if line['kind'] == 'train']
     first, last = lines[0]['loss'], lines[-1]['loss']
     assert set(first) == {'semantic', 'depth', 'motion'}
     assert all(last[task] < 0.8 * first[task] for task in first), (first, last)
+
     validation = [line for line in log_of(tmp_path / 'run') if line['kind'] == 'validation']
     assert [line['step'] for line in validation] == [7, 10, 14, 20]
     assert (tmp_path / 'run' / 'checkpoints' / 'best.ckpt').exists()
@@ -57,20 +59,25 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(
         config, tmp_path, boxes, step):
     whole = make(config, tmp_path / 'whole', boxes)
     assert whole.run(StopAfter())
+
     part = make(config, tmp_path / 'part', boxes)
     assert not part.run(StopAfter(part, step))
+
     resumed = make(config, tmp_path / 'part', boxes)
     resumed.load_state(resumed.checkpoints.load_newest())
     assert resumed.progress.step == step
     assert resumed.run(StopAfter())
+
     wanted, found = whole.state(), resumed.state()
     for state in (wanted, found):
         state['progress'].pop('seconds')
     assert same(wanted, found)
+
     # the control: another seed ends elsewhere
     other = make(replace(config, seed=1), tmp_path / 'other', boxes)
     assert other.run(StopAfter())
     assert not same(wanted['network'], other.state()['network'])
+
     clean = [[{key: value for key, value in line.items() if key != 'frames_per_second'}
               for line in log_of(tmp_path / run) if line['kind'] == 'validation']
              for run in ('whole', 'part')]
@@ -84,13 +91,14 @@ def test_a_checkpoint_of_another_architecture_is_refused(config, tmp_path, boxes
         make(other, tmp_path / 'b', boxes).load_state(trainer.state())
 
 
-def test_a_loss_that_is_not_finite_changes_nothing_and_the_fourth_in_a_row_ends_it(
+def test_a_loss_that_is_not_finite_changes_nothing_and_the_fourth_ends_the_training(
         config, tmp_path, boxes, monkeypatch):
     trainer = make(config, tmp_path / 'run', boxes)
     before = {name: item.clone() for name, item in trainer.learner.network.state_dict().items()}
     forward = trainer.learner.losses['depth'].forward
     monkeypatch.setattr(trainer.learner.losses['depth'], 'forward',
                         lambda *arguments: forward(*arguments) * float('nan'))
+
     with pytest.raises(NumericError, match='4 steps in a row') as caught:
         trainer.run(StopAfter())
     assert caught.value.exit_code == 6
@@ -110,6 +118,7 @@ def test_one_step_that_is_not_finite_is_skipped_and_counted(
         return forward(*arguments) * (float('nan') if len(calls) == 3 else 1.0)
 
     monkeypatch.setattr(loss, 'forward', poisoned)
+
     assert trainer.run(StopAfter())
     assert trainer.progress.skipped == 1
     assert all(item.isfinite().all() for item in trainer.average.state.values())
@@ -129,6 +138,7 @@ def test_a_signal_is_remembered_and_the_handlers_come_back():
         assert stop.received is None
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.received == 'SIGTERM'
+
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -147,6 +157,7 @@ def test_a_batch_without_labels_changes_nothing_and_is_no_failure(
     before = {name: item.clone() for name, item in trainer.learner.network.named_parameters()}
     monkeypatch.setattr(trainer.learner, 'forward', lambda batch, due: {})
     batch = {'image': torch.zeros(1)}
+
     assert trainer.step(batch, trainer.config.stages[0]) == {}
     assert trainer.progress.skipped == 0
     assert all(torch.equal(item, before[name])
@@ -169,8 +180,10 @@ def test_a_loss_of_zero_takes_no_part_in_the_weighting(
     monkeypatch.setattr(trainer.learner, 'forward', forward)
     monkeypatch.setattr(trainer.weighting, 'forward', weigh)
     found = trainer.step({'image': torch.zeros(1)}, trainer.config.stages[0])
+
     assert asked == [['semantic']]
     assert found['depth'] == 0
+
     monkeypatch.setattr(trainer.learner, 'forward', lambda batch, due: {
         'depth': (weight * 0).sum()})
     before = weight.detach().clone()

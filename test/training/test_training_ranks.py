@@ -134,21 +134,28 @@ def run(rank, folder, config, port):
     torch.set_num_threads(1)
     trainer_module.build_network = TinyNetwork
     meet(rank, port)
+
     with join('auto') as ranks:
+        # a training with each strategy
         for name in STRATEGIES:
             _, trainer = train(settings(config, name), f'{folder}/{name}', ranks)
             torch.save(trainer.weighting.state_dict(), f'{folder}/{name}_{rank}.pt')
+
+        # one that only one rank is asked to stop, and one with unlabelled parts
         finished, trainer = train(
             settings(config, 'equal'), f'{folder}/stopped', ranks, OnOneRank(rank))
         torch.save([finished, trainer.progress.step], f'{folder}/stopped_{rank}.pt')
         torch.save(after_unlabelled(config, f'{folder}/parts', ranks), f'{folder}/parts_{rank}.pt')
+
+        # batch normalisation over parts of unequal size
         torch.manual_seed(3)
         norm = synchronise(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), ranks)
         image = torch.randn(6, 3, 8, 8)
-        part = image[:2] if rank == 0 else image[2:]  # of unequal size
+        part = image[:2] if rank == 0 else image[2:]
         part.requires_grad_(True)
         output = norm(part)
         (output ** 3).sum().backward()
+
         for item in norm.parameters():
             distributed.all_reduce(item.grad)
         torch.save(
@@ -185,6 +192,7 @@ def test_a_lost_rank_is_said_by_the_others(way, kind, code, words):
     found = said.get(timeout=60)
     for process in processes:
         process.join(30)
+
     assert found[:2] == (kind, code)
     assert words in found[2]
 
@@ -212,6 +220,7 @@ def test_no_connection_outlives_a_training(tmp_path):
     for process in processes:
         process.join(30)
         assert process.exitcode == 0
+
     for during, after in found:
         assert during > 0
         assert after == 0
@@ -245,6 +254,7 @@ def test_two_ranks_have_the_curve_of_one_with_the_whole_batch(
                 list(other[kind].values()), rel=2e-4, abs=1e-6), (one['step'], kind)
     # what is learned moves: the agreement is not that of two that stand still
     assert mine[-1]['loss']['semantic'] < 0.9 * mine[0]['loss']['semantic']
+
     figures = [log_of(place, 'validation')[-1]['depth']['abs_rel']
                for place in (tmp_path, folder / name)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-2)
@@ -289,6 +299,7 @@ def test_synchronised_batch_normalisation_is_that_of_the_whole_batch(two):
     (output ** 3).sum().backward()
     parts = [torch.load(two[0] / f'norm_{rank}.pt', weights_only=True) for rank in (0, 1)]
     close = {'rtol': 1e-4, 'atol': 1e-4}
+
     torch.testing.assert_close(torch.cat([part[0] for part in parts]), output.detach(), **close)
     torch.testing.assert_close(torch.cat([part[1] for part in parts]), image.grad, **close)
     for part in parts:
@@ -325,10 +336,11 @@ def test_a_loss_is_the_mean_of_its_parts_by_their_amounts(loss, target, channels
         assert (amount > 0) == (value is not None)
         if value is not None:
             total, amounts = total + amount * value.double(), amounts + amount
+
     assert float(total / amounts) == pytest.approx(float(whole), rel=1e-5)
 
 
-def test_the_loss_of_boxes_is_the_mean_of_its_parts_where_each_has_more_boxes_than_images():
+def test_the_box_loss_of_a_batch_is_the_mean_of_its_parts():
     loss = BoxLoss([[0.3, 0.3], [0.6, 0.9]], 2, 32)
     output = torch.randn(4, 14, 2, 2, generator=torch.Generator().manual_seed(2))
     whole = loss(output[:1], BOXES[:1])
@@ -336,6 +348,7 @@ def test_the_loss_of_boxes_is_the_mean_of_its_parts_where_each_has_more_boxes_th
     assert float(loss.amount(BOXES)) == 3
     assert float(loss.amount(BOXES[3:])) == 0
     assert loss(output[3:], BOXES[3:]) is None
+
     both = (2 * whole + loss(output[2:], BOXES[2:])) / 3
     found = loss(output[[0, 2]], BOXES[[0, 2]])
     assert float(found) == pytest.approx(float(both), rel=1e-5)

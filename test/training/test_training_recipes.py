@@ -78,6 +78,7 @@ def test_tasks_that_the_data_cannot_label_are_refused():
 def test_the_learning_rates_of_the_papers():
     polynomial = [learning_rate(step, 100, 2.0, 0.0, 0.0, 'polynomial') for step in (0, 50, 99)]
     assert polynomial == pytest.approx([2.0, 2 * 0.5 ** 0.9, 2 * 0.01 ** 0.9])
+
     halving = [learning_rate(step, 250, 1.0, 0.0, 0.0, 'halving', halve_every=0.32)
                for step in (0, 79, 80, 159, 160, 249)]
     assert halving == [1, 1, 0.5, 0.5, 0.25, 0.125]

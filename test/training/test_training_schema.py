@@ -46,10 +46,11 @@ def test_the_committed_recipes_and_all_their_settings_are_valid(check, path):
     {'data': {'train': {'dataset': 'camvid', 'root': 'x', 'plane': 1}}},
     {'data': {'train': {'mix': {'a': {'dataset': 'camvid', 'root': 'x', 'share': 0}}}}},
 ], ids=str)
-def test_what_is_refused(check, change):
+def test_the_schema_refuses_what_the_loader_refuses(check, change):
     check.validate(SMALL)
     with pytest.raises(jsonschema.ValidationError):
         check.validate(SMALL | change)
+
     if 'data' not in change:  # whether data sets are as described is seen when they are opened
         with pytest.raises(ConfigurationError):
             check_network(build_recipe(SMALL | change, TrainingConfig, 'test'))
@@ -68,6 +69,7 @@ def test_every_setting_is_explained_with_its_range_and_default():
     found = dict(walk(schema))
     parts = {'network', 'data', 'augmentation', 'loss', 'optimiser', 'run'}
     options = {f'weighting_options.{name}' for name in WEIGHTINGS}
+
     assert options <= set(found)
     assert {path for path, entry in found.items() if not entry.get('description')} <= (
         parts | options)

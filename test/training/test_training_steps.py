@@ -39,6 +39,7 @@ def test_a_batch_in_parts_has_the_mean_gradient_of_its_parts(config, tmp_path, b
     found = trainer.step(batch_of(boxes, (0, 1, 2, 3)), stage)
     losses = [part.step(batch_of(boxes, numbers), stage)
               for part, numbers in zip(parts, ((0, 1), (2, 3)))]
+
     for task, loss in found.items():
         torch.testing.assert_close(loss, (losses[0][task] + losses[1][task]) / 2)
     for whole, one, other in zip(gradients(trainer), *map(gradients, parts)):
@@ -54,7 +55,9 @@ def test_the_norm_of_the_gradient_is_that_before_it_is_cut(config, tmp_path, box
     for one in (trainer, uncut):
         one.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2))
     wanted = math.sqrt(sum(float((item ** 2).sum()) for item in gradients(uncut)))
+
     assert trainer.stepper.gradient_norm == pytest.approx(wanted, rel=1e-4)
+
     left = math.sqrt(sum(float((item ** 2).sum()) for item in gradients(trainer)))
     assert left == pytest.approx(min(wanted, limit), rel=1e-3)
 
@@ -67,6 +70,7 @@ def test_frozen_parts_stay_and_the_rest_learns(config, tmp_path, boxes):
     for _ in range(3):
         trainer.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2, lr=0.1))
     after = trainer.learner.network.state_dict()
+
     for name, item in after.items():  # also the running means of its batch normalisations
         assert torch.equal(item, before[name]) == name.startswith('encoder'), name
 
@@ -83,37 +87,45 @@ def test_fp16_scales_the_loss_and_lowers_the_scale_when_it_overflows(config, tmp
     scaler, stage = trainer.stepper.scaler, Stage(64, 64, 10, 2)
     weight = next(trainer.learner.network.parameters())
     assert scaler.get_scale() == 65536
+
     trainer.learner.train()
     before = weight.detach().clone()
     while trainer.step(batch_of(boxes, (0, 1)), stage) is None:  # too large a scale at first
         assert torch.equal(weight, before)
         assert trainer.stepper.overflowed
+
     assert scaler.get_scale() <= 65536
     assert not torch.equal(weight, before)
+
     weight.grad = None
     skipped, scale = trainer.progress.skipped, scaler.get_scale()
     handle = weight.register_hook(lambda gradient: gradient * math.inf)
     assert trainer.step(batch_of(boxes, (0, 1)), stage) is None
+
     handle.remove()
     assert scaler.get_scale() == scale / 2
     assert trainer.progress.skipped == skipped + 1
+
     state = trainer.state()
     other = make(replace(config, precision='fp16'), tmp_path / 'other', boxes)
     other.load_state(state)
     assert other.stepper.scaler.get_scale() == scale / 2
 
 
-def test_a_step_that_is_left_out_leaves_the_memory_of_the_weighting_alone(
+def test_a_skipped_step_does_not_change_the_state_of_the_weighting(
         config, tmp_path, boxes):
     trainer = make(replace(config, weighting='dwa'), tmp_path / 'run', boxes)
     weight = next(trainer.learner.network.parameters())
     trainer.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2))
     before = {name: item.clone() for name, item in trainer.weighting.state_dict().items()}
     handle = weight.register_hook(lambda gradient: gradient * math.nan)
+
     assert trainer.step(batch_of(boxes, (2, 3)), Stage(64, 64, 10, 2)) is None
+
     handle.remove()
     torch.testing.assert_close(
         dict(trainer.weighting.state_dict()), before, rtol=0, atol=0, equal_nan=True)
+
     # the control: a step that is done is remembered
     trainer.step(batch_of(boxes, (2, 3)), Stage(64, 64, 10, 2))
     assert any(not torch.equal(item, before[name])
@@ -126,7 +138,9 @@ def test_a_compiled_network_has_the_same_parameters_and_learns(
     monkeypatch.setattr(torch.nn.Module, 'compile', lambda module: chosen.append(module))
     trainer = make(replace(config, run=RunSettings(compile=True)), tmp_path / 'run', boxes)
     network = trainer.learner.network
+
     assert chosen == [network.encoder, *network.decoders.values()]
+
     plain = make(config, tmp_path / 'plain', boxes)
     assert network.state_dict().keys() == plain.learner.network.state_dict().keys()
 
@@ -139,6 +153,7 @@ def test_torch_compile_gives_the_losses_of_the_plain_network(config, tmp_path, b
         trainer = make(replace(config, run=RunSettings(compile=compiled)),
                        tmp_path / str(compiled), boxes)
         losses.append([trainer.step(batch_of(boxes, (0, 1)), stage) for _ in range(3)])
+
     for plain, compiled in zip(*losses):
         for task, loss in plain.items():
             torch.testing.assert_close(loss, compiled[task], rtol=1e-3, atol=1e-4)
@@ -187,11 +202,14 @@ def test_a_resumed_training_does_not_load_the_encoder_again(
     monkeypatch.setattr('mtl_perception.training.trainer.load_encoder', load)
     begun = make(replace(config, network=replace(config.network, pretrained='some.safetensors')),
                  tmp_path / 'run', boxes)
+
     assert loaded == []
+
     begun.start()
     assert loaded == [1]
     # what is validated and exported starts there too, not at the random weights
     assert float(begun.average.state['encoder.0.weight'].min()) == 0.5
+
     begun.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2))
     resumed = make(begun.config, tmp_path / 'run', boxes)
     resumed.load_state(begun.state())
@@ -212,6 +230,7 @@ def test_the_encoder_of_a_whole_model_to_start_from_is_kept(config, tmp_path, bo
     network = replace(config.network, pretrained='some.safetensors', start='other.safetensors')
     trainer = make(replace(config, network=network), tmp_path / 'run', boxes)
     trainer.start()
+
     assert {float(item.detach().min()) for item in trainer.learner.network.parameters()} == {
         0.25}
     assert float(trainer.average.state['encoder.0.weight'].min()) == 0.25

@@ -51,7 +51,9 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp('campaign')
     killed_runs.write_data(folder)
     began = time.monotonic()
+
     assert ended(train('whole')) == 0
+
     seconds = time.monotonic() - began
     yield outcome('whole'), seconds, folder
     os.chdir(before)
@@ -68,21 +70,28 @@ def test_the_comparison_tells_another_seed(whole):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(('number', 'loaders', 'count'), ROUNDS)
 def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(whole, number, loaders, count):
-    generator, count = random.Random(f'{number} {loaders}'), count if FULL else 2
+    generator = random.Random(f'{number} {loaders}')
+    count = count if FULL else 2
     (state, log), seconds, _ = whole
     words = ['--data.loaders', str(loaders)]
-    stopped, tries = 0, 0
+    stopped = 0
+    tries = 0
+
     while stopped < count:
         tries += 1
         assert tries < 6 * count, f'only {stopped} of {tries} were stopped before their end'
         output = f'{number.name}_{loaders}_{tries}'
+
+        # stop it at a random time; without a checkpoint or at the end there is nothing to resume
         delay = generator.uniform(0.1, 1.1) * seconds
         code = killed_after(train(output, *words), delay, number)
         names = [path.stem for path in Path(output).glob('run/checkpoints/step_*.ckpt')]
         if not names or 'step_00000012' in names:
             shutil.rmtree(output, ignore_errors=True)
-            continue  # too early for anything to go on from, or too late
+            continue
         assert code == (-9 if number == signal.SIGKILL else 75), Path('log').read_text()[-2000:]
+
+        # resumed, it ends as the one that was not stopped
         assert ended(train(output, '--resume', *words)) == 0, Path('log').read_text()[-2000:]
         found = outcome(output)
         assert same(found[0], state), f'{output} after {delay:.2f} s'
@@ -104,6 +113,7 @@ def test_a_checkpoint_survives_kill_9_while_it_is_written(tmp_path, monkeypatch,
     generator = random.Random(0)
     folder = CheckpointFolder(tmp_path / 'checkpoints')
     unreadable = older = acknowledged = 0
+
     for _ in range(kills):
         ours, theirs = os.pipe()
 
@@ -111,12 +121,15 @@ def test_a_checkpoint_survives_kill_9_while_it_is_written(tmp_path, monkeypatch,
             for number in range(first + 1, first + 10000):
                 state = {'number': number, 'weights': torch.full((30000,), float(number))}
                 if naive:
+
+                    # in blocks, so that the kill can come between two of them
                     path = folder.folder / 'step_00000000.ckpt'
                     path.parent.mkdir(exist_ok=True)
                     with open(path, 'wb') as stream:
                         buffer = io.BytesIO()
                         write_checkpoint(state, tmp_path / 'whole')
                         buffer.write((tmp_path / 'whole').read_bytes())
+
                         for start in range(0, len(buffer.getvalue()), 4096):
                             stream.write(buffer.getvalue()[start:start + 4096])
                             stream.flush()
@@ -145,7 +158,9 @@ def test_a_checkpoint_survives_kill_9_while_it_is_written(tmp_path, monkeypatch,
             continue
         older += state['number'] < acknowledged
         acknowledged = max(acknowledged, state['number'])
+
     assert acknowledged > kills / 4
+
     if naive:
         assert unreadable > 0
     else:
@@ -163,6 +178,7 @@ def failing(nth):
                 if calls[0] == nth:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return original(*arguments, **keywords)
+
         return call
 
     def opens(_, mode='r', *rest, **keywords):
@@ -182,7 +198,7 @@ def checkpoints_of(output):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_every_write_that_fails_ends_with_5_and_leaves_the_checkpoints(whole):
+def test_a_failed_write_exits_with_5_and_keeps_the_checkpoints(whole):
     """The n-th write fails for every n; a resumed training then comes to the same end."""
     def counting():
         calls = failing(0)
@@ -191,21 +207,27 @@ def test_every_write_that_fails_ends_with_5_and_leaves_the_checkpoints(whole):
         return code
 
     assert ended(forked(counting)) == 0
+
     total = int(Path('count').read_text())
     assert total > 50
+
     generator = random.Random(0)
     points = sorted({1, 2, 3, total, *generator.sample(range(1, total), 8)})
     if FULL:
         points = list(range(1, total + 1))
+
     for nth in points:
         output = f'full_{nth}'
         Path('log').write_text('')
         code = ended(train(output, prepare=lambda nth=nth: failing(nth)))
+
+        # the right exit code, no traceback, and no damaged or temporary file
         text = Path('log').read_text()
         assert code == 5, (nth, text[-1500:])
         assert 'Traceback' not in text or 'tensorboard' in text, (nth, text[-1500:])
         steps = checkpoints_of(output)  # each is whole
         assert not list(Path(output).rglob('.*.part'))
+
         if nth == points[len(points) // 2]:
             assert steps
             assert ended(train(output, '--resume')) == 0
@@ -224,7 +246,9 @@ def test_a_full_disk_ends_with_5(whole, share):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * largest),) * 2)
 
     Path('log').write_text('')
+
     assert ended(train(f'limited_{share}', prepare=limit)) == 5, Path('log').read_text()[-1500:]
+
     text = Path('log').read_text()
     assert 'Traceback' not in text
     assert 'File too large' in text
@@ -232,9 +256,10 @@ def test_a_full_disk_ends_with_5(whole, share):
 
 
 @pytest.mark.parametrize('kind', ['checkpoint', 'model'])
-def test_ten_thousand_single_bits_that_flip_are_all_noticed(whole, tmp_path, kind):
+def test_every_one_of_ten_thousand_flipped_bits_is_detected(whole, tmp_path, kind):
     state = {'weights': torch.randn(3000), 'step': 3}
     path = tmp_path / 'some.ckpt'
+
     if kind == 'checkpoint':
         write_checkpoint(state, path)
         read = read_checkpoint
@@ -244,11 +269,14 @@ def test_ten_thousand_single_bits_that_flip_are_all_noticed(whole, tmp_path, kin
         shutil.copy(source, path)
         shutil.copy(source.with_suffix('.json'), path.with_suffix('.json'))
         read = read_model
+
     read(path)  # the control: unchanged, it is accepted
+
     content = bytearray(path.read_bytes())
     generator = random.Random(1)
     count = 10000 if kind == 'checkpoint' else 300
     accepted = 0
+
     with open(path, 'r+b', buffering=0) as stream:
         for _ in range(count):
             place, bit = generator.randrange(len(content)), 1 << generator.randrange(8)
@@ -259,5 +287,7 @@ def test_ten_thousand_single_bits_that_flip_are_all_noticed(whole, tmp_path, kin
             except CheckpointError:
                 pass
             os.pwrite(stream.fileno(), bytes([content[place]]), place)
+
     assert accepted == 0
+
     read(path)

@@ -74,6 +74,7 @@ def test_every_parameter_learns_from_the_five_tasks_together(clips, kind):
     losses = learner(collate([clips[number] for number in range(4)]))
     assert set(losses) == set(CHANNELS)
     assert all(math.isfinite(loss.item()) and loss.item() > 0 for loss in losses.values())
+
     sum(loss.log() for loss in losses.values()).backward()
     for name, parameter in learner.network.named_parameters():
         assert parameter.grad is not None, name
@@ -100,6 +101,7 @@ def test_depth_in_a_unit_by_hand():
     output = torch.tensor([[[[0.3, 9.0, 9.0, 9.0]]]])
     assert loss(output, target).item() == pytest.approx(0.2)
     assert loss(output, torch.full((1, 1, 4), math.nan)) is None
+
     stereo = Stereo(700.0, 0.5)
     pixels = DepthInUnit(DepthL1Loss(), 'disparity_px', 80.0, stereo)
     assert pixels(output, target).item() == pytest.approx(35 - 0.3)
@@ -112,7 +114,7 @@ def test_depth_in_a_unit_by_hand():
     assert inverse_of('metres') == -1
 
 
-def test_metres_of_an_inverse_are_finite_and_positive_whatever_the_network_says():
+def test_depth_from_an_inverse_is_finite_and_positive_for_any_output():
     output = torch.tensor([0.1, 0.0, -5.0, 1e9, math.inf])
     depth = metres(output, 1.0)
     assert depth[0].item() == pytest.approx(10)
@@ -130,11 +132,12 @@ def test_every_task_is_validated_and_drawn(clips):
     assert set(figures) == set(CHANNELS)
     assert figures['instance']['frames'] == figures['detection']['images'] == 8
     assert 0 <= selection_score(figures) < 1
+
     view = picture(learner, clips, STREET_ALL_TASKS, 64, 96, count=1)
     assert view.shape == (2 * 64, 6 * 96, 3)
 
 
-def test_what_is_counted_apart_and_merged_is_what_is_counted_together(clips):
+def test_merged_metrics_equal_metrics_of_all_clips(clips):
     learner = learner_of().eval()
     together, merged = TaskMetrics(STREET_ALL_TASKS), TaskMetrics(STREET_ALL_TASKS)
     with torch.no_grad():
@@ -144,8 +147,10 @@ def test_what_is_counted_apart_and_merged_is_what_is_counted_together(clips):
             one.update(learner, clips[number])
             merged.merge(one)
     wanted = together.compute()
+
     assert merged.compute() == wanted
     assert set(wanted) == set(CHANNELS)
+
     # the control: each task has something to lose
     half = TaskMetrics(STREET_ALL_TASKS)
     half.merge(one)
@@ -158,8 +163,10 @@ def test_anchors_come_from_the_training_boxes_unless_they_are_named(clips, tmp_p
         'name: boxes\ntasks: [detection]\nnetwork: {frames: 1, anchor_count: 3}\n'
         'stages: [{height: 64, width: 96, steps: 1}]\n', encoding='utf-8')
     found = anchors_of(load_config(recipe), clips)
+
     assert len(found) == 3
     assert all(0 < side <= 1 for anchor in found for side in anchor)
+
     named = load_config(recipe, ['--network.anchors', '[[0.1, 0.2]]'])
     assert anchors_of(named, clips) == [[0.1, 0.2]]
     assert named.network.spec([]).anchors == []
@@ -171,7 +178,7 @@ def test_anchors_come_from_the_training_boxes_unless_they_are_named(clips, tmp_p
     ({'depth_unit': 'mtan'}, 'belongs to log_metres'),
     ({'depth': 'huber', 'depth_unit': 'inverse_metres'}, 'disparity_256'),
 ])
-def test_losses_that_do_not_fit_are_refused_before_anything_is_drawn(tmp_path, changes, message):
+def test_losses_that_do_not_fit_the_tasks_are_refused(tmp_path, changes, message):
     recipe = tmp_path / 'r.yaml'
     recipe.write_text('name: r\nstages: [{height: 64, width: 96, steps: 1}]\n', encoding='utf-8')
     words = [f'--loss.{key}={value}' for key, value in changes.items()]
@@ -184,6 +191,7 @@ def test_instances_need_semantics(tmp_path):
     recipe.write_text(
         'name: r\ntasks: [instance]\nstages: [{height: 64, width: 96, steps: 1}]\n',
         encoding='utf-8')
+
     with pytest.raises(ConfigurationError, match='instance without semantic'):
         load_config(recipe)
     assert STREET_DEPTH.inverse == 0

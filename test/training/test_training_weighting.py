@@ -48,6 +48,7 @@ def make(config, boxes, tmp_path, small_network):
             stages=[Stage(32, 32, steps, 4, 0.02)],
             run=replace(config.run, validate_every=100, checkpoint_every=100))
         return Trainer(recipe, tmp_path / name, STREET_TASKS, boxes, boxes)
+
     return trainer
 
 
@@ -69,13 +70,14 @@ def test_the_loop_knows_no_strategy():
     compared = {one.value for one in operands if isinstance(one, ast.Constant)}
     named = {node.id for node in nodes if isinstance(node, ast.Name)} | {
         alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+
     assert 'build_weighting' in named  # the control
     assert not compared & WEIGHTINGS.keys()
     assert not named & {kind.__name__ for kind in WEIGHTINGS.values()}
 
 
 @pytest.mark.parametrize('weighting', WEIGHTINGS)
-def test_every_strategy_trains_and_goes_on_from_a_checkpoint_bit_for_bit(make, boxes, weighting):
+def test_every_strategy_trains_and_resumes_bit_for_bit(make, boxes, weighting):
     if weighting == 'gradient_method':
         pytest.importorskip('torchjd')
     options = ASYNCHRONOUS if weighting == 'asynchronous' else None
@@ -83,6 +85,8 @@ def test_every_strategy_trains_and_goes_on_from_a_checkpoint_bit_for_bit(make, b
     stage = trainer.config.stages[0]
     batch = collate([boxes[number].resized(32, 32) for number in range(4)])
     first = {task: loss.item() for task, loss in trainer.learner(batch).items()}
+
+    # six steps; after three, a second training is resumed from the state of the first
     for number in range(6):
         if number == 3:
             trainer.weighting.end_epoch()
@@ -91,7 +95,9 @@ def test_every_strategy_trains_and_goes_on_from_a_checkpoint_bit_for_bit(make, b
         assert trainer.step(batch, stage) is not None
         trainer.progress.step += 1
     last = {task: loss.item() for task, loss in trainer.learner(batch).items()}
+
     assert sum(last.values()) < 0.9 * sum(first.values())
+
     for _ in range(3):
         resumed.step(batch, stage)
         resumed.progress.step += 1
@@ -101,7 +107,7 @@ def test_every_strategy_trains_and_goes_on_from_a_checkpoint_bit_for_bit(make, b
         assert torch.equal(item, resumed.learner.network.get_parameter(name)), name
 
 
-def test_what_a_strategy_learns_moves_at_its_own_rate_and_does_not_decay(make):
+def test_parameters_of_a_strategy_have_their_own_learning_rate_and_no_weight_decay(make):
     trainer = make('uncertainty', {'uncertainty': {'rate': 5.0}})
     group = trainer.optimiser.param_groups[-1]
     assert len(group['params']) == 3
@@ -111,23 +117,29 @@ def test_what_a_strategy_learns_moves_at_its_own_rate_and_does_not_decay(make):
     assert all(item.item() != 0 for item in trainer.weighting.parameters())
 
 
-def test_a_task_that_is_off_is_not_computed_and_its_decoder_stays_as_it_is(make, boxes):
+def test_a_task_that_is_off_is_not_computed_and_its_decoder_does_not_change(make, boxes):
     trainer = make('asynchronous', ASYNCHRONOUS)
-    network, stage = trainer.learner.network, trainer.config.stages[0]
+    network = trainer.learner.network
+    stage = trainer.config.stages[0]
     batch = collate([boxes[number].resized(32, 32) for number in range(4)])
     runs = []
     for task, decoder in network.decoders.items():
         decoder.register_forward_hook(lambda *_, task=task: runs.append(task))
+
     expected = [{'semantic', 'depth', 'motion'}, set(), {'semantic', 'motion'}, {'depth'}]
     for number, due in enumerate(expected):
         runs.clear()
-        before, updates = weights_of(network), trainer.average.updates
+        before = weights_of(network)
+        updates = trainer.average.updates
         losses = trainer.step(batch, stage)
         trainer.progress.step = number + 1
+
+        # only the decoders of these tasks run, and only they move
         assert set(losses) == set(runs) == due
         moved = {name.split('.')[1] for name, item in network.state_dict().items()
                  if name.startswith('decoders') and not torch.equal(item, before[name])}
         assert moved == due
+
         if due:
             assert trainer.weighting.weights() == {task: float(task in due) for task in TASKS}
             grads = {task: decoder.weight.grad for task, decoder in network.decoders.items()}
@@ -135,31 +147,34 @@ def test_a_task_that_is_off_is_not_computed_and_its_decoder_stays_as_it_is(make,
         else:  # not even batch normalisation has seen anything
             assert same(before, weights_of(network))
         assert trainer.average.updates == updates + bool(due)
+
     assert trainer.progress.skipped == 0
 
 
-def test_a_training_with_steps_where_nothing_is_due_comes_to_its_end(make):
+def test_a_training_with_steps_without_a_task_finishes(make):
     trainer = make('asynchronous', ASYNCHRONOUS, steps=7)
     assert trainer.run(Never())
     assert trainer.progress.step == 7
 
 
-def test_steps_where_nothing_is_due_do_not_hide_that_the_others_are_not_finite(
+def test_steps_without_a_task_do_not_hide_steps_that_are_not_finite(
         make, monkeypatch):
     trainer = make(
         'asynchronous', {'asynchronous': {'frequencies': dict.fromkeys(TASKS, 2)}}, steps=12)
     loss = trainer.learner.losses['depth']
     forward = loss.forward
     monkeypatch.setattr(loss, 'forward', lambda *arguments: forward(*arguments) * float('nan'))
+
     with pytest.raises(NumericError, match='4 steps in a row'):
         trainer.run(Never())
+
     dump = json.loads((trainer.folder / 'not_finite.json').read_text())
     batch = trainer.config.stages[0].batch
     assert (dump['first_draw'], dump['draws']) == (0, 7 * batch)
 
 
 @pytest.mark.parametrize(('frames', 'pyramid'), [(2, 0), (1, 0), (2, 8), (1, 8)])
-def test_gradients_cut_at_the_taps_of_the_real_network_are_those_of_one_backward_pass(
+def test_gradients_cut_at_the_taps_equal_those_of_one_backward_pass(
         boxes, frames, pyramid):
     spec = NetworkSpec(
         'resnet10', frames, 4, {task.name: task.channels for task in STREET_TASKS}, pyramid)
@@ -169,6 +184,8 @@ def test_gradients_cut_at_the_taps_of_the_real_network_are_those_of_one_backward
         network, (90, 90, 90), (50, 50, 50), build_losses(STREET_TASKS),
         ['motion'])
     batch = collate([boxes[number].resized(32, 32) for number in (1, 2)])
+
+    # equal weights: one backward pass; GradNorm: the gradient of each task, cut at the taps
     found = []
     strategies = EqualWeights(TASKS), GradNorm(TASKS)
     for strategy in strategies:
@@ -177,6 +194,7 @@ def test_gradients_cut_at_the_taps_of_the_real_network_are_those_of_one_backward
         found.append({
             name: item.grad.clone() for name, item in network.named_parameters()
             if item.grad is not None})
+
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
     assert network.last_shared().shape == ((8, 8, 3, 3) if pyramid else (512, 512, 3, 3))
     assert strategies[1].current[2] == 1.0  # motion is detached
@@ -190,8 +208,10 @@ def test_options_come_from_the_recipe_and_the_command_line(tmp_path):
         'dwa: {temperature: 1}}\nstages:\n  - {height: 64, width: 96, steps: 7}\n')
     config = load_config(path, [
         '--weighting_options.gradnorm.alpha', '0.5', '--weighting_options.gradnorm.rate=0.1'])
+
     assert config.weighting_options['gradnorm'] == {'alpha': 0.5, 'steps': 3, 'rate': 0.1}
     assert config.weighting_options['dwa'] == {'temperature': 1}
+
     printed = tmp_path / 'printed.yaml'
     printed.write_text(to_yaml(config))
     assert load_config(printed) == config
@@ -199,11 +219,12 @@ def test_options_come_from_the_recipe_and_the_command_line(tmp_path):
     assert load_config(path, ['--weighting', 'equal']).weighting == 'equal'
 
 
-def test_options_that_a_checkpoint_does_not_know_yet_are_no_change_unless_they_are_used(config):
+def test_options_missing_from_an_old_checkpoint_count_as_a_change_only_if_set(config):
     before = to_plain(config)
     del before['weighting_options']
     check_same_recipe(config, before)
     changed = replace(config, weighting_options={'dwa': {'temperature': 1}})
+
     with pytest.raises(ConfigurationError, match=r'options\.dwa\.temperature: None -> 1'):
         check_same_recipe(changed, before)
 

@@ -1,0 +1,57 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.validation import picture, selection_score, validate
+
+
+class Truthful(nn.Module):
+    """A network which is told the answer by the red channel: 8 for a car, 11 for sky."""
+
+    frames = 2
+
+    def encode(self, image):
+        return [image]
+
+    def share(self, current, previous, earlier=()):
+        return current
+
+    def decode_shared(self, stages, detached, tasks=None):
+        red, blue = stages[0][:, 0], stages[0][:, 2]
+        car, sky = red > 160, blue > 180
+        ids = torch.zeros_like(red, dtype=torch.long)
+        ids[car], ids[sky] = 8, 11
+        depth = torch.where(car, 6.0, 20.0).log()[:, None]
+        return {'semantic': nn.functional.one_hot(ids, 12).permute(0, 3, 1, 2).float(),
+                'depth': depth, 'motion': torch.zeros(len(red), 2, *red.shape[1:])}
+
+
+def test_a_perfect_network_has_perfect_metrics_and_keeps_its_mode(boxes):
+    learner = ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {}).train()
+    figures = validate(learner, boxes, STREET_TASKS, 64, 64)
+    assert figures['semantic']['miou'] == 1.0
+    assert figures['depth']['abs_rel'] == pytest.approx(0, abs=1e-3)
+    assert figures['motion']['iou_moving'] == 0.0
+    assert selection_score(figures) == 1.0
+    assert learner.training
+    assert picture(learner, boxes, STREET_TASKS, 64, 64, count=2).shape == (256, 256, 3)
+
+
+def test_motion_is_evaluated_where_nothing_else_is_labelled(boxes):
+    class MotionOnly(type(boxes)):
+        def __getitem__(self, number):
+            return replace(super().__getitem__(number), semantic=None, depth=None)
+
+    learner = ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {})
+    motion = tuple(task for task in STREET_TASKS if task.name == 'motion')
+    figures = validate(learner, MotionOnly(), motion, 64, 64)
+
+    assert figures['motion']['iou_moving'] == 0.0
+    assert figures['motion']['pixels'] > 0
+    assert figures['motion']['iou_all_movable'] is None  # nobody says what could move
