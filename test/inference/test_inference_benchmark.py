@@ -3,7 +3,7 @@
 from mtl_perception.inference.benchmark import milliseconds
 
 
-def test_every_way_takes_time(tiny_model):
+def test_every_variant_takes_time(tiny_model):
     found = milliseconds(str(tiny_model), rounds=9)
     assert list(found) == [
         'step with the previous state', 'step without', 'all 2 frame(s) encoded again',

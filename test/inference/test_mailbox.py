@@ -21,33 +21,37 @@ def test_the_newest_message_of_a_camera_replaces_the_waiting_one():
     assert len(mailbox) == 0
 
 
-def test_the_camera_that_waits_longest_is_served_first_even_if_its_message_was_replaced():
+def test_a_replaced_message_keeps_the_turn_of_its_camera():
     mailbox = Mailbox()
     for camera, item in (('a', 1), ('b', 2), ('a', 3), ('c', 4)):
         mailbox.put(camera, item)
     assert [mailbox.take() for _ in range(3)] == [('a', 3), ('b', 2), ('c', 4)]
 
 
-def test_a_served_camera_goes_to_the_end_of_the_row():
+def test_a_served_camera_goes_to_the_end_of_the_queue():
     mailbox = Mailbox()
     mailbox.put('fast', 0)
     mailbox.put('slow', 0)
+
     assert mailbox.take()[0] == 'fast'
+
     mailbox.put('fast', 1)
     assert mailbox.take()[0] == 'slow'
 
 
-def test_take_gives_up_after_the_timeout():
+def test_take_returns_nothing_after_the_timeout():
     assert Mailbox().take(timeout=0.01) is None
 
 
-def test_closing_wakes_the_waiter_and_hands_back_what_waited():
+def test_closing_wakes_the_reader_and_returns_the_waiting_messages():
     mailbox = Mailbox()
     taken = []
     waiter = threading.Thread(target=lambda: taken.append(mailbox.take()))
     waiter.start()
     time.sleep(0.02)
+
     assert mailbox.close() == []
+
     waiter.join(2)
     assert not waiter.is_alive()
     assert taken == [None]
@@ -61,7 +65,7 @@ def test_closing_wakes_the_waiter_and_hands_back_what_waited():
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from('abc')), max_size=60))
-def test_every_message_is_taken_or_handed_back_exactly_once(operations):
+def test_every_message_is_taken_or_returned_exactly_once(operations):
     """A camera's letter puts a message, None takes one; a list is the model."""
     mailbox, row, slots = Mailbox(), [], {}
     for number, camera in enumerate(operations):
@@ -72,10 +76,11 @@ def test_every_message_is_taken_or_handed_back_exactly_once(operations):
             assert mailbox.put(camera, number) == slots.get(camera)
             slots[camera] = number
             row += [] if camera in row else [camera]
+
     assert mailbox.close() == [(camera, slots[camera]) for camera in row]
 
 
-def test_no_message_is_lost_or_doubled_between_threads_and_no_camera_starves():
+def test_threads_lose_and_duplicate_no_message_and_starve_no_camera():
     mailbox = Mailbox()
     counts = collections.Counter()
     served = collections.Counter()
@@ -110,5 +115,6 @@ def test_no_message_is_lost_or_doubled_between_threads_and_no_camera_starves():
     for thread in consumers:
         thread.join(2)
         assert not thread.is_alive()
+
     assert counts['put'] == counts['replaced'] + sum(served.values()) + len(left)
     assert all(served[camera] >= 10 for camera in cameras[1:])

@@ -79,6 +79,7 @@ def feed(stream, image, milliseconds):
 
 def test_motion_is_unknown_on_the_first_frame_after_a_reset_and_after_a_gap(stream, scene):
     assert feed(stream, scene[0], [100, 200, 300]) == [False, True, True]
+
     stream.reset('time_jump')
     assert feed(stream, scene[0], [400, 500]) == [False, True]
     assert feed(stream, scene[0], [1100, 1200]) == [False, True]
@@ -103,14 +104,14 @@ def test_a_camera_that_restarted_has_motion_again_from_its_second_frame(stream, 
     assert stream.moving.unknown == {'first': 1, 'T01_backwards': 2, 'backwards': 1}
 
 
-def test_another_resolution_starts_afresh_for_the_motion_head_too(stream, scene):
+def test_another_resolution_resets_the_motion_head_too(stream, scene):
     feed(stream, scene[0], [100, 200])
     larger = np.kron(scene[0], np.ones((2, 2, 1), np.uint8))
     assert feed(stream, larger, [300, 400]) == [False, True]
     assert stream.moving.unknown == {'first': 1, 'resolution': 1}
 
 
-def test_a_head_that_nobody_asked_for_a_while_does_not_compare_with_its_old_frame(stream, scene):
+def test_a_motion_head_that_was_not_used_for_a_while_forgets_its_old_frame(stream, scene):
     feed(stream, scene[0], [100])
     for stamp in (400, 700, 1000):
         stream.process(Frame('front', stamp * 1_000_000, scene[0]), ['semantic'])
@@ -120,7 +121,7 @@ def test_a_head_that_nobody_asked_for_a_while_does_not_compare_with_its_old_fram
     assert stream.moving.unknown == {'first': 1, 'gap': 1}
 
 
-def test_other_intrinsics_start_the_motion_head_afresh(stream, scene):
+def test_other_intrinsics_reset_the_motion_head(stream, scene):
     def motion(stamp_ms, focal_px):
         frame = Frame('front', stamp_ms * 1_000_000, scene[0])
         return stream.process(frame, focal_px=focal_px).motion.max()
@@ -143,20 +144,22 @@ def test_without_depth_nothing_is_known(head, scene):
     assert found.outputs.motion.max() == 0
 
 
-def test_a_head_is_read_as_it_was_written(tmp_path, head):
+def test_a_motion_head_survives_the_round_trip(tmp_path, head):
     path = tmp_path / 'made.motion'
     write_motion_head(head.network, MANIFEST, path, {'steps': 3})
     again = read_motion_head(path, MANIFEST)
     features = np.random.default_rng(0).standard_normal((CHANNELS, 8, 12)).astype(np.float32)
+
     assert again.score(features) == pytest.approx(head.score(features), abs=1e-6)
     assert (again.notes['steps'], again.notes['width']) == (3, 4)
 
 
-def test_a_head_for_other_channels_or_a_damaged_one_is_refused(tmp_path, head):
+def test_a_head_for_other_features_or_a_damaged_one_is_refused(tmp_path, head):
     path = tmp_path / 'made.motion'
     write_motion_head(head.network, MANIFEST, path, {'channels': ['other']})
     with pytest.raises(CheckpointError, match='train it again'):
         read_motion_head(path, MANIFEST)
+
     path.write_bytes(b'\0' * 100)
     with pytest.raises(CheckpointError, match='not a motion head'):
         read_motion_head(path, MANIFEST)
@@ -170,19 +173,23 @@ def test_a_camera_resized_to_other_proportions_has_two_focal_lengths():
     assert pinhole_of(float('nan'), (4, 4), (4, 4)) is None
 
 
-def test_a_stream_runs_the_head_only_if_motion_is_wanted(head, scene):
+def test_a_stream_runs_the_motion_head_only_if_motion_is_requested(head, scene):
     engine = Recorder(scene[1], head)
     stream = CameraStream(engine)
     stream.process(Frame('front', 100_000_000, scene[0]), ['semantic'])
+
     assert stream.moving.unknown == {}
     assert set(engine.asked[-1]) == {'semantic'}
+
     first = stream.process(Frame('front', 200_000_000, scene[0]), ['motion'])
     assert set(engine.asked[-1]) == {'semantic', 'depth'}
     assert first.motion.min() == 255
     assert first.depth is None
+
     second = stream.process(Frame('front', 300_000_000, scene[0]), ['motion'])
     assert second.motion.max() <= 1
     assert np.isfinite(second.motion_score).all()
+
     stream.reset('asked')
     assert stream.process(Frame('front', 400_000_000, scene[0])).motion.min() == 255
     assert 'motion' not in engine.asked[-1]
@@ -194,15 +201,20 @@ def test_a_manifest_names_its_head_and_another_is_refused(tmp_path, tiny_model, 
         shutil.copy(file, tmp_path)
     model = tmp_path / tiny_model.name
     manifest, _ = read_model(model)
+
     assert motion_head_of(model, manifest) is None
+
     made = tmp_path / 'made.motion'
     write_motion_head(head.network, manifest, made, {})
     attached = attach_motion_head(made, model)
     manifest, _ = read_model(model)
+
     assert motion_head_of(model, manifest) is not None
+
     attached.write_bytes(attached.read_bytes() + b' ')
     with pytest.raises(CheckpointError, match='sha256'):
         motion_head_of(model, manifest)
+
     attached.unlink()
     with pytest.raises(CheckpointError, match='keep weights, manifest and motion head'):
         motion_head_of(model, manifest)
@@ -227,10 +239,12 @@ def test_a_network_without_a_decoder_for_motion_gets_it_from_its_head(
     engine = TorchEngine.load(model, 'cpu', threads=1)
     assert [task.name for task in engine.manifest.tasks] == ['semantic', 'depth', 'motion']
     assert engine.manifest.network.channels == channels
+
     image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     stream = CameraStream(engine)
     stream.process(Frame('front', 100_000_000, image))
     found = stream.process(Frame('front', 200_000_000, image))
+
     assert found.motion is not None
     with pytest.raises(ConfigurationError, match='no decoder for motion'):
         CameraStream(engine, StreamSettings(motion_head='network'))

@@ -76,7 +76,7 @@ def pictures(count, height=64, width=96, seed=0):
 # --- a stream is a batch ---------------------------------------------------------------------
 
 @pytest.mark.parametrize('size', [(64, 96), (120, 200)])
-def test_a_stream_gives_what_the_network_gives_on_pairs_of_frames(tiny_model, engine, size):
+def test_a_stream_equals_the_network_on_pairs_of_frames(tiny_model, engine, size):
     manifest, network = load_network(tiny_model)
     network.eval()
     stream = CameraStream(engine)
@@ -136,6 +136,7 @@ def test_a_camera_after_a_reset_is_a_new_camera(engine):
                       for stream in (used, fresh))
         np.testing.assert_array_equal(one.depth, other.depth)
         np.testing.assert_array_equal(one.motion_score, other.motion_score)
+
     assert used.resets == {'first': 1, 'time_jump': 1}
 
 
@@ -153,7 +154,7 @@ def test_the_first_frame_has_no_motion_and_the_second_compares_with_it(stream, r
     assert stream.resets == {'first': 1}
 
 
-def test_a_gap_starts_anew_and_the_longest_allowed_does_not(stream):
+def test_a_gap_above_the_longest_allowed_resets_the_state(stream):
     stream.process(frame(1, 100 * MS))
     assert known(stream.process(frame(2, 600 * MS)))
     assert not known(stream.process(frame(3, 1100 * MS + 1)))
@@ -161,7 +162,7 @@ def test_a_gap_starts_anew_and_the_longest_allowed_does_not(stream):
     assert stream.resets == {'first': 1, 'gap': 1}
 
 
-def test_another_resolution_starts_anew_and_the_output_has_it(stream):
+def test_another_resolution_resets_the_state_and_the_output_has_it(stream):
     stream.process(frame(1, 100 * MS))
     larger = stream.process(frame(2, 200 * MS, 48, 80))
     assert not known(larger)
@@ -170,10 +171,11 @@ def test_another_resolution_starts_anew_and_the_output_has_it(stream):
     assert stream.resets == {'first': 1, 'resolution': 1}
 
 
-def test_a_stamp_before_the_last_one_leaves_no_trace(stream, recorder):
+def test_a_late_stamp_does_not_change_the_state(stream, recorder):
     stream.process(frame(1, 100 * MS))
     stream.process(frame(2, 200 * MS))
     late = stream.process(frame(3, 150 * MS))
+
     assert not known(late)
     assert late.semantic is not None
     assert known(stream.process(frame(4, 300 * MS)))
@@ -182,25 +184,27 @@ def test_a_stamp_before_the_last_one_leaves_no_trace(stream, recorder):
     assert stream.resets == {'first': 1}
 
 
-def test_three_stamps_before_the_last_one_are_a_restart(stream):
+def test_three_late_stamps_in_a_row_are_a_restart(stream):
     for index in range(3):
         stream.process(frame(index, (100 + index) * 1000 * MS))
     restarted = [
         known(stream.process(frame(index, (index + 1) * 100 * MS))) for index in range(5)]
+
     assert restarted == [False, False, False, True, True]
     assert stream.resets['backwards'] == 1
     assert stream.warnings == {'T01_backwards': 2}
 
 
-def test_a_frame_in_order_ends_the_count_of_those_that_are_not(stream):
+def test_a_frame_in_order_resets_the_count_of_late_frames(stream):
     stamps = [100, 200, 150, 160, 300, 250, 260, 400]
     found = [known(stream.process(frame(number, stamp * MS)))
              for number, stamp in enumerate(stamps)]
+
     assert found == [False, True, False, False, True, False, False, True]
     assert stream.resets == {'first': 1}
 
 
-def test_the_same_frame_twice_is_dropped_and_changes_nothing(stream, recorder):
+def test_a_repeated_frame_is_dropped_and_changes_nothing(stream, recorder):
     stream.process(frame(1, 100 * MS))
     with pytest.raises(FrameError) as caught:
         stream.process(frame(1, 100 * MS))
@@ -221,6 +225,7 @@ def test_without_a_clock_there_is_no_motion(stream):
     for number in range(3):
         assert not known(stream.process(frame(number, 0)))
     assert stream.warnings == {'T04_zero_stamp': 3}
+
     stream.process(frame(4, 100 * MS))
     assert known(stream.process(frame(5, 200 * MS)))
     assert not known(stream.process(frame(6, 0)))
@@ -232,6 +237,7 @@ def test_a_dropped_frame_does_not_change_the_state(stream, recorder):
     recorder.outputs = {'depth': np.full((32, 64), np.nan, np.float32)}
     with pytest.raises(FrameError, match='M09_nonfinite'):
         stream.process(frame(2, 200 * MS))
+
     recorder.outputs = {}
     assert known(stream.process(frame(3, 300 * MS)))
     assert recorder.calls[-1][:2] == (3, 1)
@@ -290,14 +296,14 @@ def test_depth_alone_still_knows_the_sky(stream, recorder):
     assert perception.semantic is None
 
 
-def test_only_the_wanted_tasks_are_asked_for(stream, recorder):
+def test_the_engine_computes_only_the_requested_tasks(stream, recorder):
     stream.process(frame(1, 100 * MS), tasks=['motion'])
     stream.process(frame(2, 200 * MS), tasks=[])
     stream.process(frame(3, 300 * MS))
     assert [call[2] for call in recorder.calls] == [['motion'], [], None]
 
 
-def test_the_results_have_the_size_that_is_wanted(stream):
+def test_the_results_have_the_requested_size(stream):
     small = stream.process(frame(1, 100 * MS, 90, 150), output_size='network')
     assert small.depth.shape == small.semantic.shape == small.motion.shape == (32, 64)
     with pytest.raises(ValueError, match='output_size'):
@@ -308,6 +314,7 @@ def test_depth_scales_with_the_focal_length_at_the_networks_height(stream):
     # 100 px at a height of 64 are 50 px at 32; the network was trained with 40
     perception = stream.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
     np.testing.assert_allclose(perception.depth, 50 / 40)
+
     # of an image that is squeezed from the sides the height counts
     perception = stream.process(frame(1, 200 * MS, 64, 512), focal_px=100.0)
     np.testing.assert_allclose(perception.depth, 50 / 40)
@@ -328,14 +335,17 @@ def test_depth_scales_with_the_height_of_the_camera(recorder):
     recorder.manifest = dataclasses.replace(
         recorder.manifest, camera_height=1.5, height_exponent=1.0)
     stream = CameraStream(recorder, StreamSettings(camera_height=3.0))
+
     np.testing.assert_allclose(stream.process(frame(1, 100 * MS)).depth, 2.0)
 
     recorder.manifest = dataclasses.replace(recorder.manifest, camera_height=0.0)
     with pytest.raises(ConfigurationError, match='does not say at which height'):
         CameraStream(recorder, StreamSettings(camera_height=0.5))
+
     both = CameraStream(recorder)
     both.height_scale = 0.5
     perception = both.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
+
     np.testing.assert_allclose(perception.depth, 0.5 * 50 / 40)
 
 
@@ -346,7 +356,7 @@ def test_an_impossible_camera_height_is_refused(height):
 
 
 @pytest.mark.parametrize('focal_px', [None, 0.0, -5.0, np.nan, np.inf])
-def test_a_focal_length_that_cannot_be_leaves_depth_alone(stream, focal_px):
+def test_an_impossible_focal_length_leaves_depth_unscaled(stream, focal_px):
     assert (stream.process(frame(1, 100 * MS), focal_px=focal_px).depth == 1).all()
 
 
@@ -358,7 +368,7 @@ def test_a_focal_length_that_cannot_be_leaves_depth_alone(stream, focal_px):
     ({'depth': np.zeros((32, 64), np.float64)}, 'M10_output'),
     ({'depth': np.full((32, 64), np.inf, np.float32)}, 'M09_nonfinite'),
     ({'motion_score': np.full((32, 64), np.nan, np.float32)}, 'M09_nonfinite')])
-def test_what_a_network_cannot_have_said_is_not_published(stream, recorder, outputs, code):
+def test_invalid_outputs_of_a_network_are_refused(stream, recorder, outputs, code):
     recorder.outputs = outputs
     with pytest.raises(FrameError) as caught:
         stream.process(frame(1, 100 * MS))

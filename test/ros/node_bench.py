@@ -102,6 +102,7 @@ class Bench:
             self.graph.listen(Image, topic)
         assert self.node.trigger_configure() == SUCCESS, self.node.last_error
         assert self.node.trigger_activate() == SUCCESS, self.node.last_error
+
         if topics:
             self.spin_until(lambda: len(self.camera.outputs.wanted()) == len(topics))
 

@@ -50,7 +50,7 @@ def judge(account, clock, offer=DRIVER, active_s=50.0):
     return health.level, health.text
 
 
-def test_every_frame_is_accounted_for_whatever_happens(account):
+def test_every_frame_is_accounted_for(account):
     source, waiting = random.Random(1), 0
     for _ in range(2000):
         kind = source.choice(['publish', 'drop', 'supersede', 'wait'])
@@ -73,19 +73,20 @@ def test_every_frame_is_accounted_for_whatever_happens(account):
         assert (counts.waiting, counts.in_flight) == (waiting, waiting)
     values = camera_values(account, {'gap': 3})
     dropped = sum(int(value) for key, value in values.items() if key.startswith('dropped.'))
+
     assert int(values['dropped']) == dropped
     assert int(values['received']) == (
         int(values['published']) + dropped + int(values['in_flight']))
     assert values['reset.gap'] == '3'
 
 
-def test_a_lost_frame_would_be_noticed(account):
+def test_a_lost_frame_unbalances_the_counters(account):
     account.received()
     account._waiting -= 1  # what a bug would do
     assert not account.counts().balanced
 
 
-def test_the_books_balance_from_any_thread():
+def test_the_counters_balance_from_any_thread():
     account, wrong, ready = FrameAccount(), [], threading.Event()
 
     def work():
@@ -101,6 +102,7 @@ def test_the_books_balance_from_any_thread():
     ready.set()
     for thread in threads:
         thread.join()
+
     assert not wrong
     assert account.counts().published == 12000
 
@@ -117,36 +119,46 @@ def test_only_drops_in_a_row_for_one_reason_are_a_streak(account):
     for reason in ('D02_oom', 'D02_oom', 'O01_superseded', 'D02_oom'):
         frame(account, reason)
     assert account.streak == ('D02_oom', 3)  # being superseded says nothing
+
     frame(account, 'I03_short')
     assert account.streak == ('I03_short', 1)
+
     frame(account)
     assert account.streak == ('', 0)
 
 
-def test_a_healthy_camera_is_judged_by_its_rate(account, clock):
+def test_a_healthy_camera_reports_its_rates(account, clock):
     for _ in range(30):
         clock.now += 0.1
         frame(account)
+
     assert judge(account, clock) == (OK, '10.0 frames/s in, 10.0 out')
+
     frame(account, 'O01_superseded')
     assert judge(account, clock)[0] == OK
 
 
-def test_silence_bad_frames_and_oddities_are_told_apart(account, clock):
+def test_silence_bad_frames_and_odd_frames_have_different_levels(account, clock):
     assert judge(account, clock, Offer()) == (ERROR, '[G01] no publisher on /image_raw')
     assert judge(account, clock)[0] == WARN  # nothing yet
+
     frame(account)
     clock.now += 1.01
     assert judge(account, clock) == (ERROR, '[T03] no frame for 1.0 s on /image_raw')
     assert judge(account, clock, Offer())[1].endswith('(0 publishers)')
+
     frame(account, 'I03_short')
     assert judge(account, clock) == (ERROR, 'every frame is dropped, the last one as I03_short')
+
     frame(account)
     assert judge(account, clock) == (WARN, 'frames are dropped, the last one as I03_short')
+
     for _ in range(60):
         clock.now += 0.1
         frame(account)
+
     assert judge(account, clock)[0] == OK
+
     account.warned('I13_flat')
     assert judge(account, clock) == (WARN, 'frames are odd, the last one as I13_flat')
 
@@ -156,6 +168,7 @@ def test_wrong_publishers_are_named(account, clock):
     assert judge(account, clock, header) == (
         ERROR, '[G04] /image_raw is published as std_msgs/msg/Header by node /c; another type is '
                'wanted there')
+
     frame(account)
     both = Offer(('/a',), header.foreign)
     assert judge(account, clock, both)[0] == WARN

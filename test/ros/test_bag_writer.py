@@ -42,14 +42,16 @@ def fill(folder, count=50):
 
 
 @pytest.mark.parametrize('compress', [False, True])
-def test_what_was_written_is_read_by_rosbags_and_by_mcap(tmp_path, compress):
+def test_a_written_bag_is_read_by_rosbags_and_by_mcap(tmp_path, compress):
     writer = BagWriter(tmp_path / 'bag', MessageTypes(), compress=compress)
     for number in range(3):
         assert writer.write(STRING, 1000 + number, cdr(f'text {number}'))
+
     writer.close()
     assert (writer.received, writer.written) == (3, 3)
     assert texts(tmp_path / 'bag') == ['text 0', 'text 1', 'text 2']
     assert 'version: 9' in (tmp_path / 'bag' / 'metadata.yaml').read_text()
+
     reader = pytest.importorskip('mcap_ros2.reader')
     messages = list(reader.read_ros2_messages(str(tmp_path / 'bag' / 'bag.mcap')))
     assert [message.ros_msg.data for message in messages] == ['text 0', 'text 1', 'text 2']
@@ -72,7 +74,7 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error():
 @pytest.mark.parametrize(('limit', 'count'), [
     (10_000, 0), (1_099_999, 0), (1_101_000, 11), (3_000_000, 22), (5_001_000, 44),
     (5_004_000, 50), (5_004_890, 50)])
-def test_a_full_disk_leaves_a_readable_file_and_says_how_much_is_in_it(tmp_path, limit, count):
+def test_a_full_disk_leaves_a_readable_file_and_reports_its_messages(tmp_path, limit, count):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
@@ -80,14 +82,16 @@ def test_a_full_disk_leaves_a_readable_file_and_says_how_much_is_in_it(tmp_path,
             fill(tmp_path / 'bag')
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
     assert refusal.value.exit_code == 5
+
     path = tmp_path / 'bag' / 'bag.mcap'
     numbers = [int(text.split()[0]) for text in texts(path)]
     assert numbers == list(range(count))
     assert path.stat().st_size <= limit
 
 
-def test_after_an_error_of_the_disk_messages_are_refused_at_once(tmp_path):
+def test_after_a_disk_error_messages_are_refused_at_once(tmp_path):
     writer = BagWriter(tmp_path / 'bag', MessageTypes())
     writer.error = OSError('full')
     assert not writer.write(STRING, 1, cdr('a'))
@@ -103,11 +107,12 @@ def test_sealing_keeps_every_whole_chunk_of_a_cut_file(tmp_path, cut):
     path.write_bytes(content[:-cut])
     count = seal(path)
     numbers = [int(text.split()[0]) for text in texts(path)]
+
     assert numbers == list(range(count))
     assert count >= 11 * ((len(content) - cut) // 1_102_000)
 
 
-def test_a_type_from_an_installed_package_is_found_with_what_it_uses(tmp_path, monkeypatch):
+def test_a_type_of_an_installed_package_is_found_with_its_parts(tmp_path, monkeypatch):
     folder = tmp_path / 'share' / 'strange_msgs' / 'msg'
     folder.mkdir(parents=True)
     (folder / 'Outer.msg').write_text('std_msgs/Header header\nInner[] parts\n')
@@ -117,6 +122,7 @@ def test_a_type_from_an_installed_package_is_found_with_what_it_uses(tmp_path, m
     (index / 'strange_msgs').write_text('')
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     text, digest = MessageTypes().definition('strange_msgs/msg/Outer')
+
     assert 'MSG: strange_msgs/Inner' in text
     assert 'MSG: builtin_interfaces/Time' in text
     assert digest.startswith('RIHS01_')

@@ -33,12 +33,12 @@ def test_a_pinhole_camera_looks_through_the_middle():
     assert list(info.p[3::4]) == [0, 0, 0]
 
 
-def test_an_unknown_focal_length_is_said_with_zeros():
+def test_an_unknown_focal_length_gives_zero_matrices():
     info = centred_info(0.0, 3, 5)
     assert (info.height, info.width) == (3, 5)
     assert not np.any(info.k)
 
 
-def test_intrinsics_are_taken_as_they_are():
+def test_intrinsics_are_copied_unchanged():
     matrix = np.array([[7.0, 0, 2], [0, 8, 3], [0, 0, 1]])
     np.testing.assert_array_equal(np.reshape(pinhole_info(matrix, 3, 5).k, (3, 3)), matrix)

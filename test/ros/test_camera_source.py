@@ -42,7 +42,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_street_is_published_as_it_was_drawn_with_its_truth(graph):
+def test_the_street_is_published_unchanged_with_its_ground_truth(graph):
     graph.listen(Image, 'image_raw')
     graph.listen(CameraInfo, 'camera_info')
     for topic in TRUTH.values():
@@ -52,7 +52,9 @@ def test_the_street_is_published_as_it_was_drawn_with_its_truth(graph):
         settle=0.5))
     topics = ['image_raw', 'camera_info', *(topic.name for topic in TRUTH.values())]
     graph.spin_until(lambda: all(len(graph.heard[topic]) == 3 for topic in topics))
+
     assert graph.finish(process, None)[0] == 0  # ends by itself
+
     street = Street(20003, width=96, height=56, rate=10.0)
     for number in range(3):
         frame, image = street.render(5 + number), graph.heard['image_raw'][number]
@@ -67,7 +69,7 @@ def test_the_street_is_published_as_it_was_drawn_with_its_truth(graph):
             np.testing.assert_array_equal(decode_array(message), getattr(frame, task))
 
 
-def test_stamps_are_the_clock_at_the_time_of_publishing_and_keep_the_rate(graph, folder):
+def test_stamps_are_the_time_of_publishing_and_keep_the_rate(graph, folder):
     graph.listen(Image, 'image_raw')
     before = time.time_ns()
     process = graph.start(MODULE, *parameters(
@@ -75,6 +77,7 @@ def test_stamps_are_the_clock_at_the_time_of_publishing_and_keep_the_rate(graph,
     graph.spin_until(lambda: len(graph.heard['image_raw']) == 31)
     graph.finish(process, None)
     stamps = [stamp_ns(message) for message in graph.heard['image_raw']]
+
     assert before < stamps[0] < stamps[-1] < time.time_ns()
     assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx(30 / 20, abs=0.04)
 
@@ -85,6 +88,7 @@ def test_a_signal_ends_it_with_code_0(graph, folder, number):
     process = graph.start(MODULE, *parameters(source=str(folder), loop=True))
     graph.spin_until(lambda: len(graph.heard['image_raw']) >= 2)
     code, errors = graph.finish(process, number)
+
     assert (code, 'Traceback' in errors) == (0, False)
 
 
@@ -101,20 +105,21 @@ def test_a_signal_ends_the_wait_for_subscribers(graph, folder):
     ({'rate': 'fast'}, 2, "parameter 'rate' is 'fast' of type string"),
     ({'width': -1}, 2, "parameter 'width' is -1, wanted 0 to 16384"),
     ({'camera_info_file': '/none.yaml'}, 2, '/none.yaml')])
-def test_what_cannot_work_is_said_in_one_line_with_an_exit_code(graph, values, code, text):
+def test_a_wrong_start_ends_with_one_line_and_an_exit_code(graph, values, code, text):
     found, errors = graph.finish(graph.start(MODULE, *parameters(**values)), None)
     assert found == code
     assert text in errors
     assert 'Traceback' not in errors
 
 
-def test_a_broken_image_in_the_middle_ends_it_with_code_3_after_the_good_ones(graph, folder):
+def test_a_broken_image_ends_the_source_with_code_3_after_the_good_ones(graph, folder):
     (folder / '300.png').write_bytes(b'broken')
     graph.listen(Image, 'image_raw')
     process = graph.start(MODULE, *parameters(
         source=str(folder), rate=50.0, wait_for_subscribers=1, settle=0.3))
     graph.spin_until(lambda: len(graph.heard['image_raw']) == 2)
     code, errors = graph.finish(process, None)
+
     assert code == 3
     assert '300.png' in errors
 
@@ -132,12 +137,14 @@ class Here:
         self.node.destroy_node()
 
 
-def test_compressed_images_take_the_place_of_raw_ones(graph, folder):
+def test_compressed_images_replace_raw_ones(graph, folder):
     graph.listen(CompressedImage, 'image_raw/compressed')
     here = Here(graph, source=str(folder), compressed=True, focal_px=40.0)
     graph.listen(CameraInfo, 'camera_info')
     graph.spin_until(lambda: graph.heard['image_raw/compressed'] and graph.heard['camera_info'])
+
     assert dict(graph.node.get_topic_names_and_types()).get('/image_raw') is None
+
     here.close()
     image = decode_compressed(graph.heard['image_raw/compressed'][-1])
     assert image.shape == (32, 48, 3)
@@ -145,12 +152,13 @@ def test_compressed_images_take_the_place_of_raw_ones(graph, folder):
     assert graph.heard['camera_info'][0].k[0] == 40.0
 
 
-def test_nothing_is_published_for_truth_of_a_real_camera_or_when_it_is_switched_off(graph, folder):
+def test_ground_truth_is_published_only_for_the_street_and_only_if_switched_on(graph, folder):
     here = Here(graph, source=str(folder), loop=True)
     off = Here(graph, truth=False, rate=1.0)
     names = {name for name, _ in here.node.get_topic_names_and_types()}
     here.close()
     off.close()
+
     assert not {name for name in names if 'truth' in name}
 
 
@@ -167,7 +175,7 @@ class Slow:
         pass
 
 
-def test_a_source_that_is_too_slow_says_so(graph, monkeypatch):
+def test_a_source_that_is_too_slow_is_reported(graph, monkeypatch):
     monkeypatch.setitem(image_sources.SOURCES, 'street', lambda settings: Slow())
     monkeypatch.setattr(camera_source, 'REPORT_PERIOD_S', 0.2)
     here = Here(graph, rate=40.0, truth=False)
@@ -178,6 +186,7 @@ def test_a_source_that_is_too_slow_says_so(graph, monkeypatch):
     here.close()
     status = graph.heard['/diagnostics'][-1].status[0]
     values = {pair.key: pair.value for pair in status.values}
+
     assert status.name == 'camera_source'
     assert 'wanted 40.00' in status.message
     assert float(values['rate']) == pytest.approx(10, rel=0.15)

@@ -46,12 +46,13 @@ class Node:
 def test_a_transition_always_returns_the_enumeration(outcome, answer):
     node = Node()
     assert node.on_something(outcome) == getattr(TransitionCallbackReturn, answer)
+
     interrupted = isinstance(outcome, BaseException) and not isinstance(outcome, Exception)
     assert node.exit_code == (130 if interrupted else None)
     assert bool(node.last_error) == (outcome not in TransitionCallbackReturn.__members__.values())
 
 
-def test_a_callback_that_raises_is_logged_once_in_a_while(caplog):
+def test_a_callback_that_raises_is_logged_but_not_every_time(caplog):
     node = Node()
     call = guarded(node, Throttle(), lambda value: 1 // value, fallback=-1)
     assert [call(1), call(0), call(0), call(0)] == [1, -1, -1, -1]
@@ -64,11 +65,12 @@ def test_a_line_per_key_and_period():
     now = [0.0]
     throttle = Throttle(5.0, lambda: now[0])
     assert [throttle.due('a'), throttle.due('a'), throttle.due('b')] == [True, False, True]
+
     now[0] = 5.0
     assert [throttle.due('a'), throttle.due('a')] == [True, False]
 
 
-def test_text_from_outside_cannot_write_to_the_terminal():
+def test_control_characters_from_outside_do_not_reach_the_terminal():
     assert printable('a\nb\x1b[31m\x00\u202e') == 'a?b?[31m??'
     assert len(printable('x' * 10 ** 6)) == 300
 

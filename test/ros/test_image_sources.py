@@ -48,6 +48,7 @@ def video(tmp_path_factory):
     path = tmp_path_factory.mktemp('video') / 'steps.avi'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10.0, (48, 32))
     assert writer.isOpened()
+
     for index in range(20):
         writer.write(grey(10 * index))
     writer.release()
@@ -59,7 +60,7 @@ def test_the_images_of_a_folder_come_in_the_order_of_their_names(folder):
     assert levels(open_image_source(SourceSettings(str(folder), start_index=1))) == [20, 30]
 
 
-def test_frame_10_comes_after_frame_9_and_hidden_files_are_left_out(tmp_path):
+def test_frame_10_comes_after_frame_9_and_hidden_files_are_ignored(tmp_path):
     for number in (1, 2, 9, 10):
         cv2.imwrite(str(tmp_path / f'frame{number}.png'), grey(number))
     (tmp_path / '._frame3.png').write_bytes(b'left by a system')
@@ -89,9 +90,10 @@ def test_one_side_given_keeps_the_ratio(folder):
 @pytest.mark.parametrize(('rate', 'indices'), [
     (10.0, list(range(20))), (5.0, list(range(0, 20, 2))), (4.0, [0, 2, 5, 8, 10, 12, 15, 18]),
     (0.0, list(range(20))), (30.0, list(range(20)))])
-def test_a_slower_rate_skips_frames_of_a_video_so_that_time_stays_true(video, rate, indices):
+def test_a_slower_rate_skips_frames_of_a_video(video, rate, indices):
     source = open_image_source(SourceSettings(str(video), rate=rate))
     assert source.rate == min(rate or 10.0, 10.0)
+
     found = levels(source)
     assert len(found) == len(indices)
     np.testing.assert_allclose(found, [10 * index for index in indices], atol=3)
@@ -108,7 +110,7 @@ def test_a_video_that_starts_behind_its_end_is_refused(video):
         open_image_source(SourceSettings(str(video), start_index=20, loop=True)).read()
 
 
-def test_the_street_is_the_one_of_the_seed_and_the_index():
+def test_seed_and_index_choose_the_picture_of_the_street():
     source = open_image_source(SourceSettings(
         'street', rate=10.0, width=96, height=56, seed=20007, start_index=3))
     street = Street(20007, width=96, height=56, rate=10.0)
@@ -118,14 +120,14 @@ def test_the_street_is_the_one_of_the_seed_and_the_index():
         np.testing.assert_array_equal(picture.truth.depth, wanted.depth)
 
 
-def test_several_streets_take_turns_and_go_on_where_they_were():
+def test_several_streets_take_turns_and_continue_where_they_stopped():
     source = open_image_source(SourceSettings(
         'street', rate=10.0, seed=5, seeds=2, seconds_per_street=0.3, start_index=10))
     assert [source.place(count) for count in range(8)] == [
         (5, 10), (5, 11), (5, 12), (6, 10), (6, 11), (6, 12), (5, 13), (5, 14)]
 
 
-def test_what_is_there_decides_the_kind(folder, video):
+def test_the_kind_of_the_path_decides_the_kind_of_the_source(folder, video):
     assert [kind_of(str(path)) for path in ('street', folder, video, '/dev/null')] == [
         'street', 'folder', 'video', 'device']
 
@@ -137,22 +139,24 @@ def test_an_unusable_file_is_refused_by_name(tmp_path, name, content, match):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
+
     with pytest.raises(DataError, match=match) as refusal:
         open_image_source(SourceSettings(str(path)))
     assert str(path) in str(refusal.value)
 
 
-def test_a_folder_without_images_and_a_device_that_is_no_camera_are_refused(tmp_path):
+def test_an_empty_folder_and_a_device_that_is_not_a_camera_are_refused(tmp_path):
     with pytest.raises(DataError, match='no image'):
         open_image_source(SourceSettings(str(tmp_path)))
     with pytest.raises(DataError, match='/dev/null: cannot be opened as a V4L2 camera'):
         open_image_source(SourceSettings('/dev/null'))
 
 
-def test_an_image_that_cannot_be_read_names_itself(folder):
+def test_an_unreadable_image_is_named(folder):
     (folder / 'b.png').write_bytes(b'broken')
     source = open_image_source(SourceSettings(str(folder)))
     source.read()
+
     with pytest.raises(DataError, match=r'b\.png'):
         source.read()
 
@@ -165,13 +169,15 @@ def test_settings_out_of_range_are_refused(wrong):
         SourceSettings(**wrong)
 
 
-def test_the_parameter_file_holds_parameters_that_exist_with_values_they_can_have():
+def test_the_parameter_file_holds_known_parameters_with_valid_values():
     path = Path(__file__).parents[2] / 'config' / 'camera.yaml'
     values = yaml.safe_load(path.read_text())['/**/camera_source']['ros__parameters']
     known = {one.name: one for one in PARAMETERS}
+
     for name, value in values.items():
         assert type(value) is type(known[name].default)
         assert not known[name].problem(value)
+
     different = {name for name, value in values.items() if value != known[name].default}
     assert different == {'loop'}  # and the file says so
 
@@ -197,11 +203,12 @@ class FakeCapture:
         self.pictures = -1
 
 
-def test_a_device_is_asked_for_size_and_rate_and_says_when_it_is_gone(monkeypatch):
+def test_a_device_is_asked_for_size_and_rate_and_reports_when_it_is_unplugged(monkeypatch):
     camera = FakeCapture()
     monkeypatch.setattr(device.cv2, 'VideoCapture', lambda: camera)
     source = image_sources.DeviceSource(
         SourceSettings('/dev/video7', rate=30.0, width=640, height=480))
+
     assert (camera.number, camera.backend, source.live) == (7, cv2.CAP_V4L2, True)
     assert camera.asked[cv2.CAP_PROP_FRAME_WIDTH] == 640
     assert camera.asked[cv2.CAP_PROP_FPS] == 30
@@ -232,38 +239,43 @@ def never():
     return False
 
 
-def test_pictures_read_before_an_error_still_come():
+def test_pictures_read_before_an_error_are_still_delivered():
     source = Scripted(Picture(grey(1)), Picture(grey(2)), DataError('gone'))
     prefetcher = Prefetcher(source, ahead=8)
     assert [prefetcher.take(never).image[0, 0, 0] for _ in range(2)] == [1, 2]
     with pytest.raises(DataError, match='gone'):
         prefetcher.take(never)
+
     prefetcher.close()
     assert source.closed
 
 
-def test_an_unforeseen_error_reaches_the_reader():
+def test_an_unexpected_error_reaches_the_reader():
     prefetcher = Prefetcher(Scripted(ZeroDivisionError('oops')), ahead=1)
     with pytest.raises(DataError, match='ZeroDivisionError: oops'):
         prefetcher.take(never)
     prefetcher.close()
 
 
-def test_of_a_live_source_only_the_newest_picture_waits():
+def test_a_live_source_keeps_only_its_newest_picture():
     pictures = [Picture(grey(level)) for level in range(5)]
     prefetcher = Prefetcher(Scripted(*pictures, None, live=True), 8)
     prefetcher._thread.join(5)
+
     assert prefetcher.take(never) is None  # the end is newer than any picture
+
     prefetcher.close()
 
 
-def test_waiting_for_a_picture_can_be_given_up():
+def test_waiting_for_a_picture_can_be_stopped():
     class Stuck(Scripted):
         def read(self):
             while not self.closed:
                 pass
     source = Stuck()
     prefetcher = Prefetcher(source, 1)
+
     assert prefetcher.take(lambda: True) is None
+
     source.closed = True
     prefetcher.close()

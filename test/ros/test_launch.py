@@ -68,7 +68,7 @@ def choices(launch_file, **arguments):
     return launch_file.Choices(context)
 
 
-def test_every_argument_of_the_contract_is_declared(launch_file):
+def test_every_documented_argument_is_declared(launch_file):
     assert {declared.name for declared in launch_file.ARGUMENTS} == {
         'source', 'namespace', 'cameras', 'params_file', 'image_topic', 'camera_info_topic',
         'image_transport', 'model', 'device', 'precision', 'autostart', 'use_sim_time',
@@ -76,10 +76,11 @@ def test_every_argument_of_the_contract_is_declared(launch_file):
     assert all(declared.description for declared in launch_file.ARGUMENTS)
 
 
-def test_the_calibration_is_looked_for_beside_the_image(launch_file):
+def test_the_calibration_topic_is_beside_the_image_topic(launch_file):
     chosen = choices(launch_file, image_topic='color/image')
     assert chosen.camera_info_topic == 'color/camera_info'
     assert ('image_raw/compressed', 'color/image/compressed') in chosen.remappings([''])
+
     chosen = choices(launch_file, image_topic='/a/image', camera_info_topic='/b/info')
     assert chosen.remappings(['']) == [
         ('image_raw', '/a/image'), ('image_raw/compressed', '/a/image/compressed'),
@@ -94,18 +95,21 @@ def test_several_cameras_have_their_topics_below_their_names(launch_file):
         choices(launch_file, cameras='front,rear', image_topic='/image')
 
 
-def test_a_params_file_that_is_not_there_is_refused(launch_file):
+def test_a_missing_params_file_is_refused(launch_file):
     with pytest.raises(RuntimeError, match=r'/none\.yaml does not exist'):
         choices(launch_file, params_file='/none.yaml')
 
 
-def test_what_is_recorded_has_absolute_names(launch_file):
+def test_recorded_topics_have_absolute_names(launch_file):
     assert launch_file.recorder(choices(launch_file)) == []
+
     chosen = choices(launch_file, record='/bag', cameras='front', namespace='robot',
                      image_transport='compressed')
     process, = launch_file.recorder(chosen)
     words = [part[0].text for part in process.cmd]
+
     assert '/bag' in words
+
     topics = words[words.index('--topics') + 1:]
     assert all(topic.startswith('/') for topic in topics)
     assert {'/robot/front/image_raw/compressed', '/robot/front/depth/camera_info',
@@ -170,19 +174,22 @@ def launched(prefix, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_command_brings_a_street_to_masks_and_depth(launched, tiny_model, tmp_path):
+def test_one_command_turns_a_street_into_masks_and_depth(launched, tiny_model, tmp_path):
     bag = tmp_path / 'bag'
     graph, launch = launched('source:=street', f'model:={tiny_model}', f'record:={bag}')
     for topic in ('image_raw', *ANSWERS):
         graph.listen(Image, topic)
     launch.spin_until(graph, lambda: all(len(graph.heard[topic]) >= 5 for topic in ANSWERS), 240)
     options = ('--no-daemon', '--spin-time', '3')
+
     assert launch.call('lifecycle', 'get', '/perception_node', *options).startswith('active')
     assert '/semantic/image' in launch.call('topic', 'list', *options)
     assert launch.call('param', 'get', '/camera_source', 'rate', *options).split()[-1] == '10.0'
+
     code, output = launch.finish()
     assert code == 0, output
     assert output.count('process has finished cleanly') == 3, output
+
     with AnyReader([bag]) as reader:
         counts = {name: topic.msgcount for name, topic in reader.topics.items()}
     assert {'/image_raw', '/semantic/image', '/truth/depth/image', '/diagnostics'} <= {
@@ -207,14 +214,18 @@ def test_names_transports_and_parameters_reach_the_processes(launched):
         graph.executor.spin_once(timeout_sec=0.1)
         nodes = {f'{space}/{name}'.replace('//', '/')
                  for name, space in graph.node.get_node_names_and_namespaces()}
+
     assert nodes >= {'/robot/perception_node', '/robot/front/camera_source',
                      '/robot/rear/camera_source'}
+
     options = ('--no-daemon', '--spin-time', '3')
     shown = launch.call('param', 'get', '/robot/perception_node', 'cameras', *options)
     assert "['front', 'rear']" in shown
+
     seeds = [launch.call('param', 'get', f'/robot/{camera}/camera_source', 'seed', *options)
              for camera in ('front', 'rear')]
     assert [seed.split()[-1] for seed in seeds] == ['20000', '20001']
+
     code, output = launch.finish()
     assert code == 0, output
     assert output.count('process has finished cleanly') == 3, output

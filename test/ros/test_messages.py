@@ -32,7 +32,7 @@ def test_an_image_survives_the_message(encoding, dtype, channels):
         assert (message.step, message.header.frame_id) == (image[0].nbytes, 'x')
 
 
-def test_a_message_may_be_used_again():
+def test_a_message_can_be_reused():
     message = None
     for size in ((4, 6), (4, 6), (2, 3), (5, 5)):
         image = np.random.default_rng(size[0]).integers(0, 256, size, dtype=np.uint8)
@@ -55,10 +55,11 @@ def test_a_large_image_takes_milliseconds():
         begin = time.perf_counter()
         messages.image_message(Header(), 'rgb8', image)
         times.append(time.perf_counter() - begin)
+
     assert min(times) < 0.02  # an assignment takes 0.4
 
 
-def test_depth_becomes_millimetres_and_zero_where_there_is_none():
+def test_depth_becomes_millimetres_and_unknown_depth_zero():
     depth = np.array([[1.2346, np.nan, np.inf, 65.5354, 65.5356, 0, -1, 0.0004]], np.float32)
     assert messages.millimetres(depth).tolist() == [[1235, 0, 0, 65535, 0, 0, 0, 0]]
 
@@ -75,6 +76,7 @@ def test_label_info_where_vision_msgs_is_installed(monkeypatch):
     monkeypatch.setattr(messages, 'vision', made(VisionClass=lambda **fields: made(**fields)))
     info = messages.label_info_message(STREET_SEMANTIC, Header())
     pairs = [(one.class_id, one.class_name) for one in info.class_map]
+
     assert pairs == [*enumerate(STREET_SEMANTIC.classes), (255, 'unlabelled')]
 
 
@@ -88,7 +90,7 @@ def calibration(sec=0, **fields):
     return info
 
 
-def test_a_calibration_of_the_same_size_stays_as_it_is():
+def test_a_calibration_of_the_same_size_is_not_changed():
     header = Header(frame_id='out')
     fitted = fit_info(calibration(), header, 480, 640)
     assert fitted.header is header
@@ -96,11 +98,12 @@ def test_a_calibration_of_the_same_size_stays_as_it_is():
     np.testing.assert_array_equal(fitted.p, calibration().p)
 
 
-def test_a_point_of_the_scene_stays_where_it_is_when_the_image_is_resized():
+def test_a_resized_calibration_projects_a_point_to_the_resized_pixel():
     fitted = fit_info(calibration(), Header(), 120, 320)
     point = np.array([0.3, -0.2, 2.0])
     u, v = (np.reshape(calibration().k, (3, 3)) @ point)[:2] / 2.0
     small_u, small_v = (np.reshape(fitted.k, (3, 3)) @ point)[:2] / 2.0
+
     assert (small_u + 0.5) / 320 == pytest.approx((u + 0.5) / 640)
     assert (small_v + 0.5) / 120 == pytest.approx((v + 0.5) / 480)
     assert (fitted.height, fitted.width) == (120, 320)
@@ -111,8 +114,10 @@ def test_window_and_binning_are_part_of_the_size():
     info = calibration(
         binning_x=2, binning_y=2,
         roi=RegionOfInterest(x_offset=100, y_offset=50, width=400, height=200))
+
     assert image_size(info) == (100, 200)
     assert focal_length(info) == 250
+
     fitted = fit_info(info, Header(), 100, 200)
     np.testing.assert_allclose(fitted.k[0], 250)
     np.testing.assert_allclose(fitted.k[2], (319.5 - 100 + 0.5) / 2 - 0.5)

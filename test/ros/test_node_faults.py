@@ -41,11 +41,14 @@ def test_frames_faster_than_the_network_are_superseded_and_accounted_for(bench):
         test.spin(0.004)
     test.settle()
     counts = test.counts
+
     assert counts.received == 400 == counts.published + counts.dropped['O01_superseded']
     assert 10 < counts.published < 300
+
     test.spin_until(lambda: len(test.heard['semantic/image']) == counts.published)
     times = test.camera.account.percentiles()
     inference, period = times['network'][99], 4
+
     assert times['age'][99] < 2 * inference + period + 20  # 20 for a busy machine
 
 
@@ -81,17 +84,20 @@ def test_one_fast_camera_does_not_starve_the_others(bench):
     while any(camera.account.counts().in_flight for camera in cameras):
         time.sleep(0.001)
     served = [camera.account.counts().published for camera in cameras]
+
     assert max(served) <= 1.2 * min(served), served
     assert cameras[0].account.counts().dropped['O01_superseded'] > 500
 
 
-def test_old_frames_are_dropped_where_that_is_wanted(bench):
+def test_old_frames_are_dropped_if_max_age_is_set(bench):
     test = bench(max_age=1.5)
     test.start('semantic/image')
     old = Time(nanoseconds=test.node.get_clock().now().nanoseconds - 60 * 10 ** 9)
     test.feed(picture(old))
     test.feed(test.picture())
+
     assert test.counts.dropped == {'T05_stale': 1}
+
     test.engine.hold.clear()
     test.node.on_image(test.camera, test.picture())
     while len(test.engine.asked) < 2:
@@ -100,10 +106,13 @@ def test_old_frames_are_dropped_where_that_is_wanted(bench):
     time.sleep(1.7)
     test.engine.hold.set()
     test.settle()
+
     assert test.counts.dropped == {'T05_stale': 1, 'O03_expired': 1}
+
     test.node.set_parameters([Parameter('max_age', value=0.0)])
     test.spin_until(lambda: test.node.settings.max_age == 0.0)
     test.feed(picture(old))
+
     assert test.counts.published == 3
 
 
@@ -118,14 +127,16 @@ def test_a_failure_costs_one_frame(bench, failure, reason):
     test.feed(test.picture())
     test.engine.failure = None
     test.feed(test.picture())
+
     assert test.counts.dropped == {reason: 1}
     assert test.counts.published == 2
     assert test.counts.balanced
+
     test.spin_until(lambda: test.health('camera') == (
         WARN, f'frames are dropped, the last one as {reason}'))
 
 
-def test_failures_in_a_row_deactivate_the_node_and_activation_helps(bench):
+def test_failures_in_a_row_deactivate_the_node_until_the_next_activation(bench):
     test = bench()
     test.start('semantic/image')
     test.engine.failure = OutOfMemoryError('no')
@@ -133,9 +144,12 @@ def test_failures_in_a_row_deactivate_the_node_and_activation_helps(bench):
         test.feed(test.picture())
     test.spin_until(lambda: test.node.activated_at is None)
     test.spin_until(lambda: test.health('node')[0] == ERROR)
+
     assert 'D02_oom' in test.health('node')[1]
+
     test.engine.failure = None
     assert test.node.trigger_activate() == SUCCESS
+
     test.feed(test.picture())
     test.spin_until(lambda: test.health('node')[0] == OK)
     assert test.node.exit_code is None
@@ -149,7 +163,9 @@ def test_a_lost_device_ends_the_process(bench, failure):
     test.start('semantic/image')
     test.engine.failure = failure
     test.feed(test.picture())
+
     assert test.node.exit_code == 7
+
     test.spin_until(lambda: test.node.activated_at is None)
 
 
@@ -160,10 +176,13 @@ def test_a_network_that_hangs_is_reported_and_ends_the_process(bench):
     test.node.on_image(test.camera, test.picture())
     begin = time.monotonic()
     test.spin_until(lambda: test.health('camera')[0] == ERROR)
+
     assert 'O04_timeout' in test.health('camera')[1]
     assert time.monotonic() - begin < 1.2
+
     test.spin_until(lambda: test.node.exit_code == 7)
     assert 1.2 < time.monotonic() - begin < 3.0
+
     test.engine.hold.set()
     test.settle()
 
@@ -173,10 +192,11 @@ def test_a_frame_that_takes_too_long_is_dropped(bench):
     test.engine.delay_s = 0.15
     test.start('semantic/image')
     test.feed(test.picture())
+
     assert test.counts.dropped == {'O04_timeout': 1}
 
 
-def test_the_diagnostics_say_what_is_missing(bench):
+def test_the_diagnostics_name_a_missing_publisher(bench):
     test = bench(camera_timeout=0.5)
     test.start()
     test.spin_until(lambda: test.health('camera') == (
@@ -188,14 +208,17 @@ def test_the_diagnostics_say_what_is_missing(bench):
         test.publish()
         test.spin(0.1)
     test.spin_until(lambda: test.health('camera')[0] == OK)
+
     assert 'frames/s in' in test.health('camera')[1]
+
     test.spin_until(lambda: test.health('camera')[0] == ERROR)
     assert '[T03] no frame for' in test.health('camera')[1]
+
     test.node.trigger_deactivate()
     test.spin_until(lambda: test.health('camera') == (STALE, 'inactive'))
 
 
-def test_a_camera_of_which_every_frame_is_bad_is_an_error(bench):
+def test_a_camera_with_only_bad_frames_is_an_error(bench):
     test = bench(camera_timeout=0.3)
     test.start()
     for _ in range(5):
@@ -205,6 +228,7 @@ def test_a_camera_of_which_every_frame_is_bad_is_an_error(bench):
         test.spin(0.1)
     test.spin_until(lambda: test.health('camera')[1] ==
                     'every frame is dropped, the last one as I07_encoding')
+
     assert test.health('camera')[0] == ERROR
 
 
@@ -231,6 +255,7 @@ def test_a_fixed_reliability_that_does_not_match_is_an_error(bench):
     test.start()
     test.graph.node.create_publisher(Image, 'image_raw', BEST_EFFORT)
     test.spin_until(lambda: 'G03' in test.health('camera')[1])
+
     assert test.health('camera')[0] == ERROR
     assert 'best_effort' in test.health('camera')[1]
 
@@ -242,8 +267,10 @@ def test_two_publishers_are_reported(bench):
     while 'G05' not in test.health('camera')[1]:
         test.publish()
         test.spin(0.1)
+
     assert test.health('camera') == (
         WARN, '[G05] /image_raw has 2 publishers: /listener, /perception_node')
+
     test.node.destroy_publisher(other)
 
 
@@ -252,13 +279,15 @@ def test_another_type_on_the_topic_is_reported(bench):
     test.start()
     process = test.graph.start('talker', 'std_msgs/msg/Header', 'image_raw')
     test.spin_until(lambda: 'G04' in test.health('camera')[1])
+
     assert test.health('camera') == (
         ERROR, '[G04] /image_raw is published as std_msgs/msg/Header by node /talker; another '
                'type is wanted there')
+
     test.graph.finish(process)
 
 
-def test_a_camera_that_is_killed_and_comes_back(bench):
+def test_a_camera_that_is_killed_and_restarted_is_served_again(bench):
     test = bench()
     test.start('semantic/image')
     arguments = ('sensor_msgs/msg/Image', 'image_raw', '20')
@@ -286,18 +315,19 @@ def test_a_camera_that_is_killed_and_comes_back(bench):
         assert test.camera.stream.resets['silence'] == cycle + 1
         assert test.counts.balanced
     test.graph.finish(process)
+
     assert sorted(noticed)[1] < 1.5, noticed  # seconds, the median, as machines have their moments
     assert sorted(returned)[1] < 1.0, returned
 
 
-def test_a_simulated_clock_that_does_not_run_is_reported(bench, monkeypatch):
+def test_a_simulated_clock_that_stands_still_is_reported(bench, monkeypatch):
     monkeypatch.setattr(watchdog, 'CLOCK_PATIENCE_S', 0.3)
     test = bench(use_sim_time=True)
     test.spin_until(lambda: test.health('node') == (
         WARN, '[T08] use_sim_time is true but /clock has not been received'))
 
 
-def test_a_recording_that_starts_again_resets_the_state(bench):
+def test_a_recording_that_restarts_resets_the_state(bench):
     test = bench(use_sim_time=True)
     test.start('motion/image')
     clock = test.graph.node.create_publisher(Clock, '/clock', 10)
@@ -307,6 +337,7 @@ def test_a_recording_that_starts_again_resets_the_state(bench):
         clock.publish(Clock(clock=now.to_msg()))
         test.spin_until(lambda: test.node.get_clock().now().nanoseconds == now.nanoseconds)  # noqa: B023
         test.feed(picture(now, seed=int(seconds)))
+
     assert test.engine.with_state == [False, True, False, True]
     assert test.camera.stream.resets['time_jump'] == 1
     np.testing.assert_array_equal(test.counts.published, 4)

@@ -46,7 +46,7 @@ def calibration(height, width, focal_px, stamp):
 
 
 @pytest.mark.parametrize('size', ['camera', 'network'])
-def test_the_node_publishes_what_the_offline_pipeline_says(bench, tiny_model, size):
+def test_the_node_publishes_exactly_the_offline_predictions(bench, tiny_model, size):
     test = bench(model=str(tiny_model), depth__raw_16u=True, output__size=size, threads=1)
     test.start(*ALL)
     test.graph.listen(CameraInfo, 'depth/camera_info')
@@ -81,6 +81,7 @@ def test_the_node_publishes_what_the_offline_pipeline_says(bench, tiny_model, si
         assert (found['motion/image'] == 255).all() == (number == 0)  # no previous frame
     height, width = (120, 200) if size == 'camera' else (64, 96)
     encodings = {topic: test.heard[topic][-1].encoding for topic in ALL}
+
     assert encodings == {
         'semantic/image': 'mono8', 'semantic/color': 'rgb8', 'semantic/overlay': 'rgb8',
         'depth/image': '32FC1', 'depth/image_raw': '16UC1', 'depth/color': 'rgb8',
@@ -110,23 +111,28 @@ def test_the_header_is_copied_byte_for_byte(bench):
                     == serialize_message(message.header))
 
 
-def test_nothing_is_computed_that_nobody_listens_to(bench):
+def test_a_task_without_a_subscriber_is_not_computed(bench):
     test = bench()
     test.start()
     test.feed(test.picture())
+
     assert (test.engine.asked, test.counts.published, test.counts.unheard) == ([], 1, 1)
+
     test.graph.listen(Image, 'motion/image')
     test.spin_until(lambda: test.camera.outputs.wanted())
     test.feed(test.picture())
+
     assert test.engine.asked == [{'motion'}]
+
     test.graph.listen(Image, 'semantic/overlay')
     test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2)
     test.feed(test.picture())
+
     assert test.engine.asked[-1] == {'motion', 'semantic'}
     assert (test.counts.published, test.counts.unheard) == (3, 1)
 
 
-def test_labels_say_what_the_ids_mean_also_to_who_comes_late(bench):
+def test_late_subscribers_get_the_labels_too(bench):
     test = bench()
     test.start()
     test.spin(0.2)
@@ -134,10 +140,12 @@ def test_labels_say_what_the_ids_mean_also_to_who_comes_late(bench):
         test.graph.listen(String, f'{task}/labels', LATCHED)
         test.spin_until(lambda: test.heard[f'{task}/labels'])  # noqa: B023
     labels = json.loads(test.heard['semantic/labels'][0].data)
+
     assert [one['name'] for one in labels['classes']] == list(STREET_SEMANTIC.classes)
     assert labels['classes'][8] == {
         'id': 8, 'name': 'car', 'color': [0, 0, 142], 'movable': True}
     assert labels['unlabelled'] == 255
+
     motion = json.loads(test.heard['motion/labels'][0].data)
     assert [one['name'] for one in motion['classes']] == ['static', 'moving']
 
@@ -157,8 +165,10 @@ def test_a_calibration_of_another_size_withholds_depth_and_nothing_else(bench):
     test.feed(test.picture())
     test.spin_until(lambda: test.heard['semantic/image'] and test.heard['motion/image'])
     test.spin(0.2)
+
     assert not test.heard['depth/image']
     assert test.counts.warnings == {'I22_info_mismatch': 1}
+
     test.camera._infos.put(calibration(48, 80, 500.0, test.node.get_clock().now().to_msg()))
     test.feed(test.picture())
     test.spin_until(lambda: test.heard['depth/image'])
@@ -175,6 +185,7 @@ def test_a_longer_lens_makes_depth_larger(bench):
     test.feed(test.picture())
     test.spin_until(lambda: len(test.heard['depth/image']) == 2)
     plain, long = (decode_array(heard) for heard in test.heard['depth/image'])
+
     np.testing.assert_allclose(long, 2 * plain, rtol=1e-6)
 
 
@@ -189,13 +200,15 @@ def test_a_lower_camera_makes_depth_smaller(bench):
         test.spin_until(lambda: test.heard['depth/image'])  # noqa: B023
         found[height] = decode_array(test.heard['depth/image'].pop())
         test.node.trigger_deactivate()
+
     np.testing.assert_allclose(found[0.5], found[1.5] * 3 ** -0.7, rtol=1e-6)
 
 
-def test_a_height_for_a_model_that_knows_none_is_refused_and_can_be_mended(bench):
+def test_a_camera_height_for_a_model_without_one_is_refused_and_can_be_corrected(bench):
     test = bench(depth__camera_height=0.5)  # the manifest of this engine has no height
     assert test.node.trigger_configure() == FAILURE
     assert 'does not say at which height' in test.node.last_error
+
     test.node.set_parameters([Parameter('depth.camera_height', value=0.0)])
     assert test.node.trigger_configure() == SUCCESS, test.node.last_error
 
@@ -212,6 +225,7 @@ def test_several_cameras_have_their_own_topics_state_and_account(bench):
         while camera.account.counts().in_flight:
             time.sleep(0.001)
     test.spin_until(lambda: len(test.heard['front/motion/image']) == 2)
+
     assert test.engine.with_state == [False, False, True]
     assert (front.account.counts().published, rear.account.counts().published) == (2, 1)
     assert front.topic == '/front/image_raw'
@@ -229,7 +243,9 @@ def test_a_compressed_camera_is_served(bench):
     message.data.frombytes(cv2.imencode('.jpg', np.zeros((48, 80, 3), np.uint8))[1].tobytes())
     publisher.publish(message)
     test.spin_until(lambda: test.heard['semantic/image'])
+
     assert test.heard['semantic/image'][0].header.stamp.sec == 5
+
     publisher.publish(CompressedImage(format='jpeg', data=b'no picture'))
     test.spin_until(lambda: test.counts.dropped == {'I19_format': 1})
 
@@ -239,10 +255,13 @@ def test_reset_drops_the_temporal_state(bench):
     test.start('motion/image')
     test.feed(test.picture())
     client = test.graph.node.create_client(Trigger, '/perception_node/reset')
+
     assert client.wait_for_service(5.0)
+
     future = client.call_async(Trigger.Request())
     test.spin_until(future.done)
     assert future.result().success
+
     test.feed(test.picture())
     test.feed(test.picture())
     assert test.engine.with_state == [False, False, True]
@@ -259,8 +278,10 @@ def test_timing_and_counters_are_published(bench):
     test.spin_until(lambda: test.heard['/perception_node/timing']
                     and ('published', '5') in pairs(test.heard['/perception_node/timing'][-1]))
     values = dict(pairs(test.heard['/perception_node/timing'][-1]))
+
     assert values['received'] == '6'
     assert values['dropped.I02_zero_size'] == '1'
+
     for stage in ('decode', 'network', 'messages', 'publish', 'total', 'age'):
         p50, p95, p99 = (float(values[f'{stage}_ms.p{rank}']) for rank in (50, 95, 99))
         assert 0 <= p50 <= p95 <= p99 < 5000

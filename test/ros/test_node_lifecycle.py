@@ -24,7 +24,7 @@ def state_of(test):
     return test.node._state_machine.current_state[1]
 
 
-def test_the_whole_life_twice(bench):
+def test_the_full_lifecycle_works_twice(bench):
     test = bench()
     for _ in range(2):
         test.start(*(RESULTS if not test.heard['semantic/image'] else ()))
@@ -37,6 +37,7 @@ def test_the_whole_life_twice(bench):
         assert test.node.trigger_cleanup() == SUCCESS
         assert state_of(test) == 'unconfigured'
         assert test.node.cameras == {}
+
     assert test.node.trigger_shutdown() == SUCCESS
     assert state_of(test) == 'finalized'
 
@@ -53,6 +54,7 @@ def test_cycles_leave_nothing_behind(bench):
             entities = (len(list(test.node.publishers)), len(list(test.node.subscriptions)),
                         len(test.node._managed_entities))
             threads = threading.active_count()
+
     assert entities == (len(list(test.node.publishers)), len(list(test.node.subscriptions)),
                         len(test.node._managed_entities))
     assert threads == threading.active_count()
@@ -70,6 +72,7 @@ def test_a_thousand_cycles_cost_no_memory(bench):
         if number in (199, 1199):
             with open('/proc/self/statm') as statm:
                 sizes.append(int(statm.read().split()[1]) * resource.getpagesize())
+
     assert (sizes[1] - sizes[0]) / 1000 < 8192  # bytes per cycle; rclpy alone takes 4000
 
 
@@ -87,11 +90,12 @@ def test_nothing_is_published_while_inactive(bench):
         test.spin(0.03)
         assert len(test.heard['semantic/image']) == heard
         assert test.node.trigger_activate() == SUCCESS
+
     assert test.counts.dropped['L11_inactive'] == 20
     assert test.counts.balanced
 
 
-def test_a_frame_that_is_being_processed_at_deactivation_comes_to_nothing(bench):
+def test_a_frame_in_progress_at_deactivation_is_not_published(bench):
     test = bench()
     test.start('semantic/image')
     camera = test.camera
@@ -101,15 +105,19 @@ def test_a_frame_that_is_being_processed_at_deactivation_comes_to_nothing(bench)
         while len(test.engine.asked) < 1:
             time.sleep(0.001)
     begin = time.monotonic()
+
     assert test.node.trigger_deactivate() == SUCCESS
     assert time.monotonic() - begin < 0.1  # does not wait for the network
     assert test.counts.dropped == {'L11_inactive': 1}  # the one that waited
+
     test.engine.hold.set()
     test.settle()
     assert test.counts.dropped == {'L11_inactive': 2}
+
     test.spin(0.2)
     assert not test.heard['semantic/image']
     assert test.node.trigger_activate() == SUCCESS
+
     test.feed(test.picture())
     test.spin_until(lambda: test.heard['semantic/image'])
     assert test.engine.with_state == [False, False]  # the state ended with the deactivation
@@ -139,13 +147,16 @@ def test_bad_weights_are_refused_and_good_ones_work_afterwards(
     restore()
     DAMAGES[damage](path)
     test = bench(model=str(path), threads=1)
+
     for _ in range(2):
         assert test.node.trigger_configure() == FAILURE
         assert state_of(test) == 'unconfigured'
         assert str(path.with_suffix('')) in test.node.last_error  # the file or its manifest
         assert '[M0' in test.node.last_error
+
     test.spin_until(lambda: test.health('node')[0] == DiagnosticStatus.ERROR)
     assert str(path.with_suffix('')) in test.health('node')[1]
+
     restore()
     test.start('semantic/image')
     test.feed(test.picture())
@@ -153,7 +164,7 @@ def test_bad_weights_are_refused_and_good_ones_work_afterwards(
     test.spin_until(lambda: test.health('node')[0] == DiagnosticStatus.OK)
 
 
-def test_a_bug_while_configuring_is_logged_and_survived(bench):
+def test_an_unexpected_error_while_configuring_is_logged_and_survived(bench):
     test = bench()
     failures = [ZeroDivisionError('a bug'), KeyboardInterrupt(), CheckpointError('no', 'M01')]
 
@@ -181,7 +192,7 @@ def test_an_activation_that_fails_leaves_the_node_inactive(bench):
     assert test.node.busy() is None
 
 
-def test_a_topic_that_cannot_be_made_fails_the_configuration_without_a_trace(bench, monkeypatch):
+def test_an_invalid_topic_name_fails_the_configuration_without_a_trace(bench, monkeypatch):
     test = bench()
     before = len(list(test.node.publishers))
     create = test.node.create_lifecycle_publisher
@@ -197,7 +208,7 @@ def test_a_topic_that_cannot_be_made_fails_the_configuration_without_a_trace(ben
     assert len(list(test.node.publishers)) == before
 
 
-def test_transitions_in_any_order_keep_to_the_state_machine(bench):
+def test_transitions_in_any_order_follow_the_state_machine(bench):
     test, source = bench(), random.Random(3)
     follows = {
         ('unconfigured', 'configure'): 'inactive', ('inactive', 'activate'): 'active',
@@ -219,7 +230,9 @@ def test_services_answer_while_the_network_works(bench):
     test.start('semantic/image')
     test.publish()
     client = test.graph.node.create_client(GetState, '/perception_node/get_state')
+
     assert client.wait_for_service(5.0)
+
     rounds = []
     while len(rounds) < 3 and (not rounds or rounds[-1] > 0.1):  # the machine has its moments
         waits = []
@@ -232,12 +245,15 @@ def test_services_answer_while_the_network_works(bench):
             assert future.result().current_state.label == 'active'
             time.sleep(0.005)
         rounds.append(sorted(waits)[98])
+
     assert min(rounds) < 0.1
     assert test.counts.dropped['O01_superseded'] > 0
+
     change = test.graph.node.create_client(ChangeState, '/perception_node/change_state')
     future = change.call_async(
         ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
     test.spin_until(future.done)
+
     assert not future.result().success  # the wrong order is refused
 
 
@@ -246,4 +262,5 @@ def test_autostart_configures_and_activates(bench):
     test.spin_until(lambda: state_of(test) == 'active')
     test.node.trigger_deactivate()
     test.spin(0.5)
+
     assert state_of(test) == 'inactive'  # once only

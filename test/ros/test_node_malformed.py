@@ -70,7 +70,7 @@ def malform(source, stamp):
     return message, 'T06_stamp_invalid'
 
 
-def test_ten_thousand_malformed_images_are_each_counted_under_their_reason(bench, capfd):
+def test_each_of_ten_thousand_malformed_images_is_counted_under_its_reason(bench, capfd):
     test, source = bench(), random.Random(20)
     test.start('semantic/image')
     wanted, shown = Counter(), 0
@@ -83,15 +83,18 @@ def test_ten_thousand_malformed_images_are_each_counted_under_their_reason(bench
         message, reason = malform(source, stamp)
         wanted[reason] += 1
         test.feed(message)
+
     assert test.counts.dropped == wanted
     assert len(wanted) == 8
     assert (test.counts.received, test.counts.published) == (10_000, shown)
     assert test.counts.balanced
+
     message = good(source, Time(sec=5000))
     test.feed(message)
     test.spin_until(lambda: test.heard['semantic/image'][-1:]
                     and test.heard['semantic/image'][-1].header == message.header)
     lines = capfd.readouterr().err.splitlines()
+
     assert 0 < len(lines) < 100  # at most one line per five seconds and reason
     assert all(len(line) < 800 and line.isprintable() for line in lines)
 
@@ -108,8 +111,10 @@ def test_malformed_images_on_the_graph_do_not_stop_the_good_ones(bench):
         test.spin_until(lambda: test.counts.received >= number)  # noqa: B023
         test.settle()
     counts = test.counts
+
     assert counts.balanced
     assert (counts.received, counts.published) == (300, 30)
+
     test.spin_until(lambda: len(test.heard['semantic/image']) == 30)
 
 
@@ -134,10 +139,11 @@ def test_damaged_messages_on_the_wire_do_not_stop_the_good_ones(bench):
             test.spin(0.01)
             assert time.monotonic() < deadline
     test.settle()
+
     assert test.counts.balanced
 
 
-def test_a_huge_claim_costs_no_memory(bench):
+def test_a_huge_claimed_tensor_costs_no_memory(bench):
     import tracemalloc
     test = bench()
     test.start('semantic/image')
@@ -148,11 +154,12 @@ def test_a_huge_claim_costs_no_memory(bench):
     test.feed(message)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+
     assert test.counts.dropped == {'I10_too_big': 1}
     assert peak < 2 ** 20
 
 
-def test_a_covered_and_a_frozen_camera_are_noticed_and_served(bench):
+def test_a_covered_and_a_frozen_camera_are_reported_and_still_processed(bench):
     test = bench()
     test.start('semantic/image')
     flat = Image(height=48, width=80, encoding='rgb8', step=240)
@@ -160,11 +167,14 @@ def test_a_covered_and_a_frozen_camera_are_noticed_and_served(bench):
     for number in range(12):
         flat.header.stamp.sec = number + 1
         test.feed(flat)
+
     assert test.counts.warnings == {'I13_flat': 3}
     assert test.counts.published == 12
+
     picture = test.picture()
     for number in range(33):
         picture.header.stamp.sec = 100 + number
         test.feed(picture)
+
     assert test.counts.warnings['I14_frozen'] == 3
     np.testing.assert_equal(test.counts.published, 45)

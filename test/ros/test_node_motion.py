@@ -72,14 +72,16 @@ def true_step(number):
     return Step(pose, 1 / RATE)
 
 
-def test_the_cameras_own_motion_is_published_where_somebody_listens(bench):
+def test_the_cameras_own_motion_is_published_to_its_subscribers(bench):
     test = bench(StreetEngine())
     test.graph.listen(TwistStamped, 'perception_node/ego_motion')
     test.start()
     test.spin_until(lambda: test.camera.outputs.wanted())
     headers = drive(test)
     test.spin_until(lambda: len(test.heard['perception_node/ego_motion']) == 3)
+
     assert test.engine.asked[0] == {'semantic', 'depth'}
+
     for number, message in enumerate(test.heard['perception_node/ego_motion'], 1):
         assert message.header == headers[number]  # nothing is known about the first frame
         velocity, rate = true_step(number).velocity()
@@ -90,10 +92,11 @@ def test_the_cameras_own_motion_is_published_where_somebody_listens(bench):
         np.testing.assert_allclose([turn.x, turn.y, turn.z], rate, atol=np.radians(2))
 
 
-def test_nothing_of_it_runs_while_nobody_listens_to_motion(bench):
+def test_the_motion_head_does_not_run_without_a_subscriber(bench):
     test = bench(StreetEngine())
     test.start('semantic/image')
     drive(test)
+
     assert test.camera.stream.moving.tracker is None
     assert test.camera.stream.moving.unknown == {}
 
@@ -104,12 +107,15 @@ def test_motion_is_unknown_on_the_first_frame_and_the_reason_is_counted(bench):
     drive(test)
     test.spin_until(lambda: len(test.heard['motion/image']) == 4)
     masks = [decode_array(message) for message in test.heard['motion/image']]
+
     assert (masks[0] == 255).all()
     assert set(np.unique(masks[3])) <= {0, 1}
+
     truth = street_frames()[1][3]
     parked = np.isin(truth.semantic, (8, 9, 10)) & (truth.motion == 0)
     assert masks[3][truth.motion == 1].mean() > 0.5
     assert masks[3][parked].mean() < 0.2
+
     test.spin_until(lambda: test.heard['motion/overlay'])
     values = {one.key: one.value for array in test.heard['/diagnostics'] for status in array.status
               for one in status.values}
@@ -117,20 +123,22 @@ def test_motion_is_unknown_on_the_first_frame_and_the_reason_is_counted(bench):
         one.key == 'motion_unknown.first' and one.value == '1'
         for array in test.heard['/diagnostics'] for status in array.status
         for one in status.values))
+
     assert 'warned.I21_no_intrinsics' not in values
 
 
-def test_without_intrinsics_it_works_with_a_warning(bench):
+def test_without_intrinsics_motion_works_with_a_warning(bench):
     test = bench(StreetEngine())
     test.start('motion/image')
     drive(test, with_info=False)
     test.spin_until(lambda: len(test.heard['motion/image']) == 4)
+
     assert (decode_array(test.heard['motion/image'][3]) != 255).all()
     assert test.counts.warnings['I21_no_intrinsics'] == 4
     assert test.counts.published == 4
 
 
-def test_the_robots_odometry_is_believed_and_mends_the_scale_of_depth(bench):
+def test_the_robots_odometry_replaces_the_estimate_and_corrects_the_scale_of_depth(bench):
     test = bench(StreetEngine(depth_factor=1.25), motion__odometry_topic='odom')
     publisher = test.graph.node.create_publisher(Odometry, 'odom', 10)
     test.graph.listen(TwistStamped, 'perception_node/ego_motion')
@@ -155,20 +163,22 @@ def test_the_robots_odometry_is_believed_and_mends_the_scale_of_depth(bench):
     test.spin_until(lambda: len(test.heard['perception_node/ego_motion']) == 3)
     velocity, _ = true_step(3).velocity()
     found = test.heard['perception_node/ego_motion'][2].twist.linear
+
     assert found.z == pytest.approx(velocity[2], rel=0.01)
     assert test.camera.stream.moving.tracker.scale == pytest.approx(0.8, abs=0.08)
 
 
-def test_the_decoder_of_the_network_can_be_asked_instead(bench):
+def test_the_networks_own_decoder_can_be_used_instead(bench):
     test = bench(motion__head='network')
     test.engine.motion_head = motion_head_of('street', read_model('street')[0])
     test.start('motion/image')
     test.feed(test.picture())
+
     assert test.camera.stream.moving is None
     assert test.engine.asked == [{'motion'}]
 
 
-def test_a_wrong_place_of_the_camera_is_refused(bench):
+def test_a_wrong_camera_pose_is_refused(bench):
     test = bench(StreetEngine(), motion__camera_pose=[0.0, 0.0, 1.0])
     assert test.node.trigger_configure() != SUCCESS
     assert "'motion.camera_pose' is [0.0, 0.0, 1.0], wanted x, y, z" in test.node.last_error
@@ -182,22 +192,28 @@ def odometry(seconds, x, half_turn=0.0):
     return message
 
 
-def test_odometry_is_interpolated_between_its_messages_and_not_far_beyond():
+def test_odometry_is_interpolated_and_not_extrapolated_far():
     memory = OdometryMemory((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     assert memory.between(0, 1) is None
+
     memory.put(odometry(1.0, 0))
     memory.put(odometry(1.4, 2, np.radians(20)))  # a turn by 40 degrees
     moved = memory.between(1_000_000_000, 1_200_000_000)
+
     assert moved[0, 3] == pytest.approx(1)
     assert np.degrees(np.arctan2(moved[1, 0], moved[0, 0])) == pytest.approx(20)
+
     late = memory.between(1_000_000_000, 1_450_000_000)
     assert late[0, 3] == pytest.approx(2.25)
     assert memory.between(1_000_000_000, 1_600_000_000) is None
     assert memory.between(900_000_000, 1_200_000_000) is None
+
     memory.put(odometry(2.4, 9))
     assert memory.between(1_200_000_000, 2_000_000_000) is None  # nothing for a second
+
     memory.put(odometry(0.5, 0))  # a recording started again
     assert memory.between(1_000_000_000, 1_200_000_000) is None
+
     broken = odometry(0.6, np.nan)
     memory.put(broken)
     assert len(memory._poses) == 1
@@ -214,8 +230,10 @@ def test_the_camera_ahead_of_the_base_swings_when_the_base_turns():
     moved = np.array([np.cos(angle) - 1, np.sin(angle)])
     ahead, left = np.array([np.cos(angle), np.sin(angle)]), np.array(
         [-np.sin(angle), np.cos(angle)])
+
     np.testing.assert_allclose(velocity, [-moved @ left * 10, 0, moved @ ahead * 10], atol=1e-9)
     np.testing.assert_allclose(rate, [0, -angle * 10, 0], atol=1e-9)
+
     message = twist_message(Header(frame_id='optical'), step)
     assert message.header.frame_id == 'optical'
     assert message.twist.angular.y == pytest.approx(-angle * 10)

@@ -61,8 +61,10 @@ def test_instances_are_an_image_of_ids_at_the_cameras_size(objects):
     test.feed(message)
     test.spin_until(lambda: test.heard['instances/image'])
     found = test.heard['instances/image'][0]
+
     assert found.encoding == '16UC1'
     assert found.header == message.header
+
     ids = decode_array(found)
     assert ids.shape == (2 * HEIGHT, 2 * WIDTH)
     assert set(np.unique(ids)) == {1, 2}
@@ -80,15 +82,19 @@ def test_boxes_are_outlines_for_viewers_in_the_cameras_pixels(objects):
     test.feed(message)
     test.spin_until(lambda: test.heard['detections/markers'] and test.heard['detections/labels'])
     marker = test.heard['detections/markers'][0]
+
     assert marker.header == message.header
     assert marker.type == ImageMarker.LINE_LIST
+
     points = np.array([(point.x, point.y) for point in marker.points]).reshape(2, 8, 2)
     assert points.min(1).tolist() == [[0, 0], [2, 4]]
     assert points.max(1).tolist() == [[WIDTH, HEIGHT], [6, 8]]
+
     colour = marker.outline_colors[4]  # the first line of the cyclist
     assert [round(255 * value) for value in (colour.r, colour.g, colour.b)] == list(
         STREET_DETECTION.palette[2])
     assert test.engine.asked == [{'detection'}]
+
     labels = json.loads(test.heard['detections/labels'][0].data)
     assert [one['name'] for one in labels['classes']] == ['car', 'person', 'cyclist']
     assert 'unlabelled' not in labels
@@ -101,6 +107,7 @@ def test_the_overlays_of_objects_are_pictures(objects):
     for topic in ('instances/overlay', 'detections/overlay'):
         test.spin_until(lambda: test.heard[topic])  # noqa: B023
         assert test.heard[topic][0].encoding == 'rgb8'
+
     assert isinstance(test.heard['detections/overlay'][0], Image)
 
 
@@ -109,14 +116,16 @@ def test_the_overlays_of_objects_are_pictures(objects):
     ({'classes': np.array([0, 3], np.uint8)}, 'M10_output'),
     ({'corners': np.zeros((1, 4), np.float32)}, 'M10_output'),
 ])
-def test_impossible_boxes_cost_a_frame_and_nothing_else(objects, monkeypatch, change, reason):
+def test_impossible_boxes_cost_only_one_frame(objects, monkeypatch, change, reason):
     test = objects
     test.graph.listen(ImageMarker, 'detections/markers')
     test.start()
     test.spin_until(lambda: test.camera.outputs.wanted())
     monkeypatch.setitem(globals(), 'BOXES', Detections(**{**vars(BOXES), **change}))
     test.feed(test.picture())
+
     assert test.counts.dropped == {reason: 1}
+
     monkeypatch.undo()
     test.feed(test.picture(seed=1))
     assert test.counts.published == 1
@@ -136,6 +145,7 @@ def test_detections_where_vision_msgs_is_installed(monkeypatch):
     header = Header(frame_id='camera')
     array = box_messages.detections_message(header, BOXES, STREET_DETECTION)
     first, second = array.detections
+
     assert array.header is first.header is header
     assert (first.bbox.center.position.x, first.bbox.size_x) == (WIDTH / 4, WIDTH / 2)
     assert (second.bbox.center.position.y, second.bbox.size_y) == (3, 2)

@@ -30,12 +30,13 @@ def test_the_documented_defaults_are_the_defaults():
             flat |= {f'{name}.{inner}': leaf for inner, leaf in value.items()}
         else:
             flat[name] = value
+
     assert flat == {one.name: one.default for one in PARAMETERS}
     assert all(type(flat[one.name]) is type(one.default) for one in PARAMETERS)
 
 
 @pytest.mark.parametrize('declaration', PARAMETERS, ids=lambda one: one.name)
-def test_a_wrong_type_is_refused_by_name_and_can_be_mended(bench, declaration):
+def test_a_wrong_type_is_refused_by_name_and_can_be_corrected(bench, declaration):
     wrong = [value for value in SAMPLES.values()
              if Parameter.Type.from_parameter_value(value)
              != Parameter.Type.from_parameter_value(declaration.default)]
@@ -61,7 +62,7 @@ def test_a_wrong_type_is_refused_by_name_and_can_be_mended(bench, declaration):
     ('cameras', ['', 'a'], 'cannot be part'),
     ('cameras', [f'c{i}' for i in range(17)], 'at most 16'),
     ('model', '', 'wanted the name of a shipped model')])
-def test_a_wrong_value_is_refused_with_what_is_wanted(bench, name, value, text):
+def test_a_wrong_value_is_refused_with_the_allowed_ones(bench, name, value, text):
     test = bench(**{name.replace('.', '__'): value})
     assert test.node.trigger_configure() == FAILURE
     assert f"parameter '{name}'" in test.node.last_error
@@ -82,6 +83,7 @@ def test_an_unknown_parameter_is_reported_with_the_nearest_name(bench, capfd):
         capfd.readouterr().err)
     assert test.node.trigger_configure() == SUCCESS
     assert 'unknown_parameter.max_gapp' in test.node.facts()
+
     strict = bench(max_gapp=1.0, strict_parameters=True)
     assert strict.node.trigger_configure() == FAILURE
     assert "did you mean 'max_gap'?" in strict.node.last_error
@@ -98,12 +100,15 @@ def test_only_dynamic_parameters_change_while_configured(bench):
             assert 'clean up' in result.reason
     mixed = test.node.set_parameters_atomically(
         [Parameter('max_age', value=0.5), Parameter('model', value='other')])
+
     assert not mixed.successful
     assert test.node.get_parameter('max_age').value == 0.0  # all or nothing
     assert test.node.set_parameters([Parameter('max_age', value=0.5)])[0].successful
+
     test.spin_until(lambda: test.node.settings.max_age == 0.5)
     test.node.trigger_deactivate()
     test.node.trigger_cleanup()
+
     assert test.node.set_parameters([Parameter('model', value='other')])[0].successful
 
 
@@ -111,6 +116,7 @@ def test_a_validator_that_fails_refuses_and_does_not_raise(bench, monkeypatch):
     test = bench()
     monkeypatch.setattr(test.node._declared, '_change_problem', lambda one: 1 / 0)
     result = test.node.set_parameters([Parameter('max_age', value=0.5)])[0]
+
     assert not result.successful
     assert 'ZeroDivisionError' in result.reason
 
@@ -119,7 +125,9 @@ def test_a_peer_cannot_end_the_node_with_a_parameter(bench):
     test = bench()
     test.start('semantic/image')
     client = test.graph.node.create_client(SetParameters, '/perception_node/set_parameters')
+
     assert client.wait_for_service(5.0)
+
     values = [ParameterValue(type=ParameterType.PARAMETER_STRING, string_value='x' * 100_000),
               ParameterValue(type=ParameterType.PARAMETER_NOT_SET),
               ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=float('inf'))]

@@ -47,6 +47,7 @@ def end(graph, process, number):
     assert code == 0, errors
     assert time.monotonic() - begin < 10
     assert 'Traceback' not in errors
+
     return errors
 
 
@@ -63,20 +64,22 @@ def test_sigterm_ends_an_active_node(graph):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_configuring_lets_it_finish(graph, monkeypatch, number):
+def test_a_signal_while_configuring_waits_for_the_end_of_it(graph, monkeypatch, number):
     monkeypatch.setenv('LOAD_S', '1')
     process = graph.start('fake_node', *parameters(autostart=True))
     assert process.stdout.readline() == 'loading\n'
+
     errors = end(graph, process, number)
     assert 'Failed to complete transition' not in errors
 
 
-def test_a_node_that_cannot_configure_stays_and_says_why(graph):
+def test_a_node_that_cannot_configure_stays_unconfigured_and_reports_why(graph):
     process = graph.start(MODULE, *parameters(model='/nowhere.safetensors', autostart=True))
     graph.listen(DiagnosticArray, '/diagnostics')
     graph.spin_until(lambda: any(
         status.level == b'\2' and '/nowhere.safetensors does not exist' in status.message
         for array in graph.heard['/diagnostics'] for status in array.status))
+
     assert process.poll() is None
     assert '/nowhere.safetensors does not exist' in end(graph, process, signal.SIGTERM)
 
@@ -108,6 +111,7 @@ def test_a_second_signal_ends_the_process_at_once(graph, monkeypatch):
     process = hang(graph, monkeypatch)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
+
     assert process.poll() is None  # it waits for the network
     assert graph.finish(process, signal.SIGINT)[0] == 130
 
@@ -119,15 +123,17 @@ def test_a_network_that_never_returns_ends_the_process_with_code_7(graph, monkey
     assert 'O04_timeout' in errors
 
 
-def test_a_start_that_is_impossible_says_so_in_one_line(graph, tmp_path, monkeypatch):
+def test_an_impossible_start_is_reported_in_one_line(graph, tmp_path, monkeypatch):
     code, errors = graph.finish(graph.start(
         MODULE, '--ros-args', '--params-file', str(tmp_path / 'missing.yaml')), None)
     assert code == 2
     assert 'missing.yaml' in errors
     assert 'Traceback' not in errors
+
     blocked = tmp_path / 'file'
     blocked.write_text('')
     monkeypatch.setenv('ROS_LOG_DIR', str(blocked / 'log'))
     code, errors = graph.finish(graph.start(MODULE), None)
+
     assert code == 5
     assert 'ROS_LOG_DIR' in errors

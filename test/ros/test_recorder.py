@@ -69,13 +69,15 @@ def test_messages_are_recorded_bit_for_bit(graph, tmp_path):
     while counts != {'/image': 10, '/text': 1}:
         counts = json.loads(process.stdout.readline())
     code, errors = graph.finish(process)
+
     assert code == 0, errors
+
     recorded = read(tmp_path / 'bag')
     assert recorded['/image'] == sent
     assert recorded['/text'] == [serialize_message(String(data='latched'))]
 
 
-def test_each_topic_is_subscribed_to_as_it_is_offered(graph, tmp_path):
+def test_each_subscription_has_the_quality_of_service_of_its_publisher(graph, tmp_path):
     """A latched message from before the start is recorded, and so is a best-effort one."""
     latched = graph.node.create_publisher(String, 'labels', LATCHED)
     latched.publish(String(data='from before'))
@@ -86,22 +88,26 @@ def test_each_topic_is_subscribed_to_as_it_is_offered(graph, tmp_path):
     while counts.keys() != {'/labels', '/sensor'}:
         sensor.publish(String(data='now'))
         counts = json.loads(process.stdout.readline())
+
     assert graph.finish(process, signal.SIGTERM)[0] == 0
     assert read(tmp_path / 'bag')['/labels'] == [serialize_message(String(data='from before'))]
+
     with AnyReader([tmp_path / 'bag']) as reader:
         offers = {connection.topic: connection.ext.offered_qos_profiles[0]
                   for connection in reader.connections}
+
     assert offers['/labels'].durability == QosDurability.TRANSIENT_LOCAL
     assert offers['/sensor'].reliability == QosReliability.BEST_EFFORT
 
 
-def test_a_topic_that_never_comes_does_not_matter(graph, tmp_path):
+def test_a_topic_without_a_publisher_does_not_disturb_the_recording(graph, tmp_path):
     texts = graph.node.create_publisher(String, 'text', 10)
     process = graph.start(MODULE, '--output', str(tmp_path / 'bag'), '--topics', 'text', 'never')
     graph.spin_until(texts.get_subscription_count)
     texts.publish(String(data='one'))
     graph.spin_until(lambda: texts.get_subscription_count() == 1)
     graph.executor.spin_once(timeout_sec=0.3)
+
     assert graph.finish(process)[0] == 0
     assert list(read(tmp_path / 'bag')) == ['/text']
 
@@ -128,7 +134,9 @@ def test_a_full_disk_ends_the_recording_with_code_5(graph, tmp_path):
         images.publish(message)
         graph.executor.spin_once(timeout_sec=0.02)
     code, errors = graph.finish(process, None)  # it ends by itself
+
     assert code == 5, errors
+
     recorded = len(read(tmp_path / 'bag' / 'bag.mcap')['/image'])
     assert f'recorded {recorded} of' in errors
     assert recorded == 5  # a chunk is what exceeds 1 MiB; a second one has no room
