@@ -20,9 +20,11 @@ def drift(root, sequence='01', frames=None):
     folder = root / 'sequences' / sequence
     numbers = (folder / 'calib.txt').read_text().split('\n')[0].split()
     focal = float(next(word for word in numbers if not word.endswith(':')))
+
     engine = TorchEngine.load('street', 'cpu', threads=1)
     manifest = engine.manifest
     semantic = manifest.task('semantic')
+
     found = []
     tracker = None
     for number, path in enumerate(sorted((folder / 'image_0').iterdir())[:frames]):
@@ -30,15 +32,19 @@ def drift(root, sequence='01', frames=None):
         image = resize(picture, manifest.height, manifest.width)
         camera = pinhole_of(focal, picture.shape, image.shape)
         tracker = tracker or MotionTracker(camera, semantic.movable, semantic.sky)
+
         outputs, _ = engine.step(image, None, ('semantic', 'depth'))
         tracker.add((number + 1) * 100_000_000, image,
                     outputs.depth * np.float32(camera.fy / manifest.focal_px), outputs.semantic)
+
         if number:
             pose = np.eye(4)
             pose[:3] = poses[number]
             before = np.eye(4)
             before[:3] = poses[number - 1]
-            true, step = (inverse(before) @ pose)[:3, 3], tracker.step.pose[:3, 3]
+            true = (inverse(before) @ pose)[:3, 3]
+            step = tracker.step.pose[:3, 3]
+
             lengths = np.linalg.norm(step), np.linalg.norm(true)
             angle = np.degrees(np.arccos(np.clip(step @ true / lengths[0] / lengths[1], -1, 1)))
             found.append((lengths[0] / lengths[1] - 1, angle, tracker.step.quality >= BELIEVABLE))
@@ -50,6 +56,7 @@ def drift(root, sequence='01', frames=None):
 def test_the_direction_holds_on_a_recorded_drive(real_data):
     found = drift(real_data('kitti_odometry'))
     believed = found[:, 2] > 0
+
     assert believed.mean() > 0.9
     assert np.median(found[believed, 1]) < 2
     assert abs(np.median(found[believed, 0])) < 0.2  # metres, from a network that saw a street

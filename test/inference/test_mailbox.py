@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about the mailbox: the newest wins, nobody starves, nothing is lost unseen."""
+"""The mailbox: the newest message wins, no camera starves, every loss is reported."""
 
 import collections
 import random

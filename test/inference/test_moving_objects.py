@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which frames of a camera motion is known about, and the file of the head."""
+"""In which frames of a camera motion is known, and the file of the motion head."""
 
 import dataclasses
 import shutil

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Facts about a camera's temporal state: a stream is a batch, and when it starts anew."""
+"""The temporal state of a camera: a stream equals a batch, and when the state is reset."""
 
 import dataclasses
 
@@ -89,6 +89,7 @@ def test_a_stream_equals_the_network_on_pairs_of_frames(tiny_model, engine, size
     batch = torch.stack([normalised(image) for image in images])
     with torch.inference_mode():
         logits = network(batch, batch[[0, 0, 1, 2]])
+
     for index, image in enumerate(images):
         found = stream.process(Frame('front', (index + 1) * 100 * MS, image))
         wanted = to_perception(
@@ -99,6 +100,7 @@ def test_a_stream_equals_the_network_on_pairs_of_frames(tiny_model, engine, size
                 motion_score=logits['motion'][index].softmax(0)[1].numpy(),
                 sky=task_outputs('semantic', logits['semantic'][[index]], SKY)['sky'][0].numpy()),
             manifest, *size, motion_known=index > 0)
+
         for task in ('semantic', 'motion'):
             same = getattr(found, task) == getattr(wanted, task)
             assert same.mean() > 0.999
@@ -145,7 +147,7 @@ def test_a_network_of_one_frame_knows_motion_from_the_start(tiny_single_frame_mo
     assert known(CameraStream(single).process(Frame('front', 0, pictures(1)[0])))
 
 
-# --- when it starts anew ---------------------------------------------------------------------
+# --- when the state is reset -------------------------------------------------------------------
 
 def test_the_first_frame_has_no_motion_and_the_second_compares_with_it(stream, recorder):
     assert not known(stream.process(frame(1, 100 * MS)))

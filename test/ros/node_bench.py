@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A perception node on a graph of its own, with a network that does what the test wants."""
+"""A perception node on a separate graph, with a network that the test controls."""
 
 import threading
 import time

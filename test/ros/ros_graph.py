@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A node of the tests on a graph of its own, and programs as processes on the same graph."""
+"""A node of the tests on a separate graph, and programs as processes on the same graph."""
 
 import os
 import random

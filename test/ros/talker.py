@@ -15,12 +15,14 @@ def main(type_name, topic, rate='10', height='48', width='80'):
     rclpy.init()
     node = Node('talker')
     publisher = node.create_publisher(getattr(import_module(f'{package}.msg'), kind), topic, 5)
+
     message = publisher.msg_type()
     if kind == 'Image':
         message.height, message.width, message.step = int(height), int(width), int(width) * 3
         message.encoding = 'rgb8'
         message.data.frombytes(bytes(range(256)) * (message.step * message.height // 256))
     header = message.header if hasattr(message, 'header') else message
+
     while rclpy.ok():
         if kind == 'Image':
             message.data[0] = (message.data[0] + 1) % 256  # a camera's pictures are never equal

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The counters of a camera and the sentence that is made of them."""
+"""The counters of a camera, and the health that is derived from them."""
 
 import random
 import threading
@@ -56,6 +56,7 @@ def test_every_frame_is_accounted_for(account):
         kind = source.choice(['publish', 'drop', 'supersede', 'wait'])
         account.received()
         waiting += 1
+
         if kind == 'supersede' and waiting > 1:
             account.dropped('O01_superseded', waiting=True)
             waiting -= 1
@@ -68,9 +69,11 @@ def test_every_frame_is_accounted_for(account):
                 account.published({}, heard=source.random() < 0.5)
             else:
                 account.dropped(source.choice(['I03_short', 'M10_output']))
+
         counts = account.counts()
         assert counts.balanced
         assert (counts.waiting, counts.in_flight) == (waiting, waiting)
+
     values = camera_values(account, {'gap': 3})
     dropped = sum(int(value) for key, value in values.items() if key.startswith('dropped.'))
 

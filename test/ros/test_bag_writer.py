@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bags that are finished properly, also when the disk is full."""
+"""Bags are finished properly, even on a full disk."""
 
 import resource
 import struct

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps one error from ending the process."""
+"""The guards that keep one error from ending the process."""
 
 import logging
 

@@ -36,12 +36,14 @@ def prefix(tmp_path, monkeypatch):
     index = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages'
     for folder in (share, programs, index):
         folder.mkdir(parents=True)
+
     (index / 'mtl_perception').write_text('')
     shutil.copy(ROOT / 'package.xml', share)
     for name in ('launch', 'config'):
         shutil.copytree(ROOT / name, share / name)
     for script in (ROOT / 'scripts').iterdir():
         shutil.copy(script, programs)
+
     monkeypatch.setenv('AMENT_PREFIX_PATH', os.pathsep.join(
         [str(prefix), os.environ.get('AMENT_PREFIX_PATH') or sys.prefix]))
     monkeypatch.setenv('PATH', f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
@@ -105,6 +107,7 @@ def test_recorded_topics_have_absolute_names(launch_file):
 
     chosen = choices(launch_file, record='/bag', cameras='front', namespace='robot',
                      image_transport='compressed')
+
     process, = launch_file.recorder(chosen)
     words = [part[0].text for part in process.cmd]
 

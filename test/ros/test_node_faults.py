@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What goes wrong around the node: cameras, publishers, the network, the load."""
+"""Faults around the node: cameras, publishers, the network, the load."""
 
 import threading
 import time
@@ -73,6 +73,7 @@ def test_one_fast_camera_does_not_starve_the_others(bench):
     for camera in cameras:
         test.graph.listen(Image, f'{camera.name}/semantic/image')
     test.spin_until(lambda: all(camera.outputs.wanted() for camera in cameras))
+
     for number in range(60):
         for camera, share in zip(cameras, (10, 1, 1)):
             for _ in range(share):
@@ -80,6 +81,7 @@ def test_one_fast_camera_does_not_starve_the_others(bench):
         test.engine.tokens.release()
         while test.engine.done <= number:
             time.sleep(0.0005)
+
     test.engine.tokens.release(10)
     while any(camera.account.counts().in_flight for camera in cameras):
         time.sleep(0.001)
@@ -298,6 +300,7 @@ def test_a_camera_that_is_killed_and_restarted_is_served_again(bench):
     process = test.graph.start('talker', *arguments)
     test.spin_until(seen(10))
     noticed, returned = [], []
+
     for cycle in range(3):
         test.spin_until(lambda: test.health('camera')[0] == OK)
         process.kill()
@@ -306,17 +309,19 @@ def test_a_camera_that_is_killed_and_restarted_is_served_again(bench):
         test.spin_until(lambda: test.health('camera')[0] == ERROR)
         noticed.append(time.monotonic() - begin)
         assert 'T03' in test.health('camera')[1]
+
         published = test.counts.published
         process = test.graph.start('talker', *arguments)
         assert process.stdout.readline() == 'first\n'  # its first message is on its way
         begin = time.monotonic()
         test.spin_until(seen(published + 1))
         returned.append(time.monotonic() - begin)
+
         assert test.camera.stream.resets['silence'] == cycle + 1
         assert test.counts.balanced
     test.graph.finish(process)
 
-    assert sorted(noticed)[1] < 1.5, noticed  # seconds, the median, as machines have their moments
+    assert sorted(noticed)[1] < 1.5, noticed  # median, seconds
     assert sorted(returned)[1] < 1.0, returned
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the perception node publishes for a frame."""
+"""The messages that the perception node publishes for a frame."""
 
 import dataclasses
 import json
@@ -53,6 +53,7 @@ def test_the_node_publishes_exactly_the_offline_predictions(bench, tiny_model, s
     infos = test.graph.node.create_publisher(CameraInfo, 'camera_info', 5)
     test.spin_until(lambda: test.graph.node.count_subscribers('camera_info') > 0)
     test.spin_until(lambda: test.node.count_subscribers('depth/camera_info') > 0)
+
     offline = CameraStream(TorchEngine.load(tiny_model, threads=1))
     for number in range(3):
         now = Time(seconds=1000 + 0.1 * number)
@@ -63,15 +64,18 @@ def test_the_node_publishes_exactly_the_offline_predictions(bench, tiny_model, s
         test.publish(message)
         test.spin_until(lambda: all(len(test.heard[topic]) == number + 1 for topic in ALL))  # noqa: B023
         test.spin_until(lambda: len(test.heard['depth/camera_info']) == number + 1)  # noqa: B023
+
         image = decode_image(message)
         wanted = offline.process(
             Frame('x', now.nanoseconds, image), output_size=size, focal_px=150.0)
+
         found = {topic: decode_array(test.heard[topic][-1]) for topic in ALL}
         np.testing.assert_array_equal(found['semantic/image'], wanted.semantic)
         np.testing.assert_array_equal(found['depth/image'], wanted.depth)
         np.testing.assert_array_equal(found['depth/image_raw'], millimetres(wanted.depth))
         np.testing.assert_array_equal(found['motion/image'], wanted.motion)
         np.testing.assert_array_equal(found['depth/color'], colourise_depth(wanted.depth))
+
         colours = colourise_semantic(wanted.semantic, STREET_SEMANTIC)
         np.testing.assert_array_equal(found['semantic/color'], colours)
         if size == 'camera':
@@ -79,6 +83,7 @@ def test_the_node_publishes_exactly_the_offline_predictions(bench, tiny_model, s
             np.testing.assert_array_equal(
                 found['motion/overlay'], overlay_motion(image, wanted.motion, STREET_MOTION))
         assert (found['motion/image'] == 255).all() == (number == 0)  # no previous frame
+
     height, width = (120, 200) if size == 'camera' else (64, 96)
     encodings = {topic: test.heard[topic][-1].encoding for topic in ALL}
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The states of the perception node, and what brings it from one to another."""
+"""The lifecycle of the perception node: its states and transitions."""
 
 import random
 import shutil

@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages that no camera should send, and what the node makes of them."""
+"""Malformed messages: each is dropped under its reason, and the node goes on."""
 
 import random
 import string
@@ -31,7 +31,7 @@ def good(source, stamp):
 
 
 def malform(source, stamp):
-    """Return a message that is wrong in one way, and the reason code that it deserves."""
+    """Return a message that is wrong in one way, and its reason code."""
     message = good(source, stamp)
     message.encoding = source.choice(list(ENCODINGS))
     row = message.width * ENCODINGS[message.encoding]
@@ -39,32 +39,40 @@ def malform(source, stamp):
     size = message.step * message.height
     message.data.frombytes(bytes(max(0, size - len(message.data))))
     del message.data[size:]
+
     kind = source.choice(['empty', 'zero', 'short', 'long', 'step', 'encoding', 'huge', 'stamp'])
     if kind == 'empty':
         del message.data[:]
         return message, 'I01_empty'
+
     if kind == 'zero':
         setattr(message, source.choice(['height', 'width']), 0)
         return message, 'I02_zero_size'
+
     if kind == 'short':
         needed = message.step * (message.height - 1) + row
         del message.data[source.randint(1, needed - 1) if needed > 1 else 0:]
         return message, 'I03_short' if message.data else 'I01_empty'
+
     if kind == 'long':
         message.data.frombytes(bytes(message.step + source.randint(1, 50)))
         return message, 'I04_long'
+
     if kind == 'step':
         message.step = source.randint(0, row - 1)
         return message, 'I05_step'
+
     if kind == 'encoding':
         letters = string.ascii_letters + '\n\x1b[31m é\u202e0123456789'
         message.encoding = '?' + ''.join(source.choices(letters, k=source.choice([0, 3, 5000])))
         return message, 'I07_encoding'
+
     if kind == 'huge':
         sizes = [65535, 65536, 2 ** 31, 2 ** 32 - 1]
         message.height, message.width = source.choice(sizes), source.choice(sizes)
         message.step = source.choice([0, message.step, 2 ** 32 - 1])
         return message, 'I10_too_big'
+
     message.header.stamp = Time(
         sec=source.choice([0, 5]), nanosec=source.randint(10 ** 9, 2 ** 32 - 1))
     return message, 'T06_stamp_invalid'
@@ -131,6 +139,7 @@ def test_damaged_messages_on_the_wire_do_not_stop_the_good_ones(bench):
                 damaged[source.randrange(len(damaged))] = source.randrange(256)
             cut = source.choice([len(damaged), source.randrange(len(damaged) + 1)])
             test.camera_publisher.publish(bytes(damaged[:cut]))
+
         message = good(source, Time(sec=10 ** 6 + number))
         deadline = time.monotonic() + 10
         while not any(heard.header == message.header

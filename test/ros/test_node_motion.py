@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a model with a motion head says in the node: masks, the camera's own motion, reasons."""
+"""A model with a motion head in the node: masks, the camera's own motion, reasons."""
 
 import functools
 
@@ -146,6 +146,7 @@ def test_the_robots_odometry_replaces_the_estimate_and_corrects_the_scale_of_dep
     test.start()
     test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2
                     and publisher.get_subscription_count() == 1)
+
     # the base looks ahead: its x is the camera's z, its y the camera's -x, its z the camera's -y
     to_camera = np.eye(4)
     to_camera[:3, :3] = rotation_of_quaternion(OPTICAL[3:])
@@ -158,6 +159,7 @@ def test_the_robots_odometry_replaces_the_estimate_and_corrects_the_scale_of_dep
         half = np.arctan2(base[1, 0], base[0, 0]) / 2  # the street is flat: a turn about z
         turn.z, turn.w = float(np.sin(half)), float(np.cos(half))
         publisher.publish(message)
+
     test.spin_until(lambda: len(test.camera._odometry._poses) == 4)
     drive(test)
     test.spin_until(lambda: len(test.heard['perception_node/ego_motion']) == 3)

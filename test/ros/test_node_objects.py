@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Instances and boxes in the node: what is published, where, and only if somebody listens."""
+"""Instances and boxes in the node: published on their topics, only for subscribers."""
 
 import json
 from types import SimpleNamespace

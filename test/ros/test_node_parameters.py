@@ -44,9 +44,9 @@ def test_a_wrong_type_is_refused_by_name_and_can_be_corrected(bench, declaration
         test = bench(**{declaration.name.replace('.', '__'): value})
         assert test.node.trigger_configure() == FAILURE
         assert f"parameter '{declaration.name}'" in test.node.last_error
-        mended = test.node.set_parameters([Parameter(declaration.name, value=declaration.default)])
+        corrected = test.node.set_parameters([Parameter(declaration.name, value=declaration.default)])
         if declaration.read_only:
-            assert not mended[0].successful
+            assert not corrected[0].successful
         else:
             assert test.node.trigger_configure() == SUCCESS, test.node.last_error
 

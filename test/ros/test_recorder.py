@@ -60,11 +60,13 @@ def test_messages_are_recorded_bit_for_bit(graph, tmp_path):
     texts = graph.node.create_publisher(String, 'text', LATCHED)
     graph.spin_until(
         lambda: images.get_subscription_count() and texts.get_subscription_count())
+
     sent = [serialize_message(message) for message in pictures(10)]
     for raw in sent:
         images.publish(raw)
         graph.executor.spin_once(timeout_sec=0.02)
     texts.publish(String(data='latched'))
+
     counts = {}
     while counts != {'/image': 10, '/text': 1}:
         counts = json.loads(process.stdout.readline())
