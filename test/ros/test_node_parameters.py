@@ -44,9 +44,11 @@ def test_a_wrong_type_is_refused_by_name_and_can_be_corrected(bench, declaration
         test = bench(**{declaration.name.replace('.', '__'): value})
         assert test.node.trigger_configure() == FAILURE
         assert f"parameter '{declaration.name}'" in test.node.last_error
-        corrected = test.node.set_parameters([Parameter(declaration.name, value=declaration.default)])
+
+        valid = Parameter(declaration.name, value=declaration.default)
+        result, = test.node.set_parameters([valid])
         if declaration.read_only:
-            assert not corrected[0].successful
+            assert not result.successful
         else:
             assert test.node.trigger_configure() == SUCCESS, test.node.last_error
 
