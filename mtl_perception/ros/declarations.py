@@ -76,7 +76,7 @@ class Declaration:
     def problem(self, value: Any) -> str:
         """Return the problem of a value of the right type, empty if it is valid."""
         if self.choices and value not in self.choices:
-            return f'{self._is(value)}, wanted {self.allowed}{did_you_mean(value, self.choices)}'
+            return f'{self._is(value)}, wanted {self.allowed}{nearest_hint(value, self.choices)}'
         if self.bounds:
             low, high = self.bounds
             if not (math.isfinite(value) and low <= value <= high):
@@ -89,7 +89,7 @@ class Declaration:
         return f'parameter {self.name!r} is {printable(repr(value), LONGEST_VALUE)}'
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def nearest_hint(word: str, known: Iterable[str]) -> str:
     """Return a hint at the nearest known word, empty if none is near."""
     near = difflib.get_close_matches(word, known, 1)
     return f'; did you mean {near[0]!r}?' if near else ''

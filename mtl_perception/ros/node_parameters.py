@@ -22,7 +22,7 @@ from rclpy.parameter import Parameter
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.reason_codes import ReasonCode
-from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, did_you_mean
+from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, nearest_hint
 from mtl_perception.ros.log_text import printable
 
 FOREIGN = re.compile(r'use_sim_time|qos_overrides\..*|start_type_description_service')
@@ -90,7 +90,7 @@ class NodeParameters:
     def _unknown(self) -> dict[str, str]:
         """Return the overrides that no parameter takes, each with a hint at the nearest one."""
         return {
-            printable(name, LONGEST_VALUE): did_you_mean(name, self._known)
+            printable(name, LONGEST_VALUE): nearest_hint(name, self._known)
             for name in self._node._parameter_overrides
             if not self._node.has_parameter(name) and not FOREIGN.fullmatch(name)}
 
