@@ -14,7 +14,8 @@ from rich.table import Table
 from mtl_perception.datasets.build import DATASETS, read_descriptions
 from mtl_perception.datasets.check import Findings, examine, rows_of
 from mtl_perception.datasets.preview import draw_clips
-from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.files import write_atomically
 
 SHOWN = 10
 """How many of the omitted images are named."""
@@ -86,9 +87,5 @@ def _draw(every: list[Findings], samples: int, path: Path) -> None:
         return
     done, content = cv2.imencode('.png', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     assert done
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.tobytes())
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written ({error})') from error
+    write_atomically(content.tobytes(), path)
     print(f'samples: {path}')

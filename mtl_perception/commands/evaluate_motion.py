@@ -15,7 +15,7 @@ from mtl_perception.commands._options import (
     progress,
 )
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
-from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.motion_evaluation import (
     MotionHeadEvaluator,
     as_markdown,
@@ -23,6 +23,7 @@ from mtl_perception.evaluation.motion_evaluation import (
     number_text,
 )
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
+from mtl_perception.files import write_atomically
 from mtl_perception.inference.motion_head_file import motion_head_of, read_motion_head
 
 
@@ -84,9 +85,5 @@ def _track(seeds: Sequence[int]) -> Iterable[int]:
 
 def _write(metrics: dict[str, Any], path: Path | None) -> None:
     """Write the metrics as JSON, if a file is wanted."""
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written ({error})') from error
+    if path is not None:
+        write_atomically((json.dumps(metrics, indent=2) + '\n').encode(), path)

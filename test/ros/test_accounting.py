@@ -9,8 +9,17 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount, percentiles
-from mtl_perception.ros.diagnostics import ERROR, OK, WARN, assess, camera_values
+from mtl_perception.ros.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    Health,
+    assess,
+    camera_values,
+    status,
+)
 from mtl_perception.ros.qos_matching import Offer
 
 
@@ -186,3 +195,13 @@ def test_frames_from_before_the_activation_do_not_count(account, clock):
     assert judge(account, clock, active_s=5.0)[0] == WARN
     assert judge(account, clock, Offer(), active_s=5.0) == (
         ERROR, '[G01] no publisher on /image_raw')
+
+
+def test_a_diagnostic_with_a_reason_code_says_the_cure():
+    entry = status('camera', 'front', Health(ERROR, '[G01] no publisher on /image'), {'a': '1'})
+    assert {item.key: item.value for item in entry.values} == {
+        'a': '1', 'cure': ReasonCode.NO_PUBLISHER.cure}
+
+    # the control: health without a code
+    entry = status('camera', 'front', Health(OK, '10.0 frames/s in, 10.0 out'), {'a': '1'})
+    assert [item.key for item in entry.values] == ['a']
