@@ -111,7 +111,7 @@ class TorchEngine:
         :param tasks: names of the tasks to compute; all if None.
         :raises ValueError: if the image has another size, or the network has no such task.
         :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
-        :raises DeviceError: ``D03_device`` if the device was lost; the process must be started again.
+        :raises DeviceError: ``D03_device`` if the device is lost; restart the process then.
         """
         wanted = (self.manifest.height, self.manifest.width, 3)
         if image.shape != wanted or image.dtype != np.uint8:
