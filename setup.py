@@ -33,7 +33,7 @@ ROS_WHEELS = [
     'ros-stereo-msgs',
     'ros-visualization-msgs',
 ]
-SETTINGS = ['pydantic>=2.9', 'typing-extensions>=4.12']
+SETTINGS = ['pydantic>=2.11', 'typing-extensions>=4.12']
 TRAIN = [
     *SETTINGS,
     'docstring-parser>=0.15',

@@ -78,6 +78,7 @@ def checked_dataclass(cls: type[Kind]) -> type[Kind]:
         except ValidationError as error:
             raise _refused(kind, error, kind.__name__) from error
 
+    # The errors of pydantic become ours, also where an instance is made in Python.
     kind.__init__ = init
     return typing.cast('type[Kind]', kind)
 
@@ -220,7 +221,11 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts quotes around texts that :class:`_Loader` would read as numbers."""
+    """Puts quotes around texts that :class:`_Loader` would read as numbers; has no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value that occurs twice twice."""
+        return True
 
 
 for _class in (_Loader, _Dumper):

@@ -64,7 +64,7 @@ def test_numbers_with_an_exponent_are_numbers_and_texts_stay_texts():
     assert parse_yaml('[1e-3, 2E5, .5e+1, 1.0e3]', '') == [0.001, 2e5, 5.0, 1000.0]
     assert parse_yaml('[1e, e5, 0x1e5, 12e4a]', '') == ['1e', 'e5', 0x1e5, '12e4a']
 
-    content = {'code': '12e4', 'rate': 1e-7, 'name': '007'}
+    content = {'code': '12e4', 'rate': 1e-7, 'name': '007', 7: [1, 2]}
     assert parse_yaml(write_yaml(content), '') == content
     assert parse_yaml(write_yaml(content, one_line=True), '') == content
     assert '\n' not in write_yaml(content, one_line=True).strip()

@@ -3,7 +3,7 @@
 """The settings of a training: a YAML recipe, overridden on the command line."""
 
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
 )
 from typing_extensions import NotRequired
 
@@ -30,6 +29,7 @@ from mtl_perception.settings import (
     DescribedAs,
     checked_dataclass,
     one_of,
+    parse_yaml,
     table,
     write_yaml,
 )
@@ -367,7 +367,8 @@ def from_plain(plain: dict[str, Any]) -> TrainingConfig:
 
 def to_plain(config: TrainingConfig) -> dict[str, Any]:
     """Return the settings as plain YAML and JSON types."""
-    plain: dict[str, Any] = TypeAdapter(TrainingConfig).dump_python(config, mode='json')
+    # By way of YAML, because JSON would make texts of the numbers that are keys of a description.
+    plain: dict[str, Any] = parse_yaml(write_yaml(asdict(config)), 'the recipe')
     return plain
 
 

@@ -84,6 +84,13 @@ def test_a_wrong_recipe_is_refused_with_the_reason(recipe, tmp_path, text, messa
         load_config(wrong)
 
 
+def test_numbers_that_are_keys_of_a_description_stay_numbers(recipe):
+    described = '{dataset: folder, root: x, description: {ids: {7: road}}}'
+    config = load_config(recipe, ['--data.train', described, '--data.validation', described])
+    assert to_plain(config)['data']['train']['description'] == {'ids': {7: 'road'}}
+    assert from_plain(to_plain(config)) == config
+
+
 def test_a_missing_recipe_names_itself():
     with pytest.raises(ConfigurationError, match=r'nowhere\.yaml'):
         load_config('nowhere.yaml')

@@ -30,7 +30,7 @@ def test_a_folder_is_trained_on_and_the_pictures_are_named(folder, tmp_path, cap
         'train', 'data', '--stages', '[{height: 32, width: 64, steps: 2, batch: 2}]']) == 0
 
     said = capsys.readouterr().out
-    assert 'pictures shows what the network sees' in said
+    assert 'README.md has the progress, pictures the predictions' in said
     assert list((tmp_path / 'runs' / 'data' / 'pictures').glob('*.png'))
     assert (tmp_path / 'runs' / 'data' / 'data.safetensors').exists()
 
