@@ -41,7 +41,7 @@ slow: $(VENV)/installed-all
 # docs/api is made by Sphinx; pages of modules that are gone would stay in it and be a warning.
 docs: $(VENV)/installed-all
 	@rm -rf docs/api
-	@$(BIN)/python -m sphinx -W --keep-going --quiet -d build/docs/cache docs build/docs/html
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -j auto -d build/docs/cache docs build/docs/html
 	@echo 'build/docs/html/index.html'
 
 clean:

@@ -34,4 +34,5 @@ autodoc_typehints_description_target = 'documented'
 # tables that mtl_perception.settings makes of data sets, have no entry of their own.
 nitpicky = True
 nitpick_ignore_regex = [
-    ('py:.*', r'(?!mtl_perception).*|.*\.(T|Kind)|mtl_perception\.settings\.[A-Z][a-z]\w+')]
+    ('py:.*', r'(?!mtl_perception).*|.*\.(T|Kind|Network|Annotated)'
+              r'|mtl_perception\.settings\.[A-Z][a-z]\w+')]
