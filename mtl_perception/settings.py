@@ -270,5 +270,5 @@ def _in_words(kind: Any, error: ErrorDetails) -> str:
     if error['type'].startswith('dataclass') or error['type'] == 'dict_type':
         wanted = 'it must be a table of keys and values'
     elif error['type'] == 'sequence_str':
-        wanted = 'it must be a list, also of one'
+        wanted = f'it must be a list such as [{error["input"]!r}]'
     return f'{name or "this"} is {error["input"]!r}; {wanted}'

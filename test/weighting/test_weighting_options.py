@@ -35,7 +35,7 @@ def test_a_nested_strategy_is_given_by_name_and_has_its_own_options():
     ('gradnorm', {'alpha': 'high'}, "gradnorm: alpha is 'high'; it must be a valid number"),
     ('gradnorm', {'steps': 1.5}, 'gradnorm: steps is 1.5; it must be a valid integer'),
     ('focused', {'normalise': 1}, 'focused: normalise is 1; it must be a valid boolean'),
-    ('focused', {'focus': 'depth'}, "focused: focus is 'depth'; 'str' instances are not"),
+    ('focused', {'focus': 'depth'}, "focused: focus is 'depth'; it must be a list"),
     ('gradnorm', {'alpha': -1}, 'alpha is -1.0; it must be 0 or more'),
     ('gradnorm', {'rate': 0.0}, 'rate is 0.0'),
     ('gradnorm', {'steps': 0}, 'steps is 0; average the losses of at least 1'),
