@@ -3,8 +3,8 @@
 """
 Every topic that the package publishes, reads or records: its name, its type and what it carries.
 
-Names are relative to the namespace of a camera; those of :data:`EGO_MOTION` and :data:`TIMING` to
-the node, and :data:`DIAGNOSTICS` is absolute.
+Names are relative to the namespace of a camera; those of ``EGO_MOTION`` and ``TIMING`` to
+the node, and ``DIAGNOSTICS`` is absolute.
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ def write_images(path: Path, storage: str, frames: int, height: int, width: int)
     Write a bag of noise, which cannot be compressed.
 
     :param path: folder of the new bag.
-    :param storage: one of :data:`STORAGES`.
+    :param storage: one of ``STORAGES``.
     :return: its size, bytes.
     """
     store = get_typestore(Stores.ROS2_KILTED)

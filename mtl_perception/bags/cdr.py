@@ -58,7 +58,7 @@ class Cursor:
         """
         Return numbers of 4 bytes each, or of one.
 
-        :param layout: such as ``iI``, as :mod:`struct` has it, or ``B``.
+        :param layout: such as ``iI``, as ``struct`` has it, or ``B``.
         :raises FrameError: if the message ends before.
         """
         # numbers of 4 bytes are aligned to 4

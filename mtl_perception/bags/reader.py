@@ -156,7 +156,7 @@ class Bag:
         """
         Yield what has one stamp, in the order of the stamps.
 
-        Messages that cannot be decoded are left out and counted in :attr:`skipped`.
+        Messages that cannot be decoded are left out and counted in ``skipped``.
 
         :param tasks: of the model that predicted; boxes get the classes of its detection task and
             are left out without one.

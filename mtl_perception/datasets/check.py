@@ -125,8 +125,8 @@ def examine(
     """
     Read every clip of every data set once, and find images that two of them share.
 
-    :param descriptions: name -> description for :func:`build_dataset`; a task that ``tasks`` names
-        must be labelled somewhere.
+    :param descriptions: name -> description for :func:`.build_dataset`; a task that ``tasks``
+        names must be labelled somewhere.
     :param show: wraps the clips' numbers of the data set with that name, for a progress bar.
     :raises ConfigurationError: if a description is wrong; faulty data are problems, not errors.
     """

@@ -85,7 +85,7 @@ class RecordedClips(ABC):
     @abstractmethod
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """
-        Return task name -> (H, W) label of one image, as in :class:`Sample`.
+        Return task name -> (H, W) label of one image, as in :class:`.Sample`.
 
         :param image: its path.
         :param shape: (H, W) of the image.

@@ -43,7 +43,7 @@ class MotionTracker:
     """
     Follow the motion of one camera and prepare the input of a motion head.
 
-    Consecutive frames give short steps, which are chained in a :class:`FrameRing`. The newest
+    Consecutive frames give short steps, which are chained in a :class:`.FrameRing`. The newest
     frame is then compared with an earlier one: that one's image is warped by the chained pose, the
     remaining flow refines the pose, and the flow that the refined pose does not explain gives the
     features.

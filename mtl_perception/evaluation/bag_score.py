@@ -34,7 +34,7 @@ class BagScore:
     Compare predictions with the truth, frame by frame.
 
     :param tasks: of the network; without semantics motion cannot be evaluated.
-    :param height: rows of the network's input, see :class:`Evaluator`.
+    :param height: rows of the network's input, see :class:`.Evaluator`.
     :param width: columns of the same.
     :ivar images: frames with an image.
     :ivar predicted: frames with a prediction.

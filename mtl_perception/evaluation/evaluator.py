@@ -107,7 +107,7 @@ class Evaluator:
 
     def compute(self, evaluated_only: bool = False) -> dict[str, Any]:
         """
-        Return the metrics, see :func:`compute_metrics`.
+        Return the metrics, see :func:`.compute_metrics`.
 
         :param evaluated_only: leave out tasks without a single frame that has both prediction and
             truth.

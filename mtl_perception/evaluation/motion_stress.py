@@ -99,14 +99,14 @@ def conditions(
     show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
 ) -> dict[str, dict[str, Any]]:
     """
-    Return the metrics of :class:`MotionHeadEvaluator` for each condition.
+    Return the metrics of :class:`.MotionHeadEvaluator` for each condition.
 
     :param engine: the network; its depth and semantics are predicted on the changed images.
     :param head: of the model.
     :param seeds: of the streets.
     :param plan: which frames of each street. Standing still has one clip for each street on which
         the camera stands somewhere.
-    :param wanted: names of :data:`CONDITIONS`.
+    :param wanted: names of ``CONDITIONS``.
     :param show: wraps the seeds, for a progress bar.
     """
     evaluators = {name: MotionHeadEvaluator(head, engine) for name in wanted}
@@ -145,7 +145,7 @@ def provoked(
     :param seeds: of the streets.
     :param plan: which frames of each street.
     :param show: wraps the seeds, for a progress bar.
-    :return: of :class:`EgoErrors`.
+    :return: of :class:`.EgoErrors`.
     :raises ConfigurationError: if the model has no semantics.
     """
     errors = EgoErrors()

@@ -61,7 +61,7 @@ def evaluate(
     """
     Drive through the streets as the node does and return the metrics and their baselines.
 
-    Every evaluated frame goes through :class:`CameraStream` after the frame before it, or the
+    Every evaluated frame goes through :class:`.CameraStream` after the frame before it, or the
     three before it for a model with a motion head. A second stream gets it twice: on these
     identical frames nothing may move.
 
@@ -72,7 +72,7 @@ def evaluate(
     :param seeds: street seeds from 20000 on.
     :param plan: which frames to evaluate.
     :param show: wraps the seeds, for a progress bar.
-    :param street: class of the street, :class:`Street` by default.
+    :param street: class of the street, :class:`.Street` by default.
     :return: the metrics, and the evaluator, which has pictures of the worst frames.
     :raises ConfigurationError: if a seed may have been used in training.
     """

@@ -18,7 +18,7 @@ from mtl_perception.media.pictures import read_rgb
 
 class Model:
     """
-    A network that is loaded and ready; :func:`load_model` returns one.
+    A network that is loaded and ready; :func:`.load_model` returns one.
 
     :param engine: runs the network.
     """

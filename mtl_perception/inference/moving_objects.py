@@ -38,7 +38,7 @@ class Moving:
 
     :param outputs: those of the frame with ``motion`` and ``motion_score`` of the residual flow,
         zero if motion is unknown.
-    :param reason: why motion is unknown: a reason of :class:`Timeline`, ``camera`` (other
+    :param reason: why motion is unknown: a reason of :class:`.Timeline`, ``camera`` (other
         intrinsics), ``poor_ego_motion`` or ``no_depth``; empty if it is known.
     :param comparison: of the frame with an earlier one, None if there was none.
     :param step: how the camera moved since the frame before, None if that is not known.
@@ -63,7 +63,7 @@ class MovingObjects:
     The network sees each frame once, for depth and semantics. A ring of recent frames replaces
     the fixed predecessor. Motion is unknown on the first frame, on the first after
     :meth:`forget`, and where the camera's own motion was estimated badly; :attr:`unknown` counts
-    why. Which frames may be compared is not decided here: see :class:`Timeline`.
+    why. Which frames may be compared is not decided here: see :class:`.Timeline`.
 
     Not safe to use from several threads; each camera has its own.
 

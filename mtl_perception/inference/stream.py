@@ -56,7 +56,7 @@ class CameraStream:
     """
     Process the frames of one camera and own the temporal state between them.
 
-    A network of two frames compares each frame with the one before. Where :class:`Timeline` says
+    A network of two frames compares each frame with the one before. Where :class:`.Timeline` says
     that a frame does not continue the last one, motion is unknown (255) and the masks come from
     this frame alone. The model's motion head, if it has one, follows the same timeline.
 

@@ -89,7 +89,7 @@ class BoundaryMetrics:
         Return the bootstrap interval of ``f``.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each frame, such as its drive; see :func:`.bootstrap_interval`.
         """
         statistics: dict[str, Statistic] = {'f': _mean}
         return bootstrap_intervals(self._frames, statistics, level, groups)

@@ -103,7 +103,7 @@ class DepthMetrics:
         Return the bootstrap interval of each metric.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each frame, such as its drive; see :func:`.bootstrap_interval`.
         :return: name -> (low, high), None without an interval.
         """
         return bootstrap_intervals(

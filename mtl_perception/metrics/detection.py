@@ -161,7 +161,7 @@ class DetectionMetrics:
         Return the bootstrap intervals of ``ap50``, ``ap``, ``found`` and ``precision``.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each image, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each image, such as its drive; see :func:`.bootstrap_interval`.
         """
         # Average precision ranks the boxes of all images, so no sum of counts gives it: boxes
         # count as often as their image is drawn.

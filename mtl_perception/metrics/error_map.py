@@ -20,7 +20,7 @@ class ErrorMap:
     array([[0.5, nan]], dtype=float32)
 
     :param maximum: largest ground-truth depth that counts, metres; predictions are clipped to it,
-        and one that is not finite counts as this maximum, as in :class:`DepthMetrics`.
+        and one that is not finite counts as this maximum, as in :class:`.DepthMetrics`.
     :param height: rows of the maps.
     :param width: columns of the maps.
     """

@@ -143,7 +143,7 @@ class InstanceMetrics:
         Return the bootstrap intervals of ``found``, ``precision`` and ``panoptic``.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each frame, such as its drive; see :func:`.bootstrap_interval`.
         """
         return bootstrap_intervals(
             self._counts, {'found': _recall, 'precision': _precision, 'panoptic': _panoptic},

@@ -97,7 +97,7 @@ class InverseDepthMetrics:
         Return the bootstrap intervals of ``abs_err`` and ``rel_err``.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each frame, such as its drive; see :func:`.bootstrap_interval`.
         """
         return bootstrap_intervals(self._frames, _STATISTICS, level, groups)
 

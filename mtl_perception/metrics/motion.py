@@ -198,7 +198,7 @@ class MotionMetrics:
         Return the bootstrap intervals of the IoUs, ``auc`` and ``balanced_accuracy``.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each frame, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each frame, such as its drive; see :func:`.bootstrap_interval`.
         """
         scores = np.array(self._scores)
         moving = np.array(self._moving, bool)

@@ -104,7 +104,7 @@ class SegmentationMetrics:
         Return the bootstrap intervals.
 
         :param level: share of the resampled values inside.
-        :param groups: group of each update, such as its drive; see :func:`bootstrap_interval`.
+        :param groups: group of each update, such as its drive; see :func:`.bootstrap_interval`.
         :return: ``miou``, ``pixel_accuracy``, ``miou_per_image`` -> (low, high), None without an
             interval; ``iou`` the same per class name.
         """

@@ -150,7 +150,7 @@ class EfficientNetLiteEncoder(Encoder):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the feature maps from ``finest_stride`` on, see :meth:`Encoder.forward`."""
+        """Return the feature maps from ``finest_stride`` on, see :meth:`.Encoder.forward`."""
         check_size(image.shape[-2], image.shape[-1])
         features = functional.relu6(self.stem_norm(self.stem(image)))
         stages = []

@@ -56,7 +56,7 @@ class NodeParameters:
 
     def read(self) -> dict[str, Any]:
         """
-        Return the values of all parameters by :attr:`Declaration.field`, checked.
+        Return the values of all parameters by ``Declaration.field``, checked.
 
         :raises ConfigurationError: that names every wrong one.
         """

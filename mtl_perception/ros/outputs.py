@@ -57,7 +57,7 @@ class View:
     :param tasks: of the model by name.
     :param image: (H, W, 3) uint8 RGB, the frame at the camera's size.
     :param size: height and width of the outputs, pixels.
-    :param residual: flow that the camera's own motion does not explain, see :class:`Perception`.
+    :param residual: flow that the camera's own motion does not explain, see :class:`.Perception`.
     :param used: message of the frame before, which may be written over.
     """
 

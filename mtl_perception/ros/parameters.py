@@ -21,7 +21,7 @@ DEVICE = re.compile(r'auto|cpu|cuda(:\d+)?')
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of the node, checked; the meaning of each is in :data:`PARAMETERS`."""
+    """The parameters of the node, checked; the meaning of each is in ``PARAMETERS``."""
 
     cameras: tuple[str, ...]
     image_transport: str
@@ -50,7 +50,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """
     Return the settings.
 
-    :param values: of every parameter by :attr:`Declaration.field`, checked.
+    :param values: of every parameter by ``Declaration.field``, checked.
     """
     return Settings(**{
         **values, 'cameras': tuple(values['cameras']) or ('',),

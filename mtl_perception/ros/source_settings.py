@@ -117,7 +117,7 @@ def camera_settings_of(values: Mapping[str, Any]) -> CameraSettings:
     """
     Return the settings.
 
-    :param values: of every parameter by :attr:`Declaration.field`, checked.
+    :param values: of every parameter by ``Declaration.field``, checked.
     :raises ConfigurationError: if two of them do not go together.
     """
     rest = dict(values)

@@ -17,7 +17,7 @@ class Appearance:
     """
     Light and camera of one street; colours are linear RGB.
 
-    :param weather: one of :data:`WEATHERS`.
+    :param weather: one of ``WEATHERS``.
     :param sun: (3,) unit vector towards the sun (y is down, so its y is negative).
     :param sunlight: (3,) light of the sun on a face turned towards it.
     :param ambient: (3,) light of the sky on a face turned upwards.

@@ -64,7 +64,7 @@ def car(shape: str, rng: np.random.Generator, lights: float) -> Mesh:
     """
     Return one car.
 
-    :param shape: one of :data:`SHAPE_NAMES`.
+    :param shape: one of ``SHAPE_NAMES``.
     :param rng: decides paint and proportions.
     :param lights: brightness of its lamps, 0 = off.
     """

@@ -351,7 +351,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
     """
     Read the recipe of a network.
 
-    :raises ConfigurationError: as :func:`load_recipe`.
+    :raises ConfigurationError: as :func:`.load_recipe`.
     """
     return load_recipe(path, overrides, TrainingConfig)
 

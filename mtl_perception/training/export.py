@@ -34,7 +34,7 @@ def export_run(folder: Path, path: Path, precision: str) -> str:
 
     :param folder: of the run.
     :param path: ``NAME.safetensors``.
-    :param precision: one of :data:`PRECISIONS`.
+    :param precision: one of ``PRECISIONS``.
     :return: what was written, in words.
     :raises CheckpointError: if there is no checkpoint, or as :func:`export`.
     :raises StorageError: if a file cannot be written.

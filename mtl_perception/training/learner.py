@@ -108,7 +108,7 @@ class ClipLearner(nn.Module):
         """
         Return task name -> 0-dimensional loss; tasks without labels in the batch are left out.
 
-        With several ranks it is the loss over the batches of all of them, see :meth:`Ranks.mean`.
+        With several ranks it is the loss over the batches of all of them, see :meth:`.Ranks.mean`.
 
         :param batch: see :data:`mtl_perception.training.dataloading.Batch`.
         :param tasks: the tasks to compute, all if None; the decoders of the others do not run.

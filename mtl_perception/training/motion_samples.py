@@ -55,7 +55,7 @@ class MotionSampleCache:
 
     Depth and semantics are those that the network predicts, not the labels: a head that learned
     from perfect depth would be lost on the robot. The pose starts from the true one with the
-    error of a chain of short steps (:data:`TURN_ERROR`), and is refined from flow and depth as
+    error of a chain of short steps (``TURN_ERROR``), and is refined from flow and depth as
     on the robot. Pairs with an unreliable pose are left out.
 
     :param folder: of all caches; made if missing.

@@ -66,7 +66,7 @@ class Asynchronous(TaskWeighting):
         self.register_buffer('epoch', torch.zeros((), dtype=torch.long))
 
     def active(self, step: int) -> tuple[str, ...]:
-        """Return the tasks that are due, see :meth:`TaskWeighting.active`; possibly none."""
+        """Return the tasks that are due, see :meth:`.TaskWeighting.active`; possibly none."""
         time = step if self.unit == 'step' else int(self.epoch)
         due = self.strategy.active(step)
         self.due = tuple(task for task in due if time % self.frequencies[task] == 0)
@@ -76,7 +76,7 @@ class Asynchronous(TaskWeighting):
         """
         Return the strategy's total of the tasks that :meth:`active` last returned.
 
-        See :meth:`TaskWeighting.forward`.
+        See :meth:`.TaskWeighting.forward`.
         """
         self.present(losses)
         total: Tensor = self.strategy(
@@ -84,10 +84,10 @@ class Asynchronous(TaskWeighting):
         return total
 
     def end_epoch(self) -> None:
-        """Count the epoch, see :meth:`TaskWeighting.end_epoch`."""
+        """Count the epoch, see :meth:`.TaskWeighting.end_epoch`."""
         self.epoch += 1
         self.strategy.end_epoch()
 
     def weights(self) -> dict[str, float]:
-        """Return the strategy's weights, see :meth:`TaskWeighting.weights`."""
+        """Return the strategy's weights, see :meth:`.TaskWeighting.weights`."""
         return self.strategy.weights()

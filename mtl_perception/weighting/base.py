@@ -69,7 +69,7 @@ class TaskWeighting(nn.Module):
         Return the sum of the weighted losses, and remember the weights for :meth:`weights`.
 
         :param losses: see :meth:`forward`.
-        :param weights: (tasks,) float32 without gradient, one for each of :attr:`tasks`.
+        :param weights: (tasks,) float32 without gradient, one for each of ``tasks``.
         """
         self.note_weights(losses, weights)
         return torch.stack([
@@ -81,7 +81,7 @@ class TaskWeighting(nn.Module):
         Remember the weights that :meth:`weights` returns.
 
         :param losses: tasks of the batch; all others get the weight 0.
-        :param weights: (tasks,) float32, one for each of :attr:`tasks`.
+        :param weights: (tasks,) float32, one for each of ``tasks``.
         """
         known = set(losses)
         present = torch.tensor([task in known for task in self.tasks], device=weights.device)
@@ -89,7 +89,7 @@ class TaskWeighting(nn.Module):
 
     def present(self, losses: Mapping[str, Tensor]) -> list[str]:
         """
-        Return the tasks of a batch in the order of :attr:`tasks`.
+        Return the tasks of a batch in the order of ``tasks``.
 
         :raises ValueError: if a task is unknown, ``losses`` is empty, or a loss is not positive
             and finite.
@@ -107,7 +107,7 @@ class TaskWeighting(nn.Module):
 
     def refuse_unknown(self, names: Iterable[str], what: str) -> None:
         """
-        Raise an error for names that are not among :attr:`tasks`.
+        Raise an error for names that are not among ``tasks``.
 
         :param names: names of tasks.
         :param what: name of the argument they come from, for the message.

@@ -46,7 +46,7 @@ class DynamicWeightAverage(TaskWeighting):
         self.register_buffer('past', torch.full((2, len(self.tasks)), math.nan))
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the weighted sum of the losses, see :meth:`TaskWeighting.forward`."""
+        """Return the weighted sum of the losses, see :meth:`.TaskWeighting.forward`."""
         self.present(losses)
         self.epoch.add(self.values(losses))
 

@@ -45,7 +45,7 @@ class DynamicScaling(TaskWeighting):
         self.register_buffer('current', torch.ones(len(self.tasks)))
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the weighted sum of the losses, see :meth:`TaskWeighting.forward`."""
+        """Return the weighted sum of the losses, see :meth:`.TaskWeighting.forward`."""
         self.present(losses)
         self.epoch.add(self.values(losses))
         return self.weighted_sum(losses, self.current)

@@ -26,6 +26,6 @@ class EqualWeights(TaskWeighting):
     """
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the sum of the losses, see :meth:`TaskWeighting.forward`."""
+        """Return the sum of the losses, see :meth:`.TaskWeighting.forward`."""
         self.present(losses)
         return self.weighted_sum(losses, torch.ones_like(self.last_weights))

@@ -44,7 +44,7 @@ class FocusedGeometricMean(TaskWeighting):
         self.normalise = normalise
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the product of the two means, see :meth:`TaskWeighting.forward`."""
+        """Return the product of the two means, see :meth:`.TaskWeighting.forward`."""
         tasks = self.present(losses)
         focused = [task for task in tasks if task in self.focus]
         total = geometric_mean([losses[task] for task in tasks])

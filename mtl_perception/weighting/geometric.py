@@ -34,7 +34,7 @@ class GeometricMean(TaskWeighting):
     """
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the geometric mean of the losses, see :meth:`TaskWeighting.forward`."""
+        """Return the geometric mean of the losses, see :meth:`.TaskWeighting.forward`."""
         tasks = self.present(losses)
         total = geometric_mean([losses[task] for task in tasks])
         self.note_weights(tasks, total / len(tasks) * inverse(self.values(losses)))

@@ -47,7 +47,7 @@ class GradientMethod(TaskWeighting):
     The papers take the gradients with respect to all shared parameters, which costs one backward
     pass of the encoder per task. Here they are taken with respect to the taps, which costs none
     and is an approximation (for MGDA that of Sener and Koltun's section 3.3). Decoders learn from
-    their own loss with weight 1; :meth:`weights` returns the weights in the encoder. A task whose
+    their own loss with weight 1; ``weights`` returns the weights in the encoder. A task whose
     loss does not reach the taps takes no part. On several ranks the inner products are those of
     the whole batch: its gradients at the taps are those of the ranks side by side.
 
@@ -78,7 +78,7 @@ class GradientMethod(TaskWeighting):
         """
         Return the sum of the losses; its gradient in the encoder is the method's.
 
-        See :meth:`TaskWeighting.forward`.
+        See :meth:`.TaskWeighting.forward`.
 
         :raises ValueError: also if ``shared`` is missing.
         """

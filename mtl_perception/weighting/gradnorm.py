@@ -80,7 +80,7 @@ class GradNorm(TaskWeighting):
         """
         Return the weighted sum of the losses, then take a step with the weights.
 
-        See :meth:`TaskWeighting.forward`.
+        See :meth:`.TaskWeighting.forward`.
 
         :raises ValueError: also if ``shared`` is missing.
         """

@@ -57,7 +57,7 @@ class HandcraftedWeights(TaskWeighting):
         self.register_buffer('fixed', fixed, persistent=False)
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the weighted sum of the losses, see :meth:`TaskWeighting.forward`."""
+        """Return the weighted sum of the losses, see :meth:`.TaskWeighting.forward`."""
         self.present(losses)
         if self.fixed is not None:
             return self.weighted_sum(losses, self.fixed)

@@ -85,7 +85,7 @@ class UncertaintyWeights(TaskWeighting):
             for task in self.tasks})
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the negative log likelihood, see :meth:`TaskWeighting.forward`."""
+        """Return the negative log likelihood, see :meth:`.TaskWeighting.forward`."""
         self.present(losses)  # raises for losses that cannot be weighted
 
         # The optimiser's last step may have left the range.

@@ -50,7 +50,7 @@ class WeightLearning(TaskWeighting):
         self.logits = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in free})
 
     def forward(self, losses: Mapping[str, Tensor], shared: Shared | None = None) -> Tensor:
-        """Return the weighted sum of the losses, see :meth:`TaskWeighting.forward`."""
+        """Return the weighted sum of the losses, see :meth:`.TaskWeighting.forward`."""
         self.present(losses)  # raises for losses that cannot be weighted
         means = mean_over_ranks(self.values(losses))
         scale = torch.ones_like(means)
@@ -70,7 +70,7 @@ class WeightLearning(TaskWeighting):
         """
         Return the (tasks,) weights, which add up to 1 over the tasks of the batch.
 
-        :param present: for each of :attr:`tasks`, whether the batch has it; at least one.
+        :param present: for each of ``tasks``, whether the batch has it; at least one.
         """
         names = [task for task, known in zip(self.tasks, present) if known]
         zero = torch.zeros_like(self.last_weights[0])
