@@ -246,6 +246,14 @@ def test_commands_that_need_ros_are_marked_and_counted():
 # The commands of the README, run
 
 
+def installation():
+    """Return the commands of the README that install the package, also for training."""
+    clone, = [block for block in blocks(README) if 'git clone' in block.text]
+    return commands(clone) + [
+        command for command in all_commands() if command.page == 'README.md'
+        and command.words[0] == 'pip' and command not in commands(clone)]
+
+
 @pytest.fixture(scope='module')
 def desk(tmp_path_factory):
     """Return a folder with what the commands of the README read: a video, and the recipes."""
@@ -277,8 +285,7 @@ def test_the_commands_of_the_readme_run(desk):
 
     left = {str(command) for command in all_commands()
             if command.page == 'README.md' and not command.needs_ros} - IN_CI
-    install, = [block for block in blocks(README) if 'pip install' in block.text]
-    left -= {str(command) for command in commands(install)}
+    left -= {str(command) for command in installation()}
 
     for command in all_commands():
         if command.page == 'README.md' and command.words[0] == 'mtl':
@@ -298,11 +305,11 @@ def test_the_commands_of_the_readme_run(desk):
 def test_the_installation_of_the_readme_runs(tmp_path):
     if not (ROOT / '.git').exists():
         pytest.skip('the sources are not a git repository, so they cannot be cloned')
-    install, = [block for block in blocks(README) if 'pip install' in block.text]
     python = shutil.which('python3', path=str(Path(sys.executable).parent)) or sys.executable
 
     # Nothing is downloaded: pip resolves the extras of the clone, and installs nothing.
-    script = (install.text.replace('<this repository>', str(ROOT))
+    script = '\n'.join(map(str, installation()))
+    script = (script.replace('REPOSITORY', str(ROOT))
               .replace('python3 -m venv', f'{python} -m venv --without-pip')
               .replace('pip install', f'{python} -m pip install --dry-run --no-deps '
                        '--no-build-isolation'))
@@ -310,7 +317,7 @@ def test_the_installation_of_the_readme_runs(tmp_path):
         ['bash', '-euc', script], cwd=tmp_path, capture_output=True, text=True)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search('Would install mtl[_-]perception-', done.stdout)
+    assert len(re.findall('Would install mtl[_-]perception-', done.stdout)) == 2
 
 
 # Pages and links

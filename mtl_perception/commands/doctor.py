@@ -48,7 +48,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one finding at a time; never raises."""
-    yield Finding('ok', 'mtl_perception', f'{__version__} in {Path(__file__).parent}')
+    yield Finding('ok', 'mtl_perception', f'{__version__} in {Path(__file__).parents[1]}')
     yield Finding('ok', 'python', f'{sys.version.split()[0]} at {sys.executable}')
     for name, purpose in LIBRARIES.items():
         yield _library(name, 'fail', f"missing; {purpose} needs it: pip install '.[runtime]'")
