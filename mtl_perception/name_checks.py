@@ -28,3 +28,9 @@ def did_you_mean(name: object, known: Sequence[str]) -> str:
     if not nearest:
         return '; there are none'
     return f'; did you mean {nearest[0]!r}? There are {list(known)}'
+
+
+def nearest_hint(name: str, known: Iterable[str], most: int = 1) -> str:
+    """Return a hint at the nearest names, empty if none is near; short enough for a log line."""
+    near = difflib.get_close_matches(name, known, most)
+    return f'; did you mean {" or ".join(map(repr, near))}?' if near else ''

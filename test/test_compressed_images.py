@@ -11,6 +11,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from refusals import code
 
 from mtl_perception.compressed_header import read_header
 from mtl_perception.errors import FrameError
@@ -19,16 +20,6 @@ from mtl_perception.image_codec import decode_compressed, decode_image, image_fi
 
 def compressed(data, kind='jpeg'):
     return types.SimpleNamespace(format=kind, data=data)
-
-
-def code(call, *arguments):
-    with pytest.raises(FrameError) as caught:
-        call(*arguments)
-    text = str(caught.value)
-    assert text.startswith(f'[{caught.value.code}] ')
-    assert len(text) < 400
-    assert '\n' not in text
-    return caught.value.code
 
 
 PHOTO = cv2.resize(np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8), (64, 48))

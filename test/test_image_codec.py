@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from refusals import code
 
 from mtl_perception import image_codec
 from mtl_perception.errors import FrameError
@@ -33,10 +34,6 @@ def message(height, width, encoding, step, data, is_bigendian=0):
         is_bigendian=is_bigendian)
 
 
-def compressed(data, kind='jpeg'):
-    return types.SimpleNamespace(format=kind, data=data)
-
-
 def encode(rows, encoding, padding=0, big=False):
     """Return the message of an (H, W, C) array with so many bytes of rubbish behind each row."""
     rows = np.atleast_3d(rows)
@@ -44,16 +41,6 @@ def encode(rows, encoding, padding=0, big=False):
     flat = rows.astype(rows.dtype.newbyteorder('>' if big else '<')).reshape(height, -1)
     data = b''.join(row.tobytes() + b'\xa5' * padding for row in flat)
     return message(height, width, encoding, len(data) // height, data, int(big))
-
-
-def code(call, *arguments):
-    with pytest.raises(FrameError) as caught:
-        call(*arguments)
-    text = str(caught.value)
-    assert text.startswith(f'[{caught.value.code}] ')
-    assert len(text) < 400
-    assert '\n' not in text
-    return caught.value.code
 
 
 def picture(height=6, width=8, channels=3, dtype=np.uint8):

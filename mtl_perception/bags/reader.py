@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a recording: the images of one camera, their predictions and their truth, by stamp."""
 
-import difflib
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from mtl_perception.bags.storage import Storage
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
+from mtl_perception.name_checks import nearest_hint
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 
@@ -141,14 +141,13 @@ class Bag:
             if role in self.roles:
                 continue
 
-            near = difflib.get_close_matches(
-                wanted, [name for name in self.topics if name != wanted], 3)
+            others = [name for name in self.topics if name != wanted]
             why = '; '.join(self.skipped.get(wanted, ()))
             raise DataError(
                 f'{self.path}: no message on {wanted}'
                 + (f' can be read ({why})' if why else '')
-                + (f' (did you mean {" or ".join(near)}?)' if near else '')
-                + f'; the bag has {_shown(self.topics)}', ReasonCode.BAG_TOPIC_MISSING)
+                + f'{nearest_hint(wanted, others, 3)}; the bag has {_shown(self.topics)}',
+                ReasonCode.BAG_TOPIC_MISSING)
 
     def records(
             self, tasks: Sequence[Task] = (), roles: Sequence[str] | None = None,

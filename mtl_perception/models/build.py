@@ -3,7 +3,6 @@
 """Build a network from a :class:`mtl_perception.manifest.NetworkSpec`."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from mtl_perception.models.pyramid import FeaturePyramid
 from mtl_perception.models.siamese import AGGREGATIONS, SiameseMultiTaskNetwork
 from mtl_perception.models.ttnet import TTNet
 from mtl_perception.models.unet import UNetDecoder
+from mtl_perception.name_checks import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -272,10 +272,7 @@ def _detection_head(spec: DecoderSpec, stride: int) -> DetectionHead:
 def _check_name(kind: str, name: str, table: Collection[str]) -> None:
     """Raise a ValueError for a name that is not in a table."""
     if name not in table:
-        nearest = difflib.get_close_matches(str(name), table, 1, 0.0)[0]
-        raise ValueError(
-            f'unknown {kind} {name!r}; it must be one of {list(table)}, the nearest is '
-            f'{nearest!r}')
+        raise ValueError(f'unknown {kind} {name!r}{did_you_mean(name, list(table))}')
 
 
 def _whole(value: object, highest: int) -> bool:

@@ -8,12 +8,12 @@ The tables are in :mod:`mtl_perception.ros.parameters` and
 :mod:`mtl_perception.ros.reference` makes the documentation from it anywhere.
 """
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mtl_perception.name_checks import nearest_hint
 from mtl_perception.ros.log_text import printable
 
 LONGEST_VALUE = 60
@@ -87,9 +87,3 @@ class Declaration:
 
     def _is(self, value: Any) -> str:
         return f'parameter {self.name!r} is {printable(repr(value), LONGEST_VALUE)}'
-
-
-def nearest_hint(word: str, known: Iterable[str]) -> str:
-    """Return a hint at the nearest known word, empty if none is near."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f'; did you mean {near[0]!r}?' if near else ''

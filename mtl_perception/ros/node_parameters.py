@@ -21,8 +21,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.name_checks import nearest_hint
 from mtl_perception.reason_codes import ReasonCode
-from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, nearest_hint
+from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration
 from mtl_perception.ros.log_text import printable
 
 FOREIGN = re.compile(r'use_sim_time|qos_overrides\..*|start_type_description_service')

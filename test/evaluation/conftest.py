@@ -2,31 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A short drive as a node would leave it in a recording."""
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rosbags')
 
-from bag_files import STORE, diagnostics, header, image, write_bag
+from bag_files import diagnostics, image, write_bag
 from rosbags.rosbag2 import StoragePlugin
+from short_drive import COUNT, DROPPED, SIZE, START_NS, STEP_NS, info
 
 from mtl_perception.frames import Frame
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.synthetic import Street
-
-STEP_NS = 100_000_000
-START_NS = 1_700_000_000_000_000_000
-COUNT = 12
-DROPPED = 5
-SIZE = {'width': 96, 'height': 64}
-
-
-def info(focal, stamp_ns):
-    kind = STORE.types['sensor_msgs/msg/CameraInfo']
-    region = STORE.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
-    matrix = np.array([focal, 0, 47.5, 0, focal, 31.5, 0, 0, 1], float)
-    return kind(header(stamp_ns), 64, 96, 'plumb_bob', np.zeros(5), matrix, np.eye(3).ravel(),
-                np.hstack([matrix.reshape(3, 3), np.zeros((3, 1))]).ravel(), 0, 0, region)
 
 
 @pytest.fixture(scope='module')

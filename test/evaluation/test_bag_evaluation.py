@@ -13,6 +13,7 @@ pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
 from bag_files import arrays_of, header, write_bag
+from short_drive import COUNT, START_NS, evaluate_bag
 from test_demo import mtl
 
 from mtl_perception import cli
@@ -20,17 +21,7 @@ from mtl_perception.bags.reader import Bag
 from mtl_perception.evaluation.bag_evaluation import rerun
 from mtl_perception.inference.torch_engine import TorchEngine
 
-START_NS = 1_700_000_000_000_000_000
-COUNT = 12
 EVALUATED = ('semantic', 'depth', 'motion', 'baseline', 'intervals')
-
-
-def evaluate(tmp_path, bag, model, *words):
-    """Run the command and return the report."""
-    code = cli.main(['evaluate', str(model), '--bag', str(bag), '--threads', '1', '--device',
-                     'cpu', '--output', str(tmp_path / 'out'), *words])
-    assert code == 0
-    return json.loads((tmp_path / 'out' / 'report.json').read_text())
 
 
 def test_the_predictions_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_model):
@@ -47,8 +38,8 @@ def test_the_predictions_of_a_bag_are_those_of_the_model_bit_by_bit(bag, tiny_mo
 
 
 def test_the_metrics_of_a_bag_are_exactly_those_of_the_model(tmp_path, bag, tiny_model):
-    as_recorded = evaluate(tmp_path, bag, tiny_model)
-    model_again = evaluate(tmp_path, bag, tiny_model, '--rerun')
+    as_recorded = evaluate_bag(tmp_path, bag, tiny_model)
+    model_again = evaluate_bag(tmp_path, bag, tiny_model, '--rerun')
 
     assert as_recorded == model_again
     assert all(name in as_recorded for name in EVALUATED)
@@ -71,15 +62,15 @@ def test_one_other_pixel_in_the_bag_changes_the_metrics(tmp_path, recorded, bag,
     changed[place] = topic, type(message)(
         message.header, message.height, message.width, message.encoding, 0, message.step,
         data), logged_ns
-    other = evaluate(tmp_path, write_bag(tmp_path / 'changed', changed), tiny_model)
+    other = evaluate_bag(tmp_path, write_bag(tmp_path / 'changed', changed), tiny_model)
 
-    assert other['semantic']['miou'] != evaluate(tmp_path, bag, tiny_model)['semantic']['miou']
+    assert other['semantic']['miou'] != evaluate_bag(tmp_path, bag, tiny_model)['semantic']['miou']
 
 
 def test_labels_of_a_data_set_by_stamp_give_the_same_metrics_as_those_in_the_bag(
         tmp_path, recorded, tiny_model):
     """The bag has no truth; the data set has it under the stamps, 2 ms late."""
-    own = evaluate(tmp_path, write_bag(tmp_path / 'whole', recorded), tiny_model)
+    own = evaluate_bag(tmp_path, write_bag(tmp_path / 'whole', recorded), tiny_model)
     bare = write_bag(tmp_path / 'bare', [one for one in recorded if '/truth' not in one[0]])
     for topic, message, _ in recorded:
         stamp = message.header.stamp
@@ -97,7 +88,7 @@ def test_labels_of_a_data_set_by_stamp_give_the_same_metrics_as_those_in_the_bag
     config = tmp_path / 'mine.yaml'
     config.write_text(yaml.safe_dump(
         {'test': {'dataset': 'folder', 'root': str(tmp_path / 'labels'), 'split': 'all'}}))
-    found = evaluate(tmp_path, bare, tiny_model, '--data', str(config), '--slop', '5')
+    found = evaluate_bag(tmp_path, bare, tiny_model, '--data', str(config), '--slop', '5')
 
     assert found['semantic'] == own['semantic']
     assert found['intervals']['semantic'] == own['intervals']['semantic']
@@ -119,7 +110,7 @@ def test_a_truncated_bag_is_refused_unless_it_is_allowed(tmp_path, bag, tiny_mod
 
     if file.suffix == '.db3':
         return  # the list of topics may be gone too
-    report = evaluate(tmp_path, cut, tiny_model, '--allow-truncated')
+    report = evaluate_bag(tmp_path, cut, tiny_model, '--allow-truncated')
 
     assert report['incomplete'] is True
     assert 0 < report['published'] < COUNT - 1
@@ -184,9 +175,9 @@ def test_the_predictions_of_a_real_node_are_those_of_the_model(tmp_path, tiny_mo
 
     live = json.loads((tmp_path / 'demo' / 'report.json').read_text())
     bag = tmp_path / 'demo' / 'bag'
-    as_recorded = evaluate(tmp_path, bag, tiny_model)
+    as_recorded = evaluate_bag(tmp_path, bag, tiny_model)
 
-    assert as_recorded == evaluate(tmp_path, bag, tiny_model, '--rerun')
+    assert as_recorded == evaluate_bag(tmp_path, bag, tiny_model, '--rerun')
 
     for name in ('semantic', 'depth', 'baseline', 'frames_in', 'published', 'dropped',
                  'latency_ms', 'fps', 'rate'):

@@ -6,12 +6,12 @@ import json
 import resource
 import signal
 import struct
-from fractions import Fraction
 
 import av
 import cv2
 import numpy as np
 import pytest
+from video_files import film
 
 from mtl_perception import cli
 from mtl_perception.errors import DataError, StorageError
@@ -135,26 +135,11 @@ def test_the_number_of_frames_with_unknown_motion_is_printed_with_a_remedy(tmp_p
     assert 'motion is unknown' not in said['drive']
 
 
-def encoded(path, images, times=None, options=None, rotation=0):
-    """Write a video with the given times in milliseconds."""
-    with av.open(str(path), 'w', options=options or {}) as container:
-        stream = container.add_stream('mpeg4', rate=10)
-        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], 'yuv420p'
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24')
-            frame.pts = 100 * number if times is None else times[number]
-            frame.time_base = Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
 def test_a_video_is_read_with_its_colours_and_its_own_times(tmp_path):
     red = np.zeros((64, 96, 3), np.uint8)
     red[..., 0] = 200
     times = [0, 100, 200, 1200, 1300, 1400]
-    path = encoded(tmp_path / 'gap.mkv', [red] * 6, times)
+    path = film(tmp_path / 'gap.mkv', [red] * 6, times)
     images = list(open_input(path).images)
 
     assert np.abs(images[0].image.astype(int) - red).max() < 20
@@ -168,8 +153,8 @@ def test_a_video_is_read_with_its_colours_and_its_own_times(tmp_path):
 def test_a_video_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, capsys, name):
     options = {'movflags': 'faststart'} if name.endswith('mp4') else {}
     random = np.random.default_rng(0)
-    path = encoded(tmp_path / name, list(
-        random.integers(0, 256, (40, 64, 96, 3), np.uint8)), options=options)
+    path = film(tmp_path / name, list(
+        random.integers(0, 256, (40, 64, 96, 3), np.uint8)), **options)
 
     assert len(list(open_input(path).images)) == 40  # the control
 
@@ -273,7 +258,7 @@ def test_a_video_is_read_with_its_rotation(tmp_path):
     """Turned by 90 degrees to the right, as a telephone says it: what is left on top is right."""
     image = np.zeros((64, 96, 3), np.uint8)
     image[:16, :16, 0] = 255
-    path = encoded(tmp_path / 'portrait.mp4', [image] * 3)
+    path = film(tmp_path / 'portrait.mp4', [image] * 3)
     content = bytearray(path.read_bytes())
     matrix = content.index(b'tkhd') + 44  # of ISO 14496-12, 8.3.2
 

@@ -3,7 +3,6 @@
 """``mtl evaluate --bag --rerun`` repeats the node: its settings, its sizes and its boxes."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
 from bag_files import STORE, arrays_of, diagnostics, image, write_bag
-from conftest import COUNT, SIZE, START_NS, STEP_NS, info
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from short_drive import COUNT, SIZE, START_NS, STEP_NS, evaluate_bag, info
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag
@@ -66,24 +65,17 @@ def drive(model, size='camera', settings=SETTINGS, report=True):
     return messages
 
 
-def evaluate(tmp_path, bag, model, *words):
-    code = cli.main(['evaluate', str(model), '--bag', str(bag), '--threads', '1', '--device',
-                     'cpu', '--output', str(tmp_path / 'out'), *words])
-    assert code == 0
-    return json.loads((tmp_path / 'out' / 'report.json').read_text())
-
-
 def test_the_settings_of_the_node_are_in_its_diagnostics(tmp_path, model):
     path = write_bag(tmp_path / 'bag', drive(model))
     with Bag(path) as bag:
         assert recorded_settings(bag) == SETTINGS
 
-    recorded = evaluate(tmp_path, path, model)
+    recorded = evaluate_bag(tmp_path, path, model)
 
-    assert evaluate(tmp_path, path, model, '--rerun') == recorded
+    assert evaluate_bag(tmp_path, path, model, '--rerun') == recorded
 
     for words in (['--max-gap', '0.5'], ['--camera-height', '1.6']):  # the positive controls
-        assert evaluate(tmp_path, path, model, '--rerun', *words) != recorded
+        assert evaluate_bag(tmp_path, path, model, '--rerun', *words) != recorded
 
 
 def test_options_take_the_place_of_settings_that_were_not_recorded(tmp_path, model):
@@ -91,12 +83,12 @@ def test_options_take_the_place_of_settings_that_were_not_recorded(tmp_path, mod
     with Bag(path) as bag:
         assert recorded_settings(bag) == StreamSettings()
 
-    recorded = evaluate(tmp_path, path, model)
+    recorded = evaluate_bag(tmp_path, path, model)
 
-    assert evaluate(
+    assert evaluate_bag(
         tmp_path, path, model, '--rerun', '--max-gap', '0.15', '--camera-height', '1.3',
     ) == recorded
-    assert evaluate(tmp_path, path, model, '--rerun') != recorded  # the positive control
+    assert evaluate_bag(tmp_path, path, model, '--rerun') != recorded  # the positive control
 
 
 @pytest.mark.parametrize('words', [['--max-gap', '0'], ['--camera-height', '-1']])
@@ -174,9 +166,9 @@ def boxes(tmp_path, monkeypatch):
 def test_a_model_with_boxes_keeps_its_average_precision(tmp_path, boxes):
     model, scored, outlines = boxes
 
-    recorded = evaluate(tmp_path, outlines, model)['detection']
-    repeated = evaluate(tmp_path, outlines, model, '--rerun')['detection']
-    with_scores = evaluate(tmp_path, scored, model)['detection']
+    recorded = evaluate_bag(tmp_path, outlines, model)['detection']
+    repeated = evaluate_bag(tmp_path, outlines, model, '--rerun')['detection']
+    with_scores = evaluate_bag(tmp_path, scored, model)['detection']
 
     # Every car is detected, behind a false positive of a higher score.
     assert repeated['ap50'] == with_scores['ap50'] == pytest.approx(0.5, abs=0.01)
@@ -230,4 +222,4 @@ def test_a_real_node_with_other_settings_is_repeated_bit_by_bit(tmp_path, model)
     assert any(  # the positive control
         not np.array_equal(before.prediction.depth, other.prediction.depth)
         for (before, _), other in zip(pairs, by_default, strict=True) if before.prediction)
-    assert evaluate(tmp_path, path, model) == evaluate(tmp_path, path, model, '--rerun')
+    assert evaluate_bag(tmp_path, path, model) == evaluate_bag(tmp_path, path, model, '--rerun')

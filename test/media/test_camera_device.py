@@ -3,34 +3,12 @@
 """Cameras, without one: the driver is a double."""
 
 import cv2
-import numpy as np
 import pytest
+from fake_camera import FakeCapture
 
 from mtl_perception.errors import DataError
 from mtl_perception.media import device
 from mtl_perception.media.device import CameraDevice
-
-
-class FakeCapture:
-    """Stands in for cv2.VideoCapture: a camera that is unplugged after three pictures."""
-
-    def __init__(self):
-        self.asked, self.pictures = {}, 0
-
-    def open(self, number, backend):
-        self.number, self.backend = number, backend
-        return True
-
-    def set(self, name, value):
-        self.asked[name] = value
-
-    def read(self):
-        self.pictures += 1
-        blue_green_red = np.full((48, 64, 3), (0, 0, self.pictures), np.uint8)
-        return (True, blue_green_red) if self.pictures <= 3 else (False, None)
-
-    def release(self):
-        self.pictures = -1
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Video files: which frames, when, and what is refused."""
 
-from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from video_files import film
 
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.media import video as module
@@ -15,22 +15,6 @@ from mtl_perception.media.video import Video
 
 def grey(level):
     return np.full((64, 96, 3), level, np.uint8)
-
-
-def film(path, images, times=None, codec='mpeg4', **options):
-    """Write a video of 10 frames per second, or with the given times in milliseconds."""
-    with av.open(str(path), 'w', options=options) as container:
-        stream = container.add_stream(codec, rate=10)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24')
-            frame.pts = 100 * number if times is None else times[number]
-            frame.time_base = Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 def test_every_frame_comes_in_order_with_its_own_time(tmp_path):

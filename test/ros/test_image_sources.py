@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from fake_camera import FakeCapture
 
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.media import device
@@ -182,29 +183,8 @@ def test_the_parameter_file_holds_known_parameters_with_valid_values():
     assert different == {'loop'}  # and the file says so
 
 
-class FakeCapture:
-    """Stands in for cv2.VideoCapture: a camera that is unplugged after three pictures."""
-
-    def __init__(self):
-        self.asked, self.pictures = {}, 0
-
-    def open(self, number, backend):
-        self.number, self.backend = number, backend
-        return True
-
-    def set(self, name, value):
-        self.asked[name] = value
-
-    def read(self):
-        self.pictures += 1
-        return (True, grey(self.pictures)) if self.pictures <= 3 else (False, None)
-
-    def release(self):
-        self.pictures = -1
-
-
 def test_a_device_is_asked_for_size_and_rate_and_reports_when_it_is_unplugged(monkeypatch):
-    camera = FakeCapture()
+    camera = FakeCapture(480, 640)
     monkeypatch.setattr(device.cv2, 'VideoCapture', lambda: camera)
     source = image_sources.DeviceSource(
         SourceSettings('/dev/video7', rate=30.0, width=640, height=480))

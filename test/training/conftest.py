@@ -1,14 +1,11 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny world to train on: coloured boxes at depths that follow from their colour."""
+"""Fixtures of tiny trainings."""
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from tiny_training import Boxes, TinyNetwork
 
-from mtl_perception.datasets.sample import Sample
 from mtl_perception.training.config import (
     DataSettings,
     NetworkSettings,
@@ -17,66 +14,6 @@ from mtl_perception.training.config import (
     Stage,
     TrainingConfig,
 )
-
-
-class Boxes:
-    """N clips of two frames; the box of odd clips moves."""
-
-    def __init__(self, count=8, height=64, width=64):
-        self.count, self.height, self.width = count, height, width
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, number):
-        generator = np.random.default_rng(number)
-        shape = (2, self.height, self.width)
-        image = np.full((*shape, 3), (90, 90, 90), np.uint8)
-        semantic = np.zeros(shape, np.uint8)
-        motion = np.zeros(shape, np.uint8)
-        depth = np.full(shape, 20, np.float16)
-
-        # sky above the horizon
-        image[:, :20] = (120, 170, 230)
-        semantic[:, :20] = 11
-        depth[:, :20] = np.inf
-
-        # a red car, which moves in every other clip
-        row, column = generator.integers(20, 40), generator.integers(0, 36)
-        for frame in range(2):
-            left = column + 8 * frame * (number % 2)
-            box = (frame, slice(row, row + 20), slice(left, left + 20))
-            image[box], semantic[box], depth[box] = (200, 30, 30), 8, 6
-            motion[box] = number % 2
-
-        image = np.clip(image + generator.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
-        return Sample(image, semantic, depth, motion)
-
-
-class TinyNetwork(nn.Module):
-    """A siamese network of two convolutions, with the interface of the real one."""
-
-    def __init__(self, spec):
-        super().__init__()
-        self.frames = spec.frames
-        self.encoder = nn.Sequential(
-            nn.Conv2d(3, 24, 7, 4, 3), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 24, 3, 1, 1),
-            nn.BatchNorm2d(24), nn.ReLU())
-        self.decoders = nn.ModuleDict({
-            task: nn.Conv2d(24 * spec.frames, count, 1) for task, count in spec.channels.items()})
-
-    def encode(self, image):
-        return [self.encoder(image)]
-
-    def share(self, current, previous, earlier=()):
-        return [torch.cat([current[0], previous[0]], 1)]
-
-    def decode_shared(self, stages, detached, tasks=None):
-        return {task: functional.interpolate(decoder(stages[0]), scale_factor=4)
-                for task, decoder in self.decoders.items() if tasks is None or task in tasks}
-
-    def last_shared(self):
-        return self.encoder[3].weight
 
 
 @pytest.fixture

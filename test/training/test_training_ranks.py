@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Boxes, TinyNetwork
+from tiny_training import Boxes, TinyNetwork
 from torch import distributed, multiprocessing, nn
 
 from mtl_perception.datasets.sample import Sample
