@@ -157,7 +157,7 @@ def test_a_file_that_the_metadata_list_but_is_missing_is_named(tmp_path):
 def test_a_missing_topic_names_the_nearest_ones(tmp_path):
     path = write_bag(tmp_path / 'bag', [
         ('/depth/image_raw', image(np.zeros((2, 2), np.float32), 1), 1), *messages(1)])
-    with Bag(path) as bag, pytest.raises(DataError, match=r'\[B03\].*did you mean /depth/image_'):
+    with Bag(path) as bag, pytest.raises(DataError, match=r'\[B03\].*did you mean ./depth/image_'):
         bag.require(['depth'])
 
 

@@ -126,7 +126,7 @@ def test_a_bag_without_the_topics_lists_those_that_are_there(
     assert cli.main(['evaluate', str(tiny_model), '--bag', str(path)]) == 3
 
     text = capsys.readouterr().err
-    assert 'did you mean /front/image_raw' in text
+    assert "did you mean '/front/image_raw'?" in text
     assert '/depth/image (11)' in text
 
 

@@ -127,7 +127,7 @@ def test_a_bag_without_images_names_the_topics(tmp_path, tiny_model, capsys):
     path = write_bag(tmp_path / 'bag', [('/rear/image_raw', image(
         np.zeros((64, 96, 3), np.uint8), 1), 1)])
     assert predict(path, tmp_path / 'new.mcap', tiny_model) == 3
-    assert 'did you mean /rear/image_raw' in capsys.readouterr().err
+    assert "did you mean '/rear/image_raw'?" in capsys.readouterr().err
     assert predict(path, tmp_path / 'new.mcap', tiny_model, '--namespace', 'rear') == 0
     with Bag(tmp_path / 'new', 'rear') as made:
         assert made.topics.keys() >= {'/rear/semantic/image', '/rear/semantic/labels'}

@@ -211,7 +211,7 @@ def test_an_unknown_encoder_is_refused_with_the_nearest_name(copied):
     code, text = refusal(copied)
 
     assert code == 'M06'
-    assert "nearest is 'resnet10'" in text
+    assert "did you mean 'resnet10'" in text
 
 
 def test_classes_that_do_not_fit_the_weights_are_refused(copied):

@@ -261,7 +261,7 @@ def test_the_weights_of_a_classifier_fit_without_its_last_layer():
 
 
 @pytest.mark.parametrize(('spec', 'message'), [
-    (NetworkSpec('ResNet-50', 2, 8, STREET), "nearest is 'resnet50'"),
+    (NetworkSpec('ResNet-50', 2, 8, STREET), "did you mean 'resnet50'"),
     (NetworkSpec('resnet10', 0, 8, STREET), 'frames is 0; it must be a whole number from 1'),
     (NetworkSpec('resnet10', 2, 16, STREET), 'finest_stride is 16; it must be 2, 4 or 8'),
     (NetworkSpec('resnet10', 2, 8, {}), 'name at least one task'),

@@ -176,8 +176,8 @@ def depth(**words):
 
 
 @pytest.mark.parametrize(('spec', 'message'), [
-    (depth(aggregation='add'), "nearest is 'concatenate'"),
-    (depth(decoders={'depth': 'fcn-8'}), "nearest is 'fcn8'"),
+    (depth(aggregation='add'), "did you mean 'concatenate'"),
+    (depth(decoders={'depth': 'fcn-8'}), "did you mean 'fcn8'"),
     (depth(decoders={'motion': 'fcn8'}), r"names \['motion'"),
     (depth(decoders=['fcn8']), 'must be a table'),
     (depth(decoders={'depth': 'yolo'}), "one of .'fcn8'"),
