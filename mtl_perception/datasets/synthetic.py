@@ -3,12 +3,14 @@
 """Clips of the synthetic street, rendered once and read from disk afterwards."""
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -32,6 +34,8 @@ _KINDS = {
     'image': np.uint8, 'semantic': np.uint8, 'depth': np.float16, 'motion': np.uint8,
     'instance': np.uint16}
 _BOXES = 'detection'
+_STRUCTURE = {
+    tokenize.ENCODING: '', tokenize.NEWLINE: '\n', tokenize.INDENT: '>', tokenize.DEDENT: '<'}
 
 SMALLEST_BOX = 20
 """Objects with fewer visible pixels in the rendered frame have no box."""
@@ -222,12 +226,30 @@ class StreetClips:
 
 
 def street_code() -> str:
-    """Return a digest of the source code that draws the street, 10 hexadecimal digits."""
+    """
+    Return a digest of the source code that draws the street, 10 hexadecimal digits.
+
+    Comments, docstrings and blank lines do not count.
+    """
     folder = Path(synthetic.__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob('*.py')):
-        digest.update(path.read_bytes())
+        digest.update(code_alone(path.read_bytes()).encode())
     return digest.hexdigest()[:10]
+
+
+def code_alone(source: bytes) -> str:
+    """Return the tokens of Python source, without comments, docstrings and spacing."""
+    kept: list[str] = []
+    starts_line = True
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        docstring = starts_line and token.type in (tokenize.STRING, tokenize.NEWLINE)
+        if docstring or token.type in (tokenize.COMMENT, tokenize.NL):
+            continue
+        kept.append(_STRUCTURE.get(token.type, token.string))
+        starts_line = token.type in _STRUCTURE
+
+    return ''.join(kept)
 
 
 def _render_seed(

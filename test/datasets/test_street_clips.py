@@ -15,7 +15,7 @@ import pytest
 from dataset_trees import same
 
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
-from mtl_perception.datasets.synthetic import ClipPlan, StreetClips, street_code
+from mtl_perception.datasets.synthetic import ClipPlan, StreetClips, code_alone, street_code
 from mtl_perception.errors import ConfigurationError, DataError
 
 PLAN = ClipPlan(width=12, height=8, clips=3, frames=2, gaps=(1, 2, 3), drive=100)
@@ -177,6 +177,17 @@ def test_another_plan_or_another_street_has_another_cache(tmp_path):
     assert clips(tmp_path, plan=wider).missing() == [4, 7]
     assert clips(tmp_path, code='0123456789').missing() == [4, 7]
     assert clips(tmp_path, code=street_code()).missing() == []
+
+
+def test_comments_and_docstrings_do_not_make_another_street():
+    plain = b'def f(x):\n    if x:\n        return 1\n    return f"{x} m"\n'
+    explained = (
+        b'# A comment.\n"A docstring."\n\ndef f(x):\n    "Another one."\n    if x:  # why\n'
+        b'        return 1\n\n    return f"{x} m"\n')
+    moved = plain.replace(b'    return f"', b'        return f"')
+    assert code_alone(explained) == code_alone(plain)
+    assert code_alone(moved) != code_alone(plain)
+    assert code_alone(plain.replace(b'return 1', b'return 2')) != code_alone(plain)
 
 
 def test_an_old_street_can_be_read_but_not_extended(tmp_path):
