@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.compressed_header import read_header
 from mtl_perception.errors import FrameError
+from mtl_perception.image_range import ImageRange
 from mtl_perception.reason_codes import ReasonCode
 
 MAX_PIXELS = 2 ** 25
@@ -126,17 +127,20 @@ _OPENCV_TYPE = re.compile('(8|16|32|64)([USF])C([1-4]?)')
 _KINDS = {'U': 'u', 'S': 'i', 'F': 'f'}
 
 
-def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_image(
+    msg: ImageLike, max_pixels: int = MAX_PIXELS, image_range: ImageRange | None = None,
+) -> NDArray[np.uint8]:
     """
     Return the RGB image in a ``sensor_msgs/Image``.
 
-    Mono images get three equal channels, alpha is dropped, 16 bits are scaled to 8. Floating-point
-    images hold 0 to 1; pixels outside of that range or not finite become black. For ``rgb8`` the
-    result is a view of the message's data, possibly read-only. An encoding that is not in
-    :data:`LAYOUTS` is handed to cv_bridge if that is installed.
+    Mono images get three equal channels, alpha is dropped, 16 bits are scaled to 8 by the range
+    that they use. Floating-point images hold 0 to 1; pixels outside of that range or not finite
+    become black. For ``rgb8`` the result is a view of the message's data, possibly read-only. An
+    encoding that is not in :data:`LAYOUTS` is handed to cv_bridge if that is installed.
 
     :param msg: the message.
     :param max_pixels: the largest height x width to accept.
+    :param image_range: of the camera's 16-bit images; None takes that of this image.
     :return: (H, W, 3) uint8 RGB.
     :raises FrameError: with the codes ``I01_empty`` to ``I17_decode``.
     """
@@ -163,7 +167,7 @@ def decode_image(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uin
         if pixels.shape[2] == 1:
             pixels = pixels[..., 0]
         pixels = cv2.cvtColor(pixels, layout.conversion)
-    return _eight_bits(_native(pixels))
+    return _eight_bits(_native(pixels), image_range)
 
 
 def decode_array(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
@@ -193,6 +197,7 @@ def decode_array(msg: ImageLike, max_pixels: int = MAX_PIXELS) -> NDArray[Any]:
 
 def decode_compressed(
     msg: CompressedImageLike, max_pixels: int = MAX_PIXELS,
+    image_range: ImageRange | None = None,
 ) -> NDArray[np.uint8]:
     """
     Return the RGB image in a ``sensor_msgs/CompressedImage``: JPEG or PNG.
@@ -203,6 +208,7 @@ def decode_compressed(
 
     :param msg: the message.
     :param max_pixels: the largest height x width to accept.
+    :param image_range: of the camera's 16-bit images; None takes that of this image.
     :return: (H, W, 3) uint8 RGB as stored: a rotation in EXIF is not applied.
     :raises FrameError: with the codes ``I01_empty``, ``I02_zero_size``, ``I10_too_big``,
         ``I17_decode``, ``I19_format``.
@@ -215,7 +221,7 @@ def decode_compressed(
     height, width = read_header(data, msg.format)
     _check_size(height, width, max_pixels)
 
-    image = decode_picture(data)
+    image = decode_picture(data, image_range=image_range)
     if image.shape != (height, width, 3):
         raise FrameError(
             f'the image has {image.shape[0]} x {image.shape[1]} pixels, {height} x {width} by its '
@@ -223,14 +229,18 @@ def decode_compressed(
     return image
 
 
-def decode_picture(data: NDArray[np.uint8], upright: bool = False) -> NDArray[np.uint8]:
+def decode_picture(
+    data: NDArray[np.uint8], upright: bool = False, image_range: ImageRange | None = None,
+) -> NDArray[np.uint8]:
     """
     Return the RGB image in a picture file of any kind that OpenCV reads.
 
-    Grey images get three equal channels, alpha is dropped, 16 bits are scaled to 8.
+    Grey images get three equal channels, alpha is dropped, 16 bits are scaled to 8 by the range
+    that they use.
 
     :param data: flat uint8, the file.
     :param upright: whether a rotation in its EXIF data is applied.
+    :param image_range: of 16-bit pictures of one origin; None takes that of this picture.
     :return: (H, W, 3) uint8 RGB.
     :raises FrameError: ``I17_decode`` if it cannot be decoded.
     """
@@ -251,7 +261,7 @@ def decode_picture(data: NDArray[np.uint8], upright: bool = False) -> NDArray[np
         raise FrameError(
             f'the image holds {image.dtype} numbers; wanted 8 or 16 bits per channel',
             ReasonCode.IMAGE_DECODE)
-    return _eight_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image))
+    return _eight_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), image_range)
 
 
 def image_fields(image: NDArray[Any], encoding: str) -> ImageFields:
@@ -331,10 +341,12 @@ def _pixels(msg: ImageLike, data: NDArray[np.uint8], layout: Layout) -> NDArray[
         strides=(step, layout.channels * dtype.itemsize, dtype.itemsize))
 
 
-def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 16-bit numbers scaled to 8 bits, 65535 to 255; 8-bit numbers unchanged."""
+def _eight_bits(
+    pixels: NDArray[Any], image_range: ImageRange | None = None,
+) -> NDArray[np.uint8]:
+    """Return 16-bit numbers scaled to 8 bits by a range; 8-bit numbers unchanged."""
     if pixels.dtype.itemsize == 2:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+        return (image_range or ImageRange()).eight_bits(pixels)
     return pixels.astype(np.uint8, copy=False)
 
 

@@ -79,6 +79,12 @@ class ReasonCode(str, Enum):
         'I14_frozen', 'Thirty images in a row are equal, while their stamps advance (a warning).',
         'The driver repeats its last frame.',
         'Restart the driver, look at the cable.')
+    IMAGE_CONTRAST = (
+        'I15_contrast', 'An image of more than 8 bits has almost no contrast (a warning).',
+        'The lens is covered, a thermal camera is capped or calibrates itself, or the numbers lie '
+        'outside of image.range.',
+        'Look at the camera; what the network answers to noise means nothing. Set image.range to '
+        'auto, or to the numbers that the scene has.')
     IMAGE_DECODE = (
         'I17_decode', 'An image cannot be decoded or converted.',
         'A compressed image is cut or damaged, or a raw one is too small for its encoding.',

@@ -22,6 +22,7 @@ from mtl_perception.bags.storage import Storage
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
+from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.name_checks import nearest_hint
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
@@ -55,6 +56,8 @@ class Bag:
     :param allow_damaged: read the intact part of a bag that is cut short or damaged.
     :param slop_ns: truth belongs to the nearest image at most this far away, nanoseconds;
         predictions carry the stamp of their image exactly.
+    :param image_range: the numbers that become black and white in images of more than 8 bits; None
+        finds them, see :class:`.ImageRange`.
     :ivar duplicates: messages of a role with a stamp that it had before; the first one counts.
     :ivar skipped: topic -> why messages on it are not read, and how many.
     :ivar matched: role -> messages with the stamp of an image.
@@ -64,10 +67,12 @@ class Bag:
 
     def __init__(
             self, path: Path, namespace: str = '', allow_damaged: bool = False,
-            slop_ns: int = 0) -> None:
+            slop_ns: int = 0, image_range: Limits | None = None) -> None:
         self.path = path
         self.duplicates = 0
         self.skipped: dict[str, Counter[str]] = defaultdict(Counter)
+        self.image_range = ImageRange(image_range)
+        """What is black and white in images of more than 8 bits."""
         self._allow_damaged = allow_damaged
         self._namespace = namespace
 
@@ -163,6 +168,7 @@ class Bag:
         :raises DataError: if the file turns out to be damaged and must not be.
         """
         task = next((task for task in tasks if task.name == 'detection'), None)
+        self.image_range.forget()
         for stamp_ns in self.stamps:
             decoded: dict[str, Any] = {}
             received_ns: list[int] = []
@@ -281,12 +287,13 @@ class Bag:
             decode = (boxes_from_markers if kind == topics.MARKERS.kind else boxes_from_detections)
             return decode(deserialise(content, kind), task)
         if kind == topics.COMPRESSED_IMAGE.kind:
-            return decode_compressed(read_compressed(content))
+            return decode_compressed(
+                read_compressed(content), image_range=self.image_range)
 
         # Images are most of a recording: their pixels are viewed in place, not deserialised.
         message = read_image(content)
         if role == 'image':
-            return decode_image(message)
+            return decode_image(message, image_range=self.image_range)
         return _checked(role.removeprefix(TRUE), decode_array(message))
 
     def _messages(self, kinds: Mapping[str, str]) -> Iterator[tuple[Entry, Any]]:

@@ -57,6 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
         if len(left_out) > SHOWN:
             print(f'left out of {it.name}: {len(left_out) - SHOWN} more')
 
+        for path in (faint := [*it.data.faint] if it.data else [])[:SHOWN]:
+            print(f'almost no contrast in {it.name}: {path}')
+        if len(faint) > SHOWN:
+            print(f'almost no contrast in {it.name}: {len(faint) - SHOWN} more')
+
     for name, problem in problems:
         print(f'{name}: {problem}')
     if problems:

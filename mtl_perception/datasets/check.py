@@ -18,6 +18,7 @@ from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
+from mtl_perception.image_range import range_text
 from mtl_perception.tasks import MOVING, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
 
 
@@ -156,6 +157,7 @@ def examine(
             for task in description.get('tasks') or () if not findings.labelled[task]]
 
     _find_shared_images(every)
+    _find_two_ranges(every, descriptions)
     return every
 
 
@@ -191,6 +193,7 @@ def rows_of(every: list[Findings]) -> list[Row]:
         row('height x width', lambda it: ', '.join(
             f'{height} x {width}' for (height, width), _ in it.sizes.most_common(3))
             + (' ...' if len(it.sizes) > 3 else '')),
+        *_contrast_rows(every, row),
         row('problems', lambda it: str(len(it.problems)))]
 
     for task, more in _ROWS_OF.items():
@@ -217,6 +220,33 @@ def _depth_rows(every: list[Findings], row: RowMaker) -> list[Row]:
 def _motion_rows(every: list[Findings], row: RowMaker) -> list[Row]:
     return [row('  moving', lambda it: _share(it, 'motion', MOVING)),
             row('  unknown', lambda it: _share(it, 'motion', UNKNOWN_MOTION))]
+
+
+def _contrast_rows(every: list[Findings], row: RowMaker) -> list[Row]:
+    """Return what is black and white in images of more than 8 bits, if there are any."""
+    if not any(it.data and it.data.image_range.images for it in every):
+        return []
+    return [
+        row('black and white of 16 bits', lambda it: range_text(it.data.image_range.limits)
+            if it.data and it.data.image_range.images else ''),
+        row('almost no contrast', lambda it: str(len(it.data.faint)) if it.data else '')]
+
+
+def _find_two_ranges(
+        every: list[Findings], descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add a problem where two parts of one folder would not be read alike."""
+    for one, other in combinations(every, 2):
+        limits = [it.data.image_range.limits for it in (one, other) if it.data]
+        first, second = descriptions[one.name], descriptions[other.name]
+        if None in limits or len(set(limits)) < 2 or not (
+                first['dataset'] == second['dataset'] == 'folder'
+                and first.get('root') == second.get('root')):
+            continue
+        ranges = ' and '.join(map(range_text, limits))
+        other.problems.append(
+            f'{second["root"]}: black and white of its 16-bit images are {ranges} in {one.name} '
+            f'and {other.name}; write one range for both into its description, such as '
+            f'image_range: [{range_text(limits[0])}]')
 
 
 def _instance_rows(every: list[Findings], row: RowMaker) -> list[Row]:

@@ -5,6 +5,8 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ from numpy.typing import NDArray
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.sample import stacked as stacked_boxes
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.image_range import ImageRange
 from mtl_perception.instances import class_boxes
 from mtl_perception.media.pictures import read_rgb
 from mtl_perception.tasks import NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
+
+SAMPLED = 32
+"""So many images show the range of a set's 16-bit images."""
 
 _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}
 
@@ -33,6 +39,9 @@ class RecordedClips(ABC):
     :param spacing: distance between two images of a clip in frames of the recording; 1 =
         neighbours.
     :ivar clips: the T paths of each clip, the oldest first.
+    :ivar image_range: what is black and white in images of more than 8 bits; found once, from
+        some images of the whole set, so that every run reads the same pixels.
+    :ivar faint: images of more than 8 bits that were read and had almost no contrast.
     :ivar incomplete: images that are left out because an earlier one does not exist.
     :raises ConfigurationError: if frames or spacing is below 1.
     :raises DataError: if there is no image or no clip is complete.
@@ -49,6 +58,8 @@ class RecordedClips(ABC):
             raise ConfigurationError(
                 f'frames is {frames} and spacing {spacing}; both must be at least 1')
 
+        self.image_range = ImageRange(sample=partial(show_some, list(images)))
+        self.faint: dict[Path, None] = {}
         self.clips: list[tuple[Path, ...]] = []
         self.incomplete: list[Path] = []
         for image in images:
@@ -76,7 +87,11 @@ class RecordedClips(ABC):
 
         :raises DataError: naming the faulty file.
         """
-        return read_rgb(image)
+        faint = self.image_range.faint
+        pixels = read_rgb(image, image_range=self.image_range)
+        if self.image_range.faint > faint:
+            self.faint[image] = None
+        return pixels
 
     @abstractmethod
     def find_earlier(self, image: Path, back: int) -> Path | None:
@@ -179,6 +194,13 @@ class RecordedClips(ABC):
         narrowed = copy.copy(self)
         narrowed.tasks = tuple(task for task in self.tasks if task.name in names)
         return narrowed
+
+
+def show_some(images: Sequence[Path], image_range: ImageRange) -> None:
+    """Read some images of a set through a range."""
+    for image in images[::max(1, -(-len(images) // SAMPLED))]:
+        with suppress(DataError):  # a faulty file is an error of its own clip
+            read_rgb(image, image_range=image_range)
 
 
 def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:

@@ -5,6 +5,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,10 +14,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.datasets.clips import RecordedClips, show_some
 from mtl_perception.datasets.files import expand, images_in, to_ids
 from mtl_perception.datasets.geometry import check_camera, depth_from_disparity
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.image_range import ImageRange, limits_of
 from mtl_perception.media.pictures import read_bytes, read_map
 from mtl_perception.name_checks import check_names
 from mtl_perception.tasks import (
@@ -46,6 +48,8 @@ class FolderDescription:
     PNG files with one number per pixel.
 
     :param images: folder of the images; a subfolder is a recording, in the order of its names.
+    :param image_range: the numbers that become black and white in images of more than 8 bits, such
+        as ``[7000, 8600]``; ``auto`` finds them in the images.
     :param semantic: path of an image's class ids.
     :param classes: class name -> RGB colour; the first class has id 0.
     :param ids: number in the file -> class name or ``unlabelled``; by default the number is the
@@ -64,6 +68,7 @@ class FolderDescription:
     """
 
     images: str
+    image_range: str | Sequence[int] = 'auto'
     semantic: str = ''
     classes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     ids: Mapping[int, str] = field(default_factory=dict)
@@ -117,7 +122,8 @@ class Folder(RecordedClips):
         # A subfolder is a recording; without {split} each of them is divided.
         self._images = self._path(settings.images)
         self._order: dict[Path, list[Path]] = {}
-        for image in images_in(self._images, '**/*'):
+        images = images_in(self._images, '**/*')
+        for image in images:
             self._order.setdefault(image.parent, []).append(image)
         paths = (settings.images, settings.semantic, settings.depth, settings.disparity,
                  settings.motion)
@@ -128,6 +134,7 @@ class Folder(RecordedClips):
         self._place = {image: place for recording in self._order.values()
                        for place, image in enumerate(recording)}
         super().__init__(list(self._place), frames, spacing)
+        self.image_range = self._range(images)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
         """Return the image that is ``back`` images before another in its subfolder."""
@@ -160,6 +167,11 @@ class Folder(RecordedClips):
     def focal_length(self, image: Path) -> float | None:
         """Return the focal length that the description gives, pixels."""
         return self._settings.focal_px or None
+
+    def _range(self, images: Sequence[Path]) -> ImageRange:
+        """Return the range of all images, whatever their split: one set has one range."""
+        limits = limits_of(self._settings.image_range)
+        return ImageRange(limits) if limits else ImageRange(sample=partial(show_some, images))
 
     def _path(self, pattern: str, name: str = '') -> Path:
         """Return a path of the description with its braces replaced."""
@@ -203,6 +215,11 @@ def description_of(content: Any, path: str) -> FolderDescription:
 
 def _check(settings: FolderDescription) -> None:
     """Refuse values out of range and settings that contradict each other."""
+    try:
+        limits_of(settings.image_range)
+    except ValueError as error:
+        raise ConfigurationError(f'image_range is {error}') from error
+
     # YAML does not check types: a list or a text may stand where a table belongs.
     for name in ('classes', 'ids', 'motion_ids'):
         if not isinstance(getattr(settings, name), dict):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mtl_perception.compressed_header import JPEG, OTHER_KINDS, PNG, read_header
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.image_codec import decode_picture
+from mtl_perception.image_range import ImageRange
 
 MAX_PIXELS = 2 ** 28
 """A JPEG or PNG file that claims more pixels is refused before memory is taken for them."""
@@ -24,15 +25,19 @@ _PALETTE = 3
 """Colour type of a PNG whose pixels are indices into a palette."""
 
 
-def read_rgb(path: Path, upright: bool = False) -> NDArray[np.uint8]:
+def read_rgb(
+        path: Path, upright: bool = False, image_range: ImageRange | None = None,
+) -> NDArray[np.uint8]:
     """
     Return the picture in an image file; its content tells the kind, not its suffix.
 
-    Grey pictures get three equal channels, alpha is dropped, 16 bits are scaled to 8.
+    Grey pictures get three equal channels, alpha is dropped, 16 bits are scaled to 8 by the range
+    that they use.
 
     :param path: the file.
     :param upright: whether a rotation in its EXIF data is applied, as viewers do. Label files have
         no EXIF data and belong to the pixels as they are stored.
+    :param image_range: of the 16-bit pictures of a folder; None takes that of this picture.
     :return: (H, W, 3) uint8 RGB.
     :raises DataError: naming the file, if it is missing, cut, damaged or of another kind.
     """
@@ -43,7 +48,7 @@ def read_rgb(path: Path, upright: bool = False) -> NDArray[np.uint8]:
     if content.startswith((JPEG, PNG)):
         _check_header(path, data)
     try:
-        return decode_picture(data, upright)
+        return decode_picture(data, upright, image_range)
     except FrameError as error:
         if content.startswith((JPEG, PNG)):
             raise DataError(f'{path}: {error}; copy or unpack the file again') from error

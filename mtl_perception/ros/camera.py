@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -17,6 +19,7 @@ from mtl_perception import topics
 from mtl_perception.errors import FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
+from mtl_perception.image_range import ImageRange
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
@@ -91,8 +94,11 @@ class Camera:
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head))
         self._reset_reasons: list[str] = []
+        self._forget_range = False
         self._infos = CalibrationMemory(KEPT_CALIBRATIONS)
         self._watch = PictureWatch()
+        self.image_range = ImageRange(settings.image_range)
+        """What is black and white in images of more than 8 bits."""
         self._throttle = Throttle()
 
         compressed = settings.image_transport == 'compressed'
@@ -134,6 +140,7 @@ class Camera:
         self.image = self._info = self._odometry_subscription = None
         self._infos.clear()
         self._odometry.clear()
+        self._forget_range = True
 
     def update_subscriptions(self) -> None:
         """Follow the quality of service that the publishers offer."""
@@ -159,9 +166,7 @@ class Camera:
         times = [time.monotonic()]
         header: Header = arrival.message.header
         stamp_ns = self._stamp_ns(header, arrival.ros_ns, settings.max_age)
-        image = self._decode(arrival.message, max_pixels=settings.max_pixels)
-        if fault := self._watch.check(image):
-            self.account.warned(fault)
+        image = self._decoded(arrival.message, settings.max_pixels)
         times.append(time.monotonic())
 
         # Compute only for subscribers. A calibration of another size cannot scale depth.
@@ -190,6 +195,23 @@ class Camera:
         return Answer(ready, stamp_ns, {
             'wait': 1000 * (times[0] - arrival.steady_s),
             **dict(zip(('decode', 'network', 'messages'), spans))})
+
+    def _decoded(self, message: Any, max_pixels: int) -> NDArray[np.uint8]:
+        """Return the image in a message, after a look at what it shows."""
+        if self._forget_range:  # the range belongs to the worker
+            self._forget_range = False
+            self.image_range.forget()
+        faint, changes = self.image_range.faint, self.image_range.changes
+        image = self._decode(message, max_pixels=max_pixels, image_range=self.image_range)
+
+        if fault := self._watch.check(image):
+            self.account.warned(fault)
+        if self.image_range.faint > faint:
+            self.account.warned(ReasonCode.IMAGE_CONTRAST)
+        # Another brightness is no motion.
+        if self.image_range.changes > changes:
+            self.request_reset('image_range')
+        return image
 
     def _stamp_ns(self, header: Header, arrived_ns: int, max_age: float) -> int:
         """

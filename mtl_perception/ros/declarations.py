@@ -34,6 +34,7 @@ class Declaration:
     :param check: any other check; returns the problem of a value, empty if it is valid.
     :param dynamic: whether it may change while the node is configured.
     :param read_only: whether it keeps its value from the start of the node on.
+    :param also: another type that it may have, such as ``integer array``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Declaration:
     check: Callable[[Any], str] | None = None
     dynamic: bool = False
     read_only: bool = False
+    also: str = ''
 
     @property
     def field(self) -> str:
@@ -68,9 +70,10 @@ class Declaration:
 
     def wrong_kind(self, kind: str, value: Any) -> str:
         """Return the problem of a value of another type, empty if the type is right."""
-        if kind == self.kind:
+        if kind in (self.kind, self.also):
             return ''
-        return (f'{self._is(value)} of type {kind}, wanted {self.kind} '
+        wanted = f'{self.kind} or {self.also}' if self.also else self.kind
+        return (f'{self._is(value)} of type {kind}, wanted {wanted} '
                 f'such as {self.default!r}')
 
     def problem(self, value: Any) -> str:

@@ -128,7 +128,8 @@ def _problem(declaration: Declaration, parameter: Parameter) -> str:
 def _descriptor(declaration: Declaration) -> ParameterDescriptor:
     """Return what ``ros2 param describe`` shows."""
     descriptor = ParameterDescriptor(
-        description=declaration.text, read_only=declaration.read_only)
+        description=declaration.text, read_only=declaration.read_only,
+        dynamic_typing=bool(declaration.also))
     if declaration.choices:
         descriptor.additional_constraints = declaration.allowed
     if declaration.bounds is None:

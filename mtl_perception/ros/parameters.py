@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.ros.declarations import Declaration
 from mtl_perception.ros.log_text import printable
 
@@ -35,6 +36,7 @@ class Settings:
     camera_timeout: float
     inference_timeout: float
     max_pixels: int
+    image_range: Limits | None
     output_size: OutputSize
     depth_camera_height: float
     depth_raw_16u: bool
@@ -54,7 +56,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """
     return Settings(**{
         **values, 'cameras': tuple(values['cameras']) or ('',),
-        'motion_camera_pose': tuple(values['motion_camera_pose'])})
+        'motion_camera_pose': tuple(values['motion_camera_pose']),
+        'image_range': limits_of(values['image_range'])})
 
 
 def _cameras_problem(names: Sequence[str]) -> str:
@@ -85,6 +88,14 @@ def _pose_problem(numbers: Sequence[float]) -> str:
     return 'wanted x, y, z and a quaternion x, y, z, w: seven numbers'
 
 
+def _range_problem(value: str | Sequence[int]) -> str:
+    try:
+        limits_of(value)
+    except ValueError as error:
+        return 'wanted ' + str(error).partition(', wanted ')[2]
+    return ''
+
+
 PARAMETERS = (
     Declaration('cameras', [''], "names of the cameras, each a namespace below the node's; an "
                 "empty name is one camera in the node's own namespace", check=_cameras_problem),
@@ -112,6 +123,9 @@ PARAMETERS = (
                 bounds=(0.1, 3600.0), dynamic=True),
     Declaration('max_pixels', 2 ** 25, 'refuse larger images before anything is allocated',
                 bounds=(1, 2 ** 31)),
+    Declaration('image.range', 'auto', 'the numbers that become black and white in images of '
+                'more than 8 bits, such as [7000, 8600]; auto finds them in the images and holds '
+                'them steady', check=_range_problem, also='integer array'),
     Declaration('output.size', 'camera', 'size of the outputs: that of the camera image, or that '
                 'of the network (less work)', choices=('camera', 'network')),
     Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '

@@ -60,6 +60,7 @@ def _parameter_table(declarations: Iterable[Declaration]) -> list[str]:
             '|---|---|---|---|---|---|']
     for one in declarations:
         allowed = ', '.join(f'`{choice}`' for choice in one.choices) or one.allowed
+        allowed += f'or {one.also}' if one.also else ''
         changes = 'start' if one.read_only else 'any time' if one.dynamic else 'unconfigured'
         rows.append(f'| `{one.name}` | {one.kind} | `{json.dumps(one.default)}` | {allowed} '
                     f'| {changes} | {one.text} |')

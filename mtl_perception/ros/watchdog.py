@@ -194,6 +194,7 @@ class Watchdog:
                        'published_hz': f'{published:.2f}',
                        # mtl evaluate --bag --rerun repeats the node with these
                        'max_gap': str(settings.max_gap_s),
+                       'image.range': camera.image_range.text(),
                        'depth.camera_height': str(settings.camera_height),
                        'motion.head': settings.motion_head}
             times = timing_values(camera.account)
