@@ -60,8 +60,9 @@ class FolderDescription:
     :param depth_m: metres per step of ``depth``.
     :param disparity: path of an image's disparity, 0 = unknown; instead of ``depth``.
     :param disparity_px: pixels per step of ``disparity``.
-    :param focal_px: focal length of the rectified stereo cameras, pixels.
-    :param baseline_m: distance between the stereo cameras, metres.
+    :param focal_px: focal length of the camera, or of the rectified stereo cameras, pixels;
+        scales the depth of a model.
+    :param baseline_m: distance between the stereo cameras, metres; disparity needs it.
     :param maximum_m: largest depth for training and evaluation, metres.
     :param motion: path of an image's motion mask.
     :param motion_ids: number in the file -> ``static``, ``moving`` or ``unknown``.
@@ -242,9 +243,13 @@ def _check(settings: FolderDescription) -> None:
 
     if settings.depth and settings.disparity:
         raise ConfigurationError('depth and disparity are both given; give one of them')
-    check_camera(settings.focal_px, settings.baseline_m)
+    if settings.disparity or settings.baseline_m:
+        check_camera(settings.focal_px, settings.baseline_m)
     if settings.disparity and not settings.focal_px:
         raise ConfigurationError('disparity needs focal_px and baseline_m')
+    if not 0 <= settings.focal_px < math.inf:
+        raise ConfigurationError(
+            f'focal_px is {settings.focal_px:g}; it must be pixels, 0 = unknown')
     if min(settings.depth_m, settings.disparity_px, settings.maximum_m) <= 0:
         raise ConfigurationError('depth_m, disparity_px and maximum_m must be positive')
 

@@ -98,6 +98,23 @@ def test_depth_is_scaled_by_the_camera_of_the_data(root):
     assert metrics['depth']['abs_rel'] == pytest.approx(1.0)
 
 
+def test_the_focal_px_of_a_folder_with_depth_counts(root):
+    known = evaluate(ColourEngine(32, 64), data_of(root))[0]['depth']['abs_rel']
+    (root / 'dataset.yaml').write_text(f'{DESCRIPTION}focal_px: {2 * 0.6 * 64}\n')
+
+    metrics, _ = evaluate(ColourEngine(32, 64), data_of(root))
+
+    assert known == pytest.approx(0, abs=1e-6)
+    assert metrics['depth']['abs_rel'] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('text', ['focal_px: -3', 'focal_px: .inf', 'baseline_m: 0.5'])
+def test_a_focal_px_that_cannot_be_one_is_refused(root, text):
+    (root / 'dataset.yaml').write_text(f'{DESCRIPTION}{text}\n')
+    with pytest.raises(ConfigurationError, match='focal_px is'):
+        data_of(root)
+
+
 def test_depth_is_scaled_by_the_height_of_the_camera_if_it_is_told(root):
     engine = ColourEngine(32, 64)
     engine.manifest = replace(engine.manifest, camera_height=1.5, height_exponent=1.0)
