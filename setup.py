@@ -79,6 +79,7 @@ setup(
         (f'share/{PACKAGE}', ['package.xml']),
         (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
         (f'share/{PACKAGE}/config', glob('config/*.*')),
+        (f'share/{PACKAGE}/config/evaluate', glob('config/evaluate/*.yaml')),
         (f'share/{PACKAGE}/config/train', glob('config/train/*.yaml')),
         (f'share/{PACKAGE}/config/motion', glob('config/motion/*.yaml')),
         (f'share/{PACKAGE}/config/compare', glob('config/compare/*.yaml')),

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mtl_perception.datasets.build import DATASETS, read_descriptions
+from mtl_perception.datasets.build import DATASETS
 from mtl_perception.datasets.check import Findings, examine, rows_of
+from mtl_perception.datasets.detect_layout import describe
 from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.files import write_atomically
@@ -27,9 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = 'read every file of a data set, count its labels, draw some samples'
     check = actions.add_parser('check', help=text, description=text)
     check.add_argument(
-        'config', type=Path,
+        'config', type=Path, metavar='YAML|FOLDER',
         help=f'YAML: dataset (one of {", ".join(DATASETS)}), root, split and the other arguments '
-             'of the data set; or several of these, each below a name such as train')
+             'of the data set; or several of these, each below a name such as train; or a recipe; '
+             'or the folder of a data set, as mtl train takes it')
     check.add_argument(
         '--root', type=Path, help='folder of the data set in place of that in CONFIG; of a '
         'mixture, with a folder for each name below mix')
@@ -44,9 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.samples < 1:
         raise ConfigurationError(f'--samples is {arguments.samples}; it must be at least 1')
 
-    every = examine(read_descriptions(arguments.config, arguments.root), _progress)
+    every = examine(describe(arguments.config, arguments.root), _progress)
     Console().print(_table(every, arguments.config))
-    mosaic = arguments.mosaic or Path(f'{arguments.config.stem}.png')
+    mosaic = arguments.mosaic or Path(f'{arguments.config.resolve().stem}.png')
     _draw(every, arguments.samples, mosaic)
 
     # Findings go to the standard output one by one, so that a script can read their paths.

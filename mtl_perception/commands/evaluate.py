@@ -16,6 +16,7 @@ from mtl_perception.commands._options import (
     progress,
     publish,
 )
+from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import bag_evaluation, dataset_evaluation, street_evaluation
@@ -58,14 +59,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     # a data set
     parser.add_argument(
-        '--data', type=Path, metavar='YAML',
-        help='evaluate on recorded data: a recipe, or the YAML of mtl data check')
+        '--data', type=Path, metavar='YAML|FOLDER',
+        help='evaluate on recorded data: a recipe, the YAML of mtl data check, or a folder that '
+        'mtl train takes')
     parser.add_argument(
         '--part', default='validation', help='which of the data sets in that file (validation)')
     parser.add_argument(
         '--on-bad-sample', choices=('fail', 'skip'), default='fail',
         help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
     parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
+
+    # which labels of it, and how they compare
+    parser.add_argument(
+        '--tasks', type=_names, default=[], metavar='TASK,TASK',
+        help='the only tasks to evaluate with --data, such as semantic,depth')
+    parser.add_argument(
+        '--class-map', type=Path, metavar='YAML',
+        help="with --data: lines MODEL CLASS: DATA CLASS (or a list, or []) where the package's "
+        'own table of classes shall not decide')
 
     # a recording
     parser.add_argument(
@@ -89,12 +100,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='evaluate the intact part of a recording that is cut short or damaged')
 
 
+def _names(text: str) -> list[str]:
+    """Return the names in a list with commas between."""
+    return [name.strip() for name in text.split(',') if name.strip()]
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl evaluate``."""
     if arguments.bag is None and arguments.camera_height is not None \
             and not 0.3 <= arguments.camera_height <= 3.0:
         raise ConfigurationError(
             f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
+    if arguments.data is None and (arguments.tasks or arguments.class_map):
+        raise ConfigurationError(
+            '--tasks and --class-map say how a data set is evaluated; they need --data')
     if arguments.bag is not None:
         return _on_bag(arguments)
     if arguments.data is not None:
@@ -130,18 +149,20 @@ def _on_streets(arguments: argparse.Namespace) -> int:
 
 def _on_data_set(arguments: argparse.Namespace) -> int:
     """Evaluate on a recorded data set."""
+    class_map = read_class_map(arguments.class_map) if arguments.class_map else {}
     engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
     data, words = dataset_evaluation.open_data(
-        arguments.data, arguments.part, arguments.root, engine.manifest.network.frames)
+        arguments.data, arguments.part, arguments.root, engine.manifest.network.frames,
+        arguments.tasks)
     metrics, evaluator = dataset_evaluation.evaluate(
         engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip',
-        arguments.camera_height or 0.0)
+        arguments.camera_height or 0.0, class_map)
 
     metrics = {
         'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **metrics}
     publish(Report(
         dataset_evaluation.title_of(metrics), metrics,
-        notes=[f'Left out: {text}.' for text in metrics['bad_samples']],
+        notes=dataset_evaluation.notes_of(metrics),
         pictures=evaluator.pictures()), arguments.output)
     return 0
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import NotRequired, get_type_hints
 
 from mtl_perception.datasets.camvid import CamVid
@@ -19,6 +19,7 @@ from mtl_perception.datasets.kitti2015 import Kitti2015
 from mtl_perception.datasets.kitti_object import KittiObject
 from mtl_perception.datasets.kitti_raw import KittiRaw
 from mtl_perception.datasets.nyu import NyuV2
+from mtl_perception.datasets.pandaset import PandaSet
 from mtl_perception.datasets.synthia import Synthia
 from mtl_perception.datasets.woodscape import WoodScape
 from mtl_perception.errors import ConfigurationError, PerceptionError
@@ -35,10 +36,23 @@ DATASETS: dict[str, type[RecordedClips]] = {
     'kitti_object': KittiObject,
     'kitti_raw': KittiRaw,
     'nyu': NyuV2,
+    'pandaset': PandaSet,
     'synthia': Synthia,
     'woodscape': WoodScape,
 }
 """Name -> data set, read from its official layout."""
+
+
+SELECTION: Any = table('Selection', {
+    'start': NotRequired[NonNegativeInt], 'stop': NotRequired[PositiveInt],
+    'step': NotRequired[PositiveInt]}, """
+    A part of the images, in their order; clips end with one of them.
+
+    :param start: number of the first image, counted from 0.
+    :param stop: number of the first image behind the part; without it, all to the end.
+    :param step: 2 takes every second image.
+    """)
+"""The type of ``select`` in the description of a data set."""
 
 
 def _described(name: str, kind: type[RecordedClips]) -> Any:
@@ -48,9 +62,11 @@ def _described(name: str, kind: type[RecordedClips]) -> Any:
     return table(kind.__name__, {
         **hints, 'dataset': Annotated[str, one_of([name])],
         'tasks': NotRequired[list[Annotated[str, one_of(TASK_NAMES)]]],
+        'select': NotRequired[SELECTION],
         'share': NotRequired[PositiveFloat]}, f"""{kind.__doc__}
     :param dataset: name of the data set.
     :param tasks: the only tasks to read, if not all.
+    :param select: the only images to use, if not all.
     :param share: in a mixture: how often it is drawn from, 1 if not given.
     """)
 
@@ -73,8 +89,9 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
     """
     Return the data set that a description names.
 
-    :param description: ``dataset``, a name of :data:`DATASETS`, the arguments of its class, and
-        ``tasks``, the names of the only tasks to read, if not all.
+    :param description: ``dataset``, a name of :data:`DATASETS`, the arguments of its class,
+        ``tasks``, the names of the only tasks to read, if not all, and ``select``, the only images
+        to use: ``{start: 1, step: 2}`` for every second one.
     :param where: what is described, for the message.
     :raises ConfigurationError: if a name is unknown, missing or has a value of another type.
     :raises DataError: if the data is not there.
@@ -86,10 +103,14 @@ def build_dataset(description: Mapping[str, Any], where: str = 'data set') -> Re
 
     # The class's own signature says which settings there are, and their types.
     given = {
-        name: value for name, value in description.items() if name not in ('dataset', 'tasks')}
+        name: value for name, value in description.items()
+        if name not in ('dataset', 'tasks', 'select')}
     arguments: dict[str, Any] = checked(arguments_of(kind), given, where)
+    part: dict[str, Any] = checked(SELECTION, description.get('select', {}), f'{where}: select')
 
-    data = kind(**arguments)
+    data: RecordedClips = kind(**arguments)
+    if part:
+        data = data.selected(**part)
 
     names = _tasks_read(description, data.tasks, where)
     return data if names is None else data.narrowed_to(names)

@@ -44,6 +44,7 @@ class CamVid(RecordedClips):
     """
 
     tasks = (SEMANTIC,)
+    filmed = True
 
     def __init__(self, root: str, split: str, frames: int = 1, spacing: int = 2) -> None:
         if split not in SPLITS:

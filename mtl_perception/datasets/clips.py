@@ -17,7 +17,7 @@ from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.sample import stacked as stacked_boxes
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.image_range import ImageRange
-from mtl_perception.instances import class_boxes
+from mtl_perception.instances import SMALLEST_OBJECT, class_boxes
 from mtl_perception.media.pictures import read_rgb
 from mtl_perception.tasks import NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
 
@@ -38,6 +38,7 @@ class RecordedClips(ABC):
     :param frames: images T per clip.
     :param spacing: distance between two images of a clip in frames of the recording; 1 =
         neighbours.
+    :ivar spacing: as given.
     :ivar clips: the T paths of each clip, the oldest first.
     :ivar image_range: what is black and white in images of more than 8 bits; found once, from
         some images of the whole set, so that every run reads the same pixels.
@@ -52,14 +53,21 @@ class RecordedClips(ABC):
     filmed = False
     """Whether images of one folder whose names differ only in the last number are known to be
     frames of one drive."""
+    points = False
+    """Whether labels are points, such as those of a lidar, and not areas."""
+    smallest_object = SMALLEST_OBJECT
+    """Fewest labelled pixels of an object whose motion is evaluated."""
 
     def __init__(self, images: Sequence[Path], frames: int, spacing: int) -> None:
         if frames < 1 or spacing < 1:
             raise ConfigurationError(
                 f'frames is {frames} and spacing {spacing}; both must be at least 1')
 
+        self.spacing = spacing
+        self._all = list(images)
         self.image_range = ImageRange(sample=partial(show_some, list(images)))
         self.faint: dict[Path, None] = {}
+
         self.clips: list[tuple[Path, ...]] = []
         self.incomplete: list[Path] = []
         for image in images:
@@ -194,6 +202,26 @@ class RecordedClips(ABC):
         narrowed = copy.copy(self)
         narrowed.tasks = tuple(task for task in self.tasks if task.name in names)
         return narrowed
+
+    def selected(self, start: int = 0, stop: int | None = None, step: int = 1) -> 'RecordedClips':
+        """
+        Return the clips of a part of the images; the earlier images of a clip may lie before it.
+
+        :param start: number of the first image, counted from 0.
+        :param stop: number of the first image behind the part, None for all to the end.
+        :param step: 2 takes every second image.
+        :raises DataError: if no clip is left.
+        """
+        chosen = set(self._all[start:stop:step])
+        part = copy.copy(self)
+        part.clips = [clip for clip in self.clips if clip[-1] in chosen]
+        part.incomplete = [image for image in self.incomplete if image in chosen]
+        if not part.clips:
+            raise DataError(
+                f'select: none of {len(self)} clips ends with one of the images {start} to '
+                f'{len(self._all) if stop is None else stop} (not included) of '
+                f'{len(self._all)}; choose others')
+        return part
 
 
 def show_some(images: Sequence[Path], image_range: ImageRange) -> None:

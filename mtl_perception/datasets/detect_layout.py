@@ -3,13 +3,15 @@
 """Guess the description of a data set from the folders that it consists of."""
 
 import colorsys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mtl_perception.datasets.build import read_descriptions
 from mtl_perception.datasets.folder import DESCRIPTION, read_description
-from mtl_perception.errors import DataError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.media.listing import IMAGE_SUFFIXES, is_hidden
 from mtl_perception.media.pictures import read_map
 from mtl_perception.tasks import UNLABELLED
@@ -62,6 +64,24 @@ def detect_layout(folder: Path) -> tuple[Description, Description]:
         + ', or '.join(f'{" ".join(parts)} ({name})' for name, (parts, *_) in LAYOUTS.items())
         + f', or a {DESCRIPTION}, or a folder of images and one of masks (PNG, a number per '
         'pixel) with the same names. Others are described in a recipe: see config/train')
+
+
+def describe(path: Path, root: Path | None = None) -> dict[str, Mapping[str, Any]]:
+    """
+    Return the descriptions of data sets by name, from a YAML file or from what a folder holds.
+
+    :param path: of the file or the folder.
+    :param root: folder of the data set in place of that in the file.
+    :raises ConfigurationError: if the file cannot be read, or a folder comes with a root.
+    :raises DataError: if the layout of the folder is unknown.
+    """
+    if not path.is_dir():
+        return read_descriptions(path, root)
+    if root is not None:
+        raise ConfigurationError(
+            f'{path} is a folder already; leave --root out, or give a YAML file before it')
+    train, validation = detect_layout(path)
+    return {'train': train, 'validation': validation}
 
 
 def _splits(folder: Path) -> tuple[str, str]:

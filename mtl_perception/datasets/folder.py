@@ -107,6 +107,8 @@ class Folder(RecordedClips):
     :raises DataError: if a folder is missing or empty.
     """
 
+    filmed = True
+
     def __init__(
             self, root: str, split: str = '', frames: int = 1, spacing: int = 1,
             description: Mapping[str, Any] = MappingProxyType({})) -> None:

@@ -60,6 +60,7 @@ class KittiRaw(RecordedClips):
 
     tasks = (STREET_DEPTH,)
     filmed = True
+    points = True
 
     def __init__(
             self, root: str, split: str = 'all', drives: Sequence[str] = (), frames: int = 1,

@@ -3,18 +3,21 @@
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.build import build_dataset, read_descriptions
+from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.datasets.detect_layout import describe
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Evaluator
+from mtl_perception.evaluation.judged_classes import JudgedClasses, judged_classes
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
@@ -33,36 +36,41 @@ LARGEST_BAD = 0.001
 def evaluate(
         engine: Engine, data: RecordedClips,
         show: Callable[[Sequence[int]], Any] = iter,
-        skip_bad: bool = False, camera_height: float = 0.0) -> tuple[dict[str, Any], Evaluator]:
+        skip_bad: bool = False, camera_height: float = 0.0,
+        class_map: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> tuple[dict[str, Any], Evaluator]:
     """
     Evaluate the last image of every clip, each after the earlier ones, as the node would see them.
 
-    Labels are compared at their own size. Only tasks count that both the model and the data know
-    with the same classes.
+    Labels are compared at their own size. Only tasks count that the model has and the data labels;
+    where their classes differ, they are mapped, see :mod:`mtl_perception.datasets.class_table`.
 
     :param engine: the deployed network.
     :param data: the data set.
     :param show: wraps the numbers of the clips, for a progress bar.
     :param skip_bad: leave out and count clips that cannot be read, if they are very few.
     :param camera_height: of the camera above the ground, metres; 0 = that of the training.
+    :param class_map: class of the model -> classes of the data, in place of the table.
     :return: the metrics, and the evaluator, which has pictures of the worst clips.
-    :raises ConfigurationError: if model and data have no task in common, or the classes of one
-        differ.
-    :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``.
+    :raises ConfigurationError: if model and data have no task in common, or no class of one.
+    :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``; if
+        nothing is labelled.
     """
     manifest = engine.manifest
-    known = {task.name: task for task in data.tasks}
-    evaluator = Evaluator(manifest.tasks, manifest.height, manifest.width, known)
-    check_classes(manifest, known)
-    data = data.narrowed_to(evaluator.evaluators)
+    wanted, judged = _tasks_evaluated(engine, data, class_map)
+    evaluator = Evaluator(
+        judged.tasks(manifest.tasks), manifest.height, manifest.width, wanted,
+        data.points, data.smallest_object)
+
+    # Motion is evaluated by objects, and by the classes that can move.
+    tasks = {*evaluator.evaluators}
+    needed = {'semantic', 'instance'} if 'motion' in tasks else set()
+    data = data.narrowed_to(tasks | needed)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
+    computed = (tasks | needed - {'instance'}) & {task.name for task in manifest.tasks}
+    runner = _Runner(engine, camera_height, computed, data)
 
-    # The second stream gets each image twice: nothing may move then.
     bad: list[str] = []
-    settings = StreamSettings(camera_height=camera_height)
-    stream = CameraStream(engine, settings)
-    repeating = CameraStream(engine, settings)
-
     for number in show(range(len(data))):
         try:
             sample = data[number]
@@ -75,27 +83,114 @@ def evaluate(
                 raise DataError(_too_bad(bad, len(data)), ReasonCode.TOO_MANY_BAD) from error
             continue
 
-        focal = _focal_of(data, number)
-        prediction = _predict(stream, sample.image, focal)
-        repeated = None
-        if 'motion' in evaluator.evaluators:
-            repeated = _predict(repeating, [sample.image[-1]] * 2, focal)
-        record = FrameRecord(0, sample.image[-1], prediction, truth_of_sample(sample))
-        evaluator.update(str(data.clips[number][-1]), record, repeated, groups[number])
+        prediction, repeated = runner.run(number, sample)
+        record = FrameRecord(
+            0, sample.image[-1], judged.prediction(prediction),
+            judged.truth(truth_of_sample(sample)))
+        evaluator.update(
+            str(data.clips[number][-1]), record,
+            None if repeated is None else judged.prediction(repeated), groups[number])
 
-    metrics = {'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]),
-               'bad_samples': bad, **evaluator.compute()}
+    unlabelled = [name for name, one in evaluator.evaluators.items() if not one.groups]
+    if len(unlabelled) == len(evaluator.evaluators):
+        raise DataError(
+            f'{data.clips[0][-1]}: neither it nor any other image has a label of '
+            f'{" or ".join(unlabelled)}; unpack the archives with the labels')
+    metrics = {
+        'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]), 'bad_samples': bad,
+        'unlabelled': unlabelled, 'incomplete': len(data.incomplete),
+        'class_map': {name: it.to_dict() for name, it in judged.maps.items()
+                      if name not in unlabelled},
+        **evaluator.compute(evaluated_only=True)}
     return metrics, evaluator
 
 
-def _predict(
-        stream: CameraStream, images: Iterable[NDArray[np.uint8]], focal_px: float | None,
-) -> Perception:
-    """Return the prediction for the last of some consecutive images."""
-    stream.reset('clip')
-    for place, image in enumerate(images, 1):
-        prediction = stream.process(Frame('data', place * STEP_NS, image), focal_px=focal_px)
-    return prediction
+def _tasks_evaluated(
+        engine: Engine, data: RecordedClips, class_map: Mapping[str, Sequence[str]],
+) -> tuple[set[str], JudgedClasses]:
+    """
+    Return the names of the tasks that model and data share, and the classes that are evaluated.
+
+    :raises ConfigurationError: if the data has labels of a task, but of none of its classes.
+    """
+    known = {task.name: task for task in data.tasks}
+    try:
+        return {*known}, judged_classes(engine.manifest.tasks, known, class_map)
+    except ConfigurationError:
+        # Labels that are not there cannot be of other classes, such as those of an archive that
+        # was not unpacked.
+        there = {task.name for task in data.tasks if _labels(data, task.name)}
+        if there == {*known}:
+            raise
+        known = {name: task for name, task in known.items() if name in there}
+        return {*known}, judged_classes(engine.manifest.tasks, known, class_map)
+
+
+def _labels(data: RecordedClips, task: str) -> bool:
+    """Return whether the first clip has labels of a task."""
+    sample = data.narrowed_to([task])[0]
+    return task in sample.labels() or (task == 'detection' and sample.detection is not None)
+
+
+class _Runner:
+    """
+    Runs a model on the clips of a data set, in order.
+
+    Clips that follow one another in a drive are one stream, as for the node.
+
+    :param engine: the deployed network.
+    :param camera_height: of the camera above the ground, metres; 0 = that of the training.
+    :param tasks: that are computed.
+    :param data: the data set.
+    """
+
+    def __init__(
+            self, engine: Engine, camera_height: float, tasks: Collection[str],
+            data: RecordedClips) -> None:
+        settings = StreamSettings(camera_height=camera_height)
+        self._tasks = tasks
+        self._data = data
+        self._stream = CameraStream(engine, settings)
+        self._repeating = CameraStream(engine, settings)
+        self._last: Path | None = None
+        self._seen = 0
+
+    def run(self, number: int, sample: Sample) -> tuple[Perception, Perception | None]:
+        """
+        Return the prediction for the last image of a clip, and for that image after itself.
+
+        :param number: of the clip.
+        :param sample: the same clip.
+        :return: the second is None if motion is not asked for.
+        """
+        image = self._data.clips[number][-1]
+        focal = _focal_of(self._data, number)
+
+        images = sample.image
+        if self._data.filmed and self._last is not None and self._last == self._data.find_earlier(
+                image, self._data.spacing):
+            images = images[-1:]  # the stream has seen the others
+        else:
+            self._stream.reset('clip')
+            self._seen = 0
+        prediction = self._process(self._stream, images, self._seen, focal)
+        self._seen += len(images)
+        self._last = image
+
+        # The second stream gets each image twice: nothing may move then.
+        if 'motion' not in self._tasks:
+            return prediction, None
+        self._repeating.reset('clip')
+        return prediction, self._process(self._repeating, [sample.image[-1]] * 2, 0, focal)
+
+    def _process(
+            self, stream: CameraStream, images: Iterable[NDArray[np.uint8]], seen: int,
+            focal_px: float | None) -> Perception:
+        """Return the prediction for the last of some images that follow those seen before."""
+        for place, image in enumerate(images, seen + 1):
+            prediction = stream.process(
+                Frame('data', place * STEP_NS, image), self._tasks, focal_px=focal_px)
+        return prediction
 
 
 def _too_bad(bad: Sequence[str], count: int) -> str:
@@ -176,22 +271,51 @@ def title_of(metrics: Mapping[str, Any]) -> str:
             f'{metrics["data"]}, model {metrics["model"]}')
 
 
+def notes_of(metrics: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the report must know besides the metrics, in sentences."""
+    notes = []
+    for task, found in metrics['class_map'].items():
+        parts = '; '.join(f'{name}: {", ".join(ours)}'
+                          for name, ours in found['classes'].items() if ours)
+        notes.append(f"{task.capitalize()} in the classes of the data, of the model's: {parts}.")
+        if found['lacking']:
+            notes.append(
+                f'The model lacks {", ".join(found["lacking"])}; they count as never found.')
+        if found['unmatched']:
+            notes.append(f'The data has no {", ".join(found["unmatched"])}; where the model says '
+                         'so on a labelled pixel, it is wrong.')
+
+    notes += [f'Left out: {text}.' for text in metrics['bad_samples']]
+    if metrics['incomplete']:
+        notes.append(f'Left out: {metrics["incomplete"]} image(s) without an earlier one; frames: '
+                     '1 in the description takes each image by itself.')
+    if metrics['unlabelled']:
+        notes.append(
+            f'Not evaluated, since no image has such a label: {", ".join(metrics["unlabelled"])}. '
+            'What is evaluated can be named: --tasks, or tasks: in the description.')
+    return notes
+
+
 def open_data(
-        path: Path, part: str, root: Path | None, frames: int) -> tuple[RecordedClips, str]:
+        path: Path, part: str, root: Path | None, frames: int, tasks: Sequence[str] = (),
+) -> tuple[RecordedClips, str]:
     """
     Return a data set and its name.
 
-    :param path: YAML file with one data set or several.
+    :param path: a folder, or a YAML file with one data set or several.
     :param part: which of several.
     :param root: folder in place of that in the file.
     :param frames: wanted images per clip.
+    :param tasks: the only tasks to evaluate, in place of those of the description; all if empty.
     """
-    described = read_descriptions(path)
+    described = describe(path)
     part = next(iter(described)) if len(described) == 1 else part
     check_names([part], list(described), f'{path}: data set')
 
     description = dict(described[part])
     if root is not None:
         description['root'] = str(root)
+    if tasks:
+        description['tasks'] = list(tasks)
     words = ' '.join(str(description.get(key, '')) for key in ('dataset', 'split')).strip()
     return _with_earlier(description, part, frames), words

@@ -19,6 +19,7 @@ from mtl_perception.evaluation.task_evaluators import (
     compute_metrics,
 )
 from mtl_perception.frames import FrameRecord, Perception
+from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.metrics.error_map import relative_error
 from mtl_perception.tasks import Task
 
@@ -53,15 +54,19 @@ class Evaluator:
     :param height: rows of the model's input; the maps of baselines and errors have its size.
     :param width: columns of the same.
     :param wanted: tasks that are evaluated, all if None.
+    :param points: whether labels are points, such as those of a lidar.
+    :param smallest: fewest labelled pixels of an object whose motion is evaluated.
     :raises ConfigurationError: if no task can be evaluated.
     """
 
     def __init__(
             self, tasks: Sequence[Task], height: int, width: int,
-            wanted: Collection[str] | None = None) -> None:
+            wanted: Collection[str] | None = None, points: bool = False,
+            smallest: int = SMALLEST_OBJECT) -> None:
         self.tasks = tuple(tasks)
+        built = build_evaluators(tasks, height, width, points, smallest)
         self.evaluators = {
-            name: evaluator for name, evaluator in build_evaluators(tasks, height, width).items()
+            name: evaluator for name, evaluator in built.items()
             if wanted is None or name in wanted}
         if not self.evaluators:
             raise ConfigurationError(

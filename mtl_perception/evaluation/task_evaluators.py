@@ -22,12 +22,16 @@ from mtl_perception.metrics import (
     MeanDepth,
     MotionMetrics,
     SegmentationMetrics,
+    points_in_cells,
 )
 from mtl_perception.preprocessing import resize_nearest
 from mtl_perception.tasks import STREET_SEMANTIC, Task
 
 LOWEST_SCORE = 0.01
 """Lowest score of the boxes that enter the average precision."""
+
+CELL = 5
+"""Rows and columns of a cell of the baseline of points, in pixels of the model's input."""
 
 MOST_KEPT = 1000
 """Most true maps that are kept for the baselines; of more frames every second, third, ... one."""
@@ -67,19 +71,21 @@ class TaskEvaluator(Protocol):
 
 class SemanticEvaluator:
     """
-    Semantics, beside the most frequent class of each pixel.
+    Semantics, beside the most frequent class of each pixel, or of each cell around points.
 
     :param task: of the semantics.
     :param height: rows of the map of most frequent classes; masks are resized to it.
     :param width: columns of the same.
+    :param points: whether labels are points: they have no outlines.
     """
 
-    def __init__(self, task: Task, height: int, width: int) -> None:
+    def __init__(self, task: Task, height: int, width: int, points: bool = False) -> None:
         self.metric = SegmentationMetrics(task.classes)
         self.groups: list[Hashable] = []
         self._boundary = BoundaryMetrics(task.classes)
         self._shape = (height, width)
-        self._majority = MajorityClass(len(task.classes), height, width)
+        self._points = points
+        self._majority = MajorityClass(len(task.classes), *_grid(self._shape, points))
         self._truths = EvenSample()
 
     def update(
@@ -88,14 +94,23 @@ class SemanticEvaluator:
         """Count one frame, see :class:`TaskEvaluator`."""
         if truth.semantic is None or prediction.semantic is None:
             return
-        self.metric.update(prediction.semantic, truth.semantic)
         _append_group(self.groups, group)
+        if self._points:
+            labelled = truth.semantic < len(self.metric.classes)
+            self.metric.update(prediction.semantic[labelled], truth.semantic[labelled])
+            self._keep(*points_in_cells(truth.semantic, labelled, self._majority.shape))
+            return
 
         # Outlines and the baseline are computed at the model's size, so that cameras compare.
+        self.metric.update(prediction.semantic, truth.semantic)
         small = resize_nearest(truth.semantic, *self._shape)
         self._boundary.update(resize_nearest(prediction.semantic, *self._shape), small)
-        self._majority.update(small)
-        self._truths.add(small)
+        self._keep(np.arange(small.size), small.ravel())
+
+    def _keep(self, cells: NDArray[np.integer[Any]], truth: NDArray[np.uint8]) -> None:
+        """Keep a truth for the baseline."""
+        self._majority.update(cells, truth)
+        self._truths.add((cells, truth))
 
     def compute(self) -> dict[str, Any]:
         """Return the metrics so far, with the confusion matrix."""
@@ -104,36 +119,41 @@ class SemanticEvaluator:
 
     def intervals(self) -> dict[str, Any]:
         """Return the bootstrap intervals."""
-        return {**self.metric.intervals(groups=self.groups),
-                'boundary': self._boundary.intervals(groups=self.groups)}
+        found: dict[str, Any] = self.metric.intervals(groups=self.groups)
+        if not self._points:
+            found['boundary'] = self._boundary.intervals(groups=self.groups)
+        return found
 
     def baseline(self) -> dict[str, Any]:
         """Return the metrics of the most frequent class of each pixel."""
         metric = SegmentationMetrics(self.metric.classes)
         boundary = BoundaryMetrics(self.metric.classes)
         prediction = self._majority.predict()
-        for truth in self._truths.kept:
-            metric.update(prediction, truth)
-            boundary.update(prediction, truth)
+        for cells, truth in self._truths.kept:
+            metric.update(prediction.ravel()[cells], truth)
+            if not self._points:
+                boundary.update(prediction, truth.reshape(self._shape))
         return {**metric.compute(), 'boundary': boundary.compute()}
 
 
 class DepthEvaluator:
     """
-    Depth, beside the mean depth of each pixel.
+    Depth, beside the mean depth of each pixel, or of each cell around points.
 
     :param task: of the depth.
     :param height: rows of the map of mean depths; images are resized to it.
     :param width: columns of the same.
+    :param points: whether labels are points.
     """
 
-    def __init__(self, task: Task, height: int, width: int) -> None:
+    def __init__(self, task: Task, height: int, width: int, points: bool = False) -> None:
         self.metric = DepthMetrics(task.maximum)
         self.errors = ErrorMap(task.maximum, height, width)
         self.groups: list[Hashable] = []
         self._inverse = InverseDepthMetrics('inverse_depth')
         self._shape = (height, width)
-        self._mean = MeanDepth(task.maximum, height, width)
+        self._points = points
+        self._mean = MeanDepth(task.maximum, *_grid(self._shape, points))
         self._truths = EvenSample()
 
     def update(
@@ -148,8 +168,17 @@ class DepthEvaluator:
 
         small = resize_nearest(truth.depth, *self._shape)
         self.errors.update(resize_nearest(prediction.depth, *self._shape), small)
-        self._mean.update(small)
-        self._truths.add(small.astype(np.float16))  # half the memory, good to 0.05 %
+        if self._points:
+            labelled = np.isfinite(truth.depth) & (truth.depth > 0)
+            self._keep(*points_in_cells(truth.depth, labelled, self._mean.shape))
+        else:
+            self._keep(np.arange(small.size), small.ravel())
+
+    def _keep(
+            self, cells: NDArray[np.integer[Any]], truth: NDArray[np.floating[Any]]) -> None:
+        """Keep a truth for the baseline."""
+        self._mean.update(cells, truth)
+        self._truths.add((cells, truth.astype(np.float16)))  # half the memory, good to 0.05 %
 
     def compute(self) -> dict[str, Any]:
         """Return the metrics so far."""
@@ -164,10 +193,10 @@ class DepthEvaluator:
         """Return the metrics of the mean depth of each pixel."""
         metric = DepthMetrics(self.metric.maximum)
         inverse = InverseDepthMetrics('inverse_depth')
-        prediction = self._mean.predict()
-        for truth in self._truths.kept:
-            metric.update(prediction, truth)
-            inverse.update(prediction, truth)
+        prediction = self._mean.predict().ravel()
+        for cells, truth in self._truths.kept:
+            metric.update(prediction[cells], truth)
+            inverse.update(prediction[cells], truth)
         return {**metric.compute(), 'inverse': inverse.compute()}
 
 
@@ -176,10 +205,15 @@ class MotionEvaluator:
     Motion; its metrics contain their own baseline, every movable object called moving.
 
     :param semantic: says which classes are movable.
+    :param points: whether labels are points; an object's score is then the share of its points
+        that are called moving.
+    :param smallest: fewest labelled pixels of an object.
     """
 
-    def __init__(self, semantic: Task) -> None:
-        self.metric = MotionMetrics(semantic.movable)
+    def __init__(
+            self, semantic: Task, points: bool = False, smallest: int = SMALLEST_OBJECT) -> None:
+        self.metric = MotionMetrics(semantic.movable, smallest)
+        self._points = points
         self.groups: list[Hashable] = []
 
     def update(
@@ -191,7 +225,8 @@ class MotionEvaluator:
             return
 
         self.metric.update(
-            prediction.motion, prediction.motion_score, truth.motion, semantic, truth.instance)
+            prediction.motion, None if self._points else prediction.motion_score, truth.motion,
+            semantic, truth.instance)
         _append_group(self.groups, group)
 
         if repeated is not None and repeated.motion is not None:
@@ -300,24 +335,28 @@ class DetectionEvaluator:
 
 
 def build_evaluators(
-        tasks: Sequence[Task], height: int, width: int) -> dict[str, TaskEvaluator]:
+        tasks: Sequence[Task], height: int, width: int, points: bool = False,
+        smallest: int = SMALLEST_OBJECT) -> dict[str, TaskEvaluator]:
     """
     Return task name -> evaluator, for every task of a model that can be evaluated.
 
     :param tasks: of the model.
     :param height: rows of the maps of the baselines, such as the model's input.
     :param width: columns of the same.
+    :param points: whether labels are points, which tell nothing of the area of instances.
+    :param smallest: fewest labelled pixels of an object whose motion is evaluated.
     """
     semantic = next((task for task in tasks if task.name == 'semantic'), None)
     evaluators: dict[str, TaskEvaluator] = {}
     for task in tasks:
         if task.name == 'semantic':
-            evaluators[task.name] = SemanticEvaluator(task, height, width)
+            evaluators[task.name] = SemanticEvaluator(task, height, width, points)
         elif task.name == 'depth':
-            evaluators[task.name] = DepthEvaluator(task, height, width)
+            evaluators[task.name] = DepthEvaluator(task, height, width, points)
         elif task.name == 'motion':
-            evaluators[task.name] = MotionEvaluator(semantic or STREET_SEMANTIC)
-        elif task.name == 'instance' and semantic is not None:
+            evaluators[task.name] = MotionEvaluator(
+                semantic or STREET_SEMANTIC, points, smallest)
+        elif task.name == 'instance' and semantic is not None and not points:
             evaluators[task.name] = InstanceEvaluator(semantic)
         elif task.name == 'detection':
             evaluators[task.name] = DetectionEvaluator(task)
@@ -346,14 +385,14 @@ def compute_metrics(evaluators: Mapping[str, TaskEvaluator]) -> dict[str, Any]:
 
 
 class EvenSample:
-    """Keep a bounded number of maps, evenly spread over all that come."""
+    """Keep a bounded number of truths, evenly spread over all that come."""
 
     def __init__(self) -> None:
-        self.kept: list[NDArray[Any]] = []
+        self.kept: list[Any] = []
         self._every = 1
         self._count = 0
 
-    def add(self, values: NDArray[Any]) -> None:
+    def add(self, values: Any) -> None:
         """Keep one, or pass it over."""
         if self._count % self._every == 0:
             self.kept.append(values)
@@ -363,6 +402,11 @@ class EvenSample:
         if len(self.kept) > MOST_KEPT:
             self.kept = self.kept[::2]
             self._every *= 2
+
+
+def _grid(shape: tuple[int, int], points: bool) -> tuple[int, int]:
+    """Return rows and columns of a baseline: the model's pixels, or the cells around points."""
+    return (-(-shape[0] // CELL), -(-shape[1] // CELL)) if points else shape
 
 
 def _append_group(groups: list[Hashable], group: Hashable) -> None:

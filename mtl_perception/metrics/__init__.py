@@ -7,7 +7,7 @@ An accumulator has ``update`` (count one frame), ``compute`` (the metrics so far
 None without data), ``intervals`` (bootstrap) and mostly ``merge``. Arrays are NumPy's.
 """
 
-from mtl_perception.metrics.baselines import MajorityClass, MeanDepth
+from mtl_perception.metrics.baselines import MajorityClass, MeanDepth, points_in_cells
 from mtl_perception.metrics.bootstrap import FEWEST_GROUPS, bootstrap_interval
 from mtl_perception.metrics.boundary import BoundaryMetrics
 from mtl_perception.metrics.delta_m import delta_m
@@ -32,4 +32,5 @@ __all__ = [
     'COMPARED', 'FEWEST_GROUPS', 'LOWER_IS_BETTER', 'MAIN_METRICS', 'METRICS', 'BoundaryMetrics',
     'DepthMetrics', 'DetectionMetrics', 'ErrorMap', 'InstanceMetrics', 'InverseDepthMetrics',
     'MajorityClass', 'MeanDepth', 'Metric', 'MotionMetrics', 'SegmentationMetrics',
-    'bootstrap_interval', 'delta_m', 'main_metrics', 'metric_text']
+    'bootstrap_interval', 'delta_m', 'main_metrics', 'metric_text',
+    'points_in_cells']

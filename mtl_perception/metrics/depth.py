@@ -14,6 +14,7 @@ from mtl_perception.metrics.bootstrap import bootstrap_intervals
 NEAREST = 1e-3
 """Nearer predictions are clipped to this depth, metres; it keeps ratios finite."""
 
+_PER_IMAGE = ('abs_rel', 'delta1')
 _NAMES = ('abs_rel', 'mae', 'rmse', 'delta1', 'delta2', 'delta3', 'not_finite')
 
 
@@ -91,10 +92,18 @@ class DepthMetrics:
         :return: ``abs_rel`` (mean of ``|p - g| / g``), ``mae`` and ``rmse`` in metres, ``delta1``
             to ``delta3`` (share of pixels with max(p / g, g / p) below 1.25, 1.25^2, 1.25^3),
             ``not_finite`` (share of the pixels with ground truth whose prediction was not finite),
-            ``pixels``.
+            ``pixels``; ``abs_rel_per_image`` and ``delta1_per_image`` are means of the images'
+            own ones.
         """
         total = sum(self._frames, np.zeros(1 + len(_NAMES)))
-        return {**{name: _metric(total, name) for name in _NAMES}, 'pixels': int(total[0])}
+        shares = sum(self._shares(), np.zeros(1 + len(_NAMES)))
+        return {**{name: _metric(total, name) for name in _NAMES},
+                **{f'{name}_per_image': _metric(shares, name) for name in _PER_IMAGE},
+                'pixels': int(total[0])}
+
+    def _shares(self) -> list[NDArray[np.float64]]:
+        """Return the sums of each frame with ground truth, divided by its number of pixels."""
+        return [frame / max(frame[0], 1) for frame in self._frames]
 
     def intervals(
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
@@ -106,8 +115,11 @@ class DepthMetrics:
         :param groups: group of each frame, such as its drive; see :func:`.bootstrap_interval`.
         :return: name -> (low, high), None without an interval.
         """
-        return bootstrap_intervals(
+        found = bootstrap_intervals(
             self._frames, {name: partial(_metric, name=name) for name in _NAMES}, level, groups)
+        return {**found, **bootstrap_intervals(
+            self._shares(), {f'{name}_per_image': partial(_metric, name=name)
+                             for name in _PER_IMAGE}, level, groups)}
 
     def last_abs_rel(self) -> float | None:
         """Return the relative error of the last frame alone, None without ground truth."""

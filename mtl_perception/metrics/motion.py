@@ -26,9 +26,10 @@ class MotionMetrics:
 
     Most pixels are static background, so pixel accuracy means nothing. The IoU of the moving class
     over the whole image is shown beside that of a mask which calls every movable object moving.
-    Objects of at least ``minimum_pixels`` are classified one by one as moving or parked: area
-    under the ROC curve (0.5 is chance) and balanced accuracy. On two identical frames nothing
-    moves: count those with :meth:`update_identical`.
+    Objects of at least ``minimum_pixels``, more than half of them with a prediction, are
+    classified one by one as moving or parked: area under the ROC curve (0.5 is chance) and
+    balanced accuracy. On two identical frames nothing moves: count those with
+    :meth:`update_identical`. The IoUs are None where the ground truth never moves or always does.
 
     >>> metrics = MotionMetrics(movable=[2], minimum_pixels=1)
     >>> truth, cars = np.array([[1, 1, 0, 0]], np.uint8), np.full((1, 4), 2, np.uint8)
@@ -96,26 +97,29 @@ class MotionMetrics:
         self._pixels += int(labelled.sum())
         self._unknown += int(labelled.sum()) - int(known.sum())
 
-        # intersection and union of the prediction, then of the baseline; moving pixels it left out
+        # intersection and union of the prediction, then of the baseline; moving pixels left out;
+        # moving and static pixels of the ground truth
         moving = known & (truth == MOVING)
         called = known & (motion == MOVING)
         movable = known & np.isin(semantic, self.movable)
         self._frames.append(np.array([
             (moving & called).sum(), (moving | called).sum(),
             (moving & movable).sum(), (moving | movable).sum(),
-            (labelled & ~known & (truth == MOVING)).sum()], np.int64))
+            (labelled & ~known & (truth == MOVING)).sum(),
+            (truth[labelled] == MOVING).sum(), (truth[labelled] != MOVING).sum()], np.int64))
 
         if instance is not None:
             self._by_mask |= score is None
             confidence = called.astype(np.float64) if score is None else score
-            self._update_objects(confidence, moving, movable, instance, measures)
+            self._update_objects(confidence, labelled, moving, known, instance, measures)
 
     def _update_objects(
-            self, score: NDArray[np.floating[Any]], moving: NDArray[np.bool_],
-            movable: NDArray[np.bool_], instance: NDArray[np.integer[Any]],
+            self, score: NDArray[np.floating[Any]], labelled: NDArray[np.bool_],
+            moving: NDArray[np.bool_], known: NDArray[np.bool_],
+            instance: NDArray[np.integer[Any]],
             measures: Mapping[str, NDArray[np.floating[Any]]]) -> None:
-        """Note each large enough object's mean score and whether most of it moves."""
-        usable = movable & (instance > 0) & np.isfinite(score)
+        """Note the mean score of each object that counts, and whether most of it moves."""
+        usable = known & (instance > 0) & np.isfinite(score)
         ids = instance[usable].astype(np.int64)
         if not ids.size:
             return
@@ -123,7 +127,10 @@ class MotionMetrics:
         sizes = np.bincount(ids)
         scores = np.bincount(ids, weights=score[usable].astype(np.float64))
         movers = np.bincount(ids, weights=moving[usable])
-        for number in np.flatnonzero(sizes >= self.minimum_pixels):
+
+        # An object of which less is known than unknown does not count.
+        whole = np.bincount(instance[labelled & (instance > 0)])[:len(sizes)]
+        for number in np.flatnonzero((whole >= self.minimum_pixels) & (2 * sizes > whole)):
             self._scores.append(float(scores[number] / sizes[number]))
             self._moving.append(bool(movers[number] * 2 > sizes[number]))
             self._frame_of.append(len(self._frames) - 1)
@@ -172,13 +179,13 @@ class MotionMetrics:
         """
         scores = np.array(self._scores)
         moving = np.array(self._moving, bool)
-        total = sum(self._frames, np.zeros(5, np.int64))
+        total = sum(self._frames, np.zeros(7, np.int64))
         identical = sum(self._identical, np.zeros(2, np.int64))
 
         return {
-            'iou_moving': _first_share(total),
+            'iou_moving': _iou(total),
             'iou_moving_of_all': _iou_of_all(total),
-            'iou_all_movable': _first_share(total[2:]),
+            'iou_all_movable': _iou_of_movable(total),
             'auc': area_under_curve(scores, moving),
             'balanced_accuracy': _balanced_accuracy(scores > 0.5, moving),
 
@@ -212,7 +219,7 @@ class MotionMetrics:
             accuracies.append(_balanced_accuracy(scores > 0.5, moving, weights))
 
         ious = bootstrap_intervals(
-            self._frames, {'iou_moving': _first_share, 'iou_moving_of_all': _iou_of_all}, level,
+            self._frames, {'iou_moving': _iou, 'iou_moving_of_all': _iou_of_all}, level,
             groups)
         return {**ious, 'auc': interval_of([one for one in curves if one is not None], level),
                 'balanced_accuracy': interval_of(
@@ -288,9 +295,19 @@ def _first_share(total: NDArray[np.int64]) -> float | None:
     return _share(int(total[0]), int(total[1]))
 
 
+def _iou(total: NDArray[np.int64]) -> float | None:
+    """Return the IoU of the moving pixels with a prediction."""
+    return _share(int(total[0]), int(total[1])) if total[5:].all() else None
+
+
 def _iou_of_all(total: NDArray[np.int64]) -> float | None:
     """Return the IoU of the moving pixels where a missing prediction is a wrong one."""
-    return _share(int(total[0]), int(total[1] + total[4]))
+    return _share(int(total[0]), int(total[1] + total[4])) if total[5:].all() else None
+
+
+def _iou_of_movable(total: NDArray[np.int64]) -> float | None:
+    """Return the IoU of the movable pixels with the moving ones."""
+    return _share(int(total[2]), int(total[3])) if total[5:].all() else None
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -46,9 +46,12 @@ METRICS = (
     Metric('semantic', 'iou', 'IoU', per_class=True),
 
     Metric('depth', 'abs_rel', 'AbsRel', 'depth AbsRel', main=True, lower_is_better=True),
+    Metric('depth', 'abs_rel_per_image', 'AbsRel per image', 'depth AbsRel per image',
+           lower_is_better=True),
     Metric('depth', 'mae', 'MAE (m)', 'depth MAE (m)', lower_is_better=True),
     Metric('depth', 'rmse', 'RMSE (m)', 'depth RMSE (m)', lower_is_better=True),
     Metric('depth', 'delta1', 'delta1', 'depth delta1', main=True),
+    Metric('depth', 'delta1_per_image', 'delta1 per image', 'depth delta1 per image'),
     Metric('depth', 'delta2', 'delta2', 'depth delta2'),
     Metric('depth', 'delta3', 'delta3', 'depth delta3'),
     Metric('depth', 'inverse.abs_err', 'inverse depth AbsErr (1/m)', lower_is_better=True),

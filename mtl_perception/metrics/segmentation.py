@@ -22,7 +22,8 @@ class SegmentationMetrics:
     prediction on an unlabelled pixel counts against its class.
 
     A class without a pixel of ground truth has no IoU: it is None, listed in ``absent`` and not
-    part of the mean. Pixels wrongly assigned to it still count against their true classes.
+    part of the mean. Pixels wrongly assigned to it still count against their true classes. A
+    ground truth of fewer than two classes tells nothing: then every metric is None.
 
     >>> metrics = SegmentationMetrics(['road', 'car'])
     >>> metrics.update(np.array([[0, 0, 1, 1]], np.uint8), np.array([[0, 0, 0, 1]], np.uint8))
@@ -81,21 +82,28 @@ class SegmentationMetrics:
         :return: ``miou``, ``miou_per_image``, ``pixel_accuracy`` (0 to 1), ``iou`` (class name to
             IoU or None), ``absent`` (class names without ground truth), ``pixels``.
         """
-        ious, present = _ious(self.confusion)
+        _, present = _ious(self.confusion)
         return {
             'miou': _miou(self.confusion),
-            'miou_per_image': _mean(sum(map(_counted, self._image_mious), np.zeros(2))),
+            'miou_per_image': _mean(self._sum_of_images()),
             'pixel_accuracy': _pixel_accuracy(self.confusion),
-            'iou': {
-                name: float(iou) if known else None
-                for name, iou, known in zip(self.classes, ious, present)},
+            'iou': {name: _iou(number, self.confusion)
+                    for number, name in enumerate(self.classes)},
             'absent': [name for name, known in zip(self.classes, present) if not known],
             'pixels': int(self.confusion.sum()),
         }
 
     def last_miou(self) -> float | None:
-        """Return the mean IoU of the last frame alone, None without labels."""
-        return _miou(self._frames[-1]) if self._frames else None
+        """Return the mean IoU of the last frame alone, of one class too, None without labels."""
+        if not self._frames:
+            return None
+        ious, present = _ious(self._frames[-1])
+        return float(ious[present].mean()) if present.any() else None
+
+    def _sum_of_images(self) -> NDArray[np.float64]:
+        """Return (2,): the sum of the images' own mean IoUs and their number."""
+        total: NDArray[np.float64] = sum(map(_counted, self._image_mious), np.zeros(2))
+        return total if _told_apart(self.confusion) else np.zeros(2)
 
     def intervals(
             self, level: float = 0.95, groups: Sequence[Hashable] | None = None,
@@ -115,7 +123,8 @@ class SegmentationMetrics:
         ious: dict[str, Interval | None] = {
             name: found.pop(f'iou {name}') for name in self.classes}
 
-        counts = [_counted(mean) for mean in self._image_mious]
+        told = _told_apart(self.confusion)
+        counts = [_counted(mean if told else None) for mean in self._image_mious]
         return {**found, 'iou': ious, **bootstrap_intervals(
             counts, {'miou_per_image': _mean}, level, groups)}
 
@@ -142,10 +151,15 @@ def _mean(total: NDArray[np.float64]) -> float | None:
     return float(total[0] / total[1]) if total[1] else None
 
 
+def _told_apart(confusion: NDArray[np.int64]) -> bool:
+    """Return whether the ground truth has at least two classes."""
+    return int((confusion.sum(axis=1) > 0).sum()) > 1
+
+
 def _iou(number: int, confusion: NDArray[np.int64]) -> float | None:
-    """Return the IoU of one class, None without ground truth."""
+    """Return the IoU of one class, None without ground truth of it or of another."""
     ious, present = _ious(confusion)
-    return float(ious[number]) if present[number] else None
+    return float(ious[number]) if present[number] and _told_apart(confusion) else None
 
 
 def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -160,12 +174,13 @@ def _ious(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _miou(confusion: NDArray[np.int64]) -> float | None:
-    """Return the mean IoU of the classes with ground truth, None without any."""
+    """Return the mean IoU of the classes with ground truth, None without two of them."""
     ious, present = _ious(confusion)
-    return float(ious[present].mean()) if present.any() else None
+    return float(ious[present].mean()) if _told_apart(confusion) else None
 
 
 def _pixel_accuracy(confusion: NDArray[np.int64]) -> float | None:
-    """Return the share of the pixels that are right, None without pixels."""
-    pixels = int(confusion.sum())
-    return float(np.trace(confusion) / pixels) if pixels else None
+    """Return the share of the pixels that are right, None without two classes."""
+    if not _told_apart(confusion):
+        return None
+    return float(np.trace(confusion) / int(confusion.sum()))

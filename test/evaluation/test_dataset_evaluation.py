@@ -9,11 +9,18 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from pydantic import TypeAdapter
 
 from mtl_perception import cli
-from mtl_perception.datasets.build import build_dataset
+from mtl_perception.datasets.build import DESCRIPTION as DESCRIPTION_TYPE
+from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.evaluation.dataset_evaluation import drives_of, evaluate, title_of
+from mtl_perception.evaluation.dataset_evaluation import (
+    drives_of,
+    evaluate,
+    notes_of,
+    title_of,
+)
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest, NetworkSpec
@@ -134,9 +141,35 @@ def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number(
     assert drives_of([Path('a/1.png'), Path('a/2.png')], filmed=True) == [(Path('a'), '')] * 2
 
 
-def test_a_model_of_other_classes_is_refused(root):
-    with pytest.raises(ConfigurationError, match=r"has the classes \['floor', 'door'\], the data"):
-        evaluate(ColourEngine(32, 64, ('floor', 'door')), data_of(root))
+def test_other_classes_are_mapped_and_what_the_model_lacks_counts_as_not_found(root):
+    metrics, _ = evaluate(ColourEngine(32, 64, ('floor', 'door')), data_of(root))
+    found = metrics['semantic']
+
+    # The lower half is floor, called so; the upper half is wall, called door.
+    assert found['iou'] == {'floor': pytest.approx(1, abs=1e-3), 'wall': 0.0}
+    assert found['pixel_accuracy'] == pytest.approx(0.5, abs=1e-3)
+    assert metrics['baseline']['semantic']['pixel_accuracy'] > 0.99
+    assert metrics['class_map']['semantic'] == {
+        'classes': {'floor': ['floor'], 'wall': []}, 'lacking': ['wall'], 'unmatched': ['door']}
+
+    notes = ' '.join(notes_of(metrics))
+    assert 'The model lacks wall' in notes
+    assert 'The data has no door' in notes
+
+    mapped, _ = evaluate(
+        ColourEngine(32, 64, ('floor', 'door')), data_of(root), class_map={'door': ['wall']})
+    assert mapped['semantic']['pixel_accuracy'] > 0.99
+
+
+def test_a_model_without_a_common_class_is_refused_and_the_message_names_the_option(root):
+    engine = ColourEngine(32, 64, ('door', 'window'))
+    with pytest.raises(ConfigurationError, match=r'no class of the model.*--tasks'):
+        evaluate(engine, data_of(root))
+    metrics, _ = evaluate(engine, data_of(root).narrowed_to(['depth']))
+    assert metrics['depth']['abs_rel'] == pytest.approx(0, abs=1e-6)
+
+    with pytest.raises(ConfigurationError, match="class of the model 'dor' does not exist"):
+        evaluate(engine, data_of(root), class_map={'dor': ['wall']})
     with pytest.raises(ConfigurationError, match='they have no task in common'):
         evaluate(ColourEngine(32, 64), data_of(root).narrowed_to([]))
 
@@ -148,6 +181,76 @@ def test_the_command_names_a_part_that_does_not_exist(root, tiny_model, capsys):
     config.write_text(yaml.safe_dump(parts))
     assert cli.main(['evaluate', str(tiny_model), '--data', str(config), '--part', 'test']) == 2
     assert "data set 'test' does not exist" in capsys.readouterr().err
+
+
+def test_labels_that_are_not_there_are_said_and_the_others_evaluated(tmp_path):
+    for folder, value in (('image_2', 0), ('disp_occ_0', 256 * 10)):
+        write = np.full((16, 32, 3) if folder == 'image_2' else (16, 32), value, np.uint16)
+        (tmp_path / 'training' / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / f'training/{folder}/000000_10.png'),
+                    write.astype(np.uint8) if folder == 'image_2' else write)
+    data = build_dataset({'dataset': 'kitti2015', 'root': str(tmp_path), 'focal_px': 38.4,
+                          'baseline_m': 0.5208})
+
+    # The network has no class of Cityscapes, and there are no semantics to compare it with.
+    metrics, _ = evaluate(ColourEngine(32, 64), data)
+
+    assert metrics['depth']['abs_rel'] == pytest.approx(1.0, abs=0.1)
+    assert 'semantic' not in metrics
+
+    # Depth is at 38.4 px x 0.5208 m / 10 px = 2 m; the lens is twice as long as in training.
+    there, _ = evaluate(ColourEngine(32, 64, ('road', 'car')), data)
+    assert there['unlabelled'] == ['semantic']
+    assert 'Not evaluated, since no image has such a label: semantic' in ' '.join(notes_of(there))
+
+
+def test_a_drive_is_one_stream_and_one_group(root):
+    """Frames of a folder follow one another: the engine gets the state of the one before."""
+    class Counting(ColourEngine):
+        fresh = 0
+
+        def step(self, image, state=None, tasks=None):
+            self.fresh += state is None
+            return super().step(image, state, tasks)[0], 'state'
+
+    engine = Counting(32, 64)
+    metrics, _ = evaluate(engine, data_of(root))
+
+    assert engine.fresh == 1
+    assert metrics['intervals']['groups'] == 1
+    assert metrics['intervals']['depth']['abs_rel'] is None
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (['--tasks', 'depht'], "did you mean 'depth'"), (['--tasks', 'motion'], "'motion' does not")])
+def test_the_command_names_a_task_that_the_data_does_not_label(root, command, words, message,
+                                                               capsys):
+    assert command(*words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_takes_tasks_and_a_class_map(root, command, capsys):
+    (root / 'map.yaml').write_text('wall: []')
+    assert command('--tasks', 'semantic', '--class-map', str(root / 'map.yaml')) == 0
+    shown = capsys.readouterr().out
+    assert '| IoU wall | 0.000 |' in shown
+    assert 'AbsRel' not in shown
+    assert cli.main(['evaluate', '--tasks', 'depth']) == 2
+    assert 'they need --data' in capsys.readouterr().err
+
+
+def test_the_command_takes_a_folder(root, command, capsys):
+    (root / 'dataset.yaml').write_text(DESCRIPTION.replace('{split}', 'all'))
+    assert cli.main(['evaluate', 'any', '--data', str(root)]) == 0
+    assert '1 clips of 1 image(s), folder validation' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['camvid', 'kitti2015', 'cityscapes', 'pandaset'])
+def test_descriptions_of_evaluations_are_valid(name):
+    path = Path(__file__).parents[2] / f'config/evaluate/{name}.yaml'
+    description = read_descriptions(path)['data']
+    assert description['dataset'] == name
+    TypeAdapter(DESCRIPTION_TYPE).validate_python(description)
 
 
 @pytest.fixture

@@ -67,7 +67,23 @@ def test_a_batch_and_its_single_frames_give_the_same_metrics():
     for one, other in zip(guess, truth):
         parts.update(one, other)
 
-    assert parts.compute() == pytest.approx(whole.compute())
+    together, apart = whole.compute(), parts.compute()
+    for name in ('abs_rel_per_image', 'delta1_per_image'):
+        assert together.pop(name) == together[name.removesuffix('_per_image')]
+        del apart[name]
+    assert apart == pytest.approx(together)
+
+
+def test_the_mean_over_images_counts_each_image_once():
+    metrics = DepthMetrics(80.0)
+    metrics.update(metres([[20.0, 20.0, 20.0]]), metres([[10.0, 10.0, 10.0]]))
+    metrics.update(metres([[10.0, 7.0, 7.0]]), metres([[10.0, 0.0, 0.0]]))
+    metrics.update(metres([[7.0]]), metres([[np.nan]]))  # without ground truth
+
+    result = metrics.compute()
+
+    assert (result['abs_rel'], result['delta1']) == (0.75, 0.25)
+    assert (result['abs_rel_per_image'], result['delta1_per_image']) == (0.5, 0.5)
 
 
 def test_no_valid_pixel_gives_none_and_not_nan():
@@ -88,8 +104,8 @@ def test_wrong_arguments_are_refused():
 
 def test_ground_truth_beyond_the_maximum_enters_no_map():
     mean = MeanDepth(80.0, 1, 1)
-    mean.update(metres([[90]]))
-    mean.update(metres([[10]]))
+    mean.update(np.array([0]), metres([90]))
+    mean.update(np.array([0]), metres([10]))
 
     np.testing.assert_array_equal(mean.predict(), [[10]])
     assert np.isnan(relative_error(metres([[50]]), metres([[90]]), 80.0))
@@ -97,7 +113,7 @@ def test_ground_truth_beyond_the_maximum_enters_no_map():
 
 def test_mean_depth_ignores_sky_and_predicts_the_maximum_where_it_saw_no_depth():
     mean = MeanDepth(80.0, 1, 3)
-    mean.update(metres([[2, 10, np.inf]]))
-    mean.update(metres([[4, np.inf, np.nan]]))
+    mean.update(np.arange(3), metres([2, 10, np.inf]))
+    mean.update(np.arange(3), metres([4, np.inf, np.nan]))
 
     np.testing.assert_array_equal(mean.predict(), [[3, 10, 80]])

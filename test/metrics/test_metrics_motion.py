@@ -146,3 +146,25 @@ def test_objects_are_grouped_by_their_properties():
     assert [row['objects'] for row in groups['distance']] == [1, 0, 2]
     with pytest.raises(ValueError, match='distance has shape'):
         metrics.update(truth, None, truth, semantic, instance, {'distance': far[1:]})
+
+
+@pytest.mark.parametrize('truth', [[0, 0, 0, 255], [1, 1, 1, 255]])
+def test_a_truth_that_never_moves_or_always_does_gives_no_iou(truth):
+    metrics = MotionMetrics(movable=[0])
+    truth = np.array([truth], np.uint8)
+    metrics.update(np.array([[0, 0, 1, 1]], np.uint8), None, truth, np.zeros_like(truth))
+    result = metrics.compute()
+
+    for name in ('iou_moving', 'iou_moving_of_all', 'iou_all_movable'):
+        assert result[name] is None
+
+
+def test_an_object_counts_if_more_than_half_of_it_has_a_prediction():
+    metrics = MotionMetrics(movable=[], minimum_pixels=4)
+    motion = np.array([[1, 1, 1, 255], [1, 1, 255, 255], [0, 0, 0, 0]], np.uint8)
+    truth = np.array([[1] * 4, [1] * 4, [0] * 4], np.uint8)
+    instance = np.array([[1] * 4, [2] * 4, [3] * 4])
+    metrics.update(motion, None, truth, np.zeros_like(truth), instance)
+    result = metrics.compute()
+
+    assert (result['objects'], result['objects_moving'], result['auc']) == (2, 1, 1.0)

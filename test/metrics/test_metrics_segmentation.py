@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtl_perception.metrics import MajorityClass, SegmentationMetrics
+from mtl_perception.metrics import MajorityClass, SegmentationMetrics, points_in_cells
 
 
 def ids(rows):
@@ -40,20 +40,20 @@ def test_ignored_pixels_have_no_effect():
 
 def test_a_class_without_truth_is_named_and_left_out_of_the_mean():
     metrics = SegmentationMetrics(['a', 'b', 'c'])
-    metrics.update(ids([[0, 2]]), ids([[0, 0]]))
+    metrics.update(ids([[0, 2, 1]]), ids([[0, 0, 1]]))
     result = metrics.compute()
 
-    assert result['absent'] == ['b', 'c']
-    assert result['iou'] == {'a': 0.5, 'b': None, 'c': None}
-    assert result['miou'] == 0.5
+    assert result['absent'] == ['c']
+    assert result['iou'] == {'a': 0.5, 'b': 1.0, 'c': None}
+    assert result['miou'] == 0.75
 
 
 def test_a_prediction_outside_the_classes_is_wrong_and_not_ignored():
     metrics = SegmentationMetrics(['a', 'b'])
-    metrics.update(ids([[255, 0]]), ids([[0, 0]]))
+    metrics.update(ids([[255, 0, 1, 1]]), ids([[0, 0, 1, 1]]))
 
     assert metrics.compute()['iou']['a'] == 0.5
-    assert metrics.compute()['pixel_accuracy'] == 0.5
+    assert metrics.compute()['pixel_accuracy'] == 0.75
 
 
 def test_per_image_mean_differs_from_the_mean_over_all_pixels():
@@ -79,9 +79,30 @@ def test_different_shapes_are_refused():
         SegmentationMetrics(['a']).update(ids([[0, 0]]), ids([[0]]))
 
 
+def test_a_truth_of_one_class_gives_no_metric_however_good_the_prediction():
+    metrics = SegmentationMetrics(['floor', 'road'])
+    for _ in range(6):
+        metrics.update(ids([[0, 0]]), ids([[0, 255]]))
+    result = metrics.compute()
+
+    assert result['absent'] == ['road']
+    assert [result[name] for name in ('miou', 'miou_per_image', 'pixel_accuracy')] == [None] * 3
+    assert result['iou'] == {'floor': None, 'road': None}
+    assert metrics.intervals() == {
+        'miou': None, 'pixel_accuracy': None, 'miou_per_image': None,
+        'iou': {'floor': None, 'road': None}}
+
+
+def test_points_of_a_lidar_fall_into_cells_of_a_coarser_grid():
+    values = np.arange(24).reshape(4, 6)
+    cells, found = points_in_cells(values, values % 7 == 0, (2, 3))
+    assert found.tolist() == [0, 7, 14, 21]
+    assert cells.tolist() == [0, 0, 4, 4]
+
+
 def test_majority_class_takes_the_most_frequent_class_of_each_pixel():
     majority = MajorityClass(3, 1, 3)
-    for truth in ([[0, 2, 255]], [[0, 1, 255]], [[1, 2, 255]]):
-        majority.update(ids(truth))
+    for truth in ([0, 2, 255], [0, 1, 255], [1, 2, 255]):
+        majority.update(np.arange(3), ids(truth))
 
     np.testing.assert_array_equal(majority.predict(), [[0, 2, 255]])
