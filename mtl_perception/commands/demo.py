@@ -26,6 +26,7 @@ from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.evaluation.rows import interval_text, value_text
 from mtl_perception.manifest import read_model
+from mtl_perception.middleware import check_environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; the exit code is 0 if everything worked and every frame is accounted for."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check_environment()
     started = time.monotonic()
     manifest, _ = read_model(arguments.model)
     console = Console(stderr=True)

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from mtl_perception import __version__
 from mtl_perception.errors import ConfigurationError, PerceptionError
 from mtl_perception.manifest import PRETRAINED, read_model
+from mtl_perception.middleware import environment_remarks
 from mtl_perception.reason_codes import ReasonCode, explain
 
 LIBRARIES = {
@@ -53,9 +55,7 @@ def examine() -> Iterator[Finding]:
     for name, purpose in LIBRARIES.items():
         yield _library(name, 'fail', f"missing; {purpose} needs it: pip install '.[runtime]'")
     yield _cuda()
-    for name in ROS_LIBRARIES:
-        yield _library(name, 'fail', 'missing; source your ROS 2 setup.bash, or install the '
-                                     "wheels: pip install '.[ros-wheels]'")
+    yield from _ros()
     for name, purpose in OPTIONAL.items():
         yield _library(name, 'note', f'not installed; only needed for {purpose}')
     yield _profile()
@@ -95,6 +95,35 @@ def _library(name: str, level: str, advice: str) -> Finding:
         broken = importlib.util.find_spec(name) is not None
         return Finding(level, name, f'cannot be imported: {error}' if broken else advice)
     return Finding('ok', name, str(getattr(module, '__version__', 'installed')))
+
+
+def _ros() -> Iterator[Finding]:
+    """Look at the variables of ROS first: with a wrong one, its libraries end this process."""
+    remarks = environment_remarks()
+    for remark in remarks:
+        yield Finding('fail' if remark.wrong else 'note', 'ROS environment', remark.text)
+    if not remarks:
+        yield Finding('ok', 'ROS environment', _chosen())
+    if any(remark.wrong for remark in remarks):
+        return
+
+    # A child bears what no exception tells.
+    probe = subprocess.run(
+        [sys.executable, '-c', 'import rclpy'], capture_output=True, text=True, check=False)
+    if probe.returncode not in (0, 1):
+        last = (probe.stderr.strip().splitlines() or ['no message'])[-1]
+        yield Finding('fail', 'rclpy', f'ends the process that imports it, code '
+                                       f'{probe.returncode}: {last}; install ROS 2 again')
+        return
+    for name in ROS_LIBRARIES:
+        yield _library(name, 'fail', 'missing; source your ROS 2 setup.bash, or install the '
+                                     "wheels: pip install '.[ros-wheels]'")
+
+
+def _chosen() -> str:
+    """Return what the variables of ROS choose."""
+    middleware = os.environ.get('RMW_IMPLEMENTATION') or 'the default middleware'
+    return f'{middleware}, domain {os.environ.get("ROS_DOMAIN_ID") or 0}'
 
 
 def _cuda() -> Finding:
