@@ -24,8 +24,8 @@ from mtl_perception.errors import FrameError
 from mtl_perception.image_range import ImageRange
 from mtl_perception.reason_codes import ReasonCode
 
-MAX_PIXELS = 2 ** 25
-"""Images with more pixels are refused unless the caller says otherwise."""
+MAX_PIXELS = 2 ** 28
+"""Images with more pixels are refused unless the caller says otherwise: files and messages."""
 
 MAX_INVALID_FRACTION = 0.5
 """Images of floating-point numbers with more unusable pixels are refused."""

@@ -10,13 +10,23 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import track
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.evaluation.report_files import write_report
+from mtl_perception.media.addresses import local_path
 
 if TYPE_CHECKING:
     from mtl_perception.inference.torch_engine import TorchEngine
 
 Item = TypeVar('Item')
+
+
+def path_argument(text: str) -> Path:
+    """Return a path of the command line; shells leave the ``~`` of ``--output=~/x`` as it is."""
+    try:
+        return local_path(text)
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_model_argument(parser: argparse.ArgumentParser) -> None:

@@ -5,29 +5,35 @@
 import argparse
 import math
 import signal
+import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mtl_perception.commands._options import add_engine_options, load_engine, progress
-from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.commands._options import (
+    add_engine_options,
+    load_engine,
+    path_argument,
+    progress,
+)
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.bag_output import BagOutput
-from mtl_perception.evaluation.image_inputs import InputImage, open_input
-from mtl_perception.evaluation.pictures import Painter
+from mtl_perception.evaluation.film_output import FilmOutput
+from mtl_perception.evaluation.image_inputs import open_input
 from mtl_perception.evaluation.predict import BAG, VIDEO, FolderWriter, check_output, predict
-from mtl_perception.evaluation.video_writer import VideoWriter
-from mtl_perception.frames import FrameRecord, Perception
+from mtl_perception.manifest import Manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl predict``."""
     parser.add_argument(
-        'source', type=Path, help='a video, a folder of images, or a rosbag2 (mcap or sqlite3)')
+        'source', type=path_argument,
+        help='a video, a folder of images, a picture, or a rosbag2 (mcap or sqlite3)')
     parser.add_argument(
         '--model', default='street', help='shipped name or .safetensors file (street)')
     parser.add_argument(
-        '--output', type=Path, default=Path('predicted.mp4'),
+        '--output', type=path_argument, default=Path('predicted.mp4'),
         help='NAME.mp4 for a video with all predictions side by side; NAME.mcap for a rosbag2 in '
         'the folder NAME, with the topics of the node; else a folder of PNG files '
         '(default: predicted.mp4)')
@@ -36,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--rate', type=float, default=0.0,
         help='images per second (default: that of the video or rosbag2, 10 for a folder)')
+    parser.add_argument(
+        '--strict', action='store_true',
+        help='end at the first frame that cannot be read, with exit code 3 (default: leave such '
+        'frames out and count them)')
     parser.add_argument('--namespace', default='', help='of the camera in a rosbag2')
     parser.add_argument(
         '--focal-length', type=float, default=0.0, metavar='PIXELS',
@@ -56,50 +66,52 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in given.items():
         if not 0 <= value < math.inf:
             raise ConfigurationError(f'{name} is {value:g}; it must be a number of at least 0')
-    output = arguments.output
-    suffix = output.suffix.lower()
-    check_output(arguments.source, output)
+    check_output(arguments.source, arguments.output)
 
-    source = open_input(arguments.source, arguments.rate, arguments.namespace)
+    source = open_input(
+        arguments.source, arguments.rate, arguments.namespace, arguments.strict)
+    for remark in source.remarks:
+        _say(remark)
     if threading.current_thread() is threading.main_thread():
-        # SIGTERM takes the way of Ctrl-C, so that the writers below can clean up
+        # SIGTERM takes the way of Ctrl-C, so that the output is finished
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine = load_engine(arguments, arguments.precision)
-    focal = arguments.focal_length or None
-    height = arguments.camera_height
-    tasks = engine.manifest.tasks
 
     def show(images: Iterable[Any]) -> Iterable[Any]:
         return progress(images, 'frames', source.count or None)
 
-    if suffix == VIDEO:
-        painter = Painter(tasks)
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f'{output}: cannot be written ({error})') from error
-        with VideoWriter(output, source.rate) as video:
-            def draw(shown: InputImage, prediction: Perception) -> None:
-                record = FrameRecord(shown.stamp_ns, shown.image, prediction)
-                video.add(painter.draw(record, [shown.name]))
+    output = _output(arguments, engine.manifest, source.rate)
+    try:
+        with output:
+            count, unknown = predict(
+                engine, source, output.take, arguments.focal_length or None, show,
+                arguments.camera_height)
+    except BaseException:
+        if output.kept is not None:
+            _say(f'the frames before it are kept in {output.kept}')
+        raise
 
-            done = predict(engine, source, draw, focal, show, height)
-
-    elif suffix == BAG:
-        output = output.with_suffix('')
-        with BagOutput(output, tasks, arguments.namespace) as bag:
-            done = predict(engine, source, bag.take, focal, show, height)
-
-    else:
-        task = engine.manifest.task('detection')
-        writer = FolderWriter(output, () if task is None else task.classes)
-        try:
-            done = predict(engine, source, writer.take, focal, show, height)
-        finally:
-            writer.finish()
-
-    count, unknown = done
-    print(f'{count} frames: {output}')
-    if unknown:
-        print(unknown)
+    print(f'{count} frames: {output.kept}')
+    remarks = [unknown, str(source.omissions), getattr(output, 'remark', '')]
+    for text in filter(None, remarks):
+        print(text)
     return 0
+
+
+def _output(
+        arguments: argparse.Namespace, manifest: Manifest, rate: float,
+) -> FilmOutput | BagOutput | FolderWriter:
+    """Return what writes the kind of output that the suffix asks for."""
+    path = arguments.output
+    suffix = path.suffix.lower()
+    if suffix == VIDEO:
+        return FilmOutput(path, manifest.tasks, rate)
+    if suffix == BAG:
+        return BagOutput(path.with_suffix(''), manifest.tasks, arguments.namespace)
+    task = manifest.task('detection')
+    return FolderWriter(path, () if task is None else task.classes)
+
+
+def _say(text: str) -> None:
+    """Print a remark beside the results."""
+    print(f'mtl predict: {text}', file=sys.stderr)

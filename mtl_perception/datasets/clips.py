@@ -5,7 +5,6 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,8 @@ from mtl_perception.datasets.sample import stacked as stacked_boxes
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.image_range import ImageRange
 from mtl_perception.instances import SMALLEST_OBJECT, class_boxes
-from mtl_perception.media.pictures import read_rgb
+from mtl_perception.media.pictures import read_rgb, show_some
 from mtl_perception.tasks import NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED, Task
-
-SAMPLED = 32
-"""So many images show the range of a set's 16-bit images."""
 
 _UNKNOWN = {'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION}
 
@@ -222,13 +218,6 @@ class RecordedClips(ABC):
                 f'{len(self._all) if stop is None else stop} (not included) of '
                 f'{len(self._all)}; choose others')
         return part
-
-
-def show_some(images: Sequence[Path], image_range: ImageRange) -> None:
-    """Read some images of a set through a range."""
-    for image in images[::max(1, -(-len(images) // SAMPLED))]:
-        with suppress(DataError):  # a faulty file is an error of its own clip
-            read_rgb(image, image_range=image_range)
 
 
 def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:

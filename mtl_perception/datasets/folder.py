@@ -14,12 +14,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mtl_perception.datasets.clips import RecordedClips, show_some
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.files import expand, images_in, to_ids
 from mtl_perception.datasets.geometry import check_camera, depth_from_disparity
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.image_range import ImageRange, limits_of
-from mtl_perception.media.pictures import read_bytes, read_map
+from mtl_perception.media.pictures import read_bytes, read_map, show_some
 from mtl_perception.name_checks import check_names
 from mtl_perception.tasks import (
     MOVING,

@@ -37,12 +37,14 @@ class BagOutput:
     :param folder: of the new bag; must not exist.
     :param tasks: of the model.
     :param namespace: of the camera.
+    :ivar kept: the folder once it holds frames and is closed; None before.
     :raises ConfigurationError: if the folder exists.
     :raises StorageError: if it cannot be made.
     """
 
     def __init__(self, folder: Path, tasks: tuple[Task, ...], namespace: str = '') -> None:
         self.folder = folder
+        self.kept: Path | None = None
         self._tasks = {task.name: task for task in tasks}
         self._namespace = namespace
         self._store = message_store()
@@ -66,15 +68,17 @@ class BagOutput:
     def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None,
             trace: TracebackType | None) -> None:
-        """Finish the recording; one that was broken off is removed."""
+        """Finish the recording; one that was broken off keeps its frames."""
         try:
             self._writer.close()
         except OSError as problem:
             if kind is None:
-                shutil.rmtree(self.folder, ignore_errors=True)
                 raise StorageError(f'{self.folder}: cannot be written: {problem}') from problem
-        if kind is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            if not self._labelled:  # nothing was computed
+                shutil.rmtree(self.folder, ignore_errors=True)
+        if self._labelled:
+            self.kept = self.folder
 
     def take(self, shown: InputImage, prediction: Perception) -> None:
         """

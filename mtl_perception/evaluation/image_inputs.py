@@ -3,7 +3,7 @@
 """Input images one after the other: of a folder, a video or a recording."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from mtl_perception.bags.storage import SUFFIXES
 from mtl_perception.errors import DataError
 from mtl_perception.frames import Truth
 from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
-from mtl_perception.media.listing import list_images
-from mtl_perception.media.pictures import read_rgb
+from mtl_perception.media.omissions import Omissions
+from mtl_perception.media.picture_folder import PictureFolder, is_picture
 from mtl_perception.media.video import FALLBACK_RATE, Video
 from mtl_perception.reason_codes import ReasonCode
 
@@ -52,32 +52,42 @@ class ImageInput:
     A sequence of images.
 
     :param images: yields them in order.
-    :param count: of images, 0 if unknown.
-    :param rate: images per second.
+    :param count: of images by the header, for a progress bar; 0 if unknown.
+    :param rate: images per second where the stamps do not tell.
+    :param remarks: what should be said before the work.
+    :param omissions: what could not be read; complete when ``images`` is at its end.
     """
 
     images: Iterable[InputImage]
     count: int
     rate: float
+    remarks: tuple[str, ...] = ()
+    omissions: Omissions = field(default_factory=Omissions)
 
 
-def open_input(path: Path, rate: float = 0.0, namespace: str = '') -> ImageInput:
+def open_input(
+        path: Path, rate: float = 0.0, namespace: str = '', strict: bool = False) -> ImageInput:
     """
     Return the images of a folder, a video or a recording.
 
-    :param path: of any of them.
-    :param rate: images per second; 0 takes that of the video or recording, or 10 for a folder.
+    :param path: of any of them, or of a single picture.
+    :param rate: images per second; 0 takes the times of the video or recording, or 10 for a
+        folder.
     :param namespace: of the camera of a recording.
+    :param strict: whether an image that cannot be read is an error; else it is left out and
+        counted.
     :raises DataError: if there is no such file, or no image in it.
     """
     if is_bag(path):
         return _open_bag(path, rate, namespace)
-    if path.is_dir():
-        return _open_folder(path, rate or FALLBACK_RATE)
+    if path.is_dir() or is_picture(path):
+        return _open_folder(path, rate or FALLBACK_RATE, strict)
     if not path.is_file():
         raise DataError(f'{path}: does not exist; give a folder of images, a rosbag2, or a video')
     video = Video(path)
-    return ImageInput(_decoded(video, rate), video.count, rate or video.rate or FALLBACK_RATE)
+    return ImageInput(
+        _decoded(video, rate, strict), video.count, rate or video.rate or FALLBACK_RATE,
+        omissions=video.omissions)
 
 
 def is_bag(path: Path) -> bool:
@@ -107,23 +117,28 @@ def _open_bag(path: Path, rate: float, namespace: str) -> ImageInput:
     return ImageInput(_recorded(path, namespace), len(stamps), rate or own or FALLBACK_RATE)
 
 
-def _open_folder(path: Path, rate: float) -> ImageInput:
+def _open_folder(path: Path, rate: float, strict: bool) -> ImageInput:
     """
     Return the images of a folder.
 
     :raises DataError: if two of them differ in their suffix alone: so would their output files.
     """
-    images = list_images(path)
-    stems: dict[str, Path] = {}
-    for image in images:
-        if stems.setdefault(image.stem, image) != image:
-            raise DataError(
-                f'{path}: {stems[image.stem].name} and {image.name} have the same name without '
-                'the suffix, so their output files would too; rename one')
+    folder = PictureFolder(path, rate)
+    folder.check_names()
 
-    return ImageInput((
-        InputImage(image.stem, round(number * 1e9 / rate), read_rgb(image, True))
-        for number, image in enumerate(images, 1)), len(images), rate)
+    def images() -> Iterator[InputImage]:
+        for frame in folder.frames():
+            try:
+                image = frame.read()
+            except DataError as error:
+                if strict:
+                    raise
+                folder.omissions.add(str(error))
+                continue
+            yield InputImage(frame.name, _stamp(frame.seconds, 1 / rate), image)
+
+    return ImageInput(
+        images(), folder.count, rate, tuple(folder.remarks()), folder.omissions)
 
 
 def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
@@ -154,15 +169,19 @@ def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
                 ReasonCode.BAG_MESSAGE)
 
 
-def _decoded(video: Video, rate: float) -> Iterator[InputImage]:
+def _decoded(video: Video, rate: float, strict: bool) -> Iterator[InputImage]:
     """
     Yield every frame of a video.
 
     :param rate: frames per second, 0 for the times that the video has.
-    :raises DataError: if it cannot be decoded, or ends before its end.
+    :raises DataError: with ``strict``, if it cannot be decoded, or ends before its end.
     """
-    # Stamps start one step after zero, because a stamp of zero means that it is not set.
     step = 1 / (rate or video.rate or FALLBACK_RATE)
-    for number, frame in enumerate(video.frames()):
+    for number, frame in enumerate(video.frames(strict)):
         seconds = number * step if rate else frame.seconds
-        yield InputImage(f'{number:06d}', round((seconds + step) * 1e9), frame.read())
+        yield InputImage(frame.name, _stamp(seconds, step), frame.read())
+
+
+def _stamp(seconds: float, step: float) -> int:
+    """Return nanoseconds from one step after zero on, because zero means that it is not set."""
+    return round((seconds + step) * 1e9)

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl predict``: send every frame of a video, a folder or a bag through a model."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import cv2
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.image_inputs import ImageInput, InputImage
-from mtl_perception.frames import Frame, Perception
+from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
 from mtl_perception.inference.stream import CameraStream, StreamSettings
@@ -55,7 +57,8 @@ def predict(
             Frame('predict', shown.stamp_ns, shown.image), focal_px=focal_px or shown.focal_px)
         take(shown, prediction)
     if not count:
-        raise DataError('there is not a single frame')
+        found = f': {source.omissions}' if source.omissions else ''
+        raise DataError(f'there is not a single frame that can be read{found}')
     return count, _unknown(stream)
 
 
@@ -87,11 +90,21 @@ class FolderWriter:
 
     :param folder: made if missing.
     :param classes: names of the classes of boxes.
+    :ivar kept: the folder once it holds something, None before.
     """
 
     def __init__(self, folder: Path, classes: tuple[str, ...] = ()) -> None:
         self.folder, self.classes = folder, classes
-        self._lines: list[str] = []
+        self.kept: Path | None = None
+
+    def __enter__(self) -> 'FolderWriter':
+        """Return the writer."""
+        return self
+
+    def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None,
+            trace: TracebackType | None) -> None:
+        """Leave everything where it is: each file is whole."""
 
     def take(self, shown: InputImage, prediction: Perception) -> None:
         """
@@ -110,32 +123,36 @@ class FolderWriter:
             stored = np.where(millimetres > LARGEST_MM, 65535, np.rint(millimetres))
             self._write('depth', name, stored.astype(np.uint16))
 
-        boxes = prediction.detection
-        if boxes is not None:
-            self._lines.append(json.dumps({'name': name, 'boxes': [
-                {'class': self.classes[kind], 'score': round(score, 4),
-                 'corners': [round(value, 2) for value in corners]}
-                for corners, score, kind in zip(
-                    boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist())]}))
+        if prediction.detection is not None:
+            self._write_boxes(name, prediction.detection)
+        self.kept = self.folder
 
-    def finish(self) -> None:
+    def _write_boxes(self, name: str, boxes: Detections) -> None:
         """
-        Write the boxes.
+        Append the boxes of one frame.
 
         :raises StorageError: if that is impossible.
         """
-        if self._lines:
-            try:
-                text = '\n'.join(self._lines) + '\n'
-                (self.folder / 'detections.jsonl').write_text(text, encoding='utf-8')
-            except OSError as error:
-                raise StorageError(f'{self.folder}: cannot be written ({error})') from error
+        line = json.dumps({'name': name, 'boxes': [
+            {'class': self.classes[kind], 'score': round(score, 4),
+             'corners': [round(value, 2) for value in corners]}
+            for corners, score, kind in zip(
+                boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist())]})
+
+        path = self.folder / 'detections.jsonl'
+        mode = 'w' if self.kept is None else 'a'  # lines of an earlier run would be mixed in
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with path.open(mode, encoding='utf-8') as file:
+                file.write(line + '\n')
+        except OSError as error:
+            raise StorageError(f'{path}: cannot be written ({error})') from error
 
     def _write(self, task: str, name: str, values: NDArray[Any]) -> None:
         """
         Write one map.
 
-        :raises StorageError: if that is impossible.
+        :raises StorageError: if that is impossible; no part of it stays.
         """
         path = self.folder / task / f'{name}.png'
         done, content = cv2.imencode('.png', values)
@@ -144,6 +161,8 @@ class FolderWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.tobytes())
         except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()
             raise StorageError(f'{path}: cannot be written ({error})') from error
 
 

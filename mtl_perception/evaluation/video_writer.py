@@ -13,7 +13,8 @@ import av.error
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import DataError, StorageError
+from mtl_perception.errors import StorageError
+from mtl_perception.preprocessing import resize
 
 ENCODERS: dict[str, dict[str, str]] = {
     'libx264': {'crf': '23', 'preset': 'superfast'},
@@ -23,26 +24,44 @@ ENCODERS: dict[str, dict[str, str]] = {
 """Encoders in the order of preference, with their options; FFmpeg itself contains mpeg4."""
 
 
+TICKS = 30000
+"""Ticks per second; common rates have whole numbers of them, and every encoder takes so many."""
+
+_SALVAGEABLE = av.library_versions['libavformat'] >= (61, 7, 100)
+"""Whether this FFmpeg writes mp4 files that can be read when their end is missing."""
+
+
 class VideoWriter:
     """
     An mp4 file.
 
+    Pictures are never lost: when the work or the disk fails, those before it stay in
+    ``NAME.partial.mp4``, and an earlier ``NAME.mp4`` stays as it was. When the disk is full, that
+    takes FFmpeg 7.1 or newer.
+
     :param path: of the file; an earlier one is replaced only when the video is complete.
     :param rate: pictures per second.
+    :ivar fitted: number of pictures of another size than the first one's.
+    :ivar kept: the file that holds the pictures at the end; None if there is none.
     :raises StorageError: if it cannot be written.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
         self.path = path
+        self.fitted = 0
+        self.kept: Path | None = None
         self._rate = Fraction(rate).limit_denominator(1000)
-
-        # Written under another name first, so that an earlier video survives a failure.
         self._partial = path.with_name(f'.{path.name}.part')
+
+        # Without the prefix, FFmpeg would take a name like '22:57.mp4' for an address.
+        options = {'movflags': 'hybrid_fragmented+negative_cts_offsets'} if _SALVAGEABLE else {}
         try:
-            self._container = av.open(str(self._partial), 'w', format='mp4')
+            self._container = av.open(f'file:{self._partial}', 'w', format='mp4', options=options)
         except (OSError, av.error.FFmpegError) as error:
             raise StorageError(f'{path}: the video cannot be written: {error}') from error
         self._stream: av.VideoStream | None = None
+        self._ticks = -1
+        self._count = 0
         self.encoder = ''
 
     def __enter__(self) -> 'VideoWriter':
@@ -52,16 +71,16 @@ class VideoWriter:
     def __exit__(
             self, kind: type[BaseException] | None, error: BaseException | None,
             trace: TracebackType | None) -> None:
-        """Finish the file, or remove the incomplete one."""
+        """Finish the file; what was written before an error is kept under another name."""
         try:
-            # None asks the encoder for the pictures that it still holds.
-            if self._stream is not None and kind is None:
-                self._encode(self._stream, None)
-            self._container.close()
-
+            self._finish()
             if kind is None:
                 os.replace(self._partial, self.path)
+                self.kept = self.path
+            elif self._count:
+                self._keep()
         except (OSError, av.error.FFmpegError) as problem:
+            self._keep()
             if kind is None:
                 raise StorageError(
                     f'{self.path}: the video cannot be written: {problem}') from problem
@@ -69,22 +88,44 @@ class VideoWriter:
             with contextlib.suppress(OSError):
                 self._partial.unlink()
 
-    def add(self, picture: NDArray[np.uint8]) -> None:
+    def add(self, picture: NDArray[np.uint8], seconds: float | None = None) -> None:
         """
-        Append a picture.
+        Append a picture; one of another size than the first one's gets black bars.
 
-        :param picture: (H, W, 3) uint8 RGB with even H and W, of the first one's size.
+        :param picture: (H, W, 3) uint8 RGB; H and W of the first one are even.
+        :param seconds: when it is shown; None = one step after the one before it.
         :raises StorageError: if it cannot be written.
         """
         if self._stream is None:
             self._stream = self._start(picture.shape[0], picture.shape[1])
         if picture.shape != (self._stream.height, self._stream.width, 3):
-            raise DataError(
-                f'{self.path}: a picture of shape {picture.shape} after one of '
-                f'{(self._stream.height, self._stream.width, 3)}')
+            picture = letterboxed(picture, self._stream.height, self._stream.width)
+            self.fitted += 1
 
-        self._encode(self._stream, av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(picture), format='rgb24'))
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format='rgb24')
+        wanted = self._count / self._rate if seconds is None else seconds
+        self._ticks = max(self._ticks + 1, round(wanted * TICKS))
+        frame.pts = self._ticks
+        frame.time_base = Fraction(1, TICKS)
+        self._encode(self._stream, frame)
+        self._count += 1
+
+    def _finish(self) -> None:
+        """Write what the encoder still holds, and the end of the file."""
+        try:
+            if self._stream is not None:
+                self._container.mux(self._stream.encode(None))
+        finally:
+            self._container.close()
+
+    def _keep(self) -> None:
+        """Give the pictures so far a visible name, if they can be read."""
+        target = self.path.with_name(f'{self.path.stem}.partial{self.path.suffix}')
+        with contextlib.suppress(OSError, av.error.FFmpegError):
+            with av.open(f'file:{self._partial}') as container:
+                next(container.decode(video=0))
+            os.replace(self._partial, target)
+            self.kept = target
 
     def _encode(self, stream: av.VideoStream, frame: av.VideoFrame | None) -> None:
         try:
@@ -108,7 +149,22 @@ class VideoWriter:
             stream = self._container.add_stream(name, rate=self._rate, options=dict(options))
             assert isinstance(stream, av.VideoStream)
             stream.height, stream.width, stream.pix_fmt = height, width, 'yuv420p'
+            stream.codec_context.time_base = Fraction(1, TICKS)
             self.encoder = name
             return stream
         raise StorageError(
             f'{self.path}: this build of PyAV has none of the encoders {list(ENCODERS)}')
+
+
+def letterboxed(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Return a picture in a frame of another size, with black bars on two sides."""
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    inner_height = max(1, round(picture.shape[0] * scale))
+    inner_width = max(1, round(picture.shape[1] * scale))
+    top = (height - inner_height) // 2
+    left = (width - inner_width) // 2
+
+    frame = np.zeros((height, width, 3), np.uint8)
+    frame[top:top + inner_height, left:left + inner_width] = resize(
+        picture, inner_height, inner_width)
+    return frame

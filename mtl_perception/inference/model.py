@@ -58,7 +58,7 @@ class Model:
         :raises ValueError: if the image is not RGB or the network has no such task.
         """
         if isinstance(image, str | Path):
-            image = read_rgb(Path(image), upright=True)
+            image = read_rgb(Path(image))
         if tasks is None:
             tasks = [task.name for task in self.manifest.tasks if task.name != 'motion']
 

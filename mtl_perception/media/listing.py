@@ -4,7 +4,8 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mtl_perception.errors import DataError
@@ -12,25 +13,94 @@ from mtl_perception.errors import DataError
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm')
 """Suffixes of images in lower case; of files that differ only in it, the first listed counts."""
 
+SYSTEM_NAMES = frozenset({'__macosx', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', '@eadir'})
+"""Names, in lower case, that systems and their viewers leave in folders of images."""
+
+NAMED = 3
+"""So many files are named in a message; of more, the number is told."""
+
 _NUMBER = re.compile(r'(\d+)')
 
 
-def list_images(folder: Path, pattern: str = '*') -> list[Path]:
+@dataclass(frozen=True)
+class Listing:
     """
-    Return the images of a folder in natural order, without hidden files.
+    What a folder holds.
+
+    :param folder: its path.
+    :param images: in natural order.
+    :param left_out: visible files that are no images by their suffix, and links to nothing.
+    """
+
+    folder: Path
+    images: tuple[Path, ...]
+    left_out: tuple[Path, ...]
+
+    def remarks(self) -> list[str]:
+        """Return sentences for whoever expects every file in plain order of the names."""
+        remarks = [order] if (order := order_remark(self.images)) else []
+        if self.left_out:
+            names = [path.name for path in self.left_out]
+            remarks.append(
+                f'{self.folder}: {counted(len(names), "file")} left out, no image by the suffix: '
+                f'{shortened(names)}')
+        return remarks
+
+
+def survey(folder: Path, pattern: str = '*') -> Listing:
+    """
+    Return the images of a folder and what is left out, without hidden files.
 
     :param folder: must exist.
     :param pattern: of the path below the folder, without the suffix; ``**/*`` for all below it,
         also behind symbolic links.
     :raises DataError: if there is no image.
     """
-    files = _below(folder) if pattern == '**/*' else folder.glob(pattern + '.*')
-    found = [path for path in files
-             if path.suffix.lower() in IMAGE_SUFFIXES
-             and not any(map(is_hidden, path.relative_to(folder).parts))]
-    if not found:
-        raise DataError(f'{folder}: no image {pattern} with one of {list(IMAGE_SUFFIXES)} in it')
-    return sorted(found, key=natural_order)
+    if pattern == '*':
+        files: Iterator[Path] = folder.iterdir()
+    else:
+        files = _below(folder) if pattern == '**/*' else folder.glob(pattern + '.*')
+    try:
+        visible = sorted((path for path in files if not path.is_dir() and not any(
+            map(is_hidden, path.relative_to(folder).parts))), key=natural_order)
+    except OSError as error:
+        raise DataError(f'{folder}: cannot be read ({error})') from error
+
+    images = tuple(path for path in visible
+                   if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    left_out = tuple(path for path in visible if path not in set(images))
+    if not images:
+        names = [path.name for path in left_out]
+        raise DataError(
+            f'{folder}: no image {pattern} with one of {list(IMAGE_SUFFIXES)} in it'
+            + (f'; it holds {shortened(names)}' if names else ''))
+    return Listing(folder, images, left_out)
+
+
+def list_images(folder: Path, pattern: str = '*') -> list[Path]:
+    """Return the images of a folder in natural order, see :func:`survey`."""
+    return [*survey(folder, pattern).images]
+
+
+def order_remark(images: Sequence[Path]) -> str:
+    """Return where natural order differs from plain sorting; empty if it does not."""
+    plain = sorted(images, key=str)
+    for first, other in zip(images, plain):
+        if first != other:
+            return (f'{first.parent}: {first.name} comes before {other.name}, because numbers in '
+                    'names are compared as numbers')
+    return ''
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun and the verb, such as ``2 files are``."""
+    return f'{number} {what} is' if number == 1 else f'{number} {what}s are'
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - NAMED
+    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def natural_order(path: Path) -> tuple[list[list[str | int]], str]:
@@ -47,7 +117,7 @@ def natural_order(path: Path) -> tuple[list[list[str | int]], str]:
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder was left by a system or a program, such as ``._a.jpg``."""
-    return name.startswith('.') or name == '__MACOSX'
+    return name.startswith('.') or name.lower() in SYSTEM_NAMES
 
 
 def find_image(stem: Path) -> Path | None:

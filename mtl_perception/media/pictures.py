@@ -4,6 +4,8 @@
 
 import importlib
 import io
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +15,33 @@ from numpy.typing import NDArray
 
 from mtl_perception.compressed_header import JPEG, OTHER_KINDS, PNG, read_header
 from mtl_perception.errors import DataError, FrameError
-from mtl_perception.image_codec import decode_picture
+from mtl_perception.image_codec import MAX_PIXELS, decode_picture
 from mtl_perception.image_range import ImageRange
+from mtl_perception.media.picture_sizes import size_of
 
-MAX_PIXELS = 2 ** 28
-"""A JPEG or PNG file that claims more pixels is refused before memory is taken for them."""
+SAMPLED = 32
+"""So many images show the range of a set's 16-bit images."""
 
 _PNG_BITS, _PNG_COLOUR_TYPE = 24, 25
 """Offsets of two bytes in the header of a PNG."""
+_PHONES = (b'heic', b'heix', b'mif1', b'msf1', b'avif')
+"""Brands of the containers that phones store pictures in."""
 _PALETTE = 3
 """Colour type of a PNG whose pixels are indices into a palette."""
 
 
-def read_rgb(
-        path: Path, upright: bool = False, image_range: ImageRange | None = None,
-) -> NDArray[np.uint8]:
+def read_rgb(path: Path, image_range: ImageRange | None = None) -> NDArray[np.uint8]:
     """
-    Return the picture in an image file; its content tells the kind, not its suffix.
+    Return the picture in an image file, upright; its content tells the kind, not its suffix.
 
     Grey pictures get three equal channels, alpha is dropped, 16 bits are scaled to 8 by the range
-    that they use.
+    that they use. A rotation in EXIF data is applied, as viewers do. The size is checked before a
+    pixel is decoded.
 
     :param path: the file.
-    :param upright: whether a rotation in its EXIF data is applied, as viewers do. Label files have
-        no EXIF data and belong to the pixels as they are stored.
     :param image_range: of the 16-bit pictures of a folder; None takes that of this picture.
     :return: (H, W, 3) uint8 RGB.
-    :raises DataError: naming the file, if it is missing, cut, damaged or of another kind.
+    :raises DataError: naming the file, if it is missing, cut, damaged, huge or of another kind.
     """
     content = read_bytes(path)
     data = np.frombuffer(content, np.uint8)
@@ -47,16 +49,24 @@ def read_rgb(
     # Some versions of OpenCV fill a cut JPEG with grey; cut files of other kinds they refuse.
     if content.startswith((JPEG, PNG)):
         _check_header(path, data)
+    elif (size := size_of(content)) is None:
+        raise _no_picture(path, content)
+    else:
+        _check_pixels(path, *size)
+
     try:
-        return decode_picture(data, upright, image_range)
+        return decode_picture(data, upright=True, image_range=image_range)
     except FrameError as error:
         if content.startswith((JPEG, PNG)):
             raise DataError(f'{path}: {error}; copy or unpack the file again') from error
-        kind = next((name for magic, name in OTHER_KINDS.items() if content.startswith(magic)), '')
-        raise DataError(
-            f'{path}: cannot be read as an image; it starts with {content[:8]!r}'
-            f'{f", which looks like {kind}" if kind else ""}. Wanted a complete PNG, JPEG, BMP, '
-            'TIFF, WebP, PGM or PPM; copy or unpack the file again') from error
+        raise _no_picture(path, content) from error
+
+
+def show_some(images: Sequence[Path], image_range: ImageRange) -> None:
+    """Read some pictures of a set through a range, so that it fits all of them."""
+    for image in images[::max(1, -(-len(images) // SAMPLED))]:
+        with suppress(DataError):  # a faulty file is an error of its own
+            read_rgb(image, image_range)
 
 
 def read_map(
@@ -105,6 +115,7 @@ def read_channels(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
     content = read_bytes(path)
     values = None
     if content.startswith(PNG):
+        _check_header(path, np.frombuffer(content, np.uint8))
         values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None:
         raise DataError(f'{path}: cannot be decoded as a PNG; copy or unpack the file again')
@@ -136,10 +147,32 @@ def _check_header(path: Path, data: NDArray[np.uint8]) -> None:
         height, width = read_header(data)
     except FrameError as error:
         raise DataError(f'{path}: {error}; copy or unpack the file again') from error
+    _check_pixels(path, height, width)
+
+
+def _check_pixels(path: Path, height: int, width: int) -> None:
+    """Refuse an empty picture and a huge one."""
+    if height <= 0 or width <= 0:
+        raise DataError(
+            f'{path}: is {height} x {width} (height x width), wanted at least one pixel; copy or '
+            'unpack the file again')
     if height * width > MAX_PIXELS:
         raise DataError(
             f'{path}: claims {height} x {width} (height x width), wanted at most {MAX_PIXELS} '
             'pixels; make a smaller copy of it')
+
+
+def _no_picture(path: Path, content: bytes) -> DataError:
+    """Return the refusal of a file that is no picture of a kind that is read."""
+    kind = next((name for magic, name in OTHER_KINDS.items() if content.startswith(magic)), '')
+    if content[4:8] == b'ftyp':
+        kind = 'HEIC or AVIF' if content[8:12] in _PHONES else 'MP4'
+    cure = ('convert it to JPEG or PNG' if kind in ('HEIC or AVIF', 'MP4', 'GIF')
+            else 'copy or unpack the file again')
+    return DataError(
+        f'{path}: cannot be read as an image; it starts with {content[:8]!r}'
+        f'{f", which looks like {kind}" if kind else ""}. Wanted a complete PNG, JPEG, BMP, '
+        f'TIFF, WebP, PGM or PPM; {cure}')
 
 
 def _one_channel(path: Path, content: bytes) -> NDArray[Any]:

@@ -3,8 +3,8 @@
 """
 The node ``camera_source``: a camera made of the synthetic street, a video, images or a device.
 
-One thread reads pictures ahead of time; another one publishes them at the rate that was asked
-for. A picture is due one period after the last due time, so that delays do not add up.
+One thread reads pictures ahead of time; another one publishes them, as far apart as their own
+times. A picture is due at its time since the first one, so that delays do not add up.
 """
 
 import threading
@@ -27,7 +27,9 @@ from std_msgs.msg import Header
 
 from mtl_perception import topics
 from mtl_perception.errors import PerceptionError, StorageError
+from mtl_perception.media.addresses import local_path
 from mtl_perception.media.calibration import read_calibration
+from mtl_perception.media.network_stream import without_password
 from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.image_sources import Picture, open_image_source
@@ -64,16 +66,17 @@ class CameraSource(Node):  # type: ignore[misc]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._first_s = self._last_s = 0.0
+        self._span = self._origin = 0.0
+        self._told: set[str] = set()
 
         path = self.settings.camera_info_file
-        self._calibration = calibrated_info(read_calibration(path)) if path else None
+        self._calibration = (
+            calibrated_info(read_calibration(local_path(path))) if path else None)
+        self._name = without_password(self.settings.source.source)
         self._create_publishers()
         self._source = open_image_source(self.settings.source)
-        self.rate = self._source.rate
-        if self.rate < self.settings.source.rate:
-            self.get_logger().warning(
-                f'{self.settings.source.source} has {self.rate:.3g} frames/s, fewer than the '
-                f'{self.settings.source.rate:.3g} that were asked for; playing at its own rate')
+        for remark in self._source.remarks:
+            self.get_logger().warning(remark)
         self._prefetcher = Prefetcher(self._source, self.settings.ahead)
 
         # The steady clock, because without /clock a timer on simulated time never fires.
@@ -128,40 +131,59 @@ class CameraSource(Node):  # type: ignore[misc]
         if not self._wait_for_subscribers():
             return
 
-        due = time.monotonic()
         while not (self.published and self.published == self.settings.frames):
-            if self._stopping.wait(max(0.0, due - time.monotonic())):
-                return
-
-            # not ready in time means that the source is slower than the rate
             ready = self._prefetcher.ready
             picture = self._prefetcher.take(self._stopping.is_set)
-            if picture is None:
+            if picture is None or self._is_over(picture):
                 return
-            due = self._next_due(due, ready)
+
+            due = self._due(picture, ready)
+            if self._stopping.wait(max(0.0, due - time.monotonic())):
+                return
             self._publish(picture)
 
     def report(self) -> None:
-        """Publish how well the rate is kept."""
-        status = DiagnosticStatus(name='camera_source', hardware_id=self.settings.source.source)
+        """Publish how well the rate is kept and what was left out."""
+        status = DiagnosticStatus(name='camera_source', hardware_id=self._name)
         rate = self.rate_kept
-        slow = bool(self.rate and self.published > 10 and rate < 0.95 * self.rate)
-        status.level = DiagnosticStatus.WARN if slow else DiagnosticStatus.OK
-        status.message = f'{rate:.2f} frames/s' + (f', wanted {self.rate:.2f}' if slow else '')
+        wanted = self.rate_wanted
+        slow = bool(wanted and self.published > 10 and rate < 0.95 * wanted)
+        omissions = self._source.omissions
+        status.level = DiagnosticStatus.WARN if slow or omissions else DiagnosticStatus.OK
+        status.message = (
+            f'{rate:.2f} frames/s' + (f', wanted {wanted:.2f}' if slow else '')
+            + (f', {omissions.count} left out' if omissions else ''))
 
-        values = {'published': self.published, 'late': self.late, 'rate': f'{rate:.3f}',
-                  'wanted_rate': f'{self.rate:.3f}'}
+        values = {'published': self.published, 'late': self.late, 'left_out': omissions.count,
+                  'rate': f'{rate:.3f}', 'wanted_rate': f'{wanted:.3f}'}
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
 
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+        self._warn(rate, wanted, slow)
 
+    def _warn(self, rate: float, wanted: float, slow: bool) -> None:
+        """Log what is not as it was asked for; each picture that is left out once."""
+        for reason in self._source.omissions.reasons:
+            if reason not in self._told:
+                self._told.add(reason)
+                self.get_logger().warning(f'left out: {reason}')
+
+        asked = self.settings.source.rate
+        if self._span and self.published > 10 and wanted < 0.95 * asked:
+            self.get_logger().warning(
+                f'{self._name} has {wanted:.3g} frames/s, fewer than the {asked:.3g} that were '
+                'asked for; it is played by its own times', once=True)
         if slow:
             self.get_logger().warning(
-                f'{self.settings.source.source} gives {rate:.2f} frames/s, {self.rate:.2f} were '
-                f'asked for ({self.late} of {self.published} frames late)',
-                throttle_duration_sec=5.0)
+                f'{self._name} gives {rate:.2f} frames/s, {wanted:.2f} were asked for '
+                f'({self.late} of {self.published} frames late)', throttle_duration_sec=5.0)
+
+    @property
+    def rate_wanted(self) -> float:
+        """Frames per second by the times of the pictures so far, 0 if they have none."""
+        return (self.published - 1) / self._span if self._span else self._source.rate
 
     @property
     def rate_kept(self) -> float:
@@ -182,14 +204,22 @@ class CameraSource(Node):  # type: ignore[misc]
                 return False
         return not (waiting and self._stopping.wait(self.settings.settle))
 
-    def _next_due(self, due: float, ready: bool) -> float:
-        """Return when the next picture is due; a late picture moves those after it."""
-        if self._source.live or not self.rate:
-            return due
-        if not ready:
+    def _is_over(self, picture: Picture) -> bool:
+        """Return whether the duration in the settings ends before a picture."""
+        duration = self.settings.duration
+        return bool(duration and picture.seconds is not None and picture.seconds >= duration)
+
+    def _due(self, picture: Picture, ready: bool) -> float:
+        """Return when a picture is due; one that came late moves those after it."""
+        now = time.monotonic()
+        if picture.seconds is None:
+            return now
+        due = self._origin + picture.seconds
+        if not self.published or (not ready and now > due):
             self.late += self.published > 0  # nothing is wrong with waiting for the first one
-            due = time.monotonic()
-        return due + 1 / self.rate
+            self._origin = now - picture.seconds
+            due = now
+        return due
 
     def _publish(self, picture: Picture) -> None:
         """Publish a picture, its calibration and its ground truth with one stamp."""
@@ -205,6 +235,7 @@ class CameraSource(Node):  # type: ignore[misc]
                 publisher.publish(image_message(
                     header, topics.TRUTH[task].encoding, getattr(picture.truth, task)))
 
+        self._span = picture.seconds or 0.0
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
         self.published += 1

@@ -1,19 +1,22 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a camera's pictures come from: the synthetic street, a video, a folder, a device."""
+"""Where a camera's pictures come from: the street, a video, a folder, a device, an address."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import DataError
+from mtl_perception.media.addresses import is_address, local_path
 from mtl_perception.media.device import CameraDevice
-from mtl_perception.media.listing import list_images
-from mtl_perception.media.pictures import read_rgb
+from mtl_perception.media.network_stream import NetworkStream
+from mtl_perception.media.omissions import Omissions
+from mtl_perception.media.picture_folder import PictureFolder, PictureFrame, is_picture
 from mtl_perception.media.video import FALLBACK_RATE, Video, VideoFrame
 from mtl_perception.preprocessing import resize
 from mtl_perception.ros.source_settings import SourceSettings
@@ -28,10 +31,12 @@ class Picture:
     One picture of a source.
 
     :param image: (H, W, 3) uint8 RGB.
+    :param seconds: since the first picture; None = published as soon as it is there.
     :param truth: the street's ground truth for it; None for a real camera.
     """
 
     image: NDArray[np.uint8]
+    seconds: float | None = None
     truth: StreetFrame | None = None
 
 
@@ -39,12 +44,15 @@ class ImageSource(Protocol):
     """
     Pictures, one after the other.
 
-    ``rate`` is the rate of the source, pictures per second; 0 = as fast as it can be read.
-    ``live`` is true for a device: its pictures cannot be read ahead of time.
+    ``rate`` is the rate of the source, pictures per second; 0 = unknown. ``live`` is true for a
+    camera: its pictures cannot be read ahead of time. ``remarks`` should be said before the first
+    picture; ``omissions`` grows with each picture that is left out.
     """
 
     rate: float
     live: bool
+    remarks: tuple[str, ...]
+    omissions: Omissions
 
     def read(self) -> Picture | None:
         """
@@ -61,9 +69,11 @@ class StreetSource:
     """Endless synthetic streets with ground truth; two pictures are 1 / rate apart."""
 
     live = False
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, settings: SourceSettings) -> None:
         self.rate = settings.rate or FALLBACK_RATE
+        self.omissions = Omissions()
         self._size = (settings.width or STREET_WIDTH, settings.height or STREET_HEIGHT)
         self._first = settings.start_index
         self._seed = settings.seed
@@ -92,103 +102,148 @@ class StreetSource:
             self._street_seed = seed
 
         frame = self._street.render(index)
+        seconds = self._count / self.rate
         self._count += 1
-        return Picture(frame.image, frame)
+        return Picture(frame.image, seconds, frame)
 
     def close(self) -> None:
         """Forget the street."""
         self._street = None
 
 
-class VideoSource:
+class FileSource(ABC):
     """
-    A video file in real time: at a lower rate than the file's, pictures in between are skipped.
+    Pictures of a file or a folder, each at its own time.
 
-    ``rate`` is never higher than the file's own.
+    Of pictures that come faster than the rate in the settings some are skipped. One that cannot be
+    read is left out and counted.
+
+    :param settings: of the source.
+    :param omissions: to which the pictures that cannot be read are added.
+    :raises DataError: if it cannot be opened.
     """
 
     live = False
+    rate = 0.0
+    remarks: tuple[str, ...] = ()
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: SourceSettings, omissions: Omissions) -> None:
+        self.omissions = omissions
         self._settings = settings
-        self._video = Video(Path(settings.source))
-        self._own_rate = self._video.rate or settings.rate or FALLBACK_RATE
-        self.rate = min(settings.rate or self._own_rate, self._own_rate)
-        self._start()
+        self._shift = self._last = 0.0
+        self._step = 1 / (settings.rate or FALLBACK_RATE)
+        self._restart()
+
+    @abstractmethod
+    def frames(self) -> Iterator[VideoFrame | PictureFrame]:
+        """Yield all frames from the first that is wanted on; its time is 0."""
 
     def read(self) -> Picture | None:
-        """Return the file's picture that is due next."""
-        frame = self._next_frame()
-        if frame is None and self._settings.loop and self._given:
-            self._start()
-            frame = self._next_frame()
+        """
+        Return the next picture, at its time since the first one.
 
-        if frame is None:
-            if not self._given:
-                raise DataError(f'{self._video.path}: no picture can be read from index '
-                                f'{self._settings.start_index} on')
-            return None
-        self._given += 1
-        return _picture(frame.read(), self._settings)
+        :raises DataError: if not a single one can be read.
+        """
+        picture = self._next()
+        if picture is None and self._settings.loop and self._given:
+            # one step after the last picture, so that the seam is no pause
+            self._shift = self._last + self._step
+            self._restart()
+            picture = self._next()
+
+        if picture is None and not self._given:
+            raise DataError(
+                f'{self._settings.source}: no picture can be read from index '
+                f'{self._settings.start_index} on'
+                + (f': {self.omissions}' if self.omissions else ''))
+        return picture
 
     def close(self) -> None:
         """Close the file."""
-        self._frames.close()
+        if isinstance(self._frames, Generator):
+            self._frames.close()
 
-    def _start(self) -> None:
+    def _restart(self) -> None:
         self._given = 0
-        self._position = -self._settings.start_index  # of the file's next picture, 0 = the first
-        self._frames = self._video.frames(strict=False)
+        self._slot = -1
+        self._frames: Iterator[VideoFrame | PictureFrame] = self.frames()
 
-    def _next_frame(self) -> VideoFrame | None:
-        """Return the frame that is due next. Every frame is decoded: seeking is not exact."""
-        due = round(self._given * self._own_rate / self.rate)
+    def _next(self) -> Picture | None:
+        """Return the next picture that is due; None at the end."""
         for frame in self._frames:
-            self._position += 1
-            if self._position > due:
-                return frame
+            if not self._is_due(frame.seconds):
+                continue
+            try:
+                image = frame.read()
+            except DataError as error:
+                self.omissions.add(str(error))
+                continue
+
+            seconds = self._shift + frame.seconds
+            if self._given and seconds > self._last:
+                self._step = seconds - self._last
+            self._last = seconds
+            self._given += 1
+            return _picture(image, self._settings, seconds)
         return None
 
+    def _is_due(self, seconds: float) -> bool:
+        """Return whether a frame is the first one of its period, at the rate that is wanted."""
+        if not self._settings.rate:
+            return True
+        # A quarter of a period early is in time: the times of cameras vary.
+        slot = math.floor(seconds * self._settings.rate + 0.25)
+        due = slot > self._slot
+        self._slot = max(slot, self._slot)
+        return due
 
-class FolderSource:
-    """The images of a folder in natural order of their names."""
 
-    live = False
+class VideoSource(FileSource):
+    """A video file, by its own times."""
 
     def __init__(self, settings: SourceSettings) -> None:
-        self._settings = settings
-        self._paths = list_images(Path(settings.source))
-        if settings.start_index >= len(self._paths):
+        self._video = Video(local_path(settings.source))
+        super().__init__(settings, self._video.omissions)
+
+    def frames(self) -> Generator[VideoFrame, None, None]:
+        """Yield the frames. Every one is decoded: seeking is not exact."""
+        start: float | None = None
+        for number, frame in enumerate(self._video.frames(strict=False)):
+            if number >= self._settings.start_index:
+                start = frame.seconds if start is None else start
+                yield replace(frame, seconds=frame.seconds - start)
+
+
+class FolderSource(FileSource):
+    """The images of a folder in natural order of their names, or a single one; 1 / rate apart."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self.rate = settings.rate or FALLBACK_RATE
+        self._folder = PictureFolder(local_path(settings.source), self.rate)
+        self.remarks = tuple(self._folder.remarks())
+        if settings.start_index >= self._folder.count:
             raise DataError(
                 f'{settings.source}: start_index is {settings.start_index}, but there are '
-                f'{len(self._paths)} images')
-        self.rate = settings.rate or FALLBACK_RATE
-        self._next = settings.start_index
+                f'{self._folder.count} images')
+        super().__init__(settings, self._folder.omissions)
 
-    def read(self) -> Picture | None:
-        """Return the next image of the folder."""
-        if self._next == len(self._paths):
-            if not self._settings.loop:
-                return None
-            self._next = self._settings.start_index
-        path = self._paths[self._next]
-        self._next += 1
-        return _picture(read_rgb(path, upright=True), self._settings)
-
-    def close(self) -> None:
-        """Nothing is open."""
+    def frames(self) -> Iterator[PictureFrame]:
+        """Yield the pictures."""
+        return self._folder.frames(self._settings.start_index)
 
 
 class DeviceSource:
     """A camera such as ``/dev/video0``; its driver is asked for size and rate."""
 
     live = True
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, settings: SourceSettings) -> None:
         self._settings = settings
         self.rate = settings.rate
+        self.omissions = Omissions()
         self._camera = CameraDevice(
-            settings.source, settings.width, settings.height, settings.rate)
+            str(local_path(settings.source)), settings.width, settings.height, settings.rate)
 
     def read(self) -> Picture:
         """Wait for the camera's next picture."""
@@ -199,11 +254,34 @@ class DeviceSource:
         self._camera.close()
 
 
+class AddressSource:
+    """A network camera such as ``rtsp://camera/stream``; of its pictures the newest is next."""
+
+    live = True
+    rate = 0.0
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._settings = settings
+        self.omissions = Omissions()
+        self._stream = NetworkStream(settings.source)
+
+    def read(self) -> Picture | None:
+        """Wait for the camera's next picture; None at the end of a file."""
+        image = self._stream.read()
+        return None if image is None else _picture(image, self._settings)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._stream.close()
+
+
 SOURCES: dict[str, Callable[[SourceSettings], ImageSource]] = {
     'street': StreetSource,
     'video': VideoSource,
     'folder': FolderSource,
     'device': DeviceSource,
+    'address': AddressSource,
 }
 """Kind of a source -> its class."""
 
@@ -212,14 +290,16 @@ def kind_of(source: str) -> str:
     """
     Return the kind of a source.
 
-    :param source: ``street``, or the path of a video, a folder or a device.
+    :param source: ``street``, the path of a video, a folder, a picture or a device, or an address.
     :return: a key of :data:`SOURCES`.
     :raises DataError: if there is nothing of that name.
     """
     if source == 'street':
         return 'street'
-    path = Path(source)
-    if path.is_dir():
+    if is_address(source):
+        return 'address'
+    path = local_path(source)
+    if path.is_dir() or is_picture(path):
         return 'folder'
     if path.is_char_device():
         return 'device'
@@ -227,7 +307,8 @@ def kind_of(source: str) -> str:
         return 'video'
     raise DataError(
         f'source {source!r}: {path.absolute()} does not exist; wanted "street", a video file, a '
-        'folder of images or a camera device such as /dev/video0')
+        'folder of images, a camera device such as /dev/video0 or an address such as '
+        'rtsp://camera/stream')
 
 
 def open_image_source(settings: SourceSettings) -> ImageSource:
@@ -239,7 +320,9 @@ def open_image_source(settings: SourceSettings) -> ImageSource:
     return SOURCES[kind_of(settings.source)](settings)
 
 
-def _picture(image: NDArray[np.uint8], settings: SourceSettings) -> Picture:
+def _picture(
+        image: NDArray[np.uint8], settings: SourceSettings, seconds: float | None = None,
+) -> Picture:
     """Return the picture at the wanted size; if one side is given, the other keeps the ratio."""
     height, width = image.shape[:2]
     wanted_width = settings.width or (
@@ -248,4 +331,4 @@ def _picture(image: NDArray[np.uint8], settings: SourceSettings) -> Picture:
 
     if (wanted_height, wanted_width) != (height, width):
         image = resize(image, wanted_height, wanted_width)
-    return Picture(image)
+    return Picture(image, seconds)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mtl_perception.image_codec import MAX_PIXELS
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.ros.declarations import Declaration
 from mtl_perception.ros.log_text import printable
@@ -121,7 +122,7 @@ PARAMETERS = (
     Declaration('inference_timeout', 10.0, 'drop a frame that takes longer, seconds; if the '
                 'network has not returned after three times as long, the process ends with code 7',
                 bounds=(0.1, 3600.0), dynamic=True),
-    Declaration('max_pixels', 2 ** 25, 'refuse larger images before anything is allocated',
+    Declaration('max_pixels', MAX_PIXELS, 'refuse larger images before anything is allocated',
                 bounds=(1, 2 ** 31)),
     Declaration('image.range', 'auto', 'the numbers that become black and white in images of '
                 'more than 8 bits, such as [7000, 8600]; auto finds them in the images and holds '

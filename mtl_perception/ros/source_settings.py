@@ -14,9 +14,10 @@ from mtl_perception.ros.declarations import Declaration
 MANY = 1 << 31
 
 _PARAMETERS = (
-    Declaration('source', 'street', 'street, a video file, a folder of images, or a device such '
-                'as /dev/video0'),
-    Declaration('rate', 10.0, 'frames per second; 0 = what the video or the device has',
+    Declaration('source', 'street', 'street, a video file, a folder of images, a picture, a '
+                'device such as /dev/video0, or an address such as rtsp://camera/stream'),
+    Declaration('rate', 10.0, 'frames per second; a video plays by its own times, and of more '
+                'frames some are skipped; 0 = all frames of a video, what the device has',
                 bounds=(0.0, 1000.0)),
     Declaration('loop', False, 'start a video or a folder again at its end'),
     Declaration('width', 0, "width of the images, pixels; 0 = the source's own",
@@ -55,9 +56,9 @@ class SourceSettings:
     """
     What a source needs to know.
 
-    :param source: ``street``, a video file, a folder of images, or a device such as
-        ``/dev/video0``.
-    :param rate: pictures per second; 0 = the source's own rate.
+    :param source: ``street``, a video file, a folder of images, a picture, a device such as
+        ``/dev/video0``, or an address such as ``rtsp://camera/stream``.
+    :param rate: pictures per second, of a video at most; 0 = all that the source has.
     :param loop: start again at the end.
     :param width: width of the pictures, pixels; 0 = the source's own.
     :param height: height of the pictures, pixels; 0 = the source's own.
@@ -97,6 +98,7 @@ class CameraSettings:
 
     :param source: what the source itself needs.
     :param frames: number of frames; 0 = endless.
+    :param duration: of the pictures by their own times, seconds; 0 = endless.
     :param settle: pause after the last subscriber came, seconds.
     """
 
@@ -108,6 +110,7 @@ class CameraSettings:
     focal_px: float
     truth: bool
     frames: int
+    duration: float
     ahead: int
     wait_for_subscribers: int
     settle: float
@@ -125,7 +128,7 @@ def camera_settings_of(values: Mapping[str, Any]) -> CameraSettings:
         name: rest.pop(name) for name in SourceSettings.__dataclass_fields__})
 
     # a duration is another way to say the number of frames
-    duration = rest.pop('duration')
+    duration = rest['duration']
     if duration and not rest['frames']:
         if not source.rate:
             raise ConfigurationError(

@@ -12,7 +12,7 @@ pytest.importorskip('av')
 
 import av
 
-from mtl_perception.errors import DataError, StorageError
+from mtl_perception.errors import StorageError
 from mtl_perception.evaluation.pictures import Painter, evenly_spread
 from mtl_perception.evaluation.video_writer import ENCODERS, VideoWriter
 from mtl_perception.frames import FrameRecord, Perception, Truth
@@ -125,10 +125,15 @@ def write_black(path):
             video.add(np.zeros((64, 128, 3), np.uint8))
 
 
-def test_a_video_refuses_another_size_and_a_missing_folder(tmp_path):
+def test_a_video_fits_other_sizes_and_refuses_a_missing_folder(tmp_path):
     with VideoWriter(tmp_path / 'video.mp4', 10.0) as video:
         video.add(np.zeros((64, 128, 3), np.uint8))
-        with pytest.raises(DataError, match=r'\(64, 126, 3\)'):
-            video.add(np.zeros((64, 126, 3), np.uint8))
+        video.add(np.full((64, 32, 3), 200, np.uint8))
+    assert video.fitted == 1
+    with av.open(str(tmp_path / 'video.mp4')) as container:
+        shown = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    assert shown[1].shape == (64, 128, 3)
+    assert shown[1][:, :40].mean() < 3
+    assert shown[1][:, 52:76].mean() > 190
     with pytest.raises(StorageError, match='nowhere'):
         write_black(tmp_path / 'nowhere' / 'video.mp4')

@@ -14,11 +14,13 @@ import pytest
 from video_files import film
 
 from mtl_perception import cli
+from mtl_perception.bags.reader import Bag
 from mtl_perception.errors import DataError, StorageError
 from mtl_perception.evaluation.image_inputs import InputImage, open_input
 from mtl_perception.evaluation.predict import FolderWriter
 from mtl_perception.evaluation.video_writer import VideoWriter
 from mtl_perception.frames import Detections, Perception
+from mtl_perception.media.video import Video
 from mtl_perception.synthetic import Street
 
 
@@ -105,7 +107,6 @@ def test_depth_is_millimetres_and_boxes_are_lines(tmp_path):
         np.float32([[1, 2, 3.5, 4]]), np.float32([0.75]), np.uint8([1])))
     writer = FolderWriter(tmp_path, ('car', 'person'))
     writer.take(InputImage('one', 1, np.zeros((2, 2, 3), np.uint8)), found)
-    writer.finish()
     stored = cv2.imread(str(tmp_path / 'depth/one.png'), cv2.IMREAD_UNCHANGED)
 
     assert stored.tolist() == [[1234, 0], [65535, 65535]]
@@ -150,7 +151,8 @@ def test_a_video_is_read_with_its_colours_and_its_own_times(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['cut.mp4', 'cut.mkv'])
-def test_a_video_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, capsys, name):
+def test_a_video_that_is_cut_short_gives_what_is_there_and_says_so(
+        tmp_path, frames, tiny_model, capsys, name):
     options = {'movflags': 'faststart'} if name.endswith('mp4') else {}
     random = np.random.default_rng(0)
     path = film(tmp_path / name, list(
@@ -162,11 +164,17 @@ def test_a_video_that_is_cut_short_is_refused(tmp_path, frames, tiny_model, caps
     assert source.count == 40
 
     path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
-    assert cli.main(['predict', str(path), '--model', str(tiny_model), '--output',
-                     str(tmp_path / 'masks')]) == 3
+    words = ['predict', str(path), '--model', str(tiny_model), '--output']
+    assert cli.main([*words, str(tmp_path / 'masks')]) == 0
+    said = capsys.readouterr().out.replace(str(path), '')
+    assert 'cut short' in said
+    assert 15 < len(list((tmp_path / 'masks/depth').iterdir())) < 30
 
-    said = capsys.readouterr().err.replace(str(path), '')
-    assert 'cut short' in said or 'cannot be decoded to its end' in said
+    assert cli.main([*words, str(tmp_path / 'strict'), '--strict']) == 3
+    said = capsys.readouterr().err
+    assert any(words in said for words in ('cut short', 'cannot be decoded', 'is damaged'))
+    assert f'the frames before it are kept in {tmp_path / "strict"}' in said
+    assert 15 < len(list((tmp_path / 'strict/depth').iterdir())) < 30
 
 
 def test_the_input_is_never_overwritten(tmp_path, video, folder, tiny_model, capsys):
@@ -218,18 +226,101 @@ def test_two_images_of_one_name_are_refused(folder):
         open_input(folder)
 
 
-def test_a_video_that_fails_keeps_the_earlier_one(tmp_path, folder, tiny_model):
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return len(list(container.decode(video=0)))
+
+
+def test_a_cut_picture_in_a_folder_is_left_out_and_counted(tmp_path, folder, tiny_model, capsys):
+    (folder / 'frame4.png').write_bytes((folder / 'frame4.png').read_bytes()[:-9])
+
+    for output in ('shown.mp4', 'new.mcap', 'masks'):
+        assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                         str(tmp_path / output)]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith('5 frames: ')
+        assert f'1 frame is left out: {folder / "frame4.png"}: ' in said
+        assert 'truncated' in said
+
+    assert frames_of(tmp_path / 'shown.mp4') == 5
+    assert {path.stem for path in (tmp_path / 'masks/depth').iterdir()} == {
+        'frame0', 'frame1', 'frame2', 'frame3', 'frame5'}
+
+
+def test_strict_ends_at_a_cut_picture_and_keeps_the_frames_before_it(
+        tmp_path, folder, tiny_model, capsys):
     output = tmp_path / 'shown.mp4'
-    words = ['predict', str(folder), '--model', str(tiny_model), '--output', str(output)]
-
-    assert cli.main(words) == 0
-
+    words = ['predict', str(folder), '--model', str(tiny_model), '--strict', '--output']
+    assert cli.main([*words, str(output)]) == 0
     before = output.read_bytes()
     (folder / 'frame4.png').write_bytes(b'no image')
 
-    assert cli.main(words) == 3
-    assert output.read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {'images', 'shown.mp4'}
+    assert cli.main([*words, str(output)]) == 3
+    said = capsys.readouterr().err
+    assert f'the frames before it are kept in {tmp_path / "shown.partial.mp4"}' in said
+    assert 'frame4.png: cannot be read' in said
+    assert output.read_bytes() == before  # an earlier film is never replaced by part of one
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'images', 'shown.mp4', 'shown.partial.mp4'}
+    assert frames_of(tmp_path / 'shown.partial.mp4') == 4
+
+    for name in ('new.mcap', 'masks'):
+        assert cli.main([*words, str(tmp_path / name)]) == 3
+        assert f'are kept in {tmp_path / name.removesuffix(".mcap")}' in capsys.readouterr().err
+    with Bag(tmp_path / 'new') as bag:
+        assert len(bag.stamps) == 4
+    assert len(list((tmp_path / 'masks/depth').iterdir())) == 4
+
+
+def test_where_the_first_picture_is_broken_strict_leaves_nothing(
+        tmp_path, folder, tiny_model, capsys):
+    (folder / 'frame0.png').write_bytes(b'no image')
+    for name in ('shown.mp4', 'new.mcap', 'masks'):
+        assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--strict',
+                         '--output', str(tmp_path / name)]) == 3
+
+    assert 'are kept' not in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['images']
+
+
+def test_a_folder_of_broken_pictures_is_refused_with_their_names(tmp_path, tiny_model, capsys):
+    (tmp_path / 'images').mkdir()
+    for number in range(5):
+        (tmp_path / f'images/{number}.jpg').write_bytes(b'no image')
+
+    assert cli.main(['predict', str(tmp_path / 'images'), '--model', str(tiny_model),
+                     '--output', str(tmp_path / 'shown.mp4')]) == 3
+
+    said = capsys.readouterr().err
+    assert 'not a single frame that can be read: 5 frames are left out: ' in said
+    assert '0.jpg: cannot be read' in said
+    assert 'and 2 more' in said
+
+
+def test_pictures_of_another_size_are_fitted_into_the_film(
+        tmp_path, folder, frames, tiny_model, capsys):
+    cv2.imwrite(str(folder / 'frame3.png'), frames[3][:, :40, ::-1])  # portrait
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                     str(tmp_path / 'shown.mp4')]) == 0
+
+    assert '1 frames have another shape' in capsys.readouterr().out
+    with av.open(str(tmp_path / 'shown.mp4')) as container:
+        shown = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    assert {image.shape for image in shown} == {(256, 4 * 384, 3)}
+    assert shown[3][:, :100].mean() < 3  # a black bar
+    assert shown[3][:, 700:800].mean() > 20
+
+
+def test_a_film_has_the_times_of_its_input(tmp_path, tiny_model):
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    times = [0, 30, 60, 1060, 1560, 9000]
+    source = film(tmp_path / 'gap.mkv', [grey] * 6, times)
+    assert cli.main(['predict', str(source), '--model', str(tiny_model), '--output',
+                     str(tmp_path / 'shown.mp4')]) == 0
+
+    with av.open(str(tmp_path / 'shown.mp4')) as container:
+        found = [round(1000 * frame.time) for frame in container.decode(video=0)]
+    assert found == [0, 30, 60, 1060, 1560, 3560]  # a pause of more than 2 s lasts 2 s
 
 
 def write(video, pictures):
@@ -238,20 +329,23 @@ def write(video, pictures):
             video.add(picture)
 
 
-def test_a_full_disk_is_a_storage_error(tmp_path, frames):
+def test_on_a_full_disk_the_film_so_far_can_be_played(tmp_path, frames):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     random = np.random.default_rng(0)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    video = VideoWriter(tmp_path / 'full.mp4', 10.0)
     try:
         with pytest.raises(StorageError, match='cannot be written'):
-            write(VideoWriter(tmp_path / 'full.mp4', 10.0), [
-                random.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(40)])
+            write(video, [random.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(400)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
 
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == ([video.kept] if video.kept else [])
+    if av.library_versions['libavformat'] >= (61, 7, 100):
+        assert video.kept == tmp_path / 'full.partial.mp4'
+        assert len(list(Video(video.kept).frames(strict=False))) >= 12
 
 
 def test_a_video_is_read_with_its_rotation(tmp_path):

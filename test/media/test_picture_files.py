@@ -136,20 +136,33 @@ def with_orientation(content, orientation):
     return content[:2] + b'\xff\xe1' + struct.pack('>H', len(body) + 2) + body + content[2:]
 
 
-def test_an_exif_rotation_is_applied_only_on_request(tmp_path):
+def test_an_exif_rotation_is_applied(tmp_path):
     image = np.zeros((32, 48, 3), np.uint8)
     image[:16, :16, 0] = 255  # red at the top left
     path = write(tmp_path / 'photo.jpg', image)
     path.write_bytes(with_orientation(path.read_bytes(), 6))  # to be turned to the right
 
-    stored = read_rgb(path)
-    upright = read_rgb(path, upright=True)
+    upright = read_rgb(path)
 
-    assert stored.shape == (32, 48, 3)
-    assert stored[4, 4, 0] > 200
     assert upright.shape == (48, 32, 3)
     assert upright[4, 28, 0] > 200
     assert upright[4, 4, 0] < 50
+
+
+SUFFIXES = ('.png', '.jpg', '.bmp', '.tif', '.webp', '.pgm', '.ppm')
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_a_bomb_of_every_kind_is_refused_before_it_is_decoded(tmp_path, suffix, monkeypatch):
+    values = picture() if suffix != '.pgm' else picture()[..., 0]
+    path = write(tmp_path / f'a{suffix}', values)
+    monkeypatch.setattr(pictures, 'MAX_PIXELS', HEIGHT * WIDTH)
+    assert read_rgb(path).shape == (HEIGHT, WIDTH, 3)
+
+    monkeypatch.setattr(pictures, 'MAX_PIXELS', HEIGHT * WIDTH - 1)
+    monkeypatch.setattr(pictures, 'decode_picture', lambda *_, **__: pytest.fail('was decoded'))
+    with pytest.raises(DataError, match=rf'a\{suffix}: claims 6 x 8 .* make a smaller copy'):
+        read_rgb(path)
 
 
 def test_a_file_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

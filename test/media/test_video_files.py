@@ -71,7 +71,7 @@ def test_a_video_that_is_cut_short_is_an_error_or_ends_there(tmp_path):
         random.integers(0, 256, (40, 64, 96, 3), np.uint8)), movflags='faststart')
     path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
 
-    with pytest.raises(DataError, match=r'cut short|cannot be decoded to its end'):
+    with pytest.raises(DataError, match=r'cut short|cannot be decoded|is damaged'):
         list(Video(path).frames())
     assert 15 < len(list(Video(path).frames(strict=False))) < 30
 

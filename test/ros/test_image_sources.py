@@ -89,21 +89,24 @@ def test_one_side_given_keeps_the_ratio(folder):
 
 
 @pytest.mark.parametrize(('rate', 'indices'), [
-    (10.0, list(range(20))), (5.0, list(range(0, 20, 2))), (4.0, [0, 2, 5, 8, 10, 12, 15, 18]),
+    (10.0, list(range(20))), (5.0, list(range(0, 20, 2))), (4.0, [0, 2, 5, 7, 10, 12, 15, 17]),
     (0.0, list(range(20))), (30.0, list(range(20)))])
-def test_a_slower_rate_skips_frames_of_a_video(video, rate, indices):
+def test_a_slower_rate_skips_frames_of_a_video_and_all_keep_their_times(video, rate, indices):
     source = open_image_source(SourceSettings(str(video), rate=rate))
-    assert source.rate == min(rate or 10.0, 10.0)
+    pictures = list(iter(source.read, None))
 
-    found = levels(source)
-    assert len(found) == len(indices)
-    np.testing.assert_allclose(found, [10 * index for index in indices], atol=3)
+    np.testing.assert_allclose(
+        [picture.seconds for picture in pictures], [index / 10 for index in indices])
+    np.testing.assert_allclose(
+        [picture.image.mean() for picture in pictures], [10 * index for index in indices], atol=3)
 
 
 def test_a_video_loops_from_its_start_index(video):
     source = open_image_source(SourceSettings(str(video), rate=10.0, loop=True, start_index=17))
-    found = [source.read().image.mean() for _ in range(6)]
-    np.testing.assert_allclose(found, [170, 180, 190] * 2, atol=3)
+    pictures = [source.read() for _ in range(6)]
+    np.testing.assert_allclose(
+        [picture.image.mean() for picture in pictures], [170, 180, 190] * 2, atol=3)
+    np.testing.assert_allclose([picture.seconds for picture in pictures], np.arange(6) / 10)
 
 
 def test_a_video_that_starts_behind_its_end_is_refused(video):
@@ -153,13 +156,24 @@ def test_an_empty_folder_and_a_device_that_is_not_a_camera_are_refused(tmp_path)
         open_image_source(SourceSettings('/dev/null'))
 
 
-def test_an_unreadable_image_is_named(folder):
+def test_an_unreadable_image_is_left_out_counted_and_named(folder):
     (folder / 'b.png').write_bytes(b'broken')
-    source = open_image_source(SourceSettings(str(folder)))
-    source.read()
+    source = open_image_source(SourceSettings(str(folder), rate=4.0))
+    pictures = list(iter(source.read, None))
 
-    with pytest.raises(DataError, match=r'b\.png'):
-        source.read()
+    assert [picture.image.mean() for picture in pictures] == [10, 30]
+    assert [picture.seconds for picture in pictures] == [0, 0.5]  # its place stays empty
+    assert str(source.omissions).startswith(f'1 frame is left out: {folder / "b.png"}: cannot be')
+    assert source.remarks == (
+        f'{folder}: 1 file is left out, no image by the suffix: notes.txt',)
+
+
+def test_a_folder_without_a_single_readable_image_is_refused(folder):
+    for name in 'abc':
+        (folder / f'{name}.png').write_bytes(b'broken')
+
+    with pytest.raises(DataError, match=r'no picture can be read.*3 frames are left out'):
+        open_image_source(SourceSettings(str(folder), loop=True)).read()
 
 
 @pytest.mark.parametrize('wrong', [
@@ -201,6 +215,7 @@ class Scripted:
     """A source that gives what it was told to, and raises exceptions among it."""
 
     rate = 0.0
+    remarks = ()
 
     def __init__(self, *script, live=False):
         self.script, self.live, self.closed = list(script), live, False
