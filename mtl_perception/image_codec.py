@@ -24,7 +24,7 @@ from mtl_perception.errors import FrameError
 from mtl_perception.image_range import ImageRange
 from mtl_perception.reason_codes import ReasonCode
 
-MAX_PIXELS = 2 ** 28
+MAX_PIXELS = 2 ** 27
 """Images with more pixels are refused unless the caller says otherwise: files and messages."""
 
 MAX_INVALID_FRACTION = 0.5

@@ -42,10 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--rate', type=float, default=0.0,
         help='images per second (default: that of the video or rosbag2, 10 for a folder)')
+
     parser.add_argument(
         '--strict', action='store_true',
         help='end at the first frame that cannot be read, with exit code 3 (default: leave such '
         'frames out and count them)')
+
+    # of the camera
     parser.add_argument('--namespace', default='', help='of the camera in a rosbag2')
     parser.add_argument(
         '--focal-length', type=float, default=0.0, metavar='PIXELS',

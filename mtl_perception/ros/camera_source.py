@@ -66,7 +66,7 @@ class CameraSource(Node):  # type: ignore[misc]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._first_s = self._last_s = 0.0
-        self._span = self._origin = 0.0
+        self._span = self._begin = self._origin = 0.0
         self._told: set[str] = set()
 
         path = self.settings.camera_info_file
@@ -235,9 +235,11 @@ class CameraSource(Node):  # type: ignore[misc]
                 publisher.publish(image_message(
                     header, topics.TRUTH[task].encoding, getattr(picture.truth, task)))
 
-        self._span = picture.seconds or 0.0
         self._last_s = time.monotonic()
         self._first_s = self._first_s or self._last_s
+        if picture.seconds is not None:
+            self._begin = self._begin if self.published else picture.seconds
+            self._span = picture.seconds - self._begin
         self.published += 1
 
     def _stamp(self) -> Time:

@@ -17,8 +17,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.parameter import Parameter
 from ros_graph import Graph, parameters, stamp_ns
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from video_files import film
 
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
+from mtl_perception.media.omissions import Omissions
 from mtl_perception.ros import camera_source
 from mtl_perception.ros.camera_source import CameraSource
 from mtl_perception.ros.image_sources import Picture
@@ -112,16 +114,54 @@ def test_a_wrong_start_ends_with_one_line_and_an_exit_code(graph, values, code, 
     assert 'Traceback' not in errors
 
 
-def test_a_broken_image_ends_the_source_with_code_3_after_the_good_ones(graph, folder):
-    (folder / '300.png').write_bytes(b'broken')
+def test_a_broken_image_is_left_out_counted_and_named(graph, folder):
+    (folder / '100.png').write_bytes(b'broken')
     graph.listen(Image, 'image_raw')
+    graph.listen(DiagnosticArray, '/diagnostics')
     process = graph.start(MODULE, *parameters(
-        source=str(folder), rate=50.0, wait_for_subscribers=1, settle=0.3))
-    graph.spin_until(lambda: len(graph.heard['image_raw']) == 2)
+        source=str(folder), rate=20.0, wait_for_subscribers=1, settle=0.3))
+    graph.spin_until(lambda: len(graph.heard['image_raw']) == 2 and graph.heard['/diagnostics'])
     code, errors = graph.finish(process, None)
+    graph.spin_until(lambda: graph.heard['/diagnostics'][-1].status[0].level == b'\x01')
+    values = {pair.key: pair.value for pair in graph.heard['/diagnostics'][-1].status[0].values}
+
+    assert code == 0
+    assert '100.png: cannot be read' in errors
+    assert values['left_out'] == '1'
+
+
+def test_a_folder_of_broken_images_ends_the_source_with_code_3(graph, tmp_path):
+    (tmp_path / '1.png').write_bytes(b'broken')
+    code, errors = graph.finish(graph.start(MODULE, *parameters(source=str(tmp_path))), None)
 
     assert code == 3
-    assert '300.png' in errors
+    assert '1.png: cannot be read' in errors
+
+
+def test_a_video_of_variable_rate_is_published_by_its_own_times(graph, tmp_path):
+    times = [0, 40, 80, 480, 520, 920]
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    path = film(tmp_path / 'gap.mkv', [grey] * 6, times)
+    graph.listen(Image, 'image_raw')
+    process = graph.start(MODULE, *parameters(
+        source=str(path), rate=0.0, wait_for_subscribers=1, settle=0.3))
+    graph.spin_until(lambda: len(graph.heard['image_raw']) == 6)
+    graph.finish(process, None)
+    stamps = np.array([stamp_ns(message) for message in graph.heard['image_raw']]) / 1e6
+
+    np.testing.assert_allclose(stamps - stamps[0], times, atol=25)
+
+
+def test_the_duration_of_a_video_counts_by_its_own_times(graph, tmp_path):
+    grey = np.full((64, 96, 3), 90, np.uint8)
+    path = film(tmp_path / 'slow.mkv', [grey] * 6, [0, 250, 500, 750, 1000, 1250])
+    graph.listen(Image, 'image_raw')
+    process = graph.start(MODULE, *parameters(
+        source=str(path), rate=10.0, duration=0.7, wait_for_subscribers=1, settle=0.3))
+    graph.spin_until(lambda: process.poll() is not None)
+
+    assert graph.finish(process, None)[0] == 0
+    assert len(graph.heard['image_raw']) == 3
 
 
 class Here:
@@ -165,11 +205,16 @@ def test_ground_truth_is_published_only_for_the_street_and_only_if_switched_on(g
 class Slow:
     """A source that takes four times as long as its rate allows."""
 
-    rate, live = 40.0, False
+    rate, live, remarks = 40.0, False, ()
+
+    def __init__(self):
+        self.count = 0
+        self.omissions = Omissions()
 
     def read(self):
         time.sleep(0.1)
-        return Picture(np.zeros((4, 4, 3), np.uint8))
+        self.count += 1
+        return Picture(np.zeros((4, 4, 3), np.uint8), self.count / self.rate)
 
     def close(self):
         pass
