@@ -3,7 +3,8 @@
 """
 Perception for one camera or several: ``ros2 launch mtl_perception camera.launch.py``.
 
-With ``source:=street`` (or a video, a folder of images, ``/dev/video0``) it starts a camera too;
+With ``source:=street`` (or a video, a folder of images, ``/dev/video0``, ``rtsp://...``) it starts
+a camera too;
 ``ros2 launch mtl_perception camera.launch.py --show-args`` lists every argument.
 """
 
@@ -38,7 +39,7 @@ PATIENCE_S = '20'
 ARGUMENTS = (
     DeclareLaunchArgument('source', default_value='none', description=(
         'camera: none (an external driver publishes), street (synthetic), a video file, a folder '
-        'of images, or a device such as /dev/video0')),
+        'of images, a device such as /dev/video0, or an address such as rtsp://camera/stream')),
     DeclareLaunchArgument('namespace', default_value='', description='namespace of everything'),
     DeclareLaunchArgument('cameras', default_value='', description=(
         'names of several cameras, such as front,rear: each has its topics below its name; empty '
@@ -92,11 +93,15 @@ class Choices:
         def text(name: str) -> str:
             return LaunchConfiguration(name).perform(context)
 
+        def path(name: str) -> str:
+            # no shell expands the ~ of name:=~/file
+            return os.path.expanduser(text(name))
+
         def flag(name: str) -> bool:
             return text(name) == 'true'
 
         self.source = text('source')
-        self.params_file = text('params_file')
+        self.params_file = path('params_file')
         self.cameras = [name.strip() for name in text('cameras').split(',') if name.strip()]
         self.namespace = text('namespace').strip('/')
 
@@ -114,7 +119,7 @@ class Choices:
         self.use_sim_time = flag('use_sim_time')
         self.rviz = flag('rviz')
         self.log_level = text('log_level')
-        self.record = text('record')
+        self.record = path('record')
 
         if not Path(self.params_file).is_file():
             raise RuntimeError(f'params_file: {self.params_file} does not exist')

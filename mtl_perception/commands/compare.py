@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.signals import STOPPED
 from mtl_perception.training.compare import ALL, read_comparison, train_all
@@ -29,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl compare``."""
     _add_options(parser)
     parser.add_argument(
-        'config', type=Path, help='recipe of a training, or a YAML with recipe: and rows:')
+        'config', type=path_argument,
+        help='recipe of a training, or a YAML with recipe: and rows:')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help="settings for all rows in place of the recipe's, such as --stages '[...]'")
@@ -42,7 +44,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help=f'names of weighting strategies with commas between, or {ALL}; for a recipe')
     parser.add_argument('--seeds', type=int, default=3, help='trainings per row (default: 3)')
     parser.add_argument(
-        '--into', type=Path, default=Path('compared'), help='folder (default: compared)')
+        '--into', type=path_argument, default=Path('compared'), help='folder (default: compared)')
     parser.add_argument('--workers', type=int, default=1, help='trainings at once (default: 1)')
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mtl_perception.commands._options import path_argument
 from mtl_perception.datasets.build import DATASETS
 from mtl_perception.datasets.check import Findings, examine, rows_of
 from mtl_perception.datasets.detect_layout import describe
@@ -28,15 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = 'read every file of a data set, count its labels, draw some samples'
     check = actions.add_parser('check', help=text, description=text)
     check.add_argument(
-        'config', type=Path, metavar='YAML|FOLDER',
+        'config', type=path_argument, metavar='YAML|FOLDER',
         help=f'YAML: dataset (one of {", ".join(DATASETS)}), root, split and the other arguments '
              'of the data set; or several of these, each below a name such as train; or a recipe; '
              'or the folder of a data set, as mtl train takes it')
     check.add_argument(
-        '--root', type=Path, help='folder of the data set in place of that in CONFIG; of a '
+        '--root', type=path_argument,
+        help='folder of the data set in place of that in CONFIG; of a '
         'mixture, with a folder for each name below mix')
     check.add_argument(
-        '--mosaic', type=Path, help='PNG to draw (default: name of CONFIG with .png, here)')
+        '--mosaic', type=path_argument,
+        help='PNG to draw (default: name of CONFIG with .png, here)')
     check.add_argument(
         '--samples', type=int, default=4, help='clips to draw of each data set (default: 4)')
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from mtl_perception.commands._options import add_engine_options, load_engine
+from mtl_perception.commands._options import add_engine_options, load_engine, path_argument
 from mtl_perception.errors import DataError
 from mtl_perception.evaluation.demo import (
     FIRST_TEST_SEED,
@@ -26,6 +26,7 @@ from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.evaluation.rows import interval_text, value_text
 from mtl_perception.manifest import read_model
+from mtl_perception.media.addresses import without_password
 from mtl_perception.middleware import check_environment
 
 
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl demo``."""
     parser.add_argument('--source', default='street',
                         help='street, a video file, a folder of images, or /dev/videoN')
-    parser.add_argument('--output', type=Path, default=Path('demo'), help='folder of the report')
+    parser.add_argument(
+        '--output', type=path_argument, default=Path('demo'),
+        help='folder of the report')
     parser.add_argument('--model', default='street', help='shipped model, or a .safetensors file')
     add_engine_options(parser)
     parser.add_argument('--seconds', type=float, default=25.0, help='length of the recording')
@@ -76,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     metrics['seconds_in_all'] = round(time.monotonic() - started, 1)
 
     report = Report(
-        f'{manifest.name} on {arguments.source}', metrics, recording_facts(metrics),
+        f'{manifest.name} on {without_password(arguments.source)}', metrics,
+        recording_facts(metrics),
         notes_of(metrics, arguments), [
             ('Frames of the recording', result.mosaic), *result.score.evaluator.pictures()],
         links=['![frames of the recording](mosaic.png)'])

@@ -6,13 +6,13 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterable
-from pathlib import Path
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
     add_engine_options,
     add_model_argument,
     load_engine,
+    path_argument,
     progress,
     publish,
 )
@@ -55,11 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_engine_options(parser)
     parser.add_argument(
-        '--output', type=Path, help='folder for report.json, report.md and report.html')
+        '--output', type=path_argument, help='folder for report.json, report.md and report.html')
 
     # a data set
     parser.add_argument(
-        '--data', type=Path, metavar='YAML|FOLDER',
+        '--data', type=path_argument, metavar='YAML|FOLDER',
         help='evaluate on recorded data: a recipe, the YAML of mtl data check, or a folder that '
         'mtl train takes')
     parser.add_argument(
@@ -67,20 +67,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--on-bad-sample', choices=('fail', 'skip'), default='fail',
         help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
-    parser.add_argument('--root', type=Path, help='folder of that data set, in place of its own')
+    parser.add_argument(
+        '--root', type=path_argument,
+        help='folder of that data set, in place of its own')
 
     # which labels of it, and how they compare
     parser.add_argument(
         '--tasks', type=_names, default=[], metavar='TASK,TASK',
         help='the only tasks to evaluate with --data, such as semantic,depth')
     parser.add_argument(
-        '--class-map', type=Path, metavar='YAML',
+        '--class-map', type=path_argument, metavar='YAML',
         help="with --data: lines MODEL CLASS: DATA CLASS (or a list, or []) where the package's "
         'own table of classes shall not decide')
 
     # a recording
     parser.add_argument(
-        '--bag', type=Path, metavar='BAG',
+        '--bag', type=path_argument, metavar='BAG',
         help="evaluate the node's predictions in a recording, against the ground truth in it or, "
         'with --data, the labels of images that are named by their stamps in nanoseconds')
     parser.add_argument(

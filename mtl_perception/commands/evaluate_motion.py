@@ -12,6 +12,7 @@ from mtl_perception.commands._options import (
     add_engine_options,
     add_model_argument,
     load_engine,
+    path_argument,
     progress,
 )
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
@@ -31,12 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl evaluate-motion``."""
     add_model_argument(parser)
     parser.add_argument(
-        '--head', type=Path, help='file of the motion head (default: the one beside the model)')
+        '--head', type=path_argument,
+        help='file of the motion head (default: the one beside the model)')
     parser.add_argument(
         '--seeds', default='20000:20040', help='street seeds FIRST:END, from 20000 on')
     parser.add_argument('--frames', type=int, default=10, help='evaluated frames per street')
     add_engine_options(parser)
-    parser.add_argument('--output', type=Path, help='file for the metrics, NAME.json')
+    parser.add_argument('--output', type=path_argument, help='file for the metrics, NAME.json')
     parser.add_argument(
         '--conditions', action='store_true',
         help='evaluate turns, shadow, night, a wrong focal length and lost frames instead')

@@ -5,6 +5,7 @@
 import argparse
 from pathlib import Path
 
+from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.checkpoint import read_checkpoint
 from mtl_perception.training.export import PRECISIONS, export_run, export_state
@@ -13,10 +14,10 @@ from mtl_perception.training.export import PRECISIONS, export_run, export_state
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl export``."""
     parser.add_argument(
-        'source', metavar='CHECKPOINT', type=Path,
+        'source', metavar='CHECKPOINT', type=path_argument,
         help='a .ckpt file, or the folder of a run: its best weights')
     parser.add_argument(
-        '--into', metavar='NAME.safetensors', type=Path,
+        '--into', metavar='NAME.safetensors', type=path_argument,
         help='the model to write, with NAME.json beside it (default: in the folder of the run)')
     parser.add_argument(
         '--precision', choices=PRECISIONS, default=PRECISIONS[0],

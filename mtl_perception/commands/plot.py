@@ -5,6 +5,7 @@
 import argparse
 from pathlib import Path
 
+from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.training.plot import draw, read_curves, run_names
 
@@ -12,9 +13,10 @@ from mtl_perception.training.plot import draw, read_curves, run_names
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl plot``."""
     parser.add_argument(
-        'runs', nargs='+', type=Path, metavar='RUN', help='run folders, such as runs/street')
+        'runs', nargs='+', type=path_argument, metavar='RUN',
+        help='run folders, such as runs/street')
     parser.add_argument(
-        '--output', type=Path, default=Path('curves.png'),
+        '--output', type=path_argument, default=Path('curves.png'),
         help='figure to write; .png, .svg or .pdf (default: curves.png)')
     parser.add_argument(
         '--smooth', type=int, default=5, metavar='N',

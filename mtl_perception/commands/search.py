@@ -5,6 +5,7 @@
 import argparse
 from pathlib import Path
 
+from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import (
     ConfigurationError,
     DataError,
@@ -21,7 +22,9 @@ from mtl_perception.training.run_lock import exclusive
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl search``."""
     _add_options(parser)
-    parser.add_argument('config', type=Path, help='such as config/search/street_leang.yaml')
+    parser.add_argument(
+        'config', type=path_argument,
+        help='such as config/search/street_leang.yaml')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings of the search in place of those in the file, such as --trials 20')
@@ -33,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what may stand before or after the configuration."""
     parser.add_argument(
-        '--into', type=Path, default=Path('searched'), help='folder (default: searched)')
+        '--into', type=path_argument, default=Path('searched'), help='folder (default: searched)')
     parser.add_argument('--workers', type=int, default=1, help='trainings at once (default: 1)')
     parser.add_argument(
         '--scheduler', default='', metavar='ADDRESS',

@@ -75,10 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
     :return: 0, or 75 if a signal stopped it and a checkpoint is saved.
     """
     overrides = late_options(arguments, _add_options)
-    if Path(arguments.recipe).is_dir():
+    given = Path(arguments.recipe).expanduser()
+    if given.is_dir():
         # the recipe follows from what the data set labels
         config = build_recipe(
-            recipe_for(Path(arguments.recipe)), TrainingConfig, arguments.recipe, overrides)
+            recipe_for(given), TrainingConfig, arguments.recipe, overrides)
     else:
         config = load_config(arguments.recipe, overrides)
 
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         with StopRequest() as stop:
             return 0 if open_clips(config, config.data.street_code, stop) else STOPPED
 
-    folder = Path(config.output) / config.name
+    folder = Path(config.output).expanduser() / config.name
     try:
         with contextlib.ExitStack() as held:
             ranks = held.enter_context(join(config.run.device))

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     figures = evaluate_head(head, unseen)
     print(f'validation: {figures}')
 
-    path = Path(settings.output) / settings.name / f'{settings.name}.motion'
+    path = Path(settings.output).expanduser() / settings.name / f'{settings.name}.motion'
     notes: dict[str, Any] = {
         'command': shlex.join(
             ['mtl', 'train-motion', arguments.recipe, *without_folders(arguments.overrides)]),

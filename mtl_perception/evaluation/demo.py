@@ -24,6 +24,10 @@ from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.evaluation.video_writer import VideoWriter
 from mtl_perception.frames import Frame, FrameRecord, Perception
 from mtl_perception.manifest import Manifest
+from mtl_perception.media.addresses import is_address, local_path, without_password
+from mtl_perception.media.picture_folder import is_picture
+from mtl_perception.media.pictures import read_rgb
+from mtl_perception.media.video import Video
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.topics import PREDICTIONS
 
@@ -62,7 +66,7 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
 
     # Frames are rendered ahead, so that slow rendering does not limit the rate.
     source: dict[str, Any] = {
-        'source': arguments.source if street else str(Path(arguments.source).absolute()),
+        'source': _source_of(arguments.source),
         'rate': float(arguments.rate), 'frames': frames, 'width': arguments.width,
         'height': arguments.height, 'ahead': min(frames, AHEAD)}
 
@@ -76,7 +80,7 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
     else:
         source |= {'focal_px': float(arguments.focal_length)}
         if not (arguments.width or arguments.height):
-            source['width'] = _small_width(Path(arguments.source))
+            source['width'] = _small_width(Path(str(source['source'])))
 
     node = {'model': arguments.model, 'device': arguments.device, 'threads': arguments.threads}
     return LivePlan(source, node, truth=street)
@@ -223,7 +227,7 @@ def demo_metrics(
             rank: float(ages[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99') if ages},
         'accounting': {'adds_up': not balance.problems, 'problems': balance.problems},
 
-        'source': str(arguments.source),
+        'source': without_password(arguments.source),
         'streets': [arguments.seed, arguments.seeds] if arguments.source == 'street' else None,
         'model': {'name': manifest.name, 'sha256': manifest.sha256},
         'conditions': {
@@ -277,13 +281,22 @@ def _save(path: Path, image: NDArray[np.uint8]) -> None:
         raise StorageError(f'{path}: cannot be written')
 
 
+def _source_of(source: str) -> str:
+    """Return a source for a program that runs in another folder."""
+    if source == 'street' or is_address(source):
+        return source
+    return str(local_path(source).absolute())
+
+
 def _small_width(path: Path) -> int:
     """Return the width to shrink a video's images to, 0 if they are small enough."""
-    video = cv2.VideoCapture(str(path)) if path.is_file() else None
-    if video is None or not video.isOpened():
+    if not path.is_file():
         return 0
-    width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
-    height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-    video.release()
+    if is_picture(path):
+        height, width = read_rgb(path).shape[:2]
+    else:
+        # the first frame, because a header does not know of rotations
+        first = next(Video(path).frames(strict=False), None)
+        height, width = (0, 0) if first is None else first.read().shape[:2]
     scale = LARGEST_SIDE / max(width, height, 1)
     return round(width * scale / 2) * 2 if scale < 1 else 0

@@ -15,6 +15,11 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
+def without_password(address: str) -> str:
+    """Return an address as it may stand in a log."""
+    return re.sub(r'(://[^/@:]*):[^/@]*@', r'\1:***@', address)
+
+
 def local_path(text: str) -> Path:
     """
     Return a path of this machine; ``~`` is the home folder, which shells do not always expand.
@@ -23,8 +28,8 @@ def local_path(text: str) -> Path:
     """
     if is_address(text):
         raise ConfigurationError(
-            f'{text} is an address, wanted a path of this machine; camera_source plays addresses '
-            '(source:=...), and record:=true records them')
+            f'{without_password(text)} is an address, wanted a path of this machine; '
+            'camera_source plays addresses (source:=...), and record:=true records them')
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Network cameras: RTSP, HTTP and whatever else FFmpeg can open by an address."""
 
-import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import DataError
+from mtl_perception.media.addresses import without_password
 from mtl_perception.media.video import VideoFrame, film_stream, pyav
 
 TIMEOUT_S = 5.0
@@ -24,11 +24,6 @@ PAUSE_S = 1.0
 
 _FILES = ('http://', 'https://', 'ftp://')
 """Addresses whose end is an end; that of any other is a lost connection."""
-
-
-def without_password(address: str) -> str:
-    """Return an address as it may stand in a log."""
-    return re.sub(r'(://[^/@:]*):[^/@]*@', r'\1:***@', address)
 
 
 class NetworkStream:

@@ -27,9 +27,8 @@ from std_msgs.msg import Header
 
 from mtl_perception import topics
 from mtl_perception.errors import PerceptionError, StorageError
-from mtl_perception.media.addresses import local_path
+from mtl_perception.media.addresses import local_path, without_password
 from mtl_perception.media.calibration import read_calibration
-from mtl_perception.media.network_stream import without_password
 from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.image_sources import Picture, open_image_source

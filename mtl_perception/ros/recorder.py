@@ -15,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -34,6 +33,7 @@ from rosbags.interfaces import (
 )
 
 from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.media.addresses import local_path
 from mtl_perception.ros.bag_writer import BagWriter, Channel
 from mtl_perception.ros.message_types import MessageTypes
 from mtl_perception.ros.process import run_node
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Record from the command line; see the module."""
     words = list(sys.argv if arguments is None else ['recorder', *arguments])
     parser = argparse.ArgumentParser(prog='recorder', description='Record topics into a rosbag2.')
-    parser.add_argument('--output', type=Path, required=True, help='folder of the new bag')
+    parser.add_argument('--output', type=local_path, required=True, help='folder of the new bag')
     parser.add_argument('--topics', nargs='+', required=True, metavar='NAME[:TYPE]')
     parser.add_argument('--compress', action='store_true', help='compress the file with zstd')
     parser.add_argument('--progress', action='store_true',

@@ -43,7 +43,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str], kind: type[Kind]) ->
     :raises ConfigurationError: if the file cannot be read, a key does not exist (the message
         names the nearest one) or a value is wrong.
     """
-    return build_recipe(read_yaml(Path(path)), kind, str(path), overrides)
+    return build_recipe(read_yaml(Path(path).expanduser()), kind, str(path), overrides)
 
 
 def build_recipe(

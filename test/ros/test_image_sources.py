@@ -136,6 +136,23 @@ def test_the_kind_of_the_path_decides_the_kind_of_the_source(folder, video):
         'street', 'folder', 'video', 'device']
 
 
+def test_an_address_is_a_kind_of_its_own_and_no_path_is_looked_for():
+    assert kind_of('rtsp://camera/stream') == 'address'
+    with pytest.raises(DataError, match=r'rtsp://127\.0\.0\.1:1/stream: cannot be played'):
+        open_image_source(SourceSettings('rtsp://127.0.0.1:1/stream'))
+
+
+def test_the_tilde_is_the_home_folder(folder, video, monkeypatch):
+    monkeypatch.setenv('HOME', str(folder.parent))
+    assert levels(open_image_source(SourceSettings('~/images'))) == [10, 20, 30]
+    monkeypatch.setenv('HOME', str(video.parent))
+    assert len(levels(open_image_source(SourceSettings('~/steps.avi')))) == 20
+
+
+def test_a_single_picture_is_a_folder_of_one(folder):
+    assert levels(open_image_source(SourceSettings(str(folder / 'b.png')))) == [20]
+
+
 @pytest.mark.parametrize(('name', 'content', 'match'), [
     ('missing', None, 'does not exist'), ('text.mp4', b'no video', 'cannot be opened as a video'),
     ('empty.mp4', b'', 'cannot be opened as a video')])

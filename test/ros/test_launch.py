@@ -102,6 +102,14 @@ def test_a_missing_params_file_is_refused(launch_file):
         choices(launch_file, params_file='/none.yaml')
 
 
+def test_the_tilde_in_arguments_is_the_home_folder(launch_file, prefix, monkeypatch):
+    monkeypatch.setenv('HOME', str(prefix / 'share' / 'mtl_perception'))
+    chosen = choices(launch_file, params_file='~/config/camera.yaml', record='~/bag')
+
+    assert Path(chosen.params_file).is_file()
+    assert chosen.record == str(prefix / 'share' / 'mtl_perception' / 'bag')
+
+
 def test_recorded_topics_have_absolute_names(launch_file):
     assert launch_file.recorder(choices(launch_file)) == []
 
