@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny world to train on, and a tiny network. Processes of a training import them by name."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from torch import nn
@@ -42,6 +44,30 @@ class Boxes:
 
         image = np.clip(image + generator.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
         return Sample(image, semantic, depth, motion)
+
+
+class GreyStreet:
+    """Road below, sky above, a car that is somewhere else in every frame."""
+
+    def __init__(self, seed, width, height, rate, antialias):
+        self.seed, self.shape = seed, (height, width)
+
+    def render(self, index):
+        image = np.full((*self.shape, 3), 100 + self.seed % 7, np.uint8)
+        semantic, motion = np.zeros(self.shape, np.uint8), np.zeros(self.shape, np.uint8)
+        depth = np.full(self.shape, 10, np.float32)
+        image[:10], semantic[:10], depth[:10] = 220, 11, np.inf
+        car = (slice(14, 24), slice(index % 40, index % 40 + 12))
+        image[car], semantic[car], depth[car], motion[car] = 30, 8, 5, 1
+        instance = np.zeros(self.shape, np.uint16)
+        instance[car] = 5
+        rows, columns = np.nonzero(instance)
+        box = SimpleNamespace(
+            instance=5, class_id=8, x_min=columns.min(), y_min=rows.min(), x_max=columns.max(),
+            y_max=rows.max())
+        return SimpleNamespace(
+            image=image, semantic=semantic, depth=depth, motion=motion, instance=instance,
+            boxes=[box])
 
 
 class TinyNetwork(nn.Module):

@@ -1,0 +1,148 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl adapt``: adapt a model to a camera, from images without labels."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_perception.commands._options import progress
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.image_inputs import is_bag, open_input
+from mtl_perception.evaluation.pictures import evenly_spread
+from mtl_perception.files import write_atomically
+from mtl_perception.manifest import Manifest, read_model
+from mtl_perception.preprocessing import resize
+from mtl_perception.signals import STOPPED, StopRequest
+from mtl_perception.tasks import Task
+from mtl_perception.training.adaptation import Adaptation, AdaptationSettings, adapt
+from mtl_perception.training.progress_log import write_picture
+from mtl_perception.training.run_lock import exclusive
+
+MOST_IMAGES = 1000
+"""Images of a longer drive are left out evenly."""
+NEIGHBOURS_S = 0.5
+"""Longest time between two images that a network may see as consecutive frames, seconds."""
+SHOWN = 6
+"""Images of the picture."""
+WORSE = 1
+"""Exit code if the adapted model is worse by its own checks."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl adapt``."""
+    default = AdaptationSettings()
+    parser.add_argument('model', help='name of a shipped model, or a .safetensors file')
+    parser.add_argument(
+        'drive', type=Path, help='a folder of images, a video or a rosbag2 of the camera')
+    parser.add_argument(
+        '--name', default='', help='of the new model (default: MODEL_adapted)')
+    parser.add_argument(
+        '--output', type=Path, default=Path('runs'), help='folder of the runs (default: runs)')
+    parser.add_argument('--namespace', default='', help='of the camera of a recording')
+    parser.add_argument(
+        '--rate', type=float, default=0.0,
+        help='images per second of a folder (default: unknown, each image stands alone)')
+    parser.add_argument(
+        '--steps', type=int, default=default.steps,
+        help=f'of the optimiser (default: {default.steps})')
+    parser.add_argument('--seed', type=int, default=0, help='of order and mixing (default: 0)')
+    parser.add_argument(
+        '--threads', type=int, default=0, help='CPU threads, 0 = automatic (default: 0)')
+    parser.add_argument(
+        '--cache', default='~/.cache/mtl_perception', help='folder of rendered street clips')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``mtl adapt``."""
+    manifest, _ = read_model(arguments.model)
+    if arguments.steps < 1:
+        raise ConfigurationError(f'--steps is {arguments.steps}, wanted at least 1')
+    name = arguments.name or f'{manifest.name}_adapted'
+    folder = arguments.output / name
+    if (folder / f'{name}.safetensors').exists():
+        raise ConfigurationError(
+            f'{folder} holds an adapted model already; choose another --name')
+
+    drive = _read(arguments, manifest)
+    notes = {'drive': arguments.drive.name, 'images': len(drive), 'steps': arguments.steps}
+    settings = AdaptationSettings(
+        steps=arguments.steps, seed=arguments.seed, threads=arguments.threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder), StopRequest() as stop:
+        done = adapt(arguments.model, drive, folder, settings, arguments.cache, notes, stop)
+    if done is None:
+        print(f'{stop.received}: stopped; the same command goes on')
+        return STOPPED
+    return _tell(done, manifest, folder)
+
+
+def _read(arguments: argparse.Namespace, manifest: Manifest) -> list[NDArray[np.uint8]]:
+    """
+    Return the clips of a drive at the size of the network, each (T, H, W, 3) uint8 RGB.
+
+    Images that are too far apart in time to be consecutive frames each stand alone: the clip
+    repeats them, as a camera that stands still would.
+    """
+    given = open_input(arguments.drive, arguments.rate, arguments.namespace)
+    filmed = not arguments.drive.is_dir() or arguments.rate > 0 or is_bag(arguments.drive)
+
+    images: list[NDArray[np.uint8]] = []
+    stamps = []
+    for one in progress(given.images, 'reading', given.count or None):
+        images.append(resize(one.image, manifest.height, manifest.width))
+        stamps.append(one.stamp_ns)
+
+    clips = []
+    for number in np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int):
+        clip = [images[number]]
+        for back in range(1, manifest.network.frames):
+            near = filmed and number >= back and (
+                stamps[number] - stamps[number - back] <= back * NEIGHBOURS_S * 1e9)
+            clip.insert(0, images[number - back] if near else clip[0])
+        clips.append(np.stack(clip))
+    print(f'{len(images)} images of {arguments.drive}, {len(clips)} used')
+    return clips
+
+
+def _tell(done: Adaptation, manifest: Manifest, folder: Path) -> int:
+    """Print and write what changed; return the exit code."""
+    task = manifest.task('semantic')
+    assert task is not None
+    rows = [
+        ('consistency on the end of the drive', done.before.consistency, done.after.consistency),
+        ('confidence there', done.before.confidence, done.after.confidence),
+        ("mIoU on the model's own validation data", done.own_before, done.own_after)]
+    rows += [
+        (f'pixels of {name}', done.before.shares[number], done.after.shares[number])
+        for number, name in enumerate(task.classes)]
+
+    lines = [f'# {folder.name}', '', '| | before | after |', '|---|---|---|']
+    lines += [f'| {what} | {old:.3f} | {new:.3f} |' for what, old, new in rows]
+    lines += ['', f'{done.before.agreement(done.after):.1%} of the pixels kept their class. Only '
+              'semantics were adapted; depth changed with the features it shares.']
+    lines += [f'Worse: {fault}.' for fault in done.faults]
+    text = '\n'.join(lines) + '\n'
+    print(text)
+
+    write_atomically(text.encode(), folder / 'adaptation.md')
+    write_picture(_picture(done, task), folder / 'adaptation.png')
+    if done.faults:
+        print(f'declined: by its own checks the adapted model is worse. Its checkpoint is kept, '
+              f'"mtl export {folder}" makes a model of it all the same')
+        return WORSE
+    print(f'{done.model}: use it as --model or model:= instead of {manifest.name}')
+    return 0
+
+
+def _picture(done: Adaptation, task: Task) -> NDArray[np.uint8]:
+    """Return held-out images as rows: image, classes before, classes after."""
+    palette = np.zeros((256, 3), np.uint8)
+    palette[:len(task.palette)] = task.palette
+    shown = evenly_spread(min(SHOWN, len(done.held_out)), len(done.held_out))
+    return np.concatenate([
+        np.concatenate([
+            done.held_out[number], palette[done.before.classes[number]],
+            palette[done.after.classes[number]]], 1) for number in shown])

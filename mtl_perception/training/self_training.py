@@ -1,0 +1,165 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Learn from images without labels: a teacher labels them, street classes are mixed in."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_perception.datasets.sample import Sample
+from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
+from mtl_perception.training.dataloading import Clips
+from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.schedule import WeightAverage
+
+BINS = 50
+"""Bins of the histograms of confidence, from 0 to 1."""
+
+
+class Teacher:
+    """
+    The moving average of a network in training; it labels images for that network.
+
+    Mean teacher (Tarvainen and Valpola, 2017) with thresholds per class (Zou et al., 2018): a
+    pixel is labelled if the teacher's confidence is among the highest ``share`` of its class, or
+    above ``sure``. One threshold for all classes would label the road and nothing that is small.
+
+    :param learner: a second network, which gets the averaged weights.
+    :param average: of the network in training.
+    :param share: of the pixels of each class that are labelled, 0 to 1.
+    :param sure: confidence that is always enough.
+    :param refresh: images between two refreshes of the weights.
+    """
+
+    def __init__(
+            self, learner: ClipLearner, average: WeightAverage, share: float = 0.6,
+            sure: float = 0.95, refresh: int = 12) -> None:
+        self.learner = learner
+        self.average = average
+        self.share = share
+        self.sure = sure
+        self.refresh = refresh
+        self._images = 0
+        self._histogram: NDArray[np.float64] | None = None
+
+    def label(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """
+        Return the classes of a clip, 255 where the teacher is not sure enough.
+
+        :param images: (T, H, W, 3) uint8 RGB.
+        :return: (T, H, W) uint8.
+        """
+        if self._images % self.refresh == 0:
+            self.reload()
+        self._images += 1
+
+        classes, confidence = self.answer(images)
+        thresholds = self._thresholds(classes, confidence)
+        return np.where(confidence >= thresholds[classes], classes, np.uint8(UNLABELLED))
+
+    def reload(self) -> None:
+        """Take the weights that the average has now."""
+        self.learner.network.load_state_dict(self.average.state)
+        self.learner.eval()
+
+    @torch.no_grad()
+    def answer(
+            self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """
+        Return the most likely class and its probability, averaged with the mirrored image's.
+
+        :param images: (T, H, W, 3) uint8 RGB.
+        :return: (T, H, W) uint8 and (T, H, W) float32.
+        """
+        device = self.learner.mean.device
+        clip = torch.from_numpy(np.ascontiguousarray(images)).to(device)[None]
+        probability = (self._probability(clip) + self._probability(clip.flip(3)).flip(3)) / 2
+        confidence, classes = probability.max(1)
+        return classes.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
+
+    def _probability(self, clip: Tensor) -> Tensor:
+        """Return the (T, K, H, W) probabilities of a (1, T, H, W, 3) clip."""
+        return self.learner.outputs(clip)['semantic'].float().softmax(1)
+
+    def _thresholds(
+            self, classes: NDArray[np.uint8], confidence: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Return the threshold of each class, 256 of them, after counting these pixels."""
+        bins = (confidence * BINS).astype(int).clip(0, BINS - 1)
+        counts = np.bincount(classes.ravel().astype(int) * BINS + bins.ravel(),
+                             minlength=256 * BINS).reshape(256, BINS).astype(float)
+        if self._histogram is None:
+            self._histogram = np.zeros((256, BINS))
+        self._histogram = 0.98 * self._histogram + counts
+
+        # the lowest bin above which at most the share of the class's pixels lies
+        above = self._histogram[:, ::-1].cumsum(1)[:, ::-1]
+        inside = above <= self.share * above[:, :1]
+        first = np.where(inside.any(1), inside.argmax(1), BINS - 1)
+        return np.minimum(first / BINS, self.sure).astype(np.float32)
+
+
+class DriveAndStreet:
+    """
+    Clips for self-training: half of them street, half images of a drive.
+
+    Into the images of the drive about half of the classes of a street clip are pasted, with their
+    labels (ClassMix, Olsson et al., 2021): they show objects of known class before real
+    backgrounds. Depth of the drive itself is unknown.
+
+    :param street: labelled clips.
+    :param drive: clips of the drive, each (T, H, W, 3) uint8 RGB, with as many frames as the
+        street's.
+    :param teacher: labels the drive.
+    :param seed: of the choice of clips and classes.
+    :param mix: probability that street classes are pasted into an image.
+    """
+
+    def __init__(
+            self, street: Clips, drive: Sequence[NDArray[np.uint8]], teacher: Teacher,
+            seed: int = 0, mix: float = 0.5) -> None:
+        self.street = street
+        self.drive = drive
+        self.teacher = teacher
+        self.mix = mix
+        self._generator = np.random.default_rng((seed, 7))
+
+    def __len__(self) -> int:
+        """Return the number of clips, one of the street for each of the drive."""
+        return 2 * len(self.drive)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return a clip: of the street if the index is even, else of the drive."""
+        street = self.street[int(self._generator.integers(len(self.street)))]
+        if index % 2 == 0:
+            return street
+
+        images = self.drive[index // 2]
+        real = Sample(
+            images, semantic=self.teacher.label(images),
+            depth=np.full(images.shape[:3], np.nan, np.float32),
+            motion=np.full(images.shape[:3], UNKNOWN_MOTION, np.uint8))
+        if self._generator.random() >= self.mix:
+            return real
+
+        first = int(self._generator.integers(len(street.image) - len(images) + 1))
+        pasted = street.window(first, len(images)).resized(*images.shape[1:3])
+        return self._pasted(real, pasted)
+
+    def _pasted(self, real: Sample, street: Sample) -> Sample:
+        """Return an image of the drive with half of the classes of a street clip."""
+        assert street.semantic is not None
+        assert street.depth is not None
+        assert real.semantic is not None
+        present = np.unique(street.semantic)
+        chosen = self._generator.permutation(present)[:len(present) // 2]
+        here = np.isin(street.semantic, chosen)
+
+        labels = {'semantic': np.where(here, street.semantic, real.semantic)}
+        depth = np.where(here, street.depth, np.float32(np.nan)).astype(np.float32)
+        return Sample(
+            np.where(here[..., None], street.image, real.image), depth=depth,
+            motion=real.motion, **labels)

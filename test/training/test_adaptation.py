@@ -1,0 +1,140 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl adapt``: a model learns from a folder of images without labels."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from tiny_training import GreyStreet
+
+from mtl_perception import cli, synthetic
+from mtl_perception.errors import CheckpointError
+from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.manifest import read_model
+from mtl_perception.training import adaptation
+from mtl_perception.training.adaptation import AdaptationSettings, recipe_of
+
+RECIPE = """
+name: tiny
+data:
+  train_seeds: '0:3'
+  validation_seeds: '10000:10001'
+  workers: 0
+  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50}
+network: {encoder: resnet10}
+stages: [{height: 32, width: 64, steps: 3, batch: 2}]
+"""
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """Return a folder with a model that was trained on grey streets, its clips, and a drive."""
+    folder = tmp_path_factory.mktemp('adapt')
+    (folder / 'tiny.yaml').write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(synthetic, 'Street', GreyStreet)
+        assert cli.main(['train', 'tiny.yaml', '--data.cache', str(folder / 'cache')]) == 0
+
+    (folder / 'drive').mkdir()
+    for number in range(20):
+        image = GreyStreet(3, 64, 32, 10, True).render(5 * number).image
+        dimmed = image // (1 + number % 2)
+        cv2.imwrite(str(folder / f'drive/{number}.png'), cv2.resize(dimmed, (96, 48)))
+    return folder
+
+
+@pytest.fixture
+def model(trained):
+    return trained / 'runs/tiny/tiny.safetensors'
+
+
+@pytest.fixture
+def adapt(trained, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        return cli.main([
+            'adapt', str(model), str(trained / 'drive'), '--steps', '3', '--threads', '1',
+            '--cache', str(trained / 'cache'), *words])
+
+    return run
+
+
+def test_an_adapted_model_is_a_model_of_its_own(adapt, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(adaptation, 'STEADY', 0.0)
+    monkeypatch.setattr(adaptation, '_faults', lambda *_: [])
+    before = model.read_bytes()
+    assert adapt() == 0
+
+    folder = tmp_path / 'runs/tiny_adapted'
+    manifest, content = read_model(folder / 'tiny_adapted.safetensors')
+    assert content != before == model.read_bytes()
+    assert manifest.tasks == read_model(model)[0].tasks
+    said = manifest.training['adapted']
+    assert said['from'] == 'tiny'
+    assert said['sha256'] == read_model(model)[0].sha256
+    assert (said['drive'], said['images'], said['steps']) == ('drive', 20, 3)
+    assert str(tmp_path) not in json.dumps(manifest.training)
+
+    # It runs, and what was found out is printed, written and drawn.
+    TorchEngine.load(folder / 'tiny_adapted.safetensors', 'cpu', threads=1)
+    text = (folder / 'adaptation.md').read_text()
+    assert 'consistency on the end of the drive' in text
+    assert text in capsys.readouterr().out
+    assert cv2.imread(str(folder / 'adaptation.png')).shape == (2 * 32, 3 * 64, 3)
+
+
+def test_a_model_that_is_worse_is_not_handed_over(adapt, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(adaptation, 'STEADY', 0.0)
+    monkeypatch.setattr(adaptation, 'MAX_LOSS', -2.0)
+    assert adapt() == 1
+    assert 'declined' in capsys.readouterr().out
+    folder = tmp_path / 'runs/tiny_adapted'
+    assert not list(folder.glob('*.safetensors'))
+    assert list((folder / 'checkpoints').glob('*.ckpt'))  # the work is kept
+
+
+def test_a_model_that_contradicts_itself_is_declined_before_the_work(adapt, capsys, monkeypatch):
+    monkeypatch.setattr(adaptation, 'STEADY', 1.1)
+    assert adapt() == 3
+    assert 'contradicts itself' in capsys.readouterr().err
+
+
+def test_a_second_adaptation_needs_another_name(adapt, tmp_path, capsys):
+    folder = tmp_path / 'runs/tiny_adapted'
+    folder.mkdir()
+    (folder / 'tiny_adapted.safetensors').touch()
+    assert adapt() == 2
+    assert 'another --name' in capsys.readouterr().err
+
+
+def test_the_recipe_of_a_model_is_replayed_at_its_size(model, tmp_path):
+    manifest, _ = read_model(model)
+    config = recipe_of(manifest, 'x', tmp_path / 'new', AdaptationSettings(steps=7), 'cache')
+    assert (config.name, config.network.start, config.data.train_seeds) == ('new', 'x', '0:3')
+    (stage,) = config.stages
+    assert (stage.height, stage.width, stage.steps) == (32, 64, 7)
+
+
+def test_a_model_without_a_recipe_is_refused(tiny_model, tmp_path):
+    manifest, _ = read_model(tiny_model)
+    with pytest.raises(CheckpointError, match='no recipe'):
+        recipe_of(manifest, 'x', tmp_path, AdaptationSettings(), 'cache')
+
+
+def test_what_counts_as_worse():
+    """Consistency, the own validation data and the classes are each compared."""
+    task = type('Task', (), {'classes': ('road', 'car')})
+    manifest = type('Manifest', (), {'task': lambda self, name: task})()
+    half = np.repeat([0, 1], 50).astype(np.uint8)[None, None]
+    before = adaptation.SelfCheck(half, 0.9, 0.8)
+    assert adaptation._faults(manifest, before, before, 0.05) == []
+
+    unsteady = adaptation.SelfCheck(half, 0.9, 0.7)
+    gone = adaptation.SelfCheck(np.zeros_like(half), 0.9, 0.8)
+    assert 'contradicts itself more' in adaptation._faults(manifest, before, unsteady, 0)[0]
+    assert 'own validation data' in adaptation._faults(manifest, before, before, 0.2)[0]
+    assert 'car has vanished' in adaptation._faults(manifest, before, gone, 0)[0]
