@@ -41,10 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--name', default='', help='of the new model (default: MODEL_adapted)')
     parser.add_argument(
         '--output', type=Path, default=Path('runs'), help='folder of the runs (default: runs)')
+
+    # the drive
     parser.add_argument('--namespace', default='', help='of the camera of a recording')
     parser.add_argument(
         '--rate', type=float, default=0.0,
         help='images per second of a folder (default: unknown, each image stands alone)')
+
+    # the training
     parser.add_argument(
         '--steps', type=int, default=default.steps,
         help=f'of the optimiser (default: {default.steps})')
@@ -67,10 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
             f'{folder} holds an adapted model already; choose another --name')
 
     drive = _read(arguments, manifest)
+
     notes = {'drive': arguments.drive.name, 'images': len(drive), 'steps': arguments.steps}
     settings = AdaptationSettings(
         steps=arguments.steps, seed=arguments.seed, threads=arguments.threads)
-    folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder), StopRequest() as stop:
         done = adapt(arguments.model, drive, folder, settings, arguments.cache, notes, stop)
     if done is None:
