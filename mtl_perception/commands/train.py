@@ -93,7 +93,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.render_only:
         with StopRequest() as stop:
             return 0 if open_clips(config, config.data.street_code, stop) else STOPPED
+    return train(config, arguments, command)
 
+
+def train(config: TrainingConfig, arguments: argparse.Namespace, command: str) -> int:
+    """
+    Train by a recipe in the folder of its run.
+
+    :param config: the recipe.
+    :param arguments: with ``resume``, ``force`` and ``export_precision``.
+    :param command: the command line, for the manifest.
+    :return: 0, or 75 if a signal stopped it and a checkpoint is saved.
+    """
     folder = Path(config.output).expanduser() / config.name
     try:
         with contextlib.ExitStack() as held:

@@ -78,6 +78,8 @@ class NetworkSettings:
     :param pretrained_by_order: whether the file's weights are matched by order, not by name.
     :param start: name or path of a model with the same architecture, whose weights the whole
         network starts with.
+    :param start_heads: ``same`` if the model must have the same tasks; ``fitting`` keeps the
+        decoders of tasks that it has with the same classes, the others start with random weights.
     :param frozen: parts that keep their initial weights, such as ``[encoder]`` or
         ``[encoder.stem, encoder.layers.0]``.
     :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
@@ -99,6 +101,7 @@ class NetworkSettings:
     pretrained: str = ''
     pretrained_by_order: bool = False
     start: str = ''
+    start_heads: Literal['same', 'fitting'] = 'same'
     frozen: list[str] = field(default_factory=list)
     mean: Annotated[Mean, FROM_LIST] = (123.675, 116.28, 103.53)
     std: Annotated[Std, FROM_LIST] = (58.395, 57.12, 57.375)

@@ -10,6 +10,7 @@ import numpy as np
 from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.detect_layout import detect_layout
 from mtl_perception.errors import DataError
+from mtl_perception.manifest import Manifest
 
 PIXELS = 256 * 320
 """Approximate number of pixels of the images that the network sees."""
@@ -60,3 +61,35 @@ def recipe_for(folder: Path) -> dict[str, Any]:
             {**small, 'steps': 800, 'batch': 8, 'lr': 2e-3},
             {'height': height, 'width': width, 'steps': 2000, 'batch': 8, 'lr': 1.5e-3}],
         'run': {'threads': 0, 'validate_every': 200}}
+
+
+def finetune_recipe(model: str, manifest: Manifest, folder: Path) -> dict[str, Any]:
+    """
+    Return a recipe that goes on from a model on a data set, at the size of the model.
+
+    :param model: name of a shipped model or path of a ``.safetensors`` file.
+    :param manifest: of the model.
+    :param folder: of a data set, as for :func:`recipe_for`.
+    :return: what :func:`mtl_perception.training.recipe.build_recipe` takes.
+    :raises DataError: if the data set is not known, or nothing in it is labelled.
+    """
+    recipe = recipe_for(folder)
+    network = manifest.network
+    recipe['name'] = f'{manifest.name}_on_{recipe["name"]}'
+    recipe['network'] = {
+        'encoder': network.encoder, 'frames': network.frames, 'pyramid': network.pyramid,
+        'finest_stride': network.finest_stride, 'aggregation': network.aggregation,
+        'output_stride': network.output_stride, 'aspp': network.aspp,
+        'decoder_width': network.decoder_width,
+        'decoders': {task: name for task, name in network.decoders.items()
+                     if task in recipe['tasks']},
+        'mean': list(manifest.mean), 'std': list(manifest.std),
+        'start': model, 'start_heads': 'fitting'}
+
+    # Single images show a network of several frames a camera that stands still.
+    for split in recipe['data'].values():
+        split['frames'] = 1
+    recipe['data']['window'] = 1
+    recipe['stages'] = [{
+        'height': manifest.height, 'width': manifest.width, 'steps': 1000, 'batch': 6, 'lr': 1e-3}]
+    return recipe

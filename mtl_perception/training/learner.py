@@ -13,7 +13,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
 from mtl_perception.losses import CrossTaskLoss
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
-from mtl_perception.tasks import UNKNOWN_MOTION
+from mtl_perception.tasks import UNKNOWN_MOTION, Task
 from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
@@ -186,24 +186,47 @@ def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
     return shifted.flatten(0, 1).permute(0, 3, 1, 2)
 
 
-def load_start(network: nn.Module, model: str) -> None:
+def load_start(
+        network: nn.Module, model: str, tasks: Sequence[Task] | None = None) -> list[str]:
     """
     Load the weights of a model into a network; a model has no task-transfer networks.
 
     :param network: is changed; its task-transfer networks keep their weights.
     :param model: name of a shipped model or path of a ``.safetensors`` file.
+    :param tasks: of the network. If they are given, decoders of tasks that the model does not
+        have, or has with other classes, keep their own weights.
+    :return: names of the tasks whose decoders keep their own weights.
     :raises ConfigurationError: if the model has other parts.
     :raises CheckpointError: if its file is damaged.
     """
-    _, given = load_network(model)
-    weights = {name: item for name, item in network.state_dict().items()
-               if name.startswith('transfer')} | dict(given.state_dict())
+    manifest, given = load_network(model)
+    weights = given.state_dict()
+    own = {name: item for name, item in network.state_dict().items()
+           if name.startswith('transfer')}
+
+    fresh = []
+    if tasks is not None:
+        fresh = [task.name for task in tasks if not _same(task, manifest.task(task.name))]
+        heads = tuple(f'decoders.{task.name}.' for task in tasks)
+        kept = tuple(f'decoders.{task.name}.' for task in tasks if task.name not in fresh)
+        own |= {name: item for name, item in network.state_dict().items()
+                if name.startswith(heads) and not name.startswith(kept)}
+        weights = {name: item for name, item in weights.items()
+                   if name.startswith(kept) or not name.startswith('decoders.')}
+
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict({**weights, **own})
     except RuntimeError as error:
         raise ConfigurationError(
             f'network.start is {model}, whose parts differ from those of the recipe ({error}); '
             'take a model that was trained with the same network settings') from error
+    return fresh
+
+
+def _same(task: Task, other: Task | None) -> bool:
+    """Return whether two tasks have the same outputs with the same meaning."""
+    return other is not None and (task.classes, task.unit, task.inverse) == (
+        other.classes, other.unit, other.inverse)
 
 
 def parts_of(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:

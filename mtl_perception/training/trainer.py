@@ -136,7 +136,10 @@ class Trainer:
                 settings.pretrained_by_order)
         # A model has an encoder too, which replaces the pretrained one.
         if settings.start:
-            load_start(self.learner.network, settings.start)
+            some = self.tasks if settings.start_heads == 'fitting' else None
+            fresh = load_start(self.learner.network, settings.start, some)
+            if fresh and self.ranks.is_first:
+                print(f'{settings.start}: its decoders of {fresh} do not fit and start anew')
         if settings.start or settings.pretrained:
             self.average.restart(self.learner.network)
 

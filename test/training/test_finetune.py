@@ -1,0 +1,80 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl finetune``: a model goes on with other classes; decoders that fit are kept."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mtl_perception import cli
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.inference.weights import load_network
+from mtl_perception.manifest import read_model
+from mtl_perception.models.build import build_network
+from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, Task
+from mtl_perception.training.learner import load_start
+
+TWO = Task('semantic', 'classes', ('road', 'other'), ((0, 0, 0), (255, 0, 0)))
+
+
+@pytest.fixture
+def model(tiny_single_frame_model):
+    return tiny_single_frame_model
+
+
+def network_for(model, channels):
+    """Return a network like the model's with other outputs and random weights."""
+    manifest, given = load_network(model)
+    torch.manual_seed(5)
+    spec = manifest.network.__class__(**{**vars(manifest.network), 'channels': channels})
+    return build_network(spec), given.state_dict()
+
+
+def test_decoders_with_the_same_classes_are_kept(model):
+    network, given = network_for(model, {'semantic': 12, 'depth': 1})
+    assert load_start(network, str(model), [STREET_SEMANTIC, STREET_DEPTH]) == []
+    for name, item in network.state_dict().items():
+        torch.testing.assert_close(item, given[name])
+
+
+def test_a_decoder_for_other_classes_starts_anew_and_the_rest_is_kept(model):
+    network, given = network_for(model, {'semantic': 2, 'depth': 1})
+    before = {name: item.clone() for name, item in network.state_dict().items()}
+    assert load_start(network, str(model), [TWO, STREET_DEPTH]) == ['semantic']
+
+    for name, item in network.state_dict().items():
+        expected = before if name.startswith('decoders.semantic.') else given
+        torch.testing.assert_close(item, expected[name])
+
+
+def test_without_leave_other_classes_are_refused(model):
+    network, _ = network_for(model, {'semantic': 2, 'depth': 1})
+    with pytest.raises(ConfigurationError, match='parts differ'):
+        load_start(network, str(model))
+
+
+def test_a_folder_of_images_and_masks(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ('own/images', 'own/masks'):
+        (tmp_path / name).mkdir(parents=True)
+    for number in range(10):
+        mask = np.zeros((48, 96), np.uint8)
+        mask[20 + number:] = 1
+        noise = np.random.default_rng(number).integers(0, 256, (48, 96, 3))
+        cv2.imwrite(f'own/images/{number}.png', np.uint8(noise // 2 + 100 * mask[..., None]))
+        cv2.imwrite(f'own/masks/{number}.png', mask)
+
+    stages = '[{height: 32, width: 64, steps: 2, batch: 2}]'
+    assert cli.main(['finetune', str(model), 'own', '--stages', stages]) == 0
+    assert "decoders of ['semantic'] do not fit and start anew" in capsys.readouterr().out
+
+    manifest, _ = read_model('runs/tiny_on_own/tiny_on_own.safetensors')
+    assert [task.name for task in manifest.tasks] == ['semantic']
+    assert manifest.network.encoder == read_model(model)[0].network.encoder
+    assert manifest.command == f"mtl finetune single.safetensors own --stages '{stages}'"
+
+
+def test_what_is_no_folder_is_refused(model, capsys):
+    assert cli.main(['finetune', str(model), 'nowhere']) == 3
+    assert 'nowhere: is no folder' in capsys.readouterr().err
