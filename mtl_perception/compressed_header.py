@@ -44,6 +44,10 @@ def read_header(data: NDArray[np.uint8], claimed: str = '') -> tuple[int, int]:
     if start == PNG:
         return _read_png(content)
 
+    if 'compressedDepth' in claimed:
+        raise FrameError(
+            'the data is a depth image of compressed_depth_image_transport (compressedDepth); '
+            'take the topic of the colour image', ReasonCode.IMAGE_FORMAT)
     kind = next((name for magic, name in OTHER_KINDS.items() if start.startswith(magic)), '')
     raise FrameError(
         f'the data is neither JPEG nor PNG: it starts with {start!r}'

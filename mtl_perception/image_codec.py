@@ -27,6 +27,9 @@ from mtl_perception.reason_codes import ReasonCode
 MAX_PIXELS = 2 ** 27
 """Images with more pixels are refused unless the caller says otherwise: files and messages."""
 
+SMALLEST_PATTERN = 3
+"""Height and width from which on OpenCV can tell the colours of a Bayer pattern."""
+
 MAX_INVALID_FRACTION = 0.5
 """Images of floating-point numbers with more unusable pixels are refused."""
 
@@ -107,7 +110,7 @@ def _layouts() -> dict[str, Layout]:
         for channels, name in opencv.items():
             layouts[f'{bits}UC{channels}'] = layouts[f'{name}{bits}']
         for pattern, code in bayer.items():
-            layouts[f'bayer_{pattern}{bits}'] = Layout(dtype, 1, code, smallest=3)
+            layouts[f'bayer_{pattern}{bits}'] = Layout(dtype, 1, code, smallest=SMALLEST_PATTERN)
 
     layouts['32FC1'] = Layout('f4', 1, cv2.COLOR_GRAY2RGB)
     layouts['32FC3'] = Layout('f4', 3, cv2.COLOR_BGR2RGB)
@@ -203,8 +206,9 @@ def decode_compressed(
     Return the RGB image in a ``sensor_msgs/CompressedImage``: JPEG or PNG.
 
     The data tells the kind, not ``format``, which drivers fill in many ways. The size is read from
-    the header before anything is decoded. Flipped bits inside a JPEG mostly decode without an
-    error and stay unnoticed; a PNG has checksums, which are verified.
+    the header before anything is decoded. Only ``format`` can tell that a picture of one channel
+    is the pattern of a Bayer sensor. Flipped bits inside a JPEG mostly decode without an error and
+    stay unnoticed; a PNG has checksums, which are verified.
 
     :param msg: the message.
     :param max_pixels: the largest height x width to accept.
@@ -221,7 +225,9 @@ def decode_compressed(
     height, width = read_header(data, msg.format)
     _check_size(height, width, max_pixels)
 
-    image = decode_picture(data, image_range=image_range)
+    pattern = LAYOUTS.get(msg.format.partition(';')[0].strip())
+    bayer = pattern.conversion if pattern and msg.format.startswith('bayer_') else None
+    image = decode_picture(data, image_range=image_range, bayer=bayer)
     if image.shape != (height, width, 3):
         raise FrameError(
             f'the image has {image.shape[0]} x {image.shape[1]} pixels, {height} x {width} by its '
@@ -231,6 +237,7 @@ def decode_compressed(
 
 def decode_picture(
     data: NDArray[np.uint8], upright: bool = False, image_range: ImageRange | None = None,
+    bayer: int | None = None,
 ) -> NDArray[np.uint8]:
     """
     Return the RGB image in a picture file of any kind that OpenCV reads.
@@ -241,10 +248,11 @@ def decode_picture(
     :param data: flat uint8, the file.
     :param upright: whether a rotation in its EXIF data is applied.
     :param image_range: of 16-bit pictures of one origin; None takes that of this picture.
+    :param bayer: OpenCV's code for the pattern of the sensor, if a picture of one channel is one.
     :return: (H, W, 3) uint8 RGB.
     :raises FrameError: ``I17_decode`` if it cannot be decoded.
     """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_COLOR if bayer is None else cv2.IMREAD_ANYCOLOR)
     if not upright:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -261,6 +269,10 @@ def decode_picture(
         raise FrameError(
             f'the image holds {image.dtype} numbers; wanted 8 or 16 bits per channel',
             ReasonCode.IMAGE_DECODE)
+    if image.ndim == 2 and bayer is not None and min(image.shape) >= SMALLEST_PATTERN:
+        return _eight_bits(cv2.cvtColor(image, bayer), image_range)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     return _eight_bits(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), image_range)
 
 

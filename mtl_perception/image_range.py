@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.reason_codes import ReasonCode
+
 WHITES = (255, 1023, 4095, 16383, 65535)
 """
 The largest numbers of 8, 10, 12, 14 and 16 bits, the depths that sensors have.
@@ -124,6 +126,13 @@ class ImageRange:
     def text(self) -> str:
         """Return how it is set, as :func:`limits_of` reads it: found, or two numbers."""
         return range_text(self.limits if self._fixed else None)
+
+    def remark(self) -> str:
+        """Return what is odd about the images so far, empty if nothing is."""
+        if not self.faint:
+            return ''
+        return (f'[{ReasonCode.IMAGE_CONTRAST}] {self.faint} of {self.images} images of more than '
+                '8 bits have almost no contrast: is the lens covered?')
 
     def eight_bits(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """

@@ -130,3 +130,23 @@ def test_damaged_files_raise_nothing_but_frame_errors(data, capfd):
     # A PNG has checksums; most damaged JPEG files still look like a JPEG.
     assert ('decoded' in codes) == (data[:1] == b'\xff')
     capfd.readouterr()  # what OpenCV prints
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+@pytest.mark.parametrize('kind', ['.png', '.jpg'])
+def test_a_compressed_bayer_pattern_gets_its_colours(pattern, kind):
+    colour = {'r': 200, 'g': 120, 'b': 40}
+    tile = np.array([colour[letter] for letter in pattern], np.uint8).reshape(2, 2)
+    mosaic = np.tile(tile, (16, 16))
+    data = cv2.imencode(kind, mosaic, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    form = f'bayer_{pattern}8; {kind[1:]} compressed '
+
+    found = decode_compressed(compressed(data, form))[4:-4, 4:-4]
+
+    assert np.abs(found.reshape(-1, 3).mean(0) - [200, 120, 40]).max() < 3
+
+
+def test_a_bayer_camera_whose_compressed_images_have_colours_already_keeps_them():
+    form = 'bayer_rggb8; png compressed bgr8'
+
+    np.testing.assert_array_equal(decode_compressed(compressed(png(), form)), PHOTO)

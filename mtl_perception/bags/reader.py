@@ -58,6 +58,8 @@ class Bag:
         predictions carry the stamp of their image exactly.
     :param image_range: the numbers that become black and white in images of more than 8 bits; None
         finds them, see :class:`.ImageRange`.
+    :param strict: whether a message that cannot be decoded is an error; else it is left out and
+        counted in ``skipped``.
     :ivar duplicates: messages of a role with a stamp that it had before; the first one counts.
     :ivar skipped: topic -> why messages on it are not read, and how many.
     :ivar matched: role -> messages with the stamp of an image.
@@ -67,13 +69,15 @@ class Bag:
 
     def __init__(
             self, path: Path, namespace: str = '', allow_damaged: bool = False,
-            slop_ns: int = 0, image_range: Limits | None = None) -> None:
+            slop_ns: int = 0, image_range: Limits | None = None,
+            strict: bool = False) -> None:
         self.path = path
         self.duplicates = 0
         self.skipped: dict[str, Counter[str]] = defaultdict(Counter)
         self.image_range = ImageRange(image_range)
         """What is black and white in images of more than 8 bits."""
         self._allow_damaged = allow_damaged
+        self._strict = strict
         self._namespace = namespace
 
         # The metadata beside a damaged file still tell what it should contain.
@@ -90,7 +94,8 @@ class Bag:
             self._storage.close()
             raise DataError(
                 f'{path}: cannot be read as a rosbag2 to its end: {self.damage}. {len(entries)} '
-                f'messages are intact; allow a truncated bag to use those.{_listed(path)}',
+                'messages are intact; "mtl evaluate --allow-truncated" uses those, and so does '
+                f'"mtl predict" without --strict.{_listed(path)}',
                 ReasonCode.BAG_UNREADABLE)
 
         self.topics: dict[str, int] = {
@@ -98,6 +103,12 @@ class Bag:
             **Counter(entry.topic for _, entry in entries)}
         self._roles = self._roles_of_topics()
         self._found = self._index()
+        if strict and self.skipped:
+            self._storage.close()
+            topic, reasons = next(iter(self.skipped.items()))
+            raise DataError(
+                f'{path}: {topic}: {next(iter(reasons))}; leave --strict away to go on without '
+                'such messages', ReasonCode.BAG_MESSAGE)
         self.matched: Counter[str] = Counter()
         self.unmatched: Counter[str] = Counter()
         self._match(slop_ns)
@@ -165,7 +176,8 @@ class Bag:
         :param tasks: of the model that predicted; boxes get the classes of its detection task and
             are left out without one.
         :param roles: that are read; all if None.
-        :raises DataError: if the file turns out to be damaged and must not be.
+        :raises DataError: if the file turns out to be damaged and must not be, or, with
+            ``strict``, at the first message that cannot be decoded.
         """
         task = next((task for task in tasks if task.name == 'detection'), None)
         self.image_range.forget()
@@ -183,12 +195,20 @@ class Bag:
                 except (FrameError, DataError) as error:
                     if isinstance(error, DataError) and not self._allow_damaged:
                         raise
+                    if self._strict:
+                        raise DataError(self._spoilt(entry, error), error.code) from error
                     self.skipped[entry.topic][str(error)] += 1
                     continue
                 if role in topics.PREDICTIONS:
                     received_ns.append(entry.logged_ns)
             if decoded:
                 yield _record(stamp_ns, decoded, max(received_ns, default=None))
+
+    def _spoilt(self, entry: Entry, error: FrameError | DataError) -> str:
+        """Return the message about one that cannot be decoded."""
+        return (f'{self.path}: {entry.topic} at {entry.stamp_ns}: '
+                f'{str(error).removeprefix(f"[{error.code}] ")}; leave --strict away to go on '
+                'without it')
 
     def infos(self) -> dict[int, Any]:
         """Return stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""

@@ -13,6 +13,7 @@ from rich.progress import track
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.evaluation.report_files import write_report
+from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.media.addresses import local_path
 
 if TYPE_CHECKING:
@@ -42,6 +43,22 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
     parser.add_argument(
         '--threads', type=int, default=0, help='CPU threads, 0 = automatic (default: 0)')
+
+
+def add_range_option(parser: argparse.ArgumentParser) -> None:
+    """Declare what is black and white in images of more than 8 bits."""
+    parser.add_argument(
+        '--image-range', type=_range, metavar='LOW,HIGH',
+        help='numbers that become black and white in images of more than 8 bits, such as '
+        '7000,8600; auto finds them (default: auto, with --rerun what the node reported)')
+
+
+def _range(text: str) -> Limits | None:
+    """Return the limits of a range."""
+    try:
+        return limits_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def load_engine(

@@ -11,6 +11,7 @@ from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
     add_engine_options,
     add_model_argument,
+    add_range_option,
     load_engine,
     path_argument,
     progress,
@@ -24,6 +25,7 @@ from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
 from mtl_perception.frames import FrameRecord
+from mtl_perception.image_range import ImageRange
 from mtl_perception.inference.stream import StreamSettings
 from mtl_perception.manifest import read_model
 from mtl_perception.topics import PREDICTIONS
@@ -100,6 +102,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--allow-truncated', action='store_true',
         help='evaluate the intact part of a recording that is cut short or damaged')
+    parser.add_argument(
+        '--strict', action='store_true',
+        help='with --bag: a message that cannot be decoded is an error (default: left out and '
+        'counted)')
+    add_range_option(parser)
 
 
 def _names(text: str) -> list[str]:
@@ -156,6 +163,8 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
     data, words = dataset_evaluation.open_data(
         arguments.data, arguments.part, arguments.root, engine.manifest.network.frames,
         arguments.tasks)
+    if arguments.image_range is not None:
+        data.image_range = ImageRange(arguments.image_range)
     metrics, evaluator = dataset_evaluation.evaluate(
         engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip',
         arguments.camera_height or 0.0, class_map)
@@ -176,7 +185,9 @@ def _on_bag(arguments: argparse.Namespace) -> int:
     manifest, _ = read_model(arguments.model)
     slop_ns = round(arguments.slop * 1e6)
 
-    with Bag(arguments.bag, arguments.namespace, arguments.allow_truncated, slop_ns) as bag:
+    with Bag(
+            arguments.bag, arguments.namespace, arguments.allow_truncated, slop_ns,
+            arguments.image_range, arguments.strict) as bag:
         bag.require(['image'])
         predicted = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
         if not bag.roles & {*predicted}:
@@ -191,6 +202,8 @@ def _on_bag(arguments: argparse.Namespace) -> int:
 
         records: Iterable[FrameRecord] = bag.records(manifest.tasks)
         if arguments.rerun:
+            if arguments.image_range is None:
+                bag.image_range = ImageRange(bag_evaluation.recorded_range(bag))
             records = bag_evaluation.rerun(
                 bag, load_engine(arguments), _stream_settings(arguments, bag))
         score = bag_evaluation.score_bag(

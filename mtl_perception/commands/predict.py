@@ -13,6 +13,7 @@ from typing import Any
 
 from mtl_perception.commands._options import (
     add_engine_options,
+    add_range_option,
     load_engine,
     path_argument,
     progress,
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera-height', type=float, default=0.0, metavar='METRES',
         help='of the camera above the ground; depth in metres needs it (default: as in training)')
 
+    add_range_option(parser)
     parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
     add_engine_options(parser)
 
@@ -72,7 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_output(arguments.source, arguments.output)
 
     source = open_input(
-        arguments.source, arguments.rate, arguments.namespace, arguments.strict)
+        arguments.source, arguments.rate, arguments.namespace, arguments.strict,
+        arguments.image_range)
     for remark in source.remarks:
         _say(remark)
     if threading.current_thread() is threading.main_thread():

@@ -16,6 +16,7 @@ from mtl_perception.evaluation.dataset_evaluation import check_classes, truth_of
 from mtl_perception.evaluation.image_inputs import calibrations_of
 from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.frames import Frame, FrameRecord, Perception, Truth
+from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest
@@ -78,7 +79,11 @@ def rerun(
     """
     calibrations = calibrations_of(bag)
     stream = CameraStream(engine, settings)
+    changes = bag.image_range.changes
     for record in bag.records(engine.manifest.tasks):
+        if bag.image_range.changes > changes:
+            changes = bag.image_range.changes
+            stream.reset('image_range')
         image = record.image
         recorded = record.prediction
         if image is None or recorded is None:
@@ -166,6 +171,7 @@ def bag_metrics(
 
         # What the reader left out, and how old predictions were when the node published them.
         'duplicates': bag.duplicates,
+        'low_contrast': bag.image_range.remark(),
         'skipped': {topic: dict(reasons) for topic, reasons in bag.skipped.items()},
         'age_at_publish_ms': {
             rank: float(node[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99')
@@ -187,6 +193,15 @@ def recorded_settings(bag: Bag) -> StreamSettings:
         float(node.get('max_gap', default.max_gap_s)),
         float(node.get('depth.camera_height', default.camera_height)),
         'network' if node.get('motion.head') == 'network' else 'auto')
+
+
+def recorded_range(bag: Bag) -> Limits | None:
+    """Return the range of 16-bit images that the node was told; None if it found one itself."""
+    _, node = _counters(bag)
+    try:
+        return limits_of((node or {}).get('image.range', 'auto'))
+    except ValueError:
+        return None
 
 
 def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
@@ -239,6 +254,8 @@ def notes_of(metrics: dict[str, Any]) -> list[str]:
     if (latency := metrics['latency_ms']['p50']) is not None and latency < 0:
         notes.append('The latencies mean NOTHING: the predictions were recorded before the images '
                      'were stamped, so the two clocks disagree.')
+    if metrics['low_contrast']:
+        notes.append(metrics['low_contrast'])
     if metrics['incomplete']:
         notes.append(f'The recording is INCOMPLETE: {metrics["damage"]}.')
     if not metrics['accounting']['adds_up']:

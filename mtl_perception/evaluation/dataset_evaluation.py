@@ -98,6 +98,7 @@ def evaluate(
             f'{" or ".join(unlabelled)}; unpack the archives with the labels')
     metrics = {
         'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]), 'bad_samples': bad,
+        'low_contrast': data.image_range.remark(),
         'unlabelled': unlabelled, 'incomplete': len(data.incomplete),
         'class_map': {name: it.to_dict() for name, it in judged.maps.items()
                       if name not in unlabelled},
@@ -286,6 +287,8 @@ def notes_of(metrics: Mapping[str, Any]) -> list[str]:
                          'so on a labelled pixel, it is wrong.')
 
     notes += [f'Left out: {text}.' for text in metrics['bad_samples']]
+    if metrics['low_contrast']:
+        notes.append(metrics['low_contrast'])
     if metrics['incomplete']:
         notes.append(f'Left out: {metrics["incomplete"]} image(s) without an earlier one; frames: '
                      '1 in the description takes each image by itself.')

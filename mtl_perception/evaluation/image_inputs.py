@@ -3,6 +3,7 @@
 """Input images one after the other: of a folder, a video or a recording."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from mtl_perception.bags.reader import TRUE, Bag
 from mtl_perception.bags.storage import SUFFIXES
 from mtl_perception.errors import DataError
 from mtl_perception.frames import Truth
+from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
 from mtl_perception.media.omissions import Omissions
 from mtl_perception.media.picture_folder import PictureFolder, is_picture
 from mtl_perception.media.video import FALLBACK_RATE, Video
-from mtl_perception.reason_codes import ReasonCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,8 @@ class ImageInput:
     :param rate: images per second where the stamps do not tell.
     :param remarks: what should be said before the work.
     :param omissions: what could not be read; complete when ``images`` is at its end.
+    :param image_range: what is black and white in images of more than 8 bits, as far as it may
+        change from one to the next.
     """
 
     images: Iterable[InputImage]
@@ -63,10 +66,12 @@ class ImageInput:
     rate: float
     remarks: tuple[str, ...] = ()
     omissions: Omissions = field(default_factory=Omissions)
+    image_range: ImageRange = field(default_factory=ImageRange)
 
 
 def open_input(
-        path: Path, rate: float = 0.0, namespace: str = '', strict: bool = False) -> ImageInput:
+        path: Path, rate: float = 0.0, namespace: str = '', strict: bool = False,
+        limits: Limits | None = None) -> ImageInput:
     """
     Return the images of a folder, a video or a recording.
 
@@ -76,18 +81,19 @@ def open_input(
     :param namespace: of the camera of a recording.
     :param strict: whether an image that cannot be read is an error; else it is left out and
         counted.
+    :param limits: what is black and white in images of more than 8 bits; None finds it.
     :raises DataError: if there is no such file, or no image in it.
     """
     if is_bag(path):
-        return _open_bag(path, rate, namespace)
+        return _open_bag(path, rate, namespace, strict, limits)
     if path.is_dir() or is_picture(path):
-        return _open_folder(path, rate or FALLBACK_RATE, strict)
+        return _open_folder(path, rate or FALLBACK_RATE, strict, limits)
     if not path.is_file():
         raise DataError(f'{path}: does not exist; give a folder of images, a rosbag2, or a video')
-    video = Video(path)
+    video = Video(path, limits)
     return ImageInput(
         _decoded(video, rate, strict), video.count, rate or video.rate or FALLBACK_RATE,
-        omissions=video.omissions)
+        omissions=video.omissions, image_range=video.image_range)
 
 
 def is_bag(path: Path) -> bool:
@@ -106,24 +112,39 @@ def calibrations_of(bag: Bag) -> CalibrationMemory:
     return memory
 
 
-def _open_bag(path: Path, rate: float, namespace: str) -> ImageInput:
-    with Bag(path, namespace) as bag:
+def _open_bag(
+        path: Path, rate: float, namespace: str, strict: bool, limits: Limits | None,
+) -> ImageInput:
+    """
+    Return the images of a recording.
+
+    :raises DataError: if it has none, or, with ``strict``, if it is damaged.
+    """
+    with ExitStack() as stack:
+        bag = stack.enter_context(Bag(
+            path, namespace, allow_damaged=not strict, image_range=limits, strict=strict))
         bag.require(['image'])
-        stamps = bag.stamps_of('image')
+        stack.pop_all()
+    stamps = bag.stamps_of('image')
+    omissions = Omissions()
 
     # The mean rate, by the stamps of the first and the last image.
     span_ns = stamps[-1] - stamps[0]
     own = (len(stamps) - 1) * 1e9 / span_ns if span_ns else 0.0
-    return ImageInput(_recorded(path, namespace), len(stamps), rate or own or FALLBACK_RATE)
+    damage = (f'{path}: {bag.damage}; what is whole is taken',) if bag.damage else ()
+    return ImageInput(
+        _recorded(bag, omissions), len(stamps), rate or own or FALLBACK_RATE, damage, omissions,
+        bag.image_range)
 
 
-def _open_folder(path: Path, rate: float, strict: bool) -> ImageInput:
+def _open_folder(
+        path: Path, rate: float, strict: bool, limits: Limits | None) -> ImageInput:
     """
     Return the images of a folder.
 
     :raises DataError: if two of them differ in their suffix alone: so would their output files.
     """
-    folder = PictureFolder(path, rate)
+    folder = PictureFolder(path, rate, limits)
     folder.check_names()
 
     def images() -> Iterator[InputImage]:
@@ -141,13 +162,14 @@ def _open_folder(path: Path, rate: float, strict: bool) -> ImageInput:
         images(), folder.count, rate, tuple(folder.remarks()), folder.omissions)
 
 
-def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
+def _recorded(bag: Bag, omissions: Omissions) -> Iterator[InputImage]:
     """
     Yield every image of a recording, in the order of the stamps.
 
-    :raises DataError: if a message cannot be decoded.
+    :param omissions: gets the messages that cannot be decoded.
+    :raises DataError: for the first of them, if the recording is read strictly.
     """
-    with Bag(path, namespace) as bag:
+    with bag:
         calibrations = calibrations_of(bag)
         roles = ['image', *(role for role in bag.roles if role.startswith(TRUE))]
         for record in bag.records(roles=roles):
@@ -161,12 +183,16 @@ def _recorded(path: Path, namespace: str) -> Iterator[InputImage]:
                 info = None
             yield InputImage(str(record.stamp_ns), record.stamp_ns, image, info, record.truth)
 
-        # A gap in the output would go unnoticed.
+        # A gap in the output must not go unnoticed.
         for topic, reasons in bag.skipped.items():
-            raise DataError(
-                f'{path}: {topic}: {sum(reasons.values())} messages cannot be read '
-                f'({next(iter(reasons))}); remove them or their topic from the recording',
-                ReasonCode.BAG_MESSAGE)
+            for reason, count in reasons.items():
+                frames = count if topic in bag.image_topics else 0
+                omissions.add(f'{bag.path}: {topic}: {count} x {reason}', frames)
+        if bag.duplicates:
+            omissions.add(f'{bag.path}: {bag.duplicates} messages have a stamp that was there '
+                          'before; the first of each counts', 0)
+        if remark := bag.image_range.remark():
+            omissions.add(f'{bag.path}: {remark}', 0)
 
 
 def _decoded(video: Video, rate: float, strict: bool) -> Iterator[InputImage]:

@@ -50,9 +50,13 @@ def predict(
     :raises DataError: if there is no frame, or one cannot be read.
     """
     stream = CameraStream(engine, StreamSettings(camera_height=camera_height))
-    count = 0
+    count = changes = 0
     for shown in show(source.images):
         count += 1
+        # Another brightness is no motion.
+        if source.image_range.changes > changes:
+            changes = source.image_range.changes
+            stream.reset('image_range')
         prediction = stream.process(
             Frame('predict', shown.stamp_ns, shown.image), focal_px=focal_px or shown.focal_px)
         take(shown, prediction)

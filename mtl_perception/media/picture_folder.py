@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import DataError
-from mtl_perception.image_range import ImageRange
+from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.media.listing import IMAGE_SUFFIXES, Listing, survey
 from mtl_perception.media.omissions import Omissions
 from mtl_perception.media.pictures import read_rgb, show_some
@@ -48,19 +48,21 @@ class PictureFolder:
 
     :param path: of a folder, or of a picture.
     :param rate: pictures per second.
+    :param limits: of the 16-bit pictures; None finds them in a sample.
     :ivar count: of the pictures.
     :ivar omissions: what the last call of :meth:`frames` could not give; who reads a picture adds
         the error.
     :raises DataError: if there is no picture.
     """
 
-    def __init__(self, path: Path, rate: float) -> None:
+    def __init__(self, path: Path, rate: float, limits: Limits | None = None) -> None:
         self.path = path
         self.rate = rate
         self._listing = survey(path) if path.is_dir() else Listing(path.parent, (path,), ())
         self.paths = self._listing.images
         self.count = len(self.paths)
         self.omissions = Omissions()
+        self._limits = limits
 
     def remarks(self) -> list[str]:
         """Return what is left out, and where the order differs from plain sorting."""
@@ -73,14 +75,13 @@ class PictureFolder:
         :param first: index of the first one, which gets the time 0.
         """
         self.omissions.clear()
-        image_range = ImageRange(sample=partial(show_some, self.paths))
+        image_range = ImageRange(self._limits) if self._limits else ImageRange(
+            sample=partial(show_some, self.paths))
         for number, path in enumerate(self.paths[first:]):
             yield PictureFrame(path.stem, number / self.rate, path, image_range)
 
-        if image_range.faint:
-            self.omissions.add(
-                f'{self.path}: {image_range.faint} pictures of more than 8 bits have almost no '
-                'contrast', 0)
+        if remark := image_range.remark():
+            self.omissions.add(f'{self.path}: {remark}', 0)
 
     def check_names(self) -> None:
         """

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.media.omissions import Omissions
 
 FALLBACK_RATE = 10.0
@@ -23,6 +24,10 @@ SPARE_FRAMES = 2
 
 _COVER = 1 << 10
 """FFmpeg's mark of a picture that is attached to a file, AV_DISPOSITION_ATTACHED_PIC."""
+
+_WIDE = {'gray16': 'gray16le', 'ya16': 'gray16le', **dict.fromkeys(
+    ('rgb48', 'bgr48', 'rgba64', 'bgra64', 'gbrp16', 'gbrap16'), 'rgb48le')}
+"""Beginning of the name of a format of 16 bits -> the format to read it as."""
 
 JOINED_S = 1.0
 """Times that jump back farther are of another video that was appended, seconds."""
@@ -40,6 +45,7 @@ class VideoFrame:
     name: str
     seconds: float
     _frame: Any
+    _range: ImageRange | None = None
 
     def read(self) -> NDArray[np.uint8]:
         """
@@ -47,9 +53,21 @@ class VideoFrame:
 
         The conversion takes longer than decoding: call it only for frames that are needed.
         """
-        image = self._frame.to_ndarray(format='rgb24')
+        image = self._pixels()
         matrix = self._frame.side_data.get('DISPLAYMATRIX')
         return np.ascontiguousarray(image if matrix is None else _turned(image, bytes(matrix)))
+
+
+    def _pixels(self) -> NDArray[np.uint8]:
+        """Return the (H, W, 3) uint8 RGB as it is stored."""
+        # A format of 10 or 12 bits says so itself; one of 16 may hold fewer.
+        name = self._frame.format.name
+        wide = next((form for start, form in _WIDE.items() if name.startswith(start)), 'rgb24')
+        pixels: NDArray[Any] = self._frame.to_ndarray(format=wide)
+        if wide == 'rgb24':
+            return pixels
+        narrow = (self._range or ImageRange()).eight_bits(np.ascontiguousarray(pixels, np.uint16))
+        return narrow if narrow.ndim == 3 else np.repeat(narrow[..., None], 3, 2)
 
 
 class Video:
@@ -59,6 +77,8 @@ class Video:
     What the header says is for progress bars alone: frames and times are those of the content.
 
     :param path: of the file.
+    :param limits: of a video of 16 bits; None finds them.
+    :ivar image_range: of the same.
     :ivar rate: mean frames per second by the header, 0 = unknown.
     :ivar count: number of frames by the header, 0 = unknown.
     :ivar omissions: what the last call of :meth:`frames` left out.
@@ -66,9 +86,10 @@ class Video:
     :raises ConfigurationError: if PyAV is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: Limits | None = None) -> None:
         self.path = path
         self.omissions = Omissions()
+        self.image_range = ImageRange(limits)
         self._av = pyav()
         try:
             with self._open() as container:
@@ -91,6 +112,7 @@ class Video:
         :raises DataError: with ``strict``, if a part cannot be decoded or the end is missing.
         """
         self.omissions.clear()
+        self.image_range.forget()
         clock = FrameClock(1 / (self.rate or FALLBACK_RATE))
         packets = 0
         try:
@@ -99,11 +121,15 @@ class Video:
                 for packet in container.demux(stream):
                     packets += packet.size > 0
                     for frame in self._decoded(packet, strict):
-                        yield VideoFrame(f'{clock.count:06d}', clock.place(frame.time), frame)
+                        yield VideoFrame(
+                            f'{clock.count:06d}', clock.place(frame.time), frame,
+                            self.image_range)
         except (OSError, self._av.error.FFmpegError) as error:
             self._note(f'cannot be decoded to its end ({error})', strict)
         else:
             self._check_end(packets, clock, strict)
+        if remark := self.image_range.remark():
+            self.omissions.add(f'{self.path}: {remark}', 0)
 
     def _decoded(self, packet: Any, strict: bool) -> Iterator[Any]:
         """Yield the frames in a packet; decoding continues behind a damaged one."""

@@ -119,7 +119,7 @@ def test_existing_folders_are_not_overwritten_and_incomplete_ones_are_kept(
     bad = write_bag(tmp_path / 'bad', [
         ('/image_raw', image(np.zeros((64, 96, 3), np.uint8), 1), 1), ('/image_raw', strange, 2)])
 
-    assert predict(bad, tmp_path / 'other.mcap', tiny_model) == 3
+    assert predict(bad, tmp_path / 'other.mcap', tiny_model, '--strict') == 3
     with Bag(tmp_path / 'other') as made:
         assert made.stamps == [1]
 
