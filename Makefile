@@ -5,6 +5,7 @@
 #   make demo SOURCE=video.mp4    the same on a real video
 #   make test                     ruff, mypy, and every test that is not slow
 #   make slow                     the slow tests
+#   make campaign                 10 000 random inputs at the doors; MTL_PERCEPTION_SEED=S repeats a run
 #   make docs                     the pages of docs/ and the API reference, in build/docs/html
 #   make clean                    remove what make made
 
@@ -23,7 +24,7 @@ INSTALLED := setup.py setup.cfg pyproject.toml package.xml \
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test slow docs clean
+.PHONY: demo test slow campaign docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -37,6 +38,10 @@ test: $(VENV)/installed-all
 slow: $(VENV)/installed-all
 	@$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900 $(PYTEST_ARGUMENTS)
 	@MTL_PERCEPTION_CAMPAIGN=1 $(BIN)/python -m pytest test/training/test_training_survives.py $(PYTEST_ARGUMENTS)
+
+# Each test of test/campaign.py takes its share of this number; "make test" tries a fiftieth.
+campaign: $(VENV)/installed-all
+	@MTL_PERCEPTION_EXAMPLES=$${MTL_PERCEPTION_EXAMPLES:-2000} $(BIN)/python -m pytest -m campaign --timeout 7200 $(PYTEST_ARGUMENTS)
 
 # docs/api is made by Sphinx; pages of modules that are gone would stay in it and be a warning.
 docs: $(VENV)/installed-all

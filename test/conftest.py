@@ -6,9 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from campaign import EXAMPLES, SEED
 
 REAL_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 """Recorded driving data beside the project; its licences keep it out of the repository."""
+
+
+def pytest_report_header() -> str:
+    """Tell how to repeat the tests of random inputs."""
+    return f'random inputs: MTL_PERCEPTION_EXAMPLES={EXAMPLES} MTL_PERCEPTION_SEED={SEED}'
 
 
 @pytest.fixture

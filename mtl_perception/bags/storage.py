@@ -37,13 +37,27 @@ class Storage:
 
         try:
             for number, one in enumerate(paths):
-                if self._unpacked is not None:
-                    one = unpack_file(one, Path(self._unpacked.name) / f'{number}{one.stem}')
-                kind = SqliteFile if one.suffix == '.db3' else McapFile
-                self._files.append(kind(one))
+                self._files.append(self._opened(one, number))
         except BaseException:
             self.close()
             raise
+
+    def _opened(self, path: Path, number: int) -> StorageFile:
+        """
+        Return a file of the bag, unpacked if it is compressed as a whole.
+
+        :raises DataError: naming the file in the bag, not the unpacked one.
+        """
+        plain = path if self._unpacked is None else unpack_file(
+            path, Path(self._unpacked.name) / f'{number}{path.stem}')
+        kind = SqliteFile if plain.suffix == '.db3' else McapFile
+        try:
+            file = kind(plain)
+        except DataError as error:
+            text = str(error).removeprefix(f'[{error.code}] ')
+            raise DataError(text.replace(str(plain), str(path)), error.code) from error
+        file.path = path
+        return file
 
     @functools.cached_property
     def topics(self) -> dict[str, RecordedTopic]:
