@@ -16,6 +16,7 @@ from mtl_perception.datasets.build import DATASETS
 from mtl_perception.datasets.check import Findings, examine, rows_of
 from mtl_perception.datasets.detect_layout import describe
 from mtl_perception.datasets.preview import draw_clips
+from mtl_perception.datasets.remarks import remarks_of
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.files import write_atomically
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f'YAML: dataset (one of {", ".join(DATASETS)}), root, split and the other arguments '
              'of the data set; or several of these, each below a name such as train; or a recipe; '
              'or the folder of a data set, as mtl train takes it')
+
     check.add_argument(
         '--root', type=path_argument,
         help='folder of the data set in place of that in CONFIG; of a '
@@ -66,6 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f'almost no contrast in {it.name}: {path}')
         if len(faint) > SHOWN:
             print(f'almost no contrast in {it.name}: {len(faint) - SHOWN} more')
+
+        for remark in remarks_of(it.data) if it.data else []:
+            print(f'{it.name}: {remark}')
 
     for name, problem in problems:
         print(f'{name}: {problem}')

@@ -33,12 +33,13 @@ from mtl_perception.middleware import check_environment
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl demo``."""
     parser.add_argument('--source', default='street',
-                        help='street, a video file, a folder of images, or /dev/videoN')
+                        help='street, a video, a folder of images, /dev/videoN, or an address')
     parser.add_argument(
         '--output', type=path_argument, default=Path('demo'),
         help='folder of the report')
     parser.add_argument('--model', default='street', help='shipped model, or a .safetensors file')
     add_engine_options(parser)
+
     parser.add_argument('--seconds', type=float, default=25.0, help='length of the recording')
     parser.add_argument('--rate', type=float, default=10.0, help='frames per second')
     parser.add_argument('--width', type=int, default=0, help='of the images; 0 = as they are')

@@ -17,7 +17,7 @@ from mtl_perception.compressed_header import JPEG, OTHER_KINDS, PNG, read_header
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.image_codec import MAX_PIXELS, decode_picture
 from mtl_perception.image_range import ImageRange
-from mtl_perception.media.picture_sizes import size_of
+from mtl_perception.media.picture_headers import size_of
 
 SAMPLED = 32
 """So many images show the range of a set's 16-bit images."""
@@ -95,7 +95,9 @@ def read_map(
     if shape is not None and values.shape != shape:
         raise DataError(
             f'{path}: is {values.shape[0]} x {values.shape[1]} (height x width), its image '
-            f'{shape[0]} x {shape[1]}; they must have the same size')
+            f'{shape[0]} x {shape[1]}; they must have the same size' + (
+                '. An image is turned as its EXIF data say, a label is not: turn the label, or '
+                'store the image upright' if values.shape == shape[::-1] else ''))
     if values.dtype.itemsize * 8 < wanted_bits:
         raise DataError(
             f'{path}: has {values.dtype.itemsize * 8} bits per pixel, wanted {wanted_bits}; the '
