@@ -22,6 +22,9 @@ FALLBACK_RATE = 10.0
 SPARE_FRAMES = 2
 """So few missing frames are not an error: videos cut out of others often lack some at the ends."""
 
+SPARE_S = 0.5
+"""So much less than the header says is not an error either, seconds."""
+
 _COVER = 1 << 10
 """FFmpeg's mark of a picture that is attached to a file, AV_DISPOSITION_ATTACHED_PIC."""
 
@@ -95,13 +98,14 @@ class Video:
             with self._open() as container:
                 stream = film_stream(container)
                 self.rate = float(stream.average_rate or 0)
-                self._stored = int(stream.frames)
+                # Other formats count what they think of as frames.
+                self._stored = int(stream.frames) if 'mp4' in container.format.name else 0
                 self._duration = self._seconds_of(container, stream)
+                self.count = int(stream.frames) or round(self._duration * self.rate)
         except (OSError, LookupError, self._av.error.FFmpegError) as error:
             raise DataError(
                 f'{path}: cannot be opened as a video ({error}); the file may be cut, or of a '
                 'format that this build of FFmpeg does not read') from error
-        self.count = self._stored or round(self._duration * self.rate)
 
     def frames(self, strict: bool = True) -> Generator[VideoFrame, None, None]:
         """
@@ -158,11 +162,11 @@ class Video:
                 found := self._count_packets()) < self._stored - SPARE_FRAMES:
             self._note(f'ends after {found} of {self._stored} frames; it is cut short', strict)
 
-        # The last frame lasts as long as the one before it.
-        end = clock.seconds + clock.step * (1 + SPARE_FRAMES)
+        # The header counts from zero on, and how long the last frame is shown.
+        end = clock.start + clock.seconds + max(clock.step * (1 + SPARE_FRAMES), SPARE_S)
         if not self._stored and end < self._duration:
-            self._note(f'ends after {clock.seconds + clock.step:.2f} of {self._duration:.2f} s; '
-                       'it is cut short', strict)
+            self._note(f'ends at {clock.start + clock.seconds:.2f} s, its header says '
+                       f'{self._duration:.2f} s: it may be cut short', strict)
 
     def _note(self, what: str, strict: bool, frames: int = 0) -> None:
         """Raise, or count what is left out."""
@@ -196,6 +200,7 @@ class FrameClock:
     :ivar count: of the frames so far.
     :ivar seconds: of the last one.
     :ivar step: the last distance that was not zero.
+    :ivar start: time of the first frame by the file, seconds.
     """
 
     def __init__(self, step: float) -> None:
@@ -203,7 +208,7 @@ class FrameClock:
         self.seconds = 0.0
         self.step = step
         self._guess = step
-        self._start = 0.0
+        self.start = 0.0
 
     def place(self, time: float | None) -> float:
         """
@@ -212,13 +217,13 @@ class FrameClock:
         :param time: by the file; None if it says none.
         """
         if time is None:
-            time = self._start + self.count * self._guess
+            time = self.start + self.count * self._guess
         if not self.count:
-            self._start = time
-        elif time - self._start < self.seconds - JOINED_S:
-            self._start = time - self.seconds - self.step
+            self.start = time
+        elif time - self.start < self.seconds - JOINED_S:
+            self.start = time - self.seconds - self.step
 
-        seconds = max(self.seconds, time - self._start)
+        seconds = max(self.seconds, time - self.start)
         if seconds > self.seconds:
             self.step = seconds - self.seconds
         self.seconds = seconds

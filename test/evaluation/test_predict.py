@@ -6,11 +6,13 @@ import json
 import resource
 import signal
 import struct
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from media_inputs import cut_by_edit_list
 from video_files import film
 
 from mtl_perception import cli
@@ -366,3 +368,59 @@ def test_a_video_is_read_with_its_rotation(tmp_path):
     assert shown.shape == (96, 64, 3)
     assert shown[4, 60, 0] > 200
     assert shown[4, 4, 0] < 50
+
+
+def test_a_video_cut_by_an_edit_list_gets_an_answer_for_each_frame_that_is_shown(
+        tmp_path, tiny_model, capsys):
+    random = np.random.default_rng(0)
+    film(tmp_path / 'whole.mp4', list(random.integers(0, 256, (30, 64, 96, 3), np.uint8)))
+    path = cut_by_edit_list(tmp_path / 'whole.mp4', tmp_path / 'cut.mp4', 1.5)
+
+    assert cli.main(['predict', str(path), '--model', str(tiny_model), '--strict', '--output',
+                     str(tmp_path / 'shown.mp4')]) == 0
+    assert capsys.readouterr().out.startswith('15 frames: ')
+    assert frames_of(tmp_path / 'shown.mp4') == 15
+
+
+def test_a_time_of_day_is_a_name_of_the_input_and_of_the_film(
+        tmp_path, video, tiny_model, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    video.rename(tmp_path / '2024-11-14T22:57:44.mp4')
+
+    assert cli.main(['predict', '2024-11-14T22:57:44.mp4', '--model', str(tiny_model), '--output',
+                     '22:58.mp4']) == 0
+    assert len(list(Video(tmp_path / '22:58.mp4').frames())) == 6
+
+
+def test_what_is_left_out_of_a_folder_and_its_order_are_said_before_the_work(
+        tmp_path, folder, tiny_model, capsys):
+    (folder / 'frame10.png').write_bytes((folder / 'frame0.png').read_bytes())
+    (folder / 'a.heic').write_bytes(b'no image')
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                     str(tmp_path / 'masks')]) == 0
+
+    said = capsys.readouterr().err
+    assert '1 file is left out, no image by the suffix: a.heic' in said
+    assert 'frame2.png comes before frame10.png' in said
+
+
+def test_a_full_disk_keeps_the_frames_before_it(tmp_path, folder, tiny_model, capsys, monkeypatch):
+    written = []
+
+    def write_bytes(path, content):
+        if len(written) == 7:
+            raise OSError(28, 'No space left on device')
+        written.append(path)
+        with path.open('wb') as file:
+            return file.write(content)
+
+    monkeypatch.setattr(Path, 'write_bytes', write_bytes)
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                     str(tmp_path / 'masks')]) == 5
+
+    said = capsys.readouterr().err
+    assert f'the frames before it are kept in {tmp_path / "masks"}' in said
+    assert 'No space left' in said
+    found = list((tmp_path / 'masks').rglob('*.png'))
+    assert sorted(found) == sorted(written)
+    assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None for path in found)

@@ -5,7 +5,7 @@
 import pytest
 
 from mtl_perception.errors import DataError
-from mtl_perception.media.listing import find_image, list_images
+from mtl_perception.media.listing import find_image, list_images, survey
 
 
 def touch(folder, *names):
@@ -38,6 +38,33 @@ def test_files_of_systems_and_other_kinds_are_left_out(tmp_path):
 
     assert listed(tmp_path, '**/*') == ['a.PNG', 'b.jpeg', 'c.tif', 'd.webp']
     assert listed(tmp_path) == ['a.PNG', 'b.jpeg', 'c.tif', 'd.webp']
+
+
+def test_what_is_left_out_is_counted_and_the_first_are_named(tmp_path):
+    touch(tmp_path, '1.png', 'a.gif', 'b.heic', 'c.txt', 'd.mp4', '._1.png', 'Thumbs.db',
+          'desktop.ini', '@eaDir/1.png', 'drive/1.png', 'odd.png/x')
+    (tmp_path / 'lost.png').symlink_to(tmp_path / 'nowhere')
+
+    found = survey(tmp_path)
+    assert [path.name for path in found.images] == ['1.png']
+    assert found.remarks() == [
+        f'{tmp_path}: 5 files are left out, no image by the suffix: a.gif, b.heic, c.txt and 2 '
+        'more']
+    assert listed(tmp_path, '**/*') == ['1.png', 'drive/1.png']
+
+
+def test_natural_order_is_said_where_it_differs_from_plain_sorting(tmp_path):
+    touch(tmp_path, *(f'frame{number}.png' for number in range(1, 13)))
+
+    assert survey(tmp_path).remarks() == [
+        f'{tmp_path}: frame2.png comes before frame10.png, because numbers in names are compared '
+        'as numbers']
+
+
+def test_names_with_leading_zeros_have_one_order(tmp_path):
+    touch(tmp_path, *(f'frame{number:02d}.png' for number in range(1, 13)))
+
+    assert survey(tmp_path).remarks() == []
 
 
 def test_a_folder_that_is_linked_into_itself_is_listed_once(tmp_path):

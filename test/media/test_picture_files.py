@@ -183,3 +183,33 @@ def test_three_channels_come_in_the_order_of_the_file(tmp_path):
     np.testing.assert_array_equal(found, values)
     with pytest.raises(DataError, match=r'a\.png: has the shape \(6, 8, 3\), wanted \(6, 9, 3\)'):
         read_channels(tmp_path / 'a.png', (6, 9))
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_a_photo_of_48_megapixels_is_read(tmp_path, suffix):
+    # the smallest file that claims so many: all of one colour
+    image = np.full((6000, 8000) if suffix == '.pgm' else (6000, 8000, 3), 90, np.uint8)
+
+    found = read_rgb(write(tmp_path / f'a{suffix}', image))
+    assert found.shape == (6000, 8000, 3)
+    assert abs(int(found[-1, -1, 0]) - 90) <= 2
+
+
+@pytest.mark.parametrize(('content', 'kind'), [
+    (b'\0\0\0\x24ftypheic' + bytes(40), 'HEIC or AVIF'), (b'GIF89a' + bytes(20), 'GIF'),
+    (b'\0\0\0\x18ftypisom' + bytes(40), 'MP4')])
+def test_a_picture_of_a_kind_that_is_not_read_says_what_to_do(tmp_path, content, kind):
+    (tmp_path / 'IMG_1.jpg').write_bytes(content)
+
+    with pytest.raises(DataError, match=f'looks like {kind}.*convert it to JPEG or PNG'):
+        read_rgb(tmp_path / 'IMG_1.jpg')
+
+
+def test_a_png_with_a_forged_size_is_refused_at_once(tmp_path):
+    content = small_png(np.zeros((4, 8), np.uint8), 8, kind=0)
+    body = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 0, 0, 0, 0)
+    forged = content[:12] + body + struct.pack('>I', zlib.crc32(body)) + content[33:]
+    (tmp_path / 'a.png').write_bytes(forged)
+
+    with pytest.raises(DataError, match=r'a\.png: claims 60000 x 60000'):
+        read_rgb(tmp_path / 'a.png')

@@ -6,11 +6,12 @@
 import av
 import numpy as np
 import pytest
+from media_inputs import cut_by_edit_list
 from video_files import film
 
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.media import video as module
-from mtl_perception.media.video import Video
+from mtl_perception.media.video import FrameClock, Video
 
 
 def grey(level):
@@ -46,6 +47,44 @@ def test_a_file_that_is_no_video_names_itself(tmp_path, content):
     (tmp_path / 'text.mp4').write_bytes(content)
     with pytest.raises(DataError, match=r'text\.mp4: cannot be opened as a video'):
         Video(tmp_path / 'text.mp4')
+
+
+def test_times_go_on_where_two_videos_were_joined(tmp_path):
+    clock = FrameClock(0.1)
+
+    assert [clock.place(time) for time in (7.0, 7.1, 7.3, 7.3, 7.2)] == pytest.approx(
+        [0, 0.1, 0.3, 0.3, 0.3])
+    assert [clock.place(time) for time in (0.0, 0.1)] == pytest.approx([0.5, 0.6])
+
+
+def test_frames_without_a_time_are_one_step_apart():
+    clock = FrameClock(0.25)
+    assert [clock.place(None) for _ in range(4)] == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_file_of_sound_alone_says_that_it_holds_no_images(tmp_path):
+    with av.open(str(tmp_path / 'sound.wav'), 'w') as container:
+        stream = container.add_stream('pcm_s16le', rate=8000)
+        stream.layout = 'mono'
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), 's16', 'mono')
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+    with pytest.raises(DataError, match=r'sound\.wav: .*it holds no images'):
+        Video(tmp_path / 'sound.wav')
+
+
+def test_an_edit_list_that_hides_half_of_a_video_is_no_damage(tmp_path):
+    random = np.random.default_rng(0)
+    images = list(random.integers(0, 256, (30, 64, 96, 3), np.uint8))
+    path = cut_by_edit_list(
+        film(tmp_path / 'whole.mp4', images), tmp_path / 'cut.mp4', 1.5)
+    video = Video(path)
+    assert video.count == 30  # the header counts what is hidden too
+
+    assert len(list(video.frames(strict=True))) == 15
+    assert not video.omissions
 
 
 def test_a_damaged_part_is_an_error_or_left_out(tmp_path):
