@@ -255,6 +255,7 @@ def decode_picture(
     flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_COLOR if bayer is None else cv2.IMREAD_ANYCOLOR)
     if not upright:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
+
     try:
         image = cv2.imdecode(data, flags)
     except cv2.error as error:
@@ -269,6 +270,7 @@ def decode_picture(
         raise FrameError(
             f'the image holds {image.dtype} numbers; wanted 8 or 16 bits per channel',
             ReasonCode.IMAGE_DECODE)
+
     if image.ndim == 2 and bayer is not None and min(image.shape) >= SMALLEST_PATTERN:
         return _eight_bits(cv2.cvtColor(image, bayer), image_range)
     if image.ndim == 2:

@@ -60,7 +60,6 @@ class VideoFrame:
         matrix = self._frame.side_data.get('DISPLAYMATRIX')
         return np.ascontiguousarray(image if matrix is None else _turned(image, bytes(matrix)))
 
-
     def _pixels(self) -> NDArray[np.uint8]:
         """Return the (H, W, 3) uint8 RGB as it is stored."""
         # A format of 10 or 12 bits says so itself; one of 16 may hold fewer.
@@ -119,11 +118,14 @@ class Video:
         self.image_range.forget()
         clock = FrameClock(1 / (self.rate or FALLBACK_RATE))
         packets = 0
+
+        # Packet by packet, so that decoding can continue after a damaged one.
         try:
             with self._open() as container:
                 stream = film_stream(container)
                 for packet in container.demux(stream):
                     packets += packet.size > 0
+
                     for frame in self._decoded(packet, strict):
                         yield VideoFrame(
                             f'{clock.count:06d}', clock.place(frame.time), frame,
@@ -132,6 +134,7 @@ class Video:
             self._note(f'cannot be decoded to its end ({error})', strict)
         else:
             self._check_end(packets, clock, strict)
+
         if remark := self.image_range.remark():
             self.omissions.add(f'{self.path}: {remark}', 0)
 
