@@ -11,12 +11,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / 'docs' / 'inputs.md'
-NAME = re.compile(r'`([\w/.]+\.py)::(test_\w+)`')
+NAME = re.compile(r'`([\w/.]+\.py)::(test_\w+(?:\[\w+\])?)`')
 
 
 def rows(text):
-    """Return the cells of each row of the tables below the headings."""
-    lines = [line for line in text.splitlines() if line.startswith('| ')]
+    """Return the cells of each row of the tables of inputs, answers and tests."""
+    blocks = re.split(r'\n\n', text)
+    lines = [line for block in blocks if not block.startswith('| input | difference | reason |')
+             for line in block.splitlines() if line.startswith('| ')]
     cells = [[cell.strip() for cell in re.split(r'(?<!\\)\|', line)[1:-1]] for line in lines]
     return [row for row in cells if row != ['input', 'answer', 'test']]
 
@@ -38,7 +40,7 @@ def problems(text, root=ROOT / 'test'):
         for file, name in names:
             paths = [path for path in root.rglob(Path(file).name)
                      if path.as_posix().endswith(f'/{file}')]
-            if not any(name in names_in(path) for path in paths):
+            if not any(name.partition('[')[0] in names_in(path) for path in paths):
                 found.append(f'there is no {file}::{name}')
             answers[file, name].add(row[1])
     return found + [f'{file}::{name} is named for {len(said)} answers'
