@@ -183,6 +183,17 @@ def test_a_range_that_is_set_never_changes():
     assert (image_range.limits, image_range.changes) == ((7000, 8000), 0)
 
 
+@pytest.mark.parametrize('shape', [(4, 1), (1, 4), (4, 4), (1, 1), (4, 1, 3), (5, 7, 3)])
+def test_images_of_few_pixels_are_scaled_as_large_ones(shape):
+    pixels = np.random.default_rng(0).integers(6900, 8100, shape).astype(np.uint16)
+    wanted = np.rint(np.clip((pixels - 7000.0) * 255 / 1000, 0, 255))
+
+    found = ImageRange((7000, 8000)).eight_bits(pixels)
+
+    assert found.shape == shape
+    assert np.abs(found - wanted).max() <= 1
+
+
 def test_another_stream_begins_again():
     image_range = ImageRange()
     decoded(scene(0, 60000), image_range)

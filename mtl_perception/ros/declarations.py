@@ -13,12 +13,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mtl_perception.image_range import limits_of
 from mtl_perception.name_checks import nearest_hint
 from mtl_perception.ros.log_text import printable
 
 LONGEST_VALUE = 60
 
 _KINDS = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}
+
+
+def range_problem(value: Any) -> str:
+    """Return the problem of a range of 16-bit images, empty if it is valid."""
+    try:
+        limits_of(value)
+    except ValueError as error:
+        return 'wanted ' + str(error).partition(', wanted ')[2]
+    return ''
 
 
 @dataclass(frozen=True)

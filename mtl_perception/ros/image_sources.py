@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import DataError
+from mtl_perception.image_range import limits_of
 from mtl_perception.media.addresses import is_address, local_path
 from mtl_perception.media.device import CameraDevice
 from mtl_perception.media.network_stream import NetworkStream
@@ -202,7 +203,7 @@ class VideoSource(FileSource):
     """A video file, by its own times."""
 
     def __init__(self, settings: SourceSettings) -> None:
-        self._video = Video(local_path(settings.source))
+        self._video = Video(local_path(settings.source), limits_of(settings.image_range))
         super().__init__(settings, self._video.omissions)
 
     def frames(self) -> Generator[VideoFrame, None, None]:
@@ -219,7 +220,8 @@ class FolderSource(FileSource):
 
     def __init__(self, settings: SourceSettings) -> None:
         self.rate = settings.rate or FALLBACK_RATE
-        self._folder = PictureFolder(local_path(settings.source), self.rate)
+        self._folder = PictureFolder(
+            local_path(settings.source), self.rate, limits_of(settings.image_range))
         self.remarks = tuple(self._folder.remarks())
         if settings.start_index >= self._folder.count:
             raise DataError(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mtl_perception.image_codec import MAX_PIXELS
 from mtl_perception.image_range import Limits, limits_of
-from mtl_perception.ros.declarations import Declaration
+from mtl_perception.ros.declarations import Declaration, range_problem
 from mtl_perception.ros.log_text import printable
 
 OutputSize = Literal['camera', 'network']
@@ -89,14 +89,6 @@ def _pose_problem(numbers: Sequence[float]) -> str:
     return 'wanted x, y, z and a quaternion x, y, z, w: seven numbers'
 
 
-def _range_problem(value: str | Sequence[int]) -> str:
-    try:
-        limits_of(value)
-    except ValueError as error:
-        return 'wanted ' + str(error).partition(', wanted ')[2]
-    return ''
-
-
 PARAMETERS = (
     Declaration('cameras', [''], "names of the cameras, each a namespace below the node's; an "
                 "empty name is one camera in the node's own namespace", check=_cameras_problem),
@@ -126,7 +118,7 @@ PARAMETERS = (
                 bounds=(1, 2 ** 31)),
     Declaration('image.range', 'auto', 'the numbers that become black and white in images of '
                 'more than 8 bits, such as [7000, 8600]; auto finds them in the images and holds '
-                'them steady', check=_range_problem, also='integer array'),
+                'them steady', check=range_problem, also='integer array'),
     Declaration('output.size', 'camera', 'size of the outputs: that of the camera image, or that '
                 'of the network (less work)', choices=('camera', 'network')),
     Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '

@@ -3,13 +3,13 @@
 """The parameters of the node ``camera_source``: one table, and the dataclasses it is read into."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.reason_codes import ReasonCode
-from mtl_perception.ros.declarations import Declaration
+from mtl_perception.ros.declarations import Declaration, range_problem
 
 MANY = 1 << 31
 
@@ -24,6 +24,9 @@ _PARAMETERS = (
                 bounds=(0, 16384)),
     Declaration('height', 0, "height of the images, pixels; 0 = the source's own",
                 bounds=(0, 16384)),
+    Declaration('image.range', 'auto', 'the numbers that become black and white in pictures of '
+                'more than 8 bits, such as [7000, 8600]; auto finds them', check=range_problem,
+                also='integer array'),
     Declaration('start_index', 0, 'index of the first picture', bounds=(0, MANY)),
     Declaration('seed', 20000, 'seed of the first street', bounds=(0, MANY)),
     Declaration('seeds', 1, 'number of streets, with the seeds seed, seed + 1 and so on',
@@ -62,6 +65,7 @@ class SourceSettings:
     :param loop: start again at the end.
     :param width: width of the pictures, pixels; 0 = the source's own.
     :param height: height of the pictures, pixels; 0 = the source's own.
+    :param image_range: what becomes black and white in pictures of more than 8 bits.
     :param start_index: index of the first picture.
     :param seed: seed of the (first) street.
     :param seeds: number of streets, with the seeds ``seed``, ``seed + 1`` and so on.
@@ -74,6 +78,7 @@ class SourceSettings:
     loop: bool = False
     width: int = 0
     height: int = 0
+    image_range: str | Sequence[int] = 'auto'
     start_index: int = 0
     seed: int = 20000
     seeds: int = 1

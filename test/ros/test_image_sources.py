@@ -291,3 +291,16 @@ def test_waiting_for_a_picture_can_be_stopped():
 
     source.closed = True
     prefetcher.close()
+
+
+@pytest.mark.parametrize(('given', 'shown'), [('auto', 100), ('0,8000', 51), ([0, 2000], 204)])
+def test_pictures_of_16_bits_have_the_range_that_is_found_or_given(tmp_path, given, shown):
+    for number in range(3):
+        values = np.linspace(0, 4095, 30 * 40).round().astype(np.uint16).reshape(30, 40)
+        values[0] = 1606
+        cv2.imwrite(str(tmp_path / f'{number}.png'), values)
+    source = open_image_source(SourceSettings(source=str(tmp_path), rate=1.0, image_range=given))
+
+    pictures = [source.read().image for _ in range(3)]
+
+    assert {int(picture[0, 5, 0]) for picture in pictures} <= {shown, shown + 1}

@@ -126,6 +126,22 @@ def test_the_range_is_found_anew_after_a_deactivation(bench):
     assert one.camera.image_range.changes == 0
 
 
+def test_stamps_that_jump_and_resets_keep_the_range_of_the_camera(bench):
+    one = bench()
+    one.start('semantic/image')
+    pixels = np.random.default_rng(0).integers(7000, 8500, (48, 80), dtype=np.uint16)
+    for number in (5, 6, 3, 6, 7, 1, 2, 2):
+        if number == 7:
+            one.camera.request_reset('service')
+        header = Header(frame_id='camera')
+        header.stamp.sec, header.stamp.nanosec = number, 1
+        one.feed(image_message(header, '16UC1', pixels))
+
+    assert one.camera.image_range.changes == 0
+    assert one.camera.image_range.limits == (6912, 8704)
+    assert one.counts.balanced
+
+
 @pytest.mark.parametrize(('value', 'limits', 'shown'), [
     ('auto', None, 'auto'), ([7000, 8600], (7000, 8600), '7000,8600'),
     ('7000,8600', (7000, 8600), '7000,8600')])
