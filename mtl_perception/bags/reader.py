@@ -76,6 +76,7 @@ class Bag:
         self.skipped: dict[str, Counter[str]] = defaultdict(Counter)
         self.image_range = ImageRange(image_range)
         """What is black and white in images of more than 8 bits."""
+
         self._allow_damaged = allow_damaged
         self._strict = strict
         self._namespace = namespace
@@ -193,22 +194,23 @@ class Bag:
                 try:
                     decoded[role] = self._decoded(role, entry, file, task)
                 except (FrameError, DataError) as error:
-                    if isinstance(error, DataError) and not self._allow_damaged:
-                        raise
-                    if self._strict:
-                        raise DataError(self._spoilt(entry, error), error.code) from error
-                    self.skipped[entry.topic][str(error)] += 1
+                    self._leave_out(entry, error)
                     continue
                 if role in topics.PREDICTIONS:
                     received_ns.append(entry.logged_ns)
             if decoded:
                 yield _record(stamp_ns, decoded, max(received_ns, default=None))
 
-    def _spoilt(self, entry: Entry, error: FrameError | DataError) -> str:
-        """Return the message about one that cannot be decoded."""
-        return (f'{self.path}: {entry.topic} at {entry.stamp_ns}: '
-                f'{str(error).removeprefix(f"[{error.code}] ")}; leave --strict away to go on '
-                'without it')
+    def _leave_out(self, entry: Entry, error: FrameError | DataError) -> None:
+        """Count a message that cannot be decoded, or raise its error."""
+        if isinstance(error, DataError) and not self._allow_damaged:
+            raise error
+        if self._strict:
+            text = str(error).removeprefix(f'[{error.code}] ')
+            raise DataError(
+                f'{self.path}: {entry.topic} at {entry.stamp_ns}: {text}; leave --strict away to '
+                'go on without it', error.code) from error
+        self.skipped[entry.topic][str(error)] += 1
 
     def infos(self) -> dict[int, Any]:
         """Return stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""

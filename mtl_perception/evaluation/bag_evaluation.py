@@ -256,6 +256,8 @@ def notes_of(metrics: dict[str, Any]) -> list[str]:
                      'were stamped, so the two clocks disagree.')
     if metrics['low_contrast']:
         notes.append(metrics['low_contrast'])
+
+    # What is not as it was when it was recorded.
     if metrics['incomplete']:
         notes.append(f'The recording is INCOMPLETE: {metrics["damage"]}.')
     if not metrics['accounting']['adds_up']:

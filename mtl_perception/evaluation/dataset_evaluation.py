@@ -96,6 +96,7 @@ def evaluate(
         raise DataError(
             f'{data.clips[0][-1]}: neither it nor any other image has a label of '
             f'{" or ".join(unlabelled)}; unpack the archives with the labels')
+
     metrics = {
         'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]), 'bad_samples': bad,
         'low_contrast': data.image_range.remark(),
