@@ -110,6 +110,7 @@ class Bag:
             raise DataError(
                 f'{path}: {topic}: {next(iter(reasons))}; leave --strict away to go on without '
                 'such messages', ReasonCode.BAG_MESSAGE)
+
         self.matched: Counter[str] = Counter()
         self.unmatched: Counter[str] = Counter()
         self._match(slop_ns)
