@@ -72,7 +72,7 @@ class ReasonCode(str, Enum):
         'A depth image on the topic of the colour image.',
         'Set image_topic to the topic of the colour image.')
     IMAGE_FLAT = (
-        'I13_flat', 'Ten images in a row have one single colour (a warning).',
+        'I13_flat', 'Ten images in a row have one colour, but for noise (a warning).',
         'The lens is covered, the exposure is wrong, or the sensor is dead.',
         'Look at the camera and its image.')
     IMAGE_FROZEN = (

@@ -12,6 +12,8 @@ from mtl_perception.reason_codes import ReasonCode
 FLAT_AFTER = 10
 FROZEN_AFTER = 30
 GRID = 16
+NOISE = 6
+"""The pixels of a flat picture differ by at most so much: the noise behind a covered lens."""
 
 
 class PictureWatch:
@@ -39,7 +41,8 @@ class PictureWatch:
 
         self._equal = self._equal + 1 if digest == self._digest else 0
         self._digest = digest
-        self._flat = self._flat + 1 if (sample == sample[0, 0]).all() else 0
+        spread = sample.max((0, 1)).astype(int) - sample.min((0, 1))
+        self._flat = self._flat + 1 if spread.max() <= NOISE else 0
 
         if self._flat >= FLAT_AFTER:
             return ReasonCode.IMAGE_FLAT

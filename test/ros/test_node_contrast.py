@@ -101,6 +101,20 @@ def test_a_thermal_camera_with_a_closed_shutter_is_counted_in_the_diagnostics(be
     one.spin_until(lambda: 'I15_contrast' in one.health(': camera')[1])
 
 
+@pytest.mark.parametrize(('largest', 'warned'), [(6, {'I13_flat': 3}), (20, {})])
+def test_the_noise_behind_a_covered_lens_of_8_bits_is_counted_a_dark_night_is_not(
+        bench, largest, warned):
+    one = bench()
+    one.start('semantic/image')
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        one.feed(image_message(
+            Header(stamp=one.node.get_clock().now().to_msg()), 'mono8',
+            rng.integers(0, largest, (480, 640), dtype=np.uint8)))
+
+    assert one.counts.warnings == warned
+
+
 def test_a_change_of_the_range_is_no_motion(bench):
     one = bench()
     one.start('semantic/image')
