@@ -9,6 +9,7 @@ number, 7 device, 75 stopped with a checkpoint saved, 130 interrupted, 141 nobod
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line without the program's name; ``sys.argv`` by default.
     :return: the exit code.
     """
+    # names of files may hold bytes that are no text
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         code = _run(arguments)
         sys.stdout.flush()

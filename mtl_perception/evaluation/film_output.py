@@ -57,8 +57,8 @@ class FilmOutput:
         """What a viewer should know; empty if there is nothing."""
         if not self._film.fitted:
             return ''
-        return (f'{self._film.fitted} frames have another shape than the first one: fitted into '
-                'its frame with black bars')
+        return ('frames of another shape than the first one, fitted into its frame with black '
+                f'bars: {self._film.fitted}')
 
     def take(self, shown: InputImage, prediction: Perception) -> None:
         """

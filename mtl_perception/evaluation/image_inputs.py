@@ -17,6 +17,7 @@ from mtl_perception.errors import DataError
 from mtl_perception.frames import Truth
 from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
+from mtl_perception.media.listing import is_hidden
 from mtl_perception.media.omissions import Omissions
 from mtl_perception.media.picture_folder import PictureFolder, is_picture
 from mtl_perception.media.video import FALLBACK_RATE, Video
@@ -100,7 +101,7 @@ def is_bag(path: Path) -> bool:
     """Return whether a path looks like a rosbag2."""
     if path.is_dir():
         return (path / 'metadata.yaml').is_file() or any(
-            one.suffix in SUFFIXES for one in path.iterdir())
+            one.suffix in SUFFIXES and not is_hidden(one.name) for one in path.iterdir())
     return path.suffix in (*SUFFIXES, '.zstd')
 
 

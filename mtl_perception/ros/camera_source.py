@@ -32,6 +32,7 @@ from mtl_perception.media.calibration import read_calibration
 from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.image_sources import Picture, open_image_source
+from mtl_perception.ros.log_text import printable
 from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.node_parameters import NodeParameters
 from mtl_perception.ros.prefetcher import Prefetcher
@@ -41,6 +42,8 @@ from mtl_perception.ros.source_settings import PARAMETERS, camera_settings_of
 QOS = QoSProfile(depth=10)
 """Reliable and volatile, as camera drivers offer."""
 
+LONGEST_LINE = 500
+"""Characters of a line of the log."""
 REPORT_PERIOD_S = 1.0
 LINGER_NS = 500_000_000
 """How long the end waits for subscribers to take the last pictures, nanoseconds."""
@@ -75,7 +78,7 @@ class CameraSource(Node):  # type: ignore[misc]
         self._create_publishers()
         self._source = open_image_source(self.settings.source)
         for remark in self._source.remarks:
-            self.get_logger().warning(remark)
+            self.get_logger().warning(printable(remark, LONGEST_LINE))
         self._prefetcher = Prefetcher(self._source, self.settings.ahead)
 
         # The steady clock, because without /clock a timer on simulated time never fires.
@@ -113,7 +116,7 @@ class CameraSource(Node):  # type: ignore[misc]
             self._play()
             self.exit_code = 0
         except PerceptionError as error:
-            self.get_logger().fatal(str(error))
+            self.get_logger().fatal(printable(str(error), LONGEST_LINE))
             self.exit_code = error.exit_code
         except Exception:  # noqa: BLE001  (the process must not go on without this thread)
             self.get_logger().fatal(traceback.format_exc())
@@ -167,7 +170,7 @@ class CameraSource(Node):  # type: ignore[misc]
         for reason in self._source.omissions.reasons:
             if reason not in self._told:
                 self._told.add(reason)
-                self.get_logger().warning(f'left out: {reason}')
+                self.get_logger().warning(printable(f'left out: {reason}', LONGEST_LINE))
 
         asked = self.settings.source.rate
         if self._span and self.published > 10 and wanted < 0.95 * asked:

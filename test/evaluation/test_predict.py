@@ -3,9 +3,12 @@
 """``mtl predict``: every frame, in order, the same every time."""
 
 import json
+import os
 import resource
 import signal
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -305,7 +308,7 @@ def test_pictures_of_another_size_are_fitted_into_the_film(
     assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
                      str(tmp_path / 'shown.mp4')]) == 0
 
-    assert '1 frames have another shape' in capsys.readouterr().out
+    assert 'fitted into its frame with black bars: 1' in capsys.readouterr().out
     with av.open(str(tmp_path / 'shown.mp4')) as container:
         shown = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
     assert {image.shape for image in shown} == {(256, 4 * 384, 3)}
@@ -424,3 +427,45 @@ def test_a_full_disk_keeps_the_frames_before_it(tmp_path, folder, tiny_model, ca
     found = list((tmp_path / 'masks').rglob('*.png'))
     assert sorted(found) == sorted(written)
     assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None for path in found)
+
+
+@pytest.mark.parametrize('name', ['shown.mp4', 'new.mcap', 'masks'])
+def test_an_interruption_keeps_the_frames_before_it(
+        tmp_path, folder, tiny_model, capsys, monkeypatch, name):
+    def interrupted(images, *_):
+        for number, image in enumerate(images):
+            if number == 4:
+                raise KeyboardInterrupt
+            yield image
+
+    monkeypatch.setattr('mtl_perception.commands.predict.progress', interrupted)
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                     str(tmp_path / name)]) == 130
+
+    said = capsys.readouterr().err
+    if name == 'shown.mp4':
+        assert f'are kept in {tmp_path / "shown.partial.mp4"}' in said
+        assert frames_of(tmp_path / 'shown.partial.mp4') == 4
+    elif name == 'new.mcap':
+        with Bag(tmp_path / 'new') as bag:
+            assert len(bag.stamps) == 4
+    else:
+        assert len(list((tmp_path / 'masks/depth').iterdir())) == 4
+
+
+def test_a_name_that_is_no_text_is_printed(tmp_path, folder, tiny_model):
+    (folder / os.fsdecode(b'\xff.png')).write_bytes(b'no image')
+    done = subprocess.run(
+        [sys.executable, '-m', 'mtl_perception.cli', 'predict', str(folder), '--model',
+         str(tiny_model), '--output', str(tmp_path / 'masks')], capture_output=True, check=False,
+        env={**os.environ, 'PYTHONIOENCODING': 'utf-8:strict'})
+
+    assert done.returncode == 0
+    assert b'1 frame is left out' in done.stdout
+    assert b'Traceback' not in done.stderr
+
+
+def test_a_hidden_recording_beside_pictures_is_none(folder):
+    (folder / '._drive.mcap').write_bytes(b'left by a system')
+
+    assert open_input(folder).count == 6
