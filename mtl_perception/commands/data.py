@@ -13,8 +13,9 @@ from rich.table import Table
 
 from mtl_perception.commands._options import path_argument
 from mtl_perception.datasets.build import DATASETS
-from mtl_perception.datasets.check import Findings, examine, rows_of
+from mtl_perception.datasets.check import examine, rows_of
 from mtl_perception.datasets.detect_layout import describe
+from mtl_perception.datasets.findings import Findings
 from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.datasets.remarks import remarks_of
 from mtl_perception.errors import ConfigurationError, DataError

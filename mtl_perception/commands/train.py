@@ -50,7 +50,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help='show the JSON Schema of recipes, for editors, and exit; needs no recipe')
     parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
     parser.add_argument(
-        '--force', action='store_true', help='resume although the recipe has changed')
+        '--force', action='store_true',
+        help='train although the labels cannot all be learned, or resume although the recipe has '
+        'changed')
     parser.add_argument(
         '--render-only', action='store_true', help='render the clips and exit')
     parser.add_argument(

@@ -51,6 +51,10 @@ class RecordedClips(ABC):
     frames of one drive."""
     points = False
     """Whether labels are points, such as those of a lidar, and not areas."""
+    own_classes = False
+    """Whether the owner of the data wrote the classes down, so that each should occur."""
+    assumed: Collection[str] = ()
+    """Tasks of which the meaning of the numbers in the files is not described but assumed."""
     smallest_object = SMALLEST_OBJECT
     """Fewest labelled pixels of an object whose motion is evaluated."""
 

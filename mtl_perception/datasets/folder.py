@@ -3,8 +3,9 @@
 """A user's own images and labels, described by one small YAML file."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +37,8 @@ TRAINING_SHARE = 0.8
 """Share of each subfolder that goes to training where no path has a ``{split}``."""
 _UNLABELLED = 'unlabelled'
 _MOTION_NAMES = {'static': STATIC, 'moving': MOVING, 'unknown': UNKNOWN_MOTION}
+_MOTION_IDS = {0: 'static', 1: 'moving', 255: 'unknown'}
+"""What the numbers in a motion mask mean, unless the description says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class FolderDescription:
     :param baseline_m: distance between the stereo cameras, metres; disparity needs it.
     :param maximum_m: largest depth for training and evaluation, metres.
     :param motion: path of an image's motion mask.
-    :param motion_ids: number in the file -> ``static``, ``moving`` or ``unknown``.
+    :param motion_ids: number in the file -> ``static``, ``moving`` or ``unknown``; by default
+        0, 1 and 255.
     """
 
     images: str
@@ -83,8 +87,7 @@ class FolderDescription:
     baseline_m: float = 0.0
     maximum_m: float = STREET_DEPTH.maximum
     motion: str = ''
-    motion_ids: Mapping[int, str] = field(
-        default_factory=lambda: {0: 'static', 1: 'moving', 255: 'unknown'})
+    motion_ids: Mapping[int, str] = field(default_factory=dict)
 
 
 class Folder(RecordedClips):
@@ -108,6 +111,7 @@ class Folder(RecordedClips):
     """
 
     filmed = True
+    own_classes = True
 
     def __init__(
             self, root: str, split: str = '', frames: int = 1, spacing: int = 1,
@@ -119,8 +123,11 @@ class Folder(RecordedClips):
         self._settings = settings
         self._ids = _semantic_ids(settings)
         self._motion_ids = {
-            number: _MOTION_NAMES[name] for number, name in settings.motion_ids.items()}
+            number: _MOTION_NAMES[name]
+            for number, name in (settings.motion_ids or _MOTION_IDS).items()}
         self.tasks = _tasks(settings)
+        described = {'semantic': settings.ids, 'motion': settings.motion_ids}
+        self.assumed = [task for task, ids in described.items() if not ids]
 
         # A subfolder is a recording; without {split} each of them is divided.
         self._images = self._path(settings.images)
@@ -208,8 +215,9 @@ def description_of(content: Any, path: str) -> FolderDescription:
         raise ConfigurationError(f"{path}: lacks 'images'; write at least images: FOLDER")
 
     check_names(content, [item.name for item in fields(FolderDescription)], f'{path}: setting')
-    settings = FolderDescription(**content)
     try:
+        settings = FolderDescription(**{
+            name: _READERS[name](value, name) for name, value in content.items()})
         _check(settings)
     except (ConfigurationError, TypeError, ValueError, AttributeError) as error:
         raise ConfigurationError(f'{path}: {error}') from error
@@ -223,10 +231,6 @@ def _check(settings: FolderDescription) -> None:
     except ValueError as error:
         raise ConfigurationError(f'image_range is {error}') from error
 
-    # YAML does not check types: a list or a text may stand where a table belongs.
-    for name in ('classes', 'ids', 'motion_ids'):
-        if not isinstance(getattr(settings, name), dict):
-            raise ConfigurationError(f'{name} is {getattr(settings, name)!r}, wanted KEY: VALUE')
     if bool(settings.semantic) != bool(settings.classes):
         raise ConfigurationError('semantic and classes belong together; give both or neither')
 
@@ -240,7 +244,7 @@ def _check(settings: FolderDescription) -> None:
     check_names(settings.ids.values(), [*known, _UNLABELLED], 'class')
     check_names(settings.motion_ids.values(), list(_MOTION_NAMES), 'motion')
     for number in [*settings.ids, *settings.motion_ids]:
-        if not isinstance(number, int) or not 0 <= number <= 255:
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= 255:
             raise ConfigurationError(f'label number {number!r} is out of range; wanted 0 to 255')
 
     if settings.depth and settings.disparity:
@@ -254,6 +258,71 @@ def _check(settings: FolderDescription) -> None:
             f'focal_px is {settings.focal_px:g}; it must be pixels, 0 = unknown')
     if min(settings.depth_m, settings.disparity_px, settings.maximum_m) <= 0:
         raise ConfigurationError('depth_m, disparity_px and maximum_m must be positive')
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f'{where} is {value!r}, wanted a text; put it in quotes')
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    """Return a number, which may be written as a fraction such as ``1/256``."""
+    try:
+        found = float(value if not isinstance(value, str) else Fraction(value.replace(' ', '')))
+    except (TypeError, ValueError, ZeroDivisionError):
+        found = math.nan
+    if isinstance(value, bool) or not math.isfinite(found):
+        raise ConfigurationError(
+            f'{where} is {value!r}, wanted a number such as 0.001, or a fraction such as 1/256')
+    return found
+
+
+def _name(value: Any, where: str) -> str:
+    """Return the name of a class; whole numbers are names too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f'{where} has the class {value!r}, wanted a text; YAML reads no, yes, on, off, null '
+            "and 1.0 as something else: put the name in quotes, such as 'no'")
+    return value
+
+
+def _names(value: Any, where: str) -> list[str]:
+    """Return a list of names of classes."""
+    if not isinstance(value, list):
+        raise ConfigurationError(f'{where} is {value!r}, wanted a list such as [{value}]')
+    return [_name(one, where) for one in value]
+
+
+def _table(value: Any, where: str) -> dict[Any, Any]:
+    """Return a table."""
+    if not isinstance(value, dict):
+        raise ConfigurationError(f'{where} is {value!r}, wanted KEY: VALUE')
+    return value
+
+
+def _classes(value: Any, where: str) -> dict[str, Any]:
+    """Return a table whose keys are names of classes."""
+    return {_name(name, where): colour for name, colour in _table(value, where).items()}
+
+
+def _ids(value: Any, where: str) -> dict[Any, str]:
+    """Return a table whose values are names of classes."""
+    return {number: _name(name, where) for number, name in _table(value, where).items()}
+
+
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    **dict.fromkeys(('images', 'semantic', 'depth', 'disparity', 'motion'), _text),
+    'classes': _classes,
+    'ids': _ids,
+    'motion_ids': _table,
+    'movable': _names,
+    'sky': _name,
+    **dict.fromkeys(('depth_m', 'disparity_px', 'focal_px', 'baseline_m', 'maximum_m'), _number)}
+"""Setting -> what makes its value of what YAML says; YAML does not know the types."""
 
 
 def _images_of(recording: list[Path], split: str) -> list[Path]:

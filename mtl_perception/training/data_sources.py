@@ -12,6 +12,7 @@ from torch import nn
 
 from mtl_perception.datasets.build import build_dataset, tasks_known
 from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.datasets.label_sets import check_labels
 from mtl_perception.datasets.mixed import MixedClips, joined
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
@@ -79,6 +80,21 @@ def _unlabelled(config: TrainingConfig, clips: Clips) -> list[str]:
         if not missing:
             break
     return sorted(missing)
+
+
+def check_label_sets(config: TrainingConfig, train: Clips, validation: Clips) -> None:
+    """
+    Refuse recorded data whose labels cannot be learned or evaluated.
+
+    :raises DataError: with all problems, see :func:`.label_problems`.
+    """
+    sets: dict[str, RecordedClips] = {}
+    for name, clips in (('train', train), ('validation', validation)):
+        if isinstance(clips, MixedClips):
+            sets |= {f'{name}.{part}': data for part, data in clips.parts.items()}
+        elif isinstance(clips, RecordedClips):
+            sets[name] = clips
+    check_labels(sets, config.data.on_bad_sample == 'skip')
 
 
 def street_code_of(clips: Clips) -> str:

@@ -23,6 +23,7 @@ from mtl_perception.training.data_sources import (
     anchors_of,
     camera_of,
     check_batches,
+    check_label_sets,
     class_weights,
     open_clips,
     street_code_of,
@@ -78,6 +79,8 @@ def train_and_export(
             return STOPPED
         train, validation = both
         validation[0]  # an error in all of them shows now, not after hours
+        if state is None and not arguments.force:
+            check_label_sets(config, train, validation)
 
         if ranks.is_first:
             write_atomically(to_yaml(config).encode(), folder / 'config.yaml')
