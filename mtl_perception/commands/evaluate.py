@@ -22,10 +22,14 @@ from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import bag_evaluation, dataset_evaluation, street_evaluation
 from mtl_perception.evaluation.report import Report, recording_facts
+from mtl_perception.evaluation.report_files import write_json
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
+from mtl_perception.evaluation.suite import as_table, read_suite, run_suite
 from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
+from mtl_perception.files import write_atomically
 from mtl_perception.frames import FrameRecord
 from mtl_perception.image_range import ImageRange
+from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import StreamSettings
 from mtl_perception.manifest import read_model
 from mtl_perception.topics import PREDICTIONS
@@ -82,6 +86,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --data: lines MODEL CLASS: DATA CLASS (or a list, or []) where the package's "
         'own table of classes shall not decide')
 
+    # several models and data sets
+    parser.add_argument(
+        '--suite', type=path_argument, metavar='YAML',
+        help='evaluate several models on several data sets as one table; --root is the folder '
+        'that theirs lie in')
+
     # a recording
     parser.add_argument(
         '--bag', type=path_argument, metavar='BAG',
@@ -120,6 +130,8 @@ def run(arguments: argparse.Namespace) -> int:
             and not 0.3 <= arguments.camera_height <= 3.0:
         raise ConfigurationError(
             f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
+    if arguments.suite is not None:
+        return _on_suite(arguments)
     if arguments.data is None and (arguments.tasks or arguments.class_map):
         raise ConfigurationError(
             '--tasks and --class-map say how a data set is evaluated; they need --data')
@@ -175,6 +187,23 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
         dataset_evaluation.title_of(metrics), metrics,
         notes=dataset_evaluation.notes_of(metrics),
         pictures=evaluator.pictures()), arguments.output)
+    return 0
+
+
+def _on_suite(arguments: argparse.Namespace) -> int:
+    """Evaluate several models on several data sets."""
+    suite = read_suite(arguments.suite)
+
+    def load(name: str) -> Engine:
+        given = argparse.Namespace(**{**vars(arguments), 'model': name})
+        return load_engine(given, minimum_score=LOWEST_SCORE)
+
+    results = run_suite(suite, arguments.suite, arguments.root or Path(), load, progress)
+    table = as_table(suite, results)
+    print(table)
+    if arguments.output:
+        write_atomically(f'{table}\n'.encode(), arguments.output / 'suite.md')
+        write_json(results, arguments.output / 'suite.json')
     return 0
 
 

@@ -304,6 +304,11 @@ def _table(value: Any, where: str) -> dict[Any, Any]:
     return value
 
 
+def _anything(value: Any, where: str) -> Any:
+    """Return a value that is checked elsewhere."""
+    return value
+
+
 def _classes(value: Any, where: str) -> dict[str, Any]:
     """Return a table whose keys are names of classes."""
     return {_name(name, where): colour for name, colour in _table(value, where).items()}
@@ -321,6 +326,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     'motion_ids': _table,
     'movable': _names,
     'sky': _name,
+    'image_range': _anything,
     **dict.fromkeys(('depth_m', 'disparity_px', 'focal_px', 'baseline_m', 'maximum_m'), _number)}
 """Setting -> what makes its value of what YAML says; YAML does not know the types."""
 

@@ -140,6 +140,8 @@ def _hint(findings: Findings, task: str, counts: NDArray[np.int64]) -> str:
     names = _task(findings, task).classes
     key = _KEYS[task]
     seen = [int(number) for number in np.flatnonzero(counts)]
+    if not _owned(findings):
+        return '; take a larger part of the data set, or unpack all of its labels'
     if UNLABELLED not in seen or not findings.data or task not in findings.data.assumed:
         return f'; correct the labels, or classes and {key} in dataset.yaml'
 

@@ -282,7 +282,7 @@ def notes_of(metrics: Mapping[str, Any]) -> list[str]:
         notes.append(f"{task.capitalize()} in the classes of the data, of the model's: {parts}.")
         if found['lacking']:
             notes.append(
-                f'The model lacks {", ".join(found["lacking"])}; they count as never found.')
+                f'The model lacks {", ".join(found["lacking"])}: counted as never found.')
         if found['unmatched']:
             notes.append(f'The data has no {", ".join(found["unmatched"])}; where the model says '
                          'so on a labelled pixel, it is wrong.')

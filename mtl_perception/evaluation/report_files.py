@@ -25,8 +25,17 @@ def write_report(folder: Path, report: Report) -> None:
     write_atomically((text.rstrip('\n') + '\n').encode(), folder / 'report.md')
     write_atomically(as_page(report).encode(), folder / 'report.html')
 
-    metrics = json.dumps(_finite(report.metrics), indent=2, allow_nan=False) + '\n'
-    write_atomically(metrics.encode(), folder / 'report.json')
+    write_json(report.metrics, folder / 'report.json')
+
+
+def write_json(values: Any, path: Path) -> None:
+    """
+    Write plain values as JSON, with null for numbers that are not finite.
+
+    :raises StorageError: if that is impossible.
+    """
+    text = json.dumps(_finite(values), indent=2, allow_nan=False) + '\n'
+    write_atomically(text.encode(), path)
 
 
 def _finite(values: Any) -> Any:

@@ -24,8 +24,10 @@ def kitti2015(root, *kinds, scenes=5, **more):
     for scene in range(scenes):
         name = f'{scene:06d}_10.png'
         write_image(root / f'training/image_2/{name}', scene)
+        cars_and_road = constant(26)
+        cars_and_road[0] = 7
         values = {
-            'semantic': constant(26), 'obj_map': constant(1),
+            'semantic': cars_and_road, 'obj_map': constant(1),
             'instance': constant(6657, np.uint16), 'disp_occ_0': constant(2560, np.uint16)}
         for kind in kinds:
             write_map(root / f'training/{kind}/{name}', values[kind])

@@ -1,0 +1,152 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate --suite``: several models on several data sets, as one table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mtl_perception.datasets.class_table import read_class_map
+from mtl_perception.datasets.clips import RecordedClips
+from mtl_perception.errors import DataError
+from mtl_perception.evaluation.dataset_evaluation import evaluate, notes_of, open_data
+from mtl_perception.evaluation.rows import MetricRow, rows, value_text
+from mtl_perception.inference.engine import Engine
+from mtl_perception.name_checks import did_you_mean
+from mtl_perception.settings import checked, checked_dataclass, read_yaml
+
+
+@checked_dataclass
+class SuiteEntry:
+    """
+    One evaluation of a suite, made for every model.
+
+    :param title: of its rows, such as the name of the data set.
+    :param show: lines of the table, each a list of rows of a report such as ``depth AbsRel``.
+    :param data: description of the data set as ``--data`` takes it, relative to the suite.
+    :param part: which of several data sets in that file.
+    :param root: folder of the data set, below that of the whole suite.
+    :param tasks: the only tasks to evaluate, all if empty.
+    :param camera_height: of the camera above the ground, told to the model, metres; 0 = not told.
+    :param class_map: file as ``--class-map`` takes it, relative to the suite; empty for none.
+    """
+
+    title: str
+    show: Annotated[list[list[str]], Field(min_length=1)]
+    data: str
+    part: str = 'validation'
+    root: str = ''
+    tasks: list[str] = field(default_factory=list)
+    camera_height: Annotated[float, Field(ge=0, le=3)] = 0.0
+    class_map: str = ''
+
+
+@checked_dataclass
+class Suite:
+    """
+    Several evaluations.
+
+    :param models: names of shipped models or paths of weights files.
+    :param entries: the evaluations, in the order of the table.
+    """
+
+    models: Annotated[list[str], Field(min_length=1)]
+    entries: Annotated[list[SuiteEntry], Field(min_length=1)]
+
+
+def read_suite(path: Path) -> Suite:
+    """
+    Return the suite that a YAML file describes.
+
+    :raises ConfigurationError: if it cannot be read, with every wrong setting.
+    """
+    return checked(Suite, read_yaml(path), str(path))
+
+
+def run_suite(
+        suite: Suite, path: Path, root: Path, load: Callable[[str], Engine],
+        show: Callable[..., Any]) -> list[dict[str, Any]]:
+    """
+    Evaluate every model on every data set; one that is not there is left out and named.
+
+    :param suite: what to evaluate.
+    :param path: of its file; paths in it are relative to it.
+    :param root: folder that the roots of the entries lie in.
+    :param load: returns the engine of a model.
+    :param show: wraps the numbers of the clips of the entry with that ``name``, for a progress
+        bar.
+    :return: for each entry and model ``title``, ``model``, and ``metrics``, or ``missing`` with
+        the reason.
+    :raises ConfigurationError: if a description is wrong.
+    :raises DataError: if no data set is there.
+    """
+    results = []
+    for name in suite.models:
+        engine = load(name)
+        for entry in suite.entries:
+            result: dict[str, Any] = {'title': entry.title, 'model': engine.manifest.name}
+            results.append(result)
+            try:
+                data, words = _open(entry, path, root, engine)
+            except DataError as error:
+                result['missing'] = str(error)
+                continue
+
+            class_map = read_class_map(path.parent / entry.class_map) if entry.class_map else {}
+            metrics, _ = evaluate(
+                engine, data, partial(show, name=entry.title), False, entry.camera_height,
+                class_map)
+            result |= {'sha256': engine.manifest.sha256, 'data': words,
+                       'camera_height': entry.camera_height, 'metrics': metrics}
+
+    if all('missing' in result for result in results):
+        raise DataError(f'{path}: none of its data sets is there: {results[0]["missing"]}')
+    return results
+
+
+def as_table(suite: Suite, results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of a suite in Markdown, with notes below it."""
+    models = list(dict.fromkeys(result['model'] for result in results))
+    lines = [f'| | {" | ".join(models)} | image-blind baseline |',
+             '|---' * (len(models) + 2) + '|']
+    notes: dict[str, None] = {}
+
+    for entry in suite.entries:
+        own = [result for result in results if result['title'] == entry.title]
+        notes |= {f'{entry.title}: {text}': None for result in own for text in (
+            [f'left out. {result["missing"]}'] if 'missing' in result
+            else [*notes_of(result['metrics']), *_unknown_rows(entry, result['metrics'])])}
+        if any('missing' in result for result in own):
+            continue
+
+        found = [{row.name: row for row in rows(result['metrics'])} for result in own]
+        for shown in entry.show:
+            cells = [_cell(table, shown, 'value') for table in found]
+            blind = _cell(found[0], shown, 'baseline')
+            frames = own[0]['metrics']['frames']
+            lines.append(f'| {entry.title}, {frames} frames: {", ".join(shown)} | '
+                         f'{" | ".join(cells)} | {blind} |')
+    return '\n'.join([*lines, '', *(f'- {note}' for note in notes)])
+
+
+def _cell(table: Mapping[str, MetricRow], names: Sequence[str], column: str) -> str:
+    """Return the values of some rows of a report, ``n/a`` for a row that it does not have."""
+    return ', '.join(value_text(getattr(table.get(name), column, None)) for name in names)
+
+
+def _open(
+        entry: SuiteEntry, path: Path, root: Path, engine: Engine) -> tuple[RecordedClips, str]:
+    """Return the data set of an entry and its name."""
+    return open_data(path.parent / entry.data, entry.part, root / entry.root,
+                     engine.manifest.network.frames, entry.tasks)
+
+
+def _unknown_rows(entry: SuiteEntry, metrics: Mapping[str, Any]) -> list[str]:
+    """Return a note for each row that shall be shown and that the evaluation does not give."""
+    names = [row.name for row in rows(metrics)]
+    return [f'there is no row {name!r}{did_you_mean(name, names)}'
+            for shown in entry.show for name in shown if name not in names]

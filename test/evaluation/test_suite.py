@@ -1,0 +1,103 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl evaluate --suite`` on two tiny CamVids, one of which is not there."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from mtl_perception import cli
+from mtl_perception.evaluation.suite import read_suite
+from mtl_perception.frames import Outputs
+from mtl_perception.manifest import Manifest, NetworkSpec
+from mtl_perception.tasks import Task
+
+CONFIG = Path(__file__).parents[2] / 'config/evaluate'
+SEMANTIC = Task('semantic', 'classes', ('road', 'sky'), ((0, 0, 0), (255, 0, 0)))
+
+
+class BlueEngine:
+    """Blue is sky, everything else road."""
+
+    def __init__(self, name):
+        self.manifest = Manifest(
+            name, NetworkSpec(frames=1, channels={'semantic': 2}), (SEMANTIC,), 32, 64,
+            (0, 0, 0), (1, 1, 1), 38.4)
+        self.motion_head = None
+
+    def step(self, image, state=None, tasks=None):
+        return Outputs((image[..., 2] > 100).astype(np.uint8)), None
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """Write a CamVid of two images, half sky and half road, with a fence in one, and a suite."""
+    from mtl_perception.inference.torch_engine import TorchEngine
+    monkeypatch.setattr(
+        TorchEngine, 'load', lambda name, *arguments, **keywords: BlueEngine(name))
+    for folder in ('val', 'valannot'):
+        (tmp_path / 'data/CamVid' / folder).mkdir(parents=True)
+    for number in (1, 2):
+        image = np.zeros((32, 64, 3), np.uint8)
+        image[:16, :, 0] = 200  # BGR
+        labels = np.full((32, 64), 3, np.uint8)
+        labels[:16] = 0
+        labels[24:] = 7 if number == 2 else 3
+        cv2.imwrite(str(tmp_path / f'data/CamVid/val/0016E5_{number:05d}.png'), image)
+        cv2.imwrite(str(tmp_path / f'data/CamVid/valannot/0016E5_{number:05d}.png'), labels)
+
+    entry = {'data': str(CONFIG / 'camvid.yaml'), 'root': 'CamVid'}
+    path = tmp_path / 'suite.yaml'
+    path.write_text(yaml.safe_dump({'models': ['one', 'two'], 'entries': [
+        {'title': 'CamVid', **entry, 'show': [['mIoU', 'pixel accuracy'], ['IoU skj']]},
+        {'title': 'Another', **entry, 'root': 'nowhere', 'show': [['mIoU']]}]}))
+    return path
+
+
+def test_a_suite_is_one_table_with_baselines_and_says_what_is_not_there(suite, tmp_path, capsys):
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data'),
+                     '--output', str(tmp_path / 'out')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    # 3072 pixels of sky and road are right, 512 of the fence wrong; its IoU is 0.
+    miou = (1 + 1536 / 2048 + 0) / 3
+    accuracy = 3584 / 4096
+    assert lines[0] == '| | one | two | image-blind baseline |'
+    cell = f'{miou:.3f}, {accuracy:.3f}'
+    assert lines[2].startswith(f'| CamVid, 2 frames: mIoU, pixel accuracy | {cell} | {cell} | ')
+    assert lines[3] == '| CamVid, 2 frames: IoU skj | n/a | n/a | n/a |'
+
+    notes = '\n'.join(lines[4:])
+    assert 'Another: left out' in notes
+    assert 'nowhere' in notes
+    assert 'fence' in notes
+    assert "there is no row 'IoU skj'; did you mean 'IoU sky'" in notes
+
+    assert (tmp_path / 'out/suite.md').read_text().splitlines() == lines
+    results = json.loads((tmp_path / 'out/suite.json').read_text())
+    assert [(one['title'], one['model']) for one in results] == [
+        ('CamVid', 'one'), ('Another', 'one'), ('CamVid', 'two'), ('Another', 'two')]
+    assert results[0]['metrics']['semantic']['pixel_accuracy'] == accuracy
+
+
+def test_a_suite_without_any_data_set_is_refused(suite, tmp_path, capsys):
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path)]) == 3
+    assert 'none of its data sets is there' in capsys.readouterr().err
+
+
+def test_a_wrong_suite_is_refused_with_all_mistakes(suite, capsys):
+    suite.write_text('models: []\nentries: [{title: x, shwo: [[a]], data: b.yaml}]')
+    assert cli.main(['evaluate', '--suite', str(suite)]) == 2
+    said = capsys.readouterr().err
+    assert "shwo does not exist; did you mean 'show'" in said
+    assert 'show is missing' in said
+    assert 'models' in said
+
+
+def test_the_shipped_suite_names_descriptions_that_are_there():
+    suite = read_suite(CONFIG / 'real_roads.yaml')
+    assert all((CONFIG / entry.data).is_file() for entry in suite.entries)
