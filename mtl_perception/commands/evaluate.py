@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
