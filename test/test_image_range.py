@@ -5,6 +5,9 @@
 import cv2
 import numpy as np
 import pytest
+from campaign import campaign
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mtl_perception.image_codec import decode_image, decode_picture, image_fields
 from mtl_perception.image_range import PATIENCE, ImageRange, limits_of
@@ -215,3 +218,32 @@ def test_ranges_that_may_be_given(given, wanted):
 def test_ranges_that_are_refused_with_what_is_wanted(given):
     with pytest.raises(ValueError, match=r'wanted auto, or the numbers of black and white'):
         limits_of(given)
+
+
+BANDS = st.tuples(
+    st.integers(0, 65535), st.integers(0, 65535), st.sampled_from([0, 0, 2, 4, 8]),
+    st.integers(1, 60))
+
+
+@campaign(0.5)
+@given(bands=st.lists(BANDS, min_size=1, max_size=6), shape=st.sampled_from(
+    [(1, 1), (4, 1), (9, 7), (5, 4, 3), (40, 60)]))
+def test_a_stream_of_anything_keeps_the_order_of_its_numbers_and_never_flickers(bands, shape):
+    image_range = ImageRange()
+    rng = np.random.default_rng(len(bands))
+    sent = 0
+    for first, second, shift, count in bands:
+        low, high = sorted((first, second))
+        for _ in range(count):
+            pixels = (rng.integers(low, high + 1, shape) >> shift << shift).astype(np.uint16)
+            found = image_range.eight_bits(pixels)
+            sent += 1
+
+            assert (found.dtype, found.shape) == (np.uint8, shape)
+            assert (np.diff(found.ravel()[np.argsort(pixels, None)].astype(int)) >= 0).all()
+
+    # It may grow from 8 to 16 bits after each time that it shrank, and not more often.
+    steps = 12
+    assert image_range.images == sent
+    assert image_range.faint <= sent
+    assert image_range.changes <= steps * (1 + sent // PATIENCE)
