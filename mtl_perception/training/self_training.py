@@ -17,6 +17,8 @@ from mtl_perception.training.schedule import WeightAverage
 
 BINS = 50
 """Bins of the histograms of confidence, from 0 to 1."""
+RARE = 0.05
+"""Share of the pixels of a drive below which a class is rare."""
 
 
 class Teacher:
@@ -106,26 +108,37 @@ class DriveAndStreet:
     """
     Clips for self-training: half of them street, half images of a drive.
 
-    Into the images of the drive about half of the classes of a street clip are pasted, with their
-    labels (ClassMix, Olsson et al., 2021): they show objects of known class before real
-    backgrounds. Depth of the drive itself is unknown.
+    Into the images of the drive classes of a street clip are pasted, with their labels (ClassMix,
+    Olsson et al., 2021): they show objects of known class before real backgrounds. Depth of the
+    drive itself is unknown.
+
+    A network that learns from its own answers gives up rare classes first. So these are always
+    pasted, the frequent ones with probability one half, and a pixel that the model took for a
+    rare class in the beginning is never labelled as another one.
 
     :param street: labelled clips.
     :param drive: clips of the drive, each (T, H, W, 3) uint8 RGB, with as many frames as the
         street's.
-    :param teacher: labels the drive.
+    :param teacher: labels the drive; its present weights tell what is rare.
     :param seed: of the choice of clips and classes.
-    :param mix: probability that street classes are pasted into an image.
     """
 
     def __init__(
             self, street: Clips, drive: Sequence[NDArray[np.uint8]], teacher: Teacher,
-            seed: int = 0, mix: float = 0.5) -> None:
+            seed: int = 0) -> None:
         self.street = street
         self.drive = drive
         self.teacher = teacher
-        self.mix = mix
         self._generator = np.random.default_rng((seed, 7))
+
+        answers = [teacher.answer(images) for images in drive]
+        counts = np.bincount(
+            np.concatenate([classes.ravel() for classes, _ in answers]), minlength=256)
+        self.rare = counts < RARE * counts.sum()
+        """(256,) bool, the classes that are rare on the drive."""
+        self._kept = [
+            np.where(self.rare[classes] & (confidence >= 0.5), classes, np.uint8(UNLABELLED))
+            for classes, confidence in answers]
 
     def __len__(self) -> int:
         """Return the number of clips, one of the street for each of the drive."""
@@ -138,28 +151,25 @@ class DriveAndStreet:
             return street
 
         images = self.drive[index // 2]
-        real = Sample(
-            images, semantic=self.teacher.label(images),
-            depth=np.full(images.shape[:3], np.nan, np.float32),
-            motion=np.full(images.shape[:3], UNKNOWN_MOTION, np.uint8))
-        if self._generator.random() >= self.mix:
-            return real
+        labels = self.teacher.label(images)
+        kept = self._kept[index // 2]
+        given_up = (kept != UNLABELLED) & (labels != kept)
+        labels = np.where(given_up, np.uint8(UNLABELLED), labels)
 
         first = int(self._generator.integers(len(street.image) - len(images) + 1))
-        pasted = street.window(first, len(images)).resized(*images.shape[1:3])
-        return self._pasted(real, pasted)
+        return self._pasted(
+            images, labels, street.window(first, len(images)).resized(*images.shape[1:3]))
 
-    def _pasted(self, real: Sample, street: Sample) -> Sample:
-        """Return an image of the drive with half of the classes of a street clip."""
+    def _pasted(
+            self, images: NDArray[np.uint8], labels: NDArray[np.uint8], street: Sample) -> Sample:
+        """Return a clip of the drive with some of the classes of a street clip."""
         assert street.semantic is not None
         assert street.depth is not None
-        assert real.semantic is not None
-        present = np.unique(street.semantic)
-        chosen = self._generator.permutation(present)[:len(present) // 2]
-        here = np.isin(street.semantic, chosen)
+        chosen = self.rare | (self._generator.random(256) < 0.5)
+        here = chosen[street.semantic] & (street.semantic != UNLABELLED)
 
-        labels = {'semantic': np.where(here, street.semantic, real.semantic)}
         depth = np.where(here, street.depth, np.float32(np.nan)).astype(np.float32)
         return Sample(
-            np.where(here[..., None], street.image, real.image), depth=depth,
-            motion=real.motion, **labels)
+            np.where(here[..., None], street.image, images),
+            semantic=np.where(here, street.semantic, labels), depth=depth,
+            motion=np.full(labels.shape, UNKNOWN_MOTION, np.uint8))

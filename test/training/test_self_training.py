@@ -86,7 +86,7 @@ def test_the_answer_is_that_of_the_image_and_its_mirror_image():
 @pytest.fixture
 def clips():
     drive = [np.full((2, 64, 64, 3), 255, np.uint8)] * 3
-    return DriveAndStreet(Boxes(), drive, teacher(), mix=1.0)
+    return DriveAndStreet(Boxes(), drive, teacher())
 
 
 def test_half_of_the_clips_are_street_and_half_drive(clips):
@@ -102,13 +102,36 @@ def test_pasted_classes_bring_their_pixels_labels_and_depth(clips):
         real = clips[1]
         pasted = (real.image != 255).any(3)
         assert pasted.any()
-        assert not pasted.all()
         assert set(np.unique(real.semantic[pasted])) <= {0, 8, 11}
 
         # The rest is the drive, as the teacher labels it, without depth.
         assert set(np.unique(real.semantic[~pasted])) <= {1, UNLABELLED}
         assert np.isnan(real.depth[~pasted]).all()
         assert (real.motion == 255).all()
+
+
+def test_rare_classes_of_the_drive_are_always_pasted(clips):
+    assert not clips.rare[1]
+    assert clips.rare[[0, 8]].all()
+    assert all((clips[1].semantic == 8).any() for _ in range(8))
+
+
+def test_a_pixel_of_a_rare_class_is_not_given_up():
+    """The teacher changes its mind about a small object and about the large background."""
+    first = np.full((64, 64), 0.9)
+    first[30:34, 30:34] = 0.1  # class 0, rare
+    drive = DriveAndStreet(Boxes(), [images_of(first)], teacher(share=1.0))
+
+    # Now it calls the object 1 like the rest, and a part of the background 0.
+    later = np.full((64, 64), 0.9)
+    later[50:] = 0.1
+    drive.drive = [images_of(later)]
+    drive.rare = np.zeros(256, bool)  # nothing is pasted over it for sure
+    for _ in range(10):
+        clip = drive[1]
+        free = np.isnan(clip.depth[0])
+        assert (clip.semantic[0][30:34, 30:34][free[30:34, 30:34]] == UNLABELLED).all()
+        assert (clip.semantic[0][50:][free[50:]] == 0).all()
 
 
 def test_a_network_that_does_not_mind_the_view_is_consistent():
