@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.commands._options import progress
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.commands._options import path_argument, progress
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.image_inputs import is_bag, open_input
 from mtl_perception.evaluation.pictures import evenly_spread
 from mtl_perception.files import write_atomically
@@ -36,11 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = AdaptationSettings()
     parser.add_argument('model', help='name of a shipped model, or a .safetensors file')
     parser.add_argument(
-        'drive', type=Path, help='a folder of images, a video or a rosbag2 of the camera')
+        'drive', type=path_argument, help='a folder of images, a video or a rosbag2 of the camera')
     parser.add_argument(
         '--name', default='', help='of the new model (default: MODEL_adapted)')
     parser.add_argument(
-        '--output', type=Path, default=Path('runs'), help='folder of the runs (default: runs)')
+        '--output', type=path_argument, default=Path('runs'),
+        help='folder of the runs (default: runs)')
 
     # the drive
     parser.add_argument('--namespace', default='', help='of the camera of a recording')
@@ -98,6 +99,12 @@ def _read(arguments: argparse.Namespace, manifest: Manifest) -> list[NDArray[np.
     for one in progress(given.images, 'reading', given.count or None):
         images.append(resize(one.image, manifest.height, manifest.width))
         stamps.append(one.stamp_ns)
+
+    remarks = [*given.remarks, *([str(given.omissions)] if given.omissions else [])]
+    if not images:
+        raise DataError(f'{arguments.drive}: no image can be read; {"; ".join(remarks)}')
+    for remark in remarks:
+        print(remark)
 
     clips = []
     for number in np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int):

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from mtl_perception.commands import train
+from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import DataError
 from mtl_perception.manifest import read_model
 from mtl_perception.training.config import TrainingConfig, to_yaml
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_options(parser)
     parser.add_argument('model', help='name of a shipped model, or a .safetensors file')
     parser.add_argument(
-        'data', type=Path, metavar='FOLDER',
+        'data', type=path_argument, metavar='FOLDER',
         help='of a data set (CamVid, Cityscapes, KITTI) or of images and masks')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
