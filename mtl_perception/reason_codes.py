@@ -94,13 +94,25 @@ class ReasonCode(str, Enum):
         'The publisher uses another format.',
         'Publish JPEG or PNG, or use the raw image topic.')
     NO_INTRINSICS = (
-        'I21_no_intrinsics', 'The focal length of the camera is unknown (a warning).',
+        'I21_no_intrinsics',
+        'The focal length of the camera is unknown; depth and motion stand on an assumed one (a '
+        'warning).',
         'No camera_info has arrived, or it holds no calibration.',
         'Publish camera_info with a calibration; depth then gets the scale of this camera.')
     INFO_MISMATCH = (
         'I22_info_mismatch', 'The camera_info belongs to another image size; depth is withheld.',
         'The calibration was made at another resolution, or for another camera.',
         'Calibrate at the resolution that is published, or let the driver scale its camera_info.')
+
+    INFO_ODD = (
+        'I23_info_odd', 'Something about the camera_info is odd (a warning); a part of it counts.',
+        "K is 0 and P is not, K and P contradict each other, or its frame_id is not the image's.",
+        'Look at the driver; "ros2 topic echo --once camera_info" shows what it says.')
+    INFO_UNUSABLE = (
+        'I24_info_unusable', 'The camera_info cannot be believed; depth stands on an assumed '
+        'focal length (a warning).',
+        'Numbers that are not finite, an impossible focal length, or an unknown distortion model.',
+        'Calibrate the camera; "mtl doctor --calibration FILE" says what is wrong with a file.')
 
     # time
 

@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from mtl_perception import topics
 from mtl_perception.bags.boxes import boxes_from_detections, boxes_from_markers
+from mtl_perception.bags.camera_topics import (
+    IMAGE_KINDS,
+    camera_topics,
+    missing_image,
+    missing_output,
+)
 from mtl_perception.bags.cdr import read_compressed, read_image
 from mtl_perception.bags.entries import Entry, StorageFile, damage_text
 from mtl_perception.bags.message_types import deserialise
@@ -23,7 +29,6 @@ from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
 from mtl_perception.image_range import ImageRange, Limits
-from mtl_perception.name_checks import nearest_hint
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import Task
 
@@ -60,6 +65,8 @@ class Bag:
         finds them, see :class:`.ImageRange`.
     :param strict: whether a message that cannot be decoded is an error; else it is left out and
         counted in ``skipped``.
+    :param image_topic: of the camera, where it is not that of the node.
+    :param camera_info_topic: of its calibration, where it does not stand beside the image.
     :ivar duplicates: messages of a role with a stamp that it had before; the first one counts.
     :ivar skipped: topic -> why messages on it are not read, and how many.
     :ivar matched: role -> messages with the stamp of an image.
@@ -70,7 +77,7 @@ class Bag:
     def __init__(
             self, path: Path, namespace: str = '', allow_damaged: bool = False,
             slop_ns: int = 0, image_range: Limits | None = None,
-            strict: bool = False) -> None:
+            strict: bool = False, image_topic: str = '', camera_info_topic: str = '') -> None:
         self.path = path
         self.duplicates = 0
         self.skipped: dict[str, Counter[str]] = defaultdict(Counter)
@@ -99,9 +106,18 @@ class Bag:
                 f'"mtl predict" without --strict.{_listed(path)}',
                 ReasonCode.BAG_UNREADABLE)
 
+        # Which topics are the camera and what stands on the others.
         self.topics: dict[str, int] = {
             **dict.fromkeys(self._storage.topics, 0),
             **Counter(entry.topic for _, entry in entries)}
+        self._kinds = {name: topic.kind for name, topic in self._storage.topics.items()}
+        try:
+            self.camera = camera_topics(
+                self._kinds, self.topics, namespace, image_topic, camera_info_topic)
+        except DataError:
+            self._storage.close()
+            raise
+
         self._roles = self._roles_of_topics()
         self._found = self._index()
         if strict and self.skipped:
@@ -151,7 +167,7 @@ class Bag:
         :raises DataError: that lists the topics of the bag.
         """
         for role in roles:
-            wanted = self._name(TOPICS[role])
+            wanted = self.camera.image if role == 'image' else self._name(TOPICS[role])
             if self.stamps_of(role) == [0] and self.count(role) > 1:
                 raise DataError(
                     f'{self.path}: all {self.count(role)} messages on {wanted} have the stamp 0; '
@@ -161,10 +177,12 @@ class Bag:
 
             others = [name for name in self.topics if name != wanted]
             why = '; '.join(self.skipped.get(wanted, ()))
+            hint = (missing_image(wanted, self._kinds, self.topics) if role == 'image' else
+                    missing_output(wanted, others))
             raise DataError(
                 f'{self.path}: no message on {wanted}'
                 + (f' can be read ({why})' if why else '')
-                + f'{nearest_hint(wanted, others, 3)}; the bag has {_shown(self.topics)}',
+                + f'{hint}; the bag has {_shown(self.topics)}',
                 ReasonCode.BAG_TOPIC_MISSING)
 
     def records(
@@ -186,6 +204,7 @@ class Bag:
         for stamp_ns in self.stamps:
             decoded: dict[str, Any] = {}
             received_ns: list[int] = []
+
             for role, found in self._found.items():
                 if stamp_ns not in found or (roles is not None and role not in roles) or (
                         role == 'detection' and task is None):
@@ -215,7 +234,7 @@ class Bag:
 
     def infos(self) -> dict[int, Any]:
         """Return stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""
-        kinds = {self._name(topics.CAMERA_INFO): topics.CAMERA_INFO.kind}
+        kinds = {self.camera.info: topics.CAMERA_INFO.kind}
         return {entry.stamp_ns: message for entry, message in self._messages(kinds)
                 if entry.stamp_ns is not None}
 
@@ -240,19 +259,13 @@ class Bag:
         """Return the last report of each diagnostic status, see :meth:`statuses`."""
         return {name: last for name, (_, last) in self.statuses().items()}
 
-    @property
-    def image_topics(self) -> tuple[str, str]:
-        """The topics that the images may come from, raw and compressed."""
-        return self._name(topics.IMAGE), self._name(topics.COMPRESSED_IMAGE)
-
     def _name(self, topic: topics.Topic) -> str:
         return topic.below(self._namespace)
 
     def _roles_of_topics(self) -> dict[str, str]:
         """Return name of a topic -> its role."""
-        roles = {self._name(topic): role for role, topic in TOPICS.items()}
-        if not self.topics.get(self._name(topics.IMAGE)):
-            roles[self._name(topics.COMPRESSED_IMAGE)] = 'image'
+        roles = {self._name(topic): role for role, topic in TOPICS.items() if role != 'image'}
+        roles[self.camera.image] = 'image'
 
         # Outlines have no scores; detections are published where vision_msgs is installed.
         if self.topics.get(self._name(topics.DETECTION)):
@@ -263,6 +276,8 @@ class Bag:
     def _index(self) -> dict[str, dict[int, Found]]:
         """Return role -> stamp -> message; of several with one stamp the first."""
         kinds = {self._name(topic): topic.kind for topic in topics.EVERY}
+        own = self._kinds.get(self.camera.image)
+        kinds[self.camera.image] = own if own in IMAGE_KINDS else topics.IMAGE.kind
         index: dict[str, dict[int, Found]] = {role: {} for role in TOPICS}
         for file, entry in self._storage.entries:
             role = self._roles.get(entry.topic)

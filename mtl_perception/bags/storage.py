@@ -19,6 +19,8 @@ from mtl_perception.reason_codes import ReasonCode
 
 LARGEST_METADATA = 16 << 20
 SUFFIXES = ('.mcap', '.db3')
+ROS1 = b'#ROSBAG V'
+"""What every recording of ROS 1 begins with."""
 
 
 class Storage:
@@ -118,6 +120,11 @@ def files_of(path: Path) -> tuple[list[Path], str]:
         raise DataError(
             f'{path}: is a compressed part of a rosbag2; name the folder that it is in',
             ReasonCode.BAG_STORAGE)
+    if is_ros1(path):
+        raise DataError(
+            f'{path}: is a recording of ROS 1; convert it with "rosbags-convert --src {path} '
+            f'--dst {path.with_suffix("")}" and name the new folder (pip install rosbags)',
+            ReasonCode.BAG_STORAGE)
     if path.is_file():
         return [path], ''
 
@@ -140,6 +147,15 @@ def files_of(path: Path) -> tuple[list[Path], str]:
             f'{path}: cannot be read as a rosbag2: metadata.yaml lists {", ".join(missing)}, '
             'which is not there', ReasonCode.BAG_STORAGE)
     return [path / name for name in names], mode if mode in ('message', 'file') else ''
+
+
+def is_ros1(path: Path) -> bool:
+    """Return whether a file is a recording of ROS 1, by its first bytes."""
+    try:
+        with path.open('rb') as file:
+            return file.read(len(ROS1)) == ROS1
+    except OSError:  # a folder, or nothing
+        return False
 
 
 def _read_metadata(path: Path, metadata: Path) -> tuple[list[str], str, str]:

@@ -61,6 +61,21 @@ def _range(text: str) -> Limits | None:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def add_camera_options(parser: argparse.ArgumentParser) -> None:
+    """Declare which topics of a recording are the camera, and what happens to its lens."""
+    parser.add_argument(
+        '--image-topic', default='', metavar='TOPIC',
+        help='of the camera in the recording (default: image_raw, or the only image topic)')
+    parser.add_argument(
+        '--camera-info-topic', default='', metavar='TOPIC',
+        help='of its calibration (default: camera_info beside the image, or the only one)')
+    parser.add_argument(
+        '--rectify', choices=('auto', 'off'),
+        help='auto: images of a lens with strong distortion become those of a pinhole before the '
+        'network, and the results are put back; off: never (default: auto, or what the node '
+        'reported in the recording)')
+
+
 def load_engine(
         arguments: argparse.Namespace, precision: str = 'fp32',
         minimum_score: float | None = None) -> 'TorchEngine':

@@ -16,6 +16,8 @@ from pathlib import Path
 from mtl_perception import __version__
 from mtl_perception.errors import ConfigurationError, PerceptionError
 from mtl_perception.manifest import PRETRAINED, read_model
+from mtl_perception.media.calibration_file import calibration_path, read_calibration
+from mtl_perception.media.intrinsics import intrinsics_of
 from mtl_perception.middleware import environment_remarks
 from mtl_perception.reason_codes import ReasonCode, explain
 
@@ -67,6 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl doctor``."""
     parser.add_argument(
         'code', nargs='?', help='explain a reason code of a message, such as T05_stale or M03')
+    parser.add_argument(
+        '--calibration', default='', metavar='PATH',
+        help='say what a calibration file, or that in a recording, is worth: calibrated, assumed '
+        'or unusable, and why')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -80,12 +86,44 @@ def run(arguments: argparse.Namespace) -> int:
         print(found)
         return 0
 
+    if arguments.calibration:
+        print(_calibration(arguments.calibration))
+        return 0
+
     findings = list(examine())
     for finding in findings:
         print(f'{finding.level.upper():5}{finding.subject:18}{finding.text}')
     failed = sum(finding.level == 'fail' for finding in findings)
     print(f'{failed} of {len(findings)} checks failed' if failed else 'everything needed is here')
     return 2 if failed else 0
+
+
+def _calibration(text: str) -> str:
+    """
+    Return what a calibration file or that of a recording is worth.
+
+    :raises PerceptionError: if it cannot be read, or a file not be believed.
+    """
+    # a recording needs libraries that may be missing here
+    from mtl_perception.bags.reader import Bag
+    from mtl_perception.evaluation.bag_evaluation import recorded_intrinsics
+    from mtl_perception.evaluation.image_inputs import is_bag
+
+    path = calibration_path(text)
+    if not (path.exists() and is_bag(path)):
+        found = read_calibration(path)
+        known = intrinsics_of(found, (found.height, found.width))
+        lens = known.lens
+        strong = lens is not None and lens.is_strong(found.height, found.width)
+        return (f'{path}: {known.text(0.0)}, for {found.width} x {found.height} pixels; '
+                + ('its distortion is strong: images are rectified' if strong else
+                   'its images are taken as those of a pinhole'))
+
+    with Bag(path) as bag:
+        bag.require(['image'])
+        manifest, _ = read_model('street')
+        remarks = [recorded_intrinsics(bag, manifest)['text'], *bag.camera.remarks]
+    return f'{path}: {"; ".join(remarks)}'
 
 
 def _library(name: str, level: str, advice: str) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
+    add_camera_options,
     add_engine_options,
     add_model_argument,
     add_range_option,
@@ -106,10 +107,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='with --rerun: longest time between two frames that are compared (default: what the '
         'node reported in the recording)')
 
+    # its topics and messages
     parser.add_argument('--namespace', default='', help='of the camera in the recording')
+    add_camera_options(parser)
     parser.add_argument(
         '--slop', type=float, default=0.0, metavar='MS',
         help='largest difference between the stamps of an image and its labels, milliseconds (0)')
+
+    # what cannot be read
     parser.add_argument(
         '--allow-truncated', action='store_true',
         help='evaluate the intact part of a recording that is cut short or damaged')
@@ -217,7 +222,8 @@ def _on_bag(arguments: argparse.Namespace) -> int:
 
     with Bag(
             arguments.bag, arguments.namespace, arguments.allow_truncated, slop_ns,
-            arguments.image_range, arguments.strict) as bag:
+            arguments.image_range, arguments.strict, arguments.image_topic,
+            arguments.camera_info_topic) as bag:
         bag.require(['image'])
         predicted = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
         if not bag.roles & {*predicted}:
@@ -256,7 +262,8 @@ def _stream_settings(arguments: argparse.Namespace, bag: Bag) -> StreamSettings:
     """
     settings = bag_evaluation.recorded_settings(bag)
     given = {name: value for name, value in (
-        ('max_gap_s', arguments.max_gap), ('camera_height', arguments.camera_height))
+        ('max_gap_s', arguments.max_gap), ('camera_height', arguments.camera_height),
+        ('rectify', arguments.rectify))
         if value is not None}
     try:
         return dataclasses.replace(settings, **given)

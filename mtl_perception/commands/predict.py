@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.commands._options import (
+    add_camera_options,
     add_engine_options,
     add_range_option,
     load_engine,
@@ -24,6 +25,7 @@ from mtl_perception.evaluation.film_output import FilmOutput
 from mtl_perception.evaluation.image_inputs import open_input
 from mtl_perception.evaluation.predict import BAG, VIDEO, FolderWriter, check_output, predict
 from mtl_perception.manifest import Manifest
+from mtl_perception.media.calibration_file import read_calibration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--focal-length', type=float, default=0.0, metavar='PIXELS',
         help='of the camera at the width of its images; depth in metres needs it')
     parser.add_argument(
+        '--calibration', default='', metavar='FILE',
+        help='calibration file of the camera: a path, file:///path or package://NAME/path')
+    add_camera_options(parser)
+    parser.add_argument(
         '--camera-height', type=float, default=0.0, metavar='METRES',
         help='of the camera above the ground; depth in metres needs it (default: as in training)')
 
@@ -71,11 +77,15 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in given.items():
         if not 0 <= value < math.inf:
             raise ConfigurationError(f'{name} is {value:g}; it must be a number of at least 0')
+    if arguments.calibration and arguments.focal_length:
+        raise ConfigurationError(
+            '--calibration and --focal-length both give the focal length; give one of them')
     check_output(arguments.source, arguments.output)
 
+    calibration = read_calibration(arguments.calibration) if arguments.calibration else None
     source = open_input(
         arguments.source, arguments.rate, arguments.namespace, arguments.strict,
-        arguments.image_range)
+        arguments.image_range, arguments.image_topic, arguments.camera_info_topic)
     for remark in source.remarks:
         _say(remark)
     if threading.current_thread() is threading.main_thread():
@@ -89,16 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
     output = _output(arguments, engine.manifest, source.rate)
     try:
         with output:
-            count, unknown = predict(
+            count, found = predict(
                 engine, source, output.take, arguments.focal_length or None, show,
-                arguments.camera_height)
+                arguments.camera_height, calibration, arguments.rectify or 'auto', _say)
     except BaseException:
         if output.kept is not None:
             _say(f'the frames before it are kept in {output.kept}')
         raise
 
     print(f'{count} frames: {output.kept}')
-    remarks = [unknown, str(source.omissions), getattr(output, 'remark', '')]
+    remarks = [*found, str(source.omissions), getattr(output, 'remark', '')]
     for text in filter(None, remarks):
         print(text)
     return 0

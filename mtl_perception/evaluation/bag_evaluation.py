@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --bag``: the predictions of a node in a recording, against the truth."""
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,9 +19,12 @@ from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.frames import Frame, FrameRecord, Perception, Truth
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream, StreamSettings
+from mtl_perception.inference.stream import (
+    CameraStream,
+    StreamSettings,
+    assumed_focal_length,
+)
 from mtl_perception.manifest import Manifest
-from mtl_perception.media.calibration import focal_length, image_size
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.topics import PREDICTIONS
 
@@ -91,14 +95,14 @@ def rerun(
             continue
 
         # Depth is withheld where the calibration is for another size, as by the node.
-        info = calibrations.find(record.stamp_ns)
-        fits = info is None or image_size(info) == image.shape[:2]
+        known, _ = calibrations.intrinsics(record.stamp_ns, image.shape)
+        fits = not known.is_of_another_size
         tasks = {task for task in PREDICTIONS if getattr(recorded, task) is not None}
         try:
             prediction = stream.process(
                 Frame('bag', record.stamp_ns, image), tasks,
                 _output_size(recorded, record, engine.manifest),
-                focal_px=focal_length(info) if fits and info is not None else None)
+                intrinsics=known)
         except FrameError:  # the node dropped it too
             continue
 
@@ -164,19 +168,35 @@ def bag_metrics(
         'dropped': balance.dropped,
         'accounting': {'adds_up': not balance.problems, 'problems': balance.problems},
         'incomplete': bool(bag.damage), 'damage': bag.damage,
+        'intrinsics': recorded_intrinsics(bag, manifest),
         'matched': sum(one for one, _ in streams.values()),
         'unmatched': sum(one for _, one in streams.values()),
         'streams': {role: {'matched': one, 'unmatched': other}
                     for role, (one, other) in streams.items()},
 
         # What the reader left out, and how old predictions were when the node published them.
-        'duplicates': bag.duplicates,
+        'duplicates': bag.duplicates, 'remarks': list(bag.camera.remarks),
         'low_contrast': bag.image_range.remark(),
         'skipped': {topic: dict(reasons) for topic, reasons in bag.skipped.items()},
         'age_at_publish_ms': {
             rank: float(node[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99')
             if node and f'age_ms.{rank}' in node},
         **score.compute()}
+
+
+def recorded_intrinsics(bag: Bag, manifest: Manifest) -> dict[str, Any]:
+    """Return what is known of the camera by the calibration of the first image, in words too."""
+    # Looking at it must not count messages as left out a second time.
+    skipped = copy.deepcopy(bag.skipped)
+    first = next((record for record in bag.records(roles=['image'])
+                  if record.image is not None), None)
+    bag.skipped = skipped
+    if first is None or first.image is None:
+        return {}
+    known, _ = calibrations_of(bag).intrinsics(first.stamp_ns, first.image.shape)
+    assumed = assumed_focal_length(manifest, first.image.shape[1])
+    return {'state': str(known.state), 'focal_px': known.focal_px or assumed,
+            'reason': known.reason, 'text': known.text(assumed)}
 
 
 def recorded_settings(bag: Bag) -> StreamSettings:
@@ -192,7 +212,8 @@ def recorded_settings(bag: Bag) -> StreamSettings:
     return StreamSettings(
         float(node.get('max_gap', default.max_gap_s)),
         float(node.get('depth.camera_height', default.camera_height)),
-        'network' if node.get('motion.head') == 'network' else 'auto')
+        'network' if node.get('motion.head') == 'network' else 'auto',
+        'off' if node.get('rectify') == 'off' else 'auto')
 
 
 def recorded_range(bag: Bag) -> Limits | None:
@@ -215,7 +236,7 @@ def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
         values.get(key, '').isdigit() for values in pair
         for key in ('received', 'published', 'in_flight'))]
 
-    mine = [pair for pair in found if pair[1].get('topic') in bag.image_topics]
+    mine = [pair for pair in found if pair[1].get('topic') in bag.camera.names]
     first, last = next(iter(mine or (found if len(found) == 1 else [])), (None, None))
     return first, last
 
@@ -249,6 +270,10 @@ def notes_of(metrics: dict[str, Any]) -> list[str]:
              f'{metrics["unmatched"]} have not; {metrics["duplicates"]} duplicates.']
     notes += [f'{role}: {stream["unmatched"]} of {stream["matched"] + stream["unmatched"]} have '
               'no image.' for role, stream in metrics['streams'].items() if stream['unmatched']]
+
+    if text := metrics.get('intrinsics', {}).get('text'):
+        notes.append(f'Calibration of the recording: {text}.')
+    notes += [f'Without being named: {remark}.' for remark in metrics.get('remarks', ())]
 
     # Warnings first, then what was left out.
     if (latency := metrics['latency_ms']['p50']) is not None and latency < 0:

@@ -73,4 +73,6 @@ class FilmOutput:
         self._last_ns = shown.stamp_ns
 
         record = FrameRecord(shown.stamp_ns, shown.image, prediction)
-        self._film.add(self._painter.draw(record, [shown.name]), self._seconds)
+        lines = [shown.name] if prediction.depth is None else [
+            shown.name, shown.intrinsics.caption]
+        self._film.add(self._painter.draw(record, lines), self._seconds)

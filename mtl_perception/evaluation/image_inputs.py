@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.bags.reader import TRUE, Bag
-from mtl_perception.bags.storage import SUFFIXES
+from mtl_perception.bags.storage import SUFFIXES, is_ros1
 from mtl_perception.errors import DataError
 from mtl_perception.frames import Truth
 from mtl_perception.image_range import ImageRange, Limits
-from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
+from mtl_perception.media.calibration import CalibrationMemory, believable
+from mtl_perception.media.intrinsics import NO_CALIBRATION, Intrinsics, is_rectified_topic
 from mtl_perception.media.listing import is_hidden
 from mtl_perception.media.omissions import Omissions
 from mtl_perception.media.picture_folder import PictureFolder, is_picture
@@ -31,9 +32,10 @@ class InputImage:
     :param name: of it, and of the files that are made of it.
     :param stamp_ns: nanoseconds; of an image without one, its number by the rate.
     :param image: (H, W, 3) uint8 RGB.
-    :param info: calibration of a recording, a ``sensor_msgs/CameraInfo``; None if unknown or for
-        images of another size.
+    :param info: calibration of a recording, a ``sensor_msgs/CameraInfo``; None if there is none
+        that can be believed.
     :param truth: of a recording; None if there is none.
+    :param intrinsics: what its calibration says.
     """
 
     name: str
@@ -41,11 +43,7 @@ class InputImage:
     image: NDArray[np.uint8]
     info: Any = None
     truth: Truth | None = None
-
-    @property
-    def focal_px(self) -> float | None:
-        """Focal length by the calibration, pixels; None without one."""
-        return None if self.info is None else focal_length(self.info)
+    intrinsics: Intrinsics = NO_CALIBRATION
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,8 @@ class ImageInput:
 
 def open_input(
         path: Path, rate: float = 0.0, namespace: str = '', strict: bool = False,
-        limits: Limits | None = None) -> ImageInput:
+        limits: Limits | None = None, image_topic: str = '',
+        camera_info_topic: str = '') -> ImageInput:
     """
     Return the images of a folder, a video or a recording.
 
@@ -83,10 +82,14 @@ def open_input(
     :param strict: whether an image that cannot be read is an error; else it is left out and
         counted.
     :param limits: what is black and white in images of more than 8 bits; None finds it.
+    :param image_topic: of the camera of a recording, see :class:`.Bag`.
+    :param camera_info_topic: of its calibration.
     :raises DataError: if there is no such file, or no image in it.
     """
     if is_bag(path):
-        return _open_bag(path, rate, namespace, strict, limits)
+        bag = Bag(path, namespace, allow_damaged=not strict, image_range=limits, strict=strict,
+                  image_topic=image_topic, camera_info_topic=camera_info_topic)
+        return _open_bag(bag, rate)
     if path.is_dir() or is_picture(path):
         return _open_folder(path, rate or FALLBACK_RATE, strict, limits)
     if not path.is_file():
@@ -102,28 +105,25 @@ def is_bag(path: Path) -> bool:
     if path.is_dir():
         return (path / 'metadata.yaml').is_file() or any(
             one.suffix in SUFFIXES and not is_hidden(one.name) for one in path.iterdir())
-    return path.suffix in (*SUFFIXES, '.zstd')
+    return path.suffix in (*SUFFIXES, '.zstd') or is_ros1(path)
 
 
 def calibrations_of(bag: Bag) -> CalibrationMemory:
-    """Return all calibrations of a recording."""
-    memory = CalibrationMemory()
-    for info in bag.infos().values():
+    """Return all calibrations of a recording that count."""
+    memory = CalibrationMemory(rectified=is_rectified_topic(bag.camera.image))
+    for info in believable(bag.infos().values()):
         memory.put(info)
     return memory
 
 
-def _open_bag(
-        path: Path, rate: float, namespace: str, strict: bool, limits: Limits | None,
-) -> ImageInput:
+def _open_bag(bag: Bag, rate: float) -> ImageInput:
     """
-    Return the images of a recording.
+    Return the images of a recording, which is closed at their end.
 
-    :raises DataError: if it has none, or, with ``strict``, if it is damaged.
+    :raises DataError: if it has none.
     """
     with ExitStack() as stack:
-        bag = stack.enter_context(Bag(
-            path, namespace, allow_damaged=not strict, image_range=limits, strict=strict))
+        stack.enter_context(bag)
         bag.require(['image'])
         stack.pop_all()
     stamps = bag.stamps_of('image')
@@ -132,10 +132,10 @@ def _open_bag(
     # The mean rate, by the stamps of the first and the last image.
     span_ns = stamps[-1] - stamps[0]
     own = (len(stamps) - 1) * 1e9 / span_ns if span_ns else 0.0
-    damage = (f'{path}: {bag.damage}; what is whole is taken',) if bag.damage else ()
+    damage = (f'{bag.path}: {bag.damage}; what is whole is taken',) if bag.damage else ()
     return ImageInput(
-        _recorded(bag, omissions), len(stamps), rate or own or FALLBACK_RATE, damage, omissions,
-        bag.image_range)
+        _recorded(bag, omissions), len(stamps), rate or own or FALLBACK_RATE,
+        (*damage, *bag.camera.remarks), omissions, bag.image_range)
 
 
 def _open_folder(
@@ -178,16 +178,14 @@ def _recorded(bag: Bag, omissions: Omissions) -> Iterator[InputImage]:
             if image is None:
                 continue
 
-            # A calibration for another size would scale depth wrongly.
-            info = calibrations.find(record.stamp_ns)
-            if info is not None and image_size(info) != image.shape[:2]:
-                info = None
-            yield InputImage(str(record.stamp_ns), record.stamp_ns, image, info, record.truth)
+            known, info = calibrations.intrinsics(record.stamp_ns, image.shape)
+            yield InputImage(
+                str(record.stamp_ns), record.stamp_ns, image, info, record.truth, known)
 
         # A gap in the output must not go unnoticed.
         for topic, reasons in bag.skipped.items():
             for reason, count in reasons.items():
-                frames = count if topic in bag.image_topics else 0
+                frames = count if topic == bag.camera.image else 0
                 omissions.add(f'{bag.path}: {topic}: {count} x {reason}', frames)
         if bag.duplicates:
             omissions.add(f'{bag.path}: {bag.duplicates} messages have a stamp that was there '

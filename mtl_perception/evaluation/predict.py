@@ -3,11 +3,13 @@
 """``mtl predict``: send every frame of a video, a folder or a bag through a model."""
 
 import contextlib
+import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +21,8 @@ from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
 from mtl_perception.inference.stream import CameraStream, StreamSettings
+from mtl_perception.media.calibration import Calibration
+from mtl_perception.media.intrinsics import given_focal_length, intrinsics_of
 from mtl_perception.reason_codes import ReasonCode
 
 VIDEO, BAG = '.mp4', '.mcap'
@@ -34,7 +38,9 @@ LARGEST_MM = 65534
 def predict(
         engine: Engine, source: ImageInput, take: Callable[[InputImage, Perception], None],
         focal_px: float | None = None, show: Callable[[Any], Any] = iter,
-        camera_height: float = 0.0) -> tuple[int, str]:
+        camera_height: float = 0.0, calibration: Calibration | None = None,
+        rectify: Literal['auto', 'off'] = 'auto', warn: Callable[[str], object] = str,
+) -> tuple[int, list[str]]:
     """
     Send every frame through a model, in order; the same frames give the same predictions.
 
@@ -45,11 +51,18 @@ def predict(
         recording, if it has one.
     :param show: wraps the frames, for a progress bar.
     :param camera_height: of the camera above the ground, metres; 0 = that of the training.
-    :return: how many frames there were, and why motion is unknown in some; empty if it is unknown
-        in the first one alone.
+    :param calibration: of the camera, at any size of its images; it counts, whatever a recording
+        says.
+    :param rectify: see :class:`.StreamSettings`.
+    :param warn: is told at once if the metres do not stand on a calibration.
+    :return: how many frames there were, and remarks: on which focal length the metres stand, and
+        why motion is unknown in frames after the first.
+    :raises ConfigurationError: if the images have another ratio of the sides than the calibration.
     :raises DataError: if there is no frame, or one cannot be read.
     """
-    stream = CameraStream(engine, StreamSettings(camera_height=camera_height))
+    stream = CameraStream(
+        engine, StreamSettings(camera_height=camera_height, rectify=rectify))
+    metres: Counter[str] = Counter()
     count = changes = 0
     for shown in show(source.images):
         count += 1
@@ -57,13 +70,40 @@ def predict(
         if source.image_range.changes > changes:
             changes = source.image_range.changes
             stream.reset('image_range')
+
+        known = shown.intrinsics
+        if focal_px:
+            known = given_focal_length(focal_px)
+        elif calibration is not None:
+            height, width = shown.image.shape[:2]
+            known = intrinsics_of(calibration.at(height, width), shown.image.shape)
+
+        # Whoever waits for metres is told at once what they stand on.
         prediction = stream.process(
-            Frame('predict', shown.stamp_ns, shown.image), focal_px=focal_px or shown.focal_px)
-        take(shown, prediction)
+            Frame('predict', shown.stamp_ns, shown.image), intrinsics=known)
+        text = metres_text(stream)
+        if known.code is not None and text and text not in metres:
+            warn(text)
+        metres[text] += 1
+        take(dataclasses.replace(shown, intrinsics=known), prediction)
     if not count:
         found = f': {source.omissions}' if source.omissions else ''
         raise DataError(f'there is not a single frame that can be read{found}')
-    return count, _unknown(stream)
+
+    remarks = [f'{text} ({times} frames)' if len(metres) > 1 else text
+               for text, times in metres.items()]
+    return count, [text for text in (*remarks, _unknown(stream)) if text]
+
+
+def metres_text(stream: CameraStream) -> str:
+    """Return on which focal length the metres of the last frame stand; empty without metres."""
+    if stream.engine.manifest.task('depth') is None:
+        return ''
+    text = f'depth stands on: {stream.intrinsics.text(stream.focal_px)}'
+    if stream.rectifier is None:
+        return text
+    return (f'{text}; the lens is rectified to {stream.rectifier.focal_px:.4g} pixels, '
+            f'{stream.rectifier.unseen:.0%} of the image is outside of the view')
 
 
 def _unknown(stream: CameraStream) -> str:

@@ -16,7 +16,10 @@ from mtl_perception.frames import Frame, Outputs, Perception
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import Moving, MovingObjects, Odometry, pinhole_of
 from mtl_perception.inference.output_checks import check_outputs
+from mtl_perception.inference.rectification import Rectifier
 from mtl_perception.inference.timeline import Link, Timeline
+from mtl_perception.manifest import Manifest
+from mtl_perception.media.intrinsics import NO_CALIBRATION, Intrinsics, given_focal_length
 from mtl_perception.postprocessing import to_perception
 from mtl_perception.preprocessing import focal_length_at, resize
 from mtl_perception.reason_codes import ReasonCode
@@ -35,11 +38,14 @@ class StreamSettings:
         :class:`mtl_perception.manifest.Manifest`. 0 = that of the training camera.
     :param motion_head: ``auto`` takes the model's motion head if it has one, ``network`` the
         network's own decoder.
+    :param rectify: ``auto`` turns the images of a lens with strong distortion into those of a
+        pinhole before the network, and the answers back; ``off`` never does.
     """
 
     max_gap_s: float = 0.5
     camera_height: float = 0.0
     motion_head: Literal['auto', 'network'] = 'auto'
+    rectify: Literal['auto', 'off'] = 'auto'
 
     def __post_init__(self) -> None:
         if not self.max_gap_s > 0:
@@ -50,6 +56,8 @@ class StreamSettings:
         if self.motion_head not in ('auto', 'network'):
             raise ValueError(
                 f"motion_head is {self.motion_head!r}; it must be 'auto' or 'network'")
+        if self.rectify not in ('auto', 'off'):
+            raise ValueError(f"rectify is {self.rectify!r}; it must be 'auto' or 'off'")
 
 
 class CameraStream:
@@ -90,6 +98,15 @@ class CameraStream:
         """Runs the motion head; None if the network's own decoder predicts motion."""
         self._state: Any = None
 
+        # What the last frame's calibration said.
+        self.intrinsics: Intrinsics = NO_CALIBRATION
+        """What is known of the camera of the last frame."""
+        self.focal_px = 0.0
+        """Focal length that the metres of the last frame stand on, pixels of the camera; 0 before
+        the first one."""
+        self.rectifier: Rectifier | None = None
+        """Makes a pinhole of the camera; None if it is one."""
+
     def reset(self, reason: str) -> None:
         """
         Drop the temporal state.
@@ -104,7 +121,7 @@ class CameraStream:
     def process(
         self, frame: Frame, tasks: Collection[str] | None = None,
         output_size: Literal['camera', 'network'] = 'camera', focal_px: float | None = None,
-        odometry: Odometry | None = None,
+        odometry: Odometry | None = None, intrinsics: Intrinsics | None = None,
     ) -> Perception:
         """
         Return the prediction for a frame.
@@ -118,12 +135,15 @@ class CameraStream:
             far away the ground is and how tall the things on it are.
             None or an impossible value leaves depth as the training camera would see it.
         :param odometry: measures how the camera moved; None estimates it from the images.
+        :param intrinsics: what a calibration says about the camera, in place of ``focal_px``.
         :raises FrameError: ``T02_duplicate``, ``M09_nonfinite``, ``M10_output``, or what the
             engine raises; the temporal state is not changed by a frame that was dropped.
         :raises ValueError: if the image is not RGB, or a task or an output size does not exist.
         """
         _check_input(frame, output_size)
         manifest = self.engine.manifest
+        known = given_focal_length(focal_px) if intrinsics is None else intrinsics
+        frame, focal_x, focal_y = self._as_pinhole(frame, known)
         image = resize(frame.image, manifest.height, manifest.width)
 
         # Does this frame continue the last one? Only then may the network compare the two.
@@ -136,22 +156,52 @@ class CameraStream:
         self._commit(link, next_state)
 
         # One image does not tell the scale: lens and mounting height do.
-        scale = self.height_scale * self._lens_scale(focal_px, frame.image.shape[0])
+        scale = self.height_scale * self._lens_scale(focal_y, frame.image.shape[0])
 
         # The model's motion head, if it has one, predicts motion instead of the network.
         moving = None
         if self.moving is not None and (tasks is None or MOTION_HEAD_TASKS & {*tasks}):
-            camera = pinhole_of(focal_px, frame.image.shape, image.shape)
+            camera = pinhole_of(focal_x, frame.image.shape, image.shape)
             moving = self._run_head(self.moving, link, image, outputs, camera, scale, odometry)
             outputs = moving.outputs
-            known = not moving.reason
+            motion_known = not moving.reason
         else:
-            known = manifest.network.frames == 1 or link.continues
+            motion_known = manifest.network.frames == 1 or link.continues
 
         size = frame.image.shape[:2] if output_size == 'camera' else image.shape[:2]
         perception = to_perception(
-            outputs, manifest, *size, depth_scale=scale, motion_known=known)
-        return _requested(perception, moving, tasks)
+            outputs, manifest, *size, depth_scale=scale, motion_known=motion_known)
+        perception = _requested(perception, moving, tasks)
+        return perception if self.rectifier is None else self.rectifier.restore(perception, *size)
+
+    def _as_pinhole(
+        self, frame: Frame, known: Intrinsics,
+    ) -> tuple[Frame, float | None, float | None]:
+        """Return the frame as a pinhole sees it, and its focal lengths along x and y, pixels."""
+        height, width = frame.image.shape[:2]
+        self.intrinsics = known
+        self.focal_px = known.focal_px or assumed_focal_length(self.engine.manifest, width)
+
+        lens = known.lens if self.settings.rectify == 'auto' else None
+        if lens is None or not lens.is_strong(height, width):
+            lens = None
+        if lens is None:
+            self._use(None)
+            return frame, known.focal_px, known.focal_y_px
+
+        if (self.rectifier is None or self.rectifier.lens != lens
+                or self.rectifier.size != (height, width)):
+            self._use(Rectifier(lens, height, width))
+        assert self.rectifier is not None
+        pinhole = dataclasses.replace(frame, image=self.rectifier.image(frame.image))
+        return pinhole, self.rectifier.focal_px, self.rectifier.focal_px
+
+    def _use(self, rectifier: Rectifier | None) -> None:
+        """Change the rectifier; the next frame cannot be compared with one of another."""
+        if rectifier is not self.rectifier:
+            self.rectifier = rectifier
+            if self._timeline.started:
+                self.reset('camera')
 
     def _needed(self, tasks: Collection[str] | None) -> Collection[str] | None:
         """
@@ -223,6 +273,11 @@ def _check_input(frame: Frame, output_size: str) -> None:
         raise ValueError(f"output_size is {output_size!r}; it must be 'camera' or 'network'")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f'the image is {image.dtype} {image.shape}, wanted uint8 (H, W, 3)')
+
+
+def assumed_focal_length(manifest: Manifest, width: int) -> float:
+    """Return the focal length of an unknown camera, pixels at its images' width."""
+    return focal_length_at(manifest.focal_px, manifest.width, width)
 
 
 def _height_scale(engine: Engine, camera_height: float) -> float:

@@ -73,6 +73,11 @@ class Timeline:
         self._why_none = 'first'
         self._backwards = 0
 
+    @property
+    def started(self) -> bool:
+        """Whether there is a last frame."""
+        return self._last is not None
+
     def reset(self, reason: str) -> None:
         """
         Forget the last frame.

@@ -1,27 +1,21 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""
-Calibrations of cameras: from a file, and what a ``sensor_msgs/CameraInfo`` says.
-
-Messages are recognised by their fields, not their class: those of rclpy, of rosbags and test
-doubles all work.
-"""
+"""Calibrations of cameras, and which of several counts for an image."""
 
 import bisect
-import math
 import threading
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.media.intrinsics import Intrinsics, intrinsics_of
 
-LARGEST_FILE = 1 << 20
-"""Larger files are not read, bytes."""
+SAME_RATIO = 0.02
+"""Ratios of the sides that differ by less are the same: sizes are rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,70 +40,44 @@ class Calibration:
     r: NDArray[np.float64]
     p: NDArray[np.float64]
 
+    @property
+    def d(self) -> NDArray[np.float64]:
+        """The distortion, under the name that it has in a message."""
+        return self.distortion
 
-def read_calibration(path: str | Path) -> Calibration:
-    """
-    Read the YAML file that ``camera_calibration`` writes.
+    def at(self, height: int, width: int) -> 'Calibration':
+        """
+        Return the calibration of the same camera's images at another size.
 
-    :raises ConfigurationError: if it cannot be read or lacks a field.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f'has more than {LARGEST_FILE} bytes')
+        :raises ConfigurationError: if the sides have another ratio: then the images were cut too.
+        """
+        x, y = width / self.width, height / self.height
+        if abs(x / y - 1) > SAME_RATIO:
+            raise ConfigurationError(
+                f'the calibration is for {self.width} x {self.height} pixels, the images have '
+                f'{width} x {height}: another ratio of the sides; calibrate at that size')
 
-        # Anybody may have written the file: safe_load builds plain values alone.
-        fields = yaml.safe_load(path.read_text(encoding='utf-8'))
-        return Calibration(
-            height=int(fields['image_height']), width=int(fields['image_width']),
-            distortion_model=str(fields['distortion_model']),
-            distortion=_numbers(fields['distortion_coefficients']),
-            k=_numbers(fields['camera_matrix']).reshape(3, 3),
-            r=_numbers(fields['rectification_matrix']).reshape(3, 3),
-            p=_numbers(fields['projection_matrix']).reshape(3, 4))
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f'{path}: not a calibration file ({type(error).__name__}: {error}); wanted the YAML '
-            'that camera_calibration writes') from error
-
-
-class CameraInfoLike(Protocol):
-    """The fields of ``sensor_msgs/CameraInfo`` that matter here."""
-
-    height: int
-    width: int
-    k: Any
-    binning_x: int
-    binning_y: int
-    roi: Any
-
-
-def image_size(info: CameraInfoLike) -> tuple[int, int]:
-    """Return height and width of the images that a message is for: window, then binning."""
-    height = info.roi.height or info.height
-    width = info.roi.width or info.width
-    return height // max(1, info.binning_y), width // max(1, info.binning_x)
-
-
-def focal_length(info: CameraInfoLike) -> float | None:
-    """Return fx of the images that a message is for, pixels; None if it is not calibrated."""
-    focal = float(info.k[0]) / max(1, info.binning_x)
-    return focal if math.isfinite(focal) and focal > 0 else None
+        # Pixel 0 covers -0.5 to 0.5, so a centre c goes to (c + 0.5) x - 0.5.
+        move = np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]])
+        return replace(self, height=height, width=width, k=move @ self.k, p=move @ self.p)
 
 
 class CalibrationMemory:
     """
-    The calibrations of one camera, by stamp; safe to use from several threads.
+    The calibrations of one camera, by stamp, and what they say; safe to use from several threads.
 
     The robot and ``mtl evaluate --bag --rerun`` share this rule: an image gets the calibration
     with its own stamp, or else the newest one before it, or else the first one after it. A camera
     often sends the image first, and a calibration hardly ever changes.
 
     :param kept: how many are remembered, those received last; None = all.
+    :param rectified: whether the images were rectified, see :func:`.is_rectified_topic`.
     """
 
-    def __init__(self, kept: int | None = None) -> None:
+    def __init__(self, kept: int | None = None, rectified: bool = False) -> None:
         self._kept = kept
+        self._rectified = rectified
+        self._read: tuple[Any, Intrinsics] | None = None
         self._lock = threading.Lock()
         self._infos: dict[int, Any] = {}
         self._stamps: list[int] = []
@@ -143,7 +111,58 @@ class CalibrationMemory:
             place = bisect.bisect_right(self._stamps, stamp_ns)
             return self._infos[self._stamps[max(0, place - 1)]]
 
+    def intrinsics(
+            self, stamp_ns: int, shape: tuple[int, ...], frame_id: str = '',
+    ) -> tuple[Intrinsics, Any]:
+        """
+        Return what is known of the camera of an image.
 
-def _numbers(fields: dict[str, Any]) -> NDArray[np.float64]:
-    """Return the numbers of a matrix in the file."""
-    return np.array([float(number) for number in fields['data']])
+        :param stamp_ns: of the image.
+        :param shape: of the image, rows and columns first.
+        :param frame_id: of the image.
+        :return: what its calibration says, and the calibration; None where there is none, or it
+            says nothing about images of this size.
+        """
+        info = self.find(stamp_ns)
+
+        # A camera repeats its calibration with each image; reading it once is enough.
+        content = _content(info)
+        key = content, (*shape[:2],), frame_id
+        if content is None or self._read is None or self._read[0] != key:
+            self._read = key, intrinsics_of(info, shape, self._rectified, frame_id)
+        found = self._read[1]
+        fits = info is not None and not found.is_of_another_size and found.focal_px is not None
+        return found, info if fits else None
+
+
+def believable(infos: Iterable[Any]) -> list[Any]:
+    """
+    Return the calibrations of a recording that count for all of its images.
+
+    Those that say nothing, as of a driver that has not finished its start, are left out if there
+    are others: a recording has one scale from its first frame to its last.
+
+    :param infos: ``sensor_msgs/CameraInfo``, in any order.
+    """
+    every = list(infos)
+    good = [info for info in every if _own(info).focal_px is not None]
+    return good or every
+
+
+def _own(info: Any) -> Intrinsics:
+    """Return what a calibration says about the images that it is for itself."""
+    return intrinsics_of(
+        info, (getattr(info, 'height', 0), getattr(info, 'width', 0)))
+
+
+def _content(info: Any) -> tuple[Any, ...] | None:
+    """Return all that counts of a calibration, None if it cannot be read."""
+    try:
+        roi = getattr(info, 'roi', None)
+        numbers = [np.asarray(getattr(info, name, ()), np.float64).tobytes() for name in 'kdrp']
+        return (info.height, info.width, info.distortion_model, *numbers,
+                info.binning_x, info.binning_y, roi and (
+                    roi.x_offset, roi.y_offset, roi.height, roi.width),
+                info.header.frame_id)
+    except (AttributeError, TypeError, ValueError):
+        return None

@@ -147,11 +147,17 @@ class FrameAccount:
                 self.streak = (reason, self.streak[1] + 1 if same else 1)
             return self._dropped[reason]
 
-    def warned(self, reason: str) -> int:
-        """Count a fault of a frame that is processed nevertheless."""
+    def warned(self, reason: str, lasting: bool = False) -> int:
+        """
+        Count a fault of a frame that is processed nevertheless.
+
+        :param reason: its code.
+        :param lasting: whether all frames of the camera have it, which is reported elsewhere.
+        """
         with self._lock:
             self._warnings[reason] += 1
-            self._last_warned = (reason, self._clock())
+            if not lasting:
+                self._last_warned = (reason, self._clock())
             return self._warnings[reason]
 
     def forgive(self) -> None:

@@ -21,12 +21,18 @@ from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.image_range import ImageRange
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.stream import CameraStream, StreamSettings
-from mtl_perception.media.calibration import CalibrationMemory, focal_length, image_size
+from mtl_perception.inference.stream import (
+    MOTION_HEAD_TASKS,
+    CameraStream,
+    StreamSettings,
+    assumed_focal_length,
+)
+from mtl_perception.media.calibration import CalibrationMemory
+from mtl_perception.media.intrinsics import Intrinsics, is_rectified_topic
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.image_checks import PictureWatch
-from mtl_perception.ros.log_text import Throttle
+from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.ros.odometry import OdometryMemory
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
@@ -92,10 +98,10 @@ class Camera:
 
         self.account = FrameAccount()
         self.stream = CameraStream(engine, StreamSettings(
-            settings.max_gap, settings.depth_camera_height, settings.motion_head))
+            settings.max_gap, settings.depth_camera_height, settings.motion_head,
+            settings.rectify))
         self._reset_reasons: list[str] = []
         self._forget_range = False
-        self._infos = CalibrationMemory(KEPT_CALIBRATIONS)
         self._watch = PictureWatch()
         self.image_range = ImageRange(settings.image_range)
         """What is black and white in images of more than 8 bits."""
@@ -108,6 +114,12 @@ class Camera:
             topics.COMPRESSED_IMAGE if compressed else topics.IMAGE).name
         self.topic = node.resolve_topic_name(self._image_topic)
         """Full name of the image topic, after remapping."""
+
+        self._infos = CalibrationMemory(KEPT_CALIBRATIONS, is_rectified_topic(self.topic))
+        self.intrinsics: Intrinsics | None = None
+        """What is known of the camera of the last image; None before the first one."""
+        self.focal_px = 0.0
+        """Focal length that the metres stand on, pixels; 0 before the first image."""
         self.image: MatchingSubscription | None = None
         self._info: MatchingSubscription | None = None
 
@@ -139,6 +151,7 @@ class Camera:
             subscription.destroy()
         self.image = self._info = self._odometry_subscription = None
         self._infos.clear()
+        self.intrinsics = None
         self._odometry.clear()
         self._forget_range = True
 
@@ -171,14 +184,14 @@ class Camera:
 
         # Compute only for subscribers. A calibration of another size cannot scale depth.
         wanted = self.outputs.wanted()
-        info = self._infos.find(stamp_ns)
-        if info is not None and self._contradicts(info, *image.shape[:2]):
+        known, info = self._infos.intrinsics(stamp_ns, image.shape, header.frame_id)
+        self._note(known, image.shape[1], {topic.task for topic in wanted})
+        if known.is_of_another_size:
             wanted = [topic for topic in wanted if topic.task != 'depth']
-            info = None
         perception = Perception()
         if wanted:
             perception = self._perceive(
-                Frame(self.name, stamp_ns, image), {topic.task for topic in wanted}, info,
+                Frame(self.name, stamp_ns, image), {topic.task for topic in wanted}, known,
                 settings.output_size)
         times.append(time.monotonic())
 
@@ -239,21 +252,44 @@ class Camera:
                         reason)
         return stamp_ns
 
-    def _contradicts(self, info: CameraInfo, height: int, width: int) -> bool:
-        """Return whether a calibration is for images of another size, and log it."""
-        wanted_height, wanted_width = image_size(info)
-        if (wanted_height, wanted_width) == (height, width):
-            return False
-        count = self.account.warned(ReasonCode.INFO_MISMATCH)
-        if self._throttle.due(ReasonCode.INFO_MISMATCH):
-            self._node.get_logger().warning(
-                f'[{ReasonCode.INFO_MISMATCH}] camera {self.name!r}: the camera_info is for '
-                f'{wanted_width} x {wanted_height} pixels, the image has {width} x {height}; '
-                f'depth is withheld ({count} so far)')
-        return True
+    @property
+    def metres_problem(self) -> str:
+        """Why the metres of this camera are not those of its lens; empty if they are."""
+        known = self.intrinsics
+        if known is None or known.code is None or not self._measures:
+            return ''
+        text = known.text(self.focal_px)
+        return f'[{known.code}] ' + (
+            f'depth is withheld: {known.reason}' if known.is_of_another_size
+            else f'depth stands on a {text}' if known.focal_px
+            else f'depth stands on an {text}')
+
+    @property
+    def _measures(self) -> bool:
+        """Whether the model gives anything in metres."""
+        manifest = self.stream.engine.manifest
+        return manifest.task('depth') is not None or self.stream.moving is not None
+
+    def _note(self, known: Intrinsics, width: int, tasks: set[str]) -> None:
+        """Count what is odd about the intrinsics of a frame, and log what is new about them."""
+        metric = {'depth'} | (MOTION_HEAD_TASKS if self.stream.moving is not None else set())
+        if known.code is not None and (tasks & metric or known.is_of_another_size):
+            self.account.warned(known.code, lasting=True)
+
+        focal_px = known.focal_px or assumed_focal_length(self.stream.engine.manifest, width)
+        before = self.intrinsics, self.focal_px
+        if before == (known, focal_px):
+            return
+        self.intrinsics = known
+        self.focal_px = focal_px
+        if problem := self.metres_problem:
+            self._node.get_logger().warning(f'camera {self.name!r}: {printable(problem)}')
+        elif before[0] is not None and before[0].code is not None and self._measures:
+            self._node.get_logger().info(
+                f'camera {self.name!r}: depth now stands on a {known.text(focal_px)}')
 
     def _perceive(
-        self, frame: Frame, tasks: set[str], info: CameraInfo | None, size: OutputSize,
+        self, frame: Frame, tasks: set[str], known: Intrinsics, size: OutputSize,
     ) -> Perception:
         """Run the network on a frame, after the resets that were requested."""
         while self._reset_reasons:
@@ -262,9 +298,9 @@ class Camera:
         before = self.stream.warnings.copy()
         try:
             return self.stream.process(
-                frame, tasks=tasks, output_size=size,
-                focal_px=focal_length(info) if info is not None else None,
+                frame, tasks=tasks, output_size=size, intrinsics=known,
                 odometry=None if self._odometry_subscription is None else self._odometry.between)
         finally:
             for fault in self.stream.warnings - before:
-                self.account.warned(fault)
+                if fault != known.code:
+                    self.account.warned(fault)

@@ -27,8 +27,8 @@ from std_msgs.msg import Header
 
 from mtl_perception import topics
 from mtl_perception.errors import PerceptionError, StorageError
-from mtl_perception.media.addresses import local_path, without_password
-from mtl_perception.media.calibration import read_calibration
+from mtl_perception.media.addresses import without_password
+from mtl_perception.media.calibration_file import read_calibration
 from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.image_sources import Picture, open_image_source
@@ -72,8 +72,8 @@ class CameraSource(Node):  # type: ignore[misc]
         self._told: set[str] = set()
 
         path = self.settings.camera_info_file
-        self._calibration = (
-            calibrated_info(read_calibration(local_path(path))) if path else None)
+        self._file = read_calibration(path) if path else None
+        self._calibration: CameraInfo | None = None
         self._name = without_password(self.settings.source.source)
         self._create_publishers()
         self._source = open_image_source(self.settings.source)
@@ -260,6 +260,8 @@ class CameraSource(Node):  # type: ignore[misc]
     def _camera_info(self, picture: Picture, header: Header) -> CameraInfo:
         """Return the calibration at the size of the picture."""
         height, width = picture.image.shape[:2]
+        if self._file is not None:
+            return fit_info(calibrated_info(self._file.at(height, width)), header, height, width)
         if self._calibration is None:
             self._calibration = (
                 pinhole_info(picture.truth.intrinsics, height, width)

@@ -35,7 +35,7 @@ class Health:
 
 def assess(
     account: FrameAccount, offer: Offer, topic: str, camera_timeout: float, active_s: float,
-    now: float,
+    now: float, metres: str = '',
 ) -> Health:
     """
     Return the health of an active camera: the first of its problems, the worst first.
@@ -46,6 +46,7 @@ def assess(
     :param camera_timeout: seconds of silence that are an error.
     :param active_s: seconds since the node was activated.
     :param now: steady time in seconds.
+    :param metres: why the metres are not those of the camera's lens, empty if they are.
     """
     silence = account.silence()
     foreign = f'{topic} is published as {", ".join(offer.foreign)}' if offer.foreign else ''
@@ -77,6 +78,8 @@ def assess(
                             f'{len(offer.publishers)} publishers: {names}')
     if warning := account.last_warning(RECENT_S):
         return Health(WARN, f'frames are odd, the last one as {warning}')
+    if metres:
+        return Health(WARN, metres)
 
     arrived, published = account.rates()
     return Health(OK, f'{arrived:.1f} frames/s in, {published:.1f} out')

@@ -44,6 +44,7 @@ class Settings:
     motion_head: MotionChoice
     motion_odometry_topic: str
     motion_camera_pose: tuple[float, ...]
+    rectify: Literal['auto', 'off']
     labels_period: float
     autostart: bool
     strict_parameters: bool
@@ -133,6 +134,9 @@ PARAMETERS = (
     Declaration('motion.camera_pose', [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5], 'x, y, z (metres) '
                 "and quaternion x, y, z, w of the cameras' optical frame in the odometry's child "
                 'frame; by default at its origin, looking ahead', check=_pose_problem),
+    Declaration('rectify', 'auto', 'auto turns the images of a lens with strong distortion into '
+                'those of a pinhole before the network, and the results back; off never does',
+                choices=('auto', 'off')),
     Declaration('labels.period', 10.0, 'repeat the latched label topics this often, seconds; '
                 '0 = only on activation', bounds=(0.0, 3600.0), dynamic=True),
     Declaration('autostart', False, 'configure and activate without a lifecycle manager',

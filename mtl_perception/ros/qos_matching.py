@@ -1,11 +1,12 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 """
-A subscription whose reliability follows what the publishers offer.
+A subscription whose reliability and durability follow what the publishers offer.
 
 A reliable subscription gets nothing from a best-effort publisher; a best-effort one loses large
-images of a reliable publisher between processes. And no event reports that a topic carries
-another type. So the graph is polled a few times per second.
+images of a reliable publisher between processes. A volatile one misses what a publisher latched
+before it came; a transient-local one gets nothing from a volatile publisher. And no event reports
+that a topic carries another type. So the graph is polled a few times per second.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 RELIABILITIES = {
@@ -38,7 +39,7 @@ class Offer:
 
 class MatchingSubscription:
     """
-    A subscription that is replaced whenever another reliability fits better.
+    A subscription that is replaced whenever another quality of service fits better.
 
     :param node: whose subscription it is.
     :param kind: message type.
@@ -61,6 +62,7 @@ class MatchingSubscription:
         self._type_name = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
         self._subscription: Subscription | None = None
         self.reliability = self._fixed or ReliabilityPolicy.RELIABLE
+        self.durability = DurabilityPolicy.VOLATILE
         self.offer = Offer()
         self.update()
 
@@ -70,7 +72,7 @@ class MatchingSubscription:
         return str(self._node.resolve_topic_name(self._topic))
 
     def update(self) -> Offer:
-        """Read the graph, and subscribe again if another reliability fits better."""
+        """Read the graph, and subscribe again if another quality of service fits better."""
         found = self._node.get_publishers_info_by_topic(self._topic)
         fitting = [one for one in found if one.topic_type == self._type_name]
         offered = {one.qos_profile.reliability for one in fitting}
@@ -81,8 +83,17 @@ class MatchingSubscription:
             wanted = ReliabilityPolicy.RELIABLE
             if ReliabilityPolicy.BEST_EFFORT in offered:
                 wanted = ReliabilityPolicy.BEST_EFFORT
-        if self._subscription is None or wanted != self.reliability:
-            self._subscribe(wanted)
+
+        # Only if all are latched: a latched subscription would not hear a volatile publisher.
+        durability = self.durability
+        if fitting:
+            latched = {one.qos_profile.durability for one in fitting} == {
+                DurabilityPolicy.TRANSIENT_LOCAL}
+            durability = (
+                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE)
+        if self._subscription is None or (wanted, durability) != (
+                self.reliability, self.durability):
+            self._subscribe(wanted, durability)
 
         deaf = wanted == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.BEST_EFFORT in offered
         self.offer = Offer(
@@ -99,11 +110,13 @@ class MatchingSubscription:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
-    def _subscribe(self, reliability: ReliabilityPolicy) -> None:
+    def _subscribe(self, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> None:
         self.destroy()
         self.reliability = reliability
+        self.durability = durability
         profile = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability)
+            history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability,
+            durability=durability)
         quiet = SubscriptionEventCallbacks(incompatible_qos=_ignore)
         self._subscription = self._node.create_subscription(
             self._kind, self._topic, self._callback, profile, event_callbacks=quiet)

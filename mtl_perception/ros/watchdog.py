@@ -155,7 +155,8 @@ class Watchdog:
                 ERROR, f'[{ReasonCode.TIMEOUT}] the network has not returned for {busy[1]:.0f} s')
         offer = camera.image.offer if camera.image is not None else Offer()
         return assess(
-            camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock())
+            camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock(),
+            camera.metres_problem)
 
     def _node_health(self, now: float) -> Health:
         watched = self._watched
@@ -196,7 +197,11 @@ class Watchdog:
                        'max_gap': str(settings.max_gap_s),
                        'image.range': camera.image_range.text(),
                        'depth.camera_height': str(settings.camera_height),
-                       'motion.head': settings.motion_head}
+                       'motion.head': settings.motion_head, 'rectify': settings.rectify}
+            if camera.intrinsics is not None:
+                values |= {'intrinsics': str(camera.intrinsics.state),
+                           'intrinsics.reason': camera.intrinsics.reason,
+                           'focal_px': f'{camera.focal_px:.2f}'}
             times = timing_values(camera.account)
 
             statuses.append(status(name, camera.name, health, values | times))

@@ -104,7 +104,7 @@ def test_a_camera_in_a_namespace(tmp_path):
     with Bag(path, namespace='front') as bag:
         bag.require(['image'])
         assert len(list(bag.records())) == 1
-    with Bag(path) as bag, pytest.raises(DataError, match=r"did you mean '/front/image_raw'\?"):
+    with Bag(path) as bag:  # it is the only camera
         bag.require(['image'])
 
 

@@ -121,12 +121,13 @@ def test_a_bag_without_the_topics_lists_those_that_are_there(
         tmp_path, recorded, tiny_model, capsys):
     renamed = [(name.replace('/image_raw', '/front/image_raw'), message, logged)
                for name, message, logged in recorded if 'semantic' not in name]
+    renamed += [('/rear/image_raw', *one[1:]) for one in renamed if one[0] == '/front/image_raw']
     path = write_bag(tmp_path / 'bag', renamed)
 
     assert cli.main(['evaluate', str(tiny_model), '--bag', str(path)]) == 3
 
     text = capsys.readouterr().err
-    assert "did you mean '/front/image_raw'?" in text
+    assert "did you mean '/front/image_raw' or '/rear/image_raw'?" in text
     assert '/depth/image (11)' in text
 
 

@@ -82,7 +82,10 @@ def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, 
 
     assert cli.main(['predict', str(video), '--model', str(tiny_model), '--output',
                      str(output)]) == 0
-    assert capsys.readouterr().out == f'6 frames: {output}\n'
+    said = capsys.readouterr()
+    metres = 'depth stands on: assumed focal length of 57.6 pixels (there is no calibration)'
+    assert said.out == f'6 frames: {output}\n{metres}\n'
+    assert f'mtl predict: {metres}\n' in said.err  # at once
 
     with av.open(str(output)) as container:
         shown = list(container.decode(video=0))

@@ -35,7 +35,9 @@ def predict(source, output, model, *words):
 
 def test_a_bag_becomes_a_bag_with_every_frame_in_order(tmp_path, bag, tiny_model, capsys):
     assert predict(bag, tmp_path / 'deep' / 'new.mcap', tiny_model) == 0
-    assert capsys.readouterr().out == f'{COUNT} frames: {tmp_path / "deep" / "new"}\n'
+    assert capsys.readouterr().out == (
+        f'{COUNT} frames: {tmp_path / "deep" / "new"}\n'
+        'depth stands on: calibrated focal length of 80 pixels\n')
 
     stream = CameraStream(TorchEngine.load(tiny_model, 'cpu', threads=1))
     with Bag(tmp_path / 'deep' / 'new') as new, Bag(bag) as old:
@@ -124,11 +126,13 @@ def test_existing_folders_are_not_overwritten_and_incomplete_ones_are_kept(
         assert made.stamps == [1]
 
 
-def test_a_bag_without_images_names_the_topics(tmp_path, tiny_model, capsys):
-    path = write_bag(tmp_path / 'bag', [('/rear/image_raw', image(
-        np.zeros((64, 96, 3), np.uint8), 1), 1)])
+def test_a_bag_of_two_cameras_names_the_topics(tmp_path, tiny_model, capsys):
+    path = write_bag(tmp_path / 'bag', [(f'/{name}/image_raw', image(
+        np.zeros((64, 96, 3), np.uint8), 1), 1) for name in ('front', 'rear')])
     assert predict(path, tmp_path / 'new.mcap', tiny_model) == 3
-    assert "did you mean '/rear/image_raw'?" in capsys.readouterr().err
+    assert "did you mean '/front/image_raw' or '/rear/image_raw'?" in capsys.readouterr().err
+    assert predict(path, tmp_path / 'rear.mcap', tiny_model, '--image-topic',
+                   '/rear/image_raw') == 0
     assert predict(path, tmp_path / 'new.mcap', tiny_model, '--namespace', 'rear') == 0
     with Bag(tmp_path / 'new', 'rear') as made:
         assert made.topics.keys() >= {'/rear/semantic/image', '/rear/semantic/labels'}

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from mtl_perception.image_codec import decode_array
-from mtl_perception.media.calibration import focal_length, image_size
+from mtl_perception.media.intrinsics import image_size, intrinsics_of
 from mtl_perception.ros import messages
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.tasks import STREET_MOTION, STREET_SEMANTIC
@@ -116,7 +116,7 @@ def test_window_and_binning_are_part_of_the_size():
         roi=RegionOfInterest(x_offset=100, y_offset=50, width=400, height=200))
 
     assert image_size(info) == (100, 200)
-    assert focal_length(info) == 250
+    assert intrinsics_of(info, (100, 200)).focal_px == 250
 
     fitted = fit_info(info, Header(), 100, 200)
     np.testing.assert_allclose(fitted.k[0], 250)
@@ -125,6 +125,7 @@ def test_window_and_binning_are_part_of_the_size():
 
 
 def test_an_uncalibrated_camera_has_no_focal_length():
-    assert focal_length(CameraInfo(height=480, width=640)) is None
+    assert intrinsics_of(CameraInfo(height=480, width=640), (480, 640)).focal_px is None
     assert not np.any(fit_info(CameraInfo(height=480, width=640), Header(), 48, 64).k)
-    assert focal_length(CameraInfo(k=[float('nan')] * 9)) is None
+    info = CameraInfo(height=480, width=640, k=[float('nan')] * 9)
+    assert str(intrinsics_of(info, (480, 640)).state) == 'unusable'
