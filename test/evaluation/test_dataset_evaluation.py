@@ -19,6 +19,7 @@ from mtl_perception.evaluation.dataset_evaluation import (
     drives_of,
     evaluate,
     notes_of,
+    open_data,
     title_of,
 )
 from mtl_perception.evaluation.report import Report, as_markdown
@@ -248,9 +249,33 @@ def test_the_command_takes_a_folder(root, command, capsys):
 @pytest.mark.parametrize('name', ['camvid', 'kitti2015', 'cityscapes', 'pandaset'])
 def test_descriptions_of_evaluations_are_valid(name):
     path = Path(__file__).parents[2] / f'config/evaluate/{name}.yaml'
-    description = read_descriptions(path)['data']
-    assert description['dataset'] == name
-    TypeAdapter(DESCRIPTION_TYPE).validate_python(description)
+    described = read_descriptions(path)
+    assert [*described] == ['validation', 'train']
+    for description in described.values():
+        assert description['dataset'] == name
+        TypeAdapter(DESCRIPTION_TYPE).validate_python(description)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(('name', 'folder', 'camera_height', 'metric', 'low', 'high'), [
+    ('camvid', 'camvid/CamVid', 0.0, ('semantic', 'pixel_accuracy'), 0.5, 0.95),
+    ('cityscapes', 'cityscapes', 0.0, ('semantic', 'pixel_accuracy'), 0.5, 0.95),
+    ('kitti2015', 'kitti2015', 0.0, ('depth', 'abs_rel'), 0.05, 0.35),
+    ('pandaset', 'pandaset', 2.08, ('depth', 'delta1'), 0.35, 0.8)])
+def test_three_recorded_frames_give_plausible_figures(
+        real_data, name, folder, camera_height, metric, low, high):
+    pytest.importorskip('torch')
+    from mtl_perception.inference.torch_engine import TorchEngine
+    path = Path(__file__).parents[2] / f'config/evaluate/{name}.yaml'
+    data, _ = open_data(path, 'train', real_data(folder), 2)
+
+    engine = TorchEngine.load('street', 'cpu', threads=1)
+    figures, _ = evaluate(engine, data.selected(stop=3), camera_height=camera_height)
+
+    task, key = metric
+    assert low < figures[task][key] < high
+    assert figures['baseline'][task][key] is not None
+    assert figures['unlabelled'] == []
 
 
 @pytest.fixture
