@@ -3,6 +3,7 @@
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -99,6 +100,7 @@ def evaluate(
 
     metrics = {
         'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]), 'bad_samples': bad,
+        'intrinsics': dict(runner.intrinsics),
         'low_contrast': data.image_range.remark(),
         'unlabelled': unlabelled, 'incomplete': len(data.incomplete),
         'class_map': {name: it.to_dict() for name, it in judged.maps.items()
@@ -156,6 +158,8 @@ class _Runner:
         self._repeating = CameraStream(engine, settings)
         self._last: Path | None = None
         self._seen = 0
+        self.intrinsics: Counter[str] = Counter()
+        """How many clips have which state of their focal length."""
 
     def run(self, number: int, sample: Sample) -> tuple[Perception, Perception | None]:
         """
@@ -167,6 +171,7 @@ class _Runner:
         """
         image = self._data.clips[number][-1]
         focal = _focal_of(self._data, number)
+        self.intrinsics['assumed' if focal is None else 'calibrated'] += 1
 
         images = sample.image
         if self._data.filmed and self._last is not None and self._last == self._data.find_earlier(
@@ -286,6 +291,11 @@ def notes_of(metrics: Mapping[str, Any]) -> list[str]:
         if found['unmatched']:
             notes.append(f'The data has no {", ".join(found["unmatched"])}; where the model says '
                          'so on a labelled pixel, it is wrong.')
+
+    if 'depth' in metrics and (unknown := metrics['intrinsics'].get('assumed')):
+        notes.append(f'The focal length of {unknown} of {metrics["frames"]} images is unknown: '
+                     'their depth stands on an assumed one, that of the training; focal_px in the '
+                     'description of a folder gives it.')
 
     notes += [f'Left out: {text}.' for text in metrics['bad_samples']]
     if metrics['low_contrast']:

@@ -106,6 +106,18 @@ def test_depth_is_scaled_by_the_camera_of_the_data(root):
     assert metrics['depth']['abs_rel'] == pytest.approx(1.0)
 
 
+def test_a_data_set_without_a_focal_length_is_said_in_the_report(root):
+    metrics, _ = evaluate(ColourEngine(32, 64), data_of(root))
+
+    assert metrics['intrinsics'] == {'assumed': 4}
+    assert 'The focal length of 4 of 4 images is unknown' in ' '.join(notes_of(metrics))
+
+    (root / 'dataset.yaml').write_text(f'{DESCRIPTION}focal_px: 50\n')
+    metrics, _ = evaluate(ColourEngine(32, 64), data_of(root))
+    assert metrics['intrinsics'] == {'calibrated': 4}
+    assert 'focal length' not in ' '.join(notes_of(metrics))
+
+
 def test_the_focal_px_of_a_folder_with_depth_counts(root):
     known = evaluate(ColourEngine(32, 64), data_of(root))[0]['depth']['abs_rel']
     (root / 'dataset.yaml').write_text(f'{DESCRIPTION}focal_px: {2 * 0.6 * 64}\n')
