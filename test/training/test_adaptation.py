@@ -105,7 +105,7 @@ def test_a_model_that_contradicts_itself_is_declined_before_the_work(adapt, caps
 
 def test_a_second_adaptation_needs_another_name(adapt, tmp_path, capsys):
     folder = tmp_path / 'runs/tiny_adapted'
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / 'tiny_adapted.safetensors').touch()
     assert adapt() == 2
     assert 'another --name' in capsys.readouterr().err
