@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+from mtl_perception.cli import main
 from mtl_perception.commands import doctor
 from mtl_perception.manifest import PRETRAINED
 
@@ -52,3 +53,18 @@ def test_what_only_some_commands_need_is_a_note(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     found = findings()
     assert found['matplotlib'].level == found['torchjd'].level == 'note'
+
+
+def test_what_a_calibration_file_is_worth(tmp_path, capsys):
+    path = tmp_path / 'camera.yaml'
+    text = ('image_width: 640\nimage_height: 480\nK: [500, 0, 320, 0, 500, 240, 0, 0, 1]\n'
+            'D: [-0.3, 0.1, 0, 0, 0]\n')
+    path.write_text(text)
+    assert main(['doctor', '--calibration', str(path)]) == 0
+    said = capsys.readouterr().out
+    assert 'calibrated focal length of 500 pixels, for 640 x 480 pixels' in said
+    assert 'its distortion is strong: images are rectified' in said
+
+    path.write_text(text.replace('500', '24000000'))
+    assert main(['doctor', '--calibration', str(path)]) == 2
+    assert 'the focal length in K is 2.4e+07 pixels' in capsys.readouterr().err
