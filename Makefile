@@ -5,7 +5,8 @@
 #   make demo SOURCE=video.mp4    the same on a real video
 #   make test                     ruff, mypy, and every test that is not slow
 #   make slow                     the slow tests
-#   make campaign                 10 000 random inputs at the doors; MTL_PERCEPTION_SEED=S repeats a run
+#   make campaign                 more than 10 000 random inputs at the doors, 10 to 30 minutes on two cores;
+#                                 MTL_PERCEPTION_SEED=S repeats a run
 #   make docs                     the pages of docs/ and the API reference, in build/docs/html
 #   make clean                    remove what make made
 
