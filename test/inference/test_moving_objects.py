@@ -130,6 +130,18 @@ def test_other_intrinsics_reset_the_motion_head(stream, scene):
     assert stream.moving.unknown == {'first': 1, 'camera': 1}
 
 
+def test_without_a_calibration_motion_stands_on_an_assumed_focal_length(head, scene):
+    def motion(focal_px):
+        stream = CameraStream(Recorder(scene[1], head), StreamSettings(max_gap_s=0.5))
+        frames = [Frame('front', stamp * 100_000_000, scene[0]) for stamp in (1, 2, 3)]
+        return [stream.process(frame, focal_px=focal_px).motion for frame in frames]
+
+    assumed = motion(None)
+    assert [one.max() <= 1 for one in assumed] == [False, True, True]
+    for one, other in zip(assumed, motion(0.6 * scene[0].shape[1])):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_another_scene_is_poor_ego_motion(head, scene):
     objects = MovingObjects(head, MANIFEST)
     objects.process(scene[0], 100_000_000, scene[1])
