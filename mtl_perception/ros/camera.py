@@ -282,6 +282,9 @@ class Camera:
             return
         self.intrinsics = known
         self.focal_px = focal_px
+        # A camera that changes its size with every image must not flood the log.
+        if not self._throttle.due(('intrinsics', known.code)):
+            return
         if problem := self.metres_problem:
             self._node.get_logger().warning(f'camera {self.name!r}: {printable(problem)}')
         elif before[0] is not None and before[0].code is not None and self._measures:

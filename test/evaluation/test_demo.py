@@ -75,6 +75,7 @@ def recording(tmp_path):
     def record(received=4, published=4):
         random, messages = np.random.default_rng(0), []
         semantic = np.full(SIZE, 8, np.uint8)
+        semantic[:2] = 0  # one class alone could not be mistaken for another
         motion = np.zeros(SIZE, np.uint8)
         motion[:, :40] = 1
         instance = (1 + motion).astype(np.uint16)

@@ -18,7 +18,7 @@ from node_bench import BEST_EFFORT, SUCCESS, FakeEngine, picture
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from mtl_perception.errors import DeviceError, FrameError
 
@@ -206,6 +206,13 @@ def test_the_diagnostics_name_a_missing_publisher(bench):
     test.camera_publisher = test.graph.node.create_publisher(Image, 'image_raw', 5)
     test.spin_until(lambda: test.health('camera') == (
         WARN, '/listener publishes on /image_raw, no frame yet'))
+
+    first = test.picture()
+    calibration = test.graph.node.create_publisher(CameraInfo, 'camera_info', 5)
+    test.spin_until(lambda: calibration.get_subscription_count() > 0)
+    calibration.publish(CameraInfo(
+        header=first.header, height=first.height, width=first.width,
+        k=[50.0, 0.0, first.width / 2, 0.0, 50.0, first.height / 2, 0.0, 0.0, 1.0]))
     for _ in range(5):
         test.publish()
         test.spin(0.1)
@@ -302,7 +309,8 @@ def test_a_camera_that_is_killed_and_restarted_is_served_again(bench):
     noticed, returned = [], []
 
     for cycle in range(3):
-        test.spin_until(lambda: test.health('camera')[0] == OK)
+        # served, by a camera without calibration
+        test.spin_until(lambda: 'I21_no_intrinsics' in test.health('camera')[1])
         process.kill()
         process.wait()
         begin = time.monotonic()
