@@ -4,7 +4,6 @@
 
 import struct
 import zlib
-from fractions import Fraction
 
 import av
 import cv2
@@ -67,29 +66,6 @@ def upright(image, orientation):
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
     return image[::rows, ::columns]
-
-
-def film(path, images, times=None, codec='ffv1', pixels='', **options):
-    """
-    Write a video.
-
-    :param times: of the frames, milliseconds; 10 frames per second without them.
-    :param codec: ``ffv1`` changes no pixel.
-    :param pixels: format of the pixels.
-    """
-    formats = {'ffv1': 'bgr0', 'mjpeg': 'yuvj444p'}
-    with av.open(str(path), 'w', options=options) as container:
-        stream = container.add_stream(codec, rate=10)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = pixels or formats.get(codec, 'yuv420p')
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for number, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format='rgb24')
-            frame.pts = 100 * number if times is None else times[number]
-            frame.time_base = Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
 
 
 def cut_by_edit_list(source, path, seconds):

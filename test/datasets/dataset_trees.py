@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtl_perception import cli
 from mtl_perception.instances import boxes_around
 
 HEIGHT, WIDTH = 6, 8
@@ -40,6 +41,14 @@ def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def check(root, capsys):
+    """Return exit code and output of ``mtl data check`` for a folder with a dataset.yaml."""
+    config = write_text(
+        root.parent / 'mine.yaml', f'dataset: folder\nroot: {root.name}\nframes: 1\n')
+    code = cli.main(['data', 'check', str(config), '--mosaic', str(root.parent / 'm.png')])
+    return code, capsys.readouterr().out
 
 
 def boxes_by_id(instances):

@@ -5,7 +5,7 @@
 import cv2
 import numpy as np
 import pytest
-from dataset_trees import write_text
+from dataset_trees import check, write_text
 
 from mtl_perception import cli
 from mtl_perception.datasets.folder import Folder
@@ -33,13 +33,6 @@ semantic: label/{{name}}.png
 classes: {{road: [128, 64, 128], sky: [70, 130, 180]}}
 {text}""")
     return root
-
-
-def check(root, capsys):
-    config = write_text(
-        root.parent / 'mine.yaml', f'dataset: folder\nroot: {root.name}\nframes: 1\n')
-    code = cli.main(['data', 'check', str(config), '--mosaic', str(root.parent / 'm.png')])
-    return code, capsys.readouterr().out
 
 
 def test_training_and_validation_of_a_thermal_set_have_one_range(tmp_path):

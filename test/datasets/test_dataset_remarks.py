@@ -5,10 +5,9 @@
 import cv2
 import numpy as np
 import pytest
-from dataset_trees import write_text
+from dataset_trees import check, write_text
 from media_inputs import save, scene, turn_jpeg, upright
 
-from mtl_perception import cli
 from mtl_perception.datasets.folder import Folder
 from mtl_perception.errors import DataError
 
@@ -25,13 +24,6 @@ def write_set(root, names, label_shape=(24, 40)):
     write_text(root / 'dataset.yaml',
                f"images: image\nsemantic: 'label/{{name}}.png'\n{CLASSES}\n")
     return root
-
-
-def check(root, capsys):
-    config = write_text(
-        root.parent / 'mine.yaml', f'dataset: folder\nroot: {root.name}\nframes: 1\n')
-    code = cli.main(['data', 'check', str(config), '--mosaic', str(root.parent / 'm.png')])
-    return code, capsys.readouterr().out
 
 
 def test_numbers_without_leading_zeros_are_in_natural_order_and_it_is_said(tmp_path, capsys):

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from media_inputs import (
     cut_by_edit_list,
-    film,
     save,
     scene,
     turn_film,
@@ -25,6 +24,7 @@ from media_inputs import (
     turn_png,
     upright,
 )
+from video_files import film
 
 pytest.importorskip('rosbags')
 

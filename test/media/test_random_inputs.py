@@ -16,7 +16,8 @@ import pytest
 from campaign import campaign
 from hypothesis import given
 from hypothesis import strategies as st
-from media_inputs import film, save, scene, turn_film, turn_jpeg, turn_png
+from media_inputs import save, scene, turn_film, turn_jpeg, turn_png
+from video_files import film
 
 pytest.importorskip('rosbags')
 

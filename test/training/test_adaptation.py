@@ -7,7 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tiny_training import GreyStreet
+from tiny_training import STREET_RECIPE, GreyStreet
 
 from mtl_perception import cli, synthetic
 from mtl_perception.errors import CheckpointError
@@ -16,13 +16,7 @@ from mtl_perception.manifest import read_model
 from mtl_perception.training import adaptation
 from mtl_perception.training.adaptation import AdaptationSettings, recipe_of
 
-RECIPE = """
-name: tiny
-data:
-  train_seeds: '0:3'
-  validation_seeds: '10000:10001'
-  workers: 0
-  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50}
+RECIPE = STREET_RECIPE + """
 network: {encoder: resnet10}
 stages: [{height: 32, width: 64, steps: 3, batch: 2}]
 """

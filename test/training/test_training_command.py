@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tiny_training import GreyStreet
+from tiny_training import STREET_RECIPE, GreyStreet
 
 from mtl_perception import __version__, cli, synthetic
 from mtl_perception.datasets.synthetic import StreetClips
@@ -24,13 +24,7 @@ from mtl_perception.training.data_sources import class_weights
 from mtl_perception.training.export import verify
 from mtl_perception.training.trainer import Trainer
 
-RECIPE = """
-name: tiny
-data:
-  train_seeds: '0:3'
-  validation_seeds: '10000:10001'
-  workers: 0
-  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50}
+RECIPE = STREET_RECIPE + """
 stages:
   - {height: 32, width: 32, steps: 3, batch: 2}
   - {height: 32, width: 64, steps: 3, batch: 2}

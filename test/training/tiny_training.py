@@ -11,6 +11,16 @@ from torch.nn import functional
 
 from mtl_perception.datasets.sample import Sample
 
+STREET_RECIPE = """
+name: tiny
+data:
+  train_seeds: '0:3'
+  validation_seeds: '10000:10001'
+  workers: 0
+  plan: {width: 64, height: 32, clips: 2, frames: 2, drive: 50}
+"""
+"""The name and the data of a recipe that trains on :class:`GreyStreet`."""
+
 
 class Boxes:
     """N clips of two frames; the box of odd clips moves."""
