@@ -13,11 +13,12 @@ from mtl_perception.losses.consistency import CrossTaskLoss
 from mtl_perception.losses.depth import DepthInUnit, DepthL1Loss, HuberLoss, LogDepthLoss
 from mtl_perception.losses.depth_units import Stereo, from_metres, to_metres
 from mtl_perception.losses.detection import BoxLoss
+from mtl_perception.losses.feature_distance import FeatureDistance
 from mtl_perception.losses.instance import InstanceL1Loss, centroid_offsets
 from mtl_perception.losses.motion import MotionCrossEntropy
 from mtl_perception.losses.segmentation import PixelCrossEntropy, median_frequency_weights
 
 __all__ = [
-    'BoxLoss', 'CrossTaskLoss', 'DepthInUnit', 'DepthL1Loss', 'HuberLoss', 'InstanceL1Loss',
-    'LogDepthLoss', 'MotionCrossEntropy', 'PixelCrossEntropy', 'Stereo', 'centroid_offsets',
-    'find_anchors', 'from_metres', 'median_frequency_weights', 'to_metres']
+    'BoxLoss', 'CrossTaskLoss', 'DepthInUnit', 'DepthL1Loss', 'FeatureDistance', 'HuberLoss',
+    'InstanceL1Loss', 'LogDepthLoss', 'MotionCrossEntropy', 'PixelCrossEntropy', 'Stereo',
+    'centroid_offsets', 'find_anchors', 'from_metres', 'median_frequency_weights', 'to_metres']

@@ -230,6 +230,7 @@ def recipe_of(
     plain['output'] = str(folder.parent)
     plain['seed'] = settings.seed
     plain['network'] |= {'start': model, 'pretrained': '', 'frozen': []}
+    plain['loss']['feature_distance'] = 0.0
     plain['stages'] = [{
         'height': manifest.height, 'width': manifest.width, 'steps': settings.steps,
         'batch': settings.batch, 'lr': settings.rate}]

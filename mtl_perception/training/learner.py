@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
-from mtl_perception.losses import CrossTaskLoss
+from mtl_perception.losses import CrossTaskLoss, FeatureDistance
+from mtl_perception.manifest import NetworkSpec
+from mtl_perception.models.build import build_network
+from mtl_perception.models.pretrained import load_encoder
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 from mtl_perception.tasks import UNKNOWN_MOTION, Task
+from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
@@ -38,6 +42,7 @@ class ClipLearner(nn.Module):
         fp32.
     :param ranks: the processes that each compute the losses of a part of the batch.
     :param frozen: parts of the network that do not change, including their batch normalisations.
+    :param familiar: distance of the encoder's features to its initial ones, None for none.
     """
 
     mean: Tensor
@@ -47,9 +52,11 @@ class ClipLearner(nn.Module):
             self, network: SiameseMultiTaskNetwork, mean: Sequence[float], std: Sequence[float],
             losses: Mapping[str, nn.Module], detached: Collection[str] = (),
             precision: str = 'fp32', cross_task: CrossTaskLoss | None = None,
-            ranks: Ranks | None = None, frozen: Sequence[nn.Module] = ()) -> None:
+            ranks: Ranks | None = None, frozen: Sequence[nn.Module] = (),
+            familiar: FeatureDistance | None = None) -> None:
         super().__init__()
         self.network = network
+        self.familiar = familiar
         self.detached = tuple(detached)
         self.precision = precision
         self.register_buffer('mean', torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -64,6 +71,8 @@ class ClipLearner(nn.Module):
 
         self.shared: Shared | None = None
         """The features that all losses of the last batch were computed from."""
+        self.unfamiliar: Tensor | None = None
+        """Weighted distance of the last batch to the initial features; no strategy weights it."""
 
     def train(self, mode: bool = True) -> 'ClipLearner':
         """Set the mode of all parts except the frozen ones, which stay in evaluation mode."""
@@ -95,7 +104,10 @@ class ClipLearner(nn.Module):
         """
         clips = len(image)
         pixels = image.flatten(0, 1).permute(0, 3, 1, 2)  # channels last in memory already
-        features = self.network.encode((pixels.float() - self.mean) / self.std)
+        normalised = (pixels.float() - self.mean) / self.std
+        features = self.network.encode(normalised)
+        if self.familiar is not None and self.training:
+            self.unfamiliar = self.familiar(normalised, features)
 
         # features of the frames before each frame, nearest first
         earlier = [
@@ -184,6 +196,24 @@ def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
     shifted = torch.cat(
         [pixels[:, :1]] * min(steps, frames) + [pixels[:, :max(frames - steps, 0)]], dim=1)
     return shifted.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def initial_features(spec: NetworkSpec, config: TrainingConfig) -> FeatureDistance | None:
+    """
+    Return the distance to the features of the encoder's pretrained weights.
+
+    :param spec: the architecture.
+    :param config: the recipe.
+    :return: None if the recipe does not ask for it.
+    :raises CheckpointError: if the weights do not fit.
+    """
+    if not config.loss.feature_distance:
+        return None
+    settings = config.network
+    encoder = build_network(spec).encoder
+    load_encoder(encoder, settings.encoder, settings.pretrained, settings.pretrained_by_order)
+    return FeatureDistance(
+        encoder.to(memory_format=torch.channels_last), config.loss.feature_distance)
 
 
 def load_start(

@@ -67,6 +67,8 @@ class LossSettings:
         power; 0 weights all pixels equally, as Kendall et al. do, 1 all objects.
     :param moving_weight: weight of a moving pixel relative to a static one.
     :param detached: tasks whose gradient stops at the shared features.
+    :param feature_distance: weight of the distance of the encoder's features to those of its
+        initial weights, so that it does not forget what it knew of real images; 0 for none.
     :param cross_task: the loss that ties semantics and depth together.
     """
 
@@ -79,6 +81,7 @@ class LossSettings:
     instance_balance: Share = 0.0
     moving_weight: PositiveFloat = 1.0
     detached: list[Annotated[str, one_of(TASK_NAMES)]] = field(default_factory=list)
+    feature_distance: NonNegativeFloat = 0.0
     cross_task: CrossTaskSettings = field(default_factory=CrossTaskSettings)
 
     def check(self, tasks: Sequence[str]) -> None:

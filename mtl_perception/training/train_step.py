@@ -122,6 +122,8 @@ class Stepper:
 
             learned = True
             total = self.weighting(counting, self.learner.shared) / len(parts)
+            if self.learner.unfamiliar is not None:
+                total = total + self.learner.unfamiliar / len(parts)
             if self.ranks.count > 1:
                 # DistributedDataParallel waits for a gradient of every parameter that was used.
                 total = total + sum(

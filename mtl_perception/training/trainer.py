@@ -32,7 +32,7 @@ from mtl_perception.training.checkpoint import (
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
 from mtl_perception.training.dataloading import Batch, Clips, Draws, batches
 from mtl_perception.training.distributed import Ranks
-from mtl_perception.training.learner import ClipLearner, load_start, parts_of
+from mtl_perception.training.learner import ClipLearner, initial_features, load_start, parts_of
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, SilentLog, TrainingLog, write_picture
 from mtl_perception.training.run_readme import picture_path, write_readme
@@ -152,6 +152,7 @@ class Trainer:
         """
         settings = self.config.loss
         network = build_network(self.spec)
+        familiar = initial_features(self.spec, self.config) if trained else None
         frozen = parts_of(network, self.config.network.frozen)
         if trained and self.config.run.sync_batch_norm:
             network = synchronise(network, self.ranks)
@@ -165,7 +166,7 @@ class Trainer:
             network.to(memory_format=torch.channels_last), self.config.network.mean,
             self.config.network.std, losses, settings.detached, self.config.precision,
             build_cross_task(losses, settings.cross_task), self.ranks if trained else None,
-            frozen).to(self.ranks.device)
+            frozen, familiar).to(self.ranks.device)
 
         if trained and self.config.run.compile:
             torch._dynamo.config.suppress_errors = True  # what does not compile runs uncompiled
