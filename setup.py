@@ -104,8 +104,8 @@ setup(
     entry_points={
         'console_scripts': [
             f'mtl = {PACKAGE}.cli:main',
-            f'perception_node = {PACKAGE}.ros.perception_node:main',
-            f'camera_source = {PACKAGE}.ros.camera_source:main',
+            f'perception_node = {PACKAGE}.programs:perception_node',
+            f'camera_source = {PACKAGE}.programs:camera_source',
         ],
     },
 )

@@ -8,8 +8,11 @@ a camera too;
 ``ros2 launch mtl_perception camera.launch.py --show-args`` lists every argument.
 """
 
+import importlib.util
 import os
+import shutil
 import sys
+import time
 from pathlib import Path, PurePosixPath
 
 from ament_index_python.packages import (
@@ -21,9 +24,11 @@ from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     GroupAction,
+    LogInfo,
     OpaqueFunction,
     SetEnvironmentVariable,
 )
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
 
@@ -35,6 +40,11 @@ PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 YES_OR_NO = ['true', 'false']
 PATIENCE_S = '20'
 """Seconds before the second signal, which ends our programs at once and cuts a bag short."""
+END_WITH_LAUNCH = 'setpriv --pdeathsig TERM'
+"""
+Whatever ends the launch, its programs get SIGTERM from the kernel; a launch that gets SIGTERM, or
+whose terminal was closed, leaves them running otherwise.
+"""
 
 ARGUMENTS = (
     DeclareLaunchArgument('source', default_value='none', description=(
@@ -68,7 +78,8 @@ ARGUMENTS = (
     DeclareLaunchArgument('rviz', default_value='false', choices=YES_OR_NO,
                           description='start RViz with config/camera.rviz'),
     DeclareLaunchArgument('record', default_value='false', description=(
-        'record inputs and outputs: true, or the folder of the new bag (mcap)')),
+        'record inputs and outputs (mcap): true, or the folder of the new bag; one that exists is '
+        'kept, and the new one gets the date behind its name')),
     DeclareLaunchArgument('respawn', default_value='false', choices=YES_OR_NO, description=(
         'restart a process that ended, after two seconds')),
 )
@@ -121,6 +132,10 @@ class Choices:
         self.log_level = text('log_level')
         self.record = path('record')
 
+        # a prefix of one's own, such as gdb, stays
+        prefix = [END_WITH_LAUNCH] if shutil.which('setpriv') else []
+        self.prefix = ' '.join([*prefix, context.launch_configurations.get('launch-prefix', '')])
+
         if not Path(self.params_file).is_file():
             raise RuntimeError(f'params_file: {self.params_file} does not exist')
         if len(self.cameras) > 1 and self.image_topic.startswith('/'):
@@ -156,7 +171,7 @@ def perception(choices: Choices) -> Node:
     return Node(
         package=PACKAGE, executable='perception_node', name='perception_node', output='screen',
         parameters=[choices.params_file, parameters],
-        remappings=choices.remappings(choices.prefixes),
+        remappings=choices.remappings(choices.prefixes), prefix=choices.prefix,
         ros_arguments=['--log-level', choices.log_level], sigterm_timeout=PATIENCE_S,
         respawn=choices.respawn, respawn_delay=2.0)
 
@@ -178,7 +193,7 @@ def cameras(choices: Choices) -> list[Node]:
         sources.append(Node(
             package=PACKAGE, executable='camera_source', name='camera_source', output='screen',
             namespace=prefix.rstrip('/'), parameters=[choices.params_file, parameters],
-            remappings=choices.remappings(['']),
+            remappings=choices.remappings(['']), prefix=choices.prefix,
             ros_arguments=['--log-level', choices.log_level], sigterm_timeout=PATIENCE_S,
             respawn=choices.respawn, respawn_delay=2.0))
     return sources
@@ -194,7 +209,7 @@ def rviz(choices: Choices) -> list[Node]:
     remappings[0] = ('/image_raw', choices.topic('image_raw', prefix))
     return [Node(
         package='rviz2', executable='rviz2', name='rviz2', output='log', remappings=remappings,
-        parameters=[{'use_sim_time': choices.use_sim_time}],
+        parameters=[{'use_sim_time': choices.use_sim_time}], prefix=choices.prefix,
         arguments=['-d', str(SHARE / 'config' / 'camera.rviz')])]
 
 
@@ -214,22 +229,77 @@ def recorder(choices: Choices) -> list[ExecuteProcess]:
     topics += ['/diagnostics', f'{root}perception_node/timing', '/clock', '/tf', '/tf_static']
 
     # ros2 bag where it is installed, else the recorder of this package
-    folder = [] if choices.record == 'true' else [choices.record]
-    try:
-        get_package_prefix('ros2bag')
-    except PackageNotFoundError:
-        command = [sys.executable, '-m', 'mtl_perception.ros.recorder', '--output',
-                   *(folder or ['camera_bag']), '--topics', *topics]
-    else:
-        output = ['--output', *folder] if folder else []
-        command = ['ros2', 'bag', 'record', '--storage', 'mcap', *output, '--topics', *topics]
+    folder = new_folder(choices.record)
+    command = [sys.executable, '-m', 'mtl_perception.programs', 'recorder']
+    if installed('ros2bag'):
+        command = ['ros2', 'bag', 'record', '--storage', 'mcap']
     return [ExecuteProcess(
-        cmd=command, name='recorder', output='screen', sigterm_timeout=PATIENCE_S)]
+        cmd=[*command, '--output', folder, '--topics', *topics], name='recorder', output='screen',
+        prefix=choices.prefix, sigterm_timeout=PATIENCE_S, on_exit=report_recorder)]
+
+
+def new_folder(record: str) -> str:
+    """Return the folder of a new bag: no drive is written over another, and none is lost."""
+    date = time.strftime('%Y_%m_%d-%H_%M_%S')
+    wanted = Path(f'camera_bag_{date}' if record == 'true' else record)
+    if not wanted.exists():
+        return str(wanted)
+
+    names = (wanted.with_name(f'{wanted.name}_{date}{ending}')
+             for ending in ('', *(f'_{number}' for number in range(2, 1000))))
+    return str(next(path for path in names if not path.exists()))
+
+
+def report_recorder(event: ProcessExited, context: LaunchContext) -> list[LogInfo]:
+    """Say it if the recorder ended by itself: the nodes go on without it."""
+    if context.is_shutdown:
+        return []
+    return [LogInfo(msg=(
+        f'ERROR: the recorder ended with code {event.returncode}, see its lines above; NOTHING IS '
+        'RECORDED from now on. The nodes go on; launch again to record.'))]
+
+
+def installed(package: str) -> str:
+    """Return the prefix of a ROS package, empty if it is not installed."""
+    try:
+        return str(get_package_prefix(package))
+    except PackageNotFoundError:
+        return ''
+
+
+def check_programs(choices: Choices) -> None:
+    """
+    Check that every program is there, before any is started.
+
+    :raises RuntimeError: which says what is missing and how to get it.
+    """
+    apt = f'sudo apt install ros-{os.environ.get("ROS_DISTRO", "$ROS_DISTRO")}-'
+    missing = []
+    for name in ('perception_node', *(['camera_source'] if choices.source != 'none' else [])):
+        program = Path(installed(PACKAGE)) / 'lib' / PACKAGE / name
+        if not os.access(program, os.X_OK):
+            missing.append(f'{program} is missing; build or install {PACKAGE} again')
+
+    rviz2 = Path(installed('rviz2')) / 'lib' / 'rviz2' / 'rviz2'
+    if choices.rviz and not (installed('rviz2') and os.access(rviz2, os.X_OK)):
+        missing.append(f'rviz:=true needs rviz2, which is not installed: {apt}rviz2, or leave '
+                       'rviz:=true out')
+    if choices.record != 'false':
+        if installed('ros2bag'):
+            if not installed('rosbag2_storage_mcap'):
+                missing.append(f'record needs mcap for ros2 bag: {apt}rosbag2-storage-mcap')
+        elif importlib.util.find_spec('rosbags') is None:
+            missing.append(f'record needs ros2 bag ({apt}ros2bag) or the Python package rosbags '
+                           '(pip install rosbags)')
+
+    if missing:
+        raise RuntimeError('nothing was started: ' + '; '.join(missing))
 
 
 def launch_setup(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Return the nodes that the arguments ask for."""
     choices = Choices(context)
+    check_programs(choices)
     nodes = [*cameras(choices), perception(choices), *rviz(choices)]
     actions = [GroupAction([PushRosNamespace(choices.namespace), *nodes]), *recorder(choices)]
 

@@ -1,32 +1,54 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stop a process in an orderly way on SIGINT or SIGTERM."""
+"""Stop a process in an orderly way on SIGINT, SIGTERM, or SIGHUP (its terminal was closed)."""
 
 import os
 import signal
+import time
 from types import FrameType
 
 STOPPED, INTERRUPTED = 75, 130
 """Exit codes: stopped with everything saved; stopped at once by a second signal."""
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+TOGETHER_S = 0.3
+"""
+Signals this close to the first, seconds, are the same request: one Ctrl-C may come from the
+terminal and from a parent, and the death of a parent is told once for each of its threads.
+"""
+
 
 class StopRequest:
     """
-    Remember the first SIGINT or SIGTERM; exit at once on the second.
+    Remember the first signal; exit at once on a second one.
 
     As a context manager it gives the old handlers back at its end. Use it in the main thread.
+
+    :param at_once: nothing has begun yet that must be finished, so the first signal ends the
+        process, with code 0. The attribute may be changed later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
+        self.at_once = at_once
         self.received: str | None = None
         """Name of the signal, None before one came."""
+        self._received_at = 0.0
         self._old: dict[int, object] = {}
 
     def listen(self) -> 'StopRequest':
-        """Handle the signals from now on."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._old[number] = signal.signal(number, self._on_signal)
+        """Handle the signals from now on, those that were blocked until now too."""
+        for number in SIGNALS:
+            # nohup has SIGHUP ignored, and that is meant
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._old[number] = signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return self
+
+    def ignore(self) -> None:
+        """Ignore the signals from now on: the process ends anyway, with its exit code."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def __enter__(self) -> 'StopRequest':
         return self.listen()
@@ -36,6 +58,10 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.at_once:
+            os._exit(0)
+        if self.received is None:
+            self.received = signal.Signals(number).name
+            self._received_at = time.monotonic()
+        elif time.monotonic() - self._received_at > TOGETHER_S:
             os._exit(INTERRUPTED)
-        self.received = signal.Signals(number).name

@@ -20,7 +20,7 @@ VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compresse
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
 STORES = {'bags', 'media'}
 ASSEMBLIES = {'training', 'search', 'inference', 'evaluation'}
-DOORS = {'ros', 'cli', 'commands'}
+DOORS = {'ros', 'programs', 'cli', 'commands'}
 ALLOWED = {
     **dict.fromkeys(VOCABULARY, VOCABULARY),
     **{room: VOCABULARY | {room} for room in STORES | PARTS},
@@ -30,6 +30,7 @@ ALLOWED = {
     'inference': VOCABULARY | {'media', 'models', 'egomotion', 'inference'},
     'evaluation': VOCABULARY | PARTS | STORES | {'evaluation', 'inference'},
     'ros': VOCABULARY | {'media', 'ros', 'inference', 'synthetic'},
+    'programs': {'ros', 'signals'},
     'cli': {'errors'},
     'commands': (
         VOCABULARY | STORES | PARTS | ASSEMBLIES | {'commands'}),
@@ -45,6 +46,7 @@ FORBIDDEN = {
     'synthetic': ('torch', 'rclpy', 'sensor_msgs'),
     'metrics': ('torch', 'rclpy', 'sensor_msgs'),
     'egomotion': ('torch', 'rclpy', 'sensor_msgs'),
+    'programs': ('torch', 'rclpy', 'numpy', 'cv2'),
     'cli': ('torch', 'rclpy', 'numpy', 'cv2'),
     'commands': ('rclpy', 'sensor_msgs'),
 }

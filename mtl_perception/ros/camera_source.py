@@ -10,7 +10,7 @@ times. A picture is due at its time since the first one, so that delays do not a
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 from builtin_interfaces.msg import Time
@@ -32,12 +32,14 @@ from mtl_perception.media.calibration_file import read_calibration
 from mtl_perception.ros.calibration import calibrated_info, centred_info, pinhole_info
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.image_sources import Picture, open_image_source
+from mtl_perception.ros.loading import load
 from mtl_perception.ros.log_text import printable
 from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.node_parameters import NodeParameters
 from mtl_perception.ros.prefetcher import Prefetcher
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.source_settings import PARAMETERS, camera_settings_of
+from mtl_perception.signals import StopRequest
 
 QOS = QoSProfile(depth=10)
 """Reliable and volatile, as camera drivers offer."""
@@ -55,10 +57,12 @@ class CameraSource(Node):  # type: ignore[misc]
 
     :param parameters: overrides of parameters, for use within a process.
     :param context: of rclpy; the default one if None.
+    :param stopped: whether the program was asked to end; then opening the source is given up.
     """
 
     def __init__(
-            self, parameters: Sequence[Parameter] = (), context: Context | None = None) -> None:
+            self, parameters: Sequence[Parameter] = (), context: Context | None = None,
+            stopped: Callable[[], bool] = lambda: False) -> None:
         super().__init__(
             'camera_source', parameter_overrides=list(parameters), context=context)
         self.settings = camera_settings_of(NodeParameters(self, PARAMETERS).read())
@@ -76,7 +80,7 @@ class CameraSource(Node):  # type: ignore[misc]
         self._calibration: CameraInfo | None = None
         self._name = without_password(self.settings.source.source)
         self._create_publishers()
-        self._source = open_image_source(self.settings.source)
+        self._source = load(lambda: open_image_source(self.settings.source), stopped)
         for remark in self._source.remarks:
             self.get_logger().warning(printable(remark, LONGEST_LINE))
         self._prefetcher = Prefetcher(self._source, self.settings.ahead)
@@ -281,19 +285,20 @@ class CameraSource(Node):  # type: ignore[misc]
             f'{self.late} of them late')
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
     """
     Run the node.
 
     :param arguments: the command line; ``sys.argv`` by default.
-    :return: 0 at the end of the source or after SIGINT or SIGTERM, 2 for a wrong parameter, 3 if
-        the source cannot be read.
+    :param stop: listens since the start of the process.
+    :return: 0 at the end of the source or after a signal, 2 for a wrong parameter, 3 if the source
+        cannot be read.
     """
-    def start() -> CameraSource:
-        node = CameraSource()
+    def start(stopped: Callable[[], bool]) -> CameraSource:
+        node = CameraSource(stopped=stopped)
         node.start()
         return node
-    return run_node(start, arguments)
+    return run_node(start, arguments, stop)
 
 
 if __name__ == '__main__':

@@ -36,12 +36,14 @@ from mtl_perception.ros.error_guards import (
     reason_of,
     transition,
 )
+from mtl_perception.ros.loading import load
 from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.node_parameters import NodeParameters
 from mtl_perception.ros.parameters import PARAMETERS, Settings, settings_of
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.watchdog import Watchdog
 from mtl_perception.ros.worker import Worker
+from mtl_perception.signals import StopRequest
 
 TICK_S = 0.2
 PATIENCE_S = 5.0
@@ -63,13 +65,15 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     """
     The lifecycle node.
 
-    :param load_engine: makes the network from the parameters; raises ``CheckpointError`` or
-        ``DeviceError`` if that is impossible.
+    :param load_engine: makes the network from the parameters, in a thread; raises
+        ``CheckpointError`` or ``DeviceError`` if that is impossible.
+    :param stopped: whether the program was asked to end; then loading is given up.
     :param arguments: those of ``rclpy.lifecycle.LifecycleNode``.
     """
 
     def __init__(
-        self, load_engine: Callable[[Settings], Engine] = load_torch_engine, **arguments: Any,
+        self, load_engine: Callable[[Settings], Engine] = load_torch_engine,
+        stopped: Callable[[], bool] = lambda: False, **arguments: Any,
     ) -> None:
         super().__init__('perception_node', **arguments)
         # What diagnostics and watchdog read.
@@ -83,6 +87,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         # The worker publishes under the gate, and only for the generation of its activation:
         # so nothing is published after a deactivation, even if a frame takes longer than that.
         self._load_engine = load_engine
+        self._stopped = stopped
         self._engine: Engine | None = None
         self._throttle = Throttle()
         self._gate = threading.Lock()
@@ -112,7 +117,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.last_error = ''
         try:
             settings = settings_of(self._declared.read())
-            self._engine = self._load_engine(settings)
+            self._engine = load(lambda: self._load_engine(settings), self._stopped)
             self._add_cameras(settings, self._engine)
         except BaseException:
             self._release()
@@ -220,7 +225,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         camera.account.taken()
         try:
             self._process(camera, arrival)
-        except Exception as error:  # noqa: BLE001  (the last line of defence of the worker)
+        except BaseException as error:  # noqa: BLE001  (a SystemExit would end the thread)
             self._drop(camera, error)
 
     def _process(self, camera: Camera, arrival: Arrival) -> None:
@@ -246,7 +251,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             for publisher, message in answer.ready:
                 publisher.publish(message)
 
-    def _drop(self, camera: Camera, error: Exception) -> None:
+    def _drop(self, camera: Camera, error: BaseException) -> None:
         """Count a dropped frame, and log it, but not more often than the throttle allows."""
         reason = reason_of(error)
         count = camera.account.dropped(reason)
@@ -378,14 +383,15 @@ def _empty_device_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
     """
-    Run the node until SIGINT, SIGTERM or a request to end.
+    Run the node until a signal or a request to end.
 
     :param args: the command line; ``sys.argv`` by default.
+    :param stop: listens since the start of the process.
     :return: the exit code.
     """
-    return run_node(PerceptionNode, args)
+    return run_node(lambda stopped: PerceptionNode(stopped=stopped), args, stop)
 
 
 if __name__ == '__main__':

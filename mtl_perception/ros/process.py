@@ -16,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from mtl_perception.errors import PerceptionError
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.error_guards import detail_of
+from mtl_perception.ros.loading import StoppedError, is_loading
 from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.signals import StopRequest
 
@@ -40,24 +41,34 @@ class Stoppable(Protocol):
         """Return the logger of rclpy."""
 
 
-def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = None) -> int:
+def run_node(
+    make_node: Callable[[Callable[[], bool]], Stoppable], args: Sequence[str] | None = None,
+    stop: StopRequest | None = None,
+) -> int:
     """
     Run one node in a single-threaded executor until a signal comes or the node asks for the end.
 
-    SIGINT and SIGTERM do the same: the current work is finished, then all resources are released.
-    A second signal ends the process at once with code 130. rclpy's own handlers are not used: on
+    SIGINT, SIGTERM and SIGHUP do the same: the current work is finished, then all resources are
+    released.
+    A later signal ends the process at once with code 130. rclpy's own handlers are not used: on
     SIGINT they raise KeyboardInterrupt inside the running callback, on SIGTERM they destroy the
     context.
 
-    :param make_node: called once rclpy is up.
+    :param make_node: called once rclpy is up, with what tells whether a signal came.
     :param args: the command line; ``sys.argv`` by default.
+    :param stop: listens since the start of the process; from here on if None.
     :return: the exit code: 0, or what the node asked for; that of an error of the package if the
         node could not be made, else 2; 5 if the log cannot be written.
     """
-    stop = StopRequest().listen()
+    stop = stop or StopRequest().listen()
+    stop.at_once = False  # from now on there is something to finish
+
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        node = make_node()
+        node = make_node(lambda: stop.received is not None)
+    except StoppedError:
+        rclpy.try_shutdown()
+        return _ended(stop, 0)
     except Exception as error:  # noqa: BLE001  (rcl has an error class for everything)
         return _refuse_to_start(error)
 
@@ -75,7 +86,17 @@ def run_node(make_node: Callable[[], Stoppable], args: Sequence[str] | None = No
     executor.shutdown()
     rclpy.try_shutdown()
     gc.freeze()  # the last garbage collection over all objects of torch would take a second
-    return node.exit_code if node.exit_code is not None else code
+    return _ended(stop, node.exit_code if node.exit_code is not None else code)
+
+
+def _ended(stop: StopRequest, code: int) -> int:
+    """Return the exit code, with which no further signal interferes."""
+    stop.ignore()
+    if is_loading():  # in a library; its thread would crash in the ruins of the interpreter
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _spin(executor: SingleThreadedExecutor, node: Stoppable, stop: StopRequest) -> int:

@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -37,6 +37,7 @@ from mtl_perception.media.addresses import local_path
 from mtl_perception.ros.bag_writer import BagWriter, Channel
 from mtl_perception.ros.message_types import MessageTypes
 from mtl_perception.ros.process import run_node
+from mtl_perception.signals import StopRequest
 
 DEPTH = 200
 LOOK_PERIOD_S = 0.1
@@ -179,8 +180,14 @@ def parse_topics(words: Sequence[str], types: MessageTypes) -> dict[str, str | N
     return topics
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Record from the command line; see the module."""
+def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:
+    """
+    Record from the command line; see the module.
+
+    :param arguments: the command line; ``sys.argv`` by default.
+    :param stop: listens since the start of the process.
+    :return: the exit code.
+    """
     words = list(sys.argv if arguments is None else ['recorder', *arguments])
     parser = argparse.ArgumentParser(prog='recorder', description='Record topics into a rosbag2.')
     parser.add_argument('--output', type=local_path, required=True, help='folder of the new bag')
@@ -191,12 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the node reads the arguments of ROS itself
     parsed = parser.parse_args(remove_ros_args(words)[1:])
 
-    def start() -> Recorder:
+    def start(stopped: Callable[[], bool]) -> Recorder:
         types = MessageTypes()
         topics = parse_topics(parsed.topics, types)
         return Recorder(
             topics, types, BagWriter(parsed.output, types, parsed.compress), parsed.progress)
-    return run_node(start, words)
+    return run_node(start, words, stop)
 
 
 if __name__ == '__main__':

@@ -25,4 +25,5 @@ def load(settings):
 
 
 if __name__ == '__main__':
-    raise SystemExit(run_node(lambda: PerceptionNode(load_engine=load)))
+    raise SystemExit(run_node(
+        lambda stopped: PerceptionNode(load_engine=load, stopped=stopped)))

@@ -4,11 +4,14 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -127,13 +130,40 @@ def test_recorded_topics_have_absolute_names(launch_file):
             '/robot/perception_node/timing', '/diagnostics'} <= set(topics)
 
 
+def test_a_bag_is_never_written_over(launch_file, tmp_path):
+    bag = tmp_path / 'drive'
+    assert launch_file.new_folder(str(bag)) == str(bag)
+
+    bag.mkdir()
+    names = set()
+    for _ in range(3):
+        names.add(launch_file.new_folder(str(bag)))
+        Path(max(names, key=len)).mkdir(exist_ok=True)
+    assert len(names) >= 2
+    assert all(re.fullmatch(r'.*/drive_[\d_]{10}-[\d_]{8,}', name) for name in names)
+    assert re.fullmatch(r'camera_bag_[\d_-]{19}', launch_file.new_folder('true'))
+
+
+@pytest.mark.parametrize(('arguments', 'text'), [
+    ({'rviz': 'true'}, 'needs rviz2, which is not installed: sudo apt install ros-'),
+    ({'record': 'true'}, 'pip install rosbags')])
+def test_a_missing_program_is_named_before_anything_starts(
+        launch_file, monkeypatch, arguments, text):
+    monkeypatch.setattr(launch_file.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(RuntimeError, match='nothing was started') as failure:
+        launch_file.check_programs(choices(launch_file, **arguments))
+    assert text in str(failure.value)
+    launch_file.check_programs(choices(launch_file, source='street'))
+
+
 class Launched:
     """``ros2 launch`` as a process of its own group, on the graph of a test."""
 
-    def __init__(self, graph, *arguments):
-        self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(graph.domain)}
+    def __init__(self, graph, *arguments, file=('mtl_perception', 'camera.launch.py')):
+        self.environment = {**os.environ, 'ROS_DOMAIN_ID': str(graph.domain),
+                            'LAUNCH_OF_TEST': uuid.uuid4().hex}
         self.process = subprocess.Popen(
-            [*ros2(), 'launch', 'mtl_perception', 'camera.launch.py', *arguments],
+            [*ros2(), 'launch', *map(str, file), *arguments],
             env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
@@ -158,10 +188,30 @@ class Launched:
         output, _ = self.process.communicate(timeout=60)
         return self.process.returncode, output
 
+    def programs(self):
+        """Return the command lines of the programs that were launched and still run."""
+        mark = f'LAUNCH_OF_TEST={self.environment["LAUNCH_OF_TEST"]}'.encode()
+        found = {}
+        for folder in Path('/proc').glob('[0-9]*'):
+            with suppress(OSError):
+                if int(folder.name) != self.process.pid and mark in (
+                        folder / 'environ').read_bytes():
+                    found[int(folder.name)] = (folder / 'cmdline').read_bytes().decode()
+        return found
+
+    def wait_until(self, condition, timeout_s=60.0):
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, self.programs()
+            time.sleep(0.05)
+
     def close(self):
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.communicate()
+        for number in self.programs():
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
 def ros2():
@@ -175,8 +225,8 @@ def launched(prefix, monkeypatch):
     """Return a function that launches on a graph, which it returns too."""
     graph, running = Graph(monkeypatch), []
 
-    def start(*arguments):
-        running.append(Launched(graph, *arguments))
+    def start(*arguments, **options):
+        running.append(Launched(graph, *arguments, **options))
         return graph, running[-1]
     yield start
     for one in running:
@@ -247,3 +297,67 @@ def test_a_wrong_argument_ends_the_launch_with_a_message(launched):
     output, _ = launch.process.communicate(timeout=60)
     assert launch.process.returncode != 0
     assert 'smoke_signals' in output
+
+
+def test_a_missing_viewer_starts_nothing(launched):
+    _, launch = launched('source:=street', 'rviz:=true', 'autostart:=false')
+    output, _ = launch.process.communicate(timeout=60)
+    assert launch.process.returncode != 0
+    assert 'nothing was started: rviz:=true needs rviz2' in output
+    assert launch.programs() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGKILL'])
+def test_the_end_of_a_launch_ends_its_programs(launched, number, tmp_path):
+    _, launch = launched('source:=street', 'autostart:=false', f'record:={tmp_path / "bag"}')
+    launch.wait_until(lambda: len(launch.programs()) == 3)
+    launch.wait_until((tmp_path / 'bag' / 'bag.mcap').exists)
+
+    launch.process.send_signal(getattr(signal, number))
+    launch.process.wait(60)
+    launch.wait_until(lambda: not launch.programs(), 15)
+    assert (tmp_path / 'bag' / 'metadata.yaml').exists()
+
+
+@pytest.mark.slow
+def test_an_action_that_fails_ends_the_programs(launched, prefix, tmp_path):
+    """In a launch file of the user that includes this one."""
+    file = tmp_path / 'robot.launch.py'
+    file.write_text(f"""
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription, OpaqueFunction, TimerAction
+
+def fail(context):
+    raise RuntimeError('the arm is missing')
+
+def generate_launch_description():
+    return LaunchDescription([
+        IncludeLaunchDescription(
+            '{prefix}/share/mtl_perception/launch/camera.launch.py',
+            launch_arguments={{'source': 'street', 'autostart': 'false'}}.items()),
+        TimerAction(period=4.0, actions=[OpaqueFunction(function=fail)])])
+""")
+    _, launch = launched(file=[file])
+    launch.wait_until(lambda: len(launch.programs()) == 2)
+    output, _ = launch.process.communicate(timeout=60)
+    assert launch.process.returncode == 1
+    assert 'the arm is missing' in output
+    launch.wait_until(lambda: not launch.programs(), 15)
+
+
+@pytest.mark.slow
+def test_a_second_recording_and_one_that_breaks_off(launched, tmp_path, monkeypatch):
+    bag = tmp_path / 'bag'
+    bag.mkdir()
+    _, launch = launched('source:=street', 'autostart:=false', f'record:={bag}')
+    launch.wait_until(lambda: [*tmp_path.glob('bag_*/*.mcap')])
+
+    recorder = next(
+        number for number, line in launch.programs().items() if '--topics' in line)
+    os.kill(recorder, signal.SIGKILL)
+    launch.wait_until(lambda: len(launch.programs()) == 2)
+    _, output = launch.finish()
+
+    assert 'NOTHING IS RECORDED from now on' in output
+    assert not [*bag.iterdir()]

@@ -1,0 +1,53 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The programs of the nodes, which hear signals before they import anything slow.
+
+rclpy takes a second to import, torch some more; a signal in that time would end the process with a
+traceback or without a word. ``python -m mtl_perception.programs NAME`` runs one of them.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from mtl_perception.signals import StopRequest
+
+
+def perception_node(arguments: Sequence[str] | None = None) -> int:
+    """Run the perception node; see :func:`mtl_perception.ros.perception_node.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.perception_node import main
+    return main(arguments, stop)
+
+
+def camera_source(arguments: Sequence[str] | None = None) -> int:
+    """Run the camera source; see :func:`mtl_perception.ros.camera_source.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.camera_source import main
+    return main(arguments, stop)
+
+
+def recorder(arguments: Sequence[str] | None = None) -> int:
+    """Run the recorder; see :func:`mtl_perception.ros.recorder.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.recorder import main
+    return main(sys.argv[1:] if arguments is None else arguments, stop)
+
+
+PROGRAMS = {'perception_node': perception_node, 'camera_source': camera_source,
+            'recorder': recorder}
+
+
+def main() -> int:
+    """Run the program that the command line names."""
+    if len(sys.argv) < 2 or sys.argv[1] not in PROGRAMS:
+        print(f'usage: python -m mtl_perception.programs {{{",".join(PROGRAMS)}}} ...',
+              file=sys.stderr)
+        return 2
+    # rclpy and argparse read what is left
+    sys.argv[:2] = [sys.argv[1]]
+    return PROGRAMS[sys.argv[0]]()
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,123 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Signals to the programs of the nodes, from the first line of their scripts on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from campaign import EXAMPLES, SEED
+from ros_graph import ROOT, Graph, parameters
+
+LONGEST_S = 4.0
+"""Start of the perception node with a tiny model, on a machine with other work."""
+
+
+@pytest.fixture
+def graph(monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    graph = Graph(monkeypatch)
+    yield graph
+    graph.close()
+
+
+class Program:
+    """
+    A script of the package that tells when it has run its first statement.
+
+    That one keeps signals until they can be answered; before it the interpreter owns them.
+
+    :param name: of the script.
+    """
+
+    def __init__(self, graph, tmp_path, name, *arguments):
+        script = tmp_path / name
+        lines = (ROOT / 'scripts' / name).read_text().splitlines()
+        first = 1 + next(at for at, line in enumerate(lines) if 'pthread_sigmask' in line)
+        lines.insert(first, "print('first line', flush=True)")
+        script.write_text('\n'.join(lines))
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(graph.domain), 'PYTHONPATH': str(ROOT)}
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), *arguments], env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        assert self.process.stdout.readline() == 'first line\n'
+
+    def end(self, number):
+        """Send a signal; return the exit code, what was printed, and how long it took, seconds."""
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        try:
+            _, errors = self.process.communicate(timeout=60)
+        finally:
+            self.process.kill()
+        return self.process.returncode, errors, time.monotonic() - begin
+
+    @property
+    def left(self):
+        """Whether a process of its session still runs."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize('name', ['perception_node', 'camera_source'])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize('delay_s', [0.0, 0.3])
+def test_a_signal_at_the_start_ends_a_program(graph, tmp_path, name, number, delay_s):
+    program = Program(graph, tmp_path, name)
+    time.sleep(delay_s)
+    code, errors, _ = program.end(number)
+    assert (code, errors) == (0, '')
+
+
+def test_a_signal_does_not_wait_for_a_network_that_loads(graph, monkeypatch):
+    monkeypatch.setenv('LOAD_S', '60')
+    process = graph.start('fake_node', *parameters(autostart=True))
+    assert process.stdout.readline() == 'loading\n'
+
+    begin = time.monotonic()
+    code, errors = graph.finish(process, signal.SIGTERM)
+    assert code == 0, errors
+    assert time.monotonic() - begin < 10
+
+
+def test_a_signal_does_not_wait_for_a_camera_that_is_opened(graph):
+    process = graph.start(
+        'mtl_perception.ros.camera_source', *parameters(source='rtsp://192.0.2.1/stream'))
+    time.sleep(3.0)
+    begin = time.monotonic()
+    code, errors = graph.finish(process, signal.SIGINT)
+    assert code == 0, errors
+    assert time.monotonic() - begin < 4
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_signals_from_the_first_line_on(graph, tmp_path, tiny_model, number):
+    """With a small model an inference is short, so the end is due within 2 s and a bit."""
+    source = random.Random(SEED + number)
+    slow = []
+    for turn in range(max(3, round(0.15 * EXAMPLES))):
+        program = Program(
+            graph, tmp_path, 'perception_node',
+            *parameters(model=tiny_model, autostart=True, threads=1))
+        # half of them in the first second, where modules are imported
+        delay_s = source.uniform(0, (1.0, LONGEST_S)[turn % 2])
+        time.sleep(delay_s)
+
+        code, errors, seconds = program.end(number)
+        assert code == 0, (turn, delay_s, code, errors)
+        assert 'Traceback' not in errors, (turn, delay_s, errors)
+        assert not program.left, (turn, delay_s)
+        if seconds > 2.5:
+            slow.append((delay_s, seconds))
+    assert not slow
