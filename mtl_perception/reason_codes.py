@@ -89,6 +89,10 @@ class ReasonCode(str, Enum):
         'I17_decode', 'An image cannot be decoded or converted.',
         'A compressed image is cut or damaged, or a raw one is too small for its encoding.',
         'Look at the publisher and the link; a few dropped frames do no harm.')
+    IMAGE_DAMAGED = (
+        'I18_damaged', 'A compressed image is damaged, and was decoded nevertheless (a warning).',
+        'A lossy link, a broken disk, or a publisher that cuts its images.',
+        'Look at the publisher and the link; parts of the results may be wrong.')
     IMAGE_FORMAT = (
         'I19_format', 'A compressed image is neither JPEG nor PNG.',
         'The publisher uses another format.',
@@ -163,6 +167,11 @@ class ReasonCode(str, Enum):
         'O04_timeout', 'The network did not answer within inference_timeout.',
         'The device hangs, or the machine is overloaded.',
         'Look at the load and the GPU driver; the node ends and respawns if it does not return.')
+    OVERLOAD = (
+        'O05_overload', 'The node does not keep up with a camera (a warning).',
+        'More cameras or frames than the machine can answer, a large model, or other programs.',
+        'Use a GPU, a smaller model, fewer cameras or output.size network, or accept it with '
+        'the parameters diagnostics.*.')
     MEMORY = (
         'O07_memory', 'The main memory is exhausted.',
         'Other programs, or images that are very large.',
@@ -194,6 +203,11 @@ class ReasonCode(str, Enum):
         'G05', 'Several nodes publish on one image topic (a warning).',
         'A driver was started twice, or a recording plays beside the camera.',
         'Stop one of them.')
+    NODE_NAME = (
+        'G08_node_name', 'Several nodes have one name (a warning).',
+        'The node was started twice, or an earlier one still runs.',
+        'End one of them, or give each its namespace; "ros2 node list" shows them. Parameters, '
+        'services and transitions reach any of them until then.')
     CANNOT_SUBSCRIBE = (
         'G06', 'The node cannot subscribe to a topic.',
         'The topic exists in this process with another type, or its name is wrong.',

@@ -67,18 +67,17 @@ def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
     recorded = {**TOPICS, **(TRUTH if plan.truth else {})}
     programs: list[Program] = []
 
-    def start(name: str, module: str, *arguments: str) -> Program:
-        programs.append(Program(name, module, arguments, logs, environment))
+    def start(name: str, *arguments: str) -> Program:
+        programs.append(Program(
+            name, 'mtl_perception.programs', (name, *arguments), logs, environment))
         return programs[-1]
 
     try:
         recorder = start(
-            'recorder', 'mtl_perception.ros.recorder', '--output', str(bag), '--progress',
+            'recorder', '--output', str(bag), '--progress',
             '--topics', *(f'{name}:{kind}' for name, kind in recorded.items()))
-        node = start('perception_node', 'mtl_perception.ros.perception_node',
-                     *_parameters({**plan.node, 'autostart': True}))
-        camera = start('camera_source', 'mtl_perception.ros.camera_source',
-                       *_parameters({**plan.source, 'wait_for_subscribers': 2}))
+        node = start('perception_node', *_parameters({**plan.node, 'autostart': True}))
+        camera = start('camera_source', *_parameters({**plan.source, 'wait_for_subscribers': 2}))
 
         _watch(camera, node, recorder, progress)
         _drain(recorder, progress)

@@ -14,13 +14,16 @@ class Mailbox(Generic[T]):
 
     A message that arrives before the last one was processed replaces it; nothing queues, so the
     latency does not grow. A camera keeps its turn when its message is replaced, and goes to the
-    end of the line when it is served: one fast camera cannot starve the others.
+    end of the line when it is served: one fast camera cannot starve the others. A camera may be
+    favoured for its next few messages, see :meth:`favour`.
 
     Safe to use from any number of threads.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[str, T] = {}  # in the order in which they are served
+        self._favours: dict[str, int] = {}  # messages that are served out of turn
+        self._favoured: set[str] = set()  # cameras whose last message was
         self._condition = threading.Condition()
         self._closed = False
 
@@ -50,8 +53,25 @@ class Mailbox(Generic[T]):
             self._condition.wait_for(lambda: self._waiting or self._closed, timeout)
             if self._closed or not self._waiting:
                 return None
-            camera = next(iter(self._waiting))
+            camera = next(filter(self._favours.get, self._waiting), next(iter(self._waiting)))
+
+            self._favoured.discard(camera)
+            if self._favours.get(camera):
+                self._favours[camera] -= 1
+                self._favoured.add(camera)
             return camera, self._waiting.pop(camera)
+
+    def favour(self, camera: str, count: int) -> None:
+        """
+        Serve the next messages of a camera before those of the others.
+
+        Ignored if its last message was served so itself: no camera can keep its turn forever.
+
+        :param count: number of messages.
+        """
+        with self._condition:
+            if camera not in self._favoured:
+                self._favours[camera] = count
 
     def close(self) -> list[tuple[str, T]]:
         """

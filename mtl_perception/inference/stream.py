@@ -97,6 +97,8 @@ class CameraStream:
         self.moving = None if head is None else MovingObjects(head, engine.manifest)
         """Runs the motion head; None if the network's own decoder predicts motion."""
         self._state: Any = None
+        self.motion_unknown = ''
+        """Why motion is unknown in the last frame; empty if it is known or was not asked for."""
 
         # What the last frame's calibration said.
         self.intrinsics: Intrinsics = NO_CALIBRATION
@@ -164,13 +166,13 @@ class CameraStream:
             camera = pinhole_of(focal_x, frame.image.shape, image.shape)
             moving = self._run_head(self.moving, link, image, outputs, camera, scale, odometry)
             outputs = moving.outputs
-            motion_known = not moving.reason
+            self.motion_unknown = moving.reason
         else:
-            motion_known = manifest.network.frames == 1 or link.continues
+            self.motion_unknown = '' if manifest.network.frames == 1 else link.reason
 
         size = frame.image.shape[:2] if output_size == 'camera' else image.shape[:2]
         perception = to_perception(
-            outputs, manifest, *size, depth_scale=scale, motion_known=motion_known)
+            outputs, manifest, *size, depth_scale=scale, motion_known=not self.motion_unknown)
         perception = _requested(perception, moving, tasks)
         return perception if self.rectifier is None else self.rectifier.restore(perception, *size)
 

@@ -51,6 +51,8 @@ class Counts:
     :param waiting: frames in the mailbox, 0 or 1.
     :param processing: frames in the worker, 0 or 1.
     :param warnings: faults of frames that were processed nevertheless, by reason code.
+    :param motion_known: published frames in which motion was asked for and known.
+    :param motion_unknown: published frames in which motion was asked for and unknown.
     """
 
     received: int
@@ -60,6 +62,8 @@ class Counts:
     waiting: int
     processing: int
     warnings: Mapping[str, int]
+    motion_known: int = 0
+    motion_unknown: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -83,6 +87,7 @@ class FrameAccount:
         self._clock = clock
         self._lock = threading.Lock()
         self._received = self._published = self._unheard = self._waiting = self._processing = 0
+        self._motion = {True: 0, False: 0}
         self._dropped: Counter[str] = Counter()
         self._warnings: Counter[str] = Counter()
         self._times = {stage: deque[float](maxlen=WINDOW) for stage in STAGES}
@@ -109,17 +114,22 @@ class FrameAccount:
             self._waiting -= 1
             self._processing += 1
 
-    def published(self, times_ms: Mapping[str, float], heard: bool = True) -> None:
+    def published(
+        self, times_ms: Mapping[str, float], heard: bool = True, motion_known: bool | None = None,
+    ) -> None:
         """
         Count a frame that was processed to its end.
 
         :param times_ms: milliseconds of some of the :data:`STAGES`.
         :param heard: whether it had a subscriber.
+        :param motion_known: whether it tells what moves; None if that was not asked for.
         """
         with self._lock:
             self._processing -= 1
             self._published += 1
             self._unheard += not heard
+            if motion_known is not None:
+                self._motion[motion_known] += 1
             self.last_published = self._clock()
             self._departures.append(self.last_published)
 
@@ -171,7 +181,8 @@ class FrameAccount:
         with self._lock:
             return Counts(
                 self._received, self._published, self._unheard, dict(self._dropped),
-                self._waiting, self._processing, dict(self._warnings))
+                self._waiting, self._processing, dict(self._warnings),
+                self._motion[True], self._motion[False])
 
     def silence(self) -> float | None:
         """Return the seconds since the last message, None if there never was one."""
@@ -183,6 +194,12 @@ class FrameAccount:
         with self._lock:
             now = self._clock()
             return _rate(self._arrivals, now), _rate(self._departures, now)
+
+    def newest(self, stage: str) -> float | None:
+        """Return the milliseconds of a stage of the last frame, None before the first one."""
+        with self._lock:
+            times = self._times[stage]
+            return times[-1] if times else None
 
     def last_warning(self, within_s: float) -> str | None:
         """Return the reason of the last warning if it is recent."""

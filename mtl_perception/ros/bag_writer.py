@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
@@ -22,6 +22,9 @@ VERSION: Literal[9] = 9
 
 MAGIC = b'\x89MCAP0\r\n'
 END_OF_DATA, FOOTER = 0x0F, 0x02
+RESERVE = '.reserve'
+RESERVE_BYTES = 64 << 10
+"""Room for ``metadata.yaml`` on a disk that gets full."""
 MOST_WAITING_BYTES = 256 << 20
 """Messages beyond this, while the disk is slow, are dropped instead of filling the memory."""
 
@@ -67,6 +70,7 @@ class BagWriter:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         try:
             self._writer.open()
+            (folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
         except (OSError, WriterError) as error:
             raise StorageError(f'{folder}: the bag cannot be made: {error}') from error
 
@@ -110,6 +114,7 @@ class BagWriter:
         self._waiting.put(None)
         self._thread.join()
 
+        (self.folder / RESERVE).unlink(missing_ok=True)
         if self.error is None:
             try:
                 self._writer.close()
@@ -121,6 +126,8 @@ class BagWriter:
             with suppress(OSError):
                 self._writer.abort()
             self.written = seal(self.path)
+            if self.written:
+                self._describe_sealed()
             raise StorageError(
                 f'{self.path}: {self.error.strerror or self.error}; recorded {self.written} of '
                 f'{self.received} messages' + (', the file is readable' if self.written else ''))
@@ -129,6 +136,18 @@ class BagWriter:
             raise StorageError(
                 f'{self.path}: the disk could not keep up; recorded {self.written} of '
                 f'{self.received} messages')
+
+    def _describe_sealed(self) -> None:
+        """Write ``metadata.yaml`` of what is in a file that was sealed."""
+        with Reader(self.path) as reader:
+            counts = {name: topic.msgcount for name, topic in reader.topics.items()}
+            writer = self._writer
+            writer.counts = {one.id: counts.get(one.topic, 0) for one in writer.connections}
+            writer.min_timestamp = reader.start_time
+            writer.max_timestamp = reader.end_time
+        writer.storage = cast(Any, _Sealed(self.path))
+        with suppress(OSError):
+            writer.close()
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
@@ -152,6 +171,20 @@ class BagWriter:
                 channel.name, channel.msgtype, msgdef=definition, rihs01=digest,
                 offered_qos_profiles=channel.offered)
         return self._connections[channel]
+
+
+@dataclass(frozen=True)
+class _Sealed:
+    """
+    Stands for a file that is closed already.
+
+    :param path: of the file.
+    """
+
+    path: Path
+
+    def close(self, version: int, metadata: str) -> None:
+        """Do nothing."""
 
 
 def seal(path: Path) -> int:

@@ -32,6 +32,8 @@ from mtl_perception.media.intrinsics import Intrinsics, is_rectified_topic
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.image_checks import PictureWatch
+from mtl_perception.ros.library_noise import LibraryNoise
+from mtl_perception.ros.load import LoadWatch
 from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.ros.odometry import OdometryMemory
 from mtl_perception.ros.outputs import CameraOutputs, Ready
@@ -42,6 +44,8 @@ NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10
 """A stamp may be this far ahead of the node's clock without a warning."""
 KEPT_CALIBRATIONS = 16
+ANEW = ('first', 'gap')
+"""Reasons of unknown motion that the next frame removes if it comes soon."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,15 @@ class Answer:
     :param ready: the messages and their publishers.
     :param stamp_ns: of the frame.
     :param times_ms: how long each stage took.
+    :param motion_known: whether it tells what moves; None if that was not asked for.
+    :param starts_anew: whether motion is unknown because the frame before is too long ago.
     """
 
     ready: list[Ready]
     stamp_ns: int
     times_ms: dict[str, float]
+    motion_known: bool | None = None
+    starts_anew: bool = False
 
 
 class Camera:
@@ -97,6 +105,7 @@ class Camera:
         self._settings = settings
 
         self.account = FrameAccount()
+        self.load = LoadWatch()
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head,
             settings.rectify))
@@ -106,6 +115,8 @@ class Camera:
         self.image_range = ImageRange(settings.image_range)
         """What is black and white in images of more than 8 bits."""
         self._throttle = Throttle()
+        self.noise = LibraryNoise()
+        """What libraries print about damaged images; to be closed."""
 
         compressed = settings.image_transport == 'compressed'
         self._kind = CompressedImage if compressed else Image
@@ -152,6 +163,7 @@ class Camera:
         self.image = self._info = self._odometry_subscription = None
         self._infos.clear()
         self.intrinsics = None
+        self.load.clear()
         self._odometry.clear()
         self._forget_range = True
 
@@ -207,7 +219,9 @@ class Camera:
         spans = [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
         return Answer(ready, stamp_ns, {
             'wait': 1000 * (times[0] - arrival.steady_s),
-            **dict(zip(('decode', 'network', 'messages'), spans))})
+            **dict(zip(('decode', 'network', 'messages'), spans))},
+            None if perception.motion is None else not self.stream.motion_unknown,
+            perception.motion is not None and self.stream.motion_unknown in ANEW)
 
     def _decoded(self, message: Any, max_pixels: int) -> NDArray[np.uint8]:
         """Return the image in a message, after a look at what it shows."""
@@ -215,7 +229,14 @@ class Camera:
             self._forget_range = False
             self.image_range.forget()
         faint, changes = self.image_range.faint, self.image_range.changes
-        image = self._decode(message, max_pixels=max_pixels, image_range=self.image_range)
+        with self.noise as noise:
+            image = self._decode(message, max_pixels=max_pixels, image_range=self.image_range)
+        if noise.line:
+            count = self.account.warned(ReasonCode.IMAGE_DAMAGED)
+            if self._throttle.due(ReasonCode.IMAGE_DAMAGED):
+                self._node.get_logger().warning(
+                    f'[{ReasonCode.IMAGE_DAMAGED}] camera {self.name!r} ({self.topic}): '
+                    f'{printable(noise.line)} ({count} images so far)')
 
         if fault := self._watch.check(image):
             self.account.warned(fault)

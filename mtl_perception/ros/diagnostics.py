@@ -35,7 +35,7 @@ class Health:
 
 def assess(
     account: FrameAccount, offer: Offer, topic: str, camera_timeout: float, active_s: float,
-    now: float, metres: str = '',
+    now: float, metres: str = '', overloaded: str = '',
 ) -> Health:
     """
     Return the health of an active camera: the first of its problems, the worst first.
@@ -47,6 +47,7 @@ def assess(
     :param active_s: seconds since the node was activated.
     :param now: steady time in seconds.
     :param metres: why the metres are not those of the camera's lens, empty if they are.
+    :param overloaded: what is too slow or too rare, empty if nothing is.
     """
     silence = account.silence()
     foreign = f'{topic} is published as {", ".join(offer.foreign)}' if offer.foreign else ''
@@ -78,8 +79,8 @@ def assess(
                             f'{len(offer.publishers)} publishers: {names}')
     if warning := account.last_warning(RECENT_S):
         return Health(WARN, f'frames are odd, the last one as {warning}')
-    if metres:
-        return Health(WARN, metres)
+    if metres or overloaded:
+        return Health(WARN, '; '.join(filter(None, (overloaded, metres))))
 
     arrived, published = account.rates()
     return Health(OK, f'{arrived:.1f} frames/s in, {published:.1f} out')

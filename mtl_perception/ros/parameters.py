@@ -42,10 +42,15 @@ class Settings:
     depth_camera_height: float
     depth_raw_16u: bool
     motion_head: MotionChoice
+    motion_burst: int
     motion_odometry_topic: str
     motion_camera_pose: tuple[float, ...]
     rectify: Literal['auto', 'off']
     labels_period: float
+    diagnostics_min_rate: float
+    diagnostics_max_superseded: float
+    diagnostics_max_motion_unknown: float
+    diagnostics_max_age: float
     autostart: bool
     strict_parameters: bool
 
@@ -129,6 +134,10 @@ PARAMETERS = (
                 '0 = invalid'),
     Declaration('motion.head', 'auto', "auto takes the model's motion head if it has one, network "
                 "the network's own decoder", choices=('auto', 'network')),
+    Declaration('motion.burst', 3, 'frames of a camera that are answered one after the other when '
+                'the last one is longer ago than max_gap, so that motion is known in all but the '
+                'first; the pauses between become longer. 1 = each camera in turn',
+                bounds=(1, 100), dynamic=True),
     Declaration('motion.odometry_topic', '', 'nav_msgs/Odometry of the robot for the motion head, '
                 'instead of the estimate from the images; empty = none'),
     Declaration('motion.camera_pose', [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5], 'x, y, z (metres) '
@@ -139,6 +148,15 @@ PARAMETERS = (
                 choices=('auto', 'off')),
     Declaration('labels.period', 10.0, 'repeat the latched label topics this often, seconds; '
                 '0 = only on activation', bounds=(0.0, 3600.0), dynamic=True),
+    Declaration('diagnostics.min_rate', 2.0, 'warn if fewer frames per second of a camera are '
+                'answered, and it sends more; 0 = never', bounds=(0.0, 1000.0), dynamic=True),
+    Declaration('diagnostics.max_superseded', 0.9, 'warn if a larger share of the images is '
+                'superseded by newer ones; 0 = never', bounds=(0.0, 1.0), dynamic=True),
+    Declaration('diagnostics.max_motion_unknown', 0.5, 'warn if motion is unknown in a larger '
+                'share of the answers; 0 = never', bounds=(0.0, 1.0), dynamic=True),
+    Declaration('diagnostics.max_age', 1.0, 'warn if an answer is older than this, seconds from '
+                "the stamp of its image by the node's clock; 0 = never; more than an hour is a "
+                'recording and not judged', bounds=(0.0, 3600.0), dynamic=True),
     Declaration('autostart', False, 'configure and activate without a lifecycle manager',
                 read_only=True),
     Declaration('strict_parameters', False, 'refuse to configure if an unknown parameter was '

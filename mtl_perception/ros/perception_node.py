@@ -242,7 +242,9 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         camera.account.published(
             {**answer.times_ms, 'publish': 1000 * (end - begin),
              'total': 1000 * (end - arrival.steady_s), 'age': age_ns / 1e6},
-            heard=bool(answer.ready))
+            heard=bool(answer.ready), motion_known=answer.motion_known)
+        if answer.starts_anew and self._mailbox is not None:
+            self._mailbox.favour(camera.name, settings.motion_burst - 1)
 
     def _publish(self, answer: Answer, generation: int) -> None:
         with self._gate:  # nothing is published after a deactivation
@@ -363,6 +365,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
 
         for camera in self.cameras.values():
             camera.outputs.destroy()
+            camera.noise.close()
         self.cameras.clear()
         self._engine = None
         self.settings = None

@@ -17,7 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -32,6 +34,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 
+from mtl_perception import topics as topic_names
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.media.addresses import local_path
 from mtl_perception.ros.bag_writer import BagWriter, Channel
@@ -42,6 +45,9 @@ from mtl_perception.signals import StopRequest
 DEPTH = 200
 LOOK_PERIOD_S = 0.1
 PROGRESS_PERIOD_S = 0.5
+REPORT_PERIOD_S = 1.0
+LINGER_NS = 500_000_000
+"""How long the end waits for somebody to take the report of a failure, nanoseconds."""
 FOREVER = (1 << 63) - 1
 
 
@@ -70,10 +76,13 @@ class Recorder(Node):  # type: ignore[misc]
         self._wanted = {self.resolve_topic_name(name): msgtype for name, msgtype in topics.items()}
         self._subscriptions_of: dict[str, tuple[Subscription, Channel]] = {}
         self._last_ns = 0
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, topic_names.DIAGNOSTICS.name, 10)
 
         self._look()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_PERIOD_S, self._look, clock=steady)
+        self.create_timer(REPORT_PERIOD_S, self._report, clock=steady)
         if progress:
             self.create_timer(PROGRESS_PERIOD_S, self._print_counts, clock=steady)
 
@@ -84,10 +93,22 @@ class Recorder(Node):  # type: ignore[misc]
         except StorageError as error:
             self.get_logger().error(str(error))
             self.exit_code = error.exit_code
+            self._report(str(error))
+            self._diagnostics.wait_for_all_acked(Duration(nanoseconds=LINGER_NS))
         else:
             self.get_logger().info(
                 f'{self._writer.written} messages recorded in {self._writer.folder}')
         return True
+
+    def _report(self, failure: str = '') -> None:
+        """Publish how the recording goes."""
+        text = failure or f'{sum(self.counts.values())} messages in {self._writer.folder}'
+        status = DiagnosticStatus(
+            name='recorder', hardware_id=str(self._writer.folder), message=text,
+            level=DiagnosticStatus.ERROR if failure else DiagnosticStatus.OK)
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
 
     def _print_counts(self) -> None:
         print(json.dumps(self.counts), flush=True)

@@ -29,6 +29,7 @@ from mtl_perception.ros.diagnostics import (
     status,
     timing_values,
 )
+from mtl_perception.ros.load import overload
 from mtl_perception.ros.parameters import Settings
 from mtl_perception.ros.qos_matching import Offer
 
@@ -87,6 +88,8 @@ class Watchdog:
         self._silent: set[str] = set()
         self._labels_at = clock()
         self._started_at = clock()
+        self._namesakes = 1
+        self._counted_at = clock()
 
     def tick(self) -> None:
         """Check everything; report at once if a level changed, else once per second."""
@@ -95,9 +98,18 @@ class Watchdog:
         if watched.settings is not None and watched.activated_at is not None:
             for camera in watched.cameras.values():
                 camera.update_subscriptions()
+                age_ms = camera.account.newest('age')
+                camera.load.add(
+                    now, camera.account.counts(), None if age_ms is None else age_ms / 1000)
                 self._notice_silence(camera, watched.settings)
             self._repeat_labels(now, watched.settings)
             self._stop_failing(watched.settings)
+
+        if now - self._counted_at >= REPORT_PERIOD_S:
+            self._counted_at = now
+            self._namesakes = sum(
+                f'{space.rstrip("/")}/{name}' == f'/{self._name}'
+                for name, space in self._node.get_node_names_and_namespaces())
 
         healths = self._healths(now)
         levels = {name: health.level for name, health in healths.items()}
@@ -156,7 +168,7 @@ class Watchdog:
         offer = camera.image.offer if camera.image is not None else Offer()
         return assess(
             camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock(),
-            camera.metres_problem)
+            camera.metres_problem, overload(camera.load.load(), settings))
 
     def _node_health(self, now: float) -> Health:
         watched = self._watched
@@ -169,6 +181,9 @@ class Watchdog:
                 and now - self._started_at > CLOCK_PATIENCE_S):
             return Health(WARN, f'[{ReasonCode.TIME_NO_CLOCK}] use_sim_time is true but /clock '
                                 'has not been received')
+        if self._namesakes > 1:
+            return Health(WARN, f'[{ReasonCode.NODE_NAME}] {self._namesakes} nodes are called '
+                                f'/{self._name}')
         if watched.activated_at is not None:
             return Health(OK, 'active')
         return Health(OK, 'unconfigured' if watched.settings is None else 'inactive')
@@ -190,6 +205,11 @@ class Watchdog:
                 camera.account, dict(camera.stream.resets),
                 {} if moving is None else dict(moving.unknown))
             arrived, published = camera.account.rates()
+            load = camera.load.load()
+            if load is not None:
+                values['superseded_share'] = f'{load.superseded:.3f}'
+                if load.motion_unknown is not None:
+                    values['motion_unknown_share'] = f'{load.motion_unknown:.3f}'
             settings = camera.stream.settings
             values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
                        'published_hz': f'{published:.2f}',

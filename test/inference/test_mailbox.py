@@ -118,3 +118,29 @@ def test_threads_lose_and_duplicate_no_message_and_starve_no_camera():
 
     assert counts['put'] == counts['replaced'] + sum(served.values()) + len(left)
     assert all(served[camera] >= 10 for camera in cameras[1:])
+
+
+def test_a_favoured_camera_is_served_out_of_turn_but_not_forever():
+    mailbox = Mailbox()
+    order = []
+    for turn in range(9):
+        for camera in ('front', 'left', 'rear'):
+            mailbox.put(camera, turn)
+        camera, _ = mailbox.take()
+        order.append(camera)
+        mailbox.favour(camera, 2)  # as a camera whose frames always start anew
+
+    assert order == [name for name in ('front', 'left', 'rear') for _ in range(3)]
+
+
+def test_a_favour_waits_for_the_camera_and_does_not_hold_up_the_others():
+    mailbox = Mailbox()
+    mailbox.put('front', 1)
+    assert mailbox.take() == ('front', 1)
+    mailbox.favour('front', 1)
+
+    mailbox.put('rear', 2)
+    assert mailbox.take() == ('rear', 2)
+    mailbox.put('left', 3)
+    mailbox.put('front', 4)
+    assert [mailbox.take(), mailbox.take()] == [('front', 4), ('left', 3)]

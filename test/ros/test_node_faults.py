@@ -15,6 +15,7 @@ pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_bench import BEST_EFFORT, SUCCESS, FakeEngine, picture
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
@@ -50,6 +51,30 @@ def test_frames_faster_than_the_network_are_superseded_and_accounted_for(bench):
     inference, period = times['network'][99], 4
 
     assert times['age'][99] < 2 * inference + period + 20  # 20 for a busy machine
+
+
+def test_two_nodes_of_one_name_are_a_warning(bench):
+    test = bench()
+    test.start()
+    test.spin_until(lambda: test.health('node') == (OK, 'active'))
+    twin = Node('perception_node', context=test.graph.context)
+    test.spin_until(lambda: test.health('node') == (
+        WARN, '[G08_node_name] 2 nodes are called /perception_node'))
+    twin.destroy_node()
+    test.spin_until(lambda: test.health('node') == (OK, 'active'))
+
+
+def test_a_library_that_ends_the_thread_costs_one_frame(bench):
+    test = bench()
+    test.start('semantic/image')
+    test.engine.failure = SystemExit(3)
+    test.feed(test.picture())
+    assert test.counts.dropped == {'E00_internal': 1}
+
+    test.engine.failure = None
+    test.feed(test.picture())
+    assert test.counts.published == 1
+    assert test.node.exit_code is None
 
 
 class Metered(FakeEngine):

@@ -7,10 +7,12 @@ import signal
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip('rclpy')
 pytest.importorskip('rosbags')
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from ros_graph import Graph
@@ -130,8 +132,10 @@ def test_a_wrong_command_line_is_refused_and_leaves_nothing(
 def test_a_full_disk_ends_the_recording_with_code_5(graph, tmp_path):
     process = graph.start(
         'limited_recorder', '--output', str(tmp_path / 'bag'), '--topics', f'image:{IMAGE}')
+    graph.listen(DiagnosticArray, '/diagnostics')
     images = graph.node.create_publisher(Image, 'image', 50)
-    graph.spin_until(images.get_subscription_count)
+    graph.spin_until(lambda: images.get_subscription_count() and graph.heard['/diagnostics'])
+    assert graph.heard['/diagnostics'][-1].status[0].level == DiagnosticStatus.OK
     for message in pictures(20):
         images.publish(message)
         graph.executor.spin_once(timeout_sec=0.02)
@@ -142,3 +146,13 @@ def test_a_full_disk_ends_the_recording_with_code_5(graph, tmp_path):
     recorded = len(read(tmp_path / 'bag' / 'bag.mcap')['/image'])
     assert f'recorded {recorded} of' in errors
     assert recorded == 5  # a chunk is what exceeds 1 MiB; a second one has no room
+
+    # the folder is a whole bag too, with its metadata
+    assert len(read(tmp_path / 'bag')['/image']) == recorded
+    metadata = yaml.safe_load((tmp_path / 'bag' / 'metadata.yaml').read_text())
+    assert metadata['rosbag2_bagfile_information']['message_count'] == recorded
+
+    graph.spin_until(lambda: graph.heard['/diagnostics'][-1].status[0].level != b'\0')
+    last = graph.heard['/diagnostics'][-1].status[0]
+    assert (last.name, last.level) == ('recorder', DiagnosticStatus.ERROR)
+    assert f'recorded {recorded} of' in last.message
