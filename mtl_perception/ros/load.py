@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Judge whether the node keeps up with a camera, by what became of its last seconds."""
+"""Tell whether the node keeps up with a camera, by what became of its last seconds."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def overload(load: Load | None, settings: Settings) -> str:
     Return what is too slow or too rare for the thresholds of the parameters, empty if nothing is.
 
     :param load: of a camera.
-    :param settings: with the thresholds ``diagnostics.*``; 0 does not judge.
+    :param settings: with the thresholds ``diagnostics.*``; 0 switches one off.
     """
     if load is None:
         return ''

@@ -11,6 +11,7 @@ from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import ImageMarker
@@ -251,4 +252,10 @@ class CameraOutputs:
     def _publisher(
         self, kind: type[Any], topic: topics.Topic, profile: QoSProfile,
     ) -> LifecyclePublisher:
-        return self._node.create_lifecycle_publisher(kind, self._prefix + topic.name, profile)
+        # a profile of its own, because overrides are written into it
+        own = QoSProfile(
+            history=profile.history, depth=profile.depth, reliability=profile.reliability,
+            durability=profile.durability)
+        return self._node.create_lifecycle_publisher(
+            kind, self._prefix + topic.name, own,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies())

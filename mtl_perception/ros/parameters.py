@@ -156,7 +156,7 @@ PARAMETERS = (
                 'share of the answers; 0 = never', bounds=(0.0, 1.0), dynamic=True),
     Declaration('diagnostics.max_age', 1.0, 'warn if an answer is older than this, seconds from '
                 "the stamp of its image by the node's clock; 0 = never; more than an hour is a "
-                'recording and not judged', bounds=(0.0, 3600.0), dynamic=True),
+                'recording and left out', bounds=(0.0, 3600.0), dynamic=True),
     Declaration('autostart', False, 'configure and activate without a lifecycle manager',
                 read_only=True),
     Declaration('strict_parameters', False, 'refuse to configure if an unknown parameter was '
