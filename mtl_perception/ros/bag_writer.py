@@ -144,7 +144,7 @@ class BagWriter:
             writer = self._writer
             writer.counts = {one.id: counts.get(one.topic, 0) for one in writer.connections}
             writer.min_timestamp = reader.start_time
-            writer.max_timestamp = reader.end_time
+            writer.max_timestamp = reader.end_time - 1  # the first nanosecond after it
         writer.storage = cast(Any, _Sealed(self.path))
         with suppress(OSError):
             writer.close()
