@@ -90,6 +90,7 @@ class FrameAccount:
         self._motion = {True: 0, False: 0}
         self._dropped: Counter[str] = Counter()
         self._warnings: Counter[str] = Counter()
+
         self._times = {stage: deque[float](maxlen=WINDOW) for stage in STAGES}
         self._arrivals = deque[float](maxlen=RATE_WINDOW)
         self._departures = deque[float](maxlen=RATE_WINDOW)

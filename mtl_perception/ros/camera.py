@@ -106,6 +106,7 @@ class Camera:
 
         self.account = FrameAccount()
         self.load = LoadWatch()
+
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head,
             settings.rectify))

@@ -210,6 +210,7 @@ class Watchdog:
                 values['superseded_share'] = f'{load.superseded:.3f}'
                 if load.motion_unknown is not None:
                     values['motion_unknown_share'] = f'{load.motion_unknown:.3f}'
+
             settings = camera.stream.settings
             values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
                        'published_hz': f'{published:.2f}',
