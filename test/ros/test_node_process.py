@@ -64,7 +64,7 @@ def test_sigterm_ends_an_active_node(graph):
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_configuring_waits_for_the_end_of_it(graph, monkeypatch, number):
+def test_a_signal_while_configuring_ends_the_program(graph, monkeypatch, number):
     monkeypatch.setenv('LOAD_S', '1')
     process = graph.start('fake_node', *parameters(autostart=True))
     assert process.stdout.readline() == 'loading\n'
