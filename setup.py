@@ -40,7 +40,7 @@ TRAIN = [
     'matplotlib>=3.7',
     'tensorboard>=2.16',
 ]
-GRADIENTS = ['torchjd[cagrad]>=0.18']
+GRADIENTS = ['torchjd[cagrad,fairgrad]>=0.18']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = [*SETTINGS, 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']

@@ -12,6 +12,8 @@ PAGES = sorted([ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').g
 
 NEEDS_ROS = '<!-- needs: ros -->'
 """Stands above a block of commands that need a ROS 2 installation."""
+NEEDS_LIGHTNING = '<!-- needs: lightning -->'
+"""Stands above a block of Python that needs Lightning."""
 
 PROGRAMS = (
     'cd', 'git', 'make', 'mtl', 'pip', 'pytest', 'python', 'python3', 'ros2', 'rosdep', 'srun',
@@ -27,6 +29,7 @@ class Block:
     language: str
     text: str
     needs_ros: bool = False
+    needs_lightning: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def blocks(page: Path) -> list[Block]:
             above = lines[number - 1] if number else ''
             found.append(Block(
                 name, number + 2, fence[1] if fence else 'directive',
-                '\n'.join(lines[number + 1:end]), above == NEEDS_ROS))
+                '\n'.join(lines[number + 1:end]), above == NEEDS_ROS, above == NEEDS_LIGHTNING))
             number = end + 1
 
         elif lines[number].startswith('    ') and not lines[number - 1].strip():

@@ -58,10 +58,36 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, monkeypatch, capsys)
 
     names = {}
     for block in blocks(page):
-        if block.language == 'python':
-            # error messages name the page and the line
-            code = '\n' * (block.line - 1) + block.text
-            exec(compile(code, str(page), 'exec'), names)
+        if block.language == 'python' and not block.needs_lightning:
+            run(block, page, names)
+
+
+def run(block, page, names):
+    # error messages name the page and the line
+    code = '\n' * (block.line - 1) + block.text
+    exec(compile(code, str(page), 'exec'), names)
+
+
+def test_the_example_for_lightning_trains(monkeypatch, tmp_path):
+    pytest.importorskip('lightning')
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / 'docs/weighting.md'
+    block, = [block for block in blocks(page) if block.needs_lightning]
+    names = {}
+    run(block, page, names)
+
+    assert names['module'].weighting.updates.min() > 0
+
+
+def test_a_strategy_trains_a_toy_in_ten_lines():
+    page = ROOT / 'docs/weighting.md'
+    block = next(block for block in blocks(page) if 'FAMO' in block.text)
+    assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
+
+    names = {}
+    run(block, page, names)
+
+    assert names['errors'].max() < 2  # the noise alone is 1, without learning it is 10
 
 
 def test_the_snippet_of_the_readme_gives_masks_and_metres_in_six_lines():

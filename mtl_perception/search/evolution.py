@@ -6,10 +6,14 @@ Evolution of a few numbers with an ask-and-tell interface.
 The meta-learning of Leang et al., Dynamic Task Weighting Methods for Multi-task Networks in
 Autonomous Driving Systems, ITSC 2020, section III: genomes on a log scale, recombined from several
 parents, mutated, and never tried twice.
+
+Not here: section IV-C says that gradient information is exploited "similar to Natural Evolution
+Strategies", without an equation. This evolution uses the ranks of the trials alone, and its step
+size does not change.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,8 +107,8 @@ class Evolution:
     is drawn again with the probability ``mutation``.
 
     Choices of ours, where the paper is silent: the standard deviation is ``mutation`` times the
-    span of a gene, for whole numbers at least one half; genomes that agree to two digits of the
-    log10 count as the same; values are clipped to their range.
+    span of a gene, for whole numbers at least one half; genomes whose meanings agree to two digits
+    of the log10 count as the same; values are clipped to their range.
 
     :param genes: at least one.
     :param population: mu, trials of the first generation, and number of possible parents.
@@ -112,12 +116,15 @@ class Evolution:
     :param parents: rho, of each offspring.
     :param mutation: standard deviation of a gene as a share of its span.
     :param seed: of all draws.
+    :param meaning: returns one genome for all that lead to the same trial, such as weights of
+        which only the ratio counts; None if each genome has a meaning of its own.
     :raises ConfigurationError: if a number is out of range.
     """
 
     def __init__(
             self, genes: Sequence[Gene], population: int = 4, offspring: int = 4,
-            parents: int = 2, mutation: float = 0.15, seed: int = 0) -> None:
+            parents: int = 2, mutation: float = 0.15, seed: int = 0,
+            meaning: Callable[[Genome], Genome] | None = None) -> None:
         names = [gene.name for gene in genes]
         if not genes or len(set(names)) != len(names):
             raise ConfigurationError(f'genes are {names}; wanted at least one, each only once')
@@ -135,6 +142,7 @@ class Evolution:
         self.parents = parents
         self.mutation = mutation
         self.seed = seed
+        self._meaning = meaning
 
         self.trials: list[Trial] = []
         """All trials that were drawn, in their order."""
@@ -215,7 +223,8 @@ class Evolution:
 
     def _key(self, genome: Genome) -> Genome:
         """Return the form in which two genomes that count as one are equal."""
-        return tuple(gene.key(number) for gene, number in zip(self.genes, genome))
+        meaning = self._meaning(genome) if self._meaning else genome
+        return tuple(gene.key(number) for gene, number in zip(self.genes, meaning))
 
     def _random(self, random: np.random.Generator) -> Genome:
         """Return a random genome."""

@@ -27,7 +27,9 @@ class SearchConfig:
     :param weights: task -> smallest and largest weight, which evolves on a log scale. The weights
         of a genome are divided by their sum.
     :param frequencies: task -> smallest and largest number of steps from one update of the task to
-        the next, see ``asynchronous``; empty to train every task at each step.
+        the next, see ``asynchronous``; empty to train every task at each step. Where all tasks
+        with a weight have a frequency too, those of a genome are divided by the smallest: one task
+        is trained at each step, as in the paper's table I, and no step is without a task.
     :param overrides: settings of the trainings in place of the recipe's.
     :param figures: metrics of the last validation, such as mIoU and AP50; their geometric mean is
         the fitness, so larger must be better.
@@ -89,11 +91,22 @@ class SearchConfig:
               for task, (low, high) in self.frequencies.items())]
 
     def values(self, genome: Genome) -> dict[str, float]:
-        """Return name of a gene -> its value; the weights sum to 1."""
+        """Return name of a gene -> its value; weights of sum 1 and divided frequencies."""
         found = {gene.name: gene.value(number) for gene, number in zip(self.genes(), genome)}
         total = sum(found[f'weight of {task}'] for task in self.weights)
-        return {name: value / total if name.startswith('weight of ') else value
+        least = 1
+        if self.weights and self.weights.keys() <= self.frequencies.keys():
+            least = min(found[f'frequency of {task}'] for task in self.frequencies)
+
+        return {name: value / total if name.startswith('weight of ') else round(value / least)
                 for name, value in found.items()}
+
+    def meaning(self, genome: Genome) -> Genome:
+        """Return the genome of the values themselves, the same for all that lead to one trial."""
+        values = self.values(genome)
+        return tuple(
+            math.log10(values[gene.name]) if gene.kind == 'log' else values[gene.name]
+            for gene in self.genes())
 
     def fitness_of(self, metrics: Mapping[str, float]) -> float:
         """Return the geometric mean of the metrics of the fitness, NaN if one is missing."""

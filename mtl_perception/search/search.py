@@ -72,7 +72,7 @@ class Search:
         self.folder = folder
         self.evolution = Evolution(
             config.genes(), config.population, config.offspring, config.parents, config.mutation,
-            config.seed)
+            config.seed, config.meaning)
 
         self.results: dict[int, Result] = {}
         self._train = train

@@ -82,6 +82,8 @@ class Stepper:
         self.optimiser.zero_grad(set_to_none=True)
         losses, learned = self._gradient(batch, due)
         if losses is not None and (not learned or self._update()):
+            if learned and self.weighting.losses_after_step:
+                self._tell_losses_after_step(batch, due)
             return losses
 
         # The forward pass has put what was not finite into batch normalisation and weighting.
@@ -148,6 +150,12 @@ class Stepper:
             self.overflowed = not finite and self.scaler.get_scale() > SMALLEST_SCALE
             self.scaler.update()
         return finite
+
+    def _tell_losses_after_step(self, batch: Batch, due: Collection[str]) -> None:
+        """Compute the losses of the batch again: of the part that the weighting saw last."""
+        with torch.no_grad():
+            self.weighting.after_step(
+                self.learner(_parts(batch, self.settings.accumulate)[-1], due))
 
     def state(self) -> dict[str, Any]:
         """Return everything that a resumed training needs to continue bit for bit."""

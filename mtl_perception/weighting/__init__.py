@@ -23,23 +23,31 @@ from mtl_perception.name_checks import check_names
 from mtl_perception.settings import arguments_of, checked, one_of
 from mtl_perception.weighting.asynchronous import Asynchronous
 from mtl_perception.weighting.base import TaskWeighting
+from mtl_perception.weighting.db_mtl import DualBalancing
 from mtl_perception.weighting.dwa import DynamicWeightAverage
 from mtl_perception.weighting.dynamic_scaling import DynamicScaling
 from mtl_perception.weighting.equal import EqualWeights
+from mtl_perception.weighting.famo import FAMO
 from mtl_perception.weighting.focused import FocusedGeometricMean
 from mtl_perception.weighting.geometric import GeometricMean
 from mtl_perception.weighting.gradient_method import GradientMethod
 from mtl_perception.weighting.gradnorm import GradNorm
 from mtl_perception.weighting.handcrafted import HandcraftedWeights
-from mtl_perception.weighting.shared import Shared
+from mtl_perception.weighting.imtl_l import ImpartialLosses
+from mtl_perception.weighting.log_sum import LogSum
+from mtl_perception.weighting.rlw import RandomWeights
+from mtl_perception.weighting.shared import Shared, tapped
+from mtl_perception.weighting.stch import SmoothTchebycheff
 from mtl_perception.weighting.uncertainty import UncertaintyWeights
+from mtl_perception.weighting.uw_so import SoftOptimalUncertainty
 from mtl_perception.weighting.weight_learning import WeightLearning
 
 __all__ = [
-    'OPTIONS', 'WEIGHTINGS', 'Asynchronous', 'DynamicScaling', 'DynamicWeightAverage',
-    'EqualWeights', 'FocusedGeometricMean', 'GeometricMean', 'GradNorm', 'GradientMethod',
-    'HandcraftedWeights', 'Shared', 'TaskWeighting', 'UncertaintyWeights', 'WeightLearning',
-    'build_weighting']
+    'FAMO', 'OPTIONS', 'WEIGHTINGS', 'Asynchronous', 'DualBalancing', 'DynamicScaling',
+    'DynamicWeightAverage', 'EqualWeights', 'FocusedGeometricMean', 'GeometricMean', 'GradNorm',
+    'GradientMethod', 'HandcraftedWeights', 'ImpartialLosses', 'LogSum', 'RandomWeights', 'Shared',
+    'SmoothTchebycheff', 'SoftOptimalUncertainty', 'TaskWeighting', 'UncertaintyWeights',
+    'WeightLearning', 'build_weighting', 'tapped']
 
 WEIGHTINGS: dict[str, type[TaskWeighting]] = {
     'equal': EqualWeights,
@@ -51,6 +59,13 @@ WEIGHTINGS: dict[str, type[TaskWeighting]] = {
     'geometric': GeometricMean,
     'focused': FocusedGeometricMean,
     'weight_learning': WeightLearning,
+    'rlw': RandomWeights,
+    'log_sum': LogSum,
+    'imtl_l': ImpartialLosses,
+    'uw_so': SoftOptimalUncertainty,
+    'stch': SmoothTchebycheff,
+    'famo': FAMO,
+    'db_mtl': DualBalancing,
     'asynchronous': Asynchronous,
     'gradient_method': GradientMethod,
 }

@@ -60,6 +60,7 @@ class Asynchronous(TaskWeighting):
 
         self.rate = self.strategy.rate
         self.needs_gradients = self.strategy.needs_gradients
+        self.losses_after_step = self.strategy.losses_after_step
         self.frequencies = {task: frequencies.get(task, 1) for task in self.tasks}
         self.unit = unit
         self.due = self.tasks
@@ -82,6 +83,10 @@ class Asynchronous(TaskWeighting):
         total: Tensor = self.strategy(
             {task: losses[task] for task in self.due if task in losses}, shared)
         return total
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Pass on the losses of the tasks that were due, see :meth:`.TaskWeighting.after_step`."""
+        self.strategy.after_step({task: losses[task] for task in self.due if task in losses})
 
     def end_epoch(self) -> None:
         """Count the epoch, see :meth:`.TaskWeighting.end_epoch`."""

@@ -32,6 +32,9 @@ class TaskWeighting(nn.Module):
     needs_gradients = False
     """Whether the strategy needs gradients at the last shared layer or the taps."""
 
+    losses_after_step = False
+    """Whether a training computes the losses of each batch again, for :meth:`after_step`."""
+
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
         if not tasks or len(set(tasks)) != len(tasks):
@@ -56,6 +59,15 @@ class TaskWeighting(nn.Module):
         :param step: number of steps done before.
         """
         return self.tasks
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """
+        Tell the strategy what the optimiser's step has made of the losses of the last batch.
+
+        Strategies without :attr:`losses_after_step` work without this call.
+
+        :param losses: task name -> loss of the same batch after the step, as in :meth:`forward`.
+        """
 
     def end_epoch(self) -> None:
         """Tell the strategy that an epoch has ended."""

@@ -8,6 +8,9 @@ In every round each strategy does the same number of steps, one strategy after t
 round begins with another one. The table shows the median over the rounds of a ratio: CPU time of a
 strategy's steps over that of equal weights in the same round. Other programs hardly disturb it.
 
+Beside it stands the time of the strategy alone, on losses without a network, in ms and in percent
+of a step. Strategies that use gradients have none: their work is in the backward pass.
+
 ``--libmtl CHECKOUT`` times LibMTL's own strategies beside them, on the same network in LibMTL's
 architecture for hard parameter sharing (:mod:`mtl_perception.weighting.libmtl` tells how to get
 it). Its GradNorm and PCGrad go through the whole encoder once for each task.
@@ -235,6 +238,28 @@ def ratios(
     return statistics.median(base), found
 
 
+def own_time(name: str, calls: int = 200) -> float | None:
+    """
+    Return the median CPU seconds of a strategy's total and its gradient, of losses alone.
+
+    :param name: key of :data:`mtl_perception.weighting.WEIGHTINGS`.
+    :param calls: number of timed calls.
+    :return: None for a strategy that needs the gradients of a network.
+    """
+    weighting = build_weighting(name, list(CHANNELS), OPTIONS)
+    if weighting.needs_gradients:
+        return None
+
+    losses = {task: torch.tensor(0.5, requires_grad=True) for task in CHANNELS}
+    seconds = []
+    for number in range(calls):
+        weighting.active(OPTIONS['asynchronous']['frequencies']['semantic'] * number)
+        begin = time.process_time()
+        weighting(losses).backward()
+        seconds.append(time.process_time() - begin)
+    return statistics.median(seconds)
+
+
 def available() -> list[str]:
     """Return the strategies whose requirements are installed."""
     found = []
@@ -263,10 +288,12 @@ def main() -> None:
 
     print(f'equal: {1000 * base:.0f} ms CPU per step; {arguments.rounds} rounds of {STEPS} steps; '
           f'asynchronous trains semantic every {STEPS} steps')
-    print('| strategy | median ratio to equal | lowest | highest |\n|---|---|---|---|')
+    print('| strategy | median ratio to equal | lowest | highest | alone |\n|---|---|---|---|---|')
     for name, values in found.items():
+        own = own_time(name) if name in WEIGHTINGS else None
+        alone = '' if own is None else f'{1000 * own:.2f} ms, {100 * own / base:.2f} %'
         print(f'| {name} | {statistics.median(values):.3f} | {min(values):.3f} | '
-              f'{max(values):.3f} |')
+              f'{max(values):.3f} | {alone} |')
 
 
 if __name__ == '__main__':

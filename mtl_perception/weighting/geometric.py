@@ -48,5 +48,9 @@ def inverse(values: Tensor) -> Tensor:
 
 def geometric_mean(losses: list[Tensor]) -> Tensor:
     """Return the 0-dimensional float32 geometric mean of positive losses."""
-    logarithms = [loss.float().clamp(min=SMALLEST_LOSS).log() for loss in losses]
-    return torch.stack(logarithms).mean().exp()
+    return torch.stack([logarithm(loss) for loss in losses]).mean().exp()
+
+
+def logarithm(loss: Tensor) -> Tensor:
+    """Return the float32 logarithm of a positive loss, clamped where it is tiny."""
+    return loss.float().clamp(min=SMALLEST_LOSS).log()

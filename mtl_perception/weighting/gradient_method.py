@@ -23,15 +23,21 @@ METHODS = {
     'imtl_g': 'IMTLGWeighting',
     'aligned_mtl': 'AlignedMTLWeighting',
     'cagrad': 'CAGradWeighting',
+    'fairgrad': 'FairGradWeighting',
+    'nash': 'FairGradWeighting',
 }
 """Name -> class in ``torchjd.aggregation``: weights from the inner products of gradients."""
 
-OPTIONS: dict[str, dict[str, float]] = {'cagrad': {'c': 0.4}}
+OPTIONS: dict[str, dict[str, float]] = {
+    'cagrad': {'c': 0.4}, 'fairgrad': {'alpha': 2.0}, 'nash': {'alpha': 1.0}}
 """Arguments without a default; CAGrad has the value of its paper on Cityscapes."""
+
+SCALED = ('fairgrad', 'nash')
+"""Methods whose weights would depend on the units of the gradients."""
 
 
 class GradientMethod(TaskWeighting):
-    """
+    r"""
     Weights of the gradients at the taps, from their inner products; needs ``torchjd`` (MIT).
 
     - ``pcgrad``: Yu et al., Gradient Surgery for Multi-Task Learning, NeurIPS 2020
@@ -41,8 +47,16 @@ class GradientMethod(TaskWeighting):
       CVPR 2023
     - ``cagrad``: Liu et al., Conflict-Averse Gradient Descent for Multi-task Learning, NeurIPS
       2021, c = 0.4; needs ``torchjd[cagrad]``
+    - ``fairgrad``: Ban, Ji, Fair Resource Allocation in Multi-Task Learning, ICML 2024, equation
+      4, :math:`G w = w^{-1 / \alpha}` with the inner products G and :math:`\alpha = 2`; needs
+      ``torchjd[fairgrad]``
+    - ``nash``: the same with :math:`\alpha = 1`, so :math:`w_i (G w)_i = 1` for all tasks: the
+      bargain of Navon et al., Multi-Task Learning as a Bargaining Game, ICML 2022, without its
+      solver (ecos), which is under the GPL
 
-    Nash-MTL is left out: its solver (ecos) is under the GPL.
+    UPGrad is left out: its solver in torchjd (quadprog) is under the GPL. The last two methods get
+    the inner products divided by the mean of their diagonal, a choice of ours, so that the weights
+    do not depend on the units of the gradients.
 
     The papers take the gradients with respect to all shared parameters, which costs one backward
     pass of the encoder per task. Here they are taken with respect to the taps, which costs none
@@ -62,6 +76,7 @@ class GradientMethod(TaskWeighting):
         super().__init__(tasks)
         if method not in METHODS:
             raise ValueError(f'method is {method!r}; it must be one of {list(METHODS)}')
+        self.scaled = method in SCALED
         try:
             from torchjd import aggregation
         except ImportError as error:
@@ -100,7 +115,10 @@ class GradientMethod(TaskWeighting):
 
         known = products.diagonal() != 0
         if known.any():
-            weights[known] = self.method(products[known][:, known]).to(weights)
+            products = products[known][:, known]
+            if self.scaled:
+                products = products / products.diagonal().mean()
+            weights[known] = self.method(products).to(weights)
         weights = of_first_rank(weights)  # methods that draw random numbers differ between ranks
 
         value = self.weighted_sum({task: losses[task].detach() for task in tasks}, ones)

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mtl_perception.weighting.base import TaskWeighting, mean_over_ranks, several_ranks
-from mtl_perception.weighting.convolution import last_convolution
+from mtl_perception.weighting.base import TaskWeighting, mean_over_ranks
+from mtl_perception.weighting.gradient_norms import gradient_norms
 from mtl_perception.weighting.history import initial_losses, ratio
 from mtl_perception.weighting.shared import (
     Shared,
-    TaskGradient,
-    gradient_at,
     required,
     task_gradient,
     total_with_gradient,
@@ -93,35 +91,11 @@ class GradNorm(TaskWeighting):
         total = total_with_gradient(value, gradients, weights, weights, shared.taps)
 
         # the step comes after the total, so this batch still has the old weights
-        norms = self.norms(dict(zip(tasks, gradients)), shared)
+        norms = gradient_norms(self.tasks, dict(zip(tasks, gradients)), shared)
         means = mean_over_ranks(self.values(losses))
         self.initial.add(means)
         self.descend(norms, ratio(means, self.initial.means()))
         return total
-
-    def norms(self, gradients: Mapping[str, TaskGradient], shared: Shared) -> Tensor:
-        """
-        Return the (tasks,) norm of each task's gradient at the last shared layer, NaN without one.
-
-        On several ranks it is the norm of their mean gradient, not the mean of their norms.
-
-        :param gradients: task of the batch -> gradient of its unweighted loss.
-        :param shared: the shared features and layer.
-        """
-        found = torch.full_like(self.current, math.nan)
-        convolution = None if several_ranks() else last_convolution(shared, len(gradients))
-        for number, task in enumerate(self.tasks):
-            gradient = gradients.get(task)
-            if convolution is None:
-                own = None
-                if gradient is not None:
-                    own = gradient_at(shared.layer, gradient, shared.taps)
-                if own is None:  # another rank may have this task
-                    own = torch.full_like(shared.layer, math.nan)
-                found[number] = mean_over_ranks(own.float()).norm()
-            elif gradient is not None:
-                found[number] = convolution.gradient_norm(gradient)
-        return found
 
     def descend(self, norms: Tensor, progress: Tensor) -> None:
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mtl_perception.search.evolution import Evolution
 from mtl_perception.search.plan import SearchConfig, overrides_of
 from mtl_perception.training.config import load_config
 from mtl_perception.training.recipe import load_recipe
@@ -45,6 +46,50 @@ def test_a_genome_becomes_weights_of_sum_1_and_frequencies():
     assert values['--weighting_options.asynchronous.strategy'] == 'handcrafted'
     assert values['--weighting_options.handcrafted.weights'] == pytest.approx(
         {'semantic': 0.75, 'detection': 0.25})
+
+
+@pytest.mark.parametrize(('drawn', 'wanted'), [
+    ((7, 5), (1, 1)), ((9, 3), (3, 1)), ((2, 5), (1, 2)), ((10, 10), (1, 1)), ((1, 8), (1, 8))])
+def test_one_task_is_trained_at_each_step(drawn, wanted):
+    weights = {'semantic': [0.1, 1000.0], 'detection': [0.1, 100.0]}
+    frequencies = {'semantic': [1, 10], 'detection': [1, 10]}
+    values = SearchConfig('recipe.yaml', weights, frequencies).values((0.0, 0.0, *drawn))
+    assert (values['frequency of semantic'], values['frequency of detection']) == wanted
+
+    # another task is trained at each step already
+    three = SearchConfig('recipe.yaml', {**weights, 'depth': [0.1, 10.0]}, frequencies)
+    values = three.values((0.0, 0.0, 0.0, *drawn))
+    assert (values['frequency of semantic'], values['frequency of detection']) == drawn
+
+
+def test_genomes_with_the_same_ratios_have_one_meaning():
+    config = SearchConfig(
+        'recipe.yaml', {'semantic': [0.1, 1000.0], 'detection': [0.1, 100.0]},
+        {'semantic': [1, 10], 'detection': [1, 10]})
+    one, other = config.meaning((1.0, 0.0, 6, 2)), config.meaning((2.0, 1.0, 3, 1))
+
+    assert one == pytest.approx(other)
+    assert one == pytest.approx((math.log10(10 / 11), math.log10(1 / 11), 3, 1))
+    assert one != pytest.approx(config.meaning((2.0, 0.0, 3, 1)))  # the control
+
+
+def test_a_ratio_is_not_tried_twice():
+    config = SearchConfig('recipe.yaml', {'a': [0.1, 1000.0], 'b': [0.1, 100.0]})
+    again = 0
+    for seed in range(20):
+        for meaning in (config.meaning, None):
+            evolution = Evolution(config.genes(), seed=seed, meaning=meaning)
+            for _ in range(44):
+                trial = evolution.ask()
+                evolution.tell(trial.number, -abs(trial.genome[0] - trial.genome[1] - 1.0))
+            keys = {tuple(round(number, 2) for number in config.meaning(trial.genome))
+                    for trial in evolution.trials}
+            if meaning is None:
+                again += len(evolution.trials) - len(keys)
+            else:
+                assert len(keys) == len(evolution.trials)
+
+    assert again > 0  # the control
 
 
 def test_fitness_is_the_geometric_mean_and_nan_if_a_metric_is_missing():

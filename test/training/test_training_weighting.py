@@ -117,6 +117,20 @@ def test_parameters_of_a_strategy_have_their_own_learning_rate_and_no_weight_dec
     assert all(item.item() != 0 for item in trainer.weighting.parameters())
 
 
+@pytest.mark.parametrize('again', [True, False])
+def test_a_strategy_that_wants_them_is_told_the_losses_after_the_step(make, boxes, again):
+    trainer = make('famo', {'famo': {'again': again}})
+    batch = collate([boxes[number].resized(32, 32) for number in range(4)])
+    losses = trainer.step(batch, trainer.config.stages[0])
+
+    assert trainer.weighting.updates.tolist() == [float(again)] * 3
+    # what it was told is forgotten, what it was not told waits for the next batch
+    waiting = dict(zip(TASKS, trainer.weighting.before.tolist()))
+    assert again or waiting == pytest.approx(
+        {task: loss.item() for task, loss in losses.items()})
+    assert bool(trainer.weighting.before.isnan().all()) == again
+
+
 def test_a_task_that_is_off_is_not_computed_and_its_decoder_does_not_change(make, boxes):
     trainer = make('asynchronous', ASYNCHRONOUS)
     network = trainer.learner.network

@@ -8,6 +8,7 @@ from torch import nn
 
 from mtl_perception.weighting import GradNorm, Shared, benchmark
 from mtl_perception.weighting.convolution import _Axis, _terms, last_convolution
+from mtl_perception.weighting.gradient_norms import gradient_norms
 from mtl_perception.weighting.shared import gradient_at, tapped, task_gradient
 
 TASKS = ('semantic', 'depth', 'motion')
@@ -241,7 +242,8 @@ def test_for_any_other_layer_the_gradients_are_computed(always, kind):
 
     assert last_convolution(shared, len(losses)) is None
 
-    norms = GradNorm(list(losses)).norms(
+    norms = gradient_norms(
+        list(losses),
         {task: task_gradient(loss, shared.taps) for task, loss in losses.items()}, shared)
     wanted, = torch.autograd.grad(losses['semantic'], shared.layer)
 
@@ -252,7 +254,7 @@ def test_gradnorm_learns_the_same_from_inner_products_and_from_gradients(always,
     def learned(gradients):
         if gradients:
             monkeypatch.setattr(
-                'mtl_perception.weighting.gradnorm.last_convolution', lambda *_: None)
+                'mtl_perception.weighting.gradient_norms.last_convolution', lambda *_: None)
         network, weighting = Network(layer(**KINDS['plain'])), GradNorm(TASKS, steps=2)
         optimiser = torch.optim.SGD(network.parameters(), 1e-3)
         for _ in range(20):
@@ -274,7 +276,7 @@ def test_the_gradient_of_the_layer_is_computed_only_once(always, monkeypatch):
     def kernels(network, by_gradients):
         if by_gradients:
             monkeypatch.setattr(
-                'mtl_perception.weighting.gradnorm.last_convolution', lambda *_: None)
+                'mtl_perception.weighting.gradient_norms.last_convolution', lambda *_: None)
         weighting = GradNorm(TASKS)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
             weighting(*network()).backward()

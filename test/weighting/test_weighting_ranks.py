@@ -9,11 +9,14 @@ import torch.distributed.nn  # imported after the meeting, its defaults would ho
 from batch_of_losses import TASKS, Losses
 from torch import distributed, multiprocessing
 
-from mtl_perception.weighting import WEIGHTINGS, GradNorm, Shared, build_weighting
+from mtl_perception.weighting import WEIGHTINGS, Shared, build_weighting
 from mtl_perception.weighting.convolution import last_convolution
+from mtl_perception.weighting.gradient_norms import gradient_norms
 from mtl_perception.weighting.shared import tapped, task_gradient
 
-METHODS = ('mgda', 'pcgrad', 'aligned_mtl') if importlib.util.find_spec('torchjd') else ()
+METHODS = ('mgda', 'pcgrad', 'aligned_mtl', 'nash') if importlib.util.find_spec('torchjd') else ()
+COUNTED = {'epoch', 'draws'}
+"""Epochs and random draws, which do not depend on the losses."""
 NAMES = [name for name in WEIGHTINGS if name != 'gradient_method']
 BATCHES = (  # for each rank the losses of three steps
     ({'semantic': 1.0, 'depth': 4.0, 'motion': 2.0}, {'semantic': 2.0, 'depth': 3.0},
@@ -49,15 +52,15 @@ def combined(method, losses):
 
 
 def norms_of(images):
-    """Return GradNorm's norms at a convolution, each the norm of the gradient of a mean."""
+    """Return the norms at a convolution, each that of the gradient of a mean."""
     torch.manual_seed(0)
     layer = torch.nn.Conv2d(64, 64, 3)
     taps = tapped([layer(images)])
     losses = {'semantic': taps[0].square().mean(), 'depth': (taps[0] - 1).abs().mean()}
     shared = Shared(taps, layer.weight)
     assert last_convolution(shared, len(losses)) is not None
-    return GradNorm(list(losses)).norms(
-        {task: task_gradient(loss, taps) for task, loss in losses.items()}, shared)
+    return gradient_norms(
+        list(losses), {task: task_gradient(loss, taps) for task, loss in losses.items()}, shared)
 
 
 def run(rank, folder):
@@ -79,7 +82,7 @@ def test_two_ranks_agree(tmp_path):
         # the control: on its own, the first rank would have come to something else
         alone = learn(name, BATCHES[0])
         same = all(torch.equal(alone[key], one[name][key]) for key in alone)
-        assert same == (not alone.keys() - {'epoch'}), name  # all count the same epochs
+        assert same == (not alone.keys() - COUNTED), name
 
     for method in METHODS:
         torch.testing.assert_close(one[method], other[method], rtol=0, atol=0)
