@@ -33,6 +33,9 @@ ROS_WHEELS = [
     'ros-stereo-msgs',
     'ros-visualization-msgs',
 ]
+ONNX = ['onnxruntime>=1.18']
+OPENVINO = ['openvino>=2024.4']
+ONNX_EXPORT = [*ONNX, 'onnx>=1.16', 'onnxscript>=0.5']
 SETTINGS = ['pydantic>=2.11', 'typing-extensions>=4.12']
 TRAIN = [
     *SETTINGS,
@@ -73,7 +76,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed', 'pretrained/*.safetensors', 'pretrained/*.json',
-                            'pretrained/*.motion']},
+                            'pretrained/*.motion', 'pretrained/*.onnx']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
@@ -92,14 +95,18 @@ setup(
         'runtime': RUNTIME,
         'ros-wheels': ROS_WHEELS,
         'train': RUNTIME + TRAIN,
+        'onnx': ONNX,
+        'openvino': OPENVINO,
+        'onnx-export': RUNTIME + ONNX_EXPORT,
         'gradients': GRADIENTS,
         'dask': DASK,
         'nyu': NYU,
         'evaluate': RUNTIME + EVALUATE,
         'docs': DOCS,
-        'test': TEST,
+        'test': TEST + ONNX_EXPORT + OPENVINO,
         'all': (
-            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + DASK + NYU + EVALUATE + DOCS + TEST),
+            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + DASK + NYU + EVALUATE + DOCS + TEST
+            + ONNX_EXPORT + OPENVINO),
     },
     entry_points={
         'console_scripts': [

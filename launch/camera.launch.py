@@ -65,6 +65,8 @@ ARGUMENTS = (
                           description='what the node subscribes to'),
     DeclareLaunchArgument('model', default_value='', description=(
         "name of a shipped model or path of a .safetensors file; empty = params_file's")),
+    DeclareLaunchArgument('engine', default_value='', description=(
+        "auto, torch, onnx or openvino; empty = params_file's")),
     DeclareLaunchArgument('device', default_value='', description=(
         "auto, cpu, cuda or cuda:N; empty = params_file's")),
     DeclareLaunchArgument('precision', default_value='', description=(
@@ -124,7 +126,8 @@ class Choices:
 
         # an argument that was given wins over the parameter file
         self.overrides = {
-            name: value for name in ('model', 'device', 'precision') if (value := text(name))}
+            name: value for name in ('model', 'engine', 'device', 'precision')
+            if (value := text(name))}
         self.autostart = flag('autostart')
         self.respawn = flag('respawn')
         self.use_sim_time = flag('use_sim_time')

@@ -186,6 +186,11 @@ def read_model(model: str | Path) -> tuple[Manifest, bytes]:
     :raises CheckpointError: if a file is missing, unreadable, foreign, cut or changed.
     """
     path = find_model(model)
+    if path.suffix == '.onnx':
+        raise CheckpointError(
+            f'{path}: its weights are in a graph; give the .safetensors file that it was made '
+            'from', ReasonCode.MODEL_FOREIGN)
+
     manifest_path = path.with_suffix('.json')
     if not manifest_path.is_file():
         raise CheckpointError(

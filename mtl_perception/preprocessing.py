@@ -8,6 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+STRIDE = 32
+"""Stride of the coarsest stage of an encoder without dilation."""
+
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """
@@ -66,3 +69,19 @@ def focal_length_at(focal_px: float, own: int, wanted: int) -> float:
     :param wanted: the same side of the resized image, pixels.
     """
     return focal_px * wanted / own
+
+
+def check_size(height: int, width: int, stride: int = STRIDE) -> None:
+    """
+    Check that an image size is divisible by a stride.
+
+    :param height: pixels.
+    :param width: pixels.
+    :param stride: the largest stride.
+    :raises ValueError: with the nearest size that fits.
+    """
+    if height % stride or width % stride or height < stride or width < stride:
+        fits = [max(stride, round(size / stride) * stride) for size in (height, width)]
+        raise ValueError(
+            f'the image is {height} x {width} (height x width); both must be multiples of '
+            f'{stride}; the nearest that fits is {fits[0]} x {fits[1]}')

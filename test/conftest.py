@@ -70,3 +70,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_single_frame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the weights file of a one-frame model of 64 x 96 pixels; do not change it."""
     return write_tiny_model(tmp_path_factory.mktemp('model') / 'single.safetensors', frames=1)
+
+
+@pytest.fixture(scope='session')
+def tiny_graph(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the ``.onnx`` file of the two-frame model; do not change it."""
+    return write_graph(tiny_model, tmp_path_factory.mktemp('graph') / 'tiny.onnx')
+
+
+def write_graph(model: Path, path: Path) -> Path:
+    """Export a model of 64 x 96 pixels as a graph; skip the test without the libraries."""
+    for library in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(library, reason=f'{library} writes graphs and is not installed')
+    import numpy as np
+
+    from mtl_perception.inference.onnx_export import export_graph
+    images = np.random.default_rng(3).integers(0, 256, (3, 64, 96, 3), np.uint8)
+    export_graph(model, path, list(images), threads=1)
+    return path

@@ -79,9 +79,19 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_without_torch_the_error_says_what_to_install():
     done = run('import sys; sys.modules["torch"] = None\n'
                'from mtl_perception import Frame\n'  # needs no torch
-               'from mtl_perception import load_model')
+               'from mtl_perception import TorchEngine')
 
-    assert "load_model needs the Python module 'torch'" in done.stderr
+    assert "TorchEngine needs the Python module 'torch'" in done.stderr
+    assert "pip install 'mtl_perception[runtime]'" in done.stderr
+
+
+def test_without_any_engine_the_error_says_what_to_install():
+    done = run('import sys\n'
+               'for name in ("torch", "onnxruntime", "openvino"): sys.modules[name] = None\n'
+               'from mtl_perception import load_model\n'
+               'load_model("street")')
+
+    assert 'engine auto needs the Python module torch or onnxruntime or openvino' in done.stderr
     assert "pip install 'mtl_perception[runtime]'" in done.stderr
 
 

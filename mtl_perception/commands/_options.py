@@ -5,7 +5,7 @@
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track
@@ -14,10 +14,9 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.image_range import Limits, limits_of
+from mtl_perception.inference import engines
+from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.media.addresses import local_path
-
-if TYPE_CHECKING:
-    from mtl_perception.inference.torch_engine import TorchEngine
 
 Item = TypeVar('Item')
 
@@ -34,11 +33,15 @@ def add_model_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the model as an argument that may be left out."""
     parser.add_argument(
         'model', nargs='?', default='street',
-        help='name of a shipped model, or a .safetensors file (default: street)')
+        help='name of a shipped model, or a .safetensors or .onnx file (default: street)')
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Declare where the network runs."""
+    """Declare what runs the network, and where."""
+    parser.add_argument(
+        '--engine', default='auto', choices=engines.ENGINES,
+        help='library that runs the network; auto: torch if it is installed, onnx or openvino '
+        'for a .onnx file (default: auto)')
     parser.add_argument(
         '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
     parser.add_argument(
@@ -78,21 +81,17 @@ def add_camera_options(parser: argparse.ArgumentParser) -> None:
 
 def load_engine(
         arguments: argparse.Namespace, precision: str = 'fp32',
-        minimum_score: float | None = None) -> 'TorchEngine':
+        minimum_score: float = MINIMUM_SCORE) -> Engine:
     """
     Load the model that a command line names.
 
-    :param arguments: with ``model``, ``device`` and ``threads``.
+    :param arguments: with ``model``, ``engine``, ``device`` and ``threads``.
     :param precision: ``fp32``, ``bf16`` or ``fp16``.
-    :param minimum_score: lowest score of a box, 0 to 1; that of the engine if None.
+    :param minimum_score: lowest score of a box, 0 to 1.
     """
-    # torch takes seconds to import; only a verb that needs the network shall wait for it
-    from mtl_perception.inference.torch_engine import TorchEngine
-
-    options = {} if minimum_score is None else {'minimum_score': minimum_score}
-    return TorchEngine.load(
-        arguments.model, arguments.device, precision=precision, threads=arguments.threads,
-        **options)
+    return engines.load_engine(
+        arguments.model, arguments.engine, arguments.device, precision, arguments.threads,
+        minimum_score)
 
 
 def progress(items: Iterable[Item], name: str, total: int | None = None) -> Iterable[Item]:

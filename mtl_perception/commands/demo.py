@@ -25,7 +25,7 @@ from mtl_perception.evaluation.live_recording import record_live
 from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.evaluation.rows import interval_text, value_text
-from mtl_perception.manifest import read_model
+from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.media.addresses import without_password
 from mtl_perception.middleware import check_environment
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_environment()
     started = time.monotonic()
-    manifest, _ = read_model(arguments.model)
+    manifest = read_manifest(arguments.model)
     console = Console(stderr=True)
     plan = make_plan(arguments)
 

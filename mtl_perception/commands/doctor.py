@@ -4,17 +4,21 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mtl_perception import __version__
 from mtl_perception.errors import ConfigurationError, PerceptionError
+from mtl_perception.inference.engines import choose
+from mtl_perception.inference.step_graph import SUFFIX, read_graph
 from mtl_perception.manifest import PRETRAINED, read_model
 from mtl_perception.media.calibration_file import calibration_path, read_calibration
 from mtl_perception.media.intrinsics import intrinsics_of
@@ -25,6 +29,8 @@ LIBRARIES = {
     'numpy': 'the runtime', 'cv2': 'the runtime', 'yaml': 'the runtime', 'rich': 'the runtime',
     'torch': 'the runtime', 'torchvision': 'the runtime', 'safetensors': 'the runtime',
 }
+NO_BUILDS = ('onnxruntime-extensions', 'onnxruntime-genai', 'onnxruntime-tools')
+"""Packages with a name like a build of ONNX Runtime that are none."""
 ROS_LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
 OPTIONAL = {
     'vision_msgs': 'label_info and detections (the JSON labels and the markers work without it)',
@@ -57,6 +63,7 @@ def examine() -> Iterator[Finding]:
     for name, purpose in LIBRARIES.items():
         yield _library(name, 'fail', f"missing; {purpose} needs it: pip install '.[runtime]'")
     yield _cuda()
+    yield from _engines()
     yield from _ros()
     for name, purpose in OPTIONAL.items():
         yield _library(name, 'note', f'not installed; only needed for {purpose}')
@@ -174,6 +181,46 @@ def _cuda() -> Finding:
     return Finding('note', 'cuda', 'no GPU is usable; the network runs on the CPU')
 
 
+def _engines() -> Iterator[Finding]:
+    """Look at the libraries that run networks, and at what ``auto`` takes of them."""
+    try:
+        chosen = choose('street')
+    except PerceptionError as error:
+        yield Finding('fail', 'engine', str(error))
+    else:
+        yield Finding('ok', 'engine', f'auto takes {chosen} for the shipped model')
+
+    builds = _onnxruntime_builds()
+    if len(builds) > 1:
+        yield Finding('note', 'onnxruntime', f'{" and ".join(builds)} lie over one another and '
+                      'either may be broken; pip uninstall all of them, then install one')
+    yield _optional_engine('onnx', 'onnxruntime', lambda library: (
+        f'providers {", ".join(library.get_available_providers())}'))
+    yield _optional_engine('openvino', 'openvino', lambda library: (
+        'the CPU has ' + ', '.join(
+            library.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))))
+
+
+def _optional_engine(engine: str, name: str, describe: Callable[[Any], str]) -> Finding:
+    """Return what a library of graphs has on this machine."""
+    found = _library(name, 'note', f'not installed; only needed for engine {engine}: pip install '
+                                   f"'.[{engine}]'")
+    if found.level != 'ok':
+        return found
+    try:
+        return Finding('ok', name, f'{found.text}; {describe(importlib.import_module(name))}')
+    except (AttributeError, RuntimeError) as error:
+        return Finding('note', name, f'engine {engine} cannot be used ({error}); install it again')
+
+
+def _onnxruntime_builds() -> list[str]:
+    """Return the installed builds of ONNX Runtime, which share one folder."""
+    names = {(found.metadata['Name'] or '').lower().replace('_', '-')
+             for found in importlib.metadata.distributions()}
+    return sorted(name for name in names if name == 'onnxruntime' or (
+        name.startswith('onnxruntime-') and name not in NO_BUILDS))
+
+
 def _profile() -> Finding:
     path = os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE')
     if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp':
@@ -213,3 +260,13 @@ def _models() -> Iterator[Finding]:
             tasks = ', '.join(task.name for task in manifest.tasks)
             yield Finding('ok', f'model {path.stem}',
                           f'{tasks}; {len(content) / 1e6:.1f} MB, sha256 verified')
+
+    # the same models for engines without torch
+    for path in sorted(PRETRAINED.glob(f'*{SUFFIX}')):
+        try:
+            read_graph(path)
+        except PerceptionError as error:
+            yield Finding('fail', f'graph {path.stem}', str(error))
+        else:
+            yield Finding('ok', f'graph {path.stem}',
+                          f'{path.stat().st_size / 1e6:.1f} MB, sha256 verified')

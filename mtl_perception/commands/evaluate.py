@@ -32,8 +32,8 @@ from mtl_perception.files import write_atomically
 from mtl_perception.frames import FrameRecord
 from mtl_perception.image_range import ImageRange
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.inference.stream import StreamSettings
-from mtl_perception.manifest import read_model
 from mtl_perception.topics import PREDICTIONS
 
 
@@ -217,7 +217,7 @@ def _on_bag(arguments: argparse.Namespace) -> int:
     """Evaluate the predictions in a recording, or those of the model on its images."""
     if not 0 <= arguments.slop < math.inf:
         raise ConfigurationError(f'--slop is {arguments.slop} ms; it must not be negative')
-    manifest, _ = read_model(arguments.model)
+    manifest = read_manifest(arguments.model)
     slop_ns = round(arguments.slop * 1e6)
 
     with Bag(

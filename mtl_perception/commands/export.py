@@ -1,35 +1,55 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl export``: write the model that a training has learned."""
+"""``mtl export``: write the model that a training has learned, or a model as a graph."""
 
 import argparse
 from pathlib import Path
 
 from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.manifest import find_model, read_model
+from mtl_perception.synthetic import Street
 from mtl_perception.training.checkpoint import read_checkpoint
 from mtl_perception.training.export import PRECISIONS, export_run, export_state
+
+FORMATS = ('safetensors', 'onnx')
+SAMPLE_STREETS = (20000, 20001)
+"""Seeds of the streets on which a graph is compared with torch; no training saw them."""
+FRAMES = 4
+"""Consecutive frames of each of them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl export``."""
     parser.add_argument(
-        'source', metavar='CHECKPOINT', type=path_argument,
-        help='a .ckpt file, or the folder of a run: its best weights')
+        'source', metavar='SOURCE', type=path_argument,
+        help='a .ckpt file, or the folder of a run: its best weights; with --format onnx a '
+        '.safetensors file or the name of a shipped model')
+
     parser.add_argument(
-        '--into', metavar='NAME.safetensors', type=path_argument,
-        help='the model to write, with NAME.json beside it (default: in the folder of the run)')
+        '--format', choices=FORMATS, default=FORMATS[0],
+        help='safetensors: weights and manifest of a training; onnx: a graph that the engines '
+        'onnx and openvino run without torch (default: safetensors)')
+    parser.add_argument(
+        '--into', metavar='FILE', type=path_argument,
+        help='the file to write; NAME.safetensors gets NAME.json beside it (default: in the '
+        'folder of the run; with --format onnx beside the weights)')
     parser.add_argument(
         '--precision', choices=PRECISIONS, default=PRECISIONS[0],
-        help='how weights are stored (default: fp16, half the size)')
+        help='how weights are stored (default: fp16, half the size); a graph stores them as the '
+        'model does')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl export``."""
     source: Path = arguments.source
     into: Path | None = arguments.into
-    if into is not None and into.suffix != '.safetensors':
-        raise ConfigurationError(f'--into is {into}; the name must end in .safetensors')
+    suffix = f'.{arguments.format}'
+    if into is not None and into.suffix != suffix:
+        raise ConfigurationError(f'--into is {into}; the name must end in {suffix}')
+    if arguments.format == 'onnx':
+        print(_export_graph(source, into))
+        return 0
 
     if source.is_dir():
         if into is None:
@@ -44,3 +64,24 @@ def run(arguments: argparse.Namespace) -> int:
         into = folder / f'{folder.name}_{source.stem}.safetensors'
     print(export_state(state, into, arguments.precision))
     return 0
+
+
+def _export_graph(source: Path, into: Path | None) -> str:
+    """
+    Write the graph of a model; return what was written, in words.
+
+    :raises ConfigurationError: if the source is a training.
+    """
+    if source.is_dir() or source.suffix == '.ckpt':
+        raise ConfigurationError(
+            f'{source} is a training; first write its model with mtl export {source} --into '
+            'NAME.safetensors, then the graph with mtl export NAME.safetensors --format onnx')
+
+    # the libraries that write a graph are not needed for anything else
+    from mtl_perception.inference.onnx_export import export_graph
+    manifest, _ = read_model(source)
+    images = []
+    for seed in SAMPLE_STREETS:
+        street = Street(seed, manifest.width, manifest.height)
+        images += [street.render(index).image for index in range(FRAMES)]
+    return export_graph(source, into or find_model(source).with_suffix('.onnx'), images)

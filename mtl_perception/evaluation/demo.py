@@ -82,7 +82,9 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
         if not (arguments.width or arguments.height):
             source['width'] = _small_width(Path(str(source['source'])))
 
-    node = {'model': arguments.model, 'device': arguments.device, 'threads': arguments.threads}
+    node = {
+        'model': arguments.model, 'engine': arguments.engine, 'device': arguments.device,
+        'threads': arguments.threads}
     return LivePlan(source, node, truth=street)
 
 

@@ -2,17 +2,62 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of a loaded network, the same for every library that runs it."""
 
+import dataclasses
+import os
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest
 
-if TYPE_CHECKING:  # importing it at run time would need torch
-    from mtl_perception.inference.motion_head_file import MotionHead
+MINIMUM_SCORE = 0.3
+"""Lowest score of a box by default."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """
+    What really runs a network, after every ``auto`` has been decided.
+
+    :param engine: ``torch``, ``onnx`` or ``openvino``.
+    :param version: of the library.
+    :param device: where the network runs.
+    :param precision: number format of its convolutions.
+    :param threads: CPU threads.
+    """
+
+    engine: str
+    version: str
+    device: str
+    precision: str
+    threads: int
+
+    def facts(self) -> dict[str, str]:
+        """Return everything as text, for diagnostics."""
+        return {name: str(value) for name, value in dataclasses.asdict(self).items()}
+
+    def __str__(self) -> str:
+        return (f'{self.engine} {self.version} on {self.device}, {self.precision}, '
+                f'{self.threads} CPU thread(s)')
+
+
+class MotionScorer(Protocol):
+    """A motion head that is loaded and ready."""
+
+    def score(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Return the probability of motion in each pixel.
+
+        :param features: (C, h, w) float32 of
+            :func:`~mtl_perception.egomotion.residual.motion_features`.
+        :return: (h, w) float32, 0 to 1.
+        """
+        ...
 
 
 class Engine(Protocol):
@@ -24,10 +69,12 @@ class Engine(Protocol):
 
     :ivar manifest: of the model.
     :ivar motion_head: predicts motion from residual flow; None if the model has no such head.
+    :ivar setup: what really runs the network.
     """
 
     manifest: Manifest
-    motion_head: 'MotionHead | None'
+    motion_head: MotionScorer | None
+    setup: Setup
 
     def step(
         self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,
@@ -43,3 +90,39 @@ class Engine(Protocol):
         :raises DeviceError: if the device was lost.
         """
         ...
+
+
+def check_image(image: NDArray[Any], manifest: Manifest) -> None:
+    """
+    Refuse an image that the network does not take.
+
+    :raises ValueError: with what was found and wanted.
+    """
+    wanted = (manifest.height, manifest.width, 3)
+    if image.shape != wanted or image.dtype != np.uint8:
+        raise ValueError(
+            f'the image is {image.dtype} {image.shape}, the network takes uint8 {wanted}')
+
+
+def threads_of(threads: int) -> int:
+    """
+    Return how many CPU threads a network gets.
+
+    :param threads: as asked for; 0 is one less than there are CPUs, which leaves one to the rest
+        of the node.
+    :raises ConfigurationError: if the number is negative.
+    """
+    if threads < 0:
+        raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
+    affinity = hasattr(os, 'sched_getaffinity')
+    cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    return threads or max(1, cpus - 1)
+
+
+def warm_up(engine: Engine, steps: int = 2) -> None:
+    """Run a network on a grey image, so that the first frame is as fast as the others."""
+    manifest = engine.manifest
+    image = np.full((manifest.height, manifest.width, 3), 127, np.uint8)
+    state = None
+    for _ in range(steps):
+        _, state = engine.step(image, state)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.frames import Frame, Perception
-from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
+from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
-from mtl_perception.inference.torch_engine import MINIMUM_SCORE, TorchEngine
 from mtl_perception.manifest import Manifest
 from mtl_perception.media.pictures import read_rgb
 
@@ -81,19 +81,22 @@ class Model:
 
 def load_model(
     name_or_path: str | Path = 'street', device: str = 'auto', precision: str = 'fp32',
-    threads: int = 0, minimum_score: float = MINIMUM_SCORE,
+    threads: int = 0, minimum_score: float = MINIMUM_SCORE, engine: str = 'auto',
 ) -> Model:
     """
     Load a network, verify its weights and run it once.
 
-    :param name_or_path: name of a shipped model, or path of a ``.safetensors`` file that has its
-        ``.json`` manifest beside it.
+    :param name_or_path: name of a shipped model, path of a ``.safetensors`` file that has its
+        ``.json`` manifest beside it, or path of a ``.onnx`` file.
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if available.
     :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
-    :param threads: CPU threads of torch in this process; 0 leaves one CPU to other programs.
+    :param threads: CPU threads of the network in this process; 0 leaves one CPU to other programs.
     :param minimum_score: lowest score of a box, 0 to 1.
+    :param engine: ``auto``, ``torch``, ``onnx`` or ``openvino``; auto takes torch where it is
+        installed, and an ONNX engine for a ``.onnx`` file.
     :raises CheckpointError: if the model is missing, which lists the shipped ones, or damaged.
     :raises DeviceError: if this machine does not have the device.
     :raises ConfigurationError: if a setting does not exist.
     """
-    return Model(TorchEngine.load(name_or_path, device, precision, threads, minimum_score))
+    return Model(
+        load_engine(name_or_path, engine, device, precision, threads, minimum_score))

@@ -6,7 +6,6 @@ import collections
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,11 +14,9 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import Comparison, FrameRing, MotionTracker, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.frames import Outputs, Step
+from mtl_perception.inference.engine import MotionScorer
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import MOVING
-
-if TYPE_CHECKING:  # importing it at run time would need torch
-    from mtl_perception.inference.motion_head_file import MotionHead
 
 Odometry = Callable[[int, int], NDArray[np.float64] | None]
 """
@@ -71,7 +68,7 @@ class MovingObjects:
     :param manifest: of the model.
     """
 
-    def __init__(self, head: 'MotionHead', manifest: Manifest) -> None:
+    def __init__(self, head: MotionScorer, manifest: Manifest) -> None:
         self.head = head
         self.manifest = manifest
         self.unknown: collections.Counter[str] = collections.Counter()

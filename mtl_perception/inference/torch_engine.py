@@ -4,7 +4,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,15 @@ from torch import Tensor
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
-from mtl_perception.inference.motion_head_file import MotionHead, motion_head_of
+from mtl_perception.inference.engine import (
+    MINIMUM_SCORE,
+    MotionScorer,
+    Setup,
+    check_image,
+    threads_of,
+    warm_up,
+)
+from mtl_perception.inference.motion_head_file import motion_head_of
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.boxes import find_boxes
@@ -25,10 +32,6 @@ from mtl_perception.models.streaming import StreamingNetwork
 from mtl_perception.reason_codes import ReasonCode
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-WARM_UP_STEPS = 2
-
-MINIMUM_SCORE = 0.3
-"""Lowest score of a box by default."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +55,9 @@ class TorchEngine:
         self.minimum_score = minimum_score
         self.device = device
         self.precision = precision
-        self.motion_head: MotionHead | None = None
+        self.setup = Setup(
+            'torch', torch.__version__, str(device), precision, torch.get_num_threads())
+        self.motion_head: MotionScorer | None = None
         """Predicts motion from residual flow; None if the model has no such head."""
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
@@ -76,9 +81,7 @@ class TorchEngine:
         """
         target = _device(device)
         _check_precision(precision, target)
-        if threads < 0:
-            raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
-        torch.set_num_threads(threads or max(1, _cpus() - 1))
+        torch.set_num_threads(threads_of(threads))
 
         manifest, network = load_network(model)
         fuse_batch_norm(network.eval())
@@ -90,15 +93,8 @@ class TorchEngine:
 
         engine = cls(streaming, manifest, target, precision, minimum_score)
         engine.motion_head = motion_head_of(model, manifest)
-        engine.warm_up()
+        warm_up(engine)
         return engine
-
-    def warm_up(self) -> None:
-        """Run the network on a grey image, so that the first frame is as fast as the others."""
-        image = np.full((self.manifest.height, self.manifest.width, 3), 127, np.uint8)
-        state = None
-        for _ in range(WARM_UP_STEPS):
-            _, state = self.step(image, state)
 
     def step(
         self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,
@@ -113,11 +109,7 @@ class TorchEngine:
         :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
         :raises DeviceError: ``D03_device`` if the device is lost; restart the process then.
         """
-        wanted = (self.manifest.height, self.manifest.width, 3)
-        if image.shape != wanted or image.dtype != np.uint8:
-            raise ValueError(
-                f'the image is {image.dtype} {image.shape}, the network takes uint8 {wanted}')
-
+        check_image(image, self.manifest)
         try:
             with torch.inference_mode(), self._autocast():
                 # torch needs memory that it may write to, and the image may be a view of a message
@@ -202,13 +194,6 @@ def _check_precision(precision: str, device: torch.device) -> None:
     if precision == 'fp16' and device.type == 'cpu':
         raise DeviceError(
             'fp16 needs a CUDA device; on the CPU use fp32 or bf16', ReasonCode.DEVICE_MISSING)
-
-
-def _cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _array(value: Tensor) -> NDArray[Any]:

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a network from the files of a model; everything in them is checked."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,16 +12,12 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mtl_perception.errors import CheckpointError
+from mtl_perception.inference.manifest_checks import check_manifest
 from mtl_perception.manifest import Manifest, read_model
 from mtl_perception.models.build import build_network
-from mtl_perception.models.encoders import check_size
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 from mtl_perception.reason_codes import ReasonCode
 
-MAX_PIXELS = 2 ** 25
-KINDS = {
-    'semantic': 'classes', 'depth': 'regression', 'motion': 'classes', 'instance': 'offsets',
-    'detection': 'boxes'}
 SHOWN = 5
 
 
@@ -66,107 +61,6 @@ def load_network(model: str | Path) -> tuple[Manifest, SiameseMultiTaskNetwork]:
     network.load_state_dict(
         _fitting(weights, network.state_dict(), manifest.name), strict=True, assign=True)
     return manifest, network.requires_grad_(False)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def check_manifest(manifest: Manifest) -> None:
-    """
-    Refuse a manifest that contradicts itself or holds impossible values.
-
-    :raises CheckpointError: ``M05``, ``M06`` or ``M07``.
-    """
-    _check_input(manifest)
-    _check_camera(manifest)
-    _check_tasks(manifest)
-
-
-def _check_input(manifest: Manifest) -> None:
-    """Check the size of the input and its normalisation."""
-    name = manifest.name
-    for field, value in (('height', manifest.height), ('width', manifest.width)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise CheckpointError(
-                f'{name}: {field} is {value!r}, wanted a whole number',
-                ReasonCode.MANIFEST_INVALID)
-
-    stride = manifest.network.output_stride
-    if isinstance(stride, bool) or stride not in (8, 16, 32):
-        raise CheckpointError(
-            f'{name}: network.output_stride is {stride!r}, wanted 8, 16 or 32',
-            ReasonCode.MANIFEST_INVALID)
-    try:
-        check_size(manifest.height, manifest.width, stride)
-    except ValueError as error:
-        raise CheckpointError(f'{name}: {error}', ReasonCode.MODEL_ARCHITECTURE) from error
-
-    if manifest.height * manifest.width > MAX_PIXELS:
-        raise CheckpointError(
-            f'{name}: the input is {manifest.height} x {manifest.width}, wanted at most '
-            f'{MAX_PIXELS} pixels', ReasonCode.MODEL_TOO_BIG)
-
-    for field, values, lowest in (('mean', manifest.mean, -math.inf), ('std', manifest.std, 0.0)):
-        _check_numbers(name, field, values, 3, lowest)
-
-
-def _check_numbers(
-        name: str, field: str, values: Sequence[float], count: int, lowest: float) -> None:
-    """Check the number of values, and that each is finite and above a limit."""
-    if len(values) != count or not all(
-            _is_number(value) and math.isfinite(value) and value > lowest for value in values):
-        raise CheckpointError(
-            f'{name}: {field} is {values}, wanted {count} finite number(s)'
-            f'{" above 0" if lowest == 0 else ""}', ReasonCode.MANIFEST_INVALID)
-
-
-def _check_camera(manifest: Manifest) -> None:
-    """Check focal lengths and height of the camera."""
-    name = manifest.name
-    _check_numbers(name, 'focal_px', (manifest.focal_px,), 1, 0.0)
-    if not _is_number(manifest.focal_y_px) or not 0 <= manifest.focal_y_px < math.inf:
-        raise CheckpointError(
-            f'{name}: focal_y_px is {manifest.focal_y_px!r}, wanted pixels, 0 = as focal_px',
-            ReasonCode.MANIFEST_INVALID)
-    if not _is_number(manifest.camera_height) or not 0 <= manifest.camera_height < math.inf:
-        raise CheckpointError(
-            f'{name}: camera_height is {manifest.camera_height!r}, wanted metres, 0 = unknown',
-            ReasonCode.MANIFEST_INVALID)
-    if not _is_number(manifest.height_exponent) or not 0 <= manifest.height_exponent <= 1:
-        raise CheckpointError(
-            f'{name}: height_exponent is {manifest.height_exponent!r}, wanted a number from 0 to '
-            '1', ReasonCode.MANIFEST_INVALID)
-
-
-def _check_tasks(manifest: Manifest) -> None:
-    """Check that tasks and network agree."""
-    name = manifest.name
-    channels = manifest.network.channels
-    if not isinstance(channels, dict):
-        raise CheckpointError(
-            f'{name}: network.channels is {channels!r}, wanted a table',
-            ReasonCode.MANIFEST_INVALID)
-
-    # motion may come from the motion head, which is not a decoder of the network
-    tasks = {task.name: task.channels for task in manifest.tasks}
-    decoded = dict(tasks)
-    if manifest.motion_head and 'motion' not in channels:
-        decoded.pop('motion', None)
-    if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
-        raise CheckpointError(
-            f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '
-            'belongs to other weights', ReasonCode.MANIFEST_INVALID)
-
-    for task in manifest.tasks:
-        if KINDS.get(task.name) != task.kind:
-            raise CheckpointError(
-                f'{name}: task {task.name!r} of kind {task.kind!r} is not one of {KINDS}',
-                ReasonCode.MANIFEST_INVALID)
-    if 'instance' in tasks and 'semantic' not in tasks:
-        raise CheckpointError(
-            f'{name}: there are instances without semantics, which say what the objects are',
-            ReasonCode.MANIFEST_INVALID)
 
 
 def _fitting(

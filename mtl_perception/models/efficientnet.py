@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_perception.models.encoders import STRIDES, Encoder, check_size
+from mtl_perception.models.encoders import STRIDES, Encoder
+from mtl_perception.preprocessing import check_size
 
 EPSILON = 1e-3
 """Added to the variance in batch normalisation, as in the network of the published weights."""

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-STRIDE = 32
-"""Stride of the coarsest stage of an encoder without dilation."""
+from mtl_perception.preprocessing import check_size
 
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the first convolution and of ``layer1`` to ``layer4``."""
@@ -164,22 +163,6 @@ def _dilate(layer: nn.Module, before: int) -> None:
             convolution.stride = (1, 1)
             if convolution.kernel_size == (3, 3):
                 convolution.dilation = convolution.padding = (rate, rate)
-
-
-def check_size(height: int, width: int, stride: int = STRIDE) -> None:
-    """
-    Check that an image size is divisible by a stride.
-
-    :param height: pixels.
-    :param width: pixels.
-    :param stride: the largest stride.
-    :raises ValueError: with the nearest size that fits.
-    """
-    if height % stride or width % stride or height < stride or width < stride:
-        fits = [max(stride, round(size / stride) * stride) for size in (height, width)]
-        raise ValueError(
-            f'the image is {height} x {width} (height x width); both must be multiples of '
-            f'{stride}; the nearest that fits is {fits[0]} x {fits[1]}')
 
 
 def resnet10(finest_stride: int = 8, output_stride: int = 32) -> ResNetEncoder:

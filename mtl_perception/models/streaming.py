@@ -76,6 +76,7 @@ class StreamingNetwork(nn.Module):
 
     def step(
         self, image: Tensor, state: State | None = None, tasks: Collection[str] | None = None,
+        first: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], State]:
         """
         Return the outputs for one frame and the state for the next.
@@ -84,6 +85,8 @@ class StreamingNetwork(nn.Module):
         :param state: of the previous call; None for the first frame, which then
             stands for its previous frames as well.
         :param tasks: the tasks to compute; all if None.
+        :param first: bool, where it is true the state is read as None; for a graph whose inputs
+            are always there.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
             metres, ``motion_score`` (N, H, W) float32 probability of moving; with ``semantic``
             and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`; ``instance``
@@ -108,7 +111,7 @@ class StreamingNetwork(nn.Module):
         if pyramid is not None:
             # the pyramid's lateral convolutions join the frames
             laterals, following = self._joined(
-                {'': (pyramid.lateral, range(len(stages)))}, stages, state)
+                {'': (pyramid.lateral, range(len(stages)))}, stages, state, first)
             stages = pyramid.combine(laterals[''])
 
         elif len(linear) == len(decoders) and self.network.aspp is None:
@@ -116,7 +119,7 @@ class StreamingNetwork(nn.Module):
             with torch.autocast(image.device.type, enabled=False):
                 scores, following = self._joined(
                     {task: (decoder.score, decoder.reads) for task, decoder in linear.items()},
-                    stages, state)
+                    stages, state, first)
                 for task in wanted:
                     output = linear[task].combine(scores[task])
                     outputs.update(task_outputs(task, output, self.sky, self.inverse))
@@ -124,7 +127,7 @@ class StreamingNetwork(nn.Module):
 
         else:
             # no linear layer comes first: keep the features of the previous frames
-            joined, following = self._window(stages, state)
+            joined, following = self._window(stages, state, first)
             stages = list(self.network.neck(joined)) if wanted else joined
 
         for task in wanted:
@@ -133,13 +136,14 @@ class StreamingNetwork(nn.Module):
 
     def forward(
         self, image: Tensor, state: State | None = None, tasks: Collection[str] | None = None,
+        first: Tensor | None = None,
     ) -> tuple[dict[str, Tensor], State]:
         """Call :meth:`step`."""
-        return self.step(image, state, tasks)
+        return self.step(image, state, tasks, first)
 
     def _joined(
         self, convolutions: Mapping[str, tuple[nn.ModuleList, Sequence[int]]],
-        stages: list[Tensor], state: State | None,
+        stages: list[Tensor], state: State | None, first: Tensor | None,
     ) -> tuple[dict[str, list[Tensor]], State]:
         """
         Return the outputs of 1x1 convolutions over all frames, and the state.
@@ -150,6 +154,7 @@ class StreamingNetwork(nn.Module):
             stage that each of them reads.
         :param stages: features of the current frame.
         :param state: of the previous frame.
+        :param first: of :meth:`step`.
         :return: name -> one (N, K, H / t_s, W / t_s) per convolution; and the state.
         """
         joined: dict[str, list[Tensor]] = {name: [] for name in convolutions}
@@ -176,7 +181,7 @@ class StreamingNetwork(nn.Module):
                 parts = list(torch.split(total, sum(sizes), dim=1))
                 if len(parts) == 1:  # frames that are summed share one weight
                     parts *= self.network.frames
-                total, known = _advanced(parts, state, len(following))
+                total, known = _advanced(parts, state, len(following), first)
                 following.append(known)
 
             bias = torch.cat([cast(Tensor, layer.bias) for layer in layers.values()])
@@ -185,12 +190,15 @@ class StreamingNetwork(nn.Module):
                 joined[name].append(part)
         return joined, tuple(following)
 
-    def _window(self, stages: list[Tensor], state: State | None) -> tuple[list[Tensor], State]:
+    def _window(
+        self, stages: list[Tensor], state: State | None, first: Tensor | None,
+    ) -> tuple[list[Tensor], State]:
         """
         Return the joined features of all frames, and the state.
 
         :param stages: features of the current frame.
         :param state: of the previous frame.
+        :param first: of :meth:`step`.
         """
         before = self.network.frames - 1
         if not before:
@@ -199,20 +207,19 @@ class StreamingNetwork(nn.Module):
         joined, following = [], []
         for index, stage in enumerate(stages):
             if self.network.aggregation == 'sum':
-                total, known = _advanced([stage] * (before + 1), state, index)
+                total, known = _advanced([stage] * (before + 1), state, index, first)
             else:
-                repeated = torch.cat([stage] * before, dim=1)
-                known = repeated if state is None else _checked(state, index, repeated.shape)
+                known = _known(state, index, torch.cat([stage] * before, dim=1), first)
                 total = torch.cat((stage, known), dim=1)
                 # the oldest frame leaves the window
-                known = total[:, :repeated.shape[1]].contiguous()
+                known = total[:, :before * stage.shape[1]].contiguous()
             joined.append(total)
             following.append(known)
         return joined, tuple(following)
 
 
 def _advanced(
-    parts: Sequence[Tensor], state: State | None, index: int,
+    parts: Sequence[Tensor], state: State | None, index: int, first: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """
     Return the sum over all frames for the current one, and the known terms of the coming sums.
@@ -220,29 +227,42 @@ def _advanced(
     :param parts: terms of the current frame in its own sum, in that of the next frame, and so on.
     :param state: of the previous frame; None if all frames before equal the current one.
     :param index: of the stage.
+    :param first: where it is true, the state is read as None.
     """
     later = list(parts[1:])
-    if state is None:
-        # all frames before equal this one, so their terms are its own parts
-        known = [torch.stack(later[first:]).sum(0) for first in range(len(later))]
-    else:
-        count, channels, *size = later[0].shape
-        known = list(torch.split(
-            _checked(state, index, (count, len(later) * channels, *size)), channels, dim=1))
+
+    # if all frames before equal this one, their terms are its own parts
+    sums = [torch.stack(later[start:]).sum(0) for start in range(len(later))] if (
+        state is None or first is not None) else later
+    own = torch.cat(sums, dim=1) if len(sums) > 1 else sums[0]
+    known = list(torch.split(_known(state, index, own, first), later[0].shape[1], dim=1))
 
     # for each coming frame: this frame's part plus the terms known before; the last had none
     following = [part + more for part, more in zip(later, known[1:])] + later[-1:]
     return parts[0] + known[0], torch.cat(following, dim=1)
 
 
-def _checked(state: State, index: int, shape: Sequence[int]) -> Tensor:
-    """Return one stage of a state; raise a ValueError if it has another shape."""
+def _known(
+    state: State | None, index: int, own: Tensor, first: Tensor | None,
+) -> Tensor:
+    """
+    Return one stage of a state, or what stands for it where there is none.
+
+    :param state: of the previous frame.
+    :param index: of the stage.
+    :param own: what the current frame puts in its place, of the same shape.
+    :param first: where it is true, the state is read as None.
+    :raises ValueError: if the stage has another shape.
+    """
+    if state is None:
+        return own
     found = tuple(state[index].shape) if index < len(state) else None
-    if found != tuple(shape):
+    wanted = tuple(own.shape)
+    if found != wanted:
         raise ValueError(
-            f'the state has shape {found}, expected {tuple(shape)}; start with state None when '
+            f'the state has shape {found}, expected {wanted}; start with state None when '
             'the image size, the batch or the network changes')
-    return state[index]
+    return state[index] if first is None else torch.where(first, own, state[index])
 
 
 def metres(output: Tensor, inverse: float = 0.0) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mtl_perception.image_codec import MAX_PIXELS
 from mtl_perception.image_range import Limits, limits_of
+from mtl_perception.inference.engines import ENGINES
 from mtl_perception.ros.declarations import Declaration, range_problem
 from mtl_perception.ros.log_text import printable
 
@@ -18,7 +19,7 @@ MotionChoice = Literal['auto', 'network']
 
 MOST_CAMERAS = 16
 CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
-DEVICE = re.compile(r'auto|cpu|cuda(:\d+)?')
+DEVICE = re.compile(r'auto|cpu|(cuda|tensorrt)(:\d+)?')
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
     image_transport: str
     image_reliability: str
     model: str
+    engine: str
     device: str
     precision: str
     threads: int
@@ -86,7 +88,8 @@ def _model_problem(name: str) -> str:
 
 
 def _device_problem(name: str) -> str:
-    return '' if DEVICE.fullmatch(name) else 'wanted auto, cpu, cuda or cuda:N'
+    wanted = 'wanted auto, cpu, cuda, cuda:N, tensorrt or tensorrt:N'
+    return '' if DEVICE.fullmatch(name) else wanted
 
 
 def _pose_problem(numbers: Sequence[float]) -> str:
@@ -103,9 +106,12 @@ PARAMETERS = (
     Declaration('image_reliability', 'auto', 'reliability of the image subscription; auto '
                 'matches what the publishers offer',
                 choices=('auto', 'reliable', 'best_effort')),
-    Declaration('model', 'street', 'name of a shipped model or path of a .safetensors file',
-                check=_model_problem),
-    Declaration('device', 'auto', 'auto, cpu, cuda or cuda:N', check=_device_problem),
+    Declaration('model', 'street', 'name of a shipped model or path of a .safetensors or .onnx '
+                'file', check=_model_problem),
+    Declaration('engine', 'auto', 'library that runs the network; auto takes torch where it is '
+                'installed, and onnx or openvino for a .onnx file', choices=ENGINES),
+    Declaration('device', 'auto', 'auto, cpu, cuda or cuda:N; engine onnx also has tensorrt and '
+                'tensorrt:N', check=_device_problem),
     Declaration('precision', 'fp32', 'number format of the network',
                 choices=('fp32', 'bf16', 'fp16')),
     Declaration('threads', 0, 'CPU threads of the network; 0 leaves the choice to the engine',

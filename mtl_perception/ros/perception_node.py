@@ -23,9 +23,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Trigger
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
+from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
-from mtl_perception.manifest import find_model
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
@@ -52,13 +52,10 @@ PATIENCE_S = 5.0
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-def load_torch_engine(settings: Settings) -> Engine:
-    """Load, verify and warm up the network; torch is imported only here, if there is a model."""
-    find_model(settings.model)
-    from mtl_perception.inference.torch_engine import TorchEngine
-    return TorchEngine.load(
-        settings.model, device=settings.device, precision=settings.precision,
-        threads=settings.threads)
+def load_engine(settings: Settings) -> Engine:
+    """Load, verify and warm up the network; its library is imported only here."""
+    return engines.load_engine(
+        settings.model, settings.engine, settings.device, settings.precision, settings.threads)
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]
@@ -72,7 +69,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     """
 
     def __init__(
-        self, load_engine: Callable[[Settings], Engine] = load_torch_engine,
+        self, load_engine: Callable[[Settings], Engine] = load_engine,
         stopped: Callable[[], bool] = lambda: False, **arguments: Any,
     ) -> None:
         super().__init__('perception_node', **arguments)
@@ -123,6 +120,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             self._release()
             raise
         self.settings = settings
+        self.get_logger().info(f'model {self._engine.manifest.name}: {self._engine.setup}')
         self._declared.configured = True
         return super().on_configure(state)
 
@@ -306,7 +304,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
                 'model': manifest.name, 'sha256': manifest.sha256,
                 'tasks': ' '.join(task.name for task in manifest.tasks),
                 'network_size': f'{manifest.width}x{manifest.height}',
-                'device': self.settings.device, 'precision': self.settings.precision}
+                **self._engine.setup.facts()}
         return facts
 
     def stop(self) -> bool:

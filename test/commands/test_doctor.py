@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from mtl_perception.cli import main
 from mtl_perception.commands import doctor
@@ -68,3 +69,25 @@ def test_what_a_calibration_file_is_worth(tmp_path, capsys):
     path.write_text(text.replace('500', '24000000'))
     assert main(['doctor', '--calibration', str(path)]) == 2
     assert 'the focal length in K is 2.4e+07 pixels' in capsys.readouterr().err
+
+
+def test_two_builds_of_onnxruntime_over_one_another_are_reported(monkeypatch):
+    names = ['onnxruntime', 'onnxruntime_gpu', 'onnxruntime-extensions', 'numpy']
+    monkeypatch.setattr(doctor.importlib.metadata, 'distributions', lambda: [
+        SimpleNamespace(metadata={'Name': name}) for name in names])
+    lines = [finding for finding in doctor._engines() if finding.subject == 'onnxruntime']
+    assert 'onnxruntime and onnxruntime-gpu lie over one another' in lines[0].text
+
+    names.remove('onnxruntime_gpu')
+    assert not any('over one another' in finding.text for finding in doctor._engines())
+
+
+def test_the_engines_are_named_with_what_they_have(monkeypatch):
+    library = SimpleNamespace(__version__='9.9', get_available_providers=lambda: ['Some', 'CPU'])
+    monkeypatch.setitem(sys.modules, 'onnxruntime', library)
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+    found = {finding.subject: finding for finding in doctor._engines()}
+    assert 'auto takes torch' in found['engine'].text
+    assert found['onnxruntime'].text == '9.9; providers Some, CPU'
+    assert found['openvino'].level == 'note'
+    assert "pip install '.[openvino]'" in found['openvino'].text

@@ -42,7 +42,8 @@ def test_by_default_several_unseen_streets_are_played_in_turn():
     assert plan.source['frames'] == 250
     assert plan.source['seed'] >= 20000
     assert plan.source['seeds'] * plan.source['seconds_per_street'] == 25.0
-    assert plan.node == {'model': 'street', 'device': 'auto', 'threads': 0}
+    assert plan.node == {
+        'model': 'street', 'engine': 'auto', 'device': 'auto', 'threads': 0}
 
 
 @pytest.mark.parametrize(('words', 'match'), [

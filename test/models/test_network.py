@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import ENCODERS, build_network
-from mtl_perception.models.encoders import check_size
 from mtl_perception.models.fcn8 import FCN8, BilinearUpsample
 from mtl_perception.models.pyramid import FeaturePyramid
+from mtl_perception.preprocessing import check_size
 
 STREET = {'semantic': 12, 'depth': 1, 'motion': 2}
 

@@ -16,7 +16,7 @@ def bench(monkeypatch):
     from ros_graph import Graph
     graph, benches = Graph(monkeypatch), []
 
-    def make(engine=None, **parameters):
+    def make(engine=None, /, **parameters):
         benches.append(Bench(graph, engine, **parameters))
         return benches[-1]
 

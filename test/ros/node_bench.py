@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mtl_perception.frames import Outputs
+from mtl_perception.inference.engine import Setup
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.perception_node import PerceptionNode
@@ -45,6 +46,7 @@ class FakeEngine:
             height=HEIGHT, width=WIDTH, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
             focal_px=0.6 * WIDTH)
         self.motion_head = None
+        self.setup = Setup('fake', '1', 'cpu', 'fp32', 1)
         self.delay_s = 0.0
         self.failure = None
         self.hold = threading.Event()
@@ -74,7 +76,7 @@ class Bench:
     :param parameters: of the node; ``__`` stands for a dot.
     """
 
-    def __init__(self, graph: Graph, engine=None, **parameters):
+    def __init__(self, graph: Graph, engine=None, /, **parameters):
         self.graph = graph
         self.engine = engine or FakeEngine()
         self.heard = graph.heard

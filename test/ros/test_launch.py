@@ -76,7 +76,7 @@ def choices(launch_file, **arguments):
 def test_every_documented_argument_is_declared(launch_file):
     assert {declared.name for declared in launch_file.ARGUMENTS} == {
         'source', 'namespace', 'cameras', 'params_file', 'image_topic', 'camera_info_topic',
-        'image_transport', 'model', 'device', 'precision', 'autostart', 'use_sim_time',
+        'image_transport', 'model', 'engine', 'device', 'precision', 'autostart', 'use_sim_time',
         'log_level', 'rviz', 'record', 'respawn'}
     assert all(declared.description for declared in launch_file.ARGUMENTS)
 

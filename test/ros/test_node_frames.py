@@ -199,7 +199,7 @@ def test_a_lower_camera_makes_depth_smaller(bench):
     for height in (1.5, 0.5):
         engine = FakeEngine()
         engine.manifest = dataclasses.replace(engine.manifest, camera_height=1.5)
-        test = bench(engine=engine, depth__camera_height=height)
+        test = bench(engine, depth__camera_height=height)
         test.start('depth/image')
         test.feed(test.picture())
         test.spin_until(lambda: test.heard['depth/image'])  # noqa: B023

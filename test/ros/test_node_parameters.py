@@ -61,7 +61,7 @@ def test_a_wrong_type_is_refused_by_name_and_can_be_corrected(bench, declaration
     ('camera_timeout', 0.0, 'wanted 0.05 to 3600'), ('max_pixels', 0, 'wanted 1 to'),
     ('image_transport', 'compresed', "did you mean 'compressed'?"),
     ('precision', 'int3', "wanted one of ['fp32', 'bf16', 'fp16']"),
-    ('device', 'gpu', 'wanted auto, cpu, cuda or cuda:N'), ('output.size', '', 'wanted one of'),
+    ('device', 'gpu', 'wanted auto, cpu, cuda, cuda:N'), ('output.size', '', 'wanted one of'),
     ('cameras', ['a', 'a'], 'names one twice'), ('cameras', ['a b'], 'cannot be part'),
     ('cameras', ['', 'a'], 'cannot be part'),
     ('cameras', [f'c{i}' for i in range(17)], 'at most 16'),
@@ -75,9 +75,9 @@ def test_a_wrong_value_is_refused_with_the_allowed_ones(bench, name, value, text
 
 
 def test_all_wrong_parameters_are_named_at_once(bench):
-    test = bench(device='gpu', threads='two', precision='fp8')
+    test = bench(engine='abacus', device='gpu', threads='two', precision='fp8')
     assert test.node.trigger_configure() == FAILURE
-    for name in ('device', 'threads', 'precision'):
+    for name in ('engine', 'device', 'threads', 'precision'):
         assert f"'{name}'" in test.node.last_error
 
 

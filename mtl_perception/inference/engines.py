@@ -1,0 +1,82 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Choose an engine and load it; its library is imported only then."""
+
+import importlib.util
+import logging
+from pathlib import Path
+
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
+from mtl_perception.inference.step_graph import SUFFIX
+from mtl_perception.manifest import find_model
+
+ENGINES = ('auto', 'torch', 'onnx', 'openvino')
+LIBRARIES = {'torch': 'torch', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
+"""Engine -> the Python module that it needs."""
+
+_log = logging.getLogger(__name__)
+
+
+def load_engine(
+    model: str | Path, engine: str = 'auto', device: str = 'auto', precision: str = 'fp32',
+    threads: int = 0, minimum_score: float = MINIMUM_SCORE,
+) -> Engine:
+    """
+    Load a model, verify it, and run it until it is warm.
+
+    :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
+    :param engine: one of :data:`ENGINES`, see :func:`choose`.
+    :param device: ``auto``, ``cpu``, or what the engine has besides.
+    :param precision: ``fp32``, or what the engine has besides.
+    :param threads: CPU threads; 0 means one less than there are CPUs.
+    :param minimum_score: lowest score of a box, 0 to 1.
+    :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
+    :raises DeviceError: if this machine does not have the device.
+    :raises ConfigurationError: if a setting does not exist, or the engine's library.
+    """
+    name = choose(model, engine)
+    found: Engine
+    if name == 'torch':
+        from mtl_perception.inference.torch_engine import TorchEngine
+        found = TorchEngine.load(
+            model, device, precision=precision, threads=threads, minimum_score=minimum_score)
+    elif name == 'onnx':
+        from mtl_perception.inference.onnx_engine import OnnxEngine
+        found = OnnxEngine.load(model, device, precision, threads, minimum_score)
+    else:
+        from mtl_perception.inference.openvino_engine import OpenVinoEngine
+        found = OpenVinoEngine.load(model, device, precision, threads, minimum_score)
+    return found
+
+
+def choose(model: str | Path, engine: str = 'auto') -> str:
+    """
+    Return the name of the engine that runs a model.
+
+    ``auto`` is torch wherever torch is installed. Without it, and for a ``.onnx`` file, it is
+    onnx, or openvino where only that is installed.
+
+    :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
+    :param engine: one of :data:`ENGINES`.
+    :raises CheckpointError: if there is no such model.
+    :raises ConfigurationError: if there is no such engine or its library is missing.
+    """
+    if engine not in ENGINES:
+        raise ConfigurationError(f'engine is {engine!r}; it must be one of {list(ENGINES)}')
+    graph = find_model(model).suffix == SUFFIX
+    if graph and engine == 'torch':
+        raise ConfigurationError(
+            f'engine torch cannot run {model}; give the .safetensors file that it was made from, '
+            'or set engine to onnx, openvino or auto')
+    possible = [name for name in ENGINES[1:] if not (graph and name == 'torch')]
+    wanted = possible if engine == 'auto' else [engine]
+    for name in wanted:
+        if importlib.util.find_spec(LIBRARIES[name]) is not None:
+            return name
+
+    modules = ' or '.join(LIBRARIES[name] for name in wanted)
+    extras = {'torch': 'runtime', 'onnx': 'onnx', 'openvino': 'openvino'}
+    raise ConfigurationError(
+        f'engine {engine} needs the Python module {modules}, which is not installed; pip install '
+        f"'mtl_perception[{extras[wanted[0]]}]' brings it")

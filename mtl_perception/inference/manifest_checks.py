@@ -1,0 +1,117 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Refuse a manifest that cannot be true, whatever library runs the network."""
+
+import math
+from collections.abc import Sequence
+
+from mtl_perception.errors import CheckpointError
+from mtl_perception.manifest import Manifest
+from mtl_perception.preprocessing import check_size
+from mtl_perception.reason_codes import ReasonCode
+
+MAX_PIXELS = 2 ** 25
+KINDS = {
+    'semantic': 'classes', 'depth': 'regression', 'motion': 'classes', 'instance': 'offsets',
+    'detection': 'boxes'}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """
+    Refuse a manifest that contradicts itself or holds impossible values.
+
+    :raises CheckpointError: ``M05``, ``M06`` or ``M07``.
+    """
+    _check_input(manifest)
+    _check_camera(manifest)
+    _check_tasks(manifest)
+
+
+def _check_input(manifest: Manifest) -> None:
+    """Check the size of the input and its normalisation."""
+    name = manifest.name
+    for field, value in (('height', manifest.height), ('width', manifest.width)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise CheckpointError(
+                f'{name}: {field} is {value!r}, wanted a whole number',
+                ReasonCode.MANIFEST_INVALID)
+
+    stride = manifest.network.output_stride
+    if isinstance(stride, bool) or stride not in (8, 16, 32):
+        raise CheckpointError(
+            f'{name}: network.output_stride is {stride!r}, wanted 8, 16 or 32',
+            ReasonCode.MANIFEST_INVALID)
+    try:
+        check_size(manifest.height, manifest.width, stride)
+    except ValueError as error:
+        raise CheckpointError(f'{name}: {error}', ReasonCode.MODEL_ARCHITECTURE) from error
+
+    if manifest.height * manifest.width > MAX_PIXELS:
+        raise CheckpointError(
+            f'{name}: the input is {manifest.height} x {manifest.width}, wanted at most '
+            f'{MAX_PIXELS} pixels', ReasonCode.MODEL_TOO_BIG)
+
+    for field, values, lowest in (('mean', manifest.mean, -math.inf), ('std', manifest.std, 0.0)):
+        _check_numbers(name, field, values, 3, lowest)
+
+
+def _check_numbers(
+        name: str, field: str, values: Sequence[float], count: int, lowest: float) -> None:
+    """Check the number of values, and that each is finite and above a limit."""
+    if len(values) != count or not all(
+            _is_number(value) and math.isfinite(value) and value > lowest for value in values):
+        raise CheckpointError(
+            f'{name}: {field} is {values}, wanted {count} finite number(s)'
+            f'{" above 0" if lowest == 0 else ""}', ReasonCode.MANIFEST_INVALID)
+
+
+def _check_camera(manifest: Manifest) -> None:
+    """Check focal lengths and height of the camera."""
+    name = manifest.name
+    _check_numbers(name, 'focal_px', (manifest.focal_px,), 1, 0.0)
+    if not _is_number(manifest.focal_y_px) or not 0 <= manifest.focal_y_px < math.inf:
+        raise CheckpointError(
+            f'{name}: focal_y_px is {manifest.focal_y_px!r}, wanted pixels, 0 = as focal_px',
+            ReasonCode.MANIFEST_INVALID)
+    if not _is_number(manifest.camera_height) or not 0 <= manifest.camera_height < math.inf:
+        raise CheckpointError(
+            f'{name}: camera_height is {manifest.camera_height!r}, wanted metres, 0 = unknown',
+            ReasonCode.MANIFEST_INVALID)
+    if not _is_number(manifest.height_exponent) or not 0 <= manifest.height_exponent <= 1:
+        raise CheckpointError(
+            f'{name}: height_exponent is {manifest.height_exponent!r}, wanted a number from 0 to '
+            '1', ReasonCode.MANIFEST_INVALID)
+
+
+def _check_tasks(manifest: Manifest) -> None:
+    """Check that tasks and network agree."""
+    name = manifest.name
+    channels = manifest.network.channels
+    if not isinstance(channels, dict):
+        raise CheckpointError(
+            f'{name}: network.channels is {channels!r}, wanted a table',
+            ReasonCode.MANIFEST_INVALID)
+
+    # motion may come from the motion head, which is not a decoder of the network
+    tasks = {task.name: task.channels for task in manifest.tasks}
+    decoded = dict(tasks)
+    if manifest.motion_head and 'motion' not in channels:
+        decoded.pop('motion', None)
+    if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
+        raise CheckpointError(
+            f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '
+            'belongs to other weights', ReasonCode.MANIFEST_INVALID)
+
+    for task in manifest.tasks:
+        if KINDS.get(task.name) != task.kind:
+            raise CheckpointError(
+                f'{name}: task {task.name!r} of kind {task.kind!r} is not one of {KINDS}',
+                ReasonCode.MANIFEST_INVALID)
+    if 'instance' in tasks and 'semantic' not in tasks:
+        raise CheckpointError(
+            f'{name}: there are instances without semantics, which say what the objects are',
+            ReasonCode.MANIFEST_INVALID)

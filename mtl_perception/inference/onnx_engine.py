@@ -1,0 +1,241 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The network run by ONNX Runtime: on the CPU, on CUDA or by TensorRT; torch is not needed."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from numpy.typing import NDArray
+
+from mtl_perception.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DeviceError,
+    FrameError,
+    PerceptionError,
+)
+from mtl_perception.inference.engine import MINIMUM_SCORE, Setup, threads_of, warm_up
+from mtl_perception.inference.graph_engine import GraphEngine, GraphMotionHead
+from mtl_perception.inference.step_graph import StepGraph, find_graph, read_graph
+from mtl_perception.reason_codes import ReasonCode
+
+CPU, CUDA, TENSORRT = (
+    'CPUExecutionProvider', 'CUDAExecutionProvider', 'TensorrtExecutionProvider')
+DEVICE = re.compile(r'(cpu|cuda|tensorrt)(?::(\d+))?')
+PROVIDERS = {'cpu': CPU, 'cuda': CUDA, 'tensorrt': TENSORRT}
+
+_log = logging.getLogger(__name__)
+
+
+def runtime() -> Any:
+    """
+    Return the module ``onnxruntime``, of any of its builds.
+
+    :raises ConfigurationError: if there is none, with what to install.
+    """
+    try:
+        import onnxruntime
+        onnxruntime.InferenceSession  # noqa: B018  (two builds over one another lack it)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f'engine onnx cannot be used ({type(error).__name__}: {error}); pip install '
+            "'mtl_perception[onnx]' brings onnxruntime, mtl doctor tells more") from error
+    return onnxruntime
+
+
+class OnnxSession:
+    """
+    A graph in ONNX Runtime.
+
+    :param content: an ONNX model.
+    :param device: ``cpu``, ``cuda`` or ``tensorrt``.
+    :param index: of the GPU.
+    :param precision: ``fp32``, or by TensorRT ``fp16``.
+    :param threads: CPU threads.
+    :param partial: whether the graph has outputs that may be left out.
+    """
+
+    def __init__(
+        self, content: bytes, device: str, index: int, precision: str, threads: int,
+        partial: bool = False,
+    ) -> None:
+        onnxruntime = runtime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors; the rest is said here
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=_providers(device, index, precision))
+
+        self._options = onnxruntime.RunOptions()
+        self._options.only_execute_path_to_fetches = partial
+        self.providers: list[str] = self._session.get_providers()
+        """What runs the graph, the first one as much of it as it can."""
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str],
+    ) -> list[NDArray[Any]]:
+        """
+        Return outputs of the graph.
+
+        :param feeds: every input by its name.
+        :param names: of the wanted outputs; the others are not computed.
+        :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
+        :raises DeviceError: ``D03_device`` if the device is lost; restart the process then.
+        """
+        try:
+            return cast(
+                list[NDArray[Any]], self._session.run(list(names), dict(feeds), self._options))
+        except MemoryError as error:
+            raise FrameError('out of memory', ReasonCode.MEMORY) from error
+        except Exception as error:
+            raise _translated(error, on_gpu=self.providers[0] != CPU) from error
+
+
+class OnnxEngine(GraphEngine):
+    """An :class:`mtl_perception.inference.engine.Engine` of ONNX Runtime."""
+
+    @classmethod
+    def load(
+        cls, model: str | Path, device: str = 'auto', precision: str = 'fp32', threads: int = 0,
+        minimum_score: float = MINIMUM_SCORE,
+    ) -> 'OnnxEngine':
+        """
+        Load a model, verify it, and run it until it is warm.
+
+        :param model: name of a shipped model or path of a ``.onnx`` file, or of the
+            ``.safetensors`` file beside it.
+        :param device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, or one of the latter with
+            ``:N``; auto takes CUDA if this ONNX Runtime can use it here.
+        :param precision: ``fp32``, or by TensorRT ``fp16``.
+        :param threads: CPU threads; 0 means one less than there are CPUs.
+        :param minimum_score: lowest score of a box, 0 to 1.
+        :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
+        :raises DeviceError: if this machine or this ONNX Runtime does not have the device.
+        :raises ConfigurationError: if a setting does not exist.
+        """
+        kind, index = _device(device)
+        _check_precision(precision, kind)
+        count = threads_of(threads)
+        return cls.of_graph(
+            read_graph(find_graph(model)), kind, index, precision, count, minimum_score)
+
+    @classmethod
+    def of_graph(
+        cls, graph: StepGraph, device: str = 'cpu', index: int = 0, precision: str = 'fp32',
+        threads: int = 1, minimum_score: float = MINIMUM_SCORE,
+    ) -> 'OnnxEngine':
+        """
+        Load a graph that was verified, and run it until it is warm.
+
+        :param graph: of the step.
+        :param device: ``auto``, ``cpu``, ``cuda`` or ``tensorrt``.
+        :param index: of the GPU.
+        :param precision: ``fp32``, or by TensorRT ``fp16``.
+        :param threads: CPU threads.
+        :param minimum_score: lowest score of a box.
+        :raises CheckpointError: if ONNX Runtime does not accept the graph.
+        :raises DeviceError: if the device cannot be used.
+        """
+        wanted = device
+        if device == 'auto':
+            wanted = 'cuda' if CUDA in runtime().get_available_providers() else 'cpu'
+        session = _session(graph, wanted, index, precision, threads)
+
+        # ONNX Runtime quietly takes the CPU where a GPU or one of its libraries is missing.
+        if session.providers[0] != PROVIDERS[wanted]:
+            if device != 'auto':
+                raise DeviceError(
+                    f'{wanted} requested, but ONNX Runtime could not start it (a driver or one of '
+                    'the CUDA libraries is missing); set device to cpu or auto',
+                    ReasonCode.DEVICE_MISSING)
+            _log.warning('no CUDA device that ONNX Runtime can use; the network runs on the CPU')
+            wanted = 'cpu'
+
+        head = None
+        if graph.motion_head is not None:
+            head = GraphMotionHead(OnnxSession(graph.motion_head, 'cpu', 0, 'fp32', threads))
+        setup = Setup(
+            'onnx', runtime().__version__, wanted if wanted == 'cpu' else f'{wanted}:{index}',
+            precision, threads)
+        engine = cls(graph, session, head, setup, minimum_score)
+        warm_up(engine)
+        return engine
+
+
+def _session(
+    graph: StepGraph, device: str, index: int, precision: str, threads: int,
+) -> OnnxSession:
+    """Return the session of a graph; refuse one that ONNX Runtime does not accept."""
+    try:
+        return OnnxSession(graph.content, device, index, precision, threads, partial=True)
+    except Exception as error:
+        raise CheckpointError(
+            f'{graph.manifest.name}: ONNX Runtime {runtime().__version__} does not accept the '
+            f'graph ({_first_line(error)}); install a newer one, or use engine torch',
+            ReasonCode.MODEL_ARCHITECTURE) from error
+
+
+def _device(name: str) -> tuple[str, int]:
+    """Return kind and index of a device; refuse one that this ONNX Runtime does not know."""
+    if name == 'auto':
+        return 'auto', 0
+    match = DEVICE.fullmatch(name)
+    if match is None or (match[1] == 'cpu' and match[2]):
+        raise ConfigurationError(
+            f'device is {name!r}; it must be auto, cpu, cuda, cuda:N, tensorrt or tensorrt:N')
+
+    available = runtime().get_available_providers()
+    if PROVIDERS[match[1]] not in available:
+        raise DeviceError(
+            f'{name} requested, not available (ONNX Runtime {runtime().__version__} was built '
+            f'with {", ".join(available)}); install onnxruntime-gpu, or set device to cpu or auto',
+            ReasonCode.DEVICE_MISSING)
+    return match[1], int(match[2] or 0)
+
+
+def _check_precision(precision: str, device: str) -> None:
+    """Refuse a precision that does not exist on the device."""
+    if precision not in ('fp32', 'bf16', 'fp16'):
+        raise ConfigurationError(
+            f"precision is {precision!r}; it must be one of ['fp32', 'bf16', 'fp16']")
+    if precision == 'fp16' and device == 'tensorrt':
+        return
+    if precision != 'fp32':
+        raise DeviceError(
+            f'{precision} is not what engine onnx has on device {device}: it has fp32, and fp16 '
+            'on device tensorrt; engines torch and openvino have bf16 on the CPU',
+            ReasonCode.DEVICE_MISSING)
+
+
+def _providers(device: str, index: int, precision: str) -> list[Any]:
+    """Return the execution providers of a device, the preferred one first."""
+    if device == 'cpu':
+        return [CPU]
+    # TF32 has 10 bits of mantissa; fp32 shall mean fp32
+    cuda = (CUDA, {'device_id': str(index), 'use_tf32': '0'})
+    if device == 'cuda':
+        return [cuda, CPU]
+    engine = {'device_id': str(index), 'trt_fp16_enable': str(precision == 'fp16')}
+    return [(TENSORRT, engine), cuda, CPU]
+
+
+def _translated(error: Exception, on_gpu: bool) -> PerceptionError | Exception:
+    """Return what an exception of ONNX Runtime means for a frame."""
+    text = _first_line(error)
+    short = 'allocate memory' in str(error) or 'out of memory' in str(error)
+    if short and on_gpu:
+        return FrameError(f'out of device memory ({text})', ReasonCode.DEVICE_MEMORY)
+    if short or 'bad_alloc' in str(error):
+        return FrameError(f'out of memory ({text})', ReasonCode.MEMORY)
+    if on_gpu and ('CUDA' in str(error) or 'CUDNN' in str(error)):
+        return DeviceError(
+            f'the device is lost ({text}); start the process again', ReasonCode.DEVICE_LOST)
+    return error
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text."""
+    return (str(error).splitlines() or [''])[0][:200]
