@@ -6,7 +6,7 @@ The tasks that a network can be asked for, and the classes of the synthetic stre
 Task names are the same in code, configuration, topics and metrics.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal['classes', 'regression', 'offsets', 'boxes']
@@ -115,6 +115,11 @@ STREET_SEMANTIC = Task(
     movable=(8, 9, 10), sky=11)
 """The semantic classes of the synthetic street."""
 
+ROADS_SEMANTIC = replace(
+    STREET_SEMANTIC, classes=(*STREET_SEMANTIC.classes, 'fence'),
+    palette=(*STREET_SEMANTIC.palette, (190, 153, 153)))
+"""The semantic classes of the look ``roads``: those of the classic street, and fences."""
+
 STREET_DEPTH = Task(name='depth', kind='regression', unit='m', maximum=80.0)
 """Metric depth along the camera's Z axis, in metres."""
 
@@ -138,3 +143,16 @@ STREET_TASKS = (STREET_SEMANTIC, STREET_DEPTH, STREET_MOTION)
 STREET_ALL_TASKS = (*STREET_TASKS, STREET_INSTANCE, STREET_DETECTION)
 TASK_NAMES = tuple(task.name for task in STREET_ALL_TASKS)
 """Everything that the street has labels for."""
+
+LOOKS = ('classic', 'roads')
+"""How a street can look; the first is the default everywhere."""
+
+
+def street_tasks(look: str) -> tuple[Task, ...]:
+    """
+    Return everything that a street has labels for.
+
+    :param look: one of :data:`LOOKS`; ``roads`` has one class more.
+    """
+    semantic = ROADS_SEMANTIC if look == 'roads' else STREET_SEMANTIC
+    return (semantic, *STREET_ALL_TASKS[1:])

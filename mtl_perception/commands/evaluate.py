@@ -34,6 +34,7 @@ from mtl_perception.image_range import ImageRange
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.inference.stream import StreamSettings
+from mtl_perception.tasks import LOOKS
 from mtl_perception.topics import PREDICTIONS
 
 
@@ -52,6 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--spacing', type=float, default=SamplingPlan.spacing,
         help='seconds between a frame and the one before (default: 0.1; up to 0.5)')
 
+    parser.add_argument(
+        '--look', choices=LOOKS, default=LOOKS[0],
+        help='of the streets: classic (default), or roads with fences and what else real roads '
+        'show')
     parser.add_argument(
         '--camera-height', type=float, metavar='METRES',
         help='height of the camera above the ground, told to the model: on streets, which are '
@@ -161,7 +166,7 @@ def _on_streets(arguments: argparse.Namespace) -> int:
     manifest = engine.manifest
     plan = SamplingPlan(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
-        camera_height=arguments.camera_height)
+        camera_height=arguments.camera_height, look=arguments.look)
     metrics, evaluator = street_evaluation.evaluate(
         engine, seeds, plan, lambda items: progress(items, 'streets'))
 

@@ -25,9 +25,9 @@ from mtl_perception import synthetic
 from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
-from mtl_perception.settings import FROM_LIST, checked_dataclass
+from mtl_perception.settings import FROM_LIST, checked_dataclass, one_of
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
-from mtl_perception.tasks import STREET_DETECTION
+from mtl_perception.tasks import LOOKS, STREET_DETECTION
 
 _FORMAT = 2
 _KINDS = {
@@ -69,6 +69,7 @@ class ClipPlan:
         Depth labels are then scaled to the street's mean height, because one image does not show
         the height: a camera twice as high sees the same road at twice the distance. With the
         robot's own height, inference undoes the scaling. Empty keeps the street's heights.
+    :param look: ``classic``, or ``roads`` with fences and what else real roads show.
     """
 
     width: PositiveInt = 384
@@ -80,6 +81,7 @@ class ClipPlan:
     gaps: Annotated[tuple[PositiveInt, ...], FROM_LIST, Field(min_length=1)] = (1, 2, 3)
     drive: PositiveInt = 600
     heights: Annotated[tuple[CameraHeight, ...], FROM_LIST, Field(max_length=2)] = ()
+    look: Annotated[str, one_of(LOOKS)] = LOOKS[0]
 
     def __post_init__(self) -> None:
         """Refuse a drive that is too short, and heights that are not a range."""
@@ -264,7 +266,9 @@ def _render_seed(
 
     try:
         height = plan.height_of(seed)
-        options = {} if height is None else {'camera_height': height}
+        options: dict[str, Any] = {} if height is None else {'camera_height': height}
+        if plan.look != LOOKS[0]:
+            options['look'] = plan.look
         scale = np.float32(1.0 if height is None else sum(CAMERA_HEIGHTS) / 2 / height)
         street = (street_class or _street_class())(
             seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias,
@@ -336,6 +340,7 @@ def _street_class() -> Callable[..., StreetLike]:
 
 
 def _digest(plan: dict[str, Any]) -> str:
-    plan = {key: value for key, value in plan.items() if key != 'heights' or value}
+    plan = {key: value for key, value in plan.items()
+            if (key != 'heights' or value) and (key, value) != ('look', LOOKS[0])}
     text = json.dumps({'format': _FORMAT, **plan}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -19,6 +19,7 @@ from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
+from mtl_perception.tasks import LOOKS, UNLABELLED
 
 HEAD_FRAMES = 3
 """A model with a motion head sees this many frames before the evaluated one."""
@@ -35,6 +36,7 @@ class SamplingPlan:
     :param width: columns of the camera's image.
     :param height: rows of the camera's image.
     :param camera_height: of the camera above the ground, metres; drawn by each street if None.
+    :param look: of the streets, one of :data:`.LOOKS`.
     """
 
     frames: int = 10
@@ -43,6 +45,7 @@ class SamplingPlan:
     width: int = 384
     height: int = 224
     camera_height: float | None = None
+    look: str = LOOKS[0]
 
     def pairs(self, seed: int) -> list[tuple[int, int]]:
         """Return (previous, evaluated) frame numbers of a street whose rate is 1 / spacing."""
@@ -89,7 +92,7 @@ def evaluate(
     metrics: dict[str, Any] = {
         'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': frames,
         'spacing_s': plan.spacing, 'size': [plan.width, plan.height],
-        'camera_height': plan.camera_height}
+        'camera_height': plan.camera_height, 'look': plan.look}
     return {**metrics, **evaluator.compute()}, evaluator
 
 
@@ -99,7 +102,8 @@ def _drive(
     """Yield the evaluated frames of one street, and the prediction on identical frames."""
     drive = street(
         seed, width=plan.width, height=plan.height, rate=1 / plan.spacing,
-        camera_height=plan.camera_height)
+        camera_height=plan.camera_height,
+        **({} if plan.look == LOOKS[0] else {'look': plan.look}))
     focal = float(drive.focal_px)
     settings = StreamSettings(camera_height=plan.camera_height or 0.0)
     stream = CameraStream(engine, settings)
@@ -128,16 +132,22 @@ def _drive(
 
 def _truth_of(frame: Any, manifest: Manifest) -> Truth:
     """Return the truth of a frame of the street, in the classes of the model."""
+    # A class that the model does not have, such as the fences of ``roads``, is not judged.
+    known = manifest.task('semantic')
+    semantic = frame.semantic
+    if known is not None and int(semantic.max()) >= len(known.classes):
+        semantic = np.where(semantic < len(known.classes), semantic, np.uint8(UNLABELLED))
+
     task = manifest.task('detection')
     if task is None:
-        return Truth(frame.semantic, frame.depth, frame.motion, frame.instance)
+        return Truth(semantic, frame.depth, frame.motion, frame.instance)
 
     # The street gives inclusive corners; an object may be hidden behind another.
     visible = np.bincount(frame.instance.ravel())
     corners = [(box.x_min, box.y_min, box.x_max + 1, box.y_max + 1) for box in frame.boxes]
     classes = [task.semantic_ids.index(box.class_id) for box in frame.boxes]
     hidden = [visible[box.instance] < SMALLEST_OBJECT for box in frame.boxes]
-    return Truth(frame.semantic, frame.depth, frame.motion, frame.instance, TrueBoxes(
+    return Truth(semantic, frame.depth, frame.motion, frame.instance, TrueBoxes(
         np.array(corners, np.float32).reshape(-1, 4), np.array(classes, np.int64),
         np.array(hidden, bool)))
 
@@ -145,7 +155,8 @@ def _truth_of(frame: Any, manifest: Manifest) -> Truth:
 def title_of(metrics: dict[str, Any]) -> str:
     """Return in one line what was evaluated."""
     return (
-        f'{metrics["frames"]} frames of {metrics["streets"]} streets (seeds '
+        f'{metrics["frames"]} frames of {metrics["streets"]} streets ('
+        f'{_look(metrics)}seeds '
         f'{metrics["seeds"][0]} to {metrics["seeds"][1]}), previous frame '
         f'{metrics["spacing_s"]:g} s before, {metrics["size"][0]}x{metrics["size"][1]}, '
         f'{_height(metrics.get("camera_height"))}, model {metrics.get("model", "")}')
@@ -170,6 +181,12 @@ def record_metrics(model: str | Path, metrics: dict[str, Any]) -> Manifest:
     return write_model(
         dataclasses.replace(manifest, metrics={**manifest.metrics, 'street': kept}), content,
         find_model(model))
+
+
+def _look(metrics: dict[str, Any]) -> str:
+    """Return the look of the streets in words, nothing for the classic one."""
+    look = metrics.get('look', LOOKS[0])
+    return '' if look == LOOKS[0] else f'look {look}, '
 
 
 def _height(metres: float | None) -> str:

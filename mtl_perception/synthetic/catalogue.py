@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models of cars, people and cyclists of one street, built when first seen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from mtl_perception.synthetic.mesh import Array, Mesh, join
 from mtl_perception.synthetic.people import POSES, cyclist, person
 from mtl_perception.synthetic.traffic import Actor
 from mtl_perception.synthetic.vehicles import MODELS, car, model_random, shape_of
+
+Builder = Callable[[str, np.random.Generator, float], Mesh]
 
 COUNTS = {'car': MODELS, 'person': 12, 'cyclist': 6}
 """Number of models of each kind."""
@@ -22,11 +24,13 @@ class Catalogue:
 
     :param seed: seed of the street.
     :param lights: brightness of lamps, 0 = off.
+    :param build: builds a car from shape, random numbers and lights.
     """
 
-    def __init__(self, seed: int, lights: float) -> None:
+    def __init__(self, seed: int, lights: float, build: Builder = car) -> None:
         self.seed = seed
         self.lights = lights
+        self._build = build
         self._models: dict[tuple[str, int], list[Mesh]] = {}
         self._sizes: dict[tuple[str, int], Array] = {}
 
@@ -36,7 +40,7 @@ class Catalogue:
         if key not in self._models:
             if actor.kind == 'car':
                 rng = model_random(self.seed, key[1])
-                self._models[key] = [car(shape_of(rng), rng, self.lights)]
+                self._models[key] = [self._build(shape_of(rng), rng, self.lights)]
             elif actor.kind == 'person':
                 self._models[key] = person(np.random.default_rng([self.seed, 40, 2, key[1]]))
             else:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.synthetic import textures
 from mtl_perception.synthetic.mesh import Array, Mesh
-from mtl_perception.synthetic.textures import LEAF, LEVELS, PAD, TILE, Atlas
+from mtl_perception.synthetic.textures import LEVELS, PAD, TILE, Atlas
 
 Ints = NDArray[np.int64]
 
@@ -88,7 +89,7 @@ def facing(mesh: Mesh, centre: Array, radius: Array, view: View) -> Ints:
 
     # Leaf cards are seen from both sides, everything else from the side of its normal.
     front = mesh.normal[:, 0] * x + mesh.normal[:, 1] * y + mesh.normal[:, 2] * z < 0
-    return np.flatnonzero(seen & (front | (mesh.texture >= LEAF)))
+    return np.flatnonzero(seen & (front | textures.holed(mesh.texture)))
 
 
 def project(mesh: Mesh, view: View) -> Projected:
@@ -100,7 +101,7 @@ def project(mesh: Mesh, view: View) -> Projected:
     # it sees the front if offset < 0.
     first = mesh.corners[:, 0] - position
     offset = normal[:, 0] * first[:, 0] + normal[:, 1] * first[:, 1] + normal[:, 2] * first[:, 2]
-    double = mesh.texture >= LEAF
+    double = textures.holed(mesh.texture)
     kept = np.flatnonzero((offset < -1e-6) | (double & (offset > 1e-6)))
 
     # Into the camera's frame: R^T (P - C)

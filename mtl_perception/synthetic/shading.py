@@ -31,7 +31,7 @@ def lit(mesh: Mesh, appearance: Appearance) -> Floats:
     facing = np.clip(mesh.normal @ appearance.sun, 0, None)[:, None]
 
     # Leaves let light through from either side.
-    leaf = (mesh.texture >= textures.LEAF) & (mesh.texture < textures.SIGN)
+    leaf = textures.leafy(mesh.texture)
     facing[leaf] = 0.35 + 0.3 * np.abs(mesh.normal[leaf] @ appearance.sun)[:, None]
 
     # Lambert: reflectance * (light of the sky, less of it on faces that look down, + sun * cosine)
@@ -78,7 +78,7 @@ class Scene:
                                    + mapping[..., 2] * position[2])
 
         # Textures that repeat can drop whole tiles, which leaves float32 more digits.
-        start -= np.floor(start) * (self.mesh.texture < textures.LEAF)[:, None]
+        start -= np.floor(start) * ~textures.holed(self.mesh.texture)[:, None]
 
         gradient = mapping[..., :3].astype(np.float32)
         steep = np.sqrt(np.sqrt((gradient[:, 0] ** 2).sum(1) * (gradient[:, 1] ** 2).sum(1)))
@@ -294,7 +294,7 @@ class Shader:
 
         # Walls repeat their tile; leaves and signs have only one.
         size = textures.TILE * _HALVES.take(level)
-        wraps = texture < textures.LEAF
+        wraps = ~textures.holed(texture)
         u, v = (np.where(wraps, value - np.floor(value), np.clip(value, 0, 1)) for value in (u, v))
 
         left = textures.PAD - 0.5 + texture.astype(np.float32) * (textures.TILE + 2 * textures.PAD)

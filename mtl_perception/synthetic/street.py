@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.synthetic import ground, shadows, textures
-from mtl_perception.synthetic.appearance import draw_appearance
 from mtl_perception.synthetic.catalogue import Catalogue
-from mtl_perception.synthetic.layout import CHUNK, Layout
-from mtl_perception.synthetic.lens import Lens
+from mtl_perception.synthetic.layout import CHUNK
+from mtl_perception.synthetic.looks import KITS
 from mtl_perception.synthetic.mesh import Array, Mesh, join
 from mtl_perception.synthetic.raster import FACE_BITS, Projected, View, facing, project, scan
 from mtl_perception.synthetic.shading import GROUND, SKY, Floats, Scene, Shader, lit
 from mtl_perception.synthetic.street_frame import Box, StreetFrame
-from mtl_perception.synthetic.town import Site, Town
-from mtl_perception.synthetic.traffic import Actor, Traffic
-from mtl_perception.tasks import STREET_SEMANTIC
+from mtl_perception.synthetic.town import Site
+from mtl_perception.synthetic.traffic import Actor
+from mtl_perception.tasks import LOOKS, STREET_SEMANTIC
 
 CLASS_OF = {kind: STREET_SEMANTIC.classes.index(kind) for kind in ('car', 'person', 'cyclist')}
 SKY_CLASS = STREET_SEMANTIC.sky
@@ -65,12 +64,14 @@ class Street:
     :param rate: frames per second.
     :param antialias: smooth the edges in the colour image; it does not change the labels.
     :param camera_height: of the camera above the ground, metres; drawn by the seed if None.
+    :param look: ``classic``, or ``roads`` with fences and what else real roads show.
     :raises TypeError: if the seed or the size is not a whole number.
     :raises ValueError: if a value is out of range.
     """
 
     def __init__(self, seed: int, width: int = 384, height: int = 224, rate: float = 10.0,
-                 antialias: bool = True, camera_height: float | None = None) -> None:
+                 antialias: bool = True, camera_height: float | None = None,
+                 look: str = LOOKS[0]) -> None:
         for name, value in (('seed', seed), ('width', width), ('height', height)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise TypeError(f'{name} of a street must be a whole number, not {value!r}')
@@ -86,33 +87,39 @@ class Street:
             raise ValueError('camera_height of a street must be 0.3 to 3.0 m, got '
                              f'{camera_height}')
 
+        if look not in LOOKS:
+            raise ValueError(f'look of a street must be one of {list(LOOKS)}, got {look!r}')
+
+        kit = KITS[look]
+        self.look = look
         self.seed = int(seed)
         self.width = int(width)
         self.height = int(height)
         self.rate = float(rate)
         self.antialias = bool(antialias)
         self.focal_px = 0.6 * self.width
-        self.layout = Layout(self.seed)
+        self.layout = kit.layout(self.seed)
 
         # The order of the draws is part of the street: a new one in between changes all seeds.
         rng = np.random.default_rng([self.seed, 20])
-        self.appearance = draw_appearance(rng)
+        self.appearance = kit.light(rng)
         drawn = float(rng.uniform(*CAMERA_HEIGHTS))
         self.camera_height = drawn if camera_height is None else float(camera_height)
 
         # The camera's tilt, and how the car bounces: amplitudes, speeds, phases
         self._pitch = float(np.radians(rng.uniform(-2, 2)))
+        self._pitch, self._roll = kit.tilt(self.seed, self._pitch)
         size = rng.uniform(0, 0.004, 3)
         speed = rng.uniform(0.5, 2.0, 3)
         self._bounce = size, speed, rng.uniform(0, 6.3, 3)
 
-        self._atlas = textures.Atlas(rng)
-        self._painter = ground.GroundPainter(self.layout, rng)
+        self._atlas = kit.atlas(rng)
+        self._painter = kit.painter(self.layout, rng)
         self._shader = Shader(self.layout, self.appearance, self._atlas, rng)
-        self._lens = Lens(self.appearance, self.width, self.height, self.seed)
-        self._town = Town(self.layout, self.appearance.lights)
-        self._traffic = Traffic(self.layout)
-        self._catalogue = Catalogue(self.seed, self.appearance.lights)
+        self._lens = kit.lens(self.appearance, self.width, self.height, self.seed)
+        self._town = kit.town(self.layout, self.appearance.lights)
+        self._traffic = kit.traffic(self.layout)
+        self._catalogue = Catalogue(self.seed, self.appearance.lights, kit.car)
 
         # Parts of the street that were built already, by chunk
         self._sites: OrderedDict[int, Site] = OrderedDict()
@@ -144,7 +151,7 @@ class Street:
         # It also bounces on its springs: a little pitch, roll and height.
         wobble = size * np.sin(speed * (time + z / 3) + start)
         pitch = self._pitch + wobble[0]
-        roll = wobble[1]
+        roll = self._roll + wobble[1]
 
         # R = R_y(yaw) R_x(pitch) R_z(roll), camera to world
         cy, sy = np.cos(yaw), np.sin(yaw)
@@ -189,7 +196,7 @@ class Street:
         actor_of = np.concatenate([np.full(len(static), -1, np.int64), owner])
 
         # The face of each pixel. Plane 0 is the ground, plane f + 1 that of face f.
-        holed = mesh.texture >= textures.LEAF
+        holed = textures.holed(mesh.texture)
         floor = self._floor_plane(view)
         projected = project(mesh, view)
         planes = np.concatenate([floor[:, None], projected.plane], 1)

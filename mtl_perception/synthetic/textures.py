@@ -16,6 +16,8 @@ FACADES = 6
 SHOPS = 4
 LEAVES = 4
 SIGNS = 8
+MORE_LEAVES = 5
+"""Leaf cards that other looks add at the end of the tiles with holes."""
 
 FACADE = 0
 SHOP = FACADE + FACADES
@@ -25,8 +27,24 @@ HEDGE = ROOF + 1
 LEAF = HEDGE + 1
 SIGN = LEAF + LEAVES
 TILES = SIGN + SIGNS
+"""Number of tiles of the classic look; others may add more."""
+
+BARE = TILES
+SOLID_AGAIN = TILES + 13
+"""Tiles from ``BARE`` on have holes like those from ``LEAF`` on; from here on, they have none."""
 
 Floats = NDArray[np.float32]
+
+
+def holed(texture: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Return which tiles have holes, show both of their sides and do not repeat."""
+    return (texture >= LEAF) & (texture < SOLID_AGAIN)
+
+
+def leafy(texture: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Return which tiles are leaves, which let light through."""
+    return (texture >= LEAF) & (texture < SOLID_AGAIN) & ~(
+        (texture >= SIGN) & (texture < SOLID_AGAIN - MORE_LEAVES))
 
 
 def noise(rng: np.random.Generator, size: int, power: float) -> Floats:
@@ -50,22 +68,25 @@ class Atlas:
     All tiles of one street, at all mip levels.
 
     :param rng: decides the appearance of every tile.
+    :param tiles: picture and mask of each tile; None draws those of the classic look.
 
     ``colour`` is (h, w, 3) uint8, the square root of a linear factor (255 = 1); ``alpha`` is
     (h, w) uint8, 0 where a leaf card or a sign has a hole. Tile t at level k starts at
     ``(PAD + t * (TILE + 2 * PAD), top[k])`` and is ``TILE >> k`` pixels wide.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator,
+                 tiles: 'list[tuple[Floats, Floats]] | None' = None) -> None:
+        drawn = _tiles(rng) if tiles is None else tiles
         self.top = np.zeros(LEVELS, np.int64)
         height = 0
         for level in range(LEVELS):
             self.top[level] = height + PAD
             height += (TILE >> level) + 2 * PAD
-        width = TILES * (TILE + 2 * PAD)
+        width = len(drawn) * (TILE + 2 * PAD)
         self.colour: NDArray[np.uint8] = np.zeros((height, width, 3), np.uint8)
         self.alpha: NDArray[np.uint8] = np.zeros((height, width), np.uint8)
-        for tile, (picture, mask) in enumerate(_tiles(rng)):
+        for tile, (picture, mask) in enumerate(drawn):
             self._store(tile, picture, mask)
 
     def _store(self, tile: int, picture: Floats, mask: Floats) -> None:
@@ -96,8 +117,12 @@ def _tiles(rng: np.random.Generator) -> list[tuple[Floats, Floats]]:
     tiles.append((_roof(rng), full))
     tiles.append((_foliage(rng), full))
     tiles += [_leaf_card(rng) for _ in range(LEAVES)]
-    tiles += [_sign(rng, kind) for kind in range(SIGNS)]
-    return tiles
+    return tiles + signs(rng)
+
+
+def signs(rng: np.random.Generator) -> list[tuple[Floats, Floats]]:
+    """Return picture and mask of every sign."""
+    return [_sign(rng, kind) for kind in range(SIGNS)]
 
 
 def _wall(rng: np.random.Generator, bricks: bool) -> Floats:

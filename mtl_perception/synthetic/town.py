@@ -128,7 +128,7 @@ class Town:
                rng: np.random.Generator, parts: list[Mesh], blocks: list[Array],
                heights: list[float]) -> None:
         """Add a house whose front is at d and which begins at z, with its outline and height."""
-        house, peak = building(wide, tall, self.walls, rng)
+        house, peak = self._build(wide, tall, rng)
         middle = self._point(d, z + wide / 2)
         yaw = self.layout.heading(z + wide / 2) + (0 if side < 0 else np.pi)
         parts.append(placed(house, middle, yaw))
@@ -139,6 +139,10 @@ class Town:
         blocks.append(np.stack([cosine * corners[:, 0] + sine * corners[:, 1] + middle[0],
                                 cosine * corners[:, 1] - sine * corners[:, 0] + middle[2]], 1))
         heights.append(peak)
+
+    def _build(self, wide: float, tall: float, rng: np.random.Generator) -> tuple[Mesh, float]:
+        """Return a building in front of the origin, and the height of its top in metres."""
+        return building(wide, tall, self.walls, rng)
 
     def _hedge(self, d: float, z: float, length: float, tall: float, rng: np.random.Generator,
                parts: list[Mesh]) -> None:

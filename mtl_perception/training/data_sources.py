@@ -21,7 +21,7 @@ from mtl_perception.losses import find_anchors, median_frequency_weights
 from mtl_perception.models.build import build_network
 from mtl_perception.signals import StopRequest
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
-from mtl_perception.tasks import STREET_ALL_TASKS, Task
+from mtl_perception.tasks import LOOKS, Task, street_tasks
 from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import Clips
 from mtl_perception.training.progress_log import progress_bar
@@ -163,7 +163,8 @@ def data_words(config: TrainingConfig, split: str = 'train') -> str:
     data = config.data
     if not data.train:
         seeds = data.train_seeds if split == 'train' else data.validation_seeds
-        return f'synthetic street, seeds {seeds}'
+        look = '' if data.plan.look == LOOKS[0] else f' (look: {data.plan.look})'
+        return f'synthetic street{look}, seeds {seeds}'
     described = [description for _, description, _ in _parts(config, split)]
     return ', '.join(
         f'{one.get("dataset")} {one.get("split", "")}'.strip() for one in described)
@@ -344,7 +345,7 @@ def tasks_of(config: TrainingConfig) -> tuple[Task, ...]:
 
     :raises ConfigurationError: if the recipe names a task that its data cannot label.
     """
-    labelled: dict[str, tuple[Task, ...]] = {'': STREET_ALL_TASKS}
+    labelled: dict[str, tuple[Task, ...]] = {'': street_tasks(config.data.plan.look)}
     if config.data.train:
         labelled = {
             name: tasks_known(description, f'data.train.{name}'.rstrip('.'))
