@@ -2,12 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes into the perception pipeline and what comes out of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
+
+UNKNOWN: Mapping[str, float] = MappingProxyType({
+    'semantic': UNLABELLED, 'depth': np.nan, 'motion': UNKNOWN_MOTION, 'motion_score': np.nan,
+    'instance': 0, 'semantic_confidence': 0, 'depth_confidence': 0})
+"""Map of a :class:`Perception` -> its value where the network saw nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +64,10 @@ class Outputs:
     :param instance: (2, h, w) float32 pixels from each pixel to the centroid of its object, x and
         y.
     :param detection: boxes in pixels of the network's input.
+    :param objects: (h, w) uint16, which object each pixel belongs to, 0 = none; takes the place of
+        ``instance`` where several tiles were joined.
+    :param semantic_confidence: (h, w) float32, probability of the class, 0 to 1.
+    :param depth_confidence: (h, w) float32, probability that depth is within a factor of 1.25.
     """
 
     semantic: NDArray[np.uint8] | None = None
@@ -65,6 +77,9 @@ class Outputs:
     sky: NDArray[np.bool_] | None = None
     instance: NDArray[np.float32] | None = None
     detection: Detections | None = None
+    objects: NDArray[np.uint16] | None = None
+    semantic_confidence: NDArray[np.float32] | None = None
+    depth_confidence: NDArray[np.float32] | None = None
 
 
 def rotation_of_quaternion(quaternion: Sequence[float]) -> NDArray[np.float64]:
@@ -127,6 +142,10 @@ class Perception:
         predicts motion.
     :param step: how the camera moved; None if motion was not asked for or the estimate is
         unreliable.
+    :param semantic_confidence: (H, W) float32, probability that the class is right, 0 to 1;
+        0 = unknown. None unless it was asked for by name.
+    :param depth_confidence: (H, W) float32, probability that depth is within a factor of 1.25,
+        and in the sky that it is sky; 0 = unknown. None unless it was asked for by name.
     """
 
     semantic: NDArray[np.uint8] | None = None
@@ -137,6 +156,8 @@ class Perception:
     detection: Detections | None = None
     residual: NDArray[np.float32] | None = None
     step: Step | None = None
+    semantic_confidence: NDArray[np.float32] | None = None
+    depth_confidence: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -89,6 +89,10 @@ class Manifest:
         training) to this power. A world twice as large looks the same from twice the height, which
         makes it 1; a network that saw one height knows how large cars, people and lanes are, and
         0.7 fits such a one on the street.
+    :param semantic_temperature: the scores of the classes are divided by this before they become
+        probabilities; 1 where it was never fitted.
+    :param depth_confidence: weights of :func:`.depth_confidence`; empty where they were never
+        fitted: such a model has no confidence of depth.
     :param sha256: digest of the weights file, hexadecimal.
     :param motion_head: digest of the file ``NAME.motion`` beside the weights, which classifies
         motion from residual flow; empty if the network itself predicts motion.
@@ -109,6 +113,8 @@ class Manifest:
     focal_y_px: float = 0.0
     camera_height: float = 0.0
     height_exponent: float = 0.7
+    semantic_temperature: float = 1.0
+    depth_confidence: tuple[float, ...] = ()
     sha256: str = ''
     motion_head: str = ''
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -142,6 +148,8 @@ class Manifest:
             fields['tasks'] = tuple(Task.from_dict(task) for task in fields['tasks'])
             for name in ('mean', 'std'):
                 fields[name] = tuple(float(value) for value in fields[name])
+            fields['depth_confidence'] = tuple(
+                float(value) for value in fields.get('depth_confidence', ()))
             return Manifest(**fields)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CheckpointError(

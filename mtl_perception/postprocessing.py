@@ -34,6 +34,7 @@ ARROW_COLOUR = (255, 255, 255)
 def to_perception(
     outputs: Outputs, manifest: Manifest, height: int, width: int, *,
     depth_scale: float = 1.0, motion_known: bool = True,
+    picture: tuple[int, int] | None = None,
 ) -> Perception:
     """
     Return the network's predictions at the size that the consumer wants.
@@ -51,6 +52,7 @@ def to_perception(
         by the manifest's, because a longer lens makes everything look nearer.
     :param motion_known: False if there was no valid previous frame: motion is then 255 and its
         score NaN everywhere.
+    :param picture: (rows, columns) that the outputs have; None = the size of the network.
     """
     depth = outputs.depth
     if depth is not None:
@@ -68,19 +70,25 @@ def to_perception(
 
     # Offsets are pixels of the network's resolution, so objects are separated before the resize.
     semantic = outputs.semantic
-    instance = None
+    instance = outputs.objects
     if outputs.instance is not None and semantic is not None:
-        instance = resize_nearest(
-            separate(outputs.instance, semantic, manifest.task('semantic')), height, width)
+        instance = separate(outputs.instance, semantic, manifest.task('semantic'))
+    if instance is not None:
+        instance = resize_nearest(instance, height, width)
     if semantic is not None:
         semantic = resize_nearest(semantic, height, width)
 
     detection = outputs.detection
     if detection is not None:
-        factors = np.array([width / manifest.width, height / manifest.height], np.float32)
+        rows, columns = picture or (manifest.height, manifest.width)
+        factors = np.array([width / columns, height / rows], np.float32)
         detection = Detections(
             detection.corners * np.tile(factors, 2), detection.scores, detection.classes)
-    return Perception(semantic, depth, motion, score, instance, detection)
+    sure, accurate = outputs.semantic_confidence, outputs.depth_confidence
+    return Perception(
+        semantic, depth, motion, score, instance, detection,
+        semantic_confidence=None if sure is None else resize_nearest(sure, height, width),
+        depth_confidence=None if accurate is None else _linear(accurate, height, width))
 
 
 def separate(
@@ -162,6 +170,16 @@ def _linear(values: Depth, height: int, width: int) -> Depth:
         return values
     return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR).astype(
         np.float32, copy=False)
+
+
+def as_bytes(confidence: Depth) -> Image:
+    """
+    Return probabilities as an image.
+
+    :param confidence: (H, W) float32, 0 to 1.
+    :return: (H, W) uint8, 0 to 255.
+    """
+    return np.asarray(np.rint(confidence * np.float32(255)), np.uint8)
 
 
 def colourise_semantic(ids: Image, task: Task) -> Image:

@@ -56,6 +56,12 @@ SEMANTIC = Topic('semantic/image', IMAGE_TYPE, 'class ids, 255 = unlabelled', 'm
 DEPTH = Topic(
     'depth/image', IMAGE_TYPE,
     'metres along Z, NaN = invalid, +Inf = sky or beyond range (REP 117, REP 118)', '32FC1')
+SEMANTIC_CONFIDENCE = Topic(
+    'semantic/confidence', IMAGE_TYPE,
+    'probability that the class is right, 0 to 255 for 0 to 1; 0 = unknown', 'mono8')
+DEPTH_CONFIDENCE = Topic(
+    'depth/confidence', IMAGE_TYPE,
+    'probability that depth is within a factor of 1.25, 0 to 255 for 0 to 1; 0 = unknown', 'mono8')
 DEPTH_RAW = Topic('depth/image_raw', IMAGE_TYPE, 'millimetres, 0 = invalid', '16UC1')
 DEPTH_INFO = Topic('depth/camera_info', CAMERA_INFO_TYPE, 'calibration of the depth image')
 MOTION = Topic('motion/image', IMAGE_TYPE, '0 static, 1 moving, 255 unknown', 'mono8')
@@ -114,7 +120,8 @@ TIMING = Topic('timing', DIAGNOSTICS_TYPE, 'how long each stage took')
 
 INPUTS = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO)
 OUTPUTS = (
-    SEMANTIC, DEPTH, DEPTH_RAW, DEPTH_INFO, MOTION, INSTANCE, DETECTION, MARKERS, EGO_MOTION,
+    SEMANTIC, SEMANTIC_CONFIDENCE, DEPTH, DEPTH_CONFIDENCE, DEPTH_RAW, DEPTH_INFO, MOTION,
+    INSTANCE, DETECTION, MARKERS, EGO_MOTION,
     *LABELS.values(), *LABEL_INFO.values())
 VIEWS = (
     SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,

@@ -16,6 +16,7 @@ from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
+from mtl_perception.inference.fit import CHOICES, SQUEEZED, Fit, Roi, roi_of
 from mtl_perception.media.addresses import local_path
 
 Item = TypeVar('Item')
@@ -77,6 +78,33 @@ def add_camera_options(parser: argparse.ArgumentParser) -> None:
         help='auto: images of a lens with strong distortion become those of a pinhole before the '
         'network, and the results are put back; off: never (default: auto, or what the node '
         'reported in the recording)')
+
+
+def add_fit_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what the network sees of images of another shape than its own."""
+    parser.add_argument(
+        '--fit', choices=CHOICES,
+        help="how images of another shape are brought to the network's: squeeze resizes them; "
+        'crop shows the central part of the right proportions, the rest is unknown; tiles shows '
+        'as many such parts as cover the image, and takes as many times as long; auto takes tiles '
+        'where squeezing would change the proportions much (default: squeeze, or what a recording '
+        'or the description of a data set says)')
+    parser.add_argument(
+        '--roi', type=_roi, metavar='X,Y,WIDTH,HEIGHT',
+        help='the only part of the images that counts, in their pixels (default: all)')
+
+
+def _roi(text: str) -> Roi | None:
+    """Return a part of an image."""
+    try:
+        return roi_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def fit_of(arguments: argparse.Namespace, otherwise: Fit = SQUEEZED) -> Fit:
+    """Return the fit of a command line; what it does not say is as otherwise."""
+    return Fit(arguments.fit or otherwise.how, arguments.roi or otherwise.roi)
 
 
 def load_engine(

@@ -19,6 +19,7 @@ from mtl_perception.datasets.findings import Findings
 from mtl_perception.datasets.preview import draw_clips
 from mtl_perception.datasets.remarks import remarks_of
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.evaluation.dataset_evaluation import FIT_SETTINGS
 from mtl_perception.files import write_atomically
 
 SHOWN = 10
@@ -52,7 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.samples < 1:
         raise ConfigurationError(f'--samples is {arguments.samples}; it must be at least 1')
 
-    every = examine(describe(arguments.config, arguments.root), _progress)
+    every = examine({
+        name: {key: value for key, value in description.items() if key not in FIT_SETTINGS}
+        for name, description in describe(arguments.config, arguments.root).items()}, _progress)
     Console().print(_table(every, arguments.config))
     mosaic = arguments.mosaic or Path(f'{arguments.config.resolve().stem}.png')
     _draw(every, arguments.samples, mosaic)

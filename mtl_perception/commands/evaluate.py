@@ -5,15 +5,17 @@
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
     add_camera_options,
     add_engine_options,
+    add_fit_options,
     add_model_argument,
     add_range_option,
+    fit_of,
     load_engine,
     path_argument,
     progress,
@@ -23,6 +25,7 @@ from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import bag_evaluation, dataset_evaluation, street_evaluation
+from mtl_perception.evaluation.calibrate import calibrate
 from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_json
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
@@ -36,6 +39,9 @@ from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.inference.stream import StreamSettings
 from mtl_perception.tasks import LOOKS
 from mtl_perception.topics import PREDICTIONS
+
+CALIBRATION_SEEDS = 10_000, 10_030
+"""Streets that confidences are fitted on: the first and the one behind the last."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'reported in the recording)')
     parser.add_argument(
         '--record', action='store_true', help="write the metrics into the model's manifest")
+
+    parser.add_argument(
+        '--calibrate', action='store_true',
+        help='fit how likely classes and depth are right on 30 validation streets, judge it on '
+        '--seeds, and write it into the manifest of the model')
 
     add_engine_options(parser)
     parser.add_argument(
@@ -128,6 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='with --bag: a message that cannot be decoded is an error (default: left out and '
         'counted)')
     add_range_option(parser)
+    add_fit_options(parser)
 
 
 def _names(text: str) -> list[str]:
@@ -141,6 +153,14 @@ def run(arguments: argparse.Namespace) -> int:
             and not 0.3 <= arguments.camera_height <= 3.0:
         raise ConfigurationError(
             f'--camera-height is {arguments.camera_height} m; it must be 0.3 to 3.0')
+
+    # What does not go together is refused before anything is loaded.
+    if (arguments.fit or arguments.roi) and (
+            arguments.suite is not None or (arguments.data is None and not arguments.rerun)):
+        raise ConfigurationError(
+            '--fit and --roi say how the model sees images of another shape; they go with --data '
+            'or --bag --rerun. The entries of a suite have fit of their own')
+
     if arguments.suite is not None:
         return _on_suite(arguments)
     if arguments.data is None and (arguments.tasks or arguments.class_map):
@@ -161,6 +181,8 @@ def _on_streets(arguments: argparse.Namespace) -> int:
             f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
             'at least 1, the spacing above 0 and at most 0.5 s')
     check_seeds(seeds, 'test')
+    if arguments.calibrate:
+        return _calibrate(arguments, seeds)
 
     engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
     manifest = engine.manifest
@@ -179,6 +201,18 @@ def _on_streets(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(arguments: argparse.Namespace, seeds: Sequence[int]) -> int:
+    """Fit the confidences of a model and print how good they are."""
+    manifest, results = calibrate(
+        arguments.model, load_engine(arguments), range(*CALIBRATION_SEEDS), seeds,
+        lambda items: progress(items, 'streets'))
+    print(f'{manifest.name}: temperature {manifest.semantic_temperature:g}\n\n'
+          '| confidence of | right | AUROC | expected calibration error |\n|---|---|---|---|')
+    for name, one in results.items():
+        print(f'| {name} | {one["right"]:.3f} | {one["auroc"]:.3f} | {one["ece"]:.3f} |')
+    return 0
+
+
 def _on_data_set(arguments: argparse.Namespace) -> int:
     """Evaluate on a recorded data set."""
     class_map = read_class_map(arguments.class_map) if arguments.class_map else {}
@@ -190,7 +224,8 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
         data.image_range = ImageRange(arguments.image_range)
     metrics, evaluator = dataset_evaluation.evaluate(
         engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip',
-        arguments.camera_height or 0.0, class_map)
+        arguments.camera_height or 0.0, class_map,
+        fit_of(arguments, dataset_evaluation.described_fit(arguments.data, arguments.part)))
 
     metrics = {
         'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **metrics}
@@ -271,6 +306,6 @@ def _stream_settings(arguments: argparse.Namespace, bag: Bag) -> StreamSettings:
         ('rectify', arguments.rectify))
         if value is not None}
     try:
-        return dataclasses.replace(settings, **given)
+        return dataclasses.replace(settings, **given, fit=fit_of(arguments, settings.fit))
     except ValueError as error:
         raise ConfigurationError(f'--max-gap or --camera-height: {error}') from error

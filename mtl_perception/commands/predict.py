@@ -14,7 +14,9 @@ from typing import Any
 from mtl_perception.commands._options import (
     add_camera_options,
     add_engine_options,
+    add_fit_options,
     add_range_option,
+    fit_of,
     load_engine,
     path_argument,
     progress,
@@ -64,6 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera-height', type=float, default=0.0, metavar='METRES',
         help='of the camera above the ground; depth in metres needs it (default: as in training)')
 
+    parser.add_argument(
+        '--confidence', action='store_true',
+        help='write how likely each class and depth is right, into a folder or a rosbag2')
+    add_fit_options(parser)
     add_range_option(parser)
     parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
     add_engine_options(parser)
@@ -80,7 +86,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.calibration and arguments.focal_length:
         raise ConfigurationError(
             '--calibration and --focal-length both give the focal length; give one of them')
+
     check_output(arguments.source, arguments.output)
+    if arguments.confidence and arguments.output.suffix.lower() == VIDEO:
+        raise ConfigurationError(
+            '--confidence has no place in a video; give a folder or NAME.mcap as --output')
 
     calibration = read_calibration(arguments.calibration) if arguments.calibration else None
     source = open_input(
@@ -101,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         with output:
             count, found = predict(
                 engine, source, output.take, arguments.focal_length or None, show,
-                arguments.camera_height, calibration, arguments.rectify or 'auto', _say)
+                arguments.camera_height, calibration, arguments.rectify or 'auto', _say,
+                fit_of(arguments), arguments.confidence)
     except BaseException:
         if output.kept is not None:
             _say(f'the frames before it are kept in {output.kept}')

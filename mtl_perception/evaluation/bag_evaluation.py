@@ -4,7 +4,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.frames import Frame, FrameRecord, Perception, Truth
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.fit import CHOICES, SQUEEZED, Fit, roi_of
 from mtl_perception.inference.stream import (
     CameraStream,
     StreamSettings,
@@ -101,7 +102,7 @@ def rerun(
         try:
             prediction = stream.process(
                 Frame('bag', record.stamp_ns, image), tasks,
-                _output_size(recorded, record, engine.manifest),
+                _output_size(recorded, record),
                 intrinsics=known)
         except FrameError:  # the node dropped it too
             continue
@@ -113,12 +114,11 @@ def rerun(
 
 
 def _output_size(
-        recorded: Perception, record: FrameRecord, manifest: Manifest,
+        recorded: Perception, record: FrameRecord,
 ) -> Literal['camera', 'network']:
     """Return the size that the node was told to publish at."""
     assert record.image is not None
-    network = (manifest.height, manifest.width)
-    return 'network' if recorded.size == network != record.image.shape[:2] else 'camera'
+    return 'camera' if recorded.size in (None, record.image.shape[:2]) else 'network'
 
 
 def score_bag(
@@ -213,7 +213,17 @@ def recorded_settings(bag: Bag) -> StreamSettings:
         float(node.get('max_gap', default.max_gap_s)),
         float(node.get('depth.camera_height', default.camera_height)),
         'network' if node.get('motion.head') == 'network' else 'auto',
-        'off' if node.get('rectify') == 'off' else 'auto')
+        'off' if node.get('rectify') == 'off' else 'auto',
+        fit=_recorded_fit(node))
+
+
+def _recorded_fit(node: Mapping[str, str]) -> Fit:
+    """Return how the node was told to show its images to the network."""
+    how = next((how for how in CHOICES if how == node.get('input.fit')), SQUEEZED.how)
+    try:
+        return Fit(how, roi_of(node.get('input.roi', '')))
+    except ValueError:
+        return Fit(how)
 
 
 def recorded_range(bag: Bag) -> Limits | None:

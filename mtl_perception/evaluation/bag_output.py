@@ -21,7 +21,13 @@ from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.frames import Detections, Perception, Truth
 from mtl_perception.image_codec import image_fields
+from mtl_perception.inference.confidence import CONFIDENCES
+from mtl_perception.postprocessing import as_bytes
 from mtl_perception.tasks import Task
+
+CONFIDENCE_TOPICS = {
+    CONFIDENCES['semantic']: topics.SEMANTIC_CONFIDENCE,
+    CONFIDENCES['depth']: topics.DEPTH_CONFIDENCE}
 
 FRAME_ID = 'camera'
 LINE_WIDTH = 2.0
@@ -135,6 +141,10 @@ class BagOutput:
         if prediction.depth is not None and shown.info is not None:
             self._write(
                 topics.DEPTH_INFO, self._info(shown, *prediction.depth.shape), stamp_ns)
+
+        for name, topic in CONFIDENCE_TOPICS.items():
+            if (values := getattr(prediction, name)) is not None:
+                self._write(topic, self._image(as_bytes(values), 'mono8', stamp_ns), stamp_ns)
 
         # Programs need the scores, viewers the outlines.
         if prediction.detection is not None:

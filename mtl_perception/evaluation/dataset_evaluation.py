@@ -21,6 +21,7 @@ from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.judged_classes import JudgedClasses, judged_classes
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.fit import SQUEEZED, Fit, roi_of
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest
 from mtl_perception.name_checks import check_names
@@ -30,6 +31,9 @@ from mtl_perception.tasks import NOT_LABELLED, Task
 STEP_NS = 100_000_000
 """Time between two images of a clip; data sets do not tell it."""
 
+FIT_SETTINGS = ('fit', 'roi')
+"""What the description of a data set may say about how a model is to see its images."""
+
 LARGEST_BAD = 0.001
 """A larger share of clips that cannot be read is never left out."""
 
@@ -38,7 +42,7 @@ def evaluate(
         engine: Engine, data: RecordedClips,
         show: Callable[[Sequence[int]], Any] = iter,
         skip_bad: bool = False, camera_height: float = 0.0,
-        class_map: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        class_map: Mapping[str, Sequence[str]] = MappingProxyType({}), fit: Fit = SQUEEZED,
 ) -> tuple[dict[str, Any], Evaluator]:
     """
     Evaluate the last image of every clip, each after the earlier ones, as the node would see them.
@@ -52,6 +56,7 @@ def evaluate(
     :param skip_bad: leave out and count clips that cannot be read, if they are very few.
     :param camera_height: of the camera above the ground, metres; 0 = that of the training.
     :param class_map: class of the model -> classes of the data, in place of the table.
+    :param fit: how images of another shape than the network's are brought to it.
     :return: the metrics, and the evaluator, which has pictures of the worst clips.
     :raises ConfigurationError: if model and data have no task in common, or no class of one.
     :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``; if
@@ -69,7 +74,7 @@ def evaluate(
     data = data.narrowed_to(tasks | needed)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
     computed = (tasks | needed - {'instance'}) & {task.name for task in manifest.tasks}
-    runner = _Runner(engine, camera_height, computed, data)
+    runner = _Runner(engine, StreamSettings(camera_height=camera_height, fit=fit), computed, data)
 
     bad: list[str] = []
     for number in show(range(len(data))):
@@ -101,6 +106,7 @@ def evaluate(
     metrics = {
         'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]), 'bad_samples': bad,
         'intrinsics': dict(runner.intrinsics),
+        'fit': dict(runner.layouts) if fit != SQUEEZED else {},
         'low_contrast': data.image_range.remark(),
         'unlabelled': unlabelled, 'incomplete': len(data.incomplete),
         'class_map': {name: it.to_dict() for name, it in judged.maps.items()
@@ -143,15 +149,14 @@ class _Runner:
     Clips that follow one another in a drive are one stream, as for the node.
 
     :param engine: the deployed network.
-    :param camera_height: of the camera above the ground, metres; 0 = that of the training.
+    :param settings: of the streams.
     :param tasks: that are computed.
     :param data: the data set.
     """
 
     def __init__(
-            self, engine: Engine, camera_height: float, tasks: Collection[str],
+            self, engine: Engine, settings: StreamSettings, tasks: Collection[str],
             data: RecordedClips) -> None:
-        settings = StreamSettings(camera_height=camera_height)
         self._tasks = tasks
         self._data = data
         self._stream = CameraStream(engine, settings)
@@ -160,6 +165,8 @@ class _Runner:
         self._seen = 0
         self.intrinsics: Counter[str] = Counter()
         """How many clips have which state of their focal length."""
+        self.layouts: Counter[str] = Counter()
+        """How many clips were shown to the network in which way."""
 
     def run(self, number: int, sample: Sample) -> tuple[Perception, Perception | None]:
         """
@@ -183,6 +190,8 @@ class _Runner:
         prediction = self._process(self._stream, images, self._seen, focal)
         self._seen += len(images)
         self._last = image
+        if self._stream.layout is not None:
+            self.layouts[self._stream.layout.text()] += 1
 
         # The second stream gets each image twice: nothing may move then.
         if 'motion' not in self._tasks:
@@ -297,6 +306,10 @@ def notes_of(metrics: Mapping[str, Any]) -> list[str]:
                      'their depth stands on an assumed one, that of the training; focal_px in the '
                      'description of a folder gives it.')
 
+    # what the model saw, and what was left out
+    notes += [f'{text[0].upper()}{text[1:]} ({times} frames). What is unknown counts as wrong.'
+              for text, times in metrics.get('fit', {}).items()]
+
     notes += [f'Left out: {text}.' for text in metrics['bad_samples']]
     if metrics['low_contrast']:
         notes.append(metrics['low_contrast'])
@@ -322,14 +335,35 @@ def open_data(
     :param frames: wanted images per clip.
     :param tasks: the only tasks to evaluate, in place of those of the description; all if empty.
     """
-    described = describe(path)
-    part = next(iter(described)) if len(described) == 1 else part
-    check_names([part], list(described), f'{path}: data set')
-
-    description = dict(described[part])
+    part, description = _description(path, part)
+    for name in FIT_SETTINGS:
+        description.pop(name, None)
     if root is not None:
         description['root'] = str(root)
     if tasks:
         description['tasks'] = list(tasks)
     words = ' '.join(str(description.get(key, '')) for key in ('dataset', 'split')).strip()
     return _with_earlier(description, part, frames), words
+
+
+def described_fit(path: Path, part: str) -> Fit:
+    """
+    Return how the description of a data set wants its images to be shown to a model.
+
+    :param path: a folder, or a YAML file with one data set or several.
+    :param part: which of several.
+    :raises ConfigurationError: if it says what does not exist.
+    """
+    part, description = _description(path, part)
+    try:
+        return Fit(description.get('fit', 'squeeze'), roi_of(description.get('roi') or ''))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f'{path}: {part}: {error}') from error
+
+
+def _description(path: Path, part: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the description of one of the data sets in a file, or of a folder."""
+    described = describe(path)
+    part = next(iter(described)) if len(described) == 1 else part
+    check_names([part], list(described), f'{path}: data set')
+    return part, dict(described[part])

@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.image_inputs import ImageInput, InputImage
 from mtl_perception.frames import Detections, Frame, Perception
+from mtl_perception.inference.confidence import CONFIDENCES, offered
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.media.calibration import Calibration
 from mtl_perception.media.intrinsics import given_focal_length, intrinsics_of
+from mtl_perception.postprocessing import as_bytes
 from mtl_perception.reason_codes import ReasonCode
 
 VIDEO, BAG = '.mp4', '.mcap'
 NOT_WRITTEN = ('.avi', '.mkv', '.mov', '.m4v', '.webm', '.db3', '.bag')
 """Suffixes of kinds of videos and recordings that are read but not written."""
-MASKS = ('semantic', 'motion', 'instance', 'depth')
+MASKS = ('semantic', 'motion', 'instance', 'depth', *CONFIDENCES.values())
 """Folders of the predictions."""
 MILLIMETRES = 1000.0
 LARGEST_MM = 65534
@@ -40,6 +43,7 @@ def predict(
         focal_px: float | None = None, show: Callable[[Any], Any] = iter,
         camera_height: float = 0.0, calibration: Calibration | None = None,
         rectify: Literal['auto', 'off'] = 'auto', warn: Callable[[str], object] = str,
+        fit: Fit = SQUEEZED, confidence: bool = False,
 ) -> tuple[int, list[str]]:
     """
     Send every frame through a model, in order; the same frames give the same predictions.
@@ -54,15 +58,21 @@ def predict(
     :param calibration: of the camera, at any size of its images; it counts, whatever a recording
         says.
     :param rectify: see :class:`.StreamSettings`.
-    :param warn: is told at once if the metres do not stand on a calibration.
+    :param warn: is told at once if the metres do not stand on a calibration, and what the network
+        sees of images that are not simply squeezed.
+    :param fit: how images of another shape than the network's are brought to it.
+    :param confidence: whether predictions say how likely they are right.
     :return: how many frames there were, and remarks: on which focal length the metres stand, and
         why motion is unknown in frames after the first.
     :raises ConfigurationError: if the images have another ratio of the sides than the calibration.
     :raises DataError: if there is no frame, or one cannot be read.
+    :raises FrameError: ``I25_fit`` if the images have no such part, or need too many tiles.
     """
     stream = CameraStream(
-        engine, StreamSettings(camera_height=camera_height, rectify=rectify))
+        engine, StreamSettings(camera_height=camera_height, rectify=rectify, fit=fit))
+    tasks = _with_confidence(stream) if confidence else None
     metres: Counter[str] = Counter()
+    layouts: set[Layout] = set()
     count = changes = 0
     for shown in show(source.images):
         count += 1
@@ -80,11 +90,15 @@ def predict(
 
         # Whoever waits for metres is told at once what they stand on.
         prediction = stream.process(
-            Frame('predict', shown.stamp_ns, shown.image), intrinsics=known)
+            Frame('predict', shown.stamp_ns, shown.image), tasks, intrinsics=known)
         text = metres_text(stream)
         if known.code is not None and text and text not in metres:
             warn(text)
         metres[text] += 1
+
+        if stream.layout is not None and stream.layout not in layouts and fit != SQUEEZED:
+            layouts.add(stream.layout)
+            warn(stream.layout.text())
         take(dataclasses.replace(shown, intrinsics=known), prediction)
     if not count:
         found = f': {source.omissions}' if source.omissions else ''
@@ -93,6 +107,22 @@ def predict(
     remarks = [f'{text} ({times} frames)' if len(metres) > 1 else text
                for text, times in metres.items()]
     return count, [text for text in (*remarks, _unknown(stream)) if text]
+
+
+def _with_confidence(stream: CameraStream) -> list[str]:
+    """
+    Return the names of all tasks of a model and of its confidences.
+
+    :raises ConfigurationError: if it has none.
+    """
+    manifest = stream.engine.manifest
+    names = [task.name for task in manifest.tasks]
+    found = offered(stream.engine)
+    if not found:
+        raise ConfigurationError(
+            f'model {manifest.name!r} gives no confidence: that takes classes, and torch as the '
+            'engine')
+    return [*names, *found, *(['step'] if stream.moving is not None else [])]
 
 
 def metres_text(stream: CameraStream) -> str:
@@ -130,7 +160,9 @@ class FolderWriter:
 
     ``semantic/NAME.png`` and ``motion/NAME.png`` have 8 bits (ids; 255 = unknown),
     ``depth/NAME.png`` 16 bits of millimetres (0 unknown, 65535 farther or sky),
-    ``instance/NAME.png`` 16 bits of ids; ``detections.jsonl`` has a line per frame.
+    ``instance/NAME.png`` 16 bits of ids; ``semantic_confidence/NAME.png`` and
+    ``depth_confidence/NAME.png`` 8 bits (0 to 255 for 0 to 1); ``detections.jsonl`` has
+    a line per frame.
 
     :param folder: made if missing.
     :param classes: names of the classes of boxes.
@@ -160,6 +192,10 @@ class FolderWriter:
         for task in ('semantic', 'motion', 'instance'):
             if (values := getattr(prediction, task)) is not None:
                 self._write(task, name, values)
+
+        for task in CONFIDENCES.values():
+            if (values := getattr(prediction, task)) is not None:
+                self._write(task, name, as_bytes(values))
 
         # 16 bits of millimetres end at 65 m; sky and farther depth share the largest number.
         if prediction.depth is not None:

@@ -13,9 +13,15 @@ from pydantic import Field
 from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.errors import DataError
-from mtl_perception.evaluation.dataset_evaluation import evaluate, notes_of, open_data
+from mtl_perception.evaluation.dataset_evaluation import (
+    described_fit,
+    evaluate,
+    notes_of,
+    open_data,
+)
 from mtl_perception.evaluation.rows import MetricRow, rows, value_text
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.fit import Fit, FitChoice
 from mtl_perception.name_checks import did_you_mean
 from mtl_perception.settings import checked, checked_dataclass, read_yaml
 
@@ -32,6 +38,8 @@ class SuiteEntry:
     :param root: folder of the data set, below that of the whole suite.
     :param tasks: the only tasks to evaluate, all if empty.
     :param camera_height: of the camera above the ground, told to the model, metres; 0 = not told.
+    :param fit: how images of another shape are brought to the network's, such as ``tiles``; what
+        the description of the data set says if None.
     :param class_map: file as ``--class-map`` takes it, relative to the suite; empty for none.
     """
 
@@ -42,6 +50,7 @@ class SuiteEntry:
     root: str = ''
     tasks: list[str] = field(default_factory=list)
     camera_height: Annotated[float, Field(ge=0, le=3)] = 0.0
+    fit: FitChoice | None = None
     class_map: str = ''
 
 
@@ -97,10 +106,12 @@ def run_suite(
                 continue
 
             class_map = read_class_map(path.parent / entry.class_map) if entry.class_map else {}
+            fit = described_fit(path.parent / entry.data, entry.part)
+            fit = Fit(entry.fit or fit.how, fit.roi)
             metrics, _ = evaluate(
                 engine, data, partial(show, name=entry.title), False, entry.camera_height,
-                class_map)
-            result |= {'sha256': engine.manifest.sha256, 'data': words,
+                class_map, fit)
+            result |= {'sha256': engine.manifest.sha256, 'data': words, 'fit': fit.how,
                        'camera_height': entry.camera_height, 'metrics': metrics}
 
     if all('missing' in result for result in results):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mtl_perception.errors import CheckpointError
+from mtl_perception.inference.confidence import FEATURES
 from mtl_perception.manifest import Manifest
 from mtl_perception.preprocessing import check_size
 from mtl_perception.reason_codes import ReasonCode
@@ -29,6 +30,7 @@ def check_manifest(manifest: Manifest) -> None:
     _check_input(manifest)
     _check_camera(manifest)
     _check_tasks(manifest)
+    _check_confidence(manifest)
 
 
 def _check_input(manifest: Manifest) -> None:
@@ -85,6 +87,16 @@ def _check_camera(manifest: Manifest) -> None:
         raise CheckpointError(
             f'{name}: height_exponent is {manifest.height_exponent!r}, wanted a number from 0 to '
             '1', ReasonCode.MANIFEST_INVALID)
+
+
+def _check_confidence(manifest: Manifest) -> None:
+    """Check the numbers that make probabilities of scores."""
+    name = manifest.name
+    _check_numbers(name, 'semantic_temperature', (manifest.semantic_temperature,), 1, 0.0)
+    if manifest.depth_confidence:
+        semantic = manifest.task('semantic')
+        count = FEATURES + (semantic.channels if semantic else 0)
+        _check_numbers(name, 'depth_confidence', manifest.depth_confidence, count, -math.inf)
 
 
 def _check_tasks(manifest: Manifest) -> None:

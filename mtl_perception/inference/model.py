@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.inference.engines import load_engine
+from mtl_perception.inference.fit import SQUEEZED, Fit
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.manifest import Manifest
 from mtl_perception.media.pictures import read_rgb
@@ -38,7 +39,7 @@ class Model:
 
     def __call__(
         self, image: str | Path | NDArray[np.uint8], focal_px: float | None = None,
-        camera_height: float = 0.0, tasks: Collection[str] | None = None,
+        camera_height: float = 0.0, tasks: Collection[str] | None = None, fit: Fit = SQUEEZED,
     ) -> Perception:
         """
         Return the prediction for one image.
@@ -51,6 +52,7 @@ class Model:
         :param camera_height: of the camera above the ground, metres; scales depth. 0: that of the
             training.
         :param tasks: names of the tasks to compute; all but motion if None.
+        :param fit: how an image of another shape is brought to the network's.
         :return: masks and depth at the size of the image.
         :raises DataError: if the file is missing, damaged or not an image.
         :raises ConfigurationError: if ``camera_height`` is given and the height of the training
@@ -63,10 +65,12 @@ class Model:
             tasks = [task.name for task in self.manifest.tasks if task.name != 'motion']
 
         # A stream of a single frame: the same path as on the robot.
-        stream = self.stream(camera_height=camera_height)
+        stream = self.stream(camera_height=camera_height, fit=fit)
         return stream.process(Frame('image', 1, np.asarray(image)), tasks, focal_px=focal_px)
 
-    def stream(self, max_gap_s: float = 0.5, camera_height: float = 0.0) -> CameraStream:
+    def stream(
+        self, max_gap_s: float = 0.5, camera_height: float = 0.0, fit: Fit = SQUEEZED,
+    ) -> CameraStream:
         """
         Return a stream that remembers the previous frame of one camera, for motion.
 
@@ -75,8 +79,9 @@ class Model:
 
         :param max_gap_s: longest time between two frames that may be compared, seconds.
         :param camera_height: of the camera above the ground, metres; 0: that of the training.
+        :param fit: how images of another shape are brought to the network's.
         """
-        return CameraStream(self.engine, StreamSettings(max_gap_s, camera_height))
+        return CameraStream(self.engine, StreamSettings(max_gap_s, camera_height, fit=fit))
 
 
 def load_model(

@@ -12,7 +12,8 @@ from mtl_perception.frames import Detections, Outputs
 from mtl_perception.manifest import Manifest
 from mtl_perception.reason_codes import ReasonCode
 
-MAPS = {'semantic': np.uint8, 'depth': np.float32, 'motion': np.uint8, 'motion_score': np.float32}
+MAPS = {'semantic': np.uint8, 'depth': np.float32, 'motion': np.uint8, 'motion_score': np.float32,
+        'semantic_confidence': np.float32}
 """Outputs with one value per pixel, and their types."""
 
 

@@ -7,16 +7,17 @@ The pinhole looks along the same axis, so depth along Z stays what it is: only p
 """
 
 import functools
+import math
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.frames import Detections, Perception
+from mtl_perception.frames import UNKNOWN, Detections, Perception
 from mtl_perception.media.lens import Lens
-from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
 
+Roi = tuple[int, int, int, int]
 Map = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Column and row in another image for each pixel."""
 
@@ -94,18 +95,38 @@ class Rectifier:
         """
         back = self._back(height, width)
 
-        def moved(name: str, outside: float) -> Any:
-            values = getattr(found, name)
-            return None if values is None else np.asarray(cv2.remap(
+        maps: dict[str, Any] = {
+            name: np.asarray(cv2.remap(
                 values, *back, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT,
                 borderValue=outside), values.dtype)
-
+            for name, outside in UNKNOWN.items()
+            if (values := getattr(found, name)) is not None}
         boxes = found.detection
         return Perception(
-            semantic=moved('semantic', UNLABELLED), depth=moved('depth', np.nan),
-            motion=moved('motion', UNKNOWN_MOTION), motion_score=moved('motion_score', np.nan),
-            instance=moved('instance', 0), step=found.step,
+            **maps, step=found.step,
             detection=None if boxes is None else self._boxes(boxes, height, width))
+
+    def roi(self, roi: Roi) -> Roi:
+        """Return the smallest part of the pinhole's image around a part of the camera's."""
+        x, y, columns, rows = roi
+        share = np.linspace(0, 1, POINTS_PER_EDGE)
+        across, down = x + share * columns - 0.5, y + share * rows - 0.5
+        edge = np.concatenate([across, across, np.full_like(down, x - 0.5),
+                               np.full_like(down, x + columns - 0.5)])
+        along = np.concatenate([np.full_like(across, y - 0.5),
+                                np.full_like(across, y + rows - 0.5), down, down])
+
+        # Where the lens sees more than the pinhole, the part ends with the pinhole's image.
+        u, v = self.lens.unproject(edge, along)
+        height, width = self.size
+        u = np.clip(self.focal_px * u + width / 2, 0, width)
+        v = np.clip(self.focal_px * v + height / 2, 0, height)
+        seen = np.isfinite(u) & np.isfinite(v)
+        if not seen.any():
+            return 0, 0, width, height
+        left, top = min(int(u[seen].min()), width - 1), min(int(v[seen].min()), height - 1)
+        return (left, top, max(1, math.ceil(u[seen].max()) - left),
+                max(1, math.ceil(v[seen].max()) - top))
 
     def _back(self, height: int, width: int) -> Map:
         """Return where each pixel of the camera's image lies in the pinhole's, at a size."""

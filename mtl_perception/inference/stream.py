@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import Pinhole
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Frame, Outputs, Perception
+from mtl_perception.inference.confidence import CONFIDENCES, depth_confidence
 from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.moving_objects import Moving, MovingObjects, Odometry, pinhole_of
+from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
+from mtl_perception.inference.joining import join
+from mtl_perception.inference.moving_objects import (
+    ASSUMED_FOCAL,
+    Moving,
+    MovingObjects,
+    Odometry,
+)
 from mtl_perception.inference.output_checks import check_outputs
 from mtl_perception.inference.rectification import Rectifier
 from mtl_perception.inference.timeline import Link, Timeline
 from mtl_perception.manifest import Manifest
 from mtl_perception.media.intrinsics import NO_CALIBRATION, Intrinsics, given_focal_length
 from mtl_perception.postprocessing import to_perception
-from mtl_perception.preprocessing import focal_length_at, resize
+from mtl_perception.preprocessing import focal_length_at
 from mtl_perception.reason_codes import ReasonCode
 
 MOTION_HEAD_TASKS = {'motion', 'step'}
@@ -40,12 +48,14 @@ class StreamSettings:
         network's own decoder.
     :param rectify: ``auto`` turns the images of a lens with strong distortion into those of a
         pinhole before the network, and the answers back; ``off`` never does.
+    :param fit: how images of another shape than the network's are brought to it.
     """
 
     max_gap_s: float = 0.5
     camera_height: float = 0.0
     motion_head: Literal['auto', 'network'] = 'auto'
     rectify: Literal['auto', 'off'] = 'auto'
+    fit: Fit = SQUEEZED
 
     def __post_init__(self) -> None:
         if not self.max_gap_s > 0:
@@ -108,6 +118,8 @@ class CameraStream:
         the first one."""
         self.rectifier: Rectifier | None = None
         """Makes a pinhole of the camera; None if it is one."""
+        self.layout: Layout | None = None
+        """What the network sees of the images; None before the first one."""
 
     def reset(self, reason: str) -> None:
         """
@@ -130,12 +142,14 @@ class CameraStream:
 
         :param frame: of this camera.
         :param tasks: names of the tasks to compute, and ``step`` for the camera's own motion
-            of a model with a motion head; all if None.
+            of a model with a motion head; all if None. ``semantic_confidence`` and
+            ``depth_confidence`` are computed only if they are named.
         :param output_size: whether the results have the camera's or the network's size.
         :param focal_px: focal length of the camera at the camera's size, pixels; scales depth.
             If the resize changes the aspect ratio, the scale of the rows counts: they show how
             far away the ground is and how tall the things on it are.
-            None or an impossible value leaves depth as the training camera would see it.
+            None or an impossible value leaves depth as the training camera would see it, or, if
+            the network sees parts of the image, assumes :attr:`focal_px`.
         :param odometry: measures how the camera moved; None estimates it from the images.
         :param intrinsics: what a calibration says about the camera, in place of ``focal_px``.
         :raises FrameError: ``T02_duplicate``, ``M09_nonfinite``, ``M10_output``, or what the
@@ -144,37 +158,70 @@ class CameraStream:
         """
         _check_input(frame, output_size)
         manifest = self.engine.manifest
+        if tasks is not None and 'depth_confidence' in tasks and not manifest.depth_confidence:
+            raise ValueError(
+                f'model {manifest.name!r} cannot tell how good its depth is; '
+                '"mtl evaluate MODEL --calibrate" teaches it')
         known = given_focal_length(focal_px) if intrinsics is None else intrinsics
         frame, focal_x, focal_y = self._as_pinhole(frame, known)
-        image = resize(frame.image, manifest.height, manifest.width)
+        layout = self.layout = self._layout(frame)
+        image = layout.shown(frame.image)
 
         # Does this frame continue the last one? Only then may the network compare the two.
         link = self._timeline.follow(frame, image)
         state = self._state if link.continues else None
-        outputs, next_state = self.engine.step(image, state, self._needed(tasks))
-
-        # Checked before the state changes: a dropped frame leaves no trace.
-        check_outputs(outputs, manifest)
+        outputs, next_state = self._step(layout, image, state, self._needed(tasks))
         self._commit(link, next_state)
+        if tasks is not None and 'depth_confidence' in tasks:
+            outputs = dataclasses.replace(outputs, depth_confidence=depth_confidence(
+                outputs, manifest.depth_confidence))
 
         # One image does not tell the scale: lens and mounting height do.
-        scale = self.height_scale * self._lens_scale(focal_y, frame.image.shape[0])
+        if focal_y is None and not layout.is_plain:
+            focal_y = self.focal_px
+        scale = self.height_scale * self._lens_scale(focal_y, layout)
 
         # The model's motion head, if it has one, predicts motion instead of the network.
         moving = None
         if self.moving is not None and (tasks is None or MOTION_HEAD_TASKS & {*tasks}):
-            camera = pinhole_of(focal_x, frame.image.shape, image.shape)
+            camera = self._camera(layout, focal_x)
             moving = self._run_head(self.moving, link, image, outputs, camera, scale, odometry)
             outputs = moving.outputs
             self.motion_unknown = moving.reason
         else:
             self.motion_unknown = '' if manifest.network.frames == 1 else link.reason
 
-        size = frame.image.shape[:2] if output_size == 'camera' else image.shape[:2]
         perception = to_perception(
-            outputs, manifest, *size, depth_scale=scale, motion_known=not self.motion_unknown)
-        perception = _requested(perception, moving, tasks)
-        return perception if self.rectifier is None else self.rectifier.restore(perception, *size)
+            outputs, manifest, *layout.shown_size(output_size), depth_scale=scale,
+            motion_known=not self.motion_unknown, picture=layout.picture)
+        perception = layout.restore(_requested(perception, moving, tasks), output_size)
+        return perception if self.rectifier is None else self.rectifier.restore(
+            perception, *layout.size(output_size))
+
+    def _layout(self, frame: Frame) -> Layout:
+        """Return what the network sees of a frame, which a pinhole took."""
+        fit = self.settings.fit
+        roi = None
+        if fit.roi is not None and self.rectifier is not None:
+            roi = self.rectifier.roi(fit.roi)
+        height, width = frame.image.shape[:2]
+        return fit.layout(height, width, self.engine.manifest, roi)
+
+    def _step(
+        self, layout: Layout, image: NDArray[np.uint8], state: Any,
+        tasks: Collection[str] | None,
+    ) -> tuple[Outputs, Any]:
+        """Return the outputs for a picture and the next state, which has a part per tile."""
+        found, following = [], []
+        for number, tile in enumerate(layout.cut(image)):
+            outputs, after = self.engine.step(
+                tile, None if state is None else state[number], tasks)
+
+            # Checked before any state changes: a dropped frame leaves no trace.
+            check_outputs(outputs, self.engine.manifest)
+            found.append(outputs)
+            following.append(after)
+        return join(found, layout, self.engine.manifest), following
 
     def _as_pinhole(
         self, frame: Frame, known: Intrinsics,
@@ -213,6 +260,10 @@ class CameraStream:
         motion head needs semantics and depth, but not the network's own motion.
         """
         manifest = self.engine.manifest
+        if tasks is not None and 'depth_confidence' in tasks:
+            tasks = {*tasks, 'depth', 'semantic_confidence'} - {'depth_confidence'}
+        if tasks is not None and 'semantic_confidence' in tasks:
+            tasks = {*tasks, 'semantic'}
         if self.moving is not None:
             wanted = {task.name for task in manifest.tasks} if tasks is None else {*tasks}
             needed = {'semantic', 'depth'} if wanted & MOTION_HEAD_TASKS else set()
@@ -233,27 +284,33 @@ class CameraStream:
         if link.forgets and self.moving is not None:
             self.moving.forget(link.reason)
 
-    def _lens_scale(self, focal_px: float | None, height: int) -> float:
+    def _lens_scale(self, focal_px: float | None, layout: Layout) -> float:
         """
         Return the factor on depth for the focal length.
 
         Through a longer lens things look larger, so the network sees them nearer than they are.
 
-        :param focal_px: at an image of this height; None or an impossible value gives 1.
+        :param focal_px: along y; None or an impossible value gives 1.
+        :param layout: what the network sees of the image.
         """
         if focal_px is None or not 0 < focal_px < np.inf:
             return 1.0
         manifest = self.engine.manifest
         trained = manifest.focal_y_px or manifest.focal_px  # 0 = square pixels
-        return focal_length_at(focal_px, height, manifest.height) / trained
+        return layout.focal_y(focal_px) / trained
+
+    def _camera(self, layout: Layout, focal_px: float | None) -> Pinhole | None:
+        """Return the camera of the picture; None leaves the assumption to the motion head."""
+        if focal_px is None or not 0 < focal_px < np.inf:
+            self.warnings[ReasonCode.NO_INTRINSICS] += 1
+            return None if layout.is_plain else layout.pinhole(ASSUMED_FOCAL * layout.camera[1])
+        return layout.pinhole(focal_px)
 
     def _run_head(
         self, objects: MovingObjects, link: Link, image: NDArray[np.uint8], outputs: Outputs,
         camera: Pinhole | None, scale: float, odometry: Odometry | None,
     ) -> Moving:
         """Return what the motion head knows about a frame."""
-        if camera is None:
-            self.warnings[ReasonCode.NO_INTRINSICS] += 1
         if link.odd:
             return objects.unknown_motion(outputs, image, link.reason)
 
@@ -307,5 +364,6 @@ def _requested(
             perception, residual=moving.residual(), step=moving.step)
     if tasks is None:
         return perception
-    unasked = {task: None for task in ('semantic', 'depth') if task not in tasks}
+    unasked = {task: None for task in ('semantic', 'depth', *CONFIDENCES.values())
+               if task not in tasks}
     return dataclasses.replace(perception, **unasked)

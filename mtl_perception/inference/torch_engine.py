@@ -89,12 +89,21 @@ class TorchEngine:
         depth = manifest.task('depth')
         streaming = StreamingNetwork(
             network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
-            depth.inverse if depth else 0.0)
+            depth.inverse if depth else 0.0, manifest.semantic_temperature)
 
         engine = cls(streaming, manifest, target, precision, minimum_score)
         engine.motion_head = motion_head_of(model, manifest)
         warm_up(engine)
         return engine
+
+    @property
+    def temperature(self) -> float:
+        """What the scores of the classes are divided by before they become probabilities."""
+        return self._network.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._network.temperature = value
 
     def step(
         self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,

@@ -56,6 +56,8 @@ class StreamingNetwork(nn.Module):
     :param sky: id of the semantic class without a depth, -1 for none.
     :param inverse: how depth is encoded, see :class:`mtl_perception.tasks.Task` and
         :func:`metres`.
+    :param temperature: the scores of the classes are divided by this before they become
+        probabilities.
     """
 
     scale: Tensor
@@ -63,12 +65,13 @@ class StreamingNetwork(nn.Module):
 
     def __init__(
         self, network: SiameseMultiTaskNetwork, mean: Sequence[float], std: Sequence[float],
-        sky: int = -1, inverse: float = 0.0,
+        sky: int = -1, inverse: float = 0.0, temperature: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = network
         self.sky = sky
         self.inverse = inverse
+        self.temperature = temperature
         deviation = torch.tensor(std, dtype=torch.float32)[:, None, None]
         self.register_buffer('scale', 1 / deviation)
         self.register_buffer(
@@ -84,7 +87,8 @@ class StreamingNetwork(nn.Module):
         :param image: (N, H, W, 3) uint8 RGB; H and W divisible by the encoder's largest stride.
         :param state: of the previous call; None for the first frame, which then
             stands for its previous frames as well.
-        :param tasks: the tasks to compute; all if None.
+        :param tasks: the tasks to compute; all if None. ``semantic_confidence`` with ``semantic``
+            asks for the probability of the class too, (N, H, W) float32.
         :param first: bool, where it is true the state is read as None; for a graph whose inputs
             are always there.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
@@ -94,6 +98,10 @@ class StreamingNetwork(nn.Module):
             (N, A (5 + C), h, w) float32, see :mod:`mtl_perception.models.boxes`; and the state.
         :raises ValueError: if a task is unknown or the state has another size.
         """
+        temperature = 0.0
+        if tasks is not None and 'semantic_confidence' in tasks:
+            tasks = {*tasks} - {'semantic_confidence'}
+            temperature = self.temperature
         decoders = dict(self.network.decoders.items())
         wanted = list(decoders) if tasks is None else [task for task in decoders if task in tasks]
         if tasks is not None and (unknown := sorted(set(tasks) - set(decoders))):
@@ -122,7 +130,8 @@ class StreamingNetwork(nn.Module):
                     stages, state, first)
                 for task in wanted:
                     output = linear[task].combine(scores[task])
-                    outputs.update(task_outputs(task, output, self.sky, self.inverse))
+                    outputs.update(task_outputs(
+                        task, output, self.sky, self.inverse, temperature))
             return outputs, following
 
         else:
@@ -131,7 +140,8 @@ class StreamingNetwork(nn.Module):
             stages = list(self.network.neck(joined)) if wanted else joined
 
         for task in wanted:
-            outputs.update(task_outputs(task, decoders[task](stages), self.sky, self.inverse))
+            outputs.update(task_outputs(
+                task, decoders[task](stages), self.sky, self.inverse, temperature))
         return outputs, following
 
     def forward(
@@ -282,7 +292,7 @@ def metres(output: Tensor, inverse: float = 0.0) -> Tensor:
 
 
 def task_outputs(
-    task: str, output: Tensor, sky: int, inverse: float = 0.0,
+    task: str, output: Tensor, sky: int, inverse: float = 0.0, temperature: float = 0.0,
 ) -> dict[str, Tensor]:
     """
     Convert the raw output of a decoder to the outputs of :meth:`StreamingNetwork.step`.
@@ -291,6 +301,7 @@ def task_outputs(
     :param output: (N, K, H, W) float32, unnormalised.
     :param sky: id of the semantic class of sky, -1 for none.
     :param inverse: of :func:`metres`.
+    :param temperature: of the probability of the class; 0 = it is not computed.
     """
     if task in ('instance', 'detection'):
         return {task: output}
@@ -307,4 +318,8 @@ def task_outputs(
     if task == 'semantic' and sky >= 0:
         others = torch.cat((output[:, :sky], output[:, sky + 1:]), dim=1).amax(dim=1)
         outputs['sky'] = output[:, sky] > others + SKY_MARGIN
+    if task == 'semantic' and temperature:
+        # The largest of a softmax of o / T is 1 / sum(exp((o - max) / T)).
+        scores = (output - output.amax(dim=1, keepdim=True)) / temperature
+        outputs['semantic_confidence'] = 1 / scores.float().exp().sum(1)
     return outputs

@@ -20,7 +20,9 @@ from mtl_perception.errors import FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.image_range import ImageRange
+from mtl_perception.inference.confidence import offered
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.stream import (
     MOTION_HEAD_TASKS,
     CameraStream,
@@ -109,7 +111,7 @@ class Camera:
 
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head,
-            settings.rectify))
+            settings.rectify, Fit(settings.input_fit, settings.input_roi)))
         self._reset_reasons: list[str] = []
         self._forget_range = False
         self._watch = PictureWatch()
@@ -132,11 +134,13 @@ class Camera:
         """What is known of the camera of the last image; None before the first one."""
         self.focal_px = 0.0
         """Focal length that the metres stand on, pixels; 0 before the first image."""
+        self._layout: Layout | None = None
         self.image: MatchingSubscription | None = None
         self._info: MatchingSubscription | None = None
 
         self.outputs = CameraOutputs(
-            node, self._prefix, engine.manifest, settings, self.stream.moving is not None)
+            node, self._prefix, engine.manifest, settings, self.stream.moving is not None,
+            offered(engine))
         self._odometry = OdometryMemory(settings.motion_camera_pose)
         self._odometry_subscription: MatchingSubscription | None = None
 
@@ -200,7 +204,7 @@ class Camera:
         known, info = self._infos.intrinsics(stamp_ns, image.shape, header.frame_id)
         self._note(known, image.shape[1], {topic.task for topic in wanted})
         if known.is_of_another_size:
-            wanted = [topic for topic in wanted if topic.task != 'depth']
+            wanted = [topic for topic in wanted if not topic.task.startswith('depth')]
         perception = Perception()
         if wanted:
             perception = self._perceive(
@@ -214,7 +218,9 @@ class Camera:
                 f'took {times[-1] - times[0]:.1f} s, inference_timeout is '
                 f'{settings.inference_timeout:g} s', ReasonCode.TIMEOUT)
 
-        ready = self.outputs.messages(wanted, perception, image, header, info)
+        layout = self.stream.layout
+        size = image.shape[:2] if layout is None else layout.size(settings.output_size)
+        ready = self.outputs.messages(wanted, perception, image, header, info, size)
         times.append(time.monotonic())
 
         spans = [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
@@ -322,10 +328,21 @@ class Camera:
 
         before = self.stream.warnings.copy()
         try:
-            return self.stream.process(
+            found = self.stream.process(
                 frame, tasks=tasks, output_size=size, intrinsics=known,
                 odometry=None if self._odometry_subscription is None else self._odometry.between)
+            self._tell_layout()
+            return found
         finally:
             for fault in self.stream.warnings - before:
                 if fault != known.code:
                     self.account.warned(fault)
+
+    def _tell_layout(self) -> None:
+        """Log what the network sees of the images and what that costs, when that changes."""
+        layout = self.stream.layout
+        if layout is None or layout == self._layout:
+            return
+        self._layout = layout
+        if self.stream.settings.fit != SQUEEZED and self._throttle.due(('layout', None)):
+            self._node.get_logger().info(f'camera {self.name!r}: {layout.text()}')

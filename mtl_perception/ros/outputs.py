@@ -18,8 +18,10 @@ from visualization_msgs.msg import ImageMarker
 
 from mtl_perception import topics
 from mtl_perception.frames import Perception
+from mtl_perception.inference.confidence import CONFIDENCES
 from mtl_perception.manifest import Manifest
 from mtl_perception.postprocessing import (
+    as_bytes,
     colourise_depth,
     colourise_semantic,
     draw_boxes,
@@ -105,6 +107,11 @@ def _picture(task: str, topic: topics.Topic, draw: Callable[[View], NDArray[Any]
         view.header, topic.encoding, draw(view), view.used))
 
 
+def _confidence(task: str, topic: topics.Topic) -> Output:
+    """Return an output of probabilities."""
+    return _picture(CONFIDENCES[task], topic, lambda view: as_bytes(view.result))
+
+
 OUTPUTS = (
     _picture('semantic', topics.SEMANTIC, lambda view: view.result),
     _picture('semantic', topics.SEMANTIC_COLOR,
@@ -113,6 +120,8 @@ OUTPUTS = (
              lambda view: overlay(view.background, colourise_semantic(view.result, view.task))),
     _picture('depth', topics.DEPTH, lambda view: view.result),
     _picture('depth', topics.DEPTH_RAW, lambda view: messages.millimetres(view.result)),
+    _confidence('semantic', topics.SEMANTIC_CONFIDENCE),
+    _confidence('depth', topics.DEPTH_CONFIDENCE),
     _picture('depth', topics.DEPTH_COLOR,
              lambda view: colourise_depth(view.result, view.task.maximum or FARTHEST_COLOURED_M)),
     _picture('motion', topics.MOTION, lambda view: view.result),
@@ -144,17 +153,17 @@ class CameraOutputs:
     :param manifest: of the network; a task that it lacks has no topics.
     :param settings: the parameters.
     :param steps: whether the camera's own motion is known.
+    :param confidences: names of those that the engine gives.
     """
 
     def __init__(
         self, node: LifecycleNode, prefix: str, manifest: Manifest, settings: Settings,
-        steps: bool = False,
+        steps: bool = False, confidences: Sequence[str] = (),
     ) -> None:
         self._node = node
         self._prefix = prefix
-        self._network_size = (manifest.height, manifest.width)
-        self._at_network_size = settings.output_size == 'network'
         self._tasks = {task.name: task for task in manifest.tasks}
+        self._confidences = tuple(confidences)
         self._publishers: dict[Output, LifecyclePublisher] = {}
         self._used: dict[Output, Image] = {}
         self._labels: list[tuple[LifecyclePublisher, Task]] = []
@@ -173,7 +182,7 @@ class CameraOutputs:
 
     def messages(
         self, wanted: Sequence[Output], perception: Perception, image: NDArray[np.uint8],
-        header: Header, info: CameraInfo | None,
+        header: Header, info: CameraInfo | None, size: tuple[int, int],
     ) -> list[Ready]:
         """
         Return the messages for one frame; to be published before the next call.
@@ -183,15 +192,15 @@ class CameraOutputs:
         :param image: (H, W, 3) uint8 RGB, the frame at the camera's size.
         :param header: of the frame, copied unchanged into every message.
         :param info: the camera's calibration, None if unknown.
+        :param size: height and width of the perception, pixels.
         """
         ready: list[Ready] = []
-        height, width = self._network_size if self._at_network_size else image.shape[:2]
         for output in wanted:
             result: Any = getattr(perception, output.task)
             if result is None:
                 continue
             message = output.message(View(
-                header, output.task, result, self._tasks, image, (height, width),
+                header, output.task, result, self._tasks, image, size,
                 perception.residual, self._used.get(output)))
             if output.kind is Image:
                 self._used[output] = message
@@ -228,8 +237,9 @@ class CameraOutputs:
 
     def _create(self, depth_raw: bool, steps: bool) -> None:
         """Create the publishers of the model's tasks."""
+        offered = {*self._tasks, *self._confidences}
         for output in OUTPUTS:
-            if (output.task in self._tasks and output.kind is not None
+            if (output.task in offered and output.kind is not None
                     and (depth_raw or output.topic is not topics.DEPTH_RAW)):
                 self._publishers[output] = self._publisher(output.kind, output.topic, IMAGES)
         if steps:

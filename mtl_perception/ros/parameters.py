@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mtl_perception.image_codec import MAX_PIXELS
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference.engines import ENGINES
+from mtl_perception.inference.fit import CHOICES, FitChoice, Roi, roi_of
 from mtl_perception.ros.declarations import Declaration, range_problem
 from mtl_perception.ros.log_text import printable
 
@@ -40,6 +41,8 @@ class Settings:
     inference_timeout: float
     max_pixels: int
     image_range: Limits | None
+    input_fit: FitChoice
+    input_roi: Roi | None
     output_size: OutputSize
     depth_camera_height: float
     depth_raw_16u: bool
@@ -66,7 +69,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     return Settings(**{
         **values, 'cameras': tuple(values['cameras']) or ('',),
         'motion_camera_pose': tuple(values['motion_camera_pose']),
-        'image_range': limits_of(values['image_range'])})
+        'image_range': limits_of(values['image_range']),
+        'input_roi': roi_of(values['input_roi'])})
 
 
 def _cameras_problem(names: Sequence[str]) -> str:
@@ -90,6 +94,14 @@ def _model_problem(name: str) -> str:
 def _device_problem(name: str) -> str:
     wanted = 'wanted auto, cpu, cuda, cuda:N, tensorrt or tensorrt:N'
     return '' if DEVICE.fullmatch(name) else wanted
+
+
+def _roi_problem(numbers: Sequence[int]) -> str:
+    try:
+        roi_of(numbers)
+    except ValueError as error:
+        return str(error).partition(', ')[2] if ', wanted' in str(error) else str(error)
+    return ''
 
 
 def _pose_problem(numbers: Sequence[float]) -> str:
@@ -131,6 +143,14 @@ PARAMETERS = (
     Declaration('image.range', 'auto', 'the numbers that become black and white in images of '
                 'more than 8 bits, such as [7000, 8600]; auto finds them in the images and holds '
                 'them steady', check=range_problem, also='integer array'),
+    Declaration('input.fit', 'squeeze', "how images of another shape are brought to the "
+                "network's: squeeze resizes them; crop shows the central part of the right "
+                'proportions, the rest is unknown; tiles shows as many such parts as cover the '
+                'image, at as many times the cost; auto takes tiles where squeezing would change '
+                'the proportions much', choices=CHOICES),
+    Declaration('input.roi', [0, 0, 0, 0], 'the only part of the image that counts: x, y, width '
+                'and height in its pixels, the rest is unknown; a width and height of 0 = all',
+                check=_roi_problem),
     Declaration('output.size', 'camera', 'size of the outputs: that of the camera image, or that '
                 'of the network (less work)', choices=('camera', 'network')),
     Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '

@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 
 from mtl_perception import topics
+from mtl_perception.inference.fit import roi_text
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.camera import Camera
 from mtl_perception.ros.diagnostics import (
@@ -218,7 +219,12 @@ class Watchdog:
                        'max_gap': str(settings.max_gap_s),
                        'image.range': camera.image_range.text(),
                        'depth.camera_height': str(settings.camera_height),
-                       'motion.head': settings.motion_head, 'rectify': settings.rectify}
+                       'motion.head': settings.motion_head, 'rectify': settings.rectify,
+                       'input.fit': settings.fit.how,
+                       'input.roi': roi_text(settings.fit.roi)}
+
+            if (layout := camera.stream.layout) is not None:
+                values['tiles'] = str(len(layout.tiles))
             if camera.intrinsics is not None:
                 values |= {'intrinsics': str(camera.intrinsics.state),
                            'intrinsics.reason': camera.intrinsics.reason,

@@ -16,6 +16,7 @@ from mtl_perception.datasets.build import DESCRIPTION as DESCRIPTION_TYPE
 from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.dataset_evaluation import (
+    described_fit,
     drives_of,
     evaluate,
     notes_of,
@@ -24,6 +25,7 @@ from mtl_perception.evaluation.dataset_evaluation import (
 )
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.frames import Outputs
+from mtl_perception.inference.fit import Fit
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.tasks import STREET_DEPTH, Task
 
@@ -104,6 +106,46 @@ def test_depth_is_scaled_by_the_camera_of_the_data(root):
     data.focal_length = lambda image: 2 * 0.6 * 64  # twice the focal length of the model's
     metrics, _ = evaluate(ColourEngine(32, 64), data)
     assert metrics['depth']['abs_rel'] == pytest.approx(1.0)
+
+
+def test_a_wide_data_set_in_tiles_or_cropped_says_so_with_its_cost(root):
+    data = data_of(root)
+    squeezed, _ = evaluate(ColourEngine(32, 32), data)
+    tiles, _ = evaluate(ColourEngine(32, 32), data, fit=Fit('tiles'))
+    crop, _ = evaluate(ColourEngine(32, 32), data, fit=Fit('crop'))
+
+    assert squeezed['fit'] == {}
+    assert tiles['semantic'] == squeezed['semantic']
+    assert 'Images of 64 x 32 pixels: 4 tiles of 37 x 32, so 4 runs' in ' '.join(notes_of(tiles))
+    # Half of the image is unknown, and that counts as wrong.
+    assert crop['semantic']['pixel_accuracy'] == pytest.approx(0.5, abs=0.001)
+    assert '32 x 32 at (16, 0); outside of it all is unknown' in ' '.join(notes_of(crop))
+
+
+def test_a_description_may_say_the_fit_and_the_option_takes_precedence(root, capsys, monkeypatch):
+    path = root / 'one.yaml'
+    path.write_text('a: {dataset: folder, root: ., split: all, fit: tiles, roi: [0, 0, 64, 16]}\n')
+    assert described_fit(path, 'a') == Fit('tiles', (0, 0, 64, 16))
+    data, _ = open_data(path, 'a', None, 1)
+    assert len(data) == 4
+
+    from mtl_perception.inference.torch_engine import TorchEngine
+    monkeypatch.setattr(TorchEngine, 'load', lambda *_, **__: ColourEngine(32, 64))
+    assert cli.main(['evaluate', '--data', str(path)]) == 0
+    assert '3 tiles of 37 x 16' in capsys.readouterr().out
+    assert cli.main(['evaluate', '--data', str(path), '--fit', 'crop', '--roi', '0,0,32,16']) == 0
+    assert '32 x 16 at (0, 0); outside' in capsys.readouterr().out
+    assert cli.main(['data', 'check', str(path), '--mosaic', str(root / 'm.png')]) == 0
+
+    path.write_text('a: {dataset: folder, root: ., split: all, fit: cut}\n')
+    assert cli.main(['evaluate', '--data', str(path)]) == 2
+    assert "one.yaml: a: fit is 'cut'; it must be one of" in capsys.readouterr().err
+
+
+def test_a_fit_without_images_of_another_shape_is_refused(capsys):
+    for given in ([], ['--suite', 'x.yaml'], ['--bag', 'x']):
+        assert cli.main(['evaluate', *given, '--fit', 'tiles']) == 2
+        assert '--fit and --roi' in capsys.readouterr().err
 
 
 def test_a_data_set_without_a_focal_length_is_said_in_the_report(root):

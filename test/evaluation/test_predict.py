@@ -77,6 +77,26 @@ def test_a_folder_becomes_a_folder_of_masks_with_the_same_bytes_every_time(
     assert depth.dtype == np.uint16
 
 
+def test_a_crop_is_unknown_outside_and_told(tmp_path, folder, tiny_model, capsys):
+    given = ['predict', str(folder), '--model', str(tiny_model), '--threads', '1', '--fit', 'crop']
+    assert cli.main([*given, '--roi', '16,8,48,32', '--output', str(tmp_path / 'part')]) == 0
+
+    said = capsys.readouterr().err
+    assert said.count('images of 96 x 64 pixels, of them 48 x 32 at (16, 8); outside of it') == 1
+    semantic = cv2.imread(str(tmp_path / 'part/semantic/frame1.png'), cv2.IMREAD_UNCHANGED)
+    depth = cv2.imread(str(tmp_path / 'part/depth/frame1.png'), cv2.IMREAD_UNCHANGED)
+    known = np.zeros((64, 96), bool)
+    known[8:40, 16:64] = True
+    np.testing.assert_array_equal(semantic != 255, known)
+    assert (depth[~known] == 0).all()
+
+    assert cli.main([*given, '--roi', '60,8,48,32', '--output', str(tmp_path / 'not')]) == 3
+    assert 'I25_fit' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*given, '--roi', '1,2,3'])
+    assert 'wanted x, y, width and height' in capsys.readouterr().err
+
+
 def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, capsys):
     output = tmp_path / 'deep' / 'shown.mp4'
 

@@ -21,6 +21,7 @@ from mtl_perception.evaluation.bag_output import BagOutput
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.evaluation.live_recording import LivePlan, record_live
 from mtl_perception.frames import Detections, Frame, Outputs, Truth
+from mtl_perception.inference.fit import Fit
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
@@ -200,7 +201,7 @@ def test_a_real_node_with_other_settings_is_repeated_bit_by_bit(tmp_path, model)
     """Camera, node and recorder on a ROS graph; the node's settings come from the recording."""
     pytest.importorskip('rclpy')
     node = {'model': str(model), 'threads': 1, 'device': 'cpu', 'max_gap': 0.2,
-            'depth.camera_height': 1.3}
+            'depth.camera_height': 1.3, 'input.fit': 'tiles', 'input.roi': [0, 8, 96, 32]}
     source = {'source': 'street', 'frames': 20, 'rate': 5.0, 'seed': 20003, 'ahead': 20, **SIZE}
     path = record_live(LivePlan(source, node, truth=True), tmp_path, lambda *_: None)
     engine = TorchEngine.load(model, 'cpu', threads=1)
@@ -210,7 +211,7 @@ def test_a_real_node_with_other_settings_is_repeated_bit_by_bit(tmp_path, model)
         pairs = list(zip(one.records(), rerun(other, engine, settings), strict=True))
         by_default = list(rerun(third, engine))
 
-    assert settings == StreamSettings(0.2, 1.3)
+    assert settings == StreamSettings(0.2, 1.3, fit=Fit('tiles', (0, 8, 96, 32)))
 
     predicted = [pair for pair in pairs if pair[0].prediction is not None]
     assert len(predicted) > 10

@@ -84,6 +84,14 @@ def test_a_suite_is_one_table_with_baselines_and_says_what_is_not_there(suite, t
     assert results[0]['metrics']['semantic']['pixel_accuracy'] == accuracy
 
 
+def test_an_entry_may_say_how_the_model_sees_the_images(suite, tmp_path, capsys):
+    described = yaml.safe_load(suite.read_text())
+    described['entries'][0]['fit'] = 'crop'
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data')]) == 0
+    assert 'CamVid: Images of 64 x 32 pixels: one run of the network' in capsys.readouterr().out
+
+
 def test_a_suite_without_any_data_set_is_refused(suite, tmp_path, capsys):
     assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path)]) == 3
     assert 'none of its data sets is there' in capsys.readouterr().err
