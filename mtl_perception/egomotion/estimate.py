@@ -10,21 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole, rigid_flow, warp
-from mtl_perception.egomotion.solve import Fit, Matches, ransac, refine
+from mtl_perception.egomotion.solve import FARTHEST_M, Fit, Matches, ransac, refine
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 CELL = 8
 """Side of the grid cells, pixels; each gives at most one match, at its most textured pixel."""
-FARTHEST_M = 80.0
-"""Depth is clipped here, metres: points farther away constrain the rotation only."""
 TEXTURE = 2e-5
 """A match needs at least this smallest eigenvalue of the structure tensor (greys 0 to 1)."""
 AGREES = 2.5
 """A match agrees with a pose if its error is below this multiple of the expected error."""
 BELIEVABLE = 0.5
 """A pose of a lower quality should not be used."""
+OFFSET_SIGMA = 0.01
+"""
+Expected change of the error that all inverse depths share, 1/m. A network takes the horizon to be
+where it was in its training. Under a camera that is pitched otherwise, 1 / Z of the ground and of
+all that stands on it is wrong by the pitch (radians) over the camera's height.
+"""
+LARGEST_OFFSET = 0.08
+"""An offset beyond this is no pitch of a camera on a road, 1/m: 7 degrees at 1.5 m."""
 START = np.diag([1 / np.radians(0.5) ** 2] * 3 + [1 / 0.1 ** 2] * 3)
 """Inverse covariance of the guess that an estimate starts from: half a degree, 0.1 m."""
 
@@ -41,12 +47,14 @@ class EgoMotion:
     :param matches: number of matches that the pose was estimated from.
     :param flow: (H, W, 2) float32 optical flow to the earlier frame, pixels; None if it was not
         asked for.
+    :param offset: to add to all inverse depths, as the pose was estimated with them, 1/m.
     """
 
     pose: Matrix
     quality: float
     matches: int
     flow: Floats | None = None
+    offset: float = 0.0
 
     @property
     def travel(self) -> float:
@@ -79,7 +87,8 @@ class MotionEstimator:
 
     def estimate(
         self, current: Image, earlier: Image, depth: Floats, static: Mask,
-        guess: Matrix | None = None, keep_flow: bool = False,
+        guess: Matrix | None = None, keep_flow: bool = False, offset: float | None = None,
+        search: bool = True,
     ) -> EgoMotion:
         """
         Return the motion from the earlier frame to the current one.
@@ -93,6 +102,9 @@ class MotionEstimator:
         :param guess: (4, 4) float64, the expected pose, such as that of the last step; None
             searches for one.
         :param keep_flow: whether the flow is returned.
+        :param offset: to add to inverse depth, 1/m, a first value that is estimated with the pose;
+            None takes depth as it is.
+        :param search: whether a guess that misled makes it search for a pose.
         :raises ValueError: if shapes differ.
         """
         for name, array in (('earlier', earlier), ('depth', depth), ('static', static)):
@@ -101,22 +113,25 @@ class MotionEstimator:
                     f'{name} has shape {array.shape}, the current image {current.shape}; they '
                     'must be equal')
 
-        depth = np.clip(depth, 0.5, FARTHEST_M)
+        depth = shifted_depth(depth, offset or 0.0)
         pixels = self._textured(current, static)
         result = None
         if guess is not None:
-            result = self._estimate_near(current, earlier, depth, pixels, guess, keep_flow)
+            result = self._estimate_near(
+                current, earlier, depth, pixels, guess, keep_flow, offset)
 
         # The search costs one more flow: only without a guess, or where the guess misled.
-        if result is None or result.quality < BELIEVABLE:
+        if result is None or (search and result.quality < BELIEVABLE):
             found = self._search_pose(current, earlier, depth, pixels)
             if found is not None:
-                retry = self._estimate_near(current, earlier, depth, pixels, found, keep_flow)
+                retry = self._estimate_near(
+                    current, earlier, depth, pixels, found, keep_flow, offset)
                 if result is None or retry.quality > result.quality:
                     result = retry
 
         if result is None:
-            result = self._estimate_near(current, earlier, depth, pixels, np.eye(4), keep_flow)
+            result = self._estimate_near(
+                current, earlier, depth, pixels, np.eye(4), keep_flow, offset)
         return result
 
     def _textured(self, image: Image, static: Mask) -> NDArray[np.intp]:
@@ -145,7 +160,7 @@ class MotionEstimator:
 
     def _estimate_near(
         self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
-        guess: Matrix, keep_flow: bool = False,
+        guess: Matrix, keep_flow: bool = False, offset: float | None = None,
     ) -> EgoMotion:
         """Return the motion near a guess, from the flow that the guess does not explain."""
         expected = rigid_flow(depth, guess, self.camera)
@@ -165,8 +180,13 @@ class MotionEstimator:
             (matches.earlier >= 0) & (matches.earlier <= (width - 1, height - 1)), axis=1)
         matches = matches.take(inside)
 
-        fit = refine(guess, matches, self.camera, information=START)
-        return EgoMotion(fit.pose, quality(fit), len(matches.points), total)
+        whole = offset or 0.0
+        fit = refine(guess, matches, self.camera, information=START,
+                     offset_sigma=0.0 if offset is None else OFFSET_SIGMA)
+        if abs(whole + fit.offset) > LARGEST_OFFSET:
+            fit = refine(guess, matches, self.camera, information=START)
+        return EgoMotion(
+            fit.pose, quality(fit), len(matches.points), total, whole + fit.offset)
 
     def _matches(
         self, depth: Floats, pixels: NDArray[np.intp], flow: Floats,
@@ -183,6 +203,19 @@ class MotionEstimator:
         points = np.stack([(places[:, 0] - camera.cx) / camera.fx * distance,
                            (places[:, 1] - camera.cy) / camera.fy * distance, distance], 1)
         return Matches(points, places, places + flow)
+
+
+def shifted_depth(depth: Floats, offset: float) -> Floats:
+    """
+    Return depth whose inverse is larger by an offset.
+
+    :param depth: (H, W) float32 metres, positive.
+    :param offset: 1/m.
+    :return: (H, W) float32, 0.5 m to :data:`FARTHEST_M`.
+    """
+    inverse = np.float32(1) / np.clip(depth, np.float32(0.5), np.float32(FARTHEST_M))
+    shifted = np.clip(inverse + np.float32(offset), 1 / FARTHEST_M, 2.0)
+    return np.asarray(1 / shifted, np.float32)
 
 
 def _composed(remainder: Floats, expected: Floats) -> Floats:

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.egomotion.estimate import FARTHEST_M
 from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole, rigid_flow, warp
-from mtl_perception.egomotion.solve import DEPTH_SIGMA, FLOW_SIGMA_PX
+from mtl_perception.egomotion.solve import DEPTH_SIGMA, FARTHEST_M, FLOW_SIGMA_PX
 
 RESIDUAL_CHANNELS = (
     'along_sigma', 'across_sigma', 'chi', 'along_px', 'across_px', 'parallax', 'inverse_depth',

@@ -130,15 +130,17 @@ class FrameRing:
             RingFrame(stamp_ns, grey, image, newest.world @ step, quality))
         self._speed = step, (stamp_ns - newest.stamp_ns) * 1e-9
 
-    def baseline(self, slack: float = 0.02) -> Baseline | None:
+    def baseline(self, slack: float = 0.02, seconds: float | None = None) -> Baseline | None:
         """
         Return the frame to compare the newest one with, None if there is only one.
 
+        :param seconds: longest duration, if it shall be shorter than the ring's.
         :param slack: seconds that a baseline may be longer than allowed, as stamps jitter.
         """
         if len(self._frames) < 2:
             return None
 
+        longest = self.seconds if seconds is None else min(seconds, self.seconds)
         newest = self._frames[-1]
         quality = 1.0
         chosen = None
@@ -149,8 +151,8 @@ class FrameRing:
         for later, earlier in zip(frames[:0:-1], frames[-2::-1], strict=True):
             quality = min(quality, later.quality)
             pose = inverse(earlier.world) @ newest.world  # earlier <- world <- newest
-            seconds = (newest.stamp_ns - earlier.stamp_ns) * 1e-9
+            duration = (newest.stamp_ns - earlier.stamp_ns) * 1e-9
             travel = float(np.linalg.norm(pose[:3, 3]))
-            if chosen is None or (seconds <= self.seconds + slack and travel <= self.travel):
-                chosen = Baseline(earlier, pose, seconds, travel, quality)
+            if chosen is None or (duration <= longest + slack and travel <= self.travel):
+                chosen = Baseline(earlier, pose, duration, travel, quality)
         return chosen

@@ -16,6 +16,8 @@ FLOW_SIGMA_PX = 0.3
 """Expected error of the optical flow in each direction, pixels."""
 DEPTH_SIGMA = 0.13
 """Expected relative error of depth; it moves a point along its epipolar line only."""
+FARTHEST_M = 80.0
+"""Depth is clipped here, metres: points farther away constrain the rotation only."""
 FREEDOM = 4.0
 """Degrees of freedom of the Student's t distribution that the errors are assumed to have."""
 
@@ -48,11 +50,13 @@ class Fit:
     :param chi: (N,) float64 error of each match in units of its expected error.
     :param information: (6, 6) float64 inverse covariance of (rotation, translation) in radians
         and metres.
+    :param offset: to add to the inverse depth of the points, 1/m; 0 if it was not asked for.
     """
 
     pose: Matrix
     chi: Points
     information: Matrix
+    offset: float = 0.0
 
 
 def ransac(matches: Matches, camera: Pinhole, threshold_px: float = 1.5) -> Matrix | None:
@@ -85,7 +89,7 @@ def ransac(matches: Matches, camera: Pinhole, threshold_px: float = 1.5) -> Matr
 
 def refine(
     pose: Matrix, matches: Matches, camera: Pinhole, iterations: int = 6,
-    information: Matrix | None = None,
+    information: Matrix | None = None, offset_sigma: float = 0.0,
 ) -> Fit:
     """
     Return the pose of least weighted error, by iteratively reweighted Gauss-Newton steps.
@@ -99,32 +103,45 @@ def refine(
     :param camera: of both frames.
     :param iterations: largest number of steps.
     :param information: (6, 6) float64 inverse covariance of the starting pose; None = unknown.
+    :param offset_sigma: expected size of an error that the inverse depths of all points share,
+        1/m; 0 takes them as they are.
     """
     start = pose
-    prior = np.zeros((6, 6)) if information is None else information
-    moved = np.zeros(6)
+    prior = np.zeros((7, 7))
+    if information is not None:
+        prior[:6, :6] = information
+    if offset_sigma:
+        prior[6, 6] = 1 / offset_sigma ** 2
+    free = slice(7 if offset_sigma else 6)  # without a sigma, the offset stays 0
+    prior = prior[free, free]
+
+    moved = np.zeros(len(prior))
+    offset = 0.0
     for _ in range(iterations):
-        error, jacobian, _ = _linearised(pose, matches, camera)
+        error, jacobian, _ = _linearised(pose, matches, camera, offset)
         weight = _student_weight(error)
 
         # (J^T W J + P) step = J^T W e - P moved, where P is the prior's information and moved the
         # sum of the steps so far. A trace of damping keeps the matrix regular.
-        rows = (jacobian * weight[:, None, None]).reshape(-1, 6)
-        normal = rows.T @ jacobian.reshape(-1, 6) + prior
+        flat = jacobian[..., free].reshape(-1, len(prior))
+        rows = flat * np.repeat(weight, 2)[:, None]
+        normal = rows.T @ flat + prior
+        damping = 1e-9 * np.trace(normal[:6, :6]) / 6
         step = np.linalg.lstsq(
-            normal + 1e-9 * np.trace(normal) / 6 * np.eye(6),
+            normal + damping * np.eye(len(prior)),
             rows.T @ error.ravel() - prior @ moved, rcond=None)[0]
 
         moved = moved + step
         pose = _moved(start, moved)
-        if np.abs(step[:3]).max() < 1e-5 and np.abs(step[3:]).max() < 1e-3:
+        offset = float(moved[6:].sum())
+        if np.abs(step[:3]).max() < 1e-5 and np.abs(step[3:6]).max() < 1e-3:
             break
 
     # The information leaves the prior out: it shall say how well the matches determine the pose.
-    error, jacobian, chi = _linearised(pose, matches, camera)
-    flat = jacobian.reshape(-1, 6)
+    error, jacobian, chi = _linearised(pose, matches, camera, offset)
+    flat = jacobian[..., :6].reshape(-1, 6)
     weight = _student_weight(error)
-    return Fit(pose, chi, (flat * np.repeat(weight, 2)[:, None]).T @ flat)
+    return Fit(pose, chi, (flat * np.repeat(weight, 2)[:, None]).T @ flat, offset)
 
 
 def _student_weight(error: Points) -> Points:
@@ -140,22 +157,29 @@ def _moved(pose: Matrix, step: Points) -> Matrix:
     result = np.eye(4)
     turn = rotation_of(step[:3])
     result[:3, :3] = turn @ pose[:3, :3]
-    result[:3, 3] = turn @ pose[:3, 3] + step[3:]
+    result[:3, 3] = turn @ pose[:3, 3] + step[3:6]
     return result
 
 
-def _linearised(pose: Matrix, matches: Matches, camera: Pinhole) -> tuple[Points, Points, Points]:
+def _linearised(
+    pose: Matrix, matches: Matches, camera: Pinhole, offset: float = 0.0,
+) -> tuple[Points, Points, Points]:
     """
-    Return whitened errors (N, 2), their Jacobian (N, 2, 6) and their length (N,).
+    Return whitened errors (N, 2), their Jacobian (N, 2, 7) and their length (N,).
 
     The two errors of a match are along and across its epipolar line. The Jacobian is that of the
-    projection by the (rotation, translation) of :func:`_moved`.
+    projection by the (rotation, translation) of :func:`_moved` and by the offset of inverse depth.
     """
-    # Into the earlier camera's frame: X' = R X + t
-    turned = matches.points @ pose[:3, :3].T
-    there = turned + pose[:3, 3]
-    behind = there[:, 2] < 0.1
-    far = np.where(behind, 0.1, there[:, 2])
+    # Into the earlier camera's frame, over depth: X' / Z = R X / Z + t / Z, whose inverse depth
+    # 1 / Z + offset reaches no farther than that of the farthest points
+    distance = matches.points[:, 2:]
+    inverse = 1 / distance[:, 0] + offset
+    beyond = inverse < 1 / FARTHEST_M
+    inverse = np.where(beyond, 1 / FARTHEST_M, inverse)
+    turned = (matches.points / distance) @ pose[:3, :3].T
+    there = turned + pose[:3, 3] * inverse[:, None]
+    behind = there[:, 2] < 0.1 * inverse
+    far = np.where(behind, 0.1 * inverse, there[:, 2])
 
     # Pinhole projection: u = fx X'/Z' + cx, v = fy Y'/Z' + cy
     focal = np.array([camera.fx, camera.fy])
@@ -164,7 +188,7 @@ def _linearised(pose: Matrix, matches: Matches, camera: Pinhole) -> tuple[Points
 
     # The parallax, which the translation alone causes, points along the epipolar line. Without
     # parallax any direction serves, as the errors along and across are then the same.
-    static = turned[:, :2] / np.maximum(turned[:, 2:], 0.1) * focal + centre
+    static = turned[:, :2] / np.maximum(turned[:, 2:], 0.1 * inverse[:, None]) * focal + centre
     parallax = projected - static
     size = np.sqrt((parallax ** 2).sum(1))
     along = parallax / np.maximum(size, 1e-9)[:, None]
@@ -179,14 +203,19 @@ def _linearised(pose: Matrix, matches: Matches, camera: Pinhole) -> tuple[Points
     error = np.einsum('nij,nj->ni', axes, matches.earlier - projected)
     error[behind] = 10.0  # a gross error, which the zero rows below keep from pulling the pose
 
-    # A step (w, v) moves the point by dX' = w x X' + v, so with x = X'/Z' and y = Y'/Z'
-    #   du = fx (-x y w1 + (1 + x^2) w2 - y w3 + v1 / Z' - x v3 / Z')
-    #   dv = fy (-(1 + y^2) w1 + x y w2 + x w3 + v2 / Z' - y v3 / Z')
+    # A step (w, v) moves the point by dX' = w x X' + v, an offset o by dX' / Z = t o, so with
+    # x = X'/Z' and y = Y'/Z'
+    #   du = fx (-x y w1 + (1 + x^2) w2 - y w3 + v1 / Z' - x v3 / Z' + (t1 - x t3) Z / Z' o)
+    #   dv = fy (-(1 + y^2) w1 + x y w2 + x w3 + v2 / Z' - y v3 / Z' + (t2 - y t3) Z / Z' o)
     x, y = there[:, 0] / far, there[:, 1] / far
+    near = inverse / far
     zero = np.zeros_like(x)
-    one = np.ones_like(x)
+    shift = pose[:3, 3]
+    moved = np.where(beyond, 0.0, 1 / far)
     rows = np.stack([
-        np.stack([-x * y, 1 + x * x, -y, one / far, zero, -x / far], 1) * camera.fx,
-        np.stack([-1 - y * y, x * y, x, zero, one / far, -y / far], 1) * camera.fy], 1)
+        np.stack([-x * y, 1 + x * x, -y, near, zero, -x * near,
+                  (shift[0] - x * shift[2]) * moved], 1) * camera.fx,
+        np.stack([-1 - y * y, x * y, x, zero, near, -y * near,
+                  (shift[1] - y * shift[2]) * moved], 1) * camera.fy], 1)
     rows[behind] = 0
     return error, np.einsum('nij,njk->nik', axes, rows), np.sqrt((error ** 2).sum(1))

@@ -8,11 +8,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.egomotion.estimate import BELIEVABLE, EgoMotion, MotionEstimator
+from mtl_perception.egomotion.estimate import (
+    BELIEVABLE,
+    EgoMotion,
+    MotionEstimator,
+    shifted_depth,
+)
 from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole
 from mtl_perception.egomotion.residual import motion_features, residual
-from mtl_perception.egomotion.ring import Baseline, FrameRing
+from mtl_perception.egomotion.ring import Baseline, FrameRing, RingFrame
 from mtl_perception.egomotion.scale import depth_scale
+
+SPEEDS = (3.0, 9.0, 18.0, 36.0)
+"""
+Forward speeds to try in turn while the motion is lost, m/s. Near standstill a wrong pose explains
+the far scene and the lines along a road as well as the right one: the flow of a fast camera is
+not found from there.
+"""
+REACH_GROWS = 1.25
+"""Factor on the duration of the baseline after a comparison that is believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +80,12 @@ class MotionTracker:
         """The last step, None before the second frame."""
         self.scale = 1.0
         """Factor on depth that fits the odometry, 1 without one."""
+        self.offset = 0.0
+        """
+        Added to inverse depth, 1/m; not estimated until a comparison fails, and from then on.
+        """
+        self._reach = self.ring.seconds  # duration over which the flow is found at this speed
+        self._lost = 0  # comparisons in a row that were not believed
         self._near = MotionEstimator(camera)
         self._full = MotionEstimator(camera, 'full')
 
@@ -73,6 +93,7 @@ class MotionTracker:
         """Forget all frames."""
         self.ring.reset()
         self.step = None
+        self._lost = 0
 
     def add(
         self, stamp_ns: int, image: NDArray[np.uint8], depth: Floats, semantic: NDArray[np.uint8],
@@ -98,16 +119,44 @@ class MotionTracker:
 
         # The step from the frame before
         static = self.static(semantic)
-        if odometry is None:
-            self.step = self._near.estimate(
-                grey, newest.grey, depth, static, self.ring.guess(stamp_ns))
-        else:
+        trusted = odometry is not None
+        if odometry is not None:
             self.step = EgoMotion(odometry, 1.0, 0)
+        else:
+            self.step = self._near.estimate(
+                grey, newest.grey, depth, static, self.ring.guess(stamp_ns), offset=self._offset)
+            if self._lost:
+                self._try_speed(stamp_ns, newest, grey, depth, static)
+            if self.step.quality >= BELIEVABLE:
+                self.offset = self.step.offset
         self.ring.add(stamp_ns, grey, image, self.step.pose, self.step.quality)
 
-        baseline = self.ring.baseline()
-        assert baseline is not None  # there are two frames
-        return self._compare(baseline, grey, depth, semantic, static, odometry is not None)
+        found = self._compare(grey, depth, semantic, static, trusted)
+        believed = found.ego.quality >= BELIEVABLE
+        self._lost = 0 if believed or trusted else self._lost + 1
+        return found
+
+    @property
+    def _offset(self) -> float | None:
+        """Return what to start the estimate of the offset from, None to leave depth as it is."""
+        return self.offset if self.offset or self._lost else None
+
+    def _try_speed(
+        self, stamp_ns: int, newest: RingFrame, grey: NDArray[np.uint8], depth: Floats,
+        static: NDArray[np.bool_],
+    ) -> None:
+        """Take the step at another speed if it explains the flow better than that of the guess."""
+        assert self.step is not None  # it has just been estimated
+        guess = np.eye(4)
+        guess[2, 3] = SPEEDS[self._lost % len(SPEEDS)] * (stamp_ns - newest.stamp_ns) * 1e-9
+        rival = self._near.estimate(
+            grey, newest.grey, depth, static, guess, offset=0.0, search=False)
+
+        # The steps before were wrong then, so the chain starts anew.
+        if rival.quality >= BELIEVABLE and rival.quality > self.step.quality:
+            self.step = rival
+            self.ring.reset()
+            self.ring.add(newest.stamp_ns, newest.grey, newest.image)
 
     def static(self, semantic: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return (H, W) bool, pixels of classes that cannot move and have a depth."""
@@ -117,17 +166,36 @@ class MotionTracker:
         return static
 
     def _compare(
-        self, baseline: Baseline, grey: NDArray[np.uint8], depth: Floats,
-        semantic: NDArray[np.uint8], static: NDArray[np.bool_], trusted: bool,
+        self, grey: NDArray[np.uint8], depth: Floats, semantic: NDArray[np.uint8],
+        static: NDArray[np.bool_], trusted: bool,
     ) -> Comparison:
         """
         Return the comparison of the newest frame with that of a baseline.
 
         :param trusted: whether the pose of the baseline comes from an odometry.
         """
-        earlier = baseline.earlier.grey
+        baseline = self.ring.baseline(seconds=None if trusted else self._reach)
+        assert baseline is not None  # there are two frames
+        shorter = self.ring.baseline(seconds=baseline.seconds / 2, slack=0.0)
+        assert shorter is not None
+        if trusted:
+            shorter = baseline
+
+        # The flow over a long baseline may be too large to be found: half of it may do.
         depth = depth * np.float32(self.scale)
-        ego = self._full.estimate(grey, earlier, depth, static, baseline.pose, keep_flow=True)
+        ego = self._full.estimate(
+            grey, baseline.earlier.grey, depth, static, baseline.pose, True, self._offset,
+            search=shorter.seconds == baseline.seconds)
+        if ego.quality < BELIEVABLE and shorter.seconds < baseline.seconds:
+            baseline = shorter
+            ego = self._full.estimate(
+                grey, baseline.earlier.grey, depth, static, baseline.pose, True, self._offset)
+            self._reach = baseline.seconds
+        elif ego.quality >= BELIEVABLE:
+            self._reach = min(self._reach * REACH_GROWS, self.ring.seconds)
+
+        earlier = baseline.earlier.grey
+        depth = shifted_depth(depth, ego.offset) if ego.offset else depth
         flow, pose = ego.flow, ego.pose
         assert flow is not None
 
