@@ -84,6 +84,7 @@ class MotionTracker:
         """
         Added to inverse depth, 1/m; not estimated until a comparison fails, and from then on.
         """
+
         self._reach = self.ring.seconds  # duration over which the flow is found at this speed
         self._lost = 0  # comparisons in a row that were not believed
         self._near = MotionEstimator(camera)
