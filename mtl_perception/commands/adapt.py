@@ -3,6 +3,7 @@
 """``mtl adapt``: adapt a model to a camera, from images without labels."""
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,14 @@ from mtl_perception.evaluation.image_inputs import is_bag, open_input
 from mtl_perception.evaluation.pictures import evenly_spread
 from mtl_perception.files import write_atomically
 from mtl_perception.manifest import Manifest, read_model
+from mtl_perception.postprocessing import colourise_depth
 from mtl_perception.preprocessing import resize
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.tasks import Task
 from mtl_perception.training.adaptation import Adaptation, AdaptationSettings, adapt
+from mtl_perception.training.depth_change import DepthChange
+from mtl_perception.training.drive_depth import Film
+from mtl_perception.training.film import Reel, used_images
 from mtl_perception.training.progress_log import write_picture
 from mtl_perception.training.run_lock import exclusive
 
@@ -25,6 +30,10 @@ MOST_IMAGES = 1000
 """Images of a longer drive are left out evenly."""
 NEIGHBOURS_S = 0.5
 """Longest time between two images that a network may see as consecutive frames, seconds."""
+SHORTEST_S = 0.09
+"""Time between two images of a film; those between them are left out, seconds."""
+TOGETHER = 8
+"""Consecutive images of a longer drive that are used together: they show one another's depth."""
 SHOWN = 6
 """Images of the picture."""
 WORSE = 1
@@ -47,7 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--namespace', default='', help='of the camera of a recording')
     parser.add_argument(
         '--rate', type=float, default=0.0,
-        help='images per second of a folder (default: unknown, each image stands alone)')
+        help='images per second of a folder (default: unknown, each image stands alone and depth '
+        'is not adapted)')
+    parser.add_argument(
+        '--focal-length', type=float, default=0.0, metavar='PIXELS',
+        help='of the camera at the width of its images (default: that of the calibration in a '
+        'recording, else assumed)')
+    parser.add_argument(
+        '--camera-height', type=float, default=0.0, metavar='METRES',
+        help='of the camera above the road; ties the scale of depth to it')
 
     # the training
     parser.add_argument(
@@ -65,49 +82,66 @@ def run(arguments: argparse.Namespace) -> int:
     manifest, _ = read_model(arguments.model)
     if arguments.steps < 1:
         raise ConfigurationError(f'--steps is {arguments.steps}, wanted at least 1')
+    for option in ('rate', 'focal_length', 'camera_height'):
+        value = getattr(arguments, option)
+        if not 0 <= value < math.inf:
+            raise ConfigurationError(
+                f'--{option.replace("_", "-")} is {value:g}; it must be a number of at least 0')
+
     name = arguments.name or f'{manifest.name}_adapted'
     folder = arguments.output / name
     if (folder / f'{name}.safetensors').exists():
         raise ConfigurationError(
             f'{folder} holds an adapted model already; choose another --name')
 
-    drive = _read(arguments, manifest)
+    drive, film = _read(arguments, manifest)
 
     notes = {'drive': arguments.drive.name, 'images': len(drive), 'steps': arguments.steps}
     settings = AdaptationSettings(
         steps=arguments.steps, seed=arguments.seed, threads=arguments.threads)
     with exclusive(folder), StopRequest() as stop:
-        done = adapt(arguments.model, drive, folder, settings, arguments.cache, notes, stop)
+        done = adapt(arguments.model, drive, folder, settings, arguments.cache, notes, stop, film)
     if done is None:
         print(f'{stop.received}: stopped; the same command goes on')
         return STOPPED
     return _tell(done, manifest, folder)
 
 
-def _read(arguments: argparse.Namespace, manifest: Manifest) -> list[NDArray[np.uint8]]:
+def _read(
+        arguments: argparse.Namespace, manifest: Manifest,
+) -> tuple[list[NDArray[np.uint8]], Film | None]:
     """
     Return the clips of a drive at the size of the network, each (T, H, W, 3) uint8 RGB.
 
     Images that are too far apart in time to be consecutive frames each stand alone: the clip
     repeats them, as a camera that stands still would.
+
+    :return: the clips, and their images as a film if somebody says when they were taken.
     """
     given = open_input(arguments.drive, arguments.rate, arguments.namespace)
     filmed = not arguments.drive.is_dir() or arguments.rate > 0 or is_bag(arguments.drive)
+    reel = Reel(manifest, arguments.focal_length, arguments.camera_height)
 
     images: list[NDArray[np.uint8]] = []
-    stamps = []
+    stamps: list[int] = []
     for one in progress(given.images, 'reading', given.count or None):
+        if filmed and stamps and one.stamp_ns - stamps[-1] < SHORTEST_S * 1e9:
+            continue
         images.append(resize(one.image, manifest.height, manifest.width))
         stamps.append(one.stamp_ns)
+        if filmed:
+            reel.add(one.image, one.stamp_ns, one.intrinsics)
 
-    remarks = [*given.remarks, *([str(given.omissions)] if given.omissions else [])]
+    remarks = [*given.remarks, *([str(given.omissions)] if given.omissions else []),
+               *reel.remarks]
     if not images:
         raise DataError(f'{arguments.drive}: no image can be read; {"; ".join(remarks)}')
     for remark in remarks:
         print(remark)
 
+    used = used_images(len(images), MOST_IMAGES, TOGETHER if filmed else 1)
     clips = []
-    for number in np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int):
+    for number in used:
         clip = [images[number]]
         for back in range(1, manifest.network.frames):
             near = filmed and number >= back and (
@@ -115,7 +149,7 @@ def _read(arguments: argparse.Namespace, manifest: Manifest) -> list[NDArray[np.
             clip.insert(0, images[number - back] if near else clip[0])
         clips.append(np.stack(clip))
     print(f'{len(images)} images of {arguments.drive}, {len(clips)} used')
-    return clips
+    return clips, reel.film(used)
 
 
 def _tell(done: Adaptation, manifest: Manifest, folder: Path) -> int:
@@ -126,14 +160,17 @@ def _tell(done: Adaptation, manifest: Manifest, folder: Path) -> int:
         ('consistency on the end of the drive', done.before.consistency, done.after.consistency),
         ('confidence there', done.before.confidence, done.after.confidence),
         ("mIoU on the model's own validation data", done.own_before, done.own_after)]
+    if done.depth.found.labels:
+        rows.append(('photometric error of depth there', done.depth.error_before,
+                     done.depth.error_after))
     rows += [
         (f'pixels of {name}', done.before.shares[number], done.after.shares[number])
         for number, name in enumerate(task.classes)]
 
     lines = [f'# {folder.name}', '', '| | before | after |', '|---|---|---|']
     lines += [f'| {what} | {old:.3f} | {new:.3f} |' for what, old, new in rows]
-    lines += ['', f'{done.before.agreement(done.after):.1%} of the pixels kept their class. Only '
-              'semantics were adapted; depth changed with the features it shares.']
+    lines += ['', f'{done.before.agreement(done.after):.1%} of the pixels kept their class. '
+              + _depth_text(done.depth)]
     lines += [f'Worse: {fault}.' for fault in done.faults]
     text = '\n'.join(lines) + '\n'
     print(text)
@@ -148,12 +185,28 @@ def _tell(done: Adaptation, manifest: Manifest, folder: Path) -> int:
     return 0
 
 
+def _depth_text(depth: DepthChange) -> str:
+    """Return in words what happened to depth."""
+    found = depth.found
+    if not found.labels:
+        return ('Only semantics were adapted; depth changed with the features it shares. Why: '
+                f'{found.why_not}.')
+    return (f'Depth was adapted to {len(found.labels)} images, of which other frames showed '
+            f'{found.known:.0%}; its scale is that of the {found.scaled_by}, {depth.drift:.2f} '
+            'times that after adapting.')
+
+
 def _picture(done: Adaptation, task: Task) -> NDArray[np.uint8]:
-    """Return held-out images as rows: image, classes before, classes after."""
+    """Return held-out images as rows: image, classes and depth before and after."""
     palette = np.zeros((256, 3), np.uint8)
     palette[:len(task.palette)] = task.palette
     shown = evenly_spread(min(SHOWN, len(done.held_out)), len(done.held_out))
-    return np.concatenate([
-        np.concatenate([
-            done.held_out[number], palette[done.before.classes[number]],
-            palette[done.after.classes[number]]], 1) for number in shown])
+    rows = []
+    for number in shown:
+        row = [done.held_out[number], palette[done.before.classes[number]],
+               palette[done.after.classes[number]]]
+        if done.depth.after:
+            row += [colourise_depth(depth[number]) for depth in (
+                done.depth.before, done.depth.after)]
+        rows.append(np.concatenate(row, 1))
+    return np.concatenate(rows)

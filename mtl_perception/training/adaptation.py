@@ -4,7 +4,6 @@
 
 import copy
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ from mtl_perception.training.data_sources import (
     street_code_of,
     tasks_of,
 )
+from mtl_perception.training.depth_change import DepthChange, Looker
+from mtl_perception.training.drive_depth import Film
 from mtl_perception.training.export import export_state
 from mtl_perception.training.run import check_same_recipe
 from mtl_perception.training.self_check import SelfCheck, self_check
@@ -45,8 +46,11 @@ HELD_OUT = 0.1
 """Share of the drive, its end, that is not learned from."""
 MIN_DIFFERENT = 10
 """Number of images that must differ for a drive."""
-SAME = 2.0
-"""Mean difference of small grey versions up to which two images count as the same, of 255."""
+SAME = 0.7
+"""
+Mean difference of small grey versions up to which two images count as the same, of 255. The noise
+of a camera makes up to 0.5 of it.
+"""
 NATURAL = 0.6
 """Smallest correlation of neighbouring pixels; images of a camera have above 0.9, noise 0."""
 STEADY = 0.45
@@ -89,6 +93,7 @@ class Adaptation:
     :param after: the adapted model on the same images.
     :param own_before: mIoU of the model on its own validation data.
     :param own_after: the same of the adapted model.
+    :param depth: what happened to depth.
     :param faults: why the adapted model is worse by these checks; empty if it is not.
     """
 
@@ -98,6 +103,7 @@ class Adaptation:
     after: SelfCheck
     own_before: float
     own_after: float
+    depth: DepthChange
     faults: list[str]
 
 
@@ -110,11 +116,15 @@ def check_drive(images: Sequence[NDArray[np.uint8]]) -> None:
     """
     small = [cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (32, 18),
                         interpolation=cv2.INTER_AREA).astype(np.float32) for image in images]
-    different = 1 + sum(
-        float(np.abs(one - other).mean()) > SAME for one, other in itertools.pairwise(small))
-    if not small or different < MIN_DIFFERENT:
+
+    # A slow camera changes little from image to image: compared with the last that was counted.
+    counted = small[:1]
+    for one in small[1:]:
+        if float(np.abs(one - counted[-1]).mean()) > SAME:
+            counted.append(one)
+    if len(counted) < MIN_DIFFERENT:
         raise DataError(
-            f'{len(images)} images, of which {different if small else 0} differ from the one '
+            f'{len(images)} images, of which {len(counted)} differ from those '
             f'before; adapting needs at least {MIN_DIFFERENT} different ones: record a drive')
 
     step = max(1, len(images) // 20)
@@ -138,13 +148,14 @@ def _likeness(image: NDArray[np.uint8]) -> float:
 def adapt(
         model: str | Path, drive: Sequence[NDArray[np.uint8]], folder: Path,
         settings: AdaptationSettings, cache: str, notes: dict[str, Any],
-        stop: StopRequest) -> Adaptation | None:
+        stop: StopRequest, film: Film | None = None) -> Adaptation | None:
     """
-    Adapt the semantics of a model to the images of a drive; the model itself is not changed.
+    Adapt a model to the images of a drive; the model itself is not changed.
 
     Half of each batch are images of the drive, which the moving average of the network labels
     where it is sure, see :class:`.Teacher`; half are clips that the model learned from, so that it
-    forgets nothing.
+    forgets nothing. Depth is what makes consecutive frames look like one another, see
+    :func:`.find_depth`.
 
     :param model: name of a shipped model or path of a ``.safetensors`` file.
     :param drive: clips of the model's height, width and number of frames, each (T, H, W, 3) uint8
@@ -154,6 +165,8 @@ def adapt(
     :param cache: folder of rendered street clips.
     :param notes: what the new manifest says about the drive.
     :param stop: asks to stop.
+    :param film: the same images, finer and with their times, in the order of ``drive``; None if
+        they do not follow one another.
     :return: None if it was stopped.
     :raises DataError: if the images are no drive, or the model does not know such images.
     :raises CheckpointError: if the model cannot be adapted.
@@ -193,11 +206,15 @@ def adapt(
     own_before = validate(
         trainer.averaged, validation, tasks, manifest.height, manifest.width)['semantic']['miou']
 
+    looker = Looker(teacher, drive, manifest)
+    depth_before = looker.depth_change(film, len(learned))
+
     state = trainer.checkpoints.load_newest()
     if state is not None:  # of an adaptation that was stopped
         check_same_recipe(config, state['config'])
         trainer.load_state(state)
-    trainer.train_clips = DriveAndStreet(own, learned, teacher, settings.seed)
+    trainer.train_clips = DriveAndStreet(
+        own, learned, teacher, settings.seed, depth_before.found.labels)
     if not trainer.run(stop):
         return None
 
@@ -205,10 +222,11 @@ def adapt(
     teacher.reload()
     after = self_check(teacher, held_out)
     own_after = trainer.metrics['semantic']['miou']
-    faults = _faults(manifest, before, after, own_before - own_after)
-    path = None if faults else _export(folder, model, manifest, notes)
+    depth = looker.after(depth_before, film)
+    faults = _faults(manifest, before, after, own_before - own_after) + depth.faults()
+    path = None if faults else _export(folder, model, manifest, {**notes, **depth.found.notes()})
     return Adaptation(
-        path, [clip[-1] for clip in held_out], before, after, own_before, own_after, faults)
+        path, [clip[-1] for clip in held_out], before, after, own_before, own_after, depth, faults)
 
 
 def recipe_of(

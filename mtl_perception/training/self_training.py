@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learn from images without labels: a teacher labels them, street classes are mixed in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_perception.datasets.sample import Sample
+from mtl_perception.models.streaming import metres
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
 from mtl_perception.training.dataloading import Clips
 from mtl_perception.training.learner import ClipLearner
@@ -82,6 +83,22 @@ class Teacher:
         confidence, classes = probability.max(1)
         return classes.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy()
 
+    @torch.no_grad()
+    def look(
+            self, images: NDArray[np.uint8], inverse: float = 0.0,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """
+        Return the (H, W) uint8 classes and the (H, W) float32 metres of the last image of a clip.
+
+        :param images: (T, H, W, 3) uint8 RGB.
+        :param inverse: of the task of depth, see :class:`.Task`.
+        """
+        clip = torch.from_numpy(np.ascontiguousarray(images)).to(self.learner.mean.device)[None]
+        outputs = self.learner.outputs(clip)
+        classes = outputs['semantic'][-1].argmax(0).to(torch.uint8)
+        depth = metres(outputs['depth'][-1, 0].float(), inverse)
+        return classes.cpu().numpy(), depth.cpu().numpy()
+
     def _probability(self, clip: Tensor) -> Tensor:
         """Return the (T, K, H, W) probabilities of a (1, T, H, W, 3) clip."""
         return self.learner.outputs(clip)['semantic'].float().softmax(1)
@@ -109,8 +126,7 @@ class DriveAndStreet:
     Clips for self-training: half of them street, half images of a drive.
 
     Into the images of the drive classes of a street clip are pasted, with their labels (ClassMix,
-    Olsson et al., 2021): they show objects of known class before real backgrounds. Depth of the
-    drive itself is unknown.
+    Olsson et al., 2021): they show objects of known class before real backgrounds.
 
     A network that learns from its own answers gives up rare classes first. So these are always
     pasted, the frequent ones with probability one half, and a pixel that the model took for a
@@ -121,14 +137,17 @@ class DriveAndStreet:
         street's.
     :param teacher: labels the drive; its present weights tell what is rare.
     :param seed: of the choice of clips and classes.
+    :param depth: number of a clip -> (H, W) float32 depth of its last image in the network's
+        metres, NaN where it is unknown; that of the others is unknown.
     """
 
     def __init__(
             self, street: Clips, drive: Sequence[NDArray[np.uint8]], teacher: Teacher,
-            seed: int = 0) -> None:
+            seed: int = 0, depth: Mapping[int, NDArray[np.float32]] | None = None) -> None:
         self.street = street
         self.drive = drive
         self.teacher = teacher
+        self.depth = depth or {}
         self._generator = np.random.default_rng((seed, 7))
 
         answers = [teacher.answer(images) for images in drive]
@@ -156,20 +175,25 @@ class DriveAndStreet:
         given_up = (kept != UNLABELLED) & (labels != kept)
         labels = np.where(given_up, np.uint8(UNLABELLED), labels)
 
+        depth = np.full(labels.shape, np.nan, np.float32)
+        depth[-1] = self.depth.get(index // 2, np.float32(np.nan))
+
         first = int(self._generator.integers(len(street.image) - len(images) + 1))
         return self._pasted(
-            images, labels, street.window(first, len(images)).resized(*images.shape[1:3]))
+            images, labels, depth,
+            street.window(first, len(images)).resized(*images.shape[1:3]))
 
     def _pasted(
-            self, images: NDArray[np.uint8], labels: NDArray[np.uint8], street: Sample) -> Sample:
+            self, images: NDArray[np.uint8], labels: NDArray[np.uint8],
+            depth: NDArray[np.float32], street: Sample) -> Sample:
         """Return a clip of the drive with some of the classes of a street clip."""
         assert street.semantic is not None
         assert street.depth is not None
         chosen = self.rare | (self._generator.random(256) < 0.5)
         here = chosen[street.semantic] & (street.semantic != UNLABELLED)
 
-        depth = np.where(here, street.depth, np.float32(np.nan)).astype(np.float32)
         return Sample(
             np.where(here[..., None], street.image, images),
-            semantic=np.where(here, street.semantic, labels), depth=depth,
+            semantic=np.where(here, street.semantic, labels),
+            depth=np.where(here, street.depth, depth).astype(np.float32),
             motion=np.full(labels.shape, UNKNOWN_MOTION, np.uint8))

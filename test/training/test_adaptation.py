@@ -13,8 +13,9 @@ from mtl_perception import cli, synthetic
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import read_model
-from mtl_perception.training import adaptation
+from mtl_perception.training import adaptation, depth_change
 from mtl_perception.training.adaptation import AdaptationSettings, recipe_of
+from mtl_perception.training.drive_depth import DriveDepth
 
 RECIPE = STREET_RECIPE + """
 network: {encoder: resnet10}
@@ -78,7 +79,52 @@ def test_an_adapted_model_is_a_model_of_its_own(adapt, model, tmp_path, capsys, 
     text = (folder / 'adaptation.md').read_text()
     assert 'consistency on the end of the drive' in text
     assert text in capsys.readouterr().out
+    assert 'Only semantics were adapted' in text
+    assert '--rate' in text
     assert cv2.imread(str(folder / 'adaptation.png')).shape == (2 * 32, 3 * 64, 3)
+
+
+def test_depth_that_the_drive_shows_is_learned(adapt, tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptation, 'STEADY', 0.0)
+    monkeypatch.setattr(adaptation, '_faults', lambda *_: [])
+    monkeypatch.setattr(depth_change.DepthChange, 'faults', lambda self: [])
+    films = []
+
+    def found(film, numbers, answer, classes):
+        films.append(film)
+        return DriveDepth({number: answer(number)[1] for number in numbers}, 0.4, 1.1, 'height')
+
+    monkeypatch.setattr(depth_change, 'find_depth', found)
+    assert adapt('--rate', '10', '--focal-length', '90', '--camera-height', '1.5') == 0
+    (film,) = films
+    assert film.is_consecutive
+    assert film.height_m == 1.5
+    assert (len(film.greys), film.greys[0].shape) == (20, (48, 96))
+
+    folder = tmp_path / 'runs/tiny_adapted'
+    text = (folder / 'adaptation.md').read_text()
+    assert 'Depth was adapted to 18 images, of which other frames showed 40%' in text
+    assert 'photometric error' in text
+    assert cv2.imread(str(folder / 'adaptation.png')).shape == (2 * 32, 5 * 64, 3)
+    manifest, _ = read_model(folder / 'tiny_adapted.safetensors')
+    assert manifest.training['adapted']['depth'] == '18 images, scale of the height'
+
+
+def test_worse_depth_is_a_fault():
+    depth = [np.full((4, 4), 10, np.float32)]
+    found = DriveDepth({0: depth[0]}, factor=1.1)
+    good = depth_change.DepthChange(found, depth, [depth[0] * 1.1], 0.1, 0.09)
+    assert good.drift == pytest.approx(1)
+    assert good.faults() == []
+    worse = depth_change.DepthChange(found, depth, [depth[0] * 1.5], 0.1, 0.12)
+    assert 'explains the drive worse' in worse.faults()[0]
+    assert 'drifted by a factor of 1.36' in worse.faults()[1]
+
+
+@pytest.mark.parametrize('option', ['--rate', '--focal-length', '--camera-height'])
+def test_numbers_that_no_camera_has_are_refused(adapt, option, capsys):
+    assert adapt(option, '-1') == 2
+    assert option in capsys.readouterr().err
 
 
 def test_a_model_that_is_worse_is_not_handed_over(adapt, tmp_path, capsys, monkeypatch):

@@ -110,6 +110,18 @@ def test_pasted_classes_bring_their_pixels_labels_and_depth(clips):
         assert (real.motion == 255).all()
 
 
+def test_the_drive_has_the_depth_that_was_found_where_nothing_is_pasted():
+    drive = [np.full((2, 64, 64, 3), 255, np.uint8)] * 2
+    known = np.full((64, 64), 7, np.float32)
+    clips = DriveAndStreet(Boxes(), drive, teacher(), depth={1: known})
+
+    real = clips[3]
+    pasted = (real.image != 255).any(3)
+    assert (real.depth[1][~pasted[1]] == 7).all()
+    assert np.isnan(real.depth[0][~pasted[0]]).all()  # only the last frame of a clip is known
+    assert not (clips[1].depth == 7).any()
+
+
 def test_rare_classes_of_the_drive_are_always_pasted(clips):
     assert not clips.rare[1]
     assert clips.rare[[0, 8]].all()
@@ -157,6 +169,19 @@ def different_images(count):
 
 def test_a_drive_is_accepted():
     check_drive(different_images(12))
+
+
+def test_a_slow_drive_is_accepted_but_the_noise_of_one_image_is_no_drive():
+    """Each image differs little from the one before, but they add up."""
+    one, other = (image.astype(float) for image in different_images(2))
+    slow = [(one + (other - one) * share).astype(np.uint8) for share in np.linspace(0, 0.5, 30)]
+    check_drive(slow)
+
+    generator = np.random.default_rng(0)
+    noisy = [np.clip(one + generator.normal(0, 2, one.shape), 0, 255).astype(np.uint8)
+             for _ in range(30)]
+    with pytest.raises(DataError, match='of which 1 differ'):
+        check_drive(noisy)
 
 
 @pytest.mark.parametrize(('images', 'message'), [
