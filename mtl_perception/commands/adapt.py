@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.commands._film import Reel, used_images
 from mtl_perception.commands._options import path_argument, progress
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.image_inputs import is_bag, open_input
@@ -22,7 +23,6 @@ from mtl_perception.tasks import Task
 from mtl_perception.training.adaptation import Adaptation, AdaptationSettings, adapt
 from mtl_perception.training.depth_change import DepthChange
 from mtl_perception.training.drive_depth import Film
-from mtl_perception.training.film import Reel, used_images
 from mtl_perception.training.progress_log import write_picture
 from mtl_perception.training.run_lock import exclusive
 

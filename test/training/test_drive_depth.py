@@ -11,11 +11,11 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / 'egomotion'))
 import drawn_street as street
 
+from mtl_perception.commands._film import Reel, used_images
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.media.intrinsics import NO_CALIBRATION
 from mtl_perception.training import drive_depth
 from mtl_perception.training.drive_depth import Classes, Film, find_depth, height_above_road
-from mtl_perception.training.film import Reel, used_images
 
 CLASSES = Classes(movable=(8,), sky=11, road=(street.ROAD,))
 STEP_M = 0.5
