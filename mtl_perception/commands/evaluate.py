@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         '--calibrate', action='store_true',
-        help='fit how likely classes and depth are right on 30 validation streets, judge it on '
+        help='fit how likely classes and depth are right on 30 validation streets, test it on '
         '--seeds, and write it into the manifest of the model')
 
     add_engine_options(parser)

@@ -92,7 +92,7 @@ def collect(
             assert outputs.depth is not None
             found.append(outputs.semantic[rows, columns] == frame.semantic[rows, columns])
 
-            # Depth is judged where there is one.
+            # Depth counts where there is one.
             true = frame.depth[rows, columns]
             known = np.isfinite(true) & (true > 0) & (true < 80)
             rows, columns = rows[known], columns[known]
@@ -138,16 +138,16 @@ def area_under_curve(score: Values, right: NDArray[np.bool_]) -> float:
 
 
 def calibrate(
-    model: str | Path, engine: Any, learn: Sequence[int], judge: Sequence[int],
+    model: str | Path, engine: Any, learn: Sequence[int], test: Sequence[int],
     show: Callable[..., Any] = iter,
 ) -> tuple[Manifest, dict[str, dict[str, float]]]:
     """
-    Fit the confidences of a model on some streets, judge them on others, write its manifest.
+    Fit the confidences of a model on some streets, test them on others, write its manifest.
 
     :param model: name or path of the model; its weights are not touched.
     :param engine: of the model.
     :param learn: seeds to fit on.
-    :param judge: seeds to judge on.
+    :param test: seeds to test on.
     :param show: wraps the seeds, for a progress bar.
     :return: the manifest, and for each confidence and baseline ``auroc`` and ``ece``.
     :raises ConfigurationError: if the model lacks semantics or depth.
@@ -170,13 +170,13 @@ def calibrate(
     distance = fit_logistic(learned.inputs[:, :3], learned.right)
 
     # Beside it the baseline: distance alone.
-    judged = collect(engine, judge, (1.0, temperature), show)
+    tested = collect(engine, test, (1.0, temperature), show)
     results = {}
     for name, score, right in (
-            ('semantic', judged.sure[temperature], judged.found),
-            ('semantic, not calibrated', judged.sure[1.0], judged.found),
-            ('depth', _sigmoid(judged.inputs @ weights), judged.right),
-            ('depth, distance alone', _sigmoid(judged.inputs[:, :3] @ distance), judged.right)):
+            ('semantic', tested.sure[temperature], tested.found),
+            ('semantic, not calibrated', tested.sure[1.0], tested.found),
+            ('depth', _sigmoid(tested.inputs @ weights), tested.right),
+            ('depth, distance alone', _sigmoid(tested.inputs[:, :3] @ distance), tested.right)):
         results[name] = {'right': float(right.mean()), 'auroc': area_under_curve(score, right),
                          'ece': expected_calibration_error(score, right)}
 

@@ -197,10 +197,10 @@ def test_an_invalid_topic_name_fails_the_configuration_without_a_trace(bench, mo
     before = len(list(test.node.publishers))
     create = test.node.create_lifecycle_publisher
 
-    def refuse(kind, topic, profile):
+    def refuse(kind, topic, profile, **options):
         if topic == 'motion/labels':
             raise ValueError('bad name')
-        return create(kind, topic, profile)
+        return create(kind, topic, profile, **options)
 
     monkeypatch.setattr(test.node, 'create_lifecycle_publisher', refuse)
     assert test.node.trigger_configure() == FAILURE
