@@ -77,8 +77,7 @@ class ReasonCode(str, Enum):
         'Look at the camera and its image.')
     IMAGE_FROZEN = (
         'I14_frozen', 'Thirty images in a row are equal, while their stamps advance (a warning).',
-        'The driver repeats its last frame.',
-        'Restart the driver, look at the cable.')
+        'The driver repeats its last frame.', 'Restart the driver, look at the cable.')
     IMAGE_CONTRAST = (
         'I15_contrast', 'An image of more than 8 bits has almost no contrast (a warning).',
         'The lens is covered, a thermal camera is capped or calibrates itself, or the numbers lie '
@@ -95,8 +94,7 @@ class ReasonCode(str, Enum):
         'Look at the publisher and the link; parts of the results may be wrong.')
     IMAGE_FORMAT = (
         'I19_format', 'A compressed image is neither JPEG nor PNG.',
-        'The publisher uses another format.',
-        'Publish JPEG or PNG, or use the raw image topic.')
+        'The publisher uses another format.', 'Publish JPEG or PNG, or use the raw image topic.')
     NO_INTRINSICS = (
         'I21_no_intrinsics',
         'The focal length of the camera is unknown; depth and motion stand on an assumed one (a '
@@ -123,6 +121,13 @@ class ReasonCode(str, Enum):
         'many tiles.',
         'Give input.roi in pixels of the images that arrive; take a part of a very long image, or '
         'set input.fit to crop or squeeze.')
+    NOT_ANCHORED = (
+        'I26_not_anchored', 'The scale of depth could not be measured for 5 s (a warning); the '
+        'last one counts on, and before the first one that of the network.',
+        'depth.scale is height and too little road is seen, or what is seen is no plane; or it is '
+        'odometry and none arrives, or the robot has not moved yet.',
+        'Look at the semantic mask: is the road called road? For odometry, look at its topic and '
+        'motion.camera_pose. depth.scale network never measures.')
 
     # time
 
@@ -148,8 +153,7 @@ class ReasonCode(str, Enum):
         'Synchronise the clocks; set max_age to 0 for recordings, or use use_sim_time.')
     TIME_FUTURE = (
         'T05_future', 'The stamp of an image lies in the future (a warning).',
-        'The clocks of camera and robot disagree.',
-        'Synchronise the clocks (chrony, PTP).')
+        'The clocks of camera and robot disagree.', 'Synchronise the clocks (chrony, PTP).')
     TIME_INVALID = (
         'T06_stamp_invalid', 'The stamp of an image is not a time.',
         'nanosec is 1000000000 or more, or sec is negative.',
@@ -184,8 +188,7 @@ class ReasonCode(str, Enum):
         'Free memory, or use a smaller model or image.')
     INACTIVE = (
         'L11_inactive', 'An image was waiting when the node was deactivated.',
-        'The lifecycle transition; this is normal work.',
-        'Nothing.')
+        'The lifecycle transition; this is normal work.', 'Nothing.')
     INTERNAL = (
         'E00_internal', 'An error that the package did not expect.',
         'A fault of the package or of a library.',
@@ -207,8 +210,7 @@ class ReasonCode(str, Enum):
         'Set image_topic, or image_transport to raw or compressed.')
     TWO_PUBLISHERS = (
         'G05', 'Several nodes publish on one image topic (a warning).',
-        'A driver was started twice, or a recording plays beside the camera.',
-        'Stop one of them.')
+        'A driver was started twice, or a recording plays beside the camera.', 'Stop one of them.')
     NODE_NAME = (
         'G08_node_name', 'Several nodes have one name (a warning).',
         'The node was started twice, or an earlier one still runs.',
@@ -239,12 +241,10 @@ class ReasonCode(str, Enum):
         'Copy or export the file again.')
     MODEL_CHANGED = (
         'M03', 'The sha256 of a file is not the one on record.',
-        'The file was damaged or exchanged.',
-        'Copy or export the model again, with its manifest.')
+        'The file was damaged or exchanged.', 'Copy or export the model again, with its manifest.')
     MODEL_TOO_BIG = (
         'M05', 'A model claims larger tensors or images than are allowed.',
-        'A damaged or malicious file.',
-        'Do not use it; take one from a source that you trust.')
+        'A damaged or malicious file.', 'Do not use it; take one from a source that you trust.')
     MODEL_ARCHITECTURE = (
         'M06', 'Weights do not fit the network, or a run does not fit its recipe.',
         'Another encoder, other tasks or classes, or another version wrote the file.',
@@ -255,8 +255,7 @@ class ReasonCode(str, Enum):
         'Copy NAME.json and NAME.safetensors from the same export.')
     WEIGHTS_NOT_FINITE = (
         'M08', 'A weight is not finite.',
-        'The training diverged.',
-        'Use an earlier checkpoint; lower the learning rate.')
+        'The training diverged.', 'Use an earlier checkpoint; lower the learning rate.')
     OUTPUT_NOT_FINITE = (
         'M09_nonfinite', 'The network answered without a finite number.',
         'A damaged model, or a precision that is too low for it.',

@@ -47,6 +47,9 @@ Where there is no raw image, the compressed one has its role; where boxes were r
 scores, these have the role of the outlines.
 """
 
+ODOMETRY = 'nav_msgs/msg/Odometry'
+"""Type of the way of a robot."""
+
 Found = tuple[StorageFile, Entry]
 
 
@@ -237,6 +240,23 @@ class Bag:
         kinds = {self.camera.info: topics.CAMERA_INFO.kind}
         return {entry.stamp_ns: message for entry, message in self._messages(kinds)
                 if entry.stamp_ns is not None}
+
+    def odometry(self, topic: str) -> list[Any]:
+        """
+        Return the messages of an odometry, in the order of their stamps.
+
+        :param topic: its full name.
+        :raises DataError: if the bag has no ``nav_msgs/Odometry`` there; the message lists those
+            that it has.
+        """
+        if self._kinds.get(topic) != ODOMETRY:
+            others = [name for name, kind in self._kinds.items() if kind == ODOMETRY]
+            raise DataError(
+                f'{self.path}: no {ODOMETRY} on {topic}; it has {others or "none"}',
+                ReasonCode.BAG_TOPIC_MISSING)
+        found = [(entry.stamp_ns or 0, message)
+                 for entry, message in self._messages({topic: ODOMETRY})]
+        return [message for _, message in sorted(found, key=lambda one: one[0])]
 
     def statuses(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         """

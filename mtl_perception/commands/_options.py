@@ -15,6 +15,7 @@ from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference import engines
+from mtl_perception.inference.depth_anchor import SCALES
 from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.inference.fit import CHOICES, SQUEEZED, Fit, Roi, roi_of
 from mtl_perception.media.addresses import local_path
@@ -78,6 +79,14 @@ def add_camera_options(parser: argparse.ArgumentParser) -> None:
         help='auto: images of a lens with strong distortion become those of a pinhole before the '
         'network, and the results are put back; off: never (default: auto, or what the node '
         'reported in the recording)')
+
+
+def add_depth_scale_option(parser: argparse.ArgumentParser) -> None:
+    """Declare what the metres stand on."""
+    parser.add_argument(
+        '--depth-scale', choices=SCALES,
+        help="what the metres stand on: the network's own; the height of the camera above the "
+        'road that is seen, told by --camera-height; or the odometry (default: network)')
 
 
 def add_fit_options(parser: argparse.ArgumentParser) -> None:

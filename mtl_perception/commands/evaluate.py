@@ -11,6 +11,7 @@ from pathlib import Path
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
     add_camera_options,
+    add_depth_scale_option,
     add_engine_options,
     add_fit_options,
     add_model_argument,
@@ -69,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'driven with such a camera (default: each draws one, and the model is not told), with '
         '--data (default: that of the training), and with --rerun (default: what the node '
         'reported in the recording)')
+
+    add_depth_scale_option(parser)
     parser.add_argument(
         '--record', action='store_true', help="write the metrics into the model's manifest")
 
@@ -188,7 +191,8 @@ def _on_streets(arguments: argparse.Namespace) -> int:
     manifest = engine.manifest
     plan = SamplingPlan(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
-        camera_height=arguments.camera_height, look=arguments.look)
+        camera_height=arguments.camera_height, look=arguments.look,
+        depth_scale=arguments.depth_scale or 'network')
     metrics, evaluator = street_evaluation.evaluate(
         engine, seeds, plan, lambda items: progress(items, 'streets'))
 
@@ -225,7 +229,8 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
     metrics, evaluator = dataset_evaluation.evaluate(
         engine, data, lambda items: progress(items, 'clips'), arguments.on_bad_sample == 'skip',
         arguments.camera_height or 0.0, class_map,
-        fit_of(arguments, dataset_evaluation.described_fit(arguments.data, arguments.part)))
+        fit_of(arguments, dataset_evaluation.described_fit(arguments.data, arguments.part)),
+        arguments.depth_scale or 'network')
 
     metrics = {
         'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **metrics}
@@ -303,9 +308,15 @@ def _stream_settings(arguments: argparse.Namespace, bag: Bag) -> StreamSettings:
     settings = bag_evaluation.recorded_settings(bag)
     given = {name: value for name, value in (
         ('max_gap_s', arguments.max_gap), ('camera_height', arguments.camera_height),
-        ('rectify', arguments.rectify))
+        ('rectify', arguments.rectify), ('depth_scale', arguments.depth_scale))
         if value is not None}
     try:
-        return dataclasses.replace(settings, **given, fit=fit_of(arguments, settings.fit))
+        settings = dataclasses.replace(
+            settings, **given, fit=fit_of(arguments, settings.fit))
     except ValueError as error:
         raise ConfigurationError(f'--max-gap or --camera-height: {error}') from error
+    if settings.depth_scale == 'odometry':
+        raise ConfigurationError(
+            'the scale of depth shall stand on the odometry, which --rerun does not read; give '
+            '--depth-scale network or height')
+    return settings

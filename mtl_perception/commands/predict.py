@@ -13,6 +13,7 @@ from typing import Any
 
 from mtl_perception.commands._options import (
     add_camera_options,
+    add_depth_scale_option,
     add_engine_options,
     add_fit_options,
     add_range_option,
@@ -24,10 +25,13 @@ from mtl_perception.commands._options import (
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.bag_output import BagOutput
 from mtl_perception.evaluation.film_output import FilmOutput
-from mtl_perception.evaluation.image_inputs import open_input
+from mtl_perception.evaluation.image_inputs import odometry_of, open_input
 from mtl_perception.evaluation.predict import BAG, VIDEO, FolderWriter, check_output, predict
 from mtl_perception.manifest import Manifest
 from mtl_perception.media.calibration_file import read_calibration
+
+AT_ORIGIN = (0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5)
+"""Pose of a camera at the origin of the robot, looking ahead."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--camera-height', type=float, default=0.0, metavar='METRES',
         help='of the camera above the ground; depth in metres needs it (default: as in training)')
 
+    add_depth_scale_option(parser)
+    parser.add_argument(
+        '--odometry-topic', default='', metavar='TOPIC',
+        help='nav_msgs/Odometry of a rosbag2, for --depth-scale odometry and for motion')
+    parser.add_argument(
+        '--camera-pose', type=_pose, default=AT_ORIGIN, metavar='X,Y,Z,QX,QY,QZ,QW',
+        help="of the camera's optical frame in the odometry's child frame, as the parameter "
+        'motion.camera_pose (default: at its origin, looking ahead)')
+
     parser.add_argument(
         '--confidence', action='store_true',
         help='write how likely each class and depth is right, into a folder or a rosbag2')
@@ -73,6 +86,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_range_option(parser)
     parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
     add_engine_options(parser)
+
+
+def _pose(text: str) -> tuple[float, ...]:
+    """Return the seven numbers of a pose."""
+    try:
+        numbers = tuple(float(part) for part in text.split(','))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is not seven numbers') from error
+    if len(numbers) != 7 or not all(map(math.isfinite, numbers)) or not any(numbers[3:]):
+        raise argparse.ArgumentTypeError(
+            f'{text!r}: wanted x, y, z and a quaternion x, y, z, w: seven numbers')
+    return numbers
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,6 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             '--calibration and --focal-length both give the focal length; give one of them')
 
+    if arguments.depth_scale == 'odometry' and not arguments.odometry_topic:
+        raise ConfigurationError(
+            '--depth-scale odometry takes the way of the robot; name its topic in the recording '
+            'with --odometry-topic')
     check_output(arguments.source, arguments.output)
     if arguments.confidence and arguments.output.suffix.lower() == VIDEO:
         raise ConfigurationError(
@@ -96,6 +125,13 @@ def run(arguments: argparse.Namespace) -> int:
     source = open_input(
         arguments.source, arguments.rate, arguments.namespace, arguments.strict,
         arguments.image_range, arguments.image_topic, arguments.camera_info_topic)
+
+    odometry = None
+    if arguments.odometry_topic:
+        odometry = odometry_of(
+            arguments.source, arguments.odometry_topic, arguments.namespace,
+            arguments.camera_pose).between
+
     for remark in source.remarks:
         _say(remark)
     if threading.current_thread() is threading.main_thread():
@@ -112,7 +148,8 @@ def run(arguments: argparse.Namespace) -> int:
             count, found = predict(
                 engine, source, output.take, arguments.focal_length or None, show,
                 arguments.camera_height, calibration, arguments.rectify or 'auto', _say,
-                fit_of(arguments), arguments.confidence)
+                fit_of(arguments), arguments.confidence,
+                arguments.depth_scale or 'network', odometry)
     except BaseException:
         if output.kept is not None:
             _say(f'the frames before it are kept in {output.kept}')

@@ -156,6 +156,16 @@ class RecordedClips(ABC):
         """
         return None
 
+    def pose(self, image: Path) -> NDArray[np.float64] | None:
+        """
+        Return where the camera was: (4, 4) float64 from its axes to those of the world, metres.
+
+        :param image: its path.
+        :return: None if the data set does not tell.
+        :raises DataError: naming the file that is wrong.
+        """
+        return None
+
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.clips)

@@ -18,6 +18,7 @@ from mtl_perception.evaluation.image_inputs import calibrations_of
 from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.frames import Frame, FrameRecord, Perception, Truth
 from mtl_perception.image_range import Limits, limits_of
+from mtl_perception.inference.depth_anchor import SCALES
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import CHOICES, SQUEEZED, Fit, roi_of
 from mtl_perception.inference.stream import (
@@ -214,6 +215,7 @@ def recorded_settings(bag: Bag) -> StreamSettings:
         float(node.get('depth.camera_height', default.camera_height)),
         'network' if node.get('motion.head') == 'network' else 'auto',
         'off' if node.get('rectify') == 'off' else 'auto',
+        depth_scale=next((one for one in SCALES if one == node.get('depth.scale')), 'network'),
         fit=_recorded_fit(node))
 
 

@@ -20,6 +20,7 @@ from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.judged_classes import JudgedClasses, judged_classes
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
+from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, roi_of
 from mtl_perception.inference.stream import CameraStream, StreamSettings
@@ -43,6 +44,7 @@ def evaluate(
         show: Callable[[Sequence[int]], Any] = iter,
         skip_bad: bool = False, camera_height: float = 0.0,
         class_map: Mapping[str, Sequence[str]] = MappingProxyType({}), fit: Fit = SQUEEZED,
+        depth_scale: DepthScale = 'network',
 ) -> tuple[dict[str, Any], Evaluator]:
     """
     Evaluate the last image of every clip, each after the earlier ones, as the node would see them.
@@ -57,6 +59,7 @@ def evaluate(
     :param camera_height: of the camera above the ground, metres; 0 = that of the training.
     :param class_map: class of the model -> classes of the data, in place of the table.
     :param fit: how images of another shape than the network's are brought to it.
+    :param depth_scale: what the metres stand on, see :class:`.StreamSettings`.
     :return: the metrics, and the evaluator, which has pictures of the worst clips.
     :raises ConfigurationError: if model and data have no task in common, or no class of one.
     :raises DataError: naming the file that is wrong, the first of too many with ``skip_bad``; if
@@ -74,7 +77,9 @@ def evaluate(
     data = data.narrowed_to(tasks | needed)
     groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
     computed = (tasks | needed - {'instance'}) & {task.name for task in manifest.tasks}
-    runner = _Runner(engine, StreamSettings(camera_height=camera_height, fit=fit), computed, data)
+    runner = _Runner(
+        engine, StreamSettings(
+            camera_height=camera_height, fit=fit, depth_scale=depth_scale), computed, data)
 
     bad: list[str] = []
     for number in show(range(len(data))):
@@ -107,6 +112,7 @@ def evaluate(
         'frames': len(data) - len(bad), 'images_per_clip': len(data.clips[0]), 'bad_samples': bad,
         'intrinsics': dict(runner.intrinsics),
         'fit': dict(runner.layouts) if fit != SQUEEZED else {},
+        'depth_scale': depth_scale, 'not_anchored': runner.not_anchored,
         'low_contrast': data.image_range.remark(),
         'unlabelled': unlabelled, 'incomplete': len(data.incomplete),
         'class_map': {name: it.to_dict() for name, it in judged.maps.items()
@@ -152,17 +158,27 @@ class _Runner:
     :param settings: of the streams.
     :param tasks: that are computed.
     :param data: the data set.
+    :raises ConfigurationError: if the odometry is wanted and the data does not have one.
     """
 
     def __init__(
             self, engine: Engine, settings: StreamSettings, tasks: Collection[str],
             data: RecordedClips) -> None:
+        if settings.depth_scale == 'odometry' and data.pose(data.clips[0][-1]) is None:
+            raise ConfigurationError(
+                f"depth.scale is 'odometry', but {type(data).__name__} does not tell where the "
+                "camera was; use 'height' or 'network'")
+
         self._tasks = tasks
         self._data = data
         self._stream = CameraStream(engine, settings)
         self._repeating = CameraStream(engine, settings)
         self._last: Path | None = None
         self._seen = 0
+
+        self._poses: dict[int, NDArray[np.float64] | None] = {}
+        self.not_anchored = 0
+        """In how many clips the scale of depth could not be measured."""
         self.intrinsics: Counter[str] = Counter()
         """How many clips have which state of their focal length."""
         self.layouts: Counter[str] = Counter()
@@ -187,11 +203,18 @@ class _Runner:
         else:
             self._stream.reset('clip')
             self._seen = 0
+            self._poses.clear()
+
+        if self._stream.settings.depth_scale == 'odometry':
+            for place, path in enumerate(self._data.clips[number][-len(images):], self._seen + 1):
+                self._poses[place * STEP_NS] = self._data.pose(path)
         prediction = self._process(self._stream, images, self._seen, focal)
         self._seen += len(images)
         self._last = image
         if self._stream.layout is not None:
             self.layouts[self._stream.layout.text()] += 1
+        if self._stream.anchor is not None:
+            self.not_anchored += not self._stream.anchor.anchored
 
         # The second stream gets each image twice: nothing may move then.
         if 'motion' not in self._tasks:
@@ -205,8 +228,16 @@ class _Runner:
         """Return the prediction for the last of some images that follow those seen before."""
         for place, image in enumerate(images, seen + 1):
             prediction = stream.process(
-                Frame('data', place * STEP_NS, image), self._tasks, focal_px=focal_px)
+                Frame('data', place * STEP_NS, image), self._tasks, focal_px=focal_px,
+                odometry=self._moved if self._poses and stream is self._stream else None)
         return prediction
+
+    def _moved(self, earlier_ns: int, later_ns: int) -> NDArray[np.float64] | None:
+        """Return how the camera moved, see :data:`.Odometry`."""
+        earlier, later = self._poses.get(earlier_ns), self._poses.get(later_ns)
+        if earlier is None or later is None:
+            return None
+        return np.asarray(np.linalg.inv(earlier) @ later)
 
 
 def _too_bad(bad: Sequence[str], count: int) -> str:
@@ -309,6 +340,10 @@ def notes_of(metrics: Mapping[str, Any]) -> list[str]:
     # what the model saw, and what was left out
     notes += [f'{text[0].upper()}{text[1:]} ({times} frames). What is unknown counts as wrong.'
               for text, times in metrics.get('fit', {}).items()]
+    if missing := metrics.get('not_anchored'):
+        notes.append(
+            f'[{ReasonCode.NOT_ANCHORED}] The depth of {missing} of {metrics["frames"]} images is '
+            f'not anchored by the {metrics["depth_scale"]}: it could not be measured there.')
 
     notes += [f'Left out: {text}.' for text in metrics['bad_samples']]
     if metrics['low_contrast']:

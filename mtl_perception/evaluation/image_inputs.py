@@ -19,6 +19,7 @@ from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.media.calibration import CalibrationMemory, believable
 from mtl_perception.media.intrinsics import NO_CALIBRATION, Intrinsics, is_rectified_topic
 from mtl_perception.media.listing import is_hidden
+from mtl_perception.media.odometry import OdometryMemory
 from mtl_perception.media.omissions import Omissions
 from mtl_perception.media.picture_folder import PictureFolder, is_picture
 from mtl_perception.media.video import FALLBACK_RATE, Video
@@ -113,6 +114,27 @@ def calibrations_of(bag: Bag) -> CalibrationMemory:
     memory = CalibrationMemory(rectified=is_rectified_topic(bag.camera.image))
     for info in believable(bag.infos().values()):
         memory.put(info)
+    return memory
+
+
+def odometry_of(
+        path: Path, topic: str, namespace: str, camera_pose: tuple[float, ...]) -> OdometryMemory:
+    """
+    Return the way of the robot in a recording.
+
+    :param path: of the recording.
+    :param topic: of its ``nav_msgs/Odometry``.
+    :param namespace: of the camera.
+    :param camera_pose: see :class:`.OdometryMemory`.
+    :raises DataError: if there is no such recording or topic.
+    """
+    if not is_bag(path):
+        raise DataError(f'{path}: is no recording, so it has no odometry; give a rosbag2, or use '
+                        '--depth-scale height')
+    memory = OdometryMemory(camera_pose, kept=None)
+    with Bag(path, namespace, allow_damaged=True) as bag:
+        for message in bag.odometry(topic):
+            memory.put(message)
     return memory
 
 

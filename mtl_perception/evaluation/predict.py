@@ -19,9 +19,10 @@ from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.evaluation.image_inputs import ImageInput, InputImage
 from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.confidence import CONFIDENCES, offered
+from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
-from mtl_perception.inference.moving_objects import ASSUMED_FOCAL
+from mtl_perception.inference.moving_objects import ASSUMED_FOCAL, Odometry
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.media.calibration import Calibration
 from mtl_perception.media.intrinsics import given_focal_length, intrinsics_of
@@ -44,6 +45,7 @@ def predict(
         camera_height: float = 0.0, calibration: Calibration | None = None,
         rectify: Literal['auto', 'off'] = 'auto', warn: Callable[[str], object] = str,
         fit: Fit = SQUEEZED, confidence: bool = False,
+        depth_scale: DepthScale = 'network', odometry: Odometry | None = None,
 ) -> tuple[int, list[str]]:
     """
     Send every frame through a model, in order; the same frames give the same predictions.
@@ -62,6 +64,8 @@ def predict(
         sees of images that are not simply squeezed.
     :param fit: how images of another shape than the network's are brought to it.
     :param confidence: whether predictions say how likely they are right.
+    :param depth_scale: what the metres stand on, see :class:`.StreamSettings`.
+    :param odometry: measures how the camera moved; None estimates it.
     :return: how many frames there were, and remarks: on which focal length the metres stand, and
         why motion is unknown in frames after the first.
     :raises ConfigurationError: if the images have another ratio of the sides than the calibration.
@@ -69,7 +73,8 @@ def predict(
     :raises FrameError: ``I25_fit`` if the images have no such part, or need too many tiles.
     """
     stream = CameraStream(
-        engine, StreamSettings(camera_height=camera_height, rectify=rectify, fit=fit))
+        engine, StreamSettings(
+            camera_height=camera_height, rectify=rectify, fit=fit, depth_scale=depth_scale))
     tasks = _with_confidence(stream) if confidence else None
     metres: Counter[str] = Counter()
     layouts: set[Layout] = set()
@@ -90,7 +95,8 @@ def predict(
 
         # Whoever waits for metres is told at once what they stand on.
         prediction = stream.process(
-            Frame('predict', shown.stamp_ns, shown.image), tasks, intrinsics=known)
+            Frame('predict', shown.stamp_ns, shown.image), tasks, intrinsics=known,
+            odometry=odometry)
         text = metres_text(stream)
         if known.code is not None and text and text not in metres:
             warn(text)
@@ -106,7 +112,8 @@ def predict(
 
     remarks = [f'{text} ({times} frames)' if len(metres) > 1 else text
                for text, times in metres.items()]
-    return count, [text for text in (*remarks, _unknown(stream)) if text]
+    return count, [
+        text for text in (*remarks, not_anchored(stream, count), _unknown(stream)) if text]
 
 
 def _with_confidence(stream: CameraStream) -> list[str]:
@@ -134,6 +141,16 @@ def metres_text(stream: CameraStream) -> str:
         return text
     return (f'{text}; the lens is rectified to {stream.rectifier.focal_px:.4g} pixels, '
             f'{stream.rectifier.unseen:.0%} of the image is outside of the view')
+
+
+def not_anchored(stream: CameraStream, count: int) -> str:
+    """Return in how many of the frames the scale of depth could not be measured."""
+    missing = stream.warnings[ReasonCode.NOT_ANCHORED]
+    if not missing:
+        return ''
+    return (f'[{ReasonCode.NOT_ANCHORED}] depth is not anchored by the '
+            f'{stream.settings.depth_scale} in {missing} of {count} frames: the scale is the last '
+            "one that was measured, before the first one the network's")
 
 
 def _unknown(stream: CameraStream) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
+from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.instances import SMALLEST_OBJECT
@@ -37,6 +39,7 @@ class SamplingPlan:
     :param height: rows of the camera's image.
     :param camera_height: of the camera above the ground, metres; drawn by each street if None.
     :param look: of the streets, one of :data:`.LOOKS`.
+    :param depth_scale: what the metres stand on, see :class:`.StreamSettings`.
     """
 
     frames: int = 10
@@ -46,6 +49,7 @@ class SamplingPlan:
     height: int = 224
     camera_height: float | None = None
     look: str = LOOKS[0]
+    depth_scale: DepthScale = 'network'
 
     def pairs(self, seed: int) -> list[tuple[int, int]]:
         """Return (previous, evaluated) frame numbers of a street whose rate is 1 / spacing."""
@@ -92,7 +96,8 @@ def evaluate(
     metrics: dict[str, Any] = {
         'seeds': [min(seeds), max(seeds)], 'streets': len(seeds), 'frames': frames,
         'spacing_s': plan.spacing, 'size': [plan.width, plan.height],
-        'camera_height': plan.camera_height, 'look': plan.look}
+        'camera_height': plan.camera_height, 'look': plan.look,
+        'depth_scale': plan.depth_scale}
     return {**metrics, **evaluator.compute()}, evaluator
 
 
@@ -105,11 +110,17 @@ def _drive(
         camera_height=plan.camera_height,
         **({} if plan.look == LOOKS[0] else {'look': plan.look}))
     focal = float(drive.focal_px)
-    settings = StreamSettings(camera_height=plan.camera_height or 0.0)
+    settings = StreamSettings(
+        camera_height=plan.camera_height or 0.0, depth_scale=plan.depth_scale)
     stream = CameraStream(engine, settings)
     repeating = CameraStream(engine, settings)
     step_ns = round(plan.spacing * 1e9)
 
+    def true_motion(earlier_ns: int, later_ns: int) -> NDArray[np.float64]:
+        first, second = (drive.pose(stamp // step_ns - 1) for stamp in (earlier_ns, later_ns))
+        return np.asarray(np.linalg.inv(first) @ second)
+
+    moved = true_motion if plan.depth_scale == 'odometry' else None
     for before, evaluated in plan.pairs(seed):
         stream.reset('clip')
         repeating.reset('clip')
@@ -120,7 +131,7 @@ def _drive(
         for number in range(first, evaluated + 1):
             image = shown.image if number == evaluated else drive.render(number).image
             prediction = stream.process(
-                Frame('street', (number + 1) * step_ns, image), focal_px=focal)
+                Frame('street', (number + 1) * step_ns, image), focal_px=focal, odometry=moved)
         for number in (evaluated, evaluated + 1):
             repeated = repeating.process(
                 Frame('street', (number + 1) * step_ns, shown.image), focal_px=focal)
@@ -174,7 +185,7 @@ def record_metrics(model: str | Path, metrics: dict[str, Any]) -> Manifest:
     # A manifest holds what a reader compares, not what a program needs.
     kept = {
         key: value for key, value in metrics.items()
-        if key not in ('model', 'sha256', 'size', 'camera_height')}
+        if key not in ('model', 'sha256', 'size', 'camera_height', 'depth_scale')}
     if 'semantic' in kept:
         kept['semantic'] = {
             key: value for key, value in kept['semantic'].items() if key != 'confusion'}

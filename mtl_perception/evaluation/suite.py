@@ -20,6 +20,7 @@ from mtl_perception.evaluation.dataset_evaluation import (
     open_data,
 )
 from mtl_perception.evaluation.rows import MetricRow, rows, value_text
+from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import Fit, FitChoice
 from mtl_perception.name_checks import did_you_mean
@@ -41,6 +42,7 @@ class SuiteEntry:
     :param fit: how images of another shape are brought to the network's, such as ``tiles``; what
         the description of the data set says if None.
     :param class_map: file as ``--class-map`` takes it, relative to the suite; empty for none.
+    :param depth_scale: what the metres stand on, as ``--depth-scale`` takes it.
     """
 
     title: str
@@ -52,6 +54,7 @@ class SuiteEntry:
     camera_height: Annotated[float, Field(ge=0, le=3)] = 0.0
     fit: FitChoice | None = None
     class_map: str = ''
+    depth_scale: DepthScale = 'network'
 
 
 @checked_dataclass
@@ -110,7 +113,7 @@ def run_suite(
             fit = Fit(entry.fit or fit.how, fit.roi)
             metrics, _ = evaluate(
                 engine, data, partial(show, name=entry.title), False, entry.camera_height,
-                class_map, fit)
+                class_map, fit, entry.depth_scale)
             result |= {'sha256': engine.manifest.sha256, 'data': words, 'fit': fit.how,
                        'camera_height': entry.camera_height, 'metrics': metrics}
 

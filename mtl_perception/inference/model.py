@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.frames import Frame, Perception
+from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.fit import SQUEEZED, Fit
@@ -70,6 +71,7 @@ class Model:
 
     def stream(
         self, max_gap_s: float = 0.5, camera_height: float = 0.0, fit: Fit = SQUEEZED,
+        depth_scale: DepthScale = 'network',
     ) -> CameraStream:
         """
         Return a stream that remembers the previous frame of one camera, for motion.
@@ -80,8 +82,10 @@ class Model:
         :param max_gap_s: longest time between two frames that may be compared, seconds.
         :param camera_height: of the camera above the ground, metres; 0: that of the training.
         :param fit: how images of another shape are brought to the network's.
+        :param depth_scale: what the metres stand on, see :class:`.StreamSettings`.
         """
-        return CameraStream(self.engine, StreamSettings(max_gap_s, camera_height, fit=fit))
+        return CameraStream(self.engine, StreamSettings(
+            max_gap_s, camera_height, fit=fit, depth_scale=depth_scale))
 
 
 def load_model(

@@ -14,6 +14,7 @@ from mtl_perception.egomotion import Pinhole
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Frame, Outputs, Perception
 from mtl_perception.inference.confidence import CONFIDENCES, depth_confidence
+from mtl_perception.inference.depth_anchor import SCALES, DepthAnchor, DepthScale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.joining import join
@@ -49,6 +50,9 @@ class StreamSettings:
     :param rectify: ``auto`` turns the images of a lens with strong distortion into those of a
         pinhole before the network, and the answers back; ``off`` never does.
     :param fit: how images of another shape than the network's are brought to it.
+    :param depth_scale: what the metres stand on: the ``network`` and what it knows of heights;
+        the ``height`` of the camera above the road that it sees; or the ``odometry``. See
+        :class:`.DepthAnchor`.
     """
 
     max_gap_s: float = 0.5
@@ -56,6 +60,7 @@ class StreamSettings:
     motion_head: Literal['auto', 'network'] = 'auto'
     rectify: Literal['auto', 'off'] = 'auto'
     fit: Fit = SQUEEZED
+    depth_scale: DepthScale = 'network'
 
     def __post_init__(self) -> None:
         if not self.max_gap_s > 0:
@@ -68,6 +73,9 @@ class StreamSettings:
                 f"motion_head is {self.motion_head!r}; it must be 'auto' or 'network'")
         if self.rectify not in ('auto', 'off'):
             raise ValueError(f"rectify is {self.rectify!r}; it must be 'auto' or 'off'")
+        if self.depth_scale not in SCALES:
+            raise ValueError(
+                f'depth_scale is {self.depth_scale!r}; it must be one of {list(SCALES)}')
 
 
 class CameraStream:
@@ -83,14 +91,22 @@ class CameraStream:
     :param engine: the network, may be shared between cameras.
     :param settings: the defaults if None.
     :raises ConfigurationError: if a camera height is given and the model does not know its own,
-        or motion is to come from a decoder that the network does not have.
+        depth cannot be anchored as it shall, or motion is to come from a decoder that the
+        network does not have.
     """
 
     def __init__(self, engine: Engine, settings: StreamSettings | None = None) -> None:
         settings = settings or StreamSettings()
         self.engine = engine
         self.settings = settings
-        self.height_scale = _height_scale(engine, settings.camera_height)
+
+        # What the metres stand on.
+        self.anchor: DepthAnchor | None = None
+        """Measures the scale of depth; None if that is left to the network."""
+        if settings.depth_scale != 'network':
+            self.anchor = DepthAnchor(
+                settings.depth_scale, settings.camera_height, engine.manifest)
+        self.height_scale = _height_scale(engine, settings)
         """Factor on depth for the height of the camera."""
         self._timeline = Timeline(settings.max_gap_s)
         self.resets = self._timeline.resets
@@ -129,6 +145,8 @@ class CameraStream:
         """
         self._timeline.reset(reason)
         self._state = None
+        if self.anchor is not None:
+            self.anchor.forget()
         if self.moving is not None:
             self.moving.forget(reason)
 
@@ -180,6 +198,10 @@ class CameraStream:
         if focal_y is None and not layout.is_plain:
             focal_y = self.focal_px
         scale = self.height_scale * self._lens_scale(focal_y, layout)
+        if self.anchor is not None and outputs.depth is not None and not link.odd:
+            scale *= self._anchored(
+                self.anchor, image, frame.stamp_ns, outputs, scale,
+                layout.pinhole(focal_x or self.focal_px), odometry)
 
         # The model's motion head, if it has one, predicts motion instead of the network.
         moving = None
@@ -260,6 +282,8 @@ class CameraStream:
         motion head needs semantics and depth, but not the network's own motion.
         """
         manifest = self.engine.manifest
+        if self.anchor is not None and tasks is not None and 'depth' in tasks:
+            tasks = {*tasks, 'semantic'}
         if tasks is not None and 'depth_confidence' in tasks:
             tasks = {*tasks, 'depth', 'semantic_confidence'} - {'depth_confidence'}
         if tasks is not None and 'semantic_confidence' in tasks:
@@ -306,6 +330,19 @@ class CameraStream:
             return None if layout.is_plain else layout.pinhole(ASSUMED_FOCAL * layout.camera[1])
         return layout.pinhole(focal_px)
 
+    def _anchored(
+        self, anchor: DepthAnchor, image: NDArray[np.uint8], stamp_ns: int, outputs: Outputs,
+        scale: float, camera: Pinhole, odometry: Odometry | None,
+    ) -> float:
+        """Return the measured factor on the depth of a frame, and count where it is unknown."""
+        assert outputs.depth is not None  # it was asked for, and with it the semantics
+        assert outputs.semantic is not None
+        factor = anchor.update(
+            image, stamp_ns, outputs.depth * np.float32(scale), outputs.semantic, camera, odometry)
+        if not anchor.anchored:
+            self.warnings[ReasonCode.NOT_ANCHORED] += 1
+        return factor
+
     def _run_head(
         self, objects: MovingObjects, link: Link, image: NDArray[np.uint8], outputs: Outputs,
         camera: Pinhole | None, scale: float, odometry: Odometry | None,
@@ -339,16 +376,19 @@ def assumed_focal_length(manifest: Manifest, width: int) -> float:
     return focal_length_at(manifest.focal_px, manifest.width, width)
 
 
-def _height_scale(engine: Engine, camera_height: float) -> float:
+def _height_scale(engine: Engine, settings: StreamSettings) -> float:
     """
     Return the factor on depth for the height of the camera.
 
     :raises ConfigurationError: if the model does not know the height that it was trained at.
     """
+    camera_height = settings.camera_height
     if not camera_height:
         return 1.0
     manifest = engine.manifest
     if not manifest.camera_height:
+        if settings.depth_scale != 'network':
+            return 1.0
         raise ConfigurationError(
             f'camera_height is {camera_height:g} m, but model {manifest.name!r} does '
             'not say at which height it was trained; export it again, or leave the height 0')

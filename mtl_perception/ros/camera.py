@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from mtl_perception import topics
-from mtl_perception.errors import FrameError
+from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
 from mtl_perception.image_range import ImageRange
@@ -31,13 +31,13 @@ from mtl_perception.inference.stream import (
 )
 from mtl_perception.media.calibration import CalibrationMemory
 from mtl_perception.media.intrinsics import Intrinsics, is_rectified_topic
+from mtl_perception.media.odometry import OdometryMemory
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.library_noise import LibraryNoise
 from mtl_perception.ros.load import LoadWatch
 from mtl_perception.ros.log_text import Throttle, printable
-from mtl_perception.ros.odometry import OdometryMemory
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
 from mtl_perception.ros.qos_matching import MatchingSubscription
@@ -96,6 +96,7 @@ class Camera:
     :param name: empty for the camera in the node's own namespace.
     :param engine: the network, shared by all cameras.
     :param settings: the parameters.
+    :raises ConfigurationError: if they contradict one another or the model.
     """
 
     def __init__(
@@ -106,12 +107,16 @@ class Camera:
         self._prefix = f'{name}/' if name else ''
         self._settings = settings
 
+        if settings.depth_scale == 'odometry' and not settings.motion_odometry_topic:
+            raise ConfigurationError(
+                "depth.scale is 'odometry', but no odometry is named; set motion.odometry_topic")
         self.account = FrameAccount()
         self.load = LoadWatch()
 
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head,
-            settings.rectify, Fit(settings.input_fit, settings.input_roi)))
+            settings.rectify, Fit(settings.input_fit, settings.input_roi),
+            settings.depth_scale))
         self._reset_reasons: list[str] = []
         self._forget_range = False
         self._watch = PictureWatch()
@@ -154,7 +159,8 @@ class Camera:
         self._info = MatchingSubscription(
             self._node, CameraInfo, self._prefix + topics.CAMERA_INFO.name,
             guard(self._infos.put), depth=5)
-        if self._settings.motion_odometry_topic and self.stream.moving is not None:
+        if self._settings.motion_odometry_topic and (
+                self.stream.moving is not None or self._settings.depth_scale == 'odometry'):
             self._odometry_subscription = MatchingSubscription(
                 self._node, Odometry, self._settings.motion_odometry_topic,
                 guard(self._odometry.put), depth=50)

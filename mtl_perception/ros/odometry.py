@@ -1,81 +1,11 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The motion of the camera by the robot's odometry, and as a message."""
+"""The motion of the camera as a message."""
 
-import threading
-from collections import deque
-from typing import Any
-
-import cv2
-import numpy as np
 from geometry_msgs.msg import TwistStamped, Vector3
-from numpy.typing import NDArray
 from std_msgs.msg import Header
 
-from mtl_perception.frames import Step, rotation_of_quaternion
-
-Matrix = NDArray[np.float64]
-
-KEPT = 400
-"""Number of messages in the memory: 2 s at 200 Hz."""
-LATE_NS = 100_000_000
-"""A pose is extrapolated at the last speed up to this time after the newest message."""
-APART_NS = 500_000_000
-"""No pose is interpolated between messages that are farther apart than this."""
-
-
-class OdometryMemory:
-    """
-    The last messages of a ``nav_msgs/Odometry``; may be used from any thread.
-
-    :param camera_pose: x, y, z in metres and the quaternion x, y, z, w of the camera's optical
-        frame (x right, y down, z ahead) in the message's child frame.
-    """
-
-    def __init__(self, camera_pose: tuple[float, ...]) -> None:
-        self._lock = threading.Lock()
-        self._poses: deque[tuple[int, Matrix]] = deque(maxlen=KEPT)
-        self._camera = _matrix(camera_pose[:3], camera_pose[3:])
-
-    def put(self, message: Any) -> None:
-        """
-        Keep a message. An older one than the last clears the memory; an invalid pose is ignored.
-
-        :param message: ``nav_msgs/Odometry``.
-        """
-        place, turn = message.pose.pose.position, message.pose.pose.orientation
-        numbers = np.array([place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w])
-        if not np.isfinite(numbers).all() or np.linalg.norm(numbers[3:]) < 1e-6:
-            return
-
-        # the camera's pose in the world: that of the robot, then that of the camera on the robot
-        stamp = message.header.stamp
-        stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-        with self._lock:
-            if self._poses and stamp_ns <= self._poses[-1][0]:
-                self._poses.clear()
-            self._poses.append((stamp_ns, _matrix(numbers[:3], numbers[3:]) @ self._camera))
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._poses.clear()
-
-    def between(self, earlier_ns: int, later_ns: int) -> Matrix | None:
-        """
-        Return how the camera moved.
-
-        :param earlier_ns: a time, nanoseconds.
-        :param later_ns: a later one.
-        :return: (4, 4) float64, the camera at the later time in its frame at the earlier one;
-            None if there are no messages around one of the times.
-        """
-        with self._lock:
-            poses = list(self._poses)
-        earlier, later = (_pose_at(poses, stamp_ns) for stamp_ns in (earlier_ns, later_ns))
-        if earlier is None or later is None:
-            return None
-        return np.asarray(np.linalg.inv(earlier) @ later)
+from mtl_perception.frames import Step
 
 
 def twist_message(header: Header, step: Step) -> TwistStamped:
@@ -90,38 +20,3 @@ def twist_message(header: Header, step: Step) -> TwistStamped:
     message.twist.linear = Vector3(**dict(zip('xyz', velocity.tolist())))
     message.twist.angular = Vector3(**dict(zip('xyz', rate.tolist())))
     return message
-
-
-def _pose_at(poses: list[tuple[int, Matrix]], stamp_ns: int) -> Matrix | None:
-    """Return the pose at a time, between two messages or shortly after the last."""
-    if len(poses) < 2 or stamp_ns < poses[0][0] or stamp_ns > poses[-1][0] + LATE_NS:
-        return None
-
-    place = next(
-        (number for number in range(1, len(poses)) if poses[number][0] >= stamp_ns),
-        len(poses) - 1)
-    (before_ns, before), (after_ns, after) = poses[place - 1], poses[place]
-    if after_ns - before_ns > APART_NS:
-        return None
-    return _interpolated(before, after, (stamp_ns - before_ns) / (after_ns - before_ns))
-
-
-def _interpolated(before: Matrix, after: Matrix, share: float) -> Matrix:
-    """
-    Return the pose a share of the way from one to another; a share above 1 extrapolates.
-
-    R = R0 exp(share log(R0^T R1)),  t = t0 + share (t1 - t0)
-    """
-    turn = np.asarray(cv2.Rodrigues(before[:3, :3].T @ after[:3, :3])[0], np.float64)
-    result = np.eye(4)
-    result[:3, :3] = before[:3, :3] @ cv2.Rodrigues(turn * share)[0]
-    result[:3, 3] = before[:3, 3] + share * (after[:3, 3] - before[:3, 3])
-    return result
-
-
-def _matrix(place: Any, quaternion: Any) -> Matrix:
-    """Return the (4, 4) pose of a place and a quaternion x, y, z, w."""
-    result = np.eye(4)
-    result[:3, :3] = rotation_of_quaternion(quaternion)
-    result[:3, 3] = place
-    return result

@@ -17,6 +17,7 @@ from mtl_perception.ros.log_text import printable
 
 OutputSize = Literal['camera', 'network']
 MotionChoice = Literal['auto', 'network']
+DepthScale = Literal['network', 'height', 'odometry']
 
 MOST_CAMERAS = 16
 CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
@@ -45,6 +46,7 @@ class Settings:
     input_roi: Roi | None
     output_size: OutputSize
     depth_camera_height: float
+    depth_scale: DepthScale
     depth_raw_16u: bool
     motion_head: MotionChoice
     motion_burst: int
@@ -156,6 +158,10 @@ PARAMETERS = (
     Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '
                 'scales depth; 0 = as in training',
                 bounds=(0.0, 100.0)),
+    Declaration('depth.scale', 'network', "what the metres stand on: network takes the network's "
+                'own, height puts the road that is seen depth.camera_height below the camera, '
+                'odometry agrees with the way of the robot by motion.odometry_topic',
+                choices=('network', 'height', 'odometry')),
     Declaration('depth.raw_16u', False, 'publish depth/image_raw too: 16UC1 millimetres, '
                 '0 = invalid'),
     Declaration('motion.head', 'auto', "auto takes the model's motion head if it has one, network "

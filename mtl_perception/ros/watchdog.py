@@ -219,12 +219,16 @@ class Watchdog:
                        'max_gap': str(settings.max_gap_s),
                        'image.range': camera.image_range.text(),
                        'depth.camera_height': str(settings.camera_height),
+                       'depth.scale': settings.depth_scale,
                        'motion.head': settings.motion_head, 'rectify': settings.rectify,
                        'input.fit': settings.fit.how,
                        'input.roi': roi_text(settings.fit.roi)}
 
             if (layout := camera.stream.layout) is not None:
                 values['tiles'] = str(len(layout.tiles))
+            if camera.stream.anchor is not None:
+                values |= {'depth.anchored': str(camera.stream.anchor.anchored).lower(),
+                           'depth.scale.factor': f'{camera.stream.anchor.factor:.3f}'}
             if camera.intrinsics is not None:
                 values |= {'intrinsics': str(camera.intrinsics.state),
                            'intrinsics.reason': camera.intrinsics.reason,

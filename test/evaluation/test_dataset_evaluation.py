@@ -25,6 +25,7 @@ from mtl_perception.evaluation.dataset_evaluation import (
 )
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.frames import Outputs
+from mtl_perception.inference import engines
 from mtl_perception.inference.fit import Fit
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.tasks import STREET_DEPTH, Task
@@ -129,8 +130,7 @@ def test_a_description_may_say_the_fit_and_the_option_takes_precedence(root, cap
     data, _ = open_data(path, 'a', None, 1)
     assert len(data) == 4
 
-    from mtl_perception.inference.torch_engine import TorchEngine
-    monkeypatch.setattr(TorchEngine, 'load', lambda *_, **__: ColourEngine(32, 64))
+    monkeypatch.setattr(engines, 'load_engine', lambda *_, **__: ColourEngine(32, 64))
     assert cli.main(['evaluate', '--data', str(path)]) == 0
     assert '3 tiles of 37 x 16' in capsys.readouterr().out
     assert cli.main(['evaluate', '--data', str(path), '--fit', 'crop', '--roi', '0,0,32,16']) == 0
@@ -335,9 +335,8 @@ def test_three_recorded_frames_give_plausible_figures(
 @pytest.fixture
 def command(root, monkeypatch):
     """Return what runs ``mtl evaluate --data`` with the engine of colours."""
-    from mtl_perception.inference.torch_engine import TorchEngine
     engine = ColourEngine(32, 64)
-    monkeypatch.setattr(TorchEngine, 'load', lambda *arguments, **keywords: engine)
+    monkeypatch.setattr(engines, 'load_engine', lambda *arguments, **keywords: engine)
     config = root / 'mine.yaml'
     config.write_text(yaml.safe_dump(
         {'test': {'dataset': 'folder', 'root': str(root), 'split': 'all'}}))

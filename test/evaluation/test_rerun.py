@@ -21,6 +21,7 @@ from mtl_perception.evaluation.bag_output import BagOutput
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.evaluation.live_recording import LivePlan, record_live
 from mtl_perception.frames import Detections, Frame, Outputs, Truth
+from mtl_perception.inference import engines
 from mtl_perception.inference.fit import Fit
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import TorchEngine
@@ -138,7 +139,7 @@ def boxes(tmp_path, monkeypatch):
     engine = BoxEngine()
     model = tmp_path / 'boxes.safetensors'
     write_model(engine.manifest, b'weights', model)
-    monkeypatch.setattr(TorchEngine, 'load', lambda *arguments, **keywords: engine)
+    monkeypatch.setattr(engines, 'load_engine', lambda *arguments, **keywords: engine)
 
     with BagOutput(tmp_path / 'scored', STREET_ALL_TASKS) as output:
         for number in range(4):

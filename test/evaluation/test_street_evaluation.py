@@ -13,6 +13,7 @@ from mtl_perception.evaluation import street_evaluation
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.evaluation.street_evaluation import SamplingPlan, evaluate
 from mtl_perception.frames import Outputs
+from mtl_perception.inference import engines
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
 from mtl_perception.tasks import STREET_TASKS
 
@@ -123,10 +124,9 @@ def test_the_table_shows_targets_baselines_and_missing_values():
 def test_the_command_writes_the_table_and_records_it_in_the_manifest(
         tmp_path, monkeypatch, capsys):
     from mtl_perception import cli
-    from mtl_perception.inference.torch_engine import TorchEngine
     engine = KnowingEngine()
     write_model(engine.manifest, b'weights', tmp_path / 'knowing.safetensors')
-    monkeypatch.setattr(TorchEngine, 'load', lambda *arguments, **keywords: engine)
+    monkeypatch.setattr(engines, 'load_engine', lambda *arguments, **keywords: engine)
     monkeypatch.setattr(street_evaluation, 'Street', BoxStreet)
     code = cli.main([
         'evaluate', str(tmp_path / 'knowing.safetensors'), '--seeds', '20000:20002', '--frames',

@@ -13,6 +13,7 @@ import yaml
 from mtl_perception import cli
 from mtl_perception.evaluation.suite import read_suite
 from mtl_perception.frames import Outputs
+from mtl_perception.inference import engines
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.tasks import Task
 
@@ -36,9 +37,7 @@ class BlueEngine:
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
     """Write a CamVid of two images, half sky and half road, with a fence in one, and a suite."""
-    from mtl_perception.inference.torch_engine import TorchEngine
-    monkeypatch.setattr(
-        TorchEngine, 'load', lambda name, *arguments, **keywords: BlueEngine(name))
+    monkeypatch.setattr(engines, 'load_engine', lambda name, *_: BlueEngine(name))
     for folder in ('val', 'valannot'):
         (tmp_path / 'data/CamVid' / folder).mkdir(parents=True)
     for number in (1, 2):

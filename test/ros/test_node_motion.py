@@ -20,8 +20,9 @@ from mtl_perception.frames import Outputs, Step, rotation_of_quaternion
 from mtl_perception.image_codec import decode_array
 from mtl_perception.inference.motion_head_file import motion_head_of
 from mtl_perception.manifest import read_model
+from mtl_perception.media.odometry import OdometryMemory
 from mtl_perception.ros.messages import image_message
-from mtl_perception.ros.odometry import OdometryMemory, twist_message
+from mtl_perception.ros.odometry import twist_message
 from mtl_perception.synthetic import Street
 
 SEED, FIRST, RATE = 20002, 40, 10.0
