@@ -78,6 +78,14 @@ def tiny_graph(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return write_graph(tiny_model, tmp_path_factory.mktemp('graph') / 'tiny.onnx')
 
 
+@pytest.fixture(scope='session')
+def tiny_single_frame_graph(
+        tiny_single_frame_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the ``.onnx`` file of the one-frame model; do not change it."""
+    return write_graph(
+        tiny_single_frame_model, tmp_path_factory.mktemp('graph') / 'single.onnx')
+
+
 def write_graph(model: Path, path: Path) -> Path:
     """Export a model of 64 x 96 pixels as a graph; skip the test without the libraries."""
     for library in ('onnx', 'onnxscript', 'onnxruntime'):

@@ -211,7 +211,7 @@ def shifted_depth(depth: Floats, offset: float) -> Floats:
 
     :param depth: (H, W) float32 metres, positive.
     :param offset: 1/m.
-    :return: (H, W) float32, 0.5 m to :data:`FARTHEST_M`.
+    :return: (H, W) float32, 0.5 to 80 m.
     """
     inverse = np.float32(1) / np.clip(depth, np.float32(0.5), np.float32(FARTHEST_M))
     shifted = np.clip(inverse + np.float32(offset), 1 / FARTHEST_M, 2.0)

@@ -12,6 +12,8 @@ from mtl_perception.inference.step_graph import SUFFIX
 from mtl_perception.manifest import find_model
 
 ENGINES = ('auto', 'torch', 'onnx', 'openvino')
+"""Settings of an engine; auto is one of the others."""
+
 LIBRARIES = {'torch': 'torch', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
 """Engine -> the Python module that it needs."""
 

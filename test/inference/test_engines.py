@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import write_graph
 
 from mtl_perception.errors import ConfigurationError, DeviceError
 from mtl_perception.frames import Frame
@@ -170,8 +169,9 @@ def test_a_camera_stream_runs_on_every_engine(engine):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
-def test_a_network_of_one_frame_has_no_state(name, tiny_single_frame_model, tmp_path):
-    engine = load(name, None, write_graph(tiny_single_frame_model, tmp_path / 'single.onnx'))
+def test_a_network_of_one_frame_has_no_state(
+        name, tiny_single_frame_model, tiny_single_frame_graph):
+    engine = load(name, None, tiny_single_frame_graph)
     wanted, _ = TorchEngine.load(tiny_single_frame_model, 'cpu', threads=1).step(picture())
     found, state = engine.step(picture())
     assert state == ()
