@@ -56,7 +56,7 @@ class Swept:
 
 def photometric_error(first: Floats, second: Floats) -> Floats:
     """
-    Return how different two images are: 0.85 (1 - SSIM) / 2 + 0.15 |difference|, 0 to 1.
+    Return how different two images are: 0.85 (1 - SSIM) / 2 + 0.15 times their difference, 0 to 1.
 
     As in monodepth2 (Godard et al., ICCV 2019, eq. 2).
 
