@@ -70,9 +70,10 @@ class BagWriter:
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         try:
             self._writer.open()
-            (folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
         except (OSError, WriterError) as error:
             raise StorageError(f'{folder}: the bag cannot be made: {error}') from error
+        with suppress(OSError):  # without this much room, the first messages will say so
+            (folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
 
         # The queue has no length of its own: what counts is the memory that waits in it.
         self._connections: dict[Channel, Connection] = {}

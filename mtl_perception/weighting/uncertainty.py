@@ -15,8 +15,6 @@ FORMS = ('regression', 'classification', 'laplace', 'xtasc', 'omnidet')
 CLASSIFICATION = ('semantic', 'motion')
 """Tasks whose form is ``classification`` by default."""
 
-"""Tasks whose form is ``classification`` by default."""
-
 LARGEST_LOG_VARIANCE = 10.0
 """Log variances are clamped to plus and minus this."""
 
