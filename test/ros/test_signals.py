@@ -5,6 +5,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,11 +92,15 @@ def test_a_signal_does_not_wait_for_a_network_that_loads(graph, monkeypatch):
 
 
 def test_a_signal_does_not_wait_for_a_camera_that_is_opened(graph, tmp_path):
-    """Nobody answers at this address, which is kept for examples."""
-    program = Program(
-        graph, tmp_path, 'camera_source', *parameters(source='rtsp://192.0.2.1/stream'))
-    graph.spin_until(lambda: 'camera_source' in graph.node.get_node_names())
-    code, errors, seconds = program.end(signal.SIGINT)
+    """The camera takes the connection and never says a word."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        server.settimeout(30)
+        address = f'rtsp://127.0.0.1:{server.getsockname()[1]}/stream'
+        program = Program(graph, tmp_path, 'camera_source', *parameters(source=address))
+        connection, _ = server.accept()
+        with connection:
+            code, errors, seconds = program.end(signal.SIGINT)
+
     assert code == 0, errors
     assert seconds < 4
 
