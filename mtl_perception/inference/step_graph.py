@@ -43,8 +43,9 @@ METADATA = 14
 OPSET_IMPORT = 8
 """Numbers of these fields in the ONNX message ``ModelProto``."""
 
-DESCRIPTION = ('metrics', 'training', 'command', 'licence')
-"""Fields of a manifest that do not change what a network answers."""
+DESCRIPTION = ('metrics', 'training', 'command', 'licence', 'semantic_temperature',
+               'depth_confidence')
+"""Fields of a manifest that do not change what a graph answers; it gives no confidence."""
 
 
 @dataclass(frozen=True, eq=False)

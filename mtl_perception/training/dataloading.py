@@ -161,19 +161,31 @@ def batches(
         pin_memory=ranks.device.type == 'cuda')
 
     given = _Counted(loader)
-    try:
-        yield given
-    except (RuntimeError, ConnectionError, EOFError) as error:
+
+    def failure(error: Exception) -> DataError | None:
         # an error of the training itself must not be blamed on the data
         of_loader = 'DataLoader' in str(error) if isinstance(
             error, RuntimeError) else given.waiting
         if not (loaders and of_loader):
-            raise
-        raise DataError(
+            return None
+        return DataError(
             f'reading training clips failed some time after draw '
             f'{numbers[max(given.count - 1, 0)][-1]}: '
             f'{_ended(given.reading) or _last_line(error)} If it was killed for its memory, set '
-            'fewer data.loaders; then --resume') from error
+            'fewer data.loaders; then --resume')
+
+    try:
+        try:
+            yield given
+        except (ConnectionError, EOFError) as error:
+            if (found := failure(error)) is None:
+                raise
+            raise found from error
+    except RuntimeError as error:
+        # torch raises it when a process has died, in whatever line runs then: in those above too
+        if (found := failure(error)) is None:
+            raise
+        raise found from error
 
 
 class _Counted(Iterator[Batch]):

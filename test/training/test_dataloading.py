@@ -12,6 +12,7 @@ import torch
 from mtl_perception.datasets.augmentation import Augmentation
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
+from mtl_perception.training import dataloading
 from mtl_perception.training.dataloading import Draws, batches, collate
 
 
@@ -109,6 +110,20 @@ def test_a_connection_that_breaks_is_reported_like_a_worker_that_dies(boxes):
 
     with pytest.raises(DataError, match=r'reading training clips failed.*reset by peer'):
         read(batches(Draws(Broken(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+
+
+def test_a_worker_may_be_reported_dead_while_its_broken_connection_is_looked_at(
+        boxes, monkeypatch):
+    """Torch's handler of SIGCHLD raises in whatever line runs."""
+    def strikes(reading):
+        monkeypatch.undo()
+        raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')
+
+    monkeypatch.setattr(dataloading, '_ended', strikes)
+    with (pytest.raises(DataError, match=r'reading training clips failed'),
+          batches(Draws(boxes, 0, 32, 32, None), 0, 1, 2, loaders=1) as reading):
+        reading.waiting = True
+        raise ConnectionResetError(104, 'reset by peer')
 
 
 def test_a_label_that_some_clips_lack_is_filled_as_unlabelled(boxes):
