@@ -120,10 +120,12 @@ def test_a_worker_may_be_reported_dead_while_its_broken_connection_is_looked_at(
         raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.')
 
     monkeypatch.setattr(dataloading, '_ended', strikes)
-    with (pytest.raises(DataError, match=r'reading training clips failed'),
-          batches(Draws(boxes, 0, 32, 32, None), 0, 1, 2, loaders=1) as reading):
-        reading.waiting = True
+    def step(content):
+        content.waiting = True
         raise ConnectionResetError(104, 'reset by peer')
+
+    with pytest.raises(DataError, match=r'reading training clips failed'):
+        within(batches(Draws(boxes, 0, 32, 32, None), 0, 1, 2, loaders=1), step)
 
 
 def test_a_label_that_some_clips_lack_is_filled_as_unlabelled(boxes):
