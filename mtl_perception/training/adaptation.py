@@ -61,6 +61,10 @@ MAX_STREET_LOSS = 0.1
 """How far the mIoU on the model's own validation data may fall."""
 KEPT_SHARE = 0.25
 """Part of its share of the pixels that a frequent class must keep."""
+SPREAD = 0.03
+"""Share of the pixels that a class must not gain if that is a multiple of what it had."""
+SPREAD_TIMES = 3.0
+"""This multiple."""
 
 
 @dataclass(frozen=True)
@@ -325,4 +329,6 @@ def _faults(
         share, now = before.shares[number], after.shares[number]
         if share >= 0.02 and now < KEPT_SHARE * share:
             faults.append(f'{name} has vanished: {share:.1%} -> {now:.1%} of the pixels')
+        if now > share + SPREAD and now > SPREAD_TIMES * share:
+            faults.append(f'{name} has spread: {share:.1%} -> {now:.1%} of the pixels')
     return faults

@@ -128,9 +128,9 @@ class DriveAndStreet:
     Into the images of the drive classes of a street clip are pasted, with their labels (ClassMix,
     Olsson et al., 2021): they show objects of known class before real backgrounds.
 
-    A network that learns from its own answers gives up rare classes first. So these are always
-    pasted, the frequent ones with probability one half, and a pixel that the model took for a
-    rare class in the beginning is never labelled as another one.
+    A network that learns from its own answers gives up rare classes first. So a pixel that the
+    model took for a rare class in the beginning is never labelled as another one. Each class is
+    pasted with probability one half: a rare one that always is would be seen everywhere.
 
     :param street: labelled clips.
     :param drive: clips of the drive, each (T, H, W, 3) uint8 RGB, with as many frames as the
@@ -189,7 +189,7 @@ class DriveAndStreet:
         """Return a clip of the drive with some of the classes of a street clip."""
         assert street.semantic is not None
         assert street.depth is not None
-        chosen = self.rare | (self._generator.random(256) < 0.5)
+        chosen = self._generator.random(256) < 0.5
         here = chosen[street.semantic] & (street.semantic != UNLABELLED)
 
         return Sample(

@@ -178,3 +178,9 @@ def test_what_counts_as_worse():
     assert 'contradicts itself more' in adaptation._faults(manifest, before, unsteady, 0)[0]
     assert 'own validation data' in adaptation._faults(manifest, before, before, 0.2)[0]
     assert 'car has vanished' in adaptation._faults(manifest, before, gone, 0)[0]
+
+    few = np.repeat([0, 1], [98, 2]).astype(np.uint8)[None, None]
+    more = np.repeat([0, 1], [92, 8]).astype(np.uint8)[None, None]
+    spread = adaptation._faults(
+        manifest, adaptation.SelfCheck(few, 0.9, 0.8), adaptation.SelfCheck(more, 0.9, 0.8), 0)
+    assert spread == ['car has spread: 2.0% -> 8.0% of the pixels']

@@ -98,16 +98,18 @@ def test_half_of_the_clips_are_street_and_half_drive(clips):
 
 
 def test_pasted_classes_bring_their_pixels_labels_and_depth(clips):
-    for _ in range(5):
+    times = 0
+    for _ in range(8):
         real = clips[1]
         pasted = (real.image != 255).any(3)
-        assert pasted.any()
+        times += pasted.any()
         assert set(np.unique(real.semantic[pasted])) <= {0, 8, 11}
 
         # The rest is the drive, as the teacher labels it, without depth.
         assert set(np.unique(real.semantic[~pasted])) <= {1, UNLABELLED}
         assert np.isnan(real.depth[~pasted]).all()
         assert (real.motion == 255).all()
+    assert times > 4
 
 
 def test_the_drive_has_the_depth_that_was_found_where_nothing_is_pasted():
@@ -122,10 +124,12 @@ def test_the_drive_has_the_depth_that_was_found_where_nothing_is_pasted():
     assert not (clips[1].depth == 7).any()
 
 
-def test_rare_classes_of_the_drive_are_always_pasted(clips):
+def test_rare_classes_of_the_drive_are_pasted_as_often_as_the_others(clips):
+    """If they were always, the network would see them everywhere."""
     assert not clips.rare[1]
     assert clips.rare[[0, 8]].all()
-    assert all((clips[1].semantic == 8).any() for _ in range(8))
+    times = sum((clips[1].semantic == 8).any() for _ in range(40))
+    assert 10 <= times <= 30
 
 
 def test_a_pixel_of_a_rare_class_is_not_given_up():
