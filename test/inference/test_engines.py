@@ -3,6 +3,7 @@
 """Every engine on the same network: the same answers, and the same refusals."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -324,3 +325,16 @@ def test_a_shipped_graph_answers_as_its_weights_do_on_the_street(path, name):
                  engine.manifest.width // 2)
         features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         np.testing.assert_allclose(head.score(features), other.score(features), atol=1e-3)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('openvino') is None, reason='no openvino')
+@pytest.mark.parametrize('kind', ['not slow', pytest.param('slow', marks=pytest.mark.slow)])
+def test_the_engine_that_keeps_threads_passes_the_same_tests(kind, tmp_path):
+    """In a process of its own, because nothing may be forked from it, see ``conftest.py``."""
+    result = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '--basetemp',
+         str(tmp_path / 'inner'), '-m', f'{kind} and not gpu', '-k', 'openvino', __file__],
+        env={**os.environ, 'MTL_PERCEPTION_OPENVINO': '1'}, capture_output=True, text=True,
+        check=False)
+    assert result.returncode == 0, result.stdout
+    assert ' passed' in result.stdout
