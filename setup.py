@@ -76,7 +76,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed', 'pretrained/*.safetensors', 'pretrained/*.json',
-                            'pretrained/*.motion', 'pretrained/*.onnx']},
+                            'pretrained/*.motion']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
