@@ -77,6 +77,15 @@ class Town:
         return Site(join(parts), np.array(shades, np.float64).reshape(-1, 4),
                     np.array(blocks, np.float64).reshape(-1, 4, 2), np.array(heights, np.float64))
 
+    @staticmethod
+    def _room_for(wide: float, z: float, stop: float, gap: tuple[float, float]) -> float:
+        """Return how wide a house at z becomes: it ends before a gap or fills the chunk; or 0."""
+        if stop - z - wide < 5:
+            wide = stop - z
+        if z < gap[1] and z + wide > gap[0]:
+            wide = gap[0] - z if gap[0] - z > 4.5 else 0.0
+        return wide
+
     def _gap(self, chunk: int, side: int, margin: float) -> tuple[float, float]:
         """Return the two z between which a side street leaves no room, (inf, -inf) without one."""
         street = self.layout.side_street(chunk)
@@ -102,14 +111,10 @@ class Town:
         # From house to house; the last one fills the chunk, and none stands in a side street.
         while z < stop - 4:
             wide = float(rng.uniform(7, 18))
-            if stop - z - wide < 5:
-                wide = stop - z
-            if z < gap[1] and z + wide > gap[0]:
-                if gap[0] - z > 4.5:
-                    wide = gap[0] - z
-                else:
-                    z = gap[1]
-                    continue
+            wide = self._room_for(wide, z, stop, gap)
+            if not wide:
+                z = gap[1]
+                continue
 
             room = 0.0 if terraced else float(rng.uniform(0.5, 3.5))
             set_back = layout.setback + float(rng.uniform(0, 0.7 if terraced else 2.0))

@@ -73,20 +73,6 @@ def test_only_the_requested_tasks_are_computed_and_the_state_is_the_same(engine)
         assert torch.equal(one, other)
 
 
-def test_a_read_only_image_is_accepted_and_not_changed(engine):
-    image = picture()
-    frozen = np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
-    np.testing.assert_array_equal(engine.step(frozen)[0].depth, engine.step(image)[0].depth)
-    np.testing.assert_array_equal(image, picture())
-
-
-def test_an_image_of_another_size_is_refused(engine):
-    with pytest.raises(ValueError, match=r'takes uint8 \(64, 96, 3\)'):
-        engine.step(np.zeros((96, 64, 3), np.uint8))
-    with pytest.raises(ValueError, match='no tasks'):
-        engine.step(picture(), None, ['instance'])
-
-
 def test_bfloat16_predicts_nearly_the_same(tiny_model, engine):
     half = TorchEngine.load(tiny_model, device='cpu', precision='bf16', threads=1)
     depth, wanted = half.step(picture())[0].depth, engine.step(picture())[0].depth

@@ -76,14 +76,10 @@ class RoadTown(Town):
 
         while z < stop - 4:
             wide = float(rng.uniform(5.5, 16))
-            if stop - z - wide < 5:
-                wide = stop - z
-            if z < gap[1] and z + wide > gap[0]:
-                if gap[0] - z > 4.5:
-                    wide = gap[0] - z
-                else:
-                    z = gap[1]
-                    continue
+            wide = self._room_for(wide, z, stop, gap)
+            if not wide:
+                z = gap[1]
+                continue
 
             room = 0.0 if terraced else float(rng.uniform(0.5, 6))
             set_back = layout.setback + float(rng.uniform(0, 0.3 if terraced else 2.5))
