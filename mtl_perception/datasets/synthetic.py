@@ -70,6 +70,8 @@ class ClipPlan:
         the height: a camera twice as high sees the same road at twice the distance. With the
         robot's own height, inference undoes the scaling. Empty keeps the street's heights.
     :param look: ``classic``, or ``roads`` with fences and what else real roads show.
+    :param classic_share: share of the seeds, drawn at random, whose street has the classic look
+        in place of that above; the classes are those of the look above.
     """
 
     width: PositiveInt = 384
@@ -82,6 +84,7 @@ class ClipPlan:
     drive: PositiveInt = 600
     heights: Annotated[tuple[CameraHeight, ...], FROM_LIST, Field(max_length=2)] = ()
     look: Annotated[str, one_of(LOOKS)] = LOOKS[0]
+    classic_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a drive that is too short, and heights that are not a range."""
@@ -101,6 +104,13 @@ class ClipPlan:
             return None
         lowest, highest = self.heights
         return float(np.random.default_rng((seed, 21)).uniform(lowest, highest))
+
+    def look_of(self, seed: int) -> str:
+        """Return the look of a seed's street, one of :data:`.LOOKS`."""
+        if not self.classic_share:
+            return self.look
+        drawn = float(np.random.default_rng((seed, 22)).random())
+        return LOOKS[0] if drawn < self.classic_share else self.look
 
     def indices(self, seed: int) -> NDArray[np.int64]:
         """Return the (clips, frames) indices of the frames of one seed, the same every time."""
@@ -267,8 +277,8 @@ def _render_seed(
     try:
         height = plan.height_of(seed)
         options: dict[str, Any] = {} if height is None else {'camera_height': height}
-        if plan.look != LOOKS[0]:
-            options['look'] = plan.look
+        if (look := plan.look_of(seed)) != LOOKS[0]:
+            options['look'] = look
         scale = np.float32(1.0 if height is None else sum(CAMERA_HEIGHTS) / 2 / height)
         street = (street_class or _street_class())(
             seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias,
@@ -340,7 +350,9 @@ def _street_class() -> Callable[..., StreetLike]:
 
 
 def _digest(plan: dict[str, Any]) -> str:
+    # Settings that came later count only where they are used: older caches keep their names.
+    later = {'heights': (), 'look': LOOKS[0], 'classic_share': 0.0}
     plan = {key: value for key, value in plan.items()
-            if (key != 'heights' or value) and (key, value) != ('look', LOOKS[0])}
+            if key not in later or value != later[key]}
     text = json.dumps({'format': _FORMAT, **plan}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_perception.models.depthwise import depthwise
 from mtl_perception.models.encoders import STRIDES, Encoder
 from mtl_perception.preprocessing import check_size
 
@@ -63,8 +64,7 @@ class SameConv2d(nn.Conv2d):
         :param image: (N, C, H, W).
         """
         if self.stride[0] == 1:
-            side = self.kernel_size[0] // 2
-            return functional.conv2d(image, self.weight, None, 1, side, 1, self.groups)
+            return self._convolved(image, self.kernel_size[0] // 2)
 
         # the last window starts at (outputs - 1) * stride and must be filled
         lacking = []
@@ -72,8 +72,13 @@ class SameConv2d(nn.Conv2d):
             outputs = -(-size // 2)
             total = max(0, (outputs - 1) * 2 + self.kernel_size[0] - size)
             lacking += [total // 2, total - total // 2]
-        padded = functional.pad(image, lacking)
-        return functional.conv2d(padded, self.weight, None, 2, 0, 1, self.groups)
+        return self._convolved(functional.pad(image, lacking), 0)
+
+    def _convolved(self, image: Tensor, side: int) -> Tensor:
+        """Return the convolution of an image with zeros of this width on each side."""
+        if self.groups > 1:
+            return depthwise(image, self.weight, self.stride[0], side)
+        return functional.conv2d(image, self.weight, None, self.stride[0], side)
 
 
 class Block(nn.Module):

@@ -276,3 +276,30 @@ def test_a_plan_without_heights_keeps_the_cache_that_it_had(tmp_path):
     assert clips(tmp_path, plan=ClipPlan()).folder.name.endswith('-0b688c30')
     assert PLAN.height_of(4) is None
     assert clips(tmp_path).folder != clips(tmp_path, plan=replace(PLAN, heights=(1, 2))).folder
+
+
+def test_a_share_of_the_streets_is_classic_and_the_rest_keeps_the_look(tmp_path):
+    plan = replace(PLAN, look='roads', classic_share=0.25)
+    looks = [plan.look_of(seed) for seed in range(400)]
+    assert 0.2 < looks.count('classic') / 400 < 0.3
+    assert set(looks) == {'classic', 'roads'}
+
+    seen = []
+
+    class Looking(TallStreet):
+        def __init__(self, seed, look='classic', camera_height=1.5, **options):
+            super().__init__(seed, camera_height=camera_height, **options)
+            seen.append((seed, look))
+
+    data = clips(tmp_path, plan=plan, street=Looking)
+    list(data.render(workers=0))
+    assert seen == [(seed, plan.look_of(seed)) for seed in data.seeds]
+
+
+def test_a_share_of_none_keeps_the_cache_that_the_look_had(tmp_path):
+    plan = replace(PLAN, look='roads')
+    assert plan.look_of(4) == 'roads'
+    assert clips(tmp_path, plan=replace(plan, classic_share=0.0)).folder == clips(
+        tmp_path, plan=plan).folder
+    assert clips(tmp_path, plan=replace(plan, classic_share=0.5)).folder != clips(
+        tmp_path, plan=plan).folder
