@@ -5,6 +5,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,20 @@ from mtl_perception.datasets.geometry import (
     depth_from_disparity,
 )
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.instances import class_boxes
 from mtl_perception.media.listing import find_image
 from mtl_perception.media.pictures import read_bytes, read_map
 from mtl_perception.tasks import STREET_DEPTH, STREET_INSTANCE, UNLABELLED, Task
 
-SPLITS = ('train', 'val', 'test')
+SPLITS: dict[str, tuple[tuple[str, ...], tuple[float, float]]] = {
+    'train': (('train',), (0.0, 1.0)),
+    'val': (('val',), (0.0, 1.0)),
+    'test': (('test',), (0.0, 1.0)),
+    'train_60': (('train', 'val'), (0.0, 0.6)),
+    'val_20': (('train', 'val'), (0.6, 0.8)),
+    'test_20': (('train', 'val'), (0.8, 1.0)),
+}
+"""Split -> folders of its images, and the part of each city's images, in the order of names."""
 
 SEMANTIC = Task(
     name='semantic', kind='classes',
@@ -65,6 +75,9 @@ DETECTION = Task(
     semantic_ids=SEMANTIC.movable)
 """Boxes around the instances of the 8 classes that have instances."""
 
+DETECTION_ALONE = replace(DETECTION, semantic_ids=())
+"""The same boxes beside semantic classes that do not tell theirs apart."""
+
 _CATEGORY_OF = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
 """Class -> category."""
 
@@ -103,7 +116,7 @@ def ids_for(classes: int) -> dict[int, int]:
 
 class Cityscapes(RecordedClips):
     """
-    Cityscapes (Cordts et al., CVPR 2016) with fine labels in 19 or 7 classes.
+    Cityscapes (Cordts et al., CVPR 2016) with fine labels in 19, 20, 7 or 3 classes.
 
     Reads ``<root>/leftImg8bit/<split>/<city>/<city>_SSSSSS_FFFFFF_leftImg8bit.png`` and, where
     the folders exist,
@@ -115,7 +128,10 @@ class Cityscapes(RecordedClips):
     - ``leftImg8bit_sequence``: the 19 frames before and the 10 after, at 17 Hz, unlabelled
 
     :param root: the folder with ``leftImg8bit``.
-    :param split: ``train``, ``val`` or ``test``.
+    :param split: ``train``, ``val`` or ``test``. Leang et al. divide all images by 60, 20 and 20 %
+        and do not say how; the labels of ``test`` are not public. ``train_60``, ``val_20`` and
+        ``test_20`` are the first 60 %, the next 20 % and the last 20 % of each city's images of
+        ``train`` and ``val``: neighbouring images lie in one part.
     :param classes: 19 for the benchmark's classes, 7 for their categories, 20 for the 19 and one
         for everything else, 3 for road, sidewalk and everything else.
     :param frames: images T per clip.
@@ -142,24 +158,32 @@ class Cityscapes(RecordedClips):
         self._ids = ids_for(classes)
         self._camera = (focal_px, baseline_m)
         self._root = expand(root)
-        self._split = split
+        self._annotated = self._root / 'leftImg8bit'
+        folders, (first, last) = SPLITS[split]
 
         # Each archive is optional; but disparity without a camera is not metric.
-        self._has_labels = (self._root / 'gtFine' / split).is_dir()
-        self._has_disparity = (self._root / 'disparity' / split).is_dir()
-        if self._has_disparity and not focal_px:
-            need_folder(self._root / 'camera' / split)
-        if frames > 1:
-            need_folder(self._root / 'leftImg8bit_sequence' / split)
+        self._has_labels = any((self._root / 'gtFine' / name).is_dir() for name in folders)
+        self._has_disparity = any((self._root / 'disparity' / name).is_dir() for name in folders)
+        for name in folders:
+            if self._has_disparity and not focal_px:
+                need_folder(self._root / 'camera' / name)
+            if frames > 1:
+                need_folder(self._root / 'leftImg8bit_sequence' / name)
 
-        self._annotated = self._root / 'leftImg8bit' / split
-        super().__init__(images_in(self._annotated, f'*/*{_SUFFIX}'), frames, spacing)
+        images: list[Path] = []
+        for name in folders:
+            there = images_in(self._annotated / name, f'*/*{_SUFFIX}')
+            for _, city in groupby(there, key=lambda image: image.parent):
+                own = list(city)
+                images += own[round(first * len(own)):round(last * len(own))]
+        super().__init__(images, frames, spacing)
 
     @staticmethod
     def tasks_for(classes: int) -> tuple[Task, ...]:
         """Return the tasks that can be labelled with 3, 7, 19 or 20 semantic classes."""
         semantic = {3: ROAD, 7: CATEGORIES, 19: SEMANTIC, 20: WITH_VOID}[classes]
-        objects = {3: (), 7: (STREET_INSTANCE,)}.get(classes, (STREET_INSTANCE, DETECTION))
+        objects = {3: (DETECTION_ALONE,), 7: (STREET_INSTANCE,)}.get(
+            classes, (STREET_INSTANCE, DETECTION))
         return (semantic, STREET_DEPTH, *objects)
 
     def find_earlier(self, image: Path, back: int) -> Path | None:
@@ -168,7 +192,8 @@ class Cityscapes(RecordedClips):
         if int(frame) < back:
             return None
         name = f'{city}_{snippet}_{int(frame) - back:06d}{_SUFFIX}'
-        return find_image(self._root / 'leftImg8bit_sequence' / self._split / city / name)
+        return find_image(
+            self._root / 'leftImg8bit_sequence' / image.parents[1].name / city / name)
 
     def read_labels(self, image: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
         """Return semantics and depth of an annotated image."""
@@ -202,6 +227,12 @@ class Cityscapes(RecordedClips):
         group = np.where(np.isin(numbers, _THINGS), np.int32(-1), np.int32(0))
         return np.where(numbers >= _FIRST_OBJECT, numbers, group)
 
+    def read_boxes(self, image: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+        """Return the boxes of an annotated image."""
+        if DETECTION_ALONE not in self.tasks:
+            return super().read_boxes(image, shape)
+        return boxes_by_label(self.read_instances(image, shape), _FIRST_OBJECT)
+
     def focal_length(self, image: Path) -> float | None:
         """Return the focal length of an image, pixels."""
         return self.stereo_camera(image)[0]
@@ -228,7 +259,27 @@ class Cityscapes(RecordedClips):
 
     def _file(self, image: Path, kind: str, ending: str) -> Path:
         """Return the file that belongs to an image."""
-        return self._root / kind / self._split / image.parent.name / f'{_key(image)}_{ending}'
+        split, city = image.parts[-3:-1]
+        return self._root / kind / split / city / f'{_key(image)}_{ending}'
+
+
+def boxes_by_label(
+        instances: NDArray[np.int32] | None, per_label: int) -> NDArray[np.float32] | None:
+    """
+    Return the boxes of the 8 classes that have instances, whose numbers tell their labels.
+
+    :param instances: (H, W) label * ``per_label`` + count; 0 and below = no object or unknown.
+    :param per_label: largest number of objects of a label, plus one.
+    :return: (M, 5) float32 left, top, right, bottom in pixels and class of :data:`DETECTION`;
+        None without objects' numbers.
+    """
+    if instances is None:
+        return None
+    classes = np.full(np.iinfo(np.uint16).max // per_label + 1, UNLABELLED, np.uint8)
+    classes[list(_CLASS_OF)] = list(_CLASS_OF.values())
+    boxes, _ = class_boxes(
+        instances, classes[instances.clip(min=0) // per_label], DETECTION.semantic_ids)
+    return boxes
 
 
 def draw_polygons(path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:

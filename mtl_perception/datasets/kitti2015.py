@@ -146,7 +146,9 @@ class Kitti2015(RecordedClips):
         """Return the boxes of frame 10, if the semantic benchmark's objects are there."""
         if not (self._folder / 'instance').is_dir():
             return None  # with boxes of moving cars alone, parked ones would be background
-        return super().read_boxes(image, shape)
+        if cityscapes.DETECTION_ALONE not in self.tasks:
+            return super().read_boxes(image, shape)
+        return cityscapes.boxes_by_label(self.read_instances(image, shape), OBJECTS_PER_LABEL)
 
     def focal_length(self, image: Path) -> float | None:
         """Return the focal length of an image, pixels."""

@@ -51,10 +51,9 @@ class Synthia(RecordedClips):
 
     :param root: the folder with the sequences.
     :param split: ``all``; ``validation`` for the last fifth of each sequence, ``train`` for the
-        frames before. SYNTHIA has no official split and MultiNet++ does not publish theirs: this
-        one is ours.
-    :param sequences: names of the only sequences to use, such as ``SYNTHIA-SEQS-02-SUMMER``;
-        MultiNet++ uses those of 02 and 05.
+        frames before. SYNTHIA has no official split: this one is ours. MultiNet++ trains on all
+        of SEQS-02 and validates on all of SEQS-05.
+    :param sequences: names of the only sequences to use, such as ``SYNTHIA-SEQS-02-SUMMER``.
     :param camera: folder of the camera below ``RGB``.
     :param frames: images T per clip.
     :param spacing: distance between two images of a clip in frames, at 5 Hz.

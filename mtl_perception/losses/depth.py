@@ -21,7 +21,7 @@ class LogDepthLoss(nn.Module):
     >>> round(float(loss(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1), 2.0))), 4)  # |ln 1 - ln 2|
     0.6931
 
-    :param maximum: largest true depth that counts, metres.
+    :param maximum: largest true depth that counts, metres; inf for no limit.
     :param beta: below this difference the loss is quadratic (smooth L1), 0 for plain L1.
     :raises ValueError: if the maximum is not positive or beta is negative.
     """
@@ -157,7 +157,7 @@ class DepthInUnit(nn.Module):
 
     :param loss: takes output and target in the unit.
     :param unit: one of :data:`mtl_perception.losses.depth_units.UNITS`.
-    :param maximum: largest true depth that counts, metres.
+    :param maximum: largest true depth that counts, metres; inf for no limit.
     :param stereo: camera pair, needed for a disparity. The disparity is in pixels of the image
         that its ``focal_px`` belongs to, even if the network's image has another size.
     :raises ValueError: if the maximum is not positive, or the unit needs a camera and has none.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The losses of a recipe: their settings, and the modules built from them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Literal
@@ -59,6 +60,8 @@ class LossSettings:
     :param depth: ``log`` of metres, or ``l1`` or ``huber`` in the unit.
     :param depth_unit: unit of the network's output, one of
         :data:`mtl_perception.losses.depth_units.UNITS`; ``huber`` needs a disparity.
+    :param depth_maximum: largest true depth that is learned, metres; 0 for no limit, null for that
+        of the data, 80 m for streets. Infinitely far pixels are never learned.
     :param depth_beta: width of the quadratic part of the log loss, 0 for plain L1.
     :param huber_delta: error from which the Huber loss is linear, in 1/256 pixel.
     :param stereo: focal length in pixels and baseline in metres of the stereo camera that
@@ -75,6 +78,7 @@ class LossSettings:
     class_balance: float = 0.5
     depth: Literal['log', 'l1', 'huber'] = 'log'
     depth_unit: Annotated[str, one_of(UNITS)] = 'log_metres'
+    depth_maximum: NonNegativeFloat | None = None
     depth_beta: NonNegativeFloat = 0.0
     huber_delta: PositiveFloat = 250.0
     stereo: Annotated[tuple[PositiveFloat, PositiveFloat], FROM_LIST] = (2262.52, 0.209313)
@@ -162,8 +166,10 @@ def build_cross_task(
 
 def _depth_loss(task: Task, settings: LossSettings) -> LogDepthLoss | DepthInUnit:
     """Return the loss of depth."""
+    maximum = settings.depth_maximum
+    maximum = task.maximum if maximum is None else maximum or math.inf
     if settings.depth == 'log':
-        return LogDepthLoss(task.maximum, settings.depth_beta)
+        return LogDepthLoss(maximum, settings.depth_beta)
     loss = DepthL1Loss() if settings.depth == 'l1' else HuberLoss(
         settings.depth_unit, settings.huber_delta)
-    return DepthInUnit(loss, settings.depth_unit, task.maximum, Stereo(*settings.stereo))
+    return DepthInUnit(loss, settings.depth_unit, maximum, Stereo(*settings.stereo))

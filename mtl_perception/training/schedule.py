@@ -25,6 +25,8 @@ class OptimiserSettings:
         through the gradient, or ``sgd`` with Nesterov's momentum.
     :param lr: factor on the learning rate of every stage.
     :param weight_decay: decay of weights with two or more dimensions.
+    :param decay_all: whether biases and batch normalisation decay too, as where a framework's
+        optimiser is given all parameters alike.
     :param betas: decay of Adam's two moment estimates.
     :param momentum: of SGD.
     :param warm_up: share of a stage in which the learning rate rises linearly.
@@ -32,7 +34,8 @@ class OptimiserSettings:
     :param power: exponent of the polynomial schedule.
     :param halve_every: share of a stage between two halvings of the halving schedule.
     :param final: learning rate at the end of the cosine, as a share of the peak.
-    :param clip_norm: largest norm of the gradient; a longer one is scaled down to it.
+    :param clip_norm: largest norm of the gradient; a longer one is scaled down to it. 0 for no
+        limit.
     :param accumulate: equal parts that a batch is computed in one after the other, to save memory.
         Batch normalisation and weighting see one part at a time; the gradients are averaged.
     :param average: decay of the exponential moving average of the weights, which is validated and
@@ -42,6 +45,7 @@ class OptimiserSettings:
     kind: Literal['adamw', 'adam', 'sgd'] = 'adamw'
     lr: PositiveFloat = 1.0
     weight_decay: NonNegativeFloat = 0.02
+    decay_all: bool = False
     betas: Annotated[tuple[Decay, Decay], FROM_LIST] = (0.9, 0.99)
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.9
     warm_up: Share = 0.1
@@ -49,7 +53,7 @@ class OptimiserSettings:
     power: PositiveFloat = 0.9
     halve_every: Annotated[float, Field(gt=0, le=1)] = 0.32
     final: NonNegativeFloat = 0.01
-    clip_norm: PositiveFloat = 5.0
+    clip_norm: NonNegativeFloat = 5.0
     accumulate: PositiveInt = 1
     average: Decay = 0.998
 
@@ -88,21 +92,25 @@ def learning_rate(
     return peak * (final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+        modules: Iterable[nn.Module], weight_decay: float, decay_all: bool = False,
+) -> list[dict[str, Any]]:
     """
     Split parameters into those with weight decay and those without.
 
-    Biases and batch normalisation have one dimension and no decay.
+    Biases and batch normalisation have one dimension, and no decay unless it is asked for.
 
     :param modules: networks that are trained.
     :param weight_decay: decay of the parameters with two or more dimensions.
+    :param decay_all: whether the others have it too.
     """
     parameters = [
         parameter for module in modules for parameter in module.parameters()
         if parameter.requires_grad]
     return [
         {'params': [item for item in parameters if item.ndim >= 2], 'weight_decay': weight_decay},
-        {'params': [item for item in parameters if item.ndim < 2], 'weight_decay': 0.0},
+        {'params': [item for item in parameters if item.ndim < 2],
+         'weight_decay': weight_decay if decay_all else 0.0},
     ]
 
 

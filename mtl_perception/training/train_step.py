@@ -44,7 +44,8 @@ class Stepper:
         self.ranks = ranks
 
         self.average = WeightAverage(learner.network, settings.average)
-        groups = parameter_groups([learner.network], settings.weight_decay)
+        groups = parameter_groups(
+            [learner.network], settings.weight_decay, settings.decay_all)
         if learned := list(weighting.parameters()):
             groups.append({'params': learned, 'weight_decay': 0.0, 'rate': weighting.rate})
         self.optimiser = build_optimiser(groups, settings.kind, settings.betas, settings.momentum)
@@ -138,7 +139,7 @@ class Stepper:
         """Step along the gradient; return False, with nothing changed, if it is not finite."""
         self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(
-            self.learner.network.parameters(), self.settings.clip_norm).item()
+            self.learner.network.parameters(), self.settings.clip_norm or math.inf).item()
         finite = math.isfinite(norm)
 
         if finite:

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from dataset_trees import HEIGHT, WIDTH, boxes_by_id, constant, write_image, write_map, write_text
 
 from mtl_perception.datasets.cityscapes import LABEL_IDS, SEMANTIC, Cityscapes, draw_polygons
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.losses.depth_units import Stereo, from_metres
 
 NAME = 'ulm_000003_000019'
 
@@ -105,6 +107,51 @@ def test_object_numbers_contain_their_label(root):
     instances = data.read_instances(data.clips[0][0], (HEIGHT, WIDTH))
     assert boxes_by_id(instances) == {26002: (0, 1, 4, 2)}
     assert np.argwhere(instances < 0).tolist() == [[2, 5]]
+
+
+@pytest.mark.parametrize('classes', [3, 19])
+def test_boxes_stand_beside_the_19_classes_and_beside_road_sidewalk_and_void(root, classes):
+    sample = Cityscapes(str(root), 'train', classes=classes)[0]
+    names = [task for task in Cityscapes.tasks_for(classes) if task.name == 'detection'][0].classes
+
+    (left, top, right, bottom, kind), = sample.detection[0]
+    assert (left, top, right, bottom, names[int(kind)]) == (0, 1, 4, 2, 'car')
+
+
+def test_road_sidewalk_and_void(root):
+    data = Cityscapes(str(root), 'train', classes=3)
+    names = data.tasks[0].classes
+    assert names == ('road', 'sidewalk', 'void')
+    assert [names[data[0].semantic[0, row, 0]] for row in range(3)] == ['void', 'void', 'road']
+
+
+def test_60_20_and_20_percent_of_each_city(tmp_path):
+    for folder, city, count in (('train', 'ulm', 10), ('train', 'bonn', 5), ('val', 'lindau', 5)):
+        for number in range(count):
+            write_image(
+                tmp_path / 'leftImg8bit' / folder / city
+                / f'{city}_{number:06d}_000019_leftImg8bit.png', number)
+
+    def numbers(split):
+        return [(path.parent.name, int(path.stem.split('_')[1]))
+                for path, in Cityscapes(str(tmp_path), split).clips]
+    assert numbers('val_20') == [('bonn', 3), ('ulm', 6), ('ulm', 7), ('lindau', 3)]
+    assert numbers('test_20') == [('bonn', 4), ('ulm', 8), ('ulm', 9), ('lindau', 4)]
+    assert len(numbers('train_60')) == 12
+    assert not set(numbers('train_60')) & {*numbers('val_20'), *numbers('test_20')}
+
+
+def test_the_stored_disparity_comes_back_whatever_the_camera_of_the_image(root):
+    # xtasc_cityscapes.yaml reads every image with one camera, and learns disparity with the same
+    stereo = Stereo(2262.52, 0.209313)
+    depth = Cityscapes(
+        str(root), 'train', focal_px=stereo.focal_px, baseline_m=stereo.baseline_m)[0].depth
+    learned = from_metres(torch.from_numpy(depth), 'mtan', stereo)
+    assert learned[0, 2, 2].item() == pytest.approx(10 / 256)  # 10 px were stored
+
+    own = Cityscapes(str(root), 'train')[0].depth
+    other = from_metres(torch.from_numpy(own), 'mtan', stereo)
+    assert other[0, 2, 2].item() == pytest.approx(10 / 256 * 2262.52 * 0.209313 / (2000 * 0.25))
 
 
 def test_polygons_are_drawn_where_label_ids_are_missing(root):

@@ -100,7 +100,8 @@ def test_the_semantic_benchmark_labels_the_same_images(semantic):
 
     road = Kitti2015(str(semantic), classes=3)
     assert road[0].semantic[0, :, 1].tolist() == [2, 0, 2, 2, 0, 1]
-    assert [task.name for task in road.tasks] == ['semantic', 'depth', 'motion']
+    assert [task.name for task in road.tasks] == ['semantic', 'depth', 'motion', 'detection']
+    assert road[0].detection[0].tolist() == sample.detection[0].tolist()
     with pytest.raises(ConfigurationError, match='classes is 8'):
         Kitti2015(str(semantic), classes=8)
 

@@ -22,6 +22,7 @@ def test_only_weights_of_two_dimensions_decay():
     assert [tuple(item.shape) for item in decaying['params']] == [(4, 3, 1, 1)]
     assert len(others['params']) == 3
     assert (decaying['weight_decay'], others['weight_decay']) == (0.1, 0.0)
+    assert [group['weight_decay'] for group in parameter_groups([network], 0.1, True)] == [0.1] * 2
 
 
 def test_the_average_of_constant_weights_is_constant_and_otherwise_lags_behind():

@@ -55,13 +55,13 @@ def test_the_networks_of_the_papers_recipes_are_those_of_the_papers(name):
 
 def test_the_description_has_shapes_operations_and_what_the_paper_prints():
     found = described('multinetpp_cityscapes')
-    assert found['shapes']['semantic'] == [(20, 192, 384)]
-    assert found['shapes']['encoder'] == [(512, 24, 48), (1024, 12, 24), (2048, 6, 12)]
+    assert found['shapes']['semantic'] == [(20, 224, 384)]
+    assert found['shapes']['encoder'] == [(512, 28, 48), (1024, 14, 24), (2048, 7, 12)]
     assert found['papers']['semantic'].startswith('0.26 M')
     assert found['paper'].startswith('23.86 M')
     # A convolution's operations by hand: the last 1x1 of layer 4 has 512 x 2048 weights, used at
-    # each of 6 x 12 places; a multiplication and an addition are two.
-    assert found['flops']['encoder'] > 2 * 512 * 2048 * 6 * 12
+    # each of 7 x 12 places; a multiplication and an addition are two.
+    assert found['flops']['encoder'] > 2 * 512 * 2048 * 7 * 12
     assert json.loads(json.dumps(found))['parameters']['total'] == found['parameters']['total']
     assert described('xtasc_cityscapes')['paper'].startswith('3.15e7')
     assert described('street_xtasc')['paper'] == ''

@@ -114,6 +114,17 @@ def test_depth_in_a_unit_by_hand():
     assert inverse_of('metres') == -1
 
 
+@pytest.mark.parametrize(('maximum', 'counted'), [(None, 2), (0, 3), (15, 1)])
+@pytest.mark.parametrize('kind', [
+    {}, {'depth': 'huber', 'depth_unit': 'disparity_256'},
+    {'depth': 'l1', 'depth_unit': 'inverse_metres'}])
+def test_the_largest_depth_that_is_learned(maximum, counted, kind):
+    loss = build_losses(
+        [STREET_DEPTH], LossSettings(depth_maximum=maximum, **kind))['depth']
+    target = torch.tensor([[[10.0, 20.0, 100.0, torch.inf, 0.0, torch.nan]]])
+    assert int(loss.valid(target).sum()) == counted
+
+
 def test_depth_from_an_inverse_is_finite_and_positive_for_any_output():
     output = torch.tensor([0.1, 0.0, -5.0, 1e9, math.inf])
     depth = metres(output, 1.0)
