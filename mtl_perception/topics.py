@@ -13,6 +13,7 @@ IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 MARKER_TYPE = 'visualization_msgs/msg/ImageMarker'
+CLOUD_TYPE = 'sensor_msgs/msg/PointCloud2'
 DETECTIONS_TYPE = 'vision_msgs/msg/Detection2DArray'
 LABEL_INFO_TYPE = 'vision_msgs/msg/LabelInfo'
 TEXT_TYPE = 'std_msgs/msg/String'
@@ -64,6 +65,10 @@ DEPTH_CONFIDENCE = Topic(
     'probability that depth is within a factor of 1.25, 0 to 255 for 0 to 1; 0 = unknown', 'mono8')
 DEPTH_RAW = Topic('depth/image_raw', IMAGE_TYPE, 'millimetres, 0 = invalid', '16UC1')
 DEPTH_INFO = Topic('depth/camera_info', CAMERA_INFO_TYPE, 'calibration of the depth image')
+POINTS = Topic(
+    'points', CLOUD_TYPE,
+    'x, y, z (metres, optical frame), rgb, label (class id) and confidence of what pixels show; '
+    'without a depth NaN or left out, see depth.organised')
 MOTION = Topic('motion/image', IMAGE_TYPE, '0 static, 1 moving, 255 unknown', 'mono8')
 INSTANCE = Topic(
     'instances/image', IMAGE_TYPE,
@@ -120,8 +125,8 @@ TIMING = Topic('timing', DIAGNOSTICS_TYPE, 'how long each stage took')
 
 INPUTS = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO)
 OUTPUTS = (
-    SEMANTIC, SEMANTIC_CONFIDENCE, DEPTH, DEPTH_CONFIDENCE, DEPTH_RAW, DEPTH_INFO, MOTION,
-    INSTANCE, DETECTION, MARKERS, EGO_MOTION,
+    SEMANTIC, SEMANTIC_CONFIDENCE, DEPTH, DEPTH_CONFIDENCE, DEPTH_RAW, DEPTH_INFO, POINTS,
+    MOTION, INSTANCE, DETECTION, MARKERS, EGO_MOTION,
     *LABELS.values(), *LABEL_INFO.values())
 VIEWS = (
     SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,

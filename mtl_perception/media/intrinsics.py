@@ -68,6 +68,8 @@ class Intrinsics:
     :param reason: why it is not simply calibrated, or what is odd; empty if nothing is.
     :param lens: of an image with distortion, at the image's size.
     :param code: reason code that is counted for each frame; None if nothing is odd.
+    :param centre: column and row of the principal point at the image's size, pixels; None if
+        nobody says it.
     """
 
     state: IntrinsicsState
@@ -76,6 +78,7 @@ class Intrinsics:
     reason: str = ''
     lens: Lens | None = None
     code: ReasonCode | None = None
+    centre: tuple[float, float] | None = None
 
     @property
     def is_of_another_size(self) -> bool:
@@ -259,7 +262,8 @@ class _Reading:
         matrix = found[name] * scale
         return Intrinsics(
             IntrinsicsState.CALIBRATED, float(matrix[0, 0]), float(matrix[1, 1]),
-            '; '.join(remarks), lens, ReasonCode.INFO_ODD if remarks else None)
+            '; '.join(remarks), lens, ReasonCode.INFO_ODD if remarks else None,
+            self._centre(found[name], scale))
 
     @property
     def _is_distorted(self) -> bool:
@@ -294,6 +298,16 @@ class _Reading:
                     f'{columns} x {rows} pixels')
         return ''
 
+    def _centre(self, matrix: Matrix, scale: float) -> tuple[float, float]:
+        """Return column and row of the principal point at the image's size, pixels."""
+        # The image may be a window of the sensor, made smaller.
+        roi = getattr(self.info, 'roi', None)
+        windowed = (self.height, self.width) != (int(self.info.height), int(self.info.width))
+        left = float(getattr(roi, 'x_offset', 0)) if windowed else 0.0
+        top = float(getattr(roi, 'y_offset', 0)) if windowed else 0.0
+        return ((float(matrix[0, 2]) - left + 0.5) * scale - 0.5,
+                (float(matrix[1, 2]) - top + 0.5) * scale - 0.5)
+
     def _lens(self, scale: float) -> Lens | str:
         """Return the lens at the image's size, or why there is none."""
         kind = KINDS.get(self.model) if self.model else POLYNOMIAL
@@ -306,15 +320,9 @@ class _Reading:
         if np.any(self.d[12:]):
             return 'the distortion has a tilted sensor, which is not supported'
 
-        # The image may be a window of the sensor, made smaller.
-        roi = getattr(self.info, 'roi', None)
-        windowed = (self.height, self.width) != (int(self.info.height), int(self.info.width))
-        left = float(getattr(roi, 'x_offset', 0)) if windowed else 0.0
-        top = float(getattr(roi, 'y_offset', 0)) if windowed else 0.0
         lens = Lens(
             kind, float(self.k[0, 0]) * scale, float(self.k[1, 1]) * scale,
-            (float(self.k[0, 2]) - left + 0.5) * scale - 0.5,
-            (float(self.k[1, 2]) - top + 0.5) * scale - 0.5,
+            *self._centre(self.k, scale),
             tuple(float(number) for number in self.d[:12]))
 
         least = SMALLEST_REACH * min(self.height, self.width)

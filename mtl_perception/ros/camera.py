@@ -208,13 +208,14 @@ class Camera:
         # Compute only for subscribers. A calibration of another size cannot scale depth.
         wanted = self.outputs.wanted()
         known, info = self._infos.intrinsics(stamp_ns, image.shape, header.frame_id)
-        self._note(known, image.shape[1], {topic.task for topic in wanted})
+        self._note(known, image.shape[1], self.outputs.tasks(wanted))
+        self.outputs.rays.use(known, self.focal_px)
         if known.is_of_another_size:
             wanted = [topic for topic in wanted if not topic.task.startswith('depth')]
         perception = Perception()
         if wanted:
             perception = self._perceive(
-                Frame(self.name, stamp_ns, image), {topic.task for topic in wanted}, known,
+                Frame(self.name, stamp_ns, image), self.outputs.tasks(wanted), known,
                 settings.output_size)
         times.append(time.monotonic())
 

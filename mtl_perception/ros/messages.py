@@ -51,13 +51,24 @@ def image_message(
     message.step = fields.step
     message.is_bigendian = fields.is_bigendian
 
-    # the setter of data copies element by element; the buffer below it does not
-    if len(message.data) == len(fields.data):
-        memoryview(message.data)[:] = fields.data
-    else:
-        del message.data[:]
-        message.data.frombytes(fields.data)
+    fill(message.data, fields.data)
     return message
+
+
+def fill(data: Any, content: memoryview) -> None:
+    """
+    Make bytes the content of a message.
+
+    The setter of ``data`` copies element by element; the buffer below it does not.
+
+    :param data: the ``array.array`` of a message.
+    :param content: the bytes.
+    """
+    if len(data) == len(content):
+        memoryview(data)[:] = content
+    else:
+        del data[:]
+        data.frombytes(content)
 
 
 def millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:

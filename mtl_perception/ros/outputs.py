@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The topics of one camera's perception; no message is made that has no subscriber."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import ImageMarker
 
 from mtl_perception import topics
 from mtl_perception.frames import Perception
 from mtl_perception.inference.confidence import CONFIDENCES
+from mtl_perception.inference.points import PixelRays, points_of
 from mtl_perception.manifest import Manifest
 from mtl_perception.postprocessing import (
     as_bytes,
@@ -32,6 +34,7 @@ from mtl_perception.postprocessing import (
 from mtl_perception.preprocessing import resize
 from mtl_perception.ros import box_messages, messages
 from mtl_perception.ros.camera_info import fit_info
+from mtl_perception.ros.cloud_messages import cloud_message
 from mtl_perception.ros.odometry import twist_message
 from mtl_perception.ros.parameters import Settings
 from mtl_perception.tasks import Task
@@ -45,6 +48,9 @@ LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
+REUSED = (Image, PointCloud2)
+"""Messages whose memory is used again for the next frame."""
+
 Ready = tuple[LifecyclePublisher, Any]
 """A publisher and the message that it is to publish."""
 
@@ -56,22 +62,29 @@ class View:
 
     :param header: of the frame, copied unchanged into every message.
     :param name: of the output's task.
-    :param result: of that task.
+    :param perception: of the frame.
     :param tasks: of the model by name.
     :param image: (H, W, 3) uint8 RGB, the frame at the camera's size.
     :param size: height and width of the outputs, pixels.
-    :param residual: flow that the camera's own motion does not explain, see :class:`.Perception`.
+    :param rays: through the pixels of the camera.
+    :param organised: whether a cloud has a point for each pixel.
     :param used: message of the frame before, which may be written over.
     """
 
     header: Header
     name: str
-    result: Any
+    perception: Perception
     tasks: Mapping[str, Task]
     image: NDArray[np.uint8]
     size: tuple[int, int]
-    residual: NDArray[np.float32] | None
+    rays: PixelRays
+    organised: bool
     used: Any
+
+    @property
+    def result(self) -> Any:
+        """What the perception says about the task."""
+        return getattr(self.perception, self.name)
 
     @property
     def task(self) -> Task:
@@ -93,12 +106,14 @@ class Output:
     :param topic: its name and content.
     :param kind: class of its messages, None where that is not installed.
     :param message: makes a message.
+    :param also: names of other results that it shows, where the model has them.
     """
 
     task: str
     topic: topics.Topic
     kind: Any
     message: Callable[[View], Any]
+    also: tuple[str, ...] = ()
 
 
 def _picture(task: str, topic: topics.Topic, draw: Callable[[View], NDArray[Any]]) -> Output:
@@ -110,6 +125,15 @@ def _picture(task: str, topic: topics.Topic, draw: Callable[[View], NDArray[Any]
 def _confidence(task: str, topic: topics.Topic) -> Output:
     """Return an output of probabilities."""
     return _picture(CONFIDENCES[task], topic, lambda view: as_bytes(view.result))
+
+
+def _points(view: View) -> PointCloud2:
+    """Return the cloud of a frame."""
+    found = view.perception
+    rays = view.rays.at(view.image.shape[:2], view.size)
+    return cloud_message(view.header, points_of(
+        view.result, rays, view.background, found.semantic, found.depth_confidence,
+        view.organised), view.used)
 
 
 OUTPUTS = (
@@ -124,10 +148,12 @@ OUTPUTS = (
     _confidence('depth', topics.DEPTH_CONFIDENCE),
     _picture('depth', topics.DEPTH_COLOR,
              lambda view: colourise_depth(view.result, view.task.maximum or FARTHEST_COLOURED_M)),
+    Output('depth', topics.POINTS, PointCloud2, _points, ('semantic', CONFIDENCES['depth'])),
     _picture('motion', topics.MOTION, lambda view: view.result),
     _picture('motion', topics.MOTION_OVERLAY,
              lambda view: overlay_motion(
-                 view.background, view.result, view.task, residual=view.residual)),
+                 view.background, view.result, view.task,
+                 residual=view.perception.residual)),
     _picture('instance', topics.INSTANCE, lambda view: view.result),
     _picture('instance', topics.INSTANCE_OVERLAY,
              lambda view: overlay_instance(view.background, view.result)),
@@ -165,7 +191,14 @@ class CameraOutputs:
         self._tasks = {task.name: task for task in manifest.tasks}
         self._confidences = tuple(confidences)
         self._publishers: dict[Output, LifecyclePublisher] = {}
-        self._used: dict[Output, Image] = {}
+        self._used: dict[Output, Any] = {}
+
+        self._organised = settings.depth_organised
+        self.rays = PixelRays()
+        """Through the pixels of the camera; whoever knows its calibration keeps it up to date."""
+        self.made: Counter[str] = Counter()
+        """How many messages were made, by the name of the topic."""
+
         self._labels: list[tuple[LifecyclePublisher, Task]] = []
         self._infos: list[tuple[LifecyclePublisher, Task]] = []
         self._depth_info: LifecyclePublisher | None = None
@@ -179,6 +212,12 @@ class CameraOutputs:
         """Return the outputs that somebody has subscribed to."""
         return [output for output, publisher in self._publishers.items()
                 if publisher.get_subscription_count() > 0]
+
+    def tasks(self, wanted: Sequence[Output]) -> set[str]:
+        """Return the names of the results that outputs are made from."""
+        offered = {*self._tasks, *self._confidences}
+        return {name for output in wanted
+                for name in (output.task, *(name for name in output.also if name in offered))}
 
     def messages(
         self, wanted: Sequence[Output], perception: Perception, image: NDArray[np.uint8],
@@ -196,13 +235,13 @@ class CameraOutputs:
         """
         ready: list[Ready] = []
         for output in wanted:
-            result: Any = getattr(perception, output.task)
-            if result is None:
+            if getattr(perception, output.task) is None:
                 continue
             message = output.message(View(
-                header, output.task, result, self._tasks, image, size,
-                perception.residual, self._used.get(output)))
-            if output.kind is Image:
+                header, output.task, perception, self._tasks, image, size, self.rays,
+                self._organised, self._used.get(output)))
+            self.made[output.topic.name] += 1
+            if output.kind in REUSED:
                 self._used[output] = message
             ready.append((self._publishers[output], message))
 
@@ -242,11 +281,13 @@ class CameraOutputs:
             if (output.task in offered and output.kind is not None
                     and (depth_raw or output.topic is not topics.DEPTH_RAW)):
                 self._publishers[output] = self._publisher(output.kind, output.topic, IMAGES)
+                self.made[output.topic.name] = 0
         if steps:
             # below the node's own name, not the camera's
             topic = f'~/{self._prefix}{topics.EGO_MOTION.name}'
             self._publishers[EGO_MOTION] = self._node.create_lifecycle_publisher(
                 EGO_MOTION.kind, topic, IMAGES)
+            self.made[topics.EGO_MOTION.name] = 0
         if 'depth' in self._tasks:
             self._depth_info = self._publisher(CameraInfo, topics.DEPTH_INFO, IMAGES)
 

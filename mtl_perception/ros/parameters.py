@@ -48,6 +48,7 @@ class Settings:
     depth_camera_height: float
     depth_scale: DepthScale
     depth_raw_16u: bool
+    depth_organised: bool
     motion_head: MotionChoice
     motion_burst: int
     motion_odometry_topic: str
@@ -164,6 +165,8 @@ PARAMETERS = (
                 choices=('network', 'height', 'odometry')),
     Declaration('depth.raw_16u', False, 'publish depth/image_raw too: 16UC1 millimetres, '
                 '0 = invalid'),
+    Declaration('depth.organised', True, 'points has one point for each pixel, NaN where depth is '
+                'unknown or sky; false leaves those out'),
     Declaration('motion.head', 'auto', "auto takes the model's motion head if it has one, network "
                 "the network's own decoder", choices=('auto', 'network')),
     Declaration('motion.burst', 3, 'frames of a camera that are answered one after the other when '

@@ -212,6 +212,8 @@ class Watchdog:
                 if load.motion_unknown is not None:
                     values['motion_unknown_share'] = f'{load.motion_unknown:.3f}'
 
+            values |= {f'messages.{topic}': str(count)
+                       for topic, count in sorted(camera.outputs.made.items())}
             settings = camera.stream.settings
             values |= {'topic': camera.topic, 'received_hz': f'{arrived:.2f}',
                        'published_hz': f'{published:.2f}',
