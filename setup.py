@@ -44,6 +44,7 @@ TRAIN = [
     'tensorboard>=2.16',
 ]
 GRADIENTS = ['torchjd[cagrad,fairgrad]>=0.18']
+TIMM = ['timm>=1.0']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = [*SETTINGS, 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
@@ -99,13 +100,14 @@ setup(
         'openvino': OPENVINO,
         'onnx-export': RUNTIME + ONNX_EXPORT,
         'gradients': GRADIENTS,
+        'timm': TIMM,
         'dask': DASK,
         'nyu': NYU,
         'evaluate': RUNTIME + EVALUATE,
         'docs': DOCS,
         'test': TEST + ONNX_EXPORT + OPENVINO,
         'all': (
-            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + DASK + NYU + EVALUATE + DOCS + TEST
+            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + TIMM + DASK + NYU + EVALUATE + DOCS + TEST
             + ONNX_EXPORT + OPENVINO),
     },
     entry_points={

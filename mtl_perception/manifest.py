@@ -28,7 +28,7 @@ class NetworkSpec:
     """
     The architecture, in the words of :func:`mtl_perception.models.build.build_network`.
 
-    :param encoder: one of :data:`mtl_perception.models.build.ENCODERS`.
+    :param encoder: one of :data:`mtl_perception.models.build.ENCODERS`, or ``timm:NAME``.
     :param frames: frames of a stream that the network sees together, the newest among them.
     :param finest_stride: stride of the finest encoder stage that the decoders see: 8 is the
         FCN8 of the papers, 4 and 2 add one and two more skips, which thin objects need.

@@ -45,7 +45,9 @@ def real_data() -> Callable[[str], Path]:
     return path_of
 
 
-def write_tiny_model(path: Path, frames: int = 2, height: int = 64, width: int = 96) -> Path:
+def write_tiny_model(
+        path: Path, frames: int = 2, height: int = 64, width: int = 96,
+        encoder: str = 'resnet10') -> Path:
     """
     Write a small valid model with random weights and the tasks of the street.
 
@@ -59,7 +61,7 @@ def write_tiny_model(path: Path, frames: int = 2, height: int = 64, width: int =
     from mtl_perception.models.build import build_network
     from mtl_perception.tasks import STREET_TASKS
 
-    spec = NetworkSpec('resnet10', frames, 8, {task.name: task.channels for task in STREET_TASKS})
+    spec = NetworkSpec(encoder, frames, 8, {task.name: task.channels for task in STREET_TASKS})
     manifest = Manifest(
         name='tiny', network=spec, tasks=STREET_TASKS, height=height, width=width,
         mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), focal_px=0.6 * width)
@@ -76,6 +78,18 @@ def write_tiny_model(path: Path, frames: int = 2, height: int = 64, width: int =
                for name, value in network.state_dict().items()}
     write_model(manifest, save(weights), path)
     return path
+
+
+@pytest.fixture(scope='session')
+def model_writer() -> Callable[..., Path]:
+    """Return :func:`write_tiny_model`, for models of other networks."""
+    return write_tiny_model
+
+
+@pytest.fixture(scope='session')
+def graph_writer() -> Callable[..., Path]:
+    """Return :func:`write_graph`."""
+    return write_graph
 
 
 @pytest.fixture(scope='session')

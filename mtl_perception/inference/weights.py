@@ -16,6 +16,7 @@ from mtl_perception.inference.manifest_checks import check_manifest
 from mtl_perception.manifest import Manifest, read_model
 from mtl_perception.models.build import build_network
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
+from mtl_perception.models.timm_encoder import TimmEncoder
 from mtl_perception.reason_codes import ReasonCode
 
 SHOWN = 5
@@ -111,8 +112,11 @@ def fuse_batch_norm(module: nn.Module) -> None:
 
     Saves 3 to 4 % of the time on the CPU; the results differ only by rounding.
 
-    :param module: in evaluation mode; changed.
+    :param module: in evaluation mode; changed. An encoder of timm stays as it is: what it calls
+        ``bn1`` may come before ``conv1``, or hold an activation.
     """
+    if isinstance(module, TimmEncoder):
+        return
     children = dict(module.named_children())
     for child in children.values():
         fuse_batch_norm(child)

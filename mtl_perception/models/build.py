@@ -14,6 +14,7 @@ from mtl_perception.models.aspp import ASPP, TwoLayerDecoder
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.efficientnet import efficientnet_lite0
 from mtl_perception.models.encoders import (
+    Encoder,
     mobilenet_v2,
     resnet10,
     resnet18,
@@ -24,6 +25,7 @@ from mtl_perception.models.encoders import (
 from mtl_perception.models.fcn8 import FCN8
 from mtl_perception.models.pyramid import FeaturePyramid
 from mtl_perception.models.siamese import AGGREGATIONS, SiameseMultiTaskNetwork
+from mtl_perception.models.timm_encoder import TIMM, TimmEncoder
 from mtl_perception.models.ttnet import TTNet
 from mtl_perception.models.unet import UNetDecoder
 from mtl_perception.name_checks import did_you_mean
@@ -97,7 +99,7 @@ ENCODERS = {
     'mobilenet_v2': mobilenet_v2,
     'efficientnet_lite0': efficientnet_lite0,
 }
-"""Name in a recipe -> encoder."""
+"""Name in a recipe -> encoder; ``timm:NAME`` is one of timm, see :class:`.TimmEncoder`."""
 
 DECODERS: dict[str, Callable[[DecoderSpec], nn.Module]] = {
     'fcn8': fcn8,
@@ -138,7 +140,7 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
     names = _decoder_names(spec)
 
     # Encoder. Frames joined by concatenation multiply the channels that the rest sees.
-    encoder = ENCODERS[spec.encoder](spec.finest_stride, spec.output_stride)
+    encoder = _encoder(spec)
     times = spec.frames if spec.aggregation == 'concatenate' else 1
     channels = tuple(times * count for count in encoder.channels)
     strides = encoder.strides
@@ -177,7 +179,8 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
 
 def _check_sizes(spec: NetworkSpec) -> None:
     """Raise a ValueError for an unknown encoder or aggregation, or a size that does not exist."""
-    _check_name('encoder', spec.encoder, ENCODERS)
+    if not str(spec.encoder).startswith(TIMM):
+        _check_name('encoder', spec.encoder, [*ENCODERS, f'{TIMM}NAME'])
     _check_name('aggregation', spec.aggregation, AGGREGATIONS)
     if not _whole(spec.frames, MAX_FRAMES):
         raise ValueError(
@@ -194,6 +197,17 @@ def _check_sizes(spec: NetworkSpec) -> None:
 
     if spec.pyramid and spec.aspp:
         raise ValueError('pyramid and aspp are both set; a network has one of them or none')
+
+
+def _encoder(spec: NetworkSpec) -> Encoder:
+    """Return the encoder; raise a ValueError for strides that it does not have."""
+    if not spec.encoder.startswith(TIMM):
+        return ENCODERS[spec.encoder](spec.finest_stride, spec.output_stride)
+    if spec.output_stride != 32:
+        raise ValueError(
+            f'output_stride is {spec.output_stride}; {spec.encoder} has 32 only, a ResNet 8, 16 '
+            'or 32')
+    return TimmEncoder(spec.encoder.removeprefix(TIMM), spec.finest_stride)
 
 
 def without_transfer(

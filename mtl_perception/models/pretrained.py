@@ -3,8 +3,9 @@
 """Pretrained weights for an encoder; every file is checked before it is used."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,6 +16,8 @@ from torchvision.models import get_model_weights
 from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.published import read_published
+from mtl_perception.models.timm_encoder import TIMM, TimmEncoder
+from mtl_perception.name_checks import nearest_hint
 from mtl_perception.reason_codes import ReasonCode
 
 TORCHVISION = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'mobilenet_v2')
@@ -25,6 +28,9 @@ CLASSIFIERS = ('fc.', 'classifier.')
 
 OURS = 'encoder.'
 """Prefix of the names of an encoder in a model of this package."""
+
+TOLERANCE = 0.5
+"""Largest difference of means and deviations that is taken for rounding, 0 to 255."""
 
 SHOWN = 5
 """Largest number of names in an error message."""
@@ -37,7 +43,7 @@ def load_encoder(
     Load the weights of a classifier, without its last layers, into an encoder.
 
     :param encoder: modified in place.
-    :param name: its name in :data:`mtl_perception.models.build.ENCODERS`.
+    :param name: its name in a recipe, see :data:`mtl_perception.models.build.ENCODERS`.
     :param source: ``torchvision``, which downloads once and keeps the file in torch's cache;
         ``published``, a package's wheel, see :mod:`mtl_perception.models.published`;
         ``timm:NAME``, the same through timm (Wightman, PyTorch Image Models), whose ResNets have
@@ -54,8 +60,8 @@ def load_encoder(
         weights = _downloaded(name)
     elif str(source) == 'published':
         weights = read_published(name)
-    elif str(source).startswith('timm:'):
-        weights = _from_timm(str(source).removeprefix('timm:'))
+    elif str(source).startswith(TIMM):
+        weights = _from_timm(str(source).removeprefix(TIMM))
     else:
         weights = _read(Path(source))
 
@@ -67,6 +73,9 @@ def load_encoder(
     if own := {key.removeprefix(OURS): value for key, value in weights.items()
                if key.startswith(OURS)}:
         weights = own
+    elif isinstance(encoder, TimmEncoder):
+        weights = encoder.own_names(weights)
+
     found = {
         key: value for key, value in weights.items()
         if not key.endswith('num_batches_tracked') and not key.startswith(CLASSIFIERS)}
@@ -84,6 +93,45 @@ def load_encoder(
                 ReasonCode.WEIGHTS_NOT_FINITE)
 
     encoder.load_state_dict(found, strict=False)  # only counters of batches can be missing
+
+
+def check_normalisation(
+    source: str, mean: Sequence[float], std: Sequence[float],
+) -> None:
+    """
+    Refuse weights of timm for images that are normalised in another way; nothing is downloaded.
+
+    :param source: as in :func:`load_encoder`; other sources than timm have ImageNet's constants or
+        are not known, and pass.
+    :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
+    :param std: RGB standard deviation that the pixels are divided by, 0 to 255.
+    :raises ConfigurationError: if the constants differ, or timm is missing or has no such model.
+    """
+    if not source.startswith(TIMM):
+        return
+    timm = _timm(source)
+    model = source.removeprefix(TIMM)
+
+    if not timm.is_model(model):
+        raise ConfigurationError(
+            f'network.pretrained is {source}, but timm {timm.__version__} has no such model'
+            f'{nearest_hint(model, timm.list_models(), 3)}')
+    tags = timm.list_pretrained(model.partition('.')[0] + '.*')
+    if model not in tags and ('.' in model or not tags):
+        raise ConfigurationError(
+            f'network.pretrained is {source}, but timm has no such weights; it has {tags}')
+    known = timm.get_pretrained_cfg(model)
+
+    # timm's constants are those of images from 0 to 1
+    wanted_mean = [round(255 * value, 3) for value in known.mean]
+    wanted_std = [round(255 * value, 3) for value in known.std]
+    differences = [abs(one - other) for one, other in zip(
+        (*wanted_mean, *wanted_std), (*mean, *std))]
+    if max(differences) > TOLERANCE:
+        raise ConfigurationError(
+            f'network.mean is {list(mean)} and network.std {list(std)}, but {source} learned from '
+            f'images with {wanted_mean} and {wanted_std}; set --network.mean "{wanted_mean}" '
+            f'--network.std "{wanted_std}"')
 
 
 def _downloaded(name: str) -> Mapping[str, Tensor]:
@@ -106,12 +154,7 @@ def _downloaded(name: str) -> Mapping[str, Tensor]:
 
 def _from_timm(model: str) -> Mapping[str, Tensor]:
     """Return the weights of a model of timm."""
-    try:
-        import timm
-    except ImportError as error:
-        raise ConfigurationError(
-            f'timm:{model} needs timm, which is not installed: pip install timm') from error
-
+    timm = _timm(f'{TIMM}{model}')
     try:
         weights: Mapping[str, Tensor] = timm.create_model(model, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:  # no network, no such model
@@ -119,6 +162,17 @@ def _from_timm(model: str) -> Mapping[str, Tensor]:
             f'timm:{model} could not be downloaded ({error}); without a network, get the file '
             'elsewhere and give its path', ReasonCode.MODEL_UNREADABLE) from error
     return weights
+
+
+def _timm(source: str) -> Any:
+    """Return the module timm; raise a ConfigurationError if it is not installed."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigurationError(
+            f'network.pretrained is {source}, which needs timm, and timm is not installed; '
+            "pip install 'mtl_perception[timm]' brings it") from error
+    return timm
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, distributed, nn
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.training.distributed import Ranks
 
 Network = TypeVar('Network', bound=nn.Module)
@@ -19,9 +20,20 @@ def synchronise(network: Network, ranks: Ranks) -> Network:
     :param network: may be changed in place; its parameters and the names of its state are kept.
     :param ranks: with a single one nothing is changed. On CUDA torch's own class is used; it
         does not support the CPU.
+    :raises ConfigurationError: if there are subclasses, such as timm's with an activation inside,
+        which a replacement would drop.
     """
     if ranks.count == 1:
         return network
+
+    unknown = {
+        type(module).__name__ for module in network.modules()
+        if isinstance(module, nn.BatchNorm2d) and type(module) is not nn.BatchNorm2d}
+    if unknown:
+        raise ConfigurationError(
+            f'run.sync_batch_norm works with BatchNorm2d, but the network has {sorted(unknown)}; '
+            'set run.sync_batch_norm to false')
+
     if ranks.device.type == 'cuda':
         own: Any = nn.SyncBatchNorm
         return cast(Network, own.convert_sync_batchnorm(network))

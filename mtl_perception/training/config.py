@@ -13,6 +13,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    WrapValidator,
 )
 from typing_extensions import NotRequired
 
@@ -23,6 +24,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import DECODERS, ENCODERS
 from mtl_perception.models.siamese import AGGREGATIONS
+from mtl_perception.models.timm_encoder import TIMM
 from mtl_perception.settings import (
     FROM_LIST,
     CheckedAs,
@@ -48,6 +50,13 @@ Std = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Pixels = Annotated[int, Field(ge=32, multiple_of=32)]
 """Rows or columns of an image: whole strides of the coarsest stage."""
 
+EncoderName = Annotated[
+    str, one_of([*ENCODERS, f'{TIMM}NAME']),
+    WrapValidator(lambda name, check: name if str(name).startswith(TIMM) else check(name)),
+    DescribedAs(
+        Literal[tuple(ENCODERS)] | Annotated[str, Field(pattern=f'^{TIMM}')])]
+"""A name of :data:`.ENCODERS`, or ``timm:NAME``, which is looked up when the network is built."""
+
 CropPixels = Annotated[int, Field(ge=0, multiple_of=32)]
 Seed = Annotated[int, Field(ge=0, lt=2 ** 32)]
 
@@ -57,7 +66,7 @@ class NetworkSettings:
     """
     The architecture, see :class:`mtl_perception.manifest.NetworkSpec`.
 
-    :param encoder: name of the encoder.
+    :param encoder: name of the encoder; ``timm:NAME`` for one of timm.
     :param frames: frames that the network takes: 1 for single images, 2 for the previous and the
         current frame, or more.
     :param finest_stride: stride of the finest features: 8 for the papers' FCN8, 4 for one more
@@ -86,7 +95,7 @@ class NetworkSettings:
     :param std: RGB standard deviation that the pixels are divided by, 0 to 255.
     """
 
-    encoder: Annotated[str, one_of(ENCODERS)] = 'resnet10'
+    encoder: EncoderName = 'resnet10'
     frames: PositiveInt = 2
     finest_stride: int = 4
     pyramid: Annotated[int, Field(ge=0, multiple_of=2)] = 0

@@ -19,6 +19,7 @@ from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.losses import find_anchors, median_frequency_weights
 from mtl_perception.models.build import build_network
+from mtl_perception.models.pretrained import check_normalisation
 from mtl_perception.signals import StopRequest
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import LOOKS, Task, street_tasks
@@ -279,8 +280,11 @@ def check_network(config: TrainingConfig) -> None:
     """
     Build the network of a recipe once without memory, before anything is rendered.
 
-    :raises ConfigurationError: if there is no such network.
+    :raises ConfigurationError: if there is no such network, or its weights ask for images that are
+        normalised otherwise.
     """
+    settings = config.network
+    check_normalisation(settings.pretrained, settings.mean, settings.std)
     try:
         with torch.device('meta'):
             build_network(config.network.spec(

@@ -75,7 +75,9 @@ def test_every_setting_is_explained_with_its_range_and_default():
         parts | options)
 
     assert found['network.encoder']['default'] == 'resnet10'
-    assert 'resnet101' in found['network.encoder']['enum']
+    names, timm = found['network.encoder']['anyOf']
+    assert 'resnet101' in names['enum']
+    assert timm['pattern'] == '^timm:'
     assert found['tasks']['items']['enum'] == list(TASK_NAMES)
     assert found['network.decoders']['additionalProperties']['enum'] == list(DECODERS)
     assert found['network.frozen']['default'] == []
