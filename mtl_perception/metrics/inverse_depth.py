@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtl_perception.metrics.bootstrap import Interval, Statistic, bootstrap_intervals
 from mtl_perception.metrics.depth import NEAREST, check_shapes
 
-UNITS = ('inverse_depth', 'disparity_px', 'mtan')
+UNITS = ('inverse_depth', 'disparity_px', 'disparity_256', 'mtan')
 
 MTAN_STEPS = 256.0
 """Pixels of disparity per unit of MTAN's Cityscapes files: they hold (stored - 1) / 65536."""
@@ -30,6 +30,7 @@ class InverseDepthMetrics:
 
     - ``inverse_depth``: 1 / Z, in 1/m
     - ``disparity_px``: d = f B / Z, in pixels of the image whose focal length is given
+    - ``disparity_256``: 256 d, the steps of the 16-bit files
     - ``mtan``: d / 256 with d in pixels at 2048 columns, clipped at 0.4922: the unit of the
       published 0.0122, which is 3.1 px
 
@@ -42,7 +43,7 @@ class InverseDepthMetrics:
     >>> metrics.compute()
     {'abs_err': 25.0, 'rel_err': 0.5, 'unit': 'disparity_px', 'pixels': 1}
 
-    :param unit: one of the three.
+    :param unit: one of the four.
     :param focal_px: focal length f, pixels; not for ``inverse_depth``.
     :param baseline_m: distance of the stereo cameras B, metres; not for ``inverse_depth``.
     :raises ValueError: if the unit is unknown or does not go with the camera.
@@ -58,7 +59,8 @@ class InverseDepthMetrics:
                 'disparity needs both, positive; an inverse depth needs neither')
         self.unit = unit
         self._factor = {
-            'inverse_depth': 1.0, 'disparity_px': factor, 'mtan': factor / MTAN_STEPS}[unit]
+            'inverse_depth': 1.0, 'disparity_px': factor, 'disparity_256': factor * 256,
+            'mtan': factor / MTAN_STEPS}[unit]
         self._frames: list[NDArray[np.float64]] = []
 
     def update(
@@ -78,6 +80,10 @@ class InverseDepthMetrics:
         difference = np.abs(predicted - true)
         self._frames.append(np.array(
             [true.size, difference.sum(), (difference / true).sum()], np.float64))
+
+    def merge(self, other: 'InverseDepthMetrics') -> None:
+        """Append the frames of another accumulator."""
+        self._frames += other._frames
 
     def compute(self) -> dict[str, Any]:
         """

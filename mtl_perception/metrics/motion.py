@@ -24,8 +24,9 @@ class MotionMetrics:
     """
     Metrics of motion masks per pixel and per object, accumulated over frames.
 
-    Most pixels are static background, so pixel accuracy means nothing. The IoU of the moving class
-    over the whole image is shown beside that of a mask which calls every movable object moving.
+    Most pixels are static background, so pixel accuracy, which MultiNet++ prints, says little. The
+    IoU of the moving class over the whole image is shown beside that of a mask which calls every
+    movable object moving.
     Objects of at least ``minimum_pixels``, more than half of them with a prediction, are
     classified one by one as moving or parked: area under the ROC curve (0.5 is chance) and
     balanced accuracy. On two identical frames nothing moves: count those with
@@ -169,6 +170,7 @@ class MotionMetrics:
 
         :return: ``iou_moving`` of the pixels with a prediction and ``iou_all_movable`` (its
             baseline), ``iou_moving_of_all`` (pixels without a prediction are taken for static),
+            ``pixel_accuracy`` of the pixels with a prediction,
             ``auc`` and ``balanced_accuracy`` over objects, ``by_mask`` (whether these come from
             the mask's share of an object and not from probabilities), ``objects`` and
             ``objects_moving`` (counts), ``identical_frames_moving`` (share of movable pixels
@@ -181,11 +183,13 @@ class MotionMetrics:
         moving = np.array(self._moving, bool)
         total = sum(self._frames, np.zeros(7, np.int64))
         identical = sum(self._identical, np.zeros(2, np.int64))
+        known = self._pixels - self._unknown
 
         return {
             'iou_moving': _iou(total),
             'iou_moving_of_all': _iou_of_all(total),
             'iou_all_movable': _iou_of_movable(total),
+            'pixel_accuracy': _share(known - int(total[1] - total[0]), known),
             'auc': area_under_curve(scores, moving),
             'balanced_accuracy': _balanced_accuracy(scores > 0.5, moving),
 

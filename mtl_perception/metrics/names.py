@@ -20,8 +20,9 @@ class Metric:
         them.
     :param main: whether validations during a training show it.
     :param lower_is_better: whether it is an error rather than a score.
-    :param compared: whether networks are compared by it. False for baselines and for metrics that
-        depend on one threshold on the scores.
+    :param compared: whether networks are compared by it unless a comparison names its metrics.
+        False for baselines, for metrics that depend on one threshold on the scores, and for those
+        that papers print beside better ones.
     :param per_class: whether the key leads to one value per class.
     :param baseline: a constant, or the key of the metric that is the baseline; None if the
         image-blind baseline is measured.
@@ -56,9 +57,12 @@ METRICS = (
     Metric('depth', 'delta3', 'delta3', 'depth delta3'),
     Metric('depth', 'inverse.abs_err', 'inverse depth AbsErr (1/m)', lower_is_better=True),
     Metric('depth', 'inverse.rel_err', 'inverse depth RelErr', lower_is_better=True),
+    Metric('depth', 'abs_err', 'Abs Err', None, main=True, lower_is_better=True, compared=False),
+    Metric('depth', 'rel_err', 'Rel Err', None, main=True, lower_is_better=True, compared=False),
 
     Metric('motion', 'iou_moving', 'moving IoU', main=True, baseline='iou_all_movable'),
     Metric('motion', 'iou_all_movable', 'all movable', None, main=True, compared=False),
+    Metric('motion', 'pixel_accuracy', 'motion pixel accuracy', None, main=True, compared=False),
     Metric('motion', 'iou_moving_of_all', 'moving IoU, unknown as static',
            baseline='iou_all_movable'),
     Metric('motion', 'unknown', 'motion unknown', lower_is_better=True),

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mtl_perception.errors import ConfigurationError, StorageError
+from mtl_perception.metrics import MAIN_METRICS
 from mtl_perception.name_checks import check_names
-from mtl_perception.settings import checked, checked_dataclass, read_yaml
+from mtl_perception.settings import checked, checked_dataclass, one_of, read_yaml
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.comparison import (
     ComparisonPlan,
@@ -29,6 +30,7 @@ ALL = 'all'
 CHECK_STOP_S = 0.5
 """Seconds between checks for a stop signal."""
 BASELINE = 'equal'
+LABELS = tuple(metric.label for metric in MAIN_METRICS)
 SKIPPED_STRATEGIES = ('gradient_method',)
 """Strategies that ``all`` leaves out, because they need an optional library."""
 
@@ -42,13 +44,20 @@ class ComparisonFile:
     :param rows: name of a row -> settings in place of the recipe's, as on the command line of
         ``mtl train``.
     :param overrides: the same for all rows.
-    :param baseline: name of the row that the others are compared with, the first by default.
+    :param baseline: name of the row that the others are compared with, the first by default; or
+        the names of the single tasks, which are one baseline together.
+    :param metrics: labels of the only metrics of table and Delta_m, such as those of equation 17
+        of XTasC-Net, ``[mIoU, pixel accuracy, Abs Err, Rel Err]``.
+    :param per_task: whether Delta_m averages the metrics of each task first, so that a task with
+        many metrics counts no more than another.
     """
 
     recipe: str
     rows: Annotated[dict[str, list[Any]], Field(min_length=1)]
     overrides: list[Any] = field(default_factory=list)
-    baseline: str = ''
+    baseline: str | list[str] = ''
+    metrics: list[Annotated[str, one_of(LABELS)]] = field(default_factory=list)
+    per_task: bool = False
 
 
 def read_comparison(
@@ -70,9 +79,12 @@ def read_comparison(
         file = checked(ComparisonFile, content, str(path))
         variants = tuple(Variant(name, tuple(map(str, row))) for name, row in file.rows.items())
         common = (*map(str, file.overrides), *overrides)
-        baseline = file.baseline or variants[0].name
-        check_names([baseline], list(file.rows), f'{path}: baseline')
-        return ComparisonPlan(path.parent / file.recipe, variants, numbers, common, baseline)
+        given = [file.baseline] if isinstance(file.baseline, str) else file.baseline
+        rows = tuple(name for name in given if name) or (variants[0].name,)
+        check_names(rows, list(file.rows), f'{path}: baseline')
+        return ComparisonPlan(
+            path.parent / file.recipe, variants, numbers, common, rows, tuple(file.metrics),
+            file.per_task)
 
     names = [name for name in WEIGHTINGS if name not in SKIPPED_STRATEGIES]
     if strategies != ALL:
@@ -80,7 +92,7 @@ def read_comparison(
         check_names(names, list(WEIGHTINGS), '--strategies:')
     variants = tuple(Variant(name, ('--weighting', name)) for name in names)
     baseline = BASELINE if BASELINE in names else names[0]
-    return ComparisonPlan(path, variants, numbers, overrides, baseline)
+    return ComparisonPlan(path, variants, numbers, overrides, (baseline,))
 
 
 def train_all(

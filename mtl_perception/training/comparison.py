@@ -5,7 +5,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,14 @@ from matplotlib.figure import Figure
 
 from mtl_perception.errors import StorageError
 from mtl_perception.files import write_atomically
-from mtl_perception.metrics import COMPARED, LOWER_IS_BETTER, delta_m, main_metrics, metric_text
+from mtl_perception.metrics import (
+    COMPARED,
+    LOWER_IS_BETTER,
+    MAIN_METRICS,
+    delta_m,
+    main_metrics,
+    metric_text,
+)
 from mtl_perception.training.config import load_config
 from mtl_perception.training.run_readme import read_log
 
@@ -42,14 +49,19 @@ class ComparisonPlan:
     :param variants: the rows.
     :param seeds: of each row.
     :param overrides: settings in place of the recipe's, for all rows.
-    :param baseline: name of the row that the others are compared with.
+    :param baseline: names of the rows that the others are compared with; single tasks, each with
+        the metrics of its task, are one baseline together.
+    :param metrics: labels of the only metrics, if not all that networks are compared by.
+    :param per_task: whether Delta_m averages the metrics of each task first.
     """
 
     recipe: Path
     variants: tuple[Variant, ...]
     seeds: tuple[int, ...]
     overrides: tuple[str, ...] = ()
-    baseline: str = ''
+    baseline: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    per_task: bool = False
 
 
 @dataclass
@@ -91,7 +103,7 @@ def collect(plan: ComparisonPlan, folder: Path) -> dict[str, ResultRow]:
             # the validation at the end of the training, not the best on the variant
             found = {
                 label: value for label, value in main_metrics(validations[-1]).items()
-                if label in COMPARED}
+                if label in (plan.metrics or COMPARED)}
 
             # the fitness of Leang et al., section IV
             if {'mIoU', 'AP50'} <= found.keys():
@@ -112,7 +124,11 @@ def _minutes(place: Path) -> float:
 
 def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str) -> list[float]:
     """Return Delta_m of a row over the baseline of the same seed, per cent, one per seed."""
-    base = rows[plan.baseline].metrics
+    base = dict[int, dict[str, float]]()
+    for row in plan.baseline:
+        for seed, metrics in rows[row].metrics.items():
+            base.setdefault(seed, {}).update(metrics)
+
     found = []
     for seed, metrics in rows[name].metrics.items():
         same = {key: value for key, value in metrics.items()
@@ -120,7 +136,17 @@ def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str) -> lis
         if same:
             found.append(delta_m(
                 same, {key: base[seed][key] for key in same},
-                [key for key in LOWER_IS_BETTER if key in same]))
+                [key for key in LOWER_IS_BETTER if key in same],
+                _by_task(same) if plan.per_task else None))
+    return found
+
+
+def _by_task(labels: Iterable[str]) -> dict[str, list[str]]:
+    """Return task -> labels of its metrics."""
+    tasks = {metric.label: metric.task for metric in MAIN_METRICS}
+    found = dict[str, list[str]]()
+    for label in labels:
+        found.setdefault(tasks[label], []).append(label)
     return found
 
 
@@ -142,14 +168,14 @@ def _spread(values: Sequence[float]) -> str:
 def table_of(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> Iterator[list[str]]:
     """Yield the cells of the table, its head first."""
     columns = _columns(rows)
-    yield ['', *columns, f'Delta_m over {plan.baseline}, %', 'min']
+    yield ['', *columns, f'Delta_m over {" and ".join(plan.baseline)}, %', 'min']
     for variant in plan.variants:
         row = rows[variant.name]
         values = [[metrics[key] for metrics in row.metrics.values() if key in metrics]
                   for key in columns]
 
         gain = gains(plan, rows, variant.name)
-        shown = '0' if variant.name == plan.baseline else (
+        shown = '0' if variant.name in plan.baseline else (
             f'{np.mean(gain):+.1f} +- {np.std(gain, ddof=1):.1f}' if len(gain) > 1 else
             f'{gain[0]:+.1f}' if gain else '-')
 
@@ -166,7 +192,8 @@ def as_markdown(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:
         *lines, '',
         f'{len(plan.seeds)} seeds; mean and standard deviation over them. Metrics of the last '
         'validation. Delta_m: mean relative gain over the baseline of the same seed, over the '
-        'metrics that both have. min: minutes of training.'])
+        f'metrics that both have{", averaged per task first" if plan.per_task else ""}. min: '
+        'minutes of training.'])
 
 
 def as_csv(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:

@@ -39,7 +39,7 @@ from mtl_perception.tasks import TASK_NAMES, Task
 from mtl_perception.training.losses import LossSettings
 from mtl_perception.training.recipe import build_recipe, load_recipe
 from mtl_perception.training.schedule import OptimiserSettings
-from mtl_perception.weighting import OPTIONS, WEIGHTINGS, build_weighting
+from mtl_perception.weighting import OPTIONS, WEIGHTINGS, TaskWeighting, build_weighting
 
 WeightingOptions = table(
     'WeightingOptions', {name: NotRequired[options] for name, options in OPTIONS.items()})
@@ -317,13 +317,32 @@ class TrainingConfig:
         """Refuse wrong options, also of strategies that are not chosen."""
         for name, options in self.weighting_options.items():
             if options:
-                build_weighting(name, self.tasks, self.weighting_options)
+                self.strategy(name)
 
-        chosen = build_weighting(self.weighting, self.tasks, self.weighting_options)
+        chosen = self.strategy(self.weighting)
         if self.precision == 'fp16' and chosen.needs_gradients:
             raise ConfigurationError(
                 f'weighting {self.weighting} uses gradients of single tasks, which overflow in '
                 'fp16; set precision to bf16 or fp32')
+
+    def strategy(self, name: str, tasks: Sequence[str] = ()) -> TaskWeighting:
+        """
+        Return a strategy for the tasks of this recipe, with its options.
+
+        Options that give a value per task keep those of the tasks that are learned, so that a
+        recipe for several tasks trains fewer of them too.
+
+        :param name: of the strategy.
+        :param tasks: the tasks in another order.
+        :raises ConfigurationError: as :func:`.build_weighting`.
+        """
+        left_out = set(TASK_NAMES) - set(self.tasks)
+        options = {
+            strategy: {
+                option: {task: one for task, one in value.items() if task not in left_out}
+                if isinstance(value, dict) else value for option, value in chosen.items()}
+            for strategy, chosen in self.weighting_options.items()}
+        return build_weighting(name, tasks or self.tasks, options)
 
     def _check_stage(self, where: str, stage: Stage) -> None:
         """Refuse a batch that does not split evenly, and crops larger than the images."""

@@ -176,7 +176,12 @@ def _recorded_clips(config: TrainingConfig, split: str) -> RecordedClips | Mixed
     parts, shares = {}, {}
     for name, description, share in _parts(config, split):
         where = f'data.{split}.{name}' if name else f'data.{split}'
-        parts[name], shares[name] = build_dataset(description, where), share
+        part = build_dataset(description, where)
+        # Of a mixture, what labels none of the tasks would only fill batches.
+        if name and not any(part.wants(task) for task in config.tasks):
+            print(f'{where}: labels none of the tasks {list(config.tasks)}, left out', flush=True)
+            continue
+        parts[name], shares[name] = part, share
 
     for name, part in parts.items():
         if part.incomplete:

@@ -27,7 +27,7 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
     Return all curves of a run.
 
     Panels are ``loss of TASK``, ``weight of TASK``, the learning rate, the norm of the gradient
-    before it is cut, and the main metrics of the validations.
+    before it is cut, and the main metrics and the losses of the validations.
 
     :param folder: run folder.
     :param smooth: number of neighbouring lines of the log that losses and weights are averaged
@@ -52,7 +52,10 @@ def read_curves(folder: Path, smooth: int = 1) -> Curves:
     # validations are rare and few: never smoothed
     points = {}
     for entry in validation:
-        for name, value in main_metrics(entry).items():
+        found = main_metrics(entry)
+        found |= {f'loss of {task}': metrics['loss'] for task, metrics in entry.items()
+                  if isinstance(metrics, dict) and 'loss' in metrics}
+        for name, value in found.items():
             points.setdefault(f'validation {name}', []).append((entry['step'], value))
     return curves | {name: _curve(pairs, 1) for name, pairs in points.items()}
 
@@ -79,7 +82,7 @@ def draw(runs: Mapping[str, Curves]) -> Figure:
         axes.set_title(panel)
         axes.set_xlabel('step')
         axes.grid(alpha=0.3)
-        if panel.startswith('loss'):
+        if panel.startswith(('loss', 'validation loss')):
             axes.set_yscale('log')
 
     # the legend takes the last panel

@@ -39,7 +39,6 @@ from mtl_perception.training.run_readme import picture_path, write_readme
 from mtl_perception.training.schedule import learning_rate
 from mtl_perception.training.train_step import Stepper
 from mtl_perception.training.validation import SCORE_KEY, picture, selection_score, validate
-from mtl_perception.weighting import build_weighting
 
 NAN_STEPS = 3
 """Number of steps in a row that may have a loss or gradient that is not finite."""
@@ -110,9 +109,8 @@ class Trainer:
         self.learner = self._make_learner(class_weights, trained=True)
         self.averaged = self._make_learner(class_weights)
 
-        self.weighting = build_weighting(
-            config.weighting, [task.name for task in tasks],
-            config.weighting_options).to(self.ranks.device)
+        self.weighting = config.strategy(
+            config.weighting, [task.name for task in tasks]).to(self.ranks.device)
         last_shared = self.learner.network.last_shared()
         if self.weighting.needs_gradients and not last_shared.requires_grad:
             raise ConfigurationError(

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.frames import Detections
 from mtl_perception.instances import SMALLEST_OBJECT
-from mtl_perception.losses import BoxLoss
+from mtl_perception.losses import BoxLoss, DepthInUnit
+from mtl_perception.losses.depth_units import Stereo
 from mtl_perception.metrics import (
     DepthMetrics,
     DetectionMetrics,
     InstanceMetrics,
+    InverseDepthMetrics,
     MotionMetrics,
     SegmentationMetrics,
 )
@@ -24,12 +26,14 @@ from mtl_perception.models.boxes import find_boxes
 from mtl_perception.models.streaming import metres
 from mtl_perception.postprocessing import colourise_instance, draw_boxes, separate
 from mtl_perception.tasks import NOT_LABELLED, Task
-from mtl_perception.training.dataloading import Clips, collate
+from mtl_perception.training.dataloading import Batch, Clips, collate
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner
 
 SCORE_KEY = 'merit'
 """Key of :func:`selection_score` in logs and manifests, as it was in version 0.1.0."""
+
+INVERSE_UNITS = ('disparity_px', 'disparity_256', 'mtan')
 
 SURE = 0.3
 """Lowest score of the boxes in a picture."""
@@ -37,12 +41,18 @@ SURE = 0.3
 
 class TaskMetrics:
     """
-    The metrics of all tasks.
+    The metrics of all tasks, and their losses.
 
     :param tasks: tasks of the network.
+    :param unit: in which the network learns depth, one of
+        :data:`mtl_perception.losses.depth_units.UNITS`. In metres, inverse metres and disparities
+        there are ``abs_err`` and ``rel_err`` in this unit, as the papers print them.
+    :param stereo: camera pair of a disparity.
     """
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(
+            self, tasks: Sequence[Task], unit: str = 'log_metres',
+            stereo: Stereo | None = None) -> None:
         by_name = {task.name: task for task in tasks}
         semantic = by_name.get('semantic')
         detection = by_name.get('detection')
@@ -52,33 +62,48 @@ class TaskMetrics:
         self.tasks = by_name
         self.semantic = SegmentationMetrics(names)
         self.depth = DepthMetrics(by_name['depth'].maximum if 'depth' in by_name else 1.0)
+
+        # depth also in the unit that the network learns
+        self.unit = unit
+        self.inverse = None
+        if unit == 'inverse_metres':
+            self.inverse = InverseDepthMetrics('inverse_depth')
+        elif stereo is not None and unit in INVERSE_UNITS:
+            self.inverse = InverseDepthMetrics(unit, stereo.focal_px, stereo.baseline_m)
+
         self.motion = MotionMetrics(movable)
         self.instance = InstanceMetrics(
             {kind: names[kind] for kind in movable}, SMALLEST_OBJECT)
         self.detection = DetectionMetrics(detection.classes if detection else ())
+        # per task: the sum of losses times the amounts that they are means over, and of amounts
+        self.losses = {task: np.zeros(2) for task in by_name}
 
     def update(self, learner: ClipLearner, sample: Sample) -> None:
         """Evaluate the predictions for one clip, at the size of its images."""
         semantic = self.tasks.get('semantic')
-        image = collate([sample])['image'].to(learner.mean.device)
-        outputs = {task: output.cpu() for task, output in learner.outputs(image).items()}
+        batch = collate([sample])
+        found = learner.outputs(batch['image'].to(learner.mean.device))
+        self._update_losses(learner, batch, found)
+        outputs = {task: output.cpu() for task, output in found.items()}
 
         if 'semantic' in outputs and sample.semantic is not None:
             for prediction, truth in zip(_ids(outputs['semantic']), sample.semantic):
                 self.semantic.update(prediction, truth)
 
         if 'depth' in outputs and sample.depth is not None:
-            inverse = self.tasks['depth'].inverse
-            self.depth.update(metres(outputs['depth'][:, 0], inverse).numpy(), sample.depth)
+            depth = metres(outputs['depth'][:, 0], self.tasks['depth'].inverse).numpy()
+            self.depth.update(depth, sample.depth)
+            if self.inverse is not None:
+                self.inverse.update(depth, sample.depth)
 
         # the first frame has no earlier one to move against
         if 'motion' in outputs and sample.motion is not None:
-            found = _ids(outputs['motion'])
+            moving = _ids(outputs['motion'])
             labels = sample.semantic
-            for frame in range(1, len(found)):
+            for frame in range(1, len(moving)):
                 truth = sample.motion[frame]
                 self.motion.update(
-                    found[frame], None, truth,
+                    moving[frame], None, truth,
                     np.zeros_like(truth) if labels is None else labels[frame])
 
         if 'instance' in outputs and semantic is not None and sample.instance is not None \
@@ -98,10 +123,26 @@ class TaskMetrics:
                         boxes.corners, boxes.scores, boxes.classes, true[:, :4],
                         true[:, 4].astype(int), small)
 
+    def _update_losses(
+            self, learner: ClipLearner, batch: Batch, outputs: dict[str, torch.Tensor]) -> None:
+        """Add the losses of one clip, each task's own: without the cross-task loss."""
+        for task, output in outputs.items():
+            if task not in batch or task not in learner.losses:
+                continue
+            loss: Any = learner.losses[task]
+            target = learner.target(task, batch[task]).to(output.device)
+            value = loss(output, target)
+            if value is not None:
+                amount = float(loss.amount(target))
+                self.losses[task] += (float(value) * amount, amount)
+
     def merge(self, other: 'TaskMetrics') -> None:
         """Add the counts of another, as if they had been counted here."""
         for task in self.tasks:
             getattr(self, task).merge(getattr(other, task))
+            self.losses[task] += other.losses[task]
+        if self.inverse is not None and other.inverse is not None:
+            self.inverse.merge(other.inverse)
 
     def compute(self) -> dict[str, Any]:
         """Return task name -> metrics."""
@@ -109,6 +150,18 @@ class TaskMetrics:
         if 'motion' in metrics and not self.motion.movable:
             # without semantics there is no baseline that calls everything movable moving
             metrics['motion']['iou_all_movable'] = None
+
+        if 'depth' in metrics and self.unit == 'metres':
+            depth = metrics['depth']
+            depth |= {'abs_err': depth['mae'], 'rel_err': depth['abs_rel'], 'unit': self.unit}
+        elif 'depth' in metrics and self.inverse is not None:
+            errors = self.inverse.compute()
+            metrics['depth'] |= {
+                'abs_err': errors['abs_err'], 'rel_err': errors['rel_err'], 'unit': self.unit}
+
+        for task, (total, amount) in self.losses.items():
+            if amount:
+                metrics[task]['loss'] = float(total / amount)
         return metrics
 
 
@@ -120,6 +173,7 @@ def validate(
     Return the metrics of every task at one resolution, nested by task name.
 
     Semantics and depth are evaluated on all frames of a clip, motion from the second frame on.
+    ``loss`` of each task is its loss in training, without that between tasks and without weights.
     Each rank evaluates a part of the clips; the counts are merged in the order of the clips, so
     the metrics are the same to the last bit for any number of ranks.
 
@@ -134,15 +188,17 @@ def validate(
 
     was_training = learner.training
     learner.eval()
+    loss = dict(learner.losses.items()).get('depth')
+    unit = (loss.unit, loss.stereo) if isinstance(loss, DepthInUnit) else ('log_metres', None)
     own: list[TaskMetrics] = []
     for number in range(ranks.rank, len(clips), ranks.count):
-        own.append(TaskMetrics(tasks))
+        own.append(TaskMetrics(tasks, *unit))
         own[-1].update(learner, clips[number].resized(height, width))
     learner.train(was_training)
 
     # sums of floats depend on their order, so it is that of the clips
     shares = ranks.gather(own)
-    total = TaskMetrics(tasks)
+    total = TaskMetrics(tasks, *unit)
     for number in range(len(clips)):
         total.merge(shares[number % ranks.count][number // ranks.count])
     return total.compute()

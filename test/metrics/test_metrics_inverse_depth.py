@@ -48,6 +48,18 @@ def test_a_missing_prediction_counts_as_an_inverse_depth_of_zero():
     assert metrics.compute()['rel_err'] == 1.0
 
 
+def test_frames_of_two_accumulators_count_together():
+    metrics, other = (InverseDepthMetrics('disparity_256', **CAMERA) for _ in range(2))
+    pixels = CAMERA['focal_px'] * CAMERA['baseline_m'] / 10  # disparity of 10 m
+    metrics.update(np.array([[5.0]]), np.array([[10.0]]))
+    other.update(np.array([[10.0]]), np.array([[10.0]]))
+    metrics.merge(other)
+
+    found = metrics.compute()
+    assert found['abs_err'] == pytest.approx(256 * pixels / 2)
+    assert (found['rel_err'], found['pixels']) == (pytest.approx(0.5), 2)
+
+
 def test_a_prediction_close_to_zero_counts_as_one_millimetre():
     metrics = InverseDepthMetrics('inverse_depth')
     metrics.update(np.array([[1e-320]]), np.array([[1.0]]))

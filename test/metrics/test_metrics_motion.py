@@ -28,6 +28,7 @@ def test_calling_every_movable_object_moving_scores_the_baseline_and_chance():
     result = metrics.compute()
 
     assert result['iou_moving'] == result['iou_all_movable'] == 0.5
+    assert result['pixel_accuracy'] == 2 / 3  # 100 of 300 pixels are a parked car called moving
     assert result['auc'] == 0.5
     assert result['balanced_accuracy'] == 0.5
     assert (result['objects'], result['objects_moving']) == (2, 1)
@@ -52,6 +53,7 @@ def test_unknown_predictions_are_left_out_and_their_share_is_reported():
     result = metrics.compute()
 
     assert result['iou_moving'] == 1.0
+    assert result['pixel_accuracy'] == 1.0  # of the pixels with a prediction
     assert result['iou_moving_of_all'] == 0.5  # half of the moving pixels are not found
     assert result['unknown'] == 0.5
     assert result['objects'] == 0  # only 50 pixels of each are known

@@ -67,6 +67,33 @@ def test_the_description_has_shapes_operations_and_what_the_paper_prints():
     assert described('street_xtasc')['paper'] == ''
 
 
+@pytest.mark.parametrize('path', sorted(RECIPES.glob('*.yaml')), ids=lambda path: path.stem)
+def test_one_task_of_a_recipe_alone_needs_no_hidden_option(path):
+    whole = load_config(path)
+    for task in whole.tasks:
+        if task != 'instance':  # needs the classes of semantics
+            alone(path, whole, task)
+
+
+def alone(path, whole, task):
+    """Check a recipe with one of its tasks."""
+    words = ['--tasks', f'[{task}]', '--weighting', 'equal']
+    if whole.loss.cross_task.kind != 'none':
+        words += ['--loss.cross_task.kind', 'none']
+    if whole.loss.detached:
+        words += ['--loss.detached', '[]']
+
+    config = load_config(path, words)
+    check_network(config)
+    assert [one.name for one in tasks_of(config)] == [task]
+
+
+def test_a_single_task_of_xtasc_net_has_the_parameters_of_one_decoder():
+    found = described('xtasc_cityscapes', '--tasks', '[semantic]', '--weighting', 'equal',
+                      '--loss.cross_task.kind', 'none')
+    assert found['parameters']['total'] == 24_535_360
+
+
 def test_tasks_that_the_data_cannot_label_are_refused():
     config = load_config(RECIPES / 'multinetpp_cityscapes.yaml', ['--tasks', '[motion]'])
     with pytest.raises(ConfigurationError, match='cannot be learned from'):

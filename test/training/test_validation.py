@@ -1,13 +1,16 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, STREET_TASKS
 from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.losses import LossSettings, build_losses
 from mtl_perception.training.validation import picture, selection_score, validate
 
 
@@ -41,6 +44,33 @@ def test_a_perfect_network_has_perfect_metrics_and_keeps_its_mode(boxes):
     assert selection_score(figures) == 1.0
     assert learner.training
     assert picture(learner, boxes, STREET_TASKS, 64, 64, count=2).shape == (256, 256, 3)
+
+
+def test_losses_and_the_errors_of_depth_in_the_unit_that_is_learned(boxes):
+    class Half(Truthful):
+        def decode_shared(self, stages, detached, tasks=None):
+            outputs = super().decode_shared(stages, detached, tasks)
+            return {**outputs, 'depth': 2 / outputs['depth'].exp()}  # half the true depth, in 1/m
+
+    depth = replace(STREET_DEPTH, inverse=1.0)
+    losses = build_losses([depth, STREET_SEMANTIC], LossSettings(
+        depth='l1', depth_unit='inverse_metres', class_balance=0))
+    learner = ClipLearner(Half(), (0, 0, 0), (1, 1, 1), losses)
+    found = validate(learner, boxes, (STREET_SEMANTIC, depth), 64, 64)
+
+    # inverse of every true depth, image by image
+    frames = [1 / frame for number in range(len(boxes)) for frame in boxes[number].depth]
+    inverse = [frame[np.isfinite(frame) & (frame > 0)] for frame in frames]
+    assert found['depth']['unit'] == 'inverse_metres'
+    assert found['depth']['rel_err'] == pytest.approx(1.0, rel=1e-3)
+    assert found['depth']['abs_err'] == pytest.approx(np.concatenate(inverse).mean(), rel=1e-3)
+
+    # L1 is a mean of the means over images, and all logits of the true class are 1, others 0
+    assert found['depth']['loss'] == pytest.approx(
+        np.mean([frame.mean() for frame in inverse]), rel=1e-3)
+    assert found['semantic']['loss'] == pytest.approx(math.log(math.e + 11) - 1, rel=1e-4)
+    assert 'loss' not in validate(
+        ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {}), boxes, STREET_TASKS, 64, 64)['depth']
 
 
 def test_motion_is_evaluated_where_nothing_else_is_labelled(boxes):
