@@ -130,3 +130,24 @@ def test_the_gradient_agrees_with_finite_differences(settings):
 def test_unknown_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         loss(**settings)
+
+
+def test_the_proposition_of_the_paper_does_not_hold_as_it_is_printed():
+    """Y = X in {0, 1} and a constant Z, by simulation."""
+    x = torch.randint(0, 2, (10_000,), generator=torch.Generator().manual_seed(0)).double()
+    y, z = x, torch.zeros_like(x)
+
+    def mean_given(values, given):
+        found = torch.empty_like(values)
+        for one in given.unique():
+            found[given == one] = values[given == one].mean()
+        return found
+
+    direct, other = mean_given(y, x), mean_given(z, x)
+    consistency = ((mean_given(direct, other) - direct) ** 2).mean().item()
+    alignment = ((mean_given(y, other) - direct) ** 2).mean().item()
+    xi = ((y - direct) ** 2).mean().item()
+
+    assert consistency == pytest.approx(alignment)  # printed: consistency is 0
+    assert alignment == pytest.approx(0.25, abs=0.01)
+    assert xi == 0  # printed: not below alignment

@@ -26,6 +26,13 @@ def test_published_gains_are_reproduced_within_rounding(name):
     assert delta_m(dict(zip(NAMES, values)), BASELINE, ERRORS) == pytest.approx(wanted, abs=0.025)
 
 
+def test_the_gains_of_the_losses_between_tasks_over_the_network_without_them():
+    values = {name: dict(zip(NAMES, PUBLISHED[name][0])) for name in PUBLISHED}
+    none = values['Base MT-Net']
+    assert delta_m(values['XTasC-Net'], none, ERRORS) == pytest.approx(0.14, abs=0.005)
+    assert delta_m(values['Align-Net'], none, ERRORS) == pytest.approx(-0.79, abs=0.005)
+
+
 def test_the_printed_baseline_does_not_give_the_printed_gain():
     values, wanted = PUBLISHED['Base MT-Net']
     printed = {**BASELINE, 'abs_err': 0.0124}
