@@ -69,7 +69,7 @@ define install
 endef
 
 $(VENV)/installed-demo: $(INSTALLED) | $(BIN)/python
-	$(call install,runtime$(comma)ros-wheels$(comma)evaluate)
+	$(call install,ros-wheels$(comma)evaluate$(comma)torch)
 
 $(VENV)/installed-all: $(INSTALLED) | $(BIN)/python
 	$(call install,all)

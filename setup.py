@@ -9,15 +9,16 @@ from setuptools import find_packages, setup
 PACKAGE = 'mtl_perception'
 
 RUNTIME = [
-    'av>=12.0',
     'numpy>=1.24',
+    'onnxruntime>=1.18',
     'opencv-python-headless>=4.8',
     'pyyaml>=6.0',
     'rich>=13.0',
-    'safetensors>=0.4.3',
-    'torch>=2.6',
-    'torchvision>=0.21',
 ]
+# For a ROS 2 that brings NumPy 1 and a cv_bridge that was built for it, as Jazzy does. OpenCV 4.12
+# and newer ask for NumPy 2.
+NUMPY1 = ['numpy<2', 'opencv-python-headless<4.12']
+TORCH = ['safetensors>=0.4.3', 'torch>=2.6', 'torchvision>=0.21']
 ROS_WHEELS = [
     'ros-kilted-rclpy',
     'ros-kilted-rmw-fastrtps-cpp',
@@ -33,9 +34,8 @@ ROS_WHEELS = [
     'ros-stereo-msgs',
     'ros-visualization-msgs',
 ]
-ONNX = ['onnxruntime>=1.18']
 OPENVINO = ['openvino>=2024.4']
-ONNX_EXPORT = [*ONNX, 'onnx>=1.16', 'onnxscript>=0.5']
+ONNX_EXPORT = ['onnx>=1.16', 'onnxscript>=0.5']
 SETTINGS = ['pydantic>=2.11', 'typing-extensions>=4.12']
 TRAIN = [
     *SETTINGS,
@@ -47,7 +47,7 @@ GRADIENTS = ['torchjd[cagrad,fairgrad]>=0.18']
 TIMM = ['timm>=1.0']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = [*SETTINGS, 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
+EVALUATE = [*SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 DOCS = ['furo>=2024.8', 'myst-parser>=4.0', 'sphinx>=8.1']
 TEST = [
     'catkin-pkg',
@@ -77,7 +77,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
     package_data={PACKAGE: ['py.typed', 'pretrained/*.safetensors', 'pretrained/*.json',
-                            'pretrained/*.motion']},
+                            'pretrained/*.motion', 'pretrained/*.onnx']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
@@ -91,24 +91,24 @@ setup(
         (f'lib/{PACKAGE}', glob('scripts/*')),
     ],
     zip_safe=False,
-    install_requires=['setuptools'],
+    install_requires=['setuptools', *RUNTIME],
     extras_require={
-        'runtime': RUNTIME,
+        'numpy1': NUMPY1,
         'ros-wheels': ROS_WHEELS,
-        'train': RUNTIME + TRAIN,
-        'onnx': ONNX,
+        'evaluate': EVALUATE,
         'openvino': OPENVINO,
-        'onnx-export': RUNTIME + ONNX_EXPORT,
-        'gradients': GRADIENTS,
-        'timm': TIMM,
+        'torch': TORCH,
+        'train': TORCH + TRAIN,
+        'onnx-export': TORCH + SETTINGS + ONNX_EXPORT,
+        'gradients': TORCH + GRADIENTS,
+        'timm': TORCH + TIMM,
         'dask': DASK,
         'nyu': NYU,
-        'evaluate': RUNTIME + EVALUATE,
         'docs': DOCS,
-        'test': TEST + ONNX_EXPORT + OPENVINO,
+        'test': TEST,
         'all': (
-            RUNTIME + ROS_WHEELS + TRAIN + GRADIENTS + TIMM + DASK + NYU + EVALUATE + DOCS + TEST
-            + ONNX_EXPORT + OPENVINO),
+            ROS_WHEELS + EVALUATE + OPENVINO + TORCH + TRAIN + ONNX_EXPORT + GRADIENTS + TIMM
+            + DASK + NYU + DOCS + TEST),
     },
     entry_points={
         'console_scripts': [

@@ -64,6 +64,8 @@ _MODULES = {
     'synthetic': ('Street',),
 }
 """Module below this package -> the public names that it defines."""
+_TORCH = ('torch', 'torchvision', 'safetensors')
+"""What an installation for running models leaves out."""
 
 
 def __getattr__(name: str) -> Any:
@@ -78,9 +80,10 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f'{__name__}.{module}'), name)
     except ModuleNotFoundError as error:
+        package = f'{__name__}[torch]' if error.name in _TORCH else __name__
         raise ModuleNotFoundError(
             f'{__name__}.{name} needs the Python module {error.name!r}, which is not installed; '
-            "pip install 'mtl_perception[runtime]' brings it", name=error.name) from error
+            f"pip install '{package}' brings it", name=error.name) from error
 
     globals()[name] = value  # the next use finds it without this function
     return value

@@ -48,6 +48,9 @@ COMMANDS = {
 }
 """Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
+RUNNING = ('demo', 'data', 'evaluate', 'evaluate-motion', 'predict')
+"""Verbs of the extra ``evaluate``; the others, but for ``doctor``, are of ``train``."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
@@ -109,9 +112,10 @@ def _import(command: str) -> CommandModule:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split('.')[0] == 'mtl_perception':
             raise
+        extra = 'evaluate' if command in RUNNING else 'train'
         print(
             f'mtl {command}: the Python module {error.name!r} is not installed; '
-            "pip install 'mtl_perception[all]' brings everything", file=sys.stderr)
+            f"pip install 'mtl_perception[{extra}]' brings it", file=sys.stderr)
         raise SystemExit(2) from None
 
 

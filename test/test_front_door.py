@@ -82,7 +82,7 @@ def test_without_torch_the_error_says_what_to_install():
                'from mtl_perception import TorchEngine')
 
     assert "TorchEngine needs the Python module 'torch'" in done.stderr
-    assert "pip install 'mtl_perception[runtime]'" in done.stderr
+    assert "pip install 'mtl_perception[torch]' brings it" in done.stderr
 
 
 def test_without_any_engine_the_error_says_what_to_install():
@@ -92,7 +92,7 @@ def test_without_any_engine_the_error_says_what_to_install():
                'load_model("street")')
 
     assert 'engine auto needs the Python module torch or onnxruntime or openvino' in done.stderr
-    assert "pip install 'mtl_perception[runtime]'" in done.stderr
+    assert 'pip install onnxruntime brings it' in done.stderr
 
 
 def test_an_array_gives_masks_and_metres_of_its_size(model, images):

@@ -17,26 +17,26 @@ from typing import Any
 
 from mtl_perception import __version__
 from mtl_perception.errors import ConfigurationError, PerceptionError
-from mtl_perception.inference.engines import choose
-from mtl_perception.inference.step_graph import SUFFIX, read_graph
+from mtl_perception.inference.engines import INSTALLED_BY, choose
+from mtl_perception.inference.engines import LIBRARIES as LIBRARIES_OF
+from mtl_perception.inference.step_graph import SUFFIX, find_graph, read_graph
 from mtl_perception.manifest import PRETRAINED, read_model
 from mtl_perception.media.calibration_file import calibration_path, read_calibration
 from mtl_perception.media.intrinsics import intrinsics_of
 from mtl_perception.middleware import environment_remarks
 from mtl_perception.reason_codes import ReasonCode, explain
 
-LIBRARIES = {
-    'numpy': 'the runtime', 'cv2': 'the runtime', 'yaml': 'the runtime', 'rich': 'the runtime',
-    'torch': 'the runtime', 'torchvision': 'the runtime', 'safetensors': 'the runtime',
-}
+LIBRARIES = ('numpy', 'cv2', 'yaml', 'rich')
 NO_BUILDS = ('onnxruntime-extensions', 'onnxruntime-genai', 'onnxruntime-tools')
 """Packages with a name like a build of ONNX Runtime that are none."""
 ROS_LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
 OPTIONAL = {
     'vision_msgs': 'label_info and detections (the JSON labels and the markers work without it)',
     'cv_bridge': 'image encodings beyond the built-in table',
-    'rosbags': 'mtl demo', 'av': 'the video of mtl demo',
-    'pydantic': 'training and data sets', 'tensorboard': 'curves of mtl train',
+    'rosbags': 'mtl demo, mtl predict and recordings', 'av': 'videos that mtl writes',
+    'pydantic': 'training and data sets', 'torch': 'training, mtl export and engine torch',
+    'torchvision': 'training, mtl export and engine torch',
+    'safetensors': 'training, mtl export and engine torch', 'tensorboard': 'curves of mtl train',
     'matplotlib': 'mtl plot', 'torchjd': 'the weighting gradient_method of mtl train',
 }
 
@@ -60,8 +60,8 @@ def examine() -> Iterator[Finding]:
     """Look at everything, one finding at a time; never raises."""
     yield Finding('ok', 'mtl_perception', f'{__version__} in {Path(__file__).parents[1]}')
     yield Finding('ok', 'python', f'{sys.version.split()[0]} at {sys.executable}')
-    for name, purpose in LIBRARIES.items():
-        yield _library(name, 'fail', f"missing; {purpose} needs it: pip install '.[runtime]'")
+    for name in LIBRARIES:
+        yield _library(name, 'fail', 'missing; everything needs it: pip install . again')
     yield _cuda()
     yield from _engines()
     yield from _ros()
@@ -175,7 +175,7 @@ def _cuda() -> Finding:
     try:
         import torch
     except ImportError:
-        return Finding('note', 'cuda', 'unknown without torch')
+        return Finding('note', 'cuda', 'not looked for: that takes torch')
     if torch.cuda.is_available():
         return Finding('ok', 'cuda', torch.cuda.get_device_name())
     return Finding('note', 'cuda', 'no GPU is usable; the network runs on the CPU')
@@ -185,6 +185,8 @@ def _engines() -> Iterator[Finding]:
     """Look at the libraries that run networks, and at what ``auto`` takes of them."""
     try:
         chosen = choose('street')
+        if chosen != 'torch':
+            find_graph('street')
     except PerceptionError as error:
         yield Finding('fail', 'engine', str(error))
     else:
@@ -194,17 +196,18 @@ def _engines() -> Iterator[Finding]:
     if len(builds) > 1:
         yield Finding('note', 'onnxruntime', f'{" and ".join(builds)} lie over one another and '
                       'either may be broken; pip uninstall all of them, then install one')
-    yield _optional_engine('onnx', 'onnxruntime', lambda library: (
+    yield _optional_engine('onnx', lambda library: (
         f'providers {", ".join(library.get_available_providers())}'))
-    yield _optional_engine('openvino', 'openvino', lambda library: (
+    yield _optional_engine('openvino', lambda library: (
         'the CPU has ' + ', '.join(
             library.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))))
 
 
-def _optional_engine(engine: str, name: str, describe: Callable[[Any], str]) -> Finding:
+def _optional_engine(engine: str, describe: Callable[[Any], str]) -> Finding:
     """Return what a library of graphs has on this machine."""
+    name = LIBRARIES_OF[engine][0]
     found = _library(name, 'note', f'not installed; only needed for engine {engine}: pip install '
-                                   f"'.[{engine}]'")
+                                   f'{INSTALLED_BY[engine]}')
     if found.level != 'ok':
         return found
     try:

@@ -25,7 +25,9 @@ from mtl_perception.evaluation.motion_evaluation import (
 )
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.files import write_atomically
-from mtl_perception.inference.motion_head_file import motion_head_of, read_motion_head
+from mtl_perception.inference.engine import MotionScorer
+from mtl_perception.inference.engines import INSTALLED_BY
+from mtl_perception.manifest import Manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_seeds(seeds, 'test')
     engine = load_engine(arguments)
     manifest = engine.manifest
-    head = (read_motion_head(arguments.head, manifest) if arguments.head else
-            motion_head_of(arguments.model, manifest))
+    head = _read_head(arguments.head, manifest) if arguments.head else engine.motion_head
     if head is None:
         raise ConfigurationError(
             f'model {manifest.name!r} has no motion head of its own; name one with --head')
@@ -79,6 +80,21 @@ def run(arguments: argparse.Namespace) -> int:
     print(as_markdown(metrics))
     _write(metrics, arguments.output)
     return 0
+
+
+def _read_head(path: Path, manifest: Manifest) -> MotionScorer:
+    """
+    Return the motion head of a file, which takes torch.
+
+    :raises ConfigurationError: if torch is not installed.
+    """
+    try:
+        from mtl_perception.inference.motion_head_file import read_motion_head
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f'--head needs the Python module {error.name!r}, which is not installed; pip install '
+            f'{INSTALLED_BY["torch"]} brings it') from error
+    return read_motion_head(path, manifest)
 
 
 def _track(seeds: Sequence[int]) -> Iterable[int]:

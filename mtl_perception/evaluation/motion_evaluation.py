@@ -18,8 +18,7 @@ from mtl_perception.egomotion.pinhole import inverse
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.frames import Outputs
-from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.motion_head_file import MotionHead
+from mtl_perception.inference.engine import Engine, MotionScorer
 from mtl_perception.inference.moving_objects import Moving, MovingObjects
 from mtl_perception.metrics import MotionMetrics
 from mtl_perception.metrics.motion import area_under_curve
@@ -131,7 +130,7 @@ class MotionHeadEvaluator:
     :param engine: the network that the clips are from.
     """
 
-    def __init__(self, head: MotionHead, engine: Engine) -> None:
+    def __init__(self, head: MotionScorer, engine: Engine) -> None:
         self.head, self.manifest = head, engine.manifest
         semantic = self.manifest.task('semantic')
         if semantic is None:

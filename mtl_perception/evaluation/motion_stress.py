@@ -21,8 +21,7 @@ from mtl_perception.evaluation.motion_evaluation import (
     MotionHeadEvaluator,
 )
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
-from mtl_perception.inference.engine import Engine
-from mtl_perception.inference.motion_head_file import MotionHead
+from mtl_perception.inference.engine import Engine, MotionScorer
 from mtl_perception.synthetic import Street
 
 Image = NDArray[np.uint8]
@@ -94,7 +93,7 @@ CONDITIONS = (*CHANGES, *OTHERS)
 
 
 def conditions(
-    engine: Engine, head: MotionHead, seeds: Sequence[int], plan: SamplingPlan,
+    engine: Engine, head: MotionScorer, seeds: Sequence[int], plan: SamplingPlan,
     wanted: Sequence[str] = CONDITIONS,
     show: Callable[[Sequence[int]], Any] = lambda numbers: numbers,
 ) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,14 @@ from mtl_perception.manifest import find_model
 ENGINES = ('auto', 'torch', 'onnx', 'openvino')
 """Settings of an engine; auto is one of the others."""
 
-LIBRARIES = {'torch': 'torch', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
-"""Engine -> the Python module that it needs."""
+LIBRARIES = {
+    'torch': ('torch', 'safetensors'), 'onnx': ('onnxruntime',), 'openvino': ('openvino',)}
+"""Engine -> the Python modules that it needs, its library first."""
+
+INSTALLED_BY = {
+    'auto': 'onnxruntime', 'torch': "'mtl_perception[torch]'", 'onnx': 'onnxruntime',
+    'openvino': "'mtl_perception[openvino]'"}
+"""Setting of an engine -> what pip installs for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,11 +80,15 @@ def choose(model: str | Path, engine: str = 'auto') -> str:
     possible = [name for name in ENGINES[1:] if not (graph and name == 'torch')]
     wanted = possible if engine == 'auto' else [engine]
     for name in wanted:
-        if importlib.util.find_spec(LIBRARIES[name]) is not None:
+        if not _missing(name):
             return name
 
-    modules = ' or '.join(LIBRARIES[name] for name in wanted)
-    extras = {'torch': 'runtime', 'onnx': 'onnx', 'openvino': 'openvino'}
+    modules = ' or '.join(_missing(name)[0] for name in wanted)
     raise ConfigurationError(
         f'engine {engine} needs the Python module {modules}, which is not installed; pip install '
-        f"'mtl_perception[{extras[wanted[0]]}]' brings it")
+        f'{INSTALLED_BY[engine]} brings it')
+
+
+def _missing(engine: str) -> list[str]:
+    """Return the Python modules that an engine needs and that are not installed."""
+    return [name for name in LIBRARIES[engine] if importlib.util.find_spec(name) is None]

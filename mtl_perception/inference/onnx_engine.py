@@ -42,7 +42,7 @@ def runtime() -> Any:
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
             f'engine onnx cannot be used ({type(error).__name__}: {error}); pip install '
-            "'mtl_perception[onnx]' brings onnxruntime, mtl doctor tells more") from error
+            'onnxruntime brings it, mtl doctor tells more') from error
     return onnxruntime
 
 

@@ -90,4 +90,4 @@ def test_the_engines_are_named_with_what_they_have(monkeypatch):
     assert 'auto takes torch' in found['engine'].text
     assert found['onnxruntime'].text == '9.9; providers Some, CPU'
     assert found['openvino'].level == 'note'
-    assert "pip install '.[openvino]'" in found['openvino'].text
+    assert "pip install 'mtl_perception[openvino]'" in found['openvino'].text

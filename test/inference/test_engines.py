@@ -20,7 +20,6 @@ from mtl_perception.inference.engines import LIBRARIES, choose, load_engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.inference.weights import load_network
-from mtl_perception.manifest import read_model
 from mtl_perception.models.boxes import find_boxes
 
 EQUAL_IDS = 0.9999
@@ -31,7 +30,7 @@ def picture(seed=0):
 
 
 def load(name, model, graph):
-    pytest.importorskip(LIBRARIES[name], reason=f'{LIBRARIES[name]} is not installed')
+    pytest.importorskip(LIBRARIES[name][0], reason=f'engine {name} is not installed')
     return load_engine(model if name == 'torch' else graph, name, 'cpu', threads=1)
 
 
@@ -210,9 +209,11 @@ def test_auto_is_torch_where_torch_is_installed(tiny_model, tmp_path, monkeypatc
         monkeypatch.setattr(
             engines.importlib.util, 'find_spec', lambda name: name if name in modules else None)
 
-    only('torch', 'onnxruntime', 'openvino')
+    only('torch', 'safetensors', 'onnxruntime', 'openvino')
     assert choose(tiny_model) == 'torch'
     assert choose(graph) == 'onnx'
+    only('torch', 'onnxruntime')  # torch cannot read weights without safetensors
+    assert choose(tiny_model) == 'onnx'
     only('onnxruntime')
     assert choose(tiny_model) == 'onnx'
     only('openvino')
@@ -244,7 +245,7 @@ def test_an_engine_that_does_not_exist_or_cannot_run_the_file_is_refused(tiny_mo
     ('openvino', {'threads': -1}, ConfigurationError, 'threads is -1')])
 def test_a_setting_that_an_engine_does_not_have_is_refused(
         name, setting, error, text, tiny_model):
-    pytest.importorskip(LIBRARIES[name], reason=f'{LIBRARIES[name]} is not installed')
+    pytest.importorskip(LIBRARIES[name][0], reason=f'engine {name} is not installed')
     with pytest.raises(error, match=text):
         load_engine(tiny_model, name, **setting)
 
@@ -274,7 +275,7 @@ def test_bf16_of_openvino_predicts_nearly_the_same(tiny_graph, reference):
 
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
 def test_an_engine_of_graphs_runs_a_stream_without_torch(name, tiny_graph):
-    pytest.importorskip(LIBRARIES[name], reason=f'{LIBRARIES[name]} is not installed')
+    pytest.importorskip(LIBRARIES[name][0], reason=f'engine {name} is not installed')
     code = ('import sys\n'
             'for name in ("torch", "torchvision", "safetensors", "onnx"):\n'
             '    sys.modules[name] = None\n'
@@ -292,19 +293,6 @@ def test_an_engine_of_graphs_runs_a_stream_without_torch(name, tiny_graph):
 
 
 # --- the shipped model -----------------------------------------------------------------------
-
-@pytest.fixture(scope='module')
-def street_graph(tmp_path_factory):
-    """Export the shipped model, as ``mtl export street --format onnx`` does."""
-    for library in ('onnx', 'onnxscript', 'onnxruntime'):
-        pytest.importorskip(library, reason=f'{library} writes graphs and is not installed')
-    from mtl_perception.inference.onnx_export import export_graph
-    path = tmp_path_factory.mktemp('shipped') / 'street.onnx'
-    manifest, _ = read_model('street')
-    street = Street(10003, manifest.width, manifest.height)
-    export_graph('street', path, [street.render(index).image for index in range(3)], threads=1)
-    return path
-
 
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
 def test_the_graph_of_the_shipped_model_answers_as_its_weights_do(street_graph, name):
