@@ -16,8 +16,8 @@ NEEDS_LIGHTNING = '<!-- needs: lightning -->'
 """Stands above a block of Python that needs Lightning."""
 
 PROGRAMS = (
-    'cd', 'git', 'make', 'mtl', 'pip', 'pytest', 'python', 'python3', 'ros2', 'rosdep', 'srun',
-    'tensorboard', 'torchrun')
+    'cd', 'docker', 'export', 'git', 'make', 'mtl', 'pip', 'pytest', 'python', 'python3', 'ros2',
+    'rosdep', 'srun', 'tensorboard', 'torchrun')
 
 
 @dataclass(frozen=True)

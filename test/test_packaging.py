@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from catkin_pkg.changelog import get_changelog_from_path
+from catkin_pkg.package import parse_package
 
 import mtl_perception
 
@@ -81,9 +83,19 @@ def test_package_xml_names_what_the_package_imports_from_ros():
     for path in (*(ROOT / 'mtl_perception').rglob('*.py'), *(ROOT / 'launch').glob('*.py')):
         imported |= set(re.findall(r'^\s*(?:from|import) (\w+)', path.read_text(), re.MULTILINE))
     ros = {name for name in imported
-           if name.endswith('_msgs') or name in ('rclpy', 'launch', 'launch_ros', 'std_srvs',
-                                                 'ament_index_python')}
+           if name.endswith(('_msgs', '_interfaces')) or name in (
+               'rclpy', 'launch', 'launch_ros', 'std_srvs', 'ament_index_python')}
     assert ros <= depends
+
+
+def test_a_release_of_bloom_finds_a_changelog_and_a_valid_package():
+    package = parse_package(str(ROOT))
+    assert package.get_build_type() == 'ament_python'
+    package.validate()
+    changelog = get_changelog_from_path(str(ROOT), package.name)
+    assert changelog.get_date_of_version(package.version) is not None
+    assert (ROOT / 'CHANGELOG.rst').read_text().count('\nForthcoming\n') <= 1
+    assert changelog.get_content_of_version(package.version)
 
 
 def test_the_version_is_the_same_everywhere():

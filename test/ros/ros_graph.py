@@ -25,15 +25,18 @@ class Graph:
     A domain of its own on this host.
 
     :param monkeypatch: of pytest; the environment stays as it is here until the test ends.
+    :param name: of the node that listens.
+    :param domain: a free one by default.
+    :param arguments: for rcl, such as an enclave.
     """
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch, name='listener', domain=None, arguments=()):
         monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', str(ROOT / 'config' / 'fastdds.xml'))
-        self.domain = random.SystemRandom().randint(1, 101)
+        self.domain = domain or random.SystemRandom().randint(1, 101)
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=self.domain)
-        self.node = Node('listener', context=self.context)
+        rclpy.init(args=list(arguments), context=self.context, domain_id=self.domain)
+        self.node = Node(name, context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.heard = defaultdict(list)
