@@ -51,6 +51,7 @@ class NetworkSpec:
         depth, else 0.
     :param transfer: whether there are task-transfer networks between semantics and depth, which
         only a training with consistency losses needs.
+    :param sharing: what the tasks share, one of :data:`mtl_perception.models.siamese.SHARING`.
     """
 
     encoder: str = 'resnet50'
@@ -66,6 +67,7 @@ class NetworkSpec:
     decoder_width: int = 0
     initial: dict[str, float] = field(default_factory=dict)
     transfer: bool = False
+    sharing: str = 'hard'
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.aspp import ASPP, TwoLayerDecoder
+from mtl_perception.models.attention import TaskAttention
+from mtl_perception.models.cross_stitch import CrossStitchEncoder
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.efficientnet import efficientnet_lite0
 from mtl_perception.models.encoders import (
@@ -24,7 +26,7 @@ from mtl_perception.models.encoders import (
 )
 from mtl_perception.models.fcn8 import FCN8
 from mtl_perception.models.pyramid import FeaturePyramid
-from mtl_perception.models.siamese import AGGREGATIONS, SiameseMultiTaskNetwork
+from mtl_perception.models.siamese import AGGREGATIONS, SHARING, SiameseMultiTaskNetwork
 from mtl_perception.models.timm_encoder import TIMM, TimmEncoder
 from mtl_perception.models.ttnet import TTNet
 from mtl_perception.models.unet import UNetDecoder
@@ -140,7 +142,7 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
     names = _decoder_names(spec)
 
     # Encoder. Frames joined by concatenation multiply the channels that the rest sees.
-    encoder = _encoder(spec)
+    encoder = _encoder(spec, names)
     times = spec.frames if spec.aggregation == 'concatenate' else 1
     channels = tuple(times * count for count in encoder.channels)
     strides = encoder.strides
@@ -173,14 +175,26 @@ def build_network(spec: NetworkSpec) -> SiameseMultiTaskNetwork:
         task: DECODERS[name](DecoderSpec(
             channels, strides, best, spec.channels[task], initial.get(task, 0.0),
             len(spec.anchors), spec.decoder_width)) for task, name in names.items()}
+    attention = None
+    if spec.sharing == 'mtan':
+        attention = TaskAttention(channels, {
+            task: _stages_read(decoder, len(channels)) for task, decoder in decoders.items()})
     return SiameseMultiTaskNetwork(
-        encoder, decoders, spec.frames, pyramid, spec.aggregation, aspp, transfer)
+        encoder, decoders, spec.frames, pyramid, spec.aggregation, aspp, transfer, attention)
+
+
+def _stages_read(decoder: nn.Module, count: int) -> int:
+    """Return how many stages a decoder needs, the finest included, out of so many."""
+    if isinstance(decoder, DetectionHead):
+        return decoder.reads[0] + 1
+    return decoder.stage + 1 if isinstance(decoder, TwoLayerDecoder) else count
 
 
 def _check_sizes(spec: NetworkSpec) -> None:
-    """Raise a ValueError for an unknown encoder or aggregation, or a size that does not exist."""
+    """Raise a ValueError for an unknown name, or a size that does not exist."""
     if not str(spec.encoder).startswith(TIMM):
         _check_name('encoder', spec.encoder, [*ENCODERS, f'{TIMM}NAME'])
+    _check_name('sharing', spec.sharing, SHARING)
     _check_name('aggregation', spec.aggregation, AGGREGATIONS)
     if not _whole(spec.frames, MAX_FRAMES):
         raise ValueError(
@@ -197,10 +211,22 @@ def _check_sizes(spec: NetworkSpec) -> None:
 
     if spec.pyramid and spec.aspp:
         raise ValueError('pyramid and aspp are both set; a network has one of them or none')
+    if spec.sharing == 'cross_stitch' and (spec.pyramid or spec.aspp):
+        raise ValueError(
+            f'sharing is cross_stitch with pyramid {spec.pyramid} and aspp {spec.aspp}, which all '
+            'tasks would share, but each task has its own features; set both to 0')
 
 
-def _encoder(spec: NetworkSpec) -> Encoder:
-    """Return the encoder; raise a ValueError for strides that it does not have."""
+def _encoder(spec: NetworkSpec, tasks: Collection[str]) -> Encoder:
+    """Return the encoder, or one per task; raise a ValueError if there is none like that."""
+    if spec.sharing == 'cross_stitch':
+        if spec.encoder.startswith(TIMM):
+            raise ValueError(
+                f'sharing is cross_stitch and encoder {spec.encoder}: encoders are joined after '
+                f'every stage, but those of timm run as a whole; choose one of {list(ENCODERS)}')
+        hard = dataclasses.replace(spec, sharing='hard')
+        return CrossStitchEncoder({task: _encoder(hard, ()) for task in tasks})
+
     if not spec.encoder.startswith(TIMM):
         return ENCODERS[spec.encoder](spec.finest_stride, spec.output_stride)
     if spec.output_stride != 32:

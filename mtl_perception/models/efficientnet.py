@@ -3,13 +3,13 @@
 """EfficientNet-Lite0: an encoder for CPUs with ImageNet weights that may be redistributed."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_perception.models.depthwise import depthwise
-from mtl_perception.models.encoders import STRIDES, Encoder
-from mtl_perception.preprocessing import check_size
+from mtl_perception.models.encoders import STRIDES, Encoder, Part, chain
 
 EPSILON = 1e-3
 """Added to the variance in batch normalisation, as in the network of the published weights."""
@@ -139,32 +139,32 @@ class EfficientNetLiteEncoder(Encoder):
         ends = [index for index in range(len(GROUPS))
                 if index + 1 == len(GROUPS) or GROUPS[index + 1].stride == 2]
         first = STRIDES.index(finest_stride)
-        super().__init__(STRIDES[first:], [GROUPS[index].channels for index in ends[first:]])
+        super().__init__(
+            STRIDES[first:], [GROUPS[index].channels for index in ends],
+            range(first, len(STRIDES)))
 
         self.stem = SameConv2d(3, STEM, 3, 2, bias=False)
         self.stem_norm = nn.BatchNorm2d(STEM, EPSILON)
 
         blocks: list[nn.Module] = []
-        self._taken: list[int] = []
+        self._ends: list[int] = []
         before = STEM
         for index, group in enumerate(GROUPS):
             for number in range(group.blocks):
                 blocks.append(Block(before, group, 1 if number else group.stride))
                 before = group.channels
-            if index in ends[first:]:
-                self._taken.append(len(blocks) - 1)
+            if index in ends:
+                self._ends.append(len(blocks))
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the feature maps from ``finest_stride`` on, see :meth:`.Encoder.forward`."""
-        check_size(image.shape[-2], image.shape[-1])
+    def parts(self) -> list[Part]:
+        """Return the blocks from one stride to the next, the first after the stem."""
+        spans = zip(self._ends, self._ends[1:])
+        return [self._first, *(partial(chain, self.blocks, *span) for span in spans)]
+
+    def _first(self, image: Tensor) -> Tensor:
         features = functional.relu6(self.stem_norm(self.stem(image)))
-        stages = []
-        for index, block in enumerate(self.blocks):
-            features = block(features)
-            if index in self._taken:
-                stages.append(features)
-        return stages
+        return chain(self.blocks, 0, self._ends[0], features)
 
 
 def efficientnet_lite0(

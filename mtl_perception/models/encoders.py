@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders: an image in, one feature map per stride out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2 as torchvision_mobilenet_v2
@@ -13,21 +14,35 @@ from mtl_perception.preprocessing import check_size
 STRIDES = (2, 4, 8, 16, 32)
 """Strides of the first convolution and of ``layer1`` to ``layer4``."""
 
+Part = Callable[[Tensor], Tensor]
+"""A part of an encoder, from (N, C, h, w) to (N, C', h', w')."""
+
 
 class Encoder(nn.Module):
     """
     Base class of all encoders: a module that returns one feature map per stride, finest first.
 
+    An encoder is a chain of parts, each of which reads what the one before returns.
+
     :param strides: stride of each returned stage.
-    :param channels: channels of each returned stage.
+    :param widths: channels after each part.
+    :param taken: index of the part after which each returned stage is taken.
     """
 
-    def __init__(self, strides: Sequence[int], channels: Sequence[int]) -> None:
+    def __init__(
+        self, strides: Sequence[int], widths: Sequence[int], taken: Sequence[int],
+    ) -> None:
         super().__init__()
         self.strides: tuple[int, ...] = tuple(strides)
         """Stride of each returned stage; height and width must be multiples of the last."""
-        self.channels: tuple[int, ...] = tuple(channels)
+        self.channels: tuple[int, ...] = tuple(widths[index] for index in taken)
         """Channels of each returned stage."""
+        self.widths: tuple[int, ...] = tuple(widths)
+        self.taken: tuple[int, ...] = tuple(taken)
+
+    def parts(self) -> list[Part]:
+        """Return the parts in their order; an encoder that runs as a whole has none."""
+        raise NotImplementedError
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """
@@ -37,7 +52,12 @@ class Encoder(nn.Module):
         :return: one (N, C_s, H / t_s, W / t_s) per stage with stride t_s.
         :raises ValueError: if H or W is not divisible by the largest stride.
         """
-        raise NotImplementedError
+        check_size(image.shape[-2], image.shape[-1], self.strides[-1])
+        stages = []
+        for part in self.parts():
+            image = part(image)
+            stages.append(image)
+        return [stages[index] for index in self.taken]
 
 
 class ResNetEncoder(Encoder):
@@ -80,8 +100,7 @@ class ResNetEncoder(Encoder):
         widths = (64, *(block.expansion * width for width in (64, 128, 256, 512)))
         deepest = {min(stride, output_stride): index for index, stride in enumerate(STRIDES)}
         taken = {stride: index for stride, index in deepest.items() if stride >= finest_stride}
-        super().__init__(tuple(taken), [widths[index] for index in taken.values()])
-        self._taken = tuple(taken.values())
+        super().__init__(tuple(taken), widths, tuple(taken.values()))
 
         # torchvision's layers under torchvision's names, without its classifier
         resnet = ResNet(block, list(depths))
@@ -98,22 +117,17 @@ class ResNetEncoder(Encoder):
             if STRIDES[index] > output_stride:
                 _dilate(layer, STRIDES[index - 1] // output_stride)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """
-        Return the feature maps from ``finest_stride`` on, finest first.
+    def parts(self) -> list[Part]:
+        """Return the first convolution, and the four layers."""
+        return [self._stem, self._layer1, self.layer2, self.layer3, self.layer4]
 
-        :param image: (N, 3, H, W) float, normalised; H and W divisible by the output stride.
-        :return: one (N, C_s, H / t_s, W / t_s) per stage with stride t_s.
-        :raises ValueError: if H or W is not divisible by the output stride.
-        """
-        check_size(image.shape[-2], image.shape[-1], self.strides[-1])
+    def _stem(self, image: Tensor) -> Tensor:
         features: Tensor = self.relu(self.bn1(self.conv1(image)))
-        stages = [features]
-        features = self.maxpool(features)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            features = layer(features)
-            stages.append(features)
-        return [stages[index] for index in self._taken]
+        return features
+
+    def _layer1(self, features: Tensor) -> Tensor:
+        features = self.layer1(self.maxpool(features))
+        return features
 
 
 class MobileNetV2Encoder(Encoder):
@@ -135,18 +149,29 @@ class MobileNetV2Encoder(Encoder):
         if finest_stride not in STRIDES:
             raise ValueError(f'finest_stride is {finest_stride}; it must be one of {STRIDES}')
         first = STRIDES.index(finest_stride)
-        super().__init__(STRIDES[first:], self.CHANNELS[first:])
-        self.features: nn.Module = torchvision_mobilenet_v2().features
+        super().__init__(STRIDES[first:], self.CHANNELS, range(first, len(STRIDES)))
+        self.features: nn.Sequential = torchvision_mobilenet_v2().features
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the feature maps from ``finest_stride`` on, see :meth:`Encoder.forward`."""
-        check_size(image.shape[-2], image.shape[-1])
-        stages = []
-        for index, layer in enumerate(self.features.children()):
-            image = layer(image)
-            if index in self.TAPS:
-                stages.append(image)
-        return stages[-len(self.strides):]
+    def parts(self) -> list[Part]:
+        """Return the layers from one tap to the next."""
+        ends = [tap + 1 for tap in self.TAPS]
+        return [partial(chain, self.features, *span) for span in zip([0, *ends], ends)]
+
+
+def chain(
+    layers: nn.Sequential | nn.ModuleList, first: int, end: int, features: Tensor,
+) -> Tensor:
+    """
+    Return the output of consecutive layers.
+
+    :param layers: of an encoder.
+    :param first: index of the first layer.
+    :param end: index after the last layer.
+    :param features: (N, C, h, w).
+    """
+    for index in range(first, end):
+        features = layers[index](features)
+    return features
 
 
 def _dilate(layer: nn.Module, before: int) -> None:

@@ -38,6 +38,8 @@ def published_count(spec: NetworkSpec, part: str) -> str:
     :param spec: the architecture.
     :param part: ``encoder``, a task, or ``total``.
     """
+    if spec.sharing != 'hard':
+        return ''
     if _is_multinet(spec):
         if part == 'total':
             total = MULTINET_TOTALS.get((

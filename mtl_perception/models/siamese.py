@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One shared encoder, one decoder per task, any number of frames."""
+"""What the tasks share, one decoder per task, any number of frames."""
 
 import typing
 from collections.abc import Collection, Mapping, Sequence
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_perception.models.aspp import ASPP
+from mtl_perception.models.attention import TaskAttention
+from mtl_perception.models.cross_stitch import CrossStitchEncoder
 from mtl_perception.models.encoders import Encoder
 from mtl_perception.models.pyramid import FeaturePyramid
 from mtl_perception.models.ttnet import TTNet
@@ -30,6 +32,12 @@ def add(frames: Sequence[Stages]) -> list[Tensor]:
 AGGREGATIONS = {'concatenate': concatenate, 'sum': add}
 """Name in a recipe -> how the features of several frames are joined."""
 
+SHARING = ('hard', 'cross_stitch', 'mtan')
+"""
+What the tasks share: the whole encoder (hard sharing), joined features of one encoder per task
+(:class:`.CrossStitchEncoder`), or the encoder behind masks of each task (:class:`.TaskAttention`).
+"""
+
 
 class SiameseMultiTaskNetwork(nn.Module):
     """
@@ -41,7 +49,8 @@ class SiameseMultiTaskNetwork(nn.Module):
     one frame, but cannot tell the frames apart.
 
     With one frame it is the network of the other papers: Kendall et al. (ASPP and two-layer
-    decoders), Leang et al. (detection head and FCN8), XTasC-Net (U-Net decoders and TTNets).
+    decoders), Leang et al. (detection head and FCN8), XTasC-Net (U-Net decoders and TTNets). Two
+    architectures to compare with stand beside hard sharing, see :data:`SHARING`.
 
     In training the encoder is called once on all frames together, so batch normalisation takes its
     statistics from all of them. Two calls would normalise each frame by its own statistics and
@@ -50,7 +59,8 @@ class SiameseMultiTaskNetwork(nn.Module):
     Shapes, for stage ``s`` with stride ``t_s`` and ``C_s`` channels:
 
     - image: (N, 3, H, W) float32, normalised; H and W divisible by the largest stride
-    - features: list of (N, C_s, H / t_s, W / t_s), finest first
+    - features: list of (N, C_s, H / t_s, W / t_s), finest first; of a cross-stitch network those
+      of the first task, then those of the second, and so on
     - output of a task with K channels: (N, K, H, W) float32, unnormalised; for depth one channel,
       the natural logarithm of metres; for instances two, x and y from the pixel to the centroid
       of its object in pixels; for detection (N, A (5 + C), H / t, W / t), see
@@ -64,17 +74,20 @@ class SiameseMultiTaskNetwork(nn.Module):
     :param aspp: another neck, or None.
     :param transfer: ``semantic`` and ``depth`` -> network that predicts it from the other; the
         outputs do not depend on them.
+    :param attention: masks of the tasks between the neck and the decoders, or None.
     """
 
     def __init__(
         self, encoder: Encoder, decoders: Mapping[str, nn.Module], frames: int = 2,
         pyramid: FeaturePyramid | None = None, aggregation: str = 'concatenate',
         aspp: ASPP | None = None, transfer: Mapping[str, TTNet] | None = None,
+        attention: TaskAttention | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.pyramid = pyramid
         self.aspp = aspp
+        self.attention = attention
         self.decoders = nn.ModuleDict(decoders)
         self.transfer = nn.ModuleDict(transfer) if transfer else None
         self.frames = frames
@@ -106,7 +119,7 @@ class SiameseMultiTaskNetwork(nn.Module):
         earlier: Sequence[Sequence[Tensor]] = (),
     ) -> Stages:
         """
-        Return the input of every decoder: the joined features, after the neck if there is one.
+        Return the joined features, after the neck if there is one: what :meth:`read` begins with.
 
         :param current: features of the current frame.
         :param previous: features of the previous frame; None for a network of one frame.
@@ -131,17 +144,48 @@ class SiameseMultiTaskNetwork(nn.Module):
         """
         fixed = [stage.detach() for stage in stages] if detached else stages
         return {
-            task: decoder(fixed if task in detached else stages)
+            task: decoder(self.read(task, fixed if task in detached else stages))
             for task, decoder in self.decoders.items() if tasks is None or task in tasks}
 
-    def last_shared(self) -> nn.Parameter:
+    def read(self, task: str, stages: Stages) -> Stages:
+        """
+        Return what the decoder of a task reads: all stages, its own, or those behind its masks.
+
+        :param task: its name.
+        :param stages: from :meth:`share`.
+        """
+        if isinstance(self.encoder, CrossStitchEncoder):
+            count = len(self.encoder.strides)
+            first = list(self.decoders).index(task) * count
+            return stages[first:first + count]
+        return stages if self.attention is None else self.attention(task, stages)
+
+    def plain_encoders(self) -> list[Encoder]:
+        """Return the shared encoder, or those of the tasks."""
+        encoder = self.encoder
+        return encoder.plain() if isinstance(encoder, CrossStitchEncoder) else [encoder]
+
+    def joins_linearly(self) -> bool:
+        """Return whether the decoders read the joined features of the frames as they are."""
+        return (self.pyramid is None and self.aspp is None and self.attention is None
+                and not isinstance(self.encoder, CrossStitchEncoder))
+
+    def shared_behind(self) -> list[nn.Parameter]:
+        """Return the parameters that several tasks share behind :meth:`share`."""
+        return [] if self.attention is None else list(self.attention.extract.parameters())
+
+    def last_shared(self) -> nn.Parameter | None:
         """
         Return the weight of the last convolution that all tasks share.
+
+        A cross-stitch network has none: its tasks share features of all their encoders.
 
         With a pyramid that is the 3x3 convolution of its coarsest stage, from which every finer
         one is computed. Without one it is the last convolution of the encoder, which only the
         coarsest stage depends on. The branches of an ASPP are parallel: none of them is the last.
         """
+        if isinstance(self.encoder, CrossStitchEncoder):
+            return None
         if self.pyramid is not None:
             weight: nn.Parameter = self.pyramid.smooth[-1][0].weight  # type: ignore[index]
             return weight

@@ -44,8 +44,8 @@ class StreamingNetwork(nn.Module):
     the forward pass on both. With more frames, the state holds for each coming frame the sum of
     the terms that are known already.
 
-    If another decoder or an ASPP reads several frames, the state is the features themselves: each
-    frame is still encoded once.
+    If another decoder, an ASPP or the masks of the tasks read several frames, and in a
+    cross-stitch network, the state is the features themselves: each frame is still encoded once.
 
     The state belongs to one camera, one image size and one set of weights. It always covers all
     tasks, even if only some are asked for.
@@ -122,7 +122,7 @@ class StreamingNetwork(nn.Module):
                 {'': (pyramid.lateral, range(len(stages)))}, stages, state, first)
             stages = pyramid.combine(laterals[''])
 
-        elif len(linear) == len(decoders) and self.network.aspp is None:
+        elif len(linear) == len(decoders) and self.network.joins_linearly():
             # the decoders' own score convolutions join the frames, in float32 as FCN8 needs it
             with torch.autocast(image.device.type, enabled=False):
                 scores, following = self._joined(
@@ -141,7 +141,8 @@ class StreamingNetwork(nn.Module):
 
         for task in wanted:
             outputs.update(task_outputs(
-                task, decoders[task](stages), self.sky, self.inverse, temperature))
+                task, decoders[task](self.network.read(task, stages)), self.sky, self.inverse,
+                temperature))
         return outputs, following
 
     def forward(

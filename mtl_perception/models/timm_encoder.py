@@ -51,15 +51,16 @@ class TimmEncoder(Encoder):
                 f'encoder {TIMM}{name} has stages of the strides {list(last)}, wanted '
                 f'{list(wanted)} and none above; choose a larger finest_stride or another encoder')
 
-        super().__init__(wanted, [outputs[last[stride]].shape[1] for stride in wanted])
-        self._taken = [last[stride] for stride in wanted]
+        super().__init__(
+            wanted, [outputs[last[stride]].shape[1] for stride in wanted], range(len(wanted)))
+        self._outputs = [last[stride] for stride in wanted]
         self.features = features
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the feature maps from ``finest_stride`` on, see :meth:`.Encoder.forward`."""
         check_size(image.shape[-2], image.shape[-1])
         stages = self.features(image)
-        return [stages[index] for index in self._taken]
+        return [stages[index] for index in self._outputs]
 
     def own_names(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """

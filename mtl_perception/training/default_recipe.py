@@ -80,7 +80,7 @@ def finetune_recipe(model: str, manifest: Manifest, folder: Path) -> dict[str, A
         'encoder': network.encoder, 'frames': network.frames, 'pyramid': network.pyramid,
         'finest_stride': network.finest_stride, 'aggregation': network.aggregation,
         'output_stride': network.output_stride, 'aspp': network.aspp,
-        'decoder_width': network.decoder_width,
+        'decoder_width': network.decoder_width, 'sharing': network.sharing,
         'decoders': {task: name for task, name in network.decoders.items()
                      if task in recipe['tasks']},
         'mean': list(manifest.mean), 'std': list(manifest.std),

@@ -23,7 +23,7 @@ class Part:
     """
     One part of a network.
 
-    :param name: ``encoder``, ``pyramid``, ``aspp``, a task, or ``transfer.TASK``.
+    :param name: ``encoder``, ``pyramid``, ``aspp``, ``attention``, a task, or ``transfer.TASK``.
     :param shapes: (C, H, W) of what it puts out, one per stage.
     :param parameters: their number.
     :param flops: operations for one frame of a stream, a multiplication and an addition being two.
@@ -64,7 +64,7 @@ def _described(
             counter.get_total_flops(), published_count(spec, name)))
         return found
 
-    # in the order of the data: encoder, pyramid or ASPP, decoders, task transfer
+    # in the order of the data: encoder, pyramid or ASPP, masks, decoders, task transfer
     encoder = network.encoder
     stages = add('encoder', encoder, lambda: list(encoder(image)))
     joined = _joined(network, stages)
@@ -72,9 +72,15 @@ def _described(
         if between is not None:
             joined = add(name, between, lambda: list(between(joined)))  # noqa: B023
 
+    masked = network.attention
+    if masked is not None:
+        add('attention', masked, lambda: [
+            stage for task in network.decoders for stage in masked(task, joined)])
+
     outputs = {}
     for task, decoder in network.decoders.items():
-        outputs[task] = add(task, decoder, lambda: decoder(joined))  # noqa: B023
+        own = network.read(task, joined)
+        outputs[task] = add(task, decoder, lambda: decoder(own))  # noqa: B023
 
     if network.transfer is not None:
         for task, source in (('semantic', 'depth'), ('depth', 'semantic')):

@@ -22,6 +22,9 @@ from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
 
+OWN_PARTS = ('decoders.', 'attention.masks.')
+"""Parts of a network that have one part per task, as the names of weights begin."""
+
 
 class ClipLearner(nn.Module):
     """
@@ -137,7 +140,9 @@ class ClipLearner(nn.Module):
             transferred = None
             if self.cross_task is not None and {'semantic', 'depth'} <= set(wanted):
                 transferred = self.network.transferred(outputs)
-        self.shared = Shared(taps, self.network.last_shared())
+        layer = self.network.last_shared()
+        self.shared = None if layer is None else Shared(
+            taps, layer, self.network.shared_behind())
 
         targets = {task: self.target(task, batch[task]) for task in wanted if task in batch}
         losses: dict[str, Tensor] = {}
@@ -237,12 +242,14 @@ def load_start(
     fresh = []
     if tasks is not None:
         fresh = [task.name for task in tasks if not _same(task, manifest.task(task.name))]
-        heads = tuple(f'decoders.{task.name}.' for task in tasks)
-        kept = tuple(f'decoders.{task.name}.' for task in tasks if task.name not in fresh)
+        heads = tuple(part + task.name + '.' for part in OWN_PARTS for task in tasks)
+        kept = tuple(
+            part + task.name + '.' for part in OWN_PARTS for task in tasks
+            if task.name not in fresh)
         own |= {name: item for name, item in network.state_dict().items()
                 if name.startswith(heads) and not name.startswith(kept)}
         weights = {name: item for name, item in weights.items()
-                   if name.startswith(kept) or not name.startswith('decoders.')}
+                   if name.startswith(kept) or not name.startswith(OWN_PARTS)}
 
     try:
         network.load_state_dict({**weights, **own})

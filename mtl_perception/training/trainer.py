@@ -112,7 +112,8 @@ class Trainer:
         self.weighting = config.strategy(
             config.weighting, [task.name for task in tasks]).to(self.ranks.device)
         last_shared = self.learner.network.last_shared()
-        if self.weighting.needs_gradients and not last_shared.requires_grad:
+        if self.weighting.needs_gradients and (
+                last_shared is None or not last_shared.requires_grad):
             raise ConfigurationError(
                 f'weighting {config.weighting} needs the gradient of the last shared layer, but '
                 f'network.frozen {config.network.frozen} freezes it; unfreeze it or choose '
@@ -129,9 +130,9 @@ class Trainer:
         """Load the weights that the recipe starts from; a resumed training must not call it."""
         settings = self.config.network
         if settings.pretrained:
-            load_encoder(
-                self.learner.network.encoder, settings.encoder, settings.pretrained,
-                settings.pretrained_by_order)
+            for encoder in self.learner.network.plain_encoders():
+                load_encoder(
+                    encoder, settings.encoder, settings.pretrained, settings.pretrained_by_order)
         # A model has an encoder too, which replaces the pretrained one.
         if settings.start:
             some = self.tasks if settings.start_heads == 'fitting' else None

@@ -73,4 +73,4 @@ class DualBalancing(TaskWeighting):
         batch = torch.tensor([self.tasks.index(task) for task in tasks], device=means.device)
         value = self.values(losses)[batch].clamp(min=SMALLEST_LOSS).log().sum()
         return total_with_gradient(
-            value, gradients, (factors / means)[batch], 1 / means[batch], shared.taps)
+            value, gradients, (factors / means)[batch], 1 / means[batch], shared)

@@ -124,7 +124,7 @@ class GradientMethod(TaskWeighting):
         value = self.weighted_sum({task: losses[task].detach() for task in tasks}, ones)
         self.note_weights(tasks, weights)
         batch = torch.tensor([self.tasks.index(task) for task in tasks], device=weights.device)
-        return total_with_gradient(value, gradients, weights[batch], ones[batch], shared.taps)
+        return total_with_gradient(value, gradients, weights[batch], ones[batch], shared)
 
 
 def inner_products(gradients: Sequence[TaskGradient]) -> Tensor:

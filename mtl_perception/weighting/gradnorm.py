@@ -88,7 +88,7 @@ class GradNorm(TaskWeighting):
             {task: loss.detach() for task, loss in losses.items()}, self.current)
         gradients = [task_gradient(losses[task], shared.taps) for task in tasks]
         weights = torch.stack([self.current[self.tasks.index(task)] for task in tasks])
-        total = total_with_gradient(value, gradients, weights, weights, shared.taps)
+        total = total_with_gradient(value, gradients, weights, weights, shared)
 
         # the step comes after the total, so this batch still has the old weights
         norms = gradient_norms(self.tasks, dict(zip(tasks, gradients)), shared)

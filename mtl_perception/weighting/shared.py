@@ -19,10 +19,13 @@ class Shared:
     :param taps: features that the decoders read, from :func:`tapped`: no tap may be computed from
         another. A loss depends on shared parameters through the taps only.
     :param layer: weight of the last shared layer, before the taps.
+    :param behind: parameters that several tasks share behind the taps. Their gradients get the
+        weights of the shared part, but methods that compare gradients do not see them.
     """
 
     taps: Sequence[Tensor]
     layer: nn.Parameter
+    behind: Sequence[nn.Parameter] = ()
 
 
 def required(shared: Shared | None) -> Shared:
@@ -127,7 +130,7 @@ def gradient_at(
 
 def total_with_gradient(
         value: Tensor, gradients: Sequence[TaskGradient], shared_weights: Tensor,
-        own_weights: Tensor, taps: Sequence[Tensor]) -> Tensor:
+        own_weights: Tensor, shared: Shared) -> Tensor:
     """
     Return a total whose gradient is a weighted sum of the tasks' known gradients.
 
@@ -137,23 +140,24 @@ def total_with_gradient(
     :param gradients: one per task.
     :param shared_weights: (tasks,), factor of each gradient at the taps.
     :param own_weights: (tasks,), factor of each gradient in its decoder.
-    :param taps: see :class:`Shared`.
+    :param shared: the taps, and what is shared behind them.
     """
     inputs: list[Tensor] = []
     known: list[Tensor] = []
+    behind = {id(parameter) for parameter in shared.behind}
 
-    for number, tap in enumerate(taps):
+    for number, tap in enumerate(shared.taps):
         parts = [weight.to(part) * part for weight, gradient in zip(shared_weights, gradients)
                  if (part := gradient.taps[number]) is not None]
         if parts:
             inputs.append(tap)
             known.append(sum(parts[1:], parts[0]))
 
-    for weight, gradient in zip(own_weights, gradients):
+    for common, weight, gradient in zip(shared_weights, own_weights, gradients):
         for leaf, own in zip(gradient.leaves, gradient.own):
             if own is not None:
                 inputs.append(leaf)
-                known.append(weight.to(own) * own)
+                known.append((common if id(leaf) in behind else weight).to(own) * own)
 
     total: Tensor = _Known.apply(value, known, *inputs)
     return total

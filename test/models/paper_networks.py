@@ -56,6 +56,16 @@ COMPOSED = {
         'resnet10', 3, 4, STREET, decoders={'depth': 'unet'}),
     'ASPP on two frames': NetworkSpec(
         'resnet18', 2, 8, STREET, decoders={'semantic': 'two_layer'}, output_stride=16, aspp=32),
+    'cross-stitch, two frames, U-Net beside FCN8': NetworkSpec(
+        'resnet10', 2, 4, STREET, decoders={'depth': 'unet'}, decoder_width=16,
+        sharing='cross_stitch'),
+    'cross-stitch, sum of two frames of MobileNetV2': NetworkSpec(
+        'mobilenet_v2', 2, 8, STREET, aggregation='sum', sharing='cross_stitch'),
+    'MTAN, two frames': NetworkSpec('resnet10', 2, 4, STREET, sharing='mtan'),
+    'MTAN, five tasks, two frames, pyramid': NetworkSpec(
+        'resnet10', 2, 4, {**STREET, 'instance': 2, 'detection': 3}, 32,
+        {'detection': 'yolo16', 'instance': 'two_layer', 'depth': 'unet'}, anchors=ANCHORS,
+        sharing='mtan'),
     'mobile': NetworkSpec('mobilenet_v2', 2, 4, STREET, 32),
     'efficient': NetworkSpec('efficientnet_lite0', 1, 2, STREET, 32),
     'mobile, no pyramid': NetworkSpec('mobilenet_v2', 1, 2, STREET),

@@ -133,6 +133,9 @@ def test_the_state_holds_scores_where_the_join_is_linear_and_features_elsewhere(
     assert kept('three frames, U-Net beside FCN8') == [2 * 64, 2 * 128, 2 * 256, 2 * 512]
     assert kept('sum of two frames, U-Net') == [64, 64, 128, 256, 512]
     assert kept('ASPP on two frames') == [128, 512]
+    assert kept('cross-stitch, two frames, U-Net beside FCN8') == 3 * [64, 128, 256, 512]
+    assert kept('MTAN, two frames') == [64, 128, 256, 512]
+    assert kept('MTAN, five tasks, two frames, pyramid') == [32] * 4
 
 
 @pytest.mark.parametrize('encoder', [name for name in ENCODERS if name.startswith('resnet')])

@@ -18,6 +18,7 @@ from mtl_perception import __version__, cli, synthetic
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import NetworkSpec, read_model
 from mtl_perception.models.build import build_network
 from mtl_perception.training.data_sources import class_weights
@@ -120,16 +121,28 @@ def test_a_signal_stops_rendering_with_75_and_the_same_command_resumes(
      '--network.aspp=8', '--network.decoders={semantic: two_layer, depth: two_layer}',
      '--tasks=[semantic, depth]', '--weighting=uncertainty'],
     ['--network.frames=1', '--network.finest_stride=2', '--network.decoders.depth=unet',
-     '--tasks=[semantic, depth]', '--weighting=gradnorm']], ids=['mobile', 'aspp', 'unet'])
+     '--tasks=[semantic, depth]', '--weighting=gradnorm'],
+    ['--network.sharing=cross_stitch'],
+    ['--network.sharing=mtan', '--network.pyramid=16', '--weighting=gradnorm']],
+    ids=['mobile', 'aspp', 'unet', 'cross-stitch', 'mtan'])
 def test_a_network_of_other_parts_is_trained_and_runs(train, tmp_path, words):
     stages = '--stages=[{height: 32, width: 64, steps: 1, batch: 2}]'
     assert train(stages, '--data.train_seeds=0:1', *words) == 0
 
-    engine = TorchEngine.load(
-        tmp_path / 'runs' / 'tiny' / 'tiny.safetensors', device='cpu', threads=1)
-    outputs, _ = engine.step(np.zeros((32, 64, 3), np.uint8))
+    model = tmp_path / 'runs' / 'tiny' / 'tiny.safetensors'
+    engine = TorchEngine.load(model, device='cpu', threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8)
+    _, state = engine.step(images[0])
+    outputs, _ = engine.step(images[1], state)
     assert outputs.semantic.shape == (32, 64)
-    assert np.isfinite(outputs.depth).all()
+
+    # the stream gives what the network makes of both frames at once
+    manifest, network = load_network(model)
+    pixels = torch.from_numpy((images - np.float32(manifest.mean)) / np.float32(manifest.std))
+    frames = pixels.permute(0, 3, 1, 2).unsqueeze(1).flip(0)[:manifest.network.frames]
+    with torch.inference_mode():
+        wanted = network.eval()(*frames)['depth'][0, 0].exp()
+    np.testing.assert_allclose(outputs.depth, wanted, rtol=1e-3)
 
 
 @pytest.mark.usefixtures('small_network', 'stop_after_two_steps')
@@ -208,6 +221,9 @@ def test_clips_can_be_rendered_without_training(train, tmp_path):
     (['--run.device', 'gpu'], 2, "run.device is 'gpu'"),
     (['--precision', 'fp16', '--weighting', 'gradnorm'], 2, 'overflow in fp16'),
     (['--optimiser.accumulate', '3'], 2, 'into optimiser.accumulate = 3 equal parts'),
+    (['--network.sharing', 'cross_stitch', '--weighting', 'gradnorm'], 2, 'reads its own'),
+    (['--network.sharing', 'cross_stitch', '--network.pyramid', '8'], 2, 'set both to 0'),
+    (['--network.sharing', 'mtan', '--loss.detached', '[motion]'], 2, 'set loss.detached to []'),
     (['--network.frozen', '[encodr]'], 2, "'encodr', but the network has no such part"),
     (['--network.frozen', '[encoder]', '--weighting', 'gradnorm'], 2, 'freezes it'),
     (['--data.on_bad_sample', 'ignore'], 2, 'data.on_bad_sample'),

@@ -26,6 +26,9 @@ PARAMETERS = {
     'leang_cityscapes': {'encoder': 4_905_792},
     'leang_kitti': {'encoder': 4_905_792},
     'leang_woodscape': {'encoder': 4_905_792, 'semantic': 8_216},
+    # of the architectures to compare with, see test/models/test_sharing.py
+    'street_cross_stitch': {'encoder': 2 * 4_905_792 + 4 * 1024},
+    'street_mtan': {'encoder': 4_905_792, 'attention': 2 * 1_046_144 + 1_550_976},
 }
 
 

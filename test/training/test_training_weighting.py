@@ -187,11 +187,13 @@ def test_steps_without_a_task_do_not_hide_steps_that_are_not_finite(
     assert (dump['first_draw'], dump['draws']) == (0, 7 * batch)
 
 
-@pytest.mark.parametrize(('frames', 'pyramid'), [(2, 0), (1, 0), (2, 8), (1, 8)])
+@pytest.mark.parametrize(('frames', 'pyramid', 'sharing'), [
+    (2, 0, 'hard'), (1, 0, 'hard'), (2, 8, 'hard'), (1, 8, 'hard'), (1, 8, 'mtan')])
 def test_gradients_cut_at_the_taps_equal_those_of_one_backward_pass(
-        boxes, frames, pyramid):
+        boxes, frames, pyramid, sharing):
     spec = NetworkSpec(
-        'resnet10', frames, 4, {task.name: task.channels for task in STREET_TASKS}, pyramid)
+        'resnet10', frames, 4, {task.name: task.channels for task in STREET_TASKS}, pyramid,
+        sharing=sharing)
     torch.manual_seed(0)
     network = build_network(spec).eval()
     one = ClipLearner(

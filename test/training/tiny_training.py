@@ -102,5 +102,8 @@ class TinyNetwork(nn.Module):
         return {task: functional.interpolate(decoder(stages[0]), scale_factor=4)
                 for task, decoder in self.decoders.items() if tasks is None or task in tasks}
 
+    def shared_behind(self):
+        return []
+
     def last_shared(self):
         return self.encoder[3].weight

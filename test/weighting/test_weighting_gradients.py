@@ -13,7 +13,12 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.weighting import GradientMethod, GradNorm, Shared, build_weighting
 from mtl_perception.weighting.gradient_method import METHODS
 from mtl_perception.weighting.gradnorm import weight_gradient
-from mtl_perception.weighting.shared import leaves_before, tapped
+from mtl_perception.weighting.shared import (
+    leaves_before,
+    tapped,
+    task_gradient,
+    total_with_gradient,
+)
 
 UNITS = {'semantic': 1.0, 'depth': 3.0, 'motion': 0.5}
 
@@ -43,6 +48,21 @@ class Toy(nn.Module):
 
 def gradients(network):
     return {name: item.grad.clone() for name, item in network.named_parameters()}
+
+
+@pytest.mark.parametrize(('known', 'wanted'), [
+    (True, 2 * 10 + 3 * 100), (False, 5 * 10 + 7 * 100)])
+def test_what_is_shared_behind_the_taps_gets_the_weights_of_the_shared_part(known, wanted):
+    layer, behind, first, second = (
+        nn.Parameter(torch.tensor(value)) for value in (1.0, 1.0, 10.0, 100.0))
+    tap = layer * 1
+    gradients = [task_gradient(tap * behind * own, [tap]) for own in (first, second)]
+    total_with_gradient(
+        torch.zeros(()), gradients, torch.tensor([2.0, 3.0]), torch.tensor([5.0, 7.0]),
+        Shared([tap], layer, [behind] if known else [])).backward()
+
+    assert (layer.grad, first.grad, second.grad) == (320, 5, 7)
+    assert behind.grad == wanted
 
 
 def test_the_gradient_equals_that_of_the_weighted_sum():
