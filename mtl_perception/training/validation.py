@@ -91,9 +91,12 @@ class TaskMetrics:
                 self.semantic.update(prediction, truth)
 
         if 'depth' in outputs and sample.depth is not None:
-            depth = metres(outputs['depth'][:, 0], self.tasks['depth'].inverse).numpy()
-            self.depth.update(depth, sample.depth)
+            inverse = self.tasks['depth'].inverse
+            self.depth.update(metres(outputs['depth'][:, 0], inverse).numpy(), sample.depth)
             if self.inverse is not None:
+                # without the limits of a published depth: an output of 0 is infinitely far
+                with np.errstate(divide='ignore'):
+                    depth = inverse / outputs['depth'][:, 0].double().clamp(min=0).numpy()
                 self.inverse.update(depth, sample.depth)
 
         # the first frame has no earlier one to move against

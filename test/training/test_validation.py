@@ -73,6 +73,19 @@ def test_losses_and_the_errors_of_depth_in_the_unit_that_is_learned(boxes):
         ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {}), boxes, STREET_TASKS, 64, 64)['depth']
 
 
+def test_an_inverse_depth_of_zero_is_wrong_by_the_whole_truth(boxes):
+    class Nothing(Truthful):
+        def decode_shared(self, stages, detached, tasks=None):
+            outputs = super().decode_shared(stages, detached, tasks)
+            return {**outputs, 'depth': torch.zeros_like(outputs['depth'])}
+
+    depth = replace(STREET_DEPTH, inverse=1.0)
+    losses = build_losses([depth], LossSettings(depth='l1', depth_unit='inverse_metres'))
+    found = validate(
+        ClipLearner(Nothing(), (0, 0, 0), (1, 1, 1), losses), boxes, (depth,), 64, 64)
+    assert found['depth']['rel_err'] == 1.0
+
+
 def test_motion_is_evaluated_where_nothing_else_is_labelled(boxes):
     class MotionOnly(type(boxes)):
         def __getitem__(self, number):
