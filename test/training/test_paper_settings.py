@@ -54,6 +54,7 @@ PLAIN = [
     Row('loss', 'loss.feature_distance', 0, 'nothing of it'),
     Row('loss', 'loss.detached', [], 'nothing of it'),
     Row('loss', 'precision', 'fp32', 'nothing of it'),
+    Row('size', 'network.sharing', 'hard', 'one encoder'),
     *MIRRORED]
 
 KENDALL = [
