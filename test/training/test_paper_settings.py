@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from mtl_perception.training.config import load_config, to_plain
 from mtl_perception.training.data_sources import tasks_of
+from mtl_perception.training.schedule import build_optimiser, learning_rate
 
 RECIPES = Path(__file__).parents[2] / 'config' / 'train'
 
@@ -339,3 +341,30 @@ def test_words_that_the_head_lacks_are_found():
     check(row, settings, 'the weight decay is 1e-4, not 10^4')
     with pytest.raises(AssertionError):
         check(row, settings, 'SGD with momentum')
+
+
+@pytest.mark.parametrize(('rate', 'smallest'), [(1.0, 0.80), (10.0, 0.08)])
+def test_log_variances_settle_within_100_steps_and_overshoot_at_ten_times_the_rate(rate, smallest):
+    """Constant loss of 22.5, optimiser of the recipe: the weight goes from 1 to 1 / 22.5."""
+    config = load_config(RECIPES / 'kendall_cityscapes.yaml', [
+        '--weighting_options.uncertainty.rate', str(rate)])
+    weighting = config.strategy('uncertainty')
+    stage, settings = config.stages[0], config.optimiser
+    optimiser = build_optimiser(
+        [{'params': list(weighting.parameters())}], settings.kind, settings.betas,
+        settings.momentum)
+
+    # weight of depth times its loss, 1 where the log variance has converged
+    products = []
+    for step in range(300):
+        for group in optimiser.param_groups:
+            group['lr'] = weighting.rate * learning_rate(
+                step, stage.steps, stage.lr, settings.warm_up, settings.final, settings.schedule)
+        optimiser.zero_grad()
+        weighting({task: torch.tensor(22.5) for task in config.tasks}).backward()
+        optimiser.step()
+        products.append(22.5 * weighting.weights()['depth'])
+
+    settled = max(step for step, found in enumerate(products) if abs(found - 1) > 0.1)
+    assert settled < 100
+    assert min(products) == pytest.approx(smallest, abs=0.01)
