@@ -112,6 +112,17 @@ def test_a_recipe_mixes_data_sets_below_one_folder(root):
     assert len(validation) == 7  # each is evaluated once
 
 
+def test_a_part_without_a_label_of_the_tasks_is_left_out(root, capsys):
+    config = TrainingConfig(
+        name='mixed', tasks=['semantic'], data=mixture(root), stages=[Stage(32, 32, 1)],
+        network=NetworkSettings(frames=1))
+    train, validation = open_clips(config, '', StopRequest())
+
+    assert (len(train), len(validation)) == (5, 5)
+    assert all(train[number].semantic is not None for number in range(5))
+    assert "data.train.boxes: labels none of the tasks ['semantic']" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(('change', 'message'), [
     ({'share': 'half'}, "data.train.boxes.share is 'half'"),
     ({'tasks': ['semantics']}, "task 'semantics' does not exist"),
