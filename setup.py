@@ -47,7 +47,8 @@ GRADIENTS = ['torchjd[cagrad,fairgrad]>=0.18']
 TIMM = ['timm>=1.0']
 DASK = ['distributed>=2024.1']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = [*SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
+EVALUATE = [
+    *SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'scipy>=1.10', 'zstandard>=0.22']
 DOCS = ['furo>=2024.8', 'myst-parser>=4.0', 'sphinx>=8.1']
 TEST = [
     'catkin-pkg',

@@ -91,7 +91,7 @@ OUTPUTS = ('semantic/image', 'semantic/labels', 'semantic/label_info', 'depth/im
            'instances/image', 'detections', 'detections/markers', 'detections/labels')
 TRUTH = tuple(f'truth/{name}/image' for name in ('semantic', 'depth', 'motion', 'instances'))
 SHOWN = ('image_raw', 'semantic/overlay', 'depth/color', 'motion/overlay', 'instances/overlay',
-         'detections/overlay', 'points')
+         'detections/overlay', 'points', 'objects/markers')
 """Topics of ``config/camera.rviz``."""
 
 

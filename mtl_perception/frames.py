@@ -127,6 +127,30 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
+class Objects:
+    """
+    The N objects of movable classes in one frame, which have been seen in earlier ones.
+
+    :param ids: (N,) uint32, positive; the same object has the same id in every frame.
+    :param classes: (N,) uint8 class ids of the semantic task.
+    :param scores: (N,) float32, mean probability of the class in its pixels; NaN = unknown.
+    :param moving: (N,) uint8, 0 static, 1 moving, 255 unknown.
+    :param positions: (N, 3) float32 metres, the middle of what is seen in the optical frame.
+    :param velocities: (N, 3) float32 m/s over the world, in the axes of the optical frame; 0 of
+        what stands; NaN = unknown, as where the ego-motion is not believed.
+    :param mask: (h, w) uint32, the id of each pixel at the network's resolution, 0 = none.
+    """
+
+    ids: NDArray[np.uint32]
+    classes: NDArray[np.uint8]
+    scores: NDArray[np.float32]
+    moving: NDArray[np.uint8]
+    positions: NDArray[np.float32]
+    velocities: NDArray[np.float32]
+    mask: NDArray[np.uint32]
+
+
+@dataclass(frozen=True, eq=False)
 class Perception:
     """
     What the pipeline returns for one frame, at the size that the consumer asked for (H, W).
@@ -146,6 +170,7 @@ class Perception:
         0 = unknown. None unless it was asked for by name.
     :param depth_confidence: (H, W) float32, probability that depth is within a factor of 1.25,
         and in the sky that it is sky; 0 = unknown. None unless it was asked for by name.
+    :param objects: in time, with ids that hold. None unless they were asked for by name.
     """
 
     semantic: NDArray[np.uint8] | None = None
@@ -158,6 +183,7 @@ class Perception:
     step: Step | None = None
     semantic_confidence: NDArray[np.float32] | None = None
     depth_confidence: NDArray[np.float32] | None = None
+    objects: Objects | None = None
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 MARKER_TYPE = 'visualization_msgs/msg/ImageMarker'
 CLOUD_TYPE = 'sensor_msgs/msg/PointCloud2'
 DETECTIONS_TYPE = 'vision_msgs/msg/Detection2DArray'
+MARKERS_TYPE = 'visualization_msgs/msg/MarkerArray'
 LABEL_INFO_TYPE = 'vision_msgs/msg/LabelInfo'
 TEXT_TYPE = 'std_msgs/msg/String'
 TWIST_TYPE = 'geometry_msgs/msg/TwistStamped'
@@ -78,6 +79,12 @@ DETECTION = Topic(
     'detections', DETECTIONS_TYPE, 'boxes in pixels of the image, with class and score')
 MARKERS = Topic(
     'detections/markers', MARKER_TYPE, 'outlines of the boxes, in the colours of their classes')
+OBJECT_STATE = Topic(
+    'objects/state', CLOUD_TYPE,
+    'an object a point: x, y, z (metres) in the optical frame, id that holds from frame to frame, '
+    'class, score, moving (255 = unknown), vx, vy, vz (m/s) over the world, NaN = unknown')
+OBJECT_MARKERS = Topic(
+    'objects/markers', MARKERS_TYPE, 'the same for viewers: spheres with ids, arrows of velocity')
 EGO_MOTION = Topic(
     'ego_motion', TWIST_TYPE,
     'velocity (m/s) and turn rate (rad/s) of the camera in its optical frame')
@@ -126,7 +133,7 @@ TIMING = Topic('timing', DIAGNOSTICS_TYPE, 'how long each stage took')
 INPUTS = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO)
 OUTPUTS = (
     SEMANTIC, SEMANTIC_CONFIDENCE, DEPTH, DEPTH_CONFIDENCE, DEPTH_RAW, DEPTH_INFO, POINTS,
-    MOTION, INSTANCE, DETECTION, MARKERS, EGO_MOTION,
+    MOTION, INSTANCE, DETECTION, MARKERS, OBJECT_STATE, OBJECT_MARKERS, EGO_MOTION,
     *LABELS.values(), *LABEL_INFO.values())
 VIEWS = (
     SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,

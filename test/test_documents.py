@@ -33,7 +33,8 @@ from mtl_perception.training.recipe import late_options
 
 README = ROOT / 'README.md'
 COMMANDS_THAT_NEED_ROS = {
-    'README.md': 3, 'docs/deployment.md': 8, 'docs/node.md': 5, 'docs/start.md': 10}
+    'README.md': 3, 'docs/deployment.md': 8, 'docs/nav2.md': 1, 'docs/node.md': 5,
+    'docs/start.md': 10}
 """Commands that no test here runs: they need a ROS 2 installation."""
 
 IN_CI = {'make demo', 'make demo SOURCE=my_video.mp4'}
@@ -187,9 +188,9 @@ def check_pip(words):
             assert f"'{name}': " in setup, name
 
 
-def launch_arguments():
-    """Return argument -> choices (or None) of the launch file, which imports ROS."""
-    tree = ast.parse((ROOT / 'launch' / 'camera.launch.py').read_text(encoding='utf-8'))
+def launch_arguments(name='camera.launch.py'):
+    """Return argument -> choices (or None) of a launch file, which imports ROS."""
+    tree = ast.parse((ROOT / 'launch' / name).read_text(encoding='utf-8'))
     constants = {node.targets[0].id: node.value for node in tree.body
                  if isinstance(node, ast.Assign)}
     found = {}
@@ -210,8 +211,9 @@ def check_ros2(words):
     if words[0] == 'run':
         assert (ROOT / 'scripts' / words[2]).is_file()
         return
-    assert words[:3] == ('launch', 'mtl_perception', 'camera.launch.py')
-    known = launch_arguments()
+    assert words[:2] == ('launch', 'mtl_perception')
+    assert words[2] in ('camera.launch.py', 'nav2.launch.py')
+    known = launch_arguments(words[2])
     for word in words[3:]:
         name, _, value = word.partition(':=')
         assert name in known

@@ -12,7 +12,8 @@ PLUGINS = {
     '',  # RViz writes this for its own manager
     'rviz_common/Displays', 'rviz_common/Views', 'rviz_common/Time',
     *(f'rviz_default_plugins/{name}' for name in (
-        'Grid', 'Image', 'PointCloud2', 'TF', 'MoveCamera', 'Select', 'FocusCamera', 'Orbit')),
+        'Grid', 'Image', 'MarkerArray', 'PointCloud2', 'TF', 'MoveCamera', 'Select',
+        'FocusCamera', 'Orbit')),
 }
 """Of those that rviz_common and rviz_default_plugins have, the ones we may use."""
 

@@ -25,7 +25,12 @@ from mtl_perception.commands._options import (
 from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.evaluation import bag_evaluation, dataset_evaluation, street_evaluation
+from mtl_perception.evaluation import (
+    bag_evaluation,
+    dataset_evaluation,
+    object_evaluation,
+    street_evaluation,
+)
 from mtl_perception.evaluation.calibrate import calibrate
 from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_json
@@ -79,6 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--calibrate', action='store_true',
         help='fit how likely classes and depth are right on 30 validation streets, test it on '
         '--seeds, and write it into the manifest of the model')
+
+    parser.add_argument(
+        '--objects', action='store_true',
+        help='evaluate ids and velocities of objects over --frames frames in a row of each street')
 
     add_engine_options(parser)
     parser.add_argument(
@@ -164,6 +173,9 @@ def run(arguments: argparse.Namespace) -> int:
             '--fit and --roi say how the model sees images of another shape; they go with --data '
             'or --bag --rerun. The entries of a suite have fit of their own')
 
+    if arguments.objects and (arguments.suite or arguments.data or arguments.bag):
+        raise ConfigurationError('--objects evaluates streets; leave --suite, --data and --bag')
+
     if arguments.suite is not None:
         return _on_suite(arguments)
     if arguments.data is None and (arguments.tasks or arguments.class_map):
@@ -189,10 +201,20 @@ def _on_streets(arguments: argparse.Namespace) -> int:
 
     engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
     manifest = engine.manifest
+
     plan = SamplingPlan(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
         camera_height=arguments.camera_height, look=arguments.look,
         depth_scale=arguments.depth_scale or 'network')
+
+    if arguments.objects:
+        found = object_evaluation.evaluate_objects(
+            engine, seeds, plan, lambda items: progress(items, 'streets'))
+        print(object_evaluation.as_markdown(found))
+        if arguments.output is not None:
+            write_json(found, arguments.output / 'objects.json')
+        return 0
+
     metrics, evaluator = street_evaluation.evaluate(
         engine, seeds, plan, lambda items: progress(items, 'streets'))
 

@@ -201,12 +201,21 @@ class Layout:
         """Return the focal length along y in the picture, pixels."""
         return focal_length_at(focal_px, self.window.height, self.picture[0])
 
-    def pinhole(self, focal_px: float) -> Pinhole:
-        """Return the camera of the picture; its axis goes through the middle of the image."""
+    def pinhole(
+        self, focal_px: float, focal_y_px: float | None = None,
+        centre: tuple[float, float] | None = None,
+    ) -> Pinhole:
+        """
+        Return the camera of the picture.
+
+        :param focal_px: focal length along x at the camera's size, pixels.
+        :param focal_y_px: along y; None = the same.
+        :param centre: column and row of the principal point; None = the middle of the image.
+        """
         height, width = self.camera
+        column, row = centre or ((width - 1) / 2, (height - 1) / 2)
         camera = Pinhole(
-            focal_px, focal_px, (width - 1) / 2 - self.window.left,
-            (height - 1) / 2 - self.window.top)
+            focal_px, focal_y_px or focal_px, column - self.window.left, row - self.window.top)
         return camera.resized((self.window.height, self.window.width), self.picture)
 
     def restore(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.egomotion import Pinhole
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.frames import Frame, Outputs, Perception
+from mtl_perception.frames import Frame, Objects, Outputs, Perception
 from mtl_perception.inference.confidence import CONFIDENCES, depth_confidence
 from mtl_perception.inference.depth_anchor import SCALES, DepthAnchor, DepthScale
 from mtl_perception.inference.engine import Engine
@@ -24,6 +24,7 @@ from mtl_perception.inference.moving_objects import (
     MovingObjects,
     Odometry,
 )
+from mtl_perception.inference.objects_in_time import OBJECTS, ObjectsInTime, object_tasks
 from mtl_perception.inference.output_checks import check_outputs
 from mtl_perception.inference.rectification import Rectifier
 from mtl_perception.inference.timeline import Link, Timeline
@@ -122,6 +123,7 @@ class CameraStream:
                 f'{engine.manifest.name!r} has no decoder for motion; set it to "auto"')
         self.moving = None if head is None else MovingObjects(head, engine.manifest)
         """Runs the motion head; None if the network's own decoder predicts motion."""
+        self._objects = ObjectsInTime(engine.manifest)
         self._state: Any = None
         self.motion_unknown = ''
         """Why motion is unknown in the last frame; empty if it is known or was not asked for."""
@@ -145,6 +147,7 @@ class CameraStream:
         """
         self._timeline.reset(reason)
         self._state = None
+        self._objects.tracker.forget()
         if self.anchor is not None:
             self.anchor.forget()
         if self.moving is not None:
@@ -161,7 +164,7 @@ class CameraStream:
         :param frame: of this camera.
         :param tasks: names of the tasks to compute, and ``step`` for the camera's own motion
             of a model with a motion head; all if None. ``semantic_confidence`` and
-            ``depth_confidence`` are computed only if they are named.
+            ``depth_confidence`` are computed only if they are named, and so are ``objects``.
         :param output_size: whether the results have the camera's or the network's size.
         :param focal_px: focal length of the camera at the camera's size, pixels; scales depth.
             If the resize changes the aspect ratio, the scale of the rows counts: they show how
@@ -174,6 +177,7 @@ class CameraStream:
             engine raises; the temporal state is not changed by a frame that was dropped.
         :raises ValueError: if the image is not RGB, or a task or an output size does not exist.
         """
+        with_objects = tasks is not None and OBJECTS in tasks
         _check_input(frame, output_size)
         manifest = self.engine.manifest
         if tasks is not None and 'depth_confidence' in tasks and not manifest.depth_confidence:
@@ -205,7 +209,8 @@ class CameraStream:
 
         # The model's motion head, if it has one, predicts motion instead of the network.
         moving = None
-        if self.moving is not None and (tasks is None or MOTION_HEAD_TASKS & {*tasks}):
+        if self.moving is not None and (
+                tasks is None or {*MOTION_HEAD_TASKS, OBJECTS} & {*tasks}):
             camera = self._camera(layout, focal_x)
             moving = self._run_head(self.moving, link, image, outputs, camera, scale, odometry)
             outputs = moving.outputs
@@ -213,12 +218,32 @@ class CameraStream:
         else:
             self.motion_unknown = '' if manifest.network.frames == 1 else link.reason
 
+        objects = None
+        if with_objects and not link.odd:
+            objects = self._objects_of(
+                link, outputs, scale, layout, moving or Moving(outputs, self.motion_unknown, None))
+
         perception = to_perception(
             outputs, manifest, *layout.shown_size(output_size), depth_scale=scale,
             motion_known=not self.motion_unknown, picture=layout.picture)
         perception = layout.restore(_requested(perception, moving, tasks), output_size)
-        return perception if self.rectifier is None else self.rectifier.restore(
-            perception, *layout.size(output_size))
+        if self.rectifier is not None:
+            perception = self.rectifier.restore(perception, *layout.size(output_size))
+        return dataclasses.replace(perception, objects=objects)
+
+    def _objects_of(
+        self, link: Link, outputs: Outputs, scale: float, layout: Layout, moving: Moving,
+    ) -> Objects:
+        """Return the objects of a frame."""
+        # Frames for which objects are not asked are unknown to their tracks.
+        newest_ns = self._objects.tracker.newest_ns
+        if newest_ns is not None and self._timeline.is_gap(newest_ns, link.stamp_ns):
+            self._objects.tracker.forget()
+
+        known = self.intrinsics
+        camera = (layout.pinhole(self.focal_px, known.focal_y_px, known.centre)
+                  if self.rectifier is None else layout.pinhole(self.rectifier.focal_px))
+        return self._objects.process(link.stamp_ns, outputs, scale, camera, moving)
 
     def _layout(self, frame: Frame) -> Layout:
         """Return what the network sees of a frame, which a pinhole took."""
@@ -282,6 +307,9 @@ class CameraStream:
         motion head needs semantics and depth, but not the network's own motion.
         """
         manifest = self.engine.manifest
+        if tasks is not None and OBJECTS in tasks:
+            tasks = ({*tasks} - {OBJECTS}) | object_tasks(self.engine)
+
         if self.anchor is not None and tasks is not None and 'depth' in tasks:
             tasks = {*tasks, 'semantic'}
         if tasks is not None and 'depth_confidence' in tasks:
@@ -305,8 +333,10 @@ class CameraStream:
         self._timeline.commit(link)
         if not link.odd:
             self._state = next_state
-        if link.forgets and self.moving is not None:
-            self.moving.forget(link.reason)
+        if link.forgets:
+            self._objects.tracker.forget()
+            if self.moving is not None:
+                self.moving.forget(link.reason)
 
     def _lens_scale(self, focal_px: float | None, layout: Layout) -> float:
         """

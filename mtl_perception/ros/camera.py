@@ -46,6 +46,8 @@ NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10
 """A stamp may be this far ahead of the node's clock without a warning."""
 KEPT_CALIBRATIONS = 16
+METRIC = ('depth', 'objects')
+"""Results in metres, and what their names begin with."""
 ANEW = ('first', 'gap')
 """Reasons of unknown motion that the next frame removes if it comes soon."""
 
@@ -211,7 +213,7 @@ class Camera:
         self._note(known, image.shape[1], self.outputs.tasks(wanted))
         self.outputs.rays.use(known, self.focal_px)
         if known.is_of_another_size:
-            wanted = [topic for topic in wanted if not topic.task.startswith('depth')]
+            wanted = [topic for topic in wanted if not topic.task.startswith(METRIC)]
         perception = Perception()
         if wanted:
             perception = self._perceive(
@@ -307,7 +309,7 @@ class Camera:
 
     def _note(self, known: Intrinsics, width: int, tasks: set[str]) -> None:
         """Count what is odd about the intrinsics of a frame, and log what is new about them."""
-        metric = {'depth'} | (MOTION_HEAD_TASKS if self.stream.moving is not None else set())
+        metric = {*METRIC} | (MOTION_HEAD_TASKS if self.stream.moving is not None else set())
         if known.code is not None and (tasks & metric or known.is_of_another_size):
             self.account.warned(known.code, lasting=True)
 

@@ -41,6 +41,7 @@ def cloud_message(
 
 def _field(name: str, layout: np.dtype[Any]) -> PointField:
     """Return the description of a field of a point."""
-    kind, offset = (layout.fields or {})[name][:2]
+    assert layout.fields is not None  # it is structured
+    kind, offset = layout.fields[name][:2]
     return PointField(name=name, offset=offset, count=1, datatype=(
         PointField.FLOAT32 if name == PACKED else _FIELD_TYPES[kind.str]))

@@ -15,11 +15,12 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
-from visualization_msgs.msg import ImageMarker
+from visualization_msgs.msg import ImageMarker, MarkerArray
 
 from mtl_perception import topics
 from mtl_perception.frames import Perception
 from mtl_perception.inference.confidence import CONFIDENCES
+from mtl_perception.inference.objects_in_time import OBJECTS, has_objects
 from mtl_perception.inference.points import PixelRays, points_of
 from mtl_perception.manifest import Manifest
 from mtl_perception.postprocessing import (
@@ -32,7 +33,7 @@ from mtl_perception.postprocessing import (
     overlay_motion,
 )
 from mtl_perception.preprocessing import resize
-from mtl_perception.ros import box_messages, messages
+from mtl_perception.ros import box_messages, messages, object_messages
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.cloud_messages import cloud_message
 from mtl_perception.ros.odometry import twist_message
@@ -163,6 +164,11 @@ OUTPUTS = (
            lambda view: box_messages.detections_message(view.header, view.result, view.task)),
     Output('detection', topics.MARKERS, ImageMarker,
            lambda view: box_messages.markers_message(view.header, view.result, view.task)),
+    Output(OBJECTS, topics.OBJECT_STATE, PointCloud2,
+           lambda view: object_messages.state_message(view.header, view.result)),
+    Output(OBJECTS, topics.OBJECT_MARKERS, MarkerArray,
+           lambda view: object_messages.marker_array(
+               view.header, view.result, view.tasks['semantic'])),
 )
 """What is published for each frame."""
 
@@ -189,7 +195,9 @@ class CameraOutputs:
         self._node = node
         self._prefix = prefix
         self._tasks = {task.name: task for task in manifest.tasks}
-        self._confidences = tuple(confidences)
+        self._offered = {*self._tasks, *confidences}
+        if has_objects(manifest):
+            self._offered.add(OBJECTS)
         self._publishers: dict[Output, LifecyclePublisher] = {}
         self._used: dict[Output, Any] = {}
 
@@ -215,9 +223,8 @@ class CameraOutputs:
 
     def tasks(self, wanted: Sequence[Output]) -> set[str]:
         """Return the names of the results that outputs are made from."""
-        offered = {*self._tasks, *self._confidences}
-        return {name for output in wanted
-                for name in (output.task, *(name for name in output.also if name in offered))}
+        return {name for output in wanted for name in (
+            output.task, *(name for name in output.also if name in self._offered))}
 
     def messages(
         self, wanted: Sequence[Output], perception: Perception, image: NDArray[np.uint8],
@@ -276,9 +283,8 @@ class CameraOutputs:
 
     def _create(self, depth_raw: bool, steps: bool) -> None:
         """Create the publishers of the model's tasks."""
-        offered = {*self._tasks, *self._confidences}
         for output in OUTPUTS:
-            if (output.task in offered and output.kind is not None
+            if (output.task in self._offered and output.kind is not None
                     and (depth_raw or output.topic is not topics.DEPTH_RAW)):
                 self._publishers[output] = self._publisher(output.kind, output.topic, IMAGES)
                 self.made[output.topic.name] = 0

@@ -167,6 +167,16 @@ class Street:
                        -self.camera_height + 2 * wobble[2], z]
         return pose
 
+    def velocities(self, index: int) -> dict[int, Array]:
+        """
+        Return instance id -> velocity over the world in frame ``index``, m/s.
+
+        :return: of all that can move, (3,) float64 in the axes of the camera.
+        """
+        back = self.pose(index)[:3, :3].T
+        found = self._traffic.velocities(index / self.rate, BEHIND, ACTORS_AHEAD)
+        return {instance: back @ np.array([x, 0.0, z]) for instance, (x, z) in found.items()}
+
     def render(self, index: int) -> StreetFrame:
         """
         Return frame ``index``, taken at ``index / rate`` seconds.

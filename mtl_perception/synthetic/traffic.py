@@ -27,6 +27,10 @@ STRIDES = {'person': 1.45, 'cyclist': 4.5}
 USUAL = 4.5
 """Length of a common car, metres."""
 
+MEASURED_S = 0.1
+"""Velocities are means over so many seconds."""
+FASTEST_M_S = 30.0
+
 Member = tuple[int, int, float, float, float, float]
 """Place in the group, model, metres along, d, phase of the legs (turns), turn (radians)."""
 
@@ -279,6 +283,22 @@ class Traffic:
         for chunk in range(first, int((z + ahead) // CHUNK) + 1):
             actors.extend(self._crossers(chunk, time, number))
         return actors
+
+    def velocities(
+        self, time: float, behind: float, ahead: float,
+    ) -> dict[int, tuple[float, float]]:
+        """
+        Return instance id -> velocity along x and z in the world, m/s.
+
+        That is the mean over :data:`MEASURED_S`; who is not there all the time is left out.
+        """
+        before, after = (
+            {one.instance: one for one in self.at(
+                time + shift, behind + FASTEST_M_S, ahead + FASTEST_M_S)}
+            for shift in (-MEASURED_S / 2, MEASURED_S / 2))
+        return {instance: ((after[instance].x - one.x) / MEASURED_S,
+                           (after[instance].z - one.z) / MEASURED_S)
+                for instance, one in before.items() if instance in after}
 
     def _ahead(self, time: float, z: float, number: int) -> Iterator[Actor]:
         """Yield the cars in the camera's lane: they wait until it is near, then drive ahead."""
