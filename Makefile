@@ -61,18 +61,18 @@ $(BIN)/python:
 	  rm -rf $(VENV); exit 2; }
 
 define install
-	@echo 'installing mtl_perception[$(1)] into $(VENV); the first time torch makes it about 6 GB and some minutes'
+	@echo 'installing mtl_perception[$(1)] into $(VENV); the first time that is $(2) and some minutes'
 	@rm -rf build
 	@$(BIN)/python -m pip install --quiet '.[$(1)]' || { \
-	  echo 'the installation failed: check the network and the free disk space (about 8 GB), then run make again; it goes on where it stopped' >&2; exit 2; }
+	  echo 'the installation failed: check the network and the free disk space (about $(3)), then run make again; it goes on where it stopped' >&2; exit 2; }
 	@touch $@
 endef
 
 $(VENV)/installed-demo: $(INSTALLED) | $(BIN)/python
-	$(call install,ros-wheels$(comma)evaluate$(comma)torch)
+	$(call install,ros-wheels$(comma)evaluate,0.7 GB,1 GB)
 
 $(VENV)/installed-all: $(INSTALLED) | $(BIN)/python
-	$(call install,all)
+	$(call install,all,6 GB$(comma) most of it torch$(comma),8 GB)
 	@touch $(VENV)/installed-demo
 
 comma := ,

@@ -131,19 +131,7 @@ def write_graph(model: Path, path: Path) -> Path:
 
 
 @pytest.fixture(scope='session')
-def street_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def street_graph() -> Path:
     """Return the ``.onnx`` file of the shipped model; do not change it."""
     from mtl_perception.manifest import PRETRAINED
-    if (PRETRAINED / 'street.onnx').is_file():
-        return PRETRAINED / 'street.onnx'
-    for library in ('onnx', 'onnxscript', 'onnxruntime'):
-        pytest.importorskip(library, reason=f'{library} writes graphs and is not installed')
-    from mtl_perception import Street
-    from mtl_perception.inference.onnx_export import export_graph
-    from mtl_perception.manifest import read_model
-
-    path = tmp_path_factory.mktemp('shipped') / 'street.onnx'
-    manifest, _ = read_model('street')
-    street = Street(10003, manifest.width, manifest.height)
-    export_graph('street', path, [street.render(index).image for index in range(3)], threads=1)
-    return path
+    return PRETRAINED / 'street.onnx'

@@ -73,7 +73,7 @@ def test_the_image_is_built_for_both_distributions_of_the_workflow():
     assert matrix['distribution'] == ['jazzy', 'lyrical']
     text = DOCKERFILE.read_text()
     assert 'FROM ros:${ROS_DISTRO}-ros-base' in text
-    assert {'torch-cpu', 'torch-cuda'} <= set(re.findall(r'AS ([\w-]+)', text))
+    assert {'on-cpu', 'on-cuda'} <= set(re.findall(r'AS ([\w-]+)', text))
     # what it copies is not left out of what docker reads
     ignored = (ROOT / '.dockerignore').read_text().split()
     assert not {'package.xml', 'setup.py', 'mtl_perception', 'config', 'launch'} & set(ignored)

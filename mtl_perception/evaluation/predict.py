@@ -127,8 +127,8 @@ def _with_confidence(stream: CameraStream) -> list[str]:
     found = offered(stream.engine)
     if not found:
         raise ConfigurationError(
-            f'model {manifest.name!r} gives no confidence: that takes classes, and torch as the '
-            'engine')
+            f'model {manifest.name!r} gives no confidence: that takes classes, and a graph that '
+            'this version exported')
     return [*names, *found, *(['step'] if stream.moving is not None else [])]
 
 

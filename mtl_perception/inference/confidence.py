@@ -26,10 +26,10 @@ FEATURES = 5
 
 
 def offered(engine: Engine) -> list[str]:
-    """Return the confidences that an engine gives; a graph without torch gives none."""
+    """Return the confidences that an engine gives; a graph of an earlier version gives none."""
     manifest = engine.manifest
     names = [task.name for task in manifest.tasks]
-    if not hasattr(engine, 'temperature') or 'semantic' not in names:
+    if not getattr(engine, 'gives_confidence', False) or 'semantic' not in names:
         return []
     given = [CONFIDENCES['semantic']]
     return [*given, CONFIDENCES['depth']] if manifest.depth_confidence else given

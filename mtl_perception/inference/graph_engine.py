@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.box_selection import select_boxes
 from mtl_perception.inference.engine import MINIMUM_SCORE, MotionScorer, Setup, check_image
-from mtl_perception.inference.step_graph import StepGraph
+from mtl_perception.inference.step_graph import SEMANTIC_CONFIDENCE, StepGraph
 
 State = tuple[NDArray[np.float32], ...]
 
@@ -75,6 +75,7 @@ class GraphEngine:
         self.motion_head = motion_head
         self.setup = setup
         self.minimum_score = minimum_score
+        self.gives_confidence = SEMANTIC_CONFIDENCE in graph.outputs
         self._graph = graph
         self._runner = runner
         self._no_state = tuple(np.zeros(shape, np.float32) for shape in graph.state)
@@ -96,7 +97,9 @@ class GraphEngine:
         known = list(self._graph.outputs)
         if tasks is not None and (unknown := sorted(set(tasks) - set(known))):
             raise ValueError(f'no tasks {unknown}; the tasks of the network are {known}')
-        wanted = [task for task in known if tasks is None or task in tasks]
+        if tasks is None:
+            tasks = [task for task in known if task != SEMANTIC_CONFIDENCE]
+        wanted = [task for task in known if task in tasks]
 
         # without a state the graph is told so, and gets zeros that it does not read
         feeds: dict[str, NDArray[Any]] = {'image': np.ascontiguousarray(image)[None]}

@@ -20,7 +20,14 @@ from mtl_perception.files import write_atomically
 from mtl_perception.inference.engine import threads_of
 from mtl_perception.inference.motion_head_file import motion_head_of
 from mtl_perception.inference.onnx_engine import OnnxSession
-from mtl_perception.inference.step_graph import OPSET, SUFFIX, StepGraph, sealed, unsealed
+from mtl_perception.inference.step_graph import (
+    OPSET,
+    SEMANTIC_CONFIDENCE,
+    SUFFIX,
+    StepGraph,
+    sealed,
+    unsealed,
+)
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.boxes import decode_boxes
@@ -58,9 +65,11 @@ class StepModule(nn.Module):
         self, image: Tensor, first: Tensor | None = None, *state: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return outputs and state; the names are in :attr:`names`."""
-        found, following = self.streaming.step(image, state or None, None, first)
-        named = dict(found)
         decoders = self.streaming.network.decoders
+        confidence = [SEMANTIC_CONFIDENCE] if 'semantic' in decoders else []
+        found, following = self.streaming.step(
+            image, state or None, [*decoders, *confidence], first)
+        named = dict(found)
         if 'detection' in named:
             head = cast(DetectionHead, decoders['detection'])
             named['box_corners'], named['box_scores'] = decode_boxes(
@@ -72,7 +81,7 @@ class StepModule(nn.Module):
             'detection': ('box_corners', 'box_scores')}
         self.outputs = {
             task: tuple(name for name in extra.get(task, (task,)) if name in named)
-            for task in decoders}
+            for task in [*decoders, *confidence]}
         return *named.values(), *following
 
 
@@ -113,7 +122,7 @@ def export_graph(
     semantic, depth = manifest.task('semantic'), manifest.task('depth')
     module = StepModule(StreamingNetwork(
         network.eval(), manifest.mean, manifest.std, semantic.sky if semantic else -1,
-        depth.inverse if depth else 0.0).eval(), manifest).eval()
+        depth.inverse if depth else 0.0, manifest.semantic_temperature).eval(), manifest).eval()
 
     # The state of one frame tells the shapes of the graph's inputs.
     image = torch.from_numpy(np.array(images[0])[None])

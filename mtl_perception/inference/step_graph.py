@@ -12,8 +12,9 @@ Inputs of the graph: ``image`` (1, h, w, 3) uint8 RGB, and for a network of seve
 ``first`` () bool and one ``state_N`` per stage; where ``first`` is true the state is not read, and
 the frame stands for its previous ones as well. The network asks nothing about the camera: its
 focal length and height scale the depth afterwards. Outputs: those of
-:class:`mtl_perception.frames.Outputs` with a leading 1, for boxes ``box_corners`` (1, B, 4) pixels
-and ``box_scores`` (1, B, classes) of every anchor, and one ``following_N`` per stage.
+:class:`mtl_perception.frames.Outputs` with a leading 1, among them ``semantic_confidence`` at the
+manifest's temperature, for boxes ``box_corners`` (1, B, 4) pixels and ``box_scores`` (1, B,
+classes) of every anchor, and one ``following_N`` per stage.
 """
 
 import base64
@@ -43,9 +44,10 @@ METADATA = 14
 OPSET_IMPORT = 8
 """Numbers of these fields in the ONNX message ``ModelProto``."""
 
-DESCRIPTION = ('metrics', 'training', 'command', 'licence', 'semantic_temperature',
-               'depth_confidence')
-"""Fields of a manifest that do not change what a graph answers; it gives no confidence."""
+DESCRIPTION = ('metrics', 'training', 'command', 'licence')
+"""Fields of a manifest that do not change what a graph answers."""
+SEMANTIC_CONFIDENCE = 'semantic_confidence'
+"""Beside the tasks, what a graph computes only if it is asked for by that name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,7 @@ class StepGraph:
 
     :param manifest: of the model; its ``sha256`` is that of the weights that were exported.
     :param content: the ONNX model of the step.
-    :param outputs: task -> names of its outputs.
+    :param outputs: task, or :data:`SEMANTIC_CONFIDENCE` -> names of its outputs.
     :param state: shape of each stage of the state; empty for a network of one frame.
     :param motion_head: ONNX model of the motion head: ``features`` (1, C, h, w) float32 in,
         ``score`` (1, h, w) float32 out; None if the model has no such head.
@@ -188,7 +190,8 @@ def _graph(
             'again', ReasonCode.MANIFEST_INVALID) from error
 
     # the names of the graph are those of the manifest
-    if list(outputs) != list(manifest.network.channels):
+    if [name for name in outputs if name != SEMANTIC_CONFIDENCE] != list(
+            manifest.network.channels):
         raise CheckpointError(
             f'{source}: the graph has the tasks {list(outputs)}, its manifest '
             f'{list(manifest.network.channels)}; export it again', ReasonCode.MANIFEST_INVALID)

@@ -55,6 +55,7 @@ class TorchEngine:
         self.minimum_score = minimum_score
         self.device = device
         self.precision = precision
+        self.gives_confidence = True
         self.setup = Setup(
             'torch', torch.__version__, str(device), precision, torch.get_num_threads())
         self.motion_head: MotionScorer | None = None

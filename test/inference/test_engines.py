@@ -129,6 +129,16 @@ def test_heads_can_be_left_out_and_the_state_is_the_same(engine):
             np.testing.assert_allclose(outputs.depth, whole.depth, rtol=1e-4)
 
 
+def test_the_confidence_of_the_classes_is_computed_for_whoever_names_it(engine, reference):
+    assert engine.step(picture())[0].semantic_confidence is None
+    for tasks in (['semantic', 'semantic_confidence'],
+                  ['semantic', 'depth', 'motion', 'semantic_confidence']):
+        found = engine.step(picture(), None, tasks)[0].semantic_confidence
+        wanted = reference.step(picture(), None, tasks)[0].semantic_confidence
+        assert (found.shape, found.dtype) == ((64, 96), np.float32)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
 def test_a_read_only_image_is_accepted_and_not_changed(engine):
     image = picture()
     frozen = np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)

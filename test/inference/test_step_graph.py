@@ -128,6 +128,10 @@ def test_a_graph_of_other_weights_than_those_beside_it_is_refused(tmp_path):
     beside.write_text(dataclasses.replace(MANIFEST, metrics={'street': {}}).to_json())
     assert read_graph(path).manifest == MANIFEST
 
+    # confidences stand on the temperature
+    beside.write_text(dataclasses.replace(MANIFEST, semantic_temperature=2.0).to_json())
+    with pytest.raises(CheckpointError, match='differ in semantic_temperature; make it again'):
+        read_graph(path)
     beside.write_text(dataclasses.replace(MANIFEST, sha256='1' * 64, focal_px=50.0).to_json())
     with pytest.raises(CheckpointError, match=r'\[M07\].*differ in focal_px, sha256; make it ag'):
         read_graph(path)

@@ -80,7 +80,7 @@ def test_a_roi_that_is_none_is_refused_when_the_node_is_configured(bench, roi):
 
 def test_confidences_are_published_for_whoever_subscribes(bench):
     class Sure(FakeEngine):
-        temperature = 1.0
+        gives_confidence = True
 
         def step(self, image, state=None, tasks=None):
             outputs, after = super().step(image, state, {*tasks} - {'semantic_confidence'})
@@ -107,7 +107,7 @@ def test_confidences_are_published_for_whoever_subscribes(bench):
 
 def test_a_model_that_was_never_calibrated_has_no_topic_for_it(bench):
     engine = FakeEngine()
-    engine.temperature = 1.0
+    engine.gives_confidence = True
     test = bench(engine, camera_timeout=60.0)
     test.start('semantic/image')
     published = {output.topic.name for output in test.camera.outputs._publishers}
