@@ -98,8 +98,7 @@ class ReasonCode(str, Enum):
     NO_INTRINSICS = (
         'I21_no_intrinsics',
         'The focal length of the camera is unknown; depth and motion stand on an assumed one (a '
-        'warning).',
-        'No camera_info has arrived, or it holds no calibration.',
+        'warning).', 'No camera_info has arrived, or it holds no calibration.',
         'Publish camera_info with a calibration; depth then gets the scale of this camera.')
     INFO_MISMATCH = (
         'I22_info_mismatch', 'The camera_info belongs to another image size; depth is withheld.',
@@ -128,6 +127,14 @@ class ReasonCode(str, Enum):
         'odometry and none arrives, or the robot has not moved yet.',
         'Look at the semantic mask: is the road called road? For odometry, look at its topic and '
         'motion.camera_pose. depth.scale network never measures.')
+
+    HEIGHT_ODD = (
+        'I27_height', 'The frames of the robot tell a height of the camera that cannot be (a '
+        'warning); it is not used.',
+        'depth.ground_frame is not on the ground, the camera is missing in the robot description, '
+        'or its joint has millimetres for metres.',
+        'Compare "ros2 run tf2_ros tf2_echo base_footprint CAMERA_FRAME" with the robot; set '
+        'depth.camera_height to the height, or depth.ground_frame to nothing.')
 
     # time
 
@@ -262,12 +269,10 @@ class ReasonCode(str, Enum):
         'Set precision to fp32; export the model again.')
     OUTPUT_INVALID = (
         'M10_output', 'The network answered with a wrong shape or an impossible value.',
-        'An engine or a model that does not belong to its manifest.',
-        'Export the model again.')
+        'An engine or a model that does not belong to its manifest.', 'Export the model again.')
     EXPORT_DIFFERS = (
         'M11', 'Stored weights answer differently from the trained ones.',
-        '16-bit storage is too coarse for this network.',
-        'Export with --export-precision fp32.')
+        '16-bit storage is too coarse for this network.', 'Export with --export-precision fp32.')
 
     # devices
 
@@ -285,8 +290,7 @@ class ReasonCode(str, Enum):
         'The process ends to be started again; look at dmesg if it happens repeatedly.')
     RANK_LOST = (
         'D04', 'The connection to another rank of a training broke.',
-        'Another rank ended; its output says why.',
-        'Mend the cause, then go on with --resume.')
+        'Another rank ended; its output says why.', 'Mend the cause, then go on with --resume.')
 
     # recordings and data
 
@@ -316,8 +320,7 @@ class ReasonCode(str, Enum):
         'Name the folder of the recording, or convert it with "ros2 bag convert".')
     BAG_BOMB = (
         'B09', 'A compressed part would unpack to an unreasonable size.',
-        'A damaged or malicious file.',
-        'Do not use it.')
+        'A damaged or malicious file.', 'Do not use it.')
     TOO_MANY_BAD = (
         'R04', 'Too many samples of a data set cannot be read.',
         'A wrong root folder or an incomplete download.',

@@ -4,7 +4,7 @@
 Every topic that the package publishes, reads or records: its name, its type and what it carries.
 
 Names are relative to the namespace of a camera; those of ``EGO_MOTION`` and ``TIMING`` to
-the node, and ``DIAGNOSTICS`` is absolute.
+the node, that of ``ROBOT_DESCRIPTION`` to its namespace, and ``DIAGNOSTICS`` is absolute.
 """
 
 from dataclasses import dataclass
@@ -52,6 +52,12 @@ COMPRESSED_IMAGE = Topic(
 CAMERA_INFO = Topic(
     'camera_info', CAMERA_INFO_TYPE,
     "calibration, chosen by the image's stamp; its focal length scales the depth")
+
+# What describes the robot
+ROBOT_DESCRIPTION = Topic(
+    'robot_description', TEXT_TYPE,
+    "the robot's URDF, latched; with /tf and /tf_static (where tf2_ros is installed) it tells the "
+    'height of the camera, see depth.ground_frame')
 
 # What the node publishes for programs
 SEMANTIC = Topic('semantic/image', IMAGE_TYPE, 'class ids, 255 = unlabelled', 'mono8')
@@ -138,4 +144,4 @@ OUTPUTS = (
 VIEWS = (
     SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,
     DETECTION_OVERLAY)
-EVERY = (*INPUTS, *OUTPUTS, *VIEWS, *TRUTH.values(), DIAGNOSTICS, TIMING)
+EVERY = (*INPUTS, ROBOT_DESCRIPTION, *OUTPUTS, *VIEWS, *TRUTH.values(), DIAGNOSTICS, TIMING)

@@ -65,7 +65,8 @@ class RoadHeight:
 
     def __init__(self, height: float, semantic: Task) -> None:
         self.stands = False
-        self._height = height
+        self.height = height
+        """Metres; 0 as long as nobody told it."""
         self._road = [number for number, name in enumerate(semantic.classes)
                       if name.lower().replace(' ', '_') in ROADS]
         if not self._road:
@@ -78,8 +79,10 @@ class RoadHeight:
         semantic: NDArray[np.uint8], camera: Pinhole, odometry: Odometry | None,
     ) -> float | None:
         """Return told height / height in the depth, None if too little road is seen."""
+        if not self.height:
+            return None
         found = camera_above_ground(depth, np.isin(semantic, self._road), camera)
-        return None if found is None else self._height / found
+        return None if found is None else self.height / found
 
     def forget(self) -> None:
         """Do nothing: a frame is measured by itself."""
@@ -162,18 +165,20 @@ class DepthAnchor:
     :param kind: what it is measured by.
     :param height: of the camera above the road, metres.
     :param manifest: of the model.
+    :param height_follows: whether :meth:`use_height` will tell the height.
     :raises ConfigurationError: if the model lacks what is needed, or the height was not told.
     """
 
     def __init__(
         self, kind: Literal['height', 'odometry'], height: float, manifest: Manifest,
+        height_follows: bool = False,
     ) -> None:
         semantic = manifest.task('semantic')
         if semantic is None or manifest.task('depth') is None:
             raise ConfigurationError(
                 f'depth.scale is {kind!r}, which takes semantics and depth; model '
                 f'{manifest.name!r} has {[task.name for task in manifest.tasks]}; use "network"')
-        if kind == 'height' and not height:
+        if kind == 'height' and not height and not height_follows:
             raise ConfigurationError(
                 "depth.scale is 'height', but the height of the camera above the road is not "
                 'told; set depth.camera_height (--camera-height) to it')
@@ -189,6 +194,16 @@ class DepthAnchor:
     def factor(self) -> float:
         """Factor on the depth, 1 before the first measurement."""
         return float(np.exp(np.median(self._logarithms))) if self._logarithms else 1.0
+
+    def use_height(self, height: float) -> None:
+        """Measure against another height of the camera above the road, metres."""
+        if isinstance(self._measurement, RoadHeight):
+            # what was measured stands on the height before
+            if self._measurement.height:
+                change = float(np.log(height / self._measurement.height))
+                self._logarithms = collections.deque(
+                    (one + change for one in self._logarithms), maxlen=WINDOW)
+            self._measurement.height = height
 
     def forget(self) -> None:
         """Forget everything: what comes is another camera or another drive."""

@@ -54,6 +54,7 @@ class StreamSettings:
     :param depth_scale: what the metres stand on: the ``network`` and what it knows of heights;
         the ``height`` of the camera above the road that it sees; or the ``odometry``. See
         :class:`.DepthAnchor`.
+    :param height_follows: whether :meth:`CameraStream.use_camera_height` will tell the height.
     """
 
     max_gap_s: float = 0.5
@@ -62,6 +63,7 @@ class StreamSettings:
     rectify: Literal['auto', 'off'] = 'auto'
     fit: Fit = SQUEEZED
     depth_scale: DepthScale = 'network'
+    height_follows: bool = False
 
     def __post_init__(self) -> None:
         if not self.max_gap_s > 0:
@@ -106,7 +108,9 @@ class CameraStream:
         """Measures the scale of depth; None if that is left to the network."""
         if settings.depth_scale != 'network':
             self.anchor = DepthAnchor(
-                settings.depth_scale, settings.camera_height, engine.manifest)
+                settings.depth_scale, settings.camera_height, engine.manifest,
+                settings.height_follows)
+
         self.height_scale = _height_scale(engine, settings)
         """Factor on depth for the height of the camera."""
         self._timeline = Timeline(settings.max_gap_s)
@@ -337,6 +341,19 @@ class CameraStream:
             self._objects.tracker.forget()
             if self.moving is not None:
                 self.moving.forget(link.reason)
+
+    def use_camera_height(self, height: float) -> None:
+        """
+        Take another height of the camera, from the next frame on.
+
+        :param height: above the ground, metres; 0 = that of the training.
+        :raises ConfigurationError: if the model does not know the height that it was trained at.
+        """
+        settings = dataclasses.replace(self.settings, camera_height=height)
+        self.height_scale = _height_scale(self.engine, settings)
+        self.settings = settings
+        if self.anchor is not None:
+            self.anchor.use_height(height)
 
     def _lens_scale(self, focal_px: float | None, layout: Layout) -> float:
         """

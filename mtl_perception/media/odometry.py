@@ -37,6 +37,8 @@ class OdometryMemory:
         self._lock = threading.Lock()
         self._poses: deque[tuple[int, Matrix]] = deque(maxlen=kept)
         self._camera = _matrix(camera_pose[:3], camera_pose[3:])
+        self.child_frame = ''
+        """Frame of the robot by the newest message; empty before the first one."""
 
     def put(self, message: Any) -> None:
         """
@@ -53,9 +55,24 @@ class OdometryMemory:
         stamp = message.header.stamp
         stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
         with self._lock:
+            self.child_frame = str(getattr(message, 'child_frame_id', ''))
             if self._poses and stamp_ns <= self._poses[-1][0]:
                 self._poses.clear()
             self._poses.append((stamp_ns, _matrix(numbers[:3], numbers[3:]) @ self._camera))
+
+    def use_camera(self, pose: Matrix) -> None:
+        """
+        Take another pose of the camera, also for the messages that are here already.
+
+        :param pose: (4, 4) float64, the optical frame in the message's child frame.
+        """
+        with self._lock:
+            if np.array_equal(pose, self._camera):
+                return
+            change = np.linalg.inv(self._camera) @ pose
+            moved = [(stamp_ns, before @ change) for stamp_ns, before in self._poses]
+            self._poses = deque(moved, maxlen=self._poses.maxlen)
+            self._camera = np.asarray(pose, np.float64)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -38,9 +38,11 @@ from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.library_noise import LibraryNoise
 from mtl_perception.ros.load import LoadWatch
 from mtl_perception.ros.log_text import Throttle, printable
+from mtl_perception.ros.mounting import Mounting
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
 from mtl_perception.ros.qos_matching import MatchingSubscription
+from mtl_perception.ros.robot_frames import RobotFrames
 
 NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10
@@ -98,13 +100,16 @@ class Camera:
     :param name: empty for the camera in the node's own namespace.
     :param engine: the network, shared by all cameras.
     :param settings: the parameters.
+    :param frames: of the robot.
     :raises ConfigurationError: if they contradict one another or the model.
     """
 
     def __init__(
         self, node: LifecycleNode, name: str, engine: Engine, settings: Settings,
+        frames: RobotFrames,
     ) -> None:
         self._node = node
+        self._frames = frames
         self.name = name or 'camera'
         self._prefix = f'{name}/' if name else ''
         self._settings = settings
@@ -118,7 +123,7 @@ class Camera:
         self.stream = CameraStream(engine, StreamSettings(
             settings.max_gap, settings.depth_camera_height, settings.motion_head,
             settings.rectify, Fit(settings.input_fit, settings.input_roi),
-            settings.depth_scale))
+            settings.depth_scale, height_follows=bool(settings.depth_ground_frame)))
         self._reset_reasons: list[str] = []
         self._forget_range = False
         self._watch = PictureWatch()
@@ -150,6 +155,7 @@ class Camera:
             offered(engine))
         self._odometry = OdometryMemory(settings.motion_camera_pose)
         self._odometry_subscription: MatchingSubscription | None = None
+        self.mounting = Mounting(settings, self.stream, self._odometry)
 
     def open(
         self, on_image: Callable[[Any], None], guard: Callable[[Any], Callable[[Any], None]],
@@ -212,6 +218,8 @@ class Camera:
         known, info = self._infos.intrinsics(stamp_ns, image.shape, header.frame_id)
         self._note(known, image.shape[1], self.outputs.tasks(wanted))
         self.outputs.rays.use(known, self.focal_px)
+        self._ask_robot(header.frame_id)
+
         if known.is_of_another_size:
             wanted = [topic for topic in wanted if not topic.task.startswith(METRIC)]
         perception = Perception()
@@ -293,7 +301,11 @@ class Camera:
     def metres_problem(self) -> str:
         """Why the metres of this camera are not those of its lens; empty if they are."""
         known = self.intrinsics
-        if known is None or known.code is None or not self._measures:
+        if not self._measures:
+            return ''
+        if self.mounting.problem:
+            return f'[{ReasonCode.HEIGHT_ODD}] {self.mounting.problem}'
+        if known is None or known.code is None:
             return ''
         text = known.text(self.focal_px)
         return f'[{known.code}] ' + (
@@ -306,6 +318,23 @@ class Camera:
         """Whether the model gives anything in metres."""
         manifest = self.stream.engine.manifest
         return manifest.task('depth') is not None or self.stream.moving is not None
+
+    def _ask_robot(self, frame_id: str) -> None:
+        """Take height and pose of the camera from the robot's frames, and log what is new."""
+        mounting, problem = self.mounting, self.mounting.problem
+        if mounting.update(self._frames, frame_id):
+            # flow and depth of the frame before stand on another scale
+            self.request_reset('camera_height')
+            height = self.stream.settings.camera_height
+            self._node.get_logger().info(
+                f'camera {self.name!r}: {height:.3f} m above the ground by '
+                f'{mounting.height_source}')
+        if mounting.problem:
+            self.account.warned(ReasonCode.HEIGHT_ODD, lasting=True)
+            if mounting.problem != problem and self._throttle.due(ReasonCode.HEIGHT_ODD):
+                self._node.get_logger().warning(
+                    f'camera {self.name!r}: [{ReasonCode.HEIGHT_ODD}] '
+                    f'{printable(mounting.problem)}')
 
     def _note(self, known: Intrinsics, width: int, tasks: set[str]) -> None:
         """Count what is odd about the intrinsics of a frame, and log what is new about them."""

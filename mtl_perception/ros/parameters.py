@@ -20,6 +20,8 @@ MotionChoice = Literal['auto', 'network']
 DepthScale = Literal['network', 'height', 'odometry']
 
 MOST_CAMERAS = 16
+LOOKING_AHEAD = (0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5)
+"""Pose of an optical frame at the robot's origin, looking along its x axis."""
 CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
 DEVICE = re.compile(r'auto|cpu|(cuda|tensorrt)(:\d+)?')
 
@@ -46,6 +48,7 @@ class Settings:
     input_roi: Roi | None
     output_size: OutputSize
     depth_camera_height: float
+    depth_ground_frame: str
     depth_scale: DepthScale
     depth_raw_16u: bool
     depth_organised: bool
@@ -157,8 +160,11 @@ PARAMETERS = (
     Declaration('output.size', 'camera', 'size of the outputs: that of the camera image, or that '
                 'of the network (less work)', choices=('camera', 'network')),
     Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '
-                'scales depth; 0 = as in training',
+                'scales depth; 0 = by the robot, see depth.ground_frame, else as in training',
                 bounds=(0.0, 100.0)),
+    Declaration('depth.ground_frame', 'base_footprint', 'frame on the ground; without '
+                "depth.camera_height, the height of an image's frame above it by tf2 or "
+                'robot_description is that of the camera; empty = never'),
     Declaration('depth.scale', 'network', "what the metres stand on: network takes the network's "
                 'own, height puts the road that is seen depth.camera_height below the camera, '
                 'odometry agrees with the way of the robot by motion.odometry_topic',
@@ -175,9 +181,10 @@ PARAMETERS = (
                 bounds=(1, 100), dynamic=True),
     Declaration('motion.odometry_topic', '', 'nav_msgs/Odometry of the robot for the motion head, '
                 'instead of the estimate from the images; empty = none'),
-    Declaration('motion.camera_pose', [0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5], 'x, y, z (metres) '
+    Declaration('motion.camera_pose', list(LOOKING_AHEAD), 'x, y, z (metres) '
                 "and quaternion x, y, z, w of the cameras' optical frame in the odometry's child "
-                'frame; by default at its origin, looking ahead', check=_pose_problem),
+                'frame; by default as tf2 or robot_description say, else at its origin, looking '
+                'ahead', check=_pose_problem),
     Declaration('rectify', 'auto', 'auto turns the images of a lens with strong distortion into '
                 'those of a pinhole before the network, and the results back; off never does',
                 choices=('auto', 'off')),

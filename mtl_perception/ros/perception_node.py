@@ -41,6 +41,7 @@ from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.node_parameters import NodeParameters
 from mtl_perception.ros.parameters import PARAMETERS, Settings, settings_of
 from mtl_perception.ros.process import run_node
+from mtl_perception.ros.robot_frames import RobotFrames
 from mtl_perception.ros.watchdog import Watchdog
 from mtl_perception.ros.worker import Worker
 from mtl_perception.signals import StopRequest
@@ -93,6 +94,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._worker: Worker[Arrival] | None = None
 
         self._declared = NodeParameters(self, PARAMETERS)
+        self._frames = RobotFrames(self)
         self._watchdog = Watchdog(self, self)
 
         # Steady time: with use_sim_time and no /clock, a timer on ROS time would never fire.
@@ -137,6 +139,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._worker = Worker(self._mailbox, self._guard(self._work))
 
         try:
+            self._frames.open(self._guard)
             for camera in self.cameras.values():
                 camera.account.forgive()
                 camera.open(functools.partial(self._guard(self.on_image), camera), self._guard)
@@ -203,6 +206,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     def _on_tick(self) -> None:
         if self.settings is not None and self._declared.changed:
             self.settings = settings_of(self._declared.read())
+        self._frames.update_subscriptions()
         self._watchdog.tick()
         if self.exit_code is not None and self.activated_at is not None:
             self.trigger_deactivate()
@@ -327,7 +331,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         """Create the publishers of all cameras."""
         for name in settings.cameras:
             try:
-                camera = Camera(self, name, engine, settings)
+                camera = Camera(self, name, engine, settings, self._frames)
             except Exception as error:  # rcl has an error class for each kind of bad name
                 raise ConfigurationError(
                     f'camera {name!r}: its topics cannot be made: {detail_of(error)}',
@@ -337,6 +341,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     def _stop_intake(self) -> None:
         """End the subscriptions, drop the waiting messages; the current one ends unpublished."""
         self.activated_at = None
+        self._frames.close()
         for camera in self.cameras.values():
             camera.close()
 

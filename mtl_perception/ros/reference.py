@@ -17,6 +17,7 @@ from mtl_perception.ros.declarations import Declaration
 
 TOPIC_SECTIONS = (
     ('Inputs', topics.INPUTS, 'What the node subscribes to, for each camera.'),
+    ('Robot', (topics.ROBOT_DESCRIPTION,), 'Below the namespace of the node, for all cameras.'),
     ('Results', topics.OUTPUTS,
      'Published for each frame, with the header of the image. A result that has no subscriber is '
      'not computed, and a model without the task has no such topic.'),

@@ -221,6 +221,8 @@ class Watchdog:
                        'max_gap': str(settings.max_gap_s),
                        'image.range': camera.image_range.text(),
                        'depth.camera_height': str(settings.camera_height),
+                       'depth.camera_height.source': camera.mounting.height_source,
+                       'motion.camera_pose.source': camera.mounting.pose_source,
                        'depth.scale': settings.depth_scale,
                        'motion.head': settings.motion_head, 'rectify': settings.rectify,
                        'input.fit': settings.fit.how,
