@@ -46,6 +46,8 @@ TRAIN = [
 GRADIENTS = ['torchjd[cagrad,fairgrad]>=0.18']
 TIMM = ['timm>=1.0']
 DASK = ['distributed>=2024.1']
+MLFLOW = ['mlflow-skinny>=2.16']
+WANDB = ['wandb>=0.17']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = [
     *SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'scipy>=1.10', 'zstandard>=0.22']
@@ -104,6 +106,8 @@ setup(
         'gradients': TORCH + GRADIENTS,
         'timm': TORCH + TIMM,
         'dask': DASK,
+        'mlflow': MLFLOW,
+        'wandb': WANDB,
         'nyu': NYU,
         'docs': DOCS,
         'test': TEST,

@@ -33,6 +33,7 @@ COMMANDS = {
     'demo': 'camera, node and recorder in one run, evaluated',
     'data': 'look at a data set before training on it',
     'train': 'train a network from a recipe',
+    'find-lr': 'raise the learning rate until the losses rise, and draw the curve',
     'finetune': 'go on from a model on your own labelled images',
     'adapt': 'adapt a model to a camera, from images without labels',
     'export': 'write the model that a training has learned',

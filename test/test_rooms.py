@@ -172,8 +172,8 @@ def test_a_room_works_without_what_it_must_not_need(room):
 
 
 WITH_TORCH = {
-    'commands': {'adapt', 'compare', 'describe', 'export', 'finetune', 'plot', 'search', 'train',
-                 'train_motion'},
+    'commands': {'adapt', 'compare', 'describe', 'export', 'find_lr', 'finetune', 'plot', 'search',
+                 'train', 'train_motion'},
     'evaluation': {'motion_benchmark'},
     'inference': {'benchmark', 'motion_head_file', 'onnx_export', 'torch_engine', 'weights'},
     'datasets': set(), 'ros': set(), 'synthetic': set(), 'media': set(), 'egomotion': set()}

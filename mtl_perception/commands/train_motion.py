@@ -3,6 +3,7 @@
 """``mtl train-motion``: features of a model's street clips, then the motion head on them."""
 
 import argparse
+import contextlib
 import shlex
 import time
 from collections.abc import Iterator
@@ -10,38 +11,70 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import torch
 
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.motion_head_file import attach_motion_head, write_motion_head
 from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.signals import STOPPED, StopRequest
+from mtl_perception.training.checkpoint import CheckpointFolder
 from mtl_perception.training.motion_samples import MotionSampleCache
 from mtl_perception.training.motion_training import (
+    MotionTrainer,
     MotionTraining,
     evaluate_head,
-    train_motion_head,
 )
-from mtl_perception.training.recipe import load_recipe
+from mtl_perception.training.progress_log import TrainingLog
+from mtl_perception.training.recipe import late_options, load_recipe
 from mtl_perception.training.run import without_folders
-
-REPORT_EVERY = 100
+from mtl_perception.training.run_lock import exclusive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl train-motion``."""
-    parser.add_argument(
-        '--attach', action='store_true',
-        help='put the head beside the model and name it in its manifest; before the recipe')
+    _add_options(parser)
     parser.add_argument('recipe', metavar='RECIPE.yaml', help='config/motion/street_motion.yaml')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --steps 500')
+    parser.epilog = 'Exit codes: 75 stopped by a signal with a checkpoint saved, 6 not a number.'
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what may stand before or after the recipe."""
+    parser.add_argument(
+        '--attach', action='store_true',
+        help='put the head beside the model and name it in its manifest')
+    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl train-motion``."""
-    settings = load_recipe(arguments.recipe, arguments.overrides, MotionTraining)
+    """
+    Run ``mtl train-motion``.
+
+    :return: 0, or 75 if a signal stopped the training and a checkpoint is saved.
+    """
+    overrides = late_options(arguments, _add_options)
+    settings = load_recipe(arguments.recipe, overrides, MotionTraining)
+    command = shlex.join(
+        ['mtl', 'train-motion', arguments.recipe, *without_folders(overrides)])
+    folder = Path(settings.output).expanduser() / settings.name
+    with contextlib.ExitStack() as held:
+        held.enter_context(exclusive(folder))
+        return _train(settings, folder, command, arguments)
+
+
+def _train(
+        settings: MotionTraining, folder: Path, command: str, arguments: argparse.Namespace,
+) -> int:
+    """Train from the start or the last checkpoint to the end, then write the head."""
+    checkpoint = CheckpointFolder(folder / 'checkpoints').load_newest()
+    if checkpoint is not None and not arguments.resume:
+        raise ConfigurationError(
+            f'{folder} holds a training already; go on with --resume, choose another --name, or '
+            'remove the folder')
+
     cv2.setNumThreads(settings.threads)
     engine = TorchEngine.load(settings.model, threads=settings.threads)
     data = settings.data
@@ -59,16 +92,25 @@ def run(arguments: argparse.Namespace) -> int:
     samples, unseen = (cache.read(cache.clips.seeds) for cache in caches)
     print(f'{len(samples.features)} pairs of frames to learn from', flush=True)
 
+    trainer = MotionTrainer(samples, settings)
+    if checkpoint is not None:
+        trainer.load_state(checkpoint)
+        print(f'resuming after step {trainer.done}')
+
     start = time.monotonic()
-    head = train_motion_head(samples, settings, _print_loss)
+    with StopRequest() as stop:
+        if not trainer.run(folder, TrainingLog(), command, stop):
+            print(f'{stop.received}: stopped after step {trainer.done}, checkpoint saved; '
+                  '--resume goes on')
+            return STOPPED
     minutes = (time.monotonic() - start) / 60
+    head = trainer.head.eval()
     figures = evaluate_head(head, unseen)
     print(f'validation: {figures}')
 
-    path = Path(settings.output).expanduser() / settings.name / f'{settings.name}.motion'
+    path = folder / f'{settings.name}.motion'
     notes: dict[str, Any] = {
-        'command': shlex.join(
-            ['mtl', 'train-motion', arguments.recipe, *without_folders(arguments.overrides)]),
+        'command': command,
         'pairs': len(samples.features), 'steps': settings.steps, 'seed': settings.seed,
         'minutes': round(minutes, 1), 'validation': figures,
         'data': f'synthetic street, seeds {data.train_seeds}'}
@@ -85,8 +127,3 @@ def _count(what: str, work: Iterator[int], total: int) -> None:
     for count, _ in enumerate(work, 1):
         if count % 50 == 0 or count == total:
             print(f'{what}: {count}/{total}', flush=True)
-
-
-def _print_loss(step: int, loss: float) -> None:
-    if step % REPORT_EVERY == 0:
-        print(f'step {step}  loss {loss:.4f}  threads {torch.get_num_threads()}', flush=True)

@@ -39,6 +39,7 @@ from mtl_perception.tasks import TASK_NAMES, Task
 from mtl_perception.training.losses import LossSettings
 from mtl_perception.training.recipe import build_recipe, load_recipe
 from mtl_perception.training.schedule import OptimiserSettings
+from mtl_perception.training.trackers import TRACKERS
 from mtl_perception.weighting import OPTIONS, WEIGHTINGS, TaskWeighting, build_weighting
 
 WeightingOptions = table(
@@ -231,6 +232,7 @@ class RunSettings:
     :param log_every: steps between two lines of the log.
     :param validate_every: steps between two validations; each stage ends with one too.
     :param checkpoint_every: steps between two checkpoints.
+    :param track: experiment trackers that the training is written to beside its folder.
     """
 
     device: str = 'auto'
@@ -240,6 +242,7 @@ class RunSettings:
     log_every: PositiveInt = 20
     validate_every: PositiveInt = 500
     checkpoint_every: PositiveInt = 200
+    track: list[Annotated[str, one_of(TRACKERS)]] = field(default_factory=list)
 
 
 @checked_dataclass
@@ -258,6 +261,9 @@ class TrainingConfig:
     :param precision: of encoder and pyramid: ``fp32``, ``bf16``, or ``fp16`` with a scaled loss;
         weights, decoders and losses are always fp32.
     :param stages: resolutions and their steps, in order.
+    :param patience: validations in a row that are no better than the best one of their stage,
+        after which the stage ends early; 0 = never. The learning rate follows the whole stage, so
+        its last, smallest values are never reached.
     :param network: the architecture and its initial weights.
     :param data: the training and validation data.
     :param augmentation: random changes of the training clips.
@@ -276,6 +282,7 @@ class TrainingConfig:
     weighting_options: Annotated[dict[str, dict[str, Any]], CheckedAs(WeightingOptions)] = field(
         default_factory=dict)
     precision: Literal['fp32', 'bf16', 'fp16'] = 'fp32'
+    patience: NonNegativeInt = 0
     network: NetworkSettings = field(default_factory=NetworkSettings)
     data: DataSettings = field(default_factory=DataSettings)
     augmentation: Annotated[Augmentation, BeforeValidator(with_preset)] = field(

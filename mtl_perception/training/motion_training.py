@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the head that tells moving objects from parked ones, on precomputed features."""
 
-from collections.abc import Callable
-from dataclasses import field
+import json
+from dataclasses import asdict, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,11 +17,16 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
-from mtl_perception.errors import DataError, NumericError
+from mtl_perception.errors import CheckpointError, ConfigurationError, DataError, NumericError
 from mtl_perception.metrics.motion import area_under_curve
 from mtl_perception.models.motion_head import ResidualMotionHead
-from mtl_perception.settings import checked_dataclass
+from mtl_perception.reason_codes import ReasonCode
+from mtl_perception.settings import checked_dataclass, parse_yaml, write_yaml
+from mtl_perception.signals import StopRequest
+from mtl_perception.training.callbacks import Callback, Run
+from mtl_perception.training.checkpoint import CheckpointFolder
 from mtl_perception.training.motion_samples import MotionSamples
+from mtl_perception.training.recipe_diff import differences
 
 MIRRORED = tuple(RESIDUAL_CHANNELS.index(name) for name in ('across_sigma', 'across_px'))
 """Channels that change their sign in a mirror."""
@@ -28,6 +34,10 @@ AREA_EXPONENT = 0.6
 """An object counts in the loss as its area to the power of 1 minus this."""
 SMALLEST_OBJECT = 15
 """Smallest object that is evaluated, pixels at half resolution: 60 at full resolution."""
+
+HARMLESS = ('threads', 'output', 'log_every', 'checkpoint_every', 'data.cache', 'data.workers',
+            'data.street_code')
+"""Settings that change how a training runs, but not what it learns."""
 
 
 @checked_dataclass
@@ -68,6 +78,8 @@ class MotionTraining:
     :param seed: of all random numbers.
     :param threads: CPU threads of torch, 0 = automatic.
     :param output: folder of the runs.
+    :param log_every: steps between two lines of the log.
+    :param checkpoint_every: steps between two checkpoints.
     """
 
     name: str = 'street_motion'
@@ -82,67 +94,157 @@ class MotionTraining:
     seed: int = 0
     threads: NonNegativeInt = 0
     output: str = 'runs'
+    log_every: PositiveInt = 100
+    checkpoint_every: PositiveInt = 200
 
 
-def train_motion_head(
-    samples: MotionSamples, settings: MotionTraining,
-    report: Callable[[int, float], Any] | None = None,
-) -> ResidualMotionHead:
+class MotionTrainer:
     """
-    Return a trained head, in evaluation mode.
+    Train a motion head, step by step.
 
     Every object counts by a low power of its area, so that small ones are learned too; half of
     the pairs are mirrored.
 
     :param samples: to learn from.
     :param settings: the recipe.
-    :param report: called with the step and its loss.
     :raises DataError: if there are no samples.
-    :raises NumericError: if the loss is not finite.
     """
-    count, channels = samples.features.shape[:2]
-    if not count:
-        raise DataError('no pair of frames to train on; give more seeds')
 
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    head = ResidualMotionHead(channels, settings.width)
-    optimiser = torch.optim.AdamW(
-        head.parameters(), settings.lr, weight_decay=settings.weight_decay)
-    schedule = OneCycleLR(
-        optimiser, settings.lr, total_steps=settings.steps,
-        pct_start=max(0.1, min(0.5, 2 / settings.steps)), final_div_factor=1e3)
+    def __init__(self, samples: MotionSamples, settings: MotionTraining) -> None:
+        count, channels = samples.features.shape[:2]
+        if not count:
+            raise DataError('no pair of frames to train on; give more seeds')
+        self.samples = samples
+        self.settings = settings
+        self.done = 0
+        """Number of steps done."""
 
-    weights = [object_weights(ids, settings.background) for ids in samples.instance]
-    order: list[int] = []
-    for step in range(settings.steps):
+        torch.manual_seed(settings.seed)
+        self._rng = np.random.default_rng(settings.seed)
+        self.head = ResidualMotionHead(channels, settings.width)
+        self._optimiser = torch.optim.AdamW(
+            self.head.parameters(), settings.lr, weight_decay=settings.weight_decay)
+        self._schedule = OneCycleLR(
+            self._optimiser, settings.lr, total_steps=settings.steps,
+            pct_start=max(0.1, min(0.5, 2 / settings.steps)), final_div_factor=1e3)
+
+        self._weights = [object_weights(ids, settings.background) for ids in samples.instance]
+        self._order: list[int] = []
+
+    def run(
+        self, folder: Path, told: Callback, command: str = '', stop: StopRequest | None = None,
+    ) -> bool:
+        """
+        Train the rest of the steps, with a checkpoint every so many and at the end.
+
+        :param folder: of the run.
+        :param told: watches the training.
+        :param command: the command line.
+        :param stop: checked after every step.
+        :return: whether the training is finished; if not, a checkpoint has been written.
+        :raises NumericError: if a loss is not finite.
+        """
+        settings = self.settings
+        checkpoints = CheckpointFolder(folder / 'checkpoints')
+        state = 'failed'
+        try:
+            told.start(Run(
+                settings.name, folder, _plain(settings), command, settings.steps, self.done))
+            while self.done < settings.steps:
+                loss, rate = self.step()
+                finished = self.done == settings.steps
+                due = finished or self.done % settings.log_every == 0
+                told.step(self.done, {'loss': {'motion': loss}, 'lr': rate} if due else {})
+
+                stopped = stop is not None and stop.received is not None
+                if finished or stopped or self.done % settings.checkpoint_every == 0:
+                    told.checkpoint(self.done, checkpoints.save(self.state(), self.done))
+                if stopped and not finished:
+                    state = 'stopped'
+                    return False
+            state = 'finished'
+            return True
+        finally:
+            told.end(state)
+
+    def step(self) -> tuple[float, float]:
+        """
+        Do one optimiser step.
+
+        :return: the loss, and the learning rate that it was done with.
+        :raises NumericError: if the loss is not finite.
+        """
         # a new permutation follows whenever the last one runs out
-        while len(order) < settings.batch:
-            order += rng.permutation(count).tolist()
-        chosen = order[:settings.batch]
-        order = order[settings.batch:]
+        size = self.settings.batch
+        while len(self._order) < size:
+            self._order += self._rng.permutation(len(self.samples.features)).tolist()
+        chosen = self._order[:size]
+        self._order = self._order[size:]
 
-        features = torch.from_numpy(samples.features[chosen]).float()
-        moving = torch.from_numpy(samples.moving[chosen]).float()
-        weight = torch.from_numpy(np.stack([weights[index] for index in chosen]))
+        features = torch.from_numpy(self.samples.features[chosen]).float()
+        moving = torch.from_numpy(self.samples.moving[chosen]).float()
+        weight = torch.from_numpy(np.stack([self._weights[index] for index in chosen]))
         features, moving, weight = _mirrored(
-            features, moving, weight, torch.from_numpy(rng.random(len(chosen)) < 0.5))
+            features, moving, weight, torch.from_numpy(self._rng.random(len(chosen)) < 0.5))
 
         # sum w BCE / sum w: every object counts by a low power of its area
         loss = (functional.binary_cross_entropy_with_logits(
-            head(features), moving, reduction='none') * weight).sum() / weight.sum()
+            self.head(features), moving, reduction='none') * weight).sum() / weight.sum()
         if not bool(torch.isfinite(loss)):
-            raise NumericError(f'the loss of step {step} is {float(loss)}; lower lr')
+            raise NumericError(f'the loss of step {self.done} is {float(loss)}; lower lr')
 
-        optimiser.zero_grad()
+        rate = float(self._optimiser.param_groups[0]['lr'])
+        self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(head.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
+        torch.nn.utils.clip_grad_norm_(self.head.parameters(), 5.0)
+        self._optimiser.step()
+        self._schedule.step()
+        self.done += 1
+        return float(loss.detach()), rate
 
-        if report is not None:
-            report(step, float(loss))
-    return head.eval()
+    def state(self) -> dict[str, Any]:
+        """Return everything that a resumed training needs to continue bit for bit."""
+        return {
+            'config': _plain(self.settings), 'pairs': len(self.samples.features),
+            'done': self.done, 'head': self.head.state_dict(),
+            'optimiser': self._optimiser.state_dict(), 'schedule': self._schedule.state_dict(),
+            'order': self._order, 'random': json.dumps(self._rng.bit_generator.state)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """
+        Continue from what :meth:`state` returned.
+
+        :raises ConfigurationError: if recipe or data have changed since.
+        :raises CheckpointError: if it is the checkpoint of something else.
+        """
+        try:
+            found = [
+                f'{key}: {old} -> {new}'
+                for key, old, new in differences(state['config'], _plain(self.settings))
+                if not key.startswith(HARMLESS)]
+            if state['pairs'] != len(self.samples.features):
+                found.append(f'pairs of frames: {state["pairs"]} -> {len(self.samples.features)}')
+            if found:
+                raise ConfigurationError(
+                    f'the recipe has changed since the checkpoint: {"; ".join(found)}. Resume '
+                    'with the old one, or start again under another --name')
+
+            self.head.load_state_dict(state['head'])
+            self._optimiser.load_state_dict(state['optimiser'])
+            self._schedule.load_state_dict(state['schedule'])
+            self._order = list(state['order'])
+            self._rng.bit_generator.state = json.loads(state['random'])
+            self.done = int(state['done'])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f'not a checkpoint of a motion head ({type(error).__name__}: {error}); start '
+                'again under another --name', ReasonCode.MODEL_ARCHITECTURE) from error
+
+
+def _plain(settings: MotionTraining) -> dict[str, Any]:
+    """Return the settings as plain YAML and JSON types."""
+    plain: dict[str, Any] = parse_yaml(write_yaml(asdict(settings)), 'the recipe')
+    return plain
 
 
 def object_weights(instance: NDArray[np.uint16], background: float) -> NDArray[np.float32]:

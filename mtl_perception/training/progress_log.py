@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress of a training: a progress bar, TensorBoard and a log of JSON lines."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -25,6 +25,8 @@ from rich.progress import (
 from torch import Tensor
 
 from mtl_perception.files import write_atomically
+from mtl_perception.metrics import main_metrics, metric_text
+from mtl_perception.training.callbacks import Callback, Run, flat
 
 
 def progress_bar(unit: str) -> Progress:
@@ -63,66 +65,68 @@ class Recent:
         return {task: total / self.counts[task] for task, total in self.losses.items()}
 
 
-class TrainingLog:
+class TrainingLog(Callback):
     """
     Show and record the metrics of a training.
 
     ``metrics.jsonl`` in the run folder gets one JSON object per line; TensorBoard files are
     beside it. Without a terminal a line of text takes the place of the bar.
 
-    :param folder: run folder.
-    :param total: steps of the whole training.
-    :param done: steps done before.
     :param work: number of steps -> their cost in any unit, to estimate the time left where steps
         of some stages take longer than others.
     """
 
-    def __init__(
-            self, folder: Path, total: int, done: int = 0,
-            work: Callable[[int], float] = float) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-        folder.mkdir(parents=True, exist_ok=True)
-        _forget_after(folder / 'metrics.jsonl', done)
-        self._lines = open(folder / 'metrics.jsonl', 'a', encoding='utf-8')  # noqa: SIM115
-        self._board: Any = SummaryWriter(str(folder), purge_step=done + 1 if done else 0)
-        self._bar = progress_bar('steps')
-        self._job = self._bar.add_task('training', total=total, completed=done, note='')
-        self._total = total
+    def __init__(self, work: Callable[[int], float] = float) -> None:
         self._work = work
-        self._first, self._began = done, time.monotonic()
+        self._open = contextlib.ExitStack()
 
-    def __enter__(self) -> 'TrainingLog':
-        self._bar.start()
-        return self
+    def start(self, run: Run) -> None:
+        """Open the files, without the lines of steps that are done again, and show the bar."""
+        from torch.utils.tensorboard import SummaryWriter
+        run.folder.mkdir(parents=True, exist_ok=True)
+        path = run.folder / 'metrics.jsonl'
+        _forget_after(path, run.done)
+        self._lines = self._open.enter_context(path.open('a', encoding='utf-8'))
+        self._board: Any = SummaryWriter(
+            str(run.folder), purge_step=run.done + 1 if run.done else 0)
+        self._open.callback(self._board.close)
 
-    def __exit__(
-            self, kind: type[BaseException] | None, error: BaseException | None,
-            trace: TracebackType | None) -> None:
-        self._bar.stop()
-        self._board.close()
-        self._lines.close()
+        self._bar = self._open.enter_context(progress_bar('steps'))
+        self._job = self._bar.add_task(
+            'training', total=run.steps, completed=run.done, note='')
+        self._total = run.steps
+        self._first, self._began = run.done, time.monotonic()
 
-    def advance(self, step: int) -> None:
-        """Move the bar to the number of steps done."""
+    def step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Move the bar, and write a report."""
         self._bar.update(self._job, completed=step)
+        if metrics:
+            self._record('train', step, metrics)
+            self._say(step, _words(metrics))
 
-    def record(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """
-        Record metrics.
+    def validation(
+            self, step: int, metrics: Mapping[str, Any], picture: NDArray[np.uint8] | None,
+    ) -> None:
+        """Write the metrics and show the main ones."""
+        self._record('validation', step, metrics)
+        if picture is not None:
+            self._board.add_image('validation/picture', picture, step, dataformats='HWC')
+            self._board.flush()
+        self.announce(f'step {step} validation: {summary(metrics)}')
 
-        :param kind: ``train`` or ``validation``.
-        :param step: number of steps done.
-        :param metrics: numbers, or mappings of numbers; None is left out of TensorBoard.
-        """
+    def end(self, state: str) -> None:
+        """Close the files."""
+        self._open.close()
+
+    def _record(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+        """Write metrics; None and what is no number are left out of TensorBoard."""
         self._lines.write(json.dumps({'kind': kind, 'step': step, **metrics}) + '\n')
         self._lines.flush()
-
-        flat = dict(_flat(metrics))
-        for name, value in flat.items():
+        for name, value in flat(metrics).items():
             self._board.add_scalar(f'{kind}/{name}', value, step)
         self._board.flush()
 
-    def say(self, step: int, note: str) -> None:
+    def _say(self, step: int, note: str) -> None:
         """Show one line: beside the bar on a terminal, as text elsewhere."""
         if not self._bar.disable:
             self._bar.update(self._job, note=note)
@@ -144,35 +148,23 @@ class TrainingLog:
         """Show a line that stays."""
         self._bar.console.print(text, highlight=False, soft_wrap=True)
 
-    def image(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
-        """Record an (H, W, 3) uint8 RGB image."""
-        self._board.add_image(name, image, step, dataformats='HWC')
-        self._board.flush()
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """Return the main metrics of a validation as one line."""
+    return ', '.join(
+        f'{label} {metric_text(value)}' for label, value in main_metrics(dict(metrics)).items())
 
 
-class SilentLog:
-    """A :class:`TrainingLog` for ranks other than the first: it does nothing."""
-
-    def __enter__(self) -> 'SilentLog':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def advance(self, step: int) -> None:
-        """Do nothing."""
-
-    def record(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-    def say(self, step: int, note: str) -> None:
-        """Do nothing."""
-
-    def announce(self, text: str) -> None:
-        """Do nothing."""
-
-    def image(self, name: str, step: int, image: NDArray[np.uint8]) -> None:
-        """Do nothing."""
+def _words(metrics: Mapping[str, Any]) -> str:
+    """Return a report as one line."""
+    weights = metrics.get('weight', {})
+    words = [
+        f'{task} {loss:.3f}' + (f' (w {weights.get(task, 0):.2f})' if weights else '')
+        for task, loss in metrics['loss'].items()]
+    words.append(f'lr {metrics["lr"]:.1e}')
+    if 'frames_per_second' in metrics:
+        words.append(f'{metrics["frames_per_second"]:.1f} frames/s')
+    return '  '.join(words)
 
 
 def write_picture(image: NDArray[np.uint8], path: Path) -> None:
@@ -183,17 +175,6 @@ def write_picture(image: NDArray[np.uint8], path: Path) -> None:
     """
     encoded = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     write_atomically(encoded.tobytes(), path)
-
-
-def _flat(metrics: Mapping[str, Any], prefix: str = '') -> list[tuple[str, float]]:
-    """Return the numbers of nested mappings with their paths."""
-    pairs: list[tuple[str, float]] = []
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            pairs += _flat(value, f'{prefix}{name}/')
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            pairs.append((f'{prefix}{name}', float(value)))
-    return pairs
 
 
 def _forget_after(path: Path, step: int) -> None:

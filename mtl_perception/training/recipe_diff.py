@@ -23,19 +23,25 @@ def recipe_changes(before: dict[str, Any], config: TrainingConfig) -> list[str]:
     # A recipe of an older version lacks the settings that were added since: their defaults hold.
     with contextlib.suppress(ConfigurationError):
         before = to_plain(from_plain(before))
-    return [f'{key}: {old} -> {new}' for key, old, new in _differences(before, to_plain(config))
+    return [f'{key}: {old} -> {new}' for key, old, new in differences(before, to_plain(config))
             if not key.startswith(HARMLESS)]
 
 
-def _differences(
+def differences(
         old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[tuple[str, Any, Any]]:
-    """Return (path, old value, new value) of the differences; a missing table counts as empty."""
+    """
+    Return (path, old value, new value) of what differs; a missing table counts as empty.
+
+    :param old: nested settings as plain types.
+    :param new: the same, later.
+    :param prefix: of every path.
+    """
     found: list[tuple[str, Any, Any]] = []
     for key in dict.fromkeys([*old, *new]):
         one = old.get(key)
         other = new.get(key)
         if isinstance(one, dict | None) and isinstance(other, dict | None):
-            found += _differences(one or {}, other or {}, f'{prefix}{key}.')
+            found += differences(one or {}, other or {}, f'{prefix}{key}.')
         elif one != other:
             found.append((f'{prefix}{key}', one, other))
     return found

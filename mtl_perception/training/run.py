@@ -32,6 +32,7 @@ from mtl_perception.training.data_sources import (
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.export import export_run
 from mtl_perception.training.recipe_diff import recipe_changes
+from mtl_perception.training.trackers import TRACKERS
 from mtl_perception.training.trainer import Trainer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -62,6 +63,7 @@ def train_and_export(
     if state is not None and not arguments.force:
         check_same_recipe(config, state['config'])
     check_batches(config, ranks.count)
+    trackers = [TRACKERS[name]() for name in config.run.track] if ranks.is_first else []
 
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
@@ -92,7 +94,7 @@ def train_and_export(
         trainer = Trainer(
             config, folder, tasks, train, validation, weights,
             {'street_code': street_code_of(train), 'anchors': anchors_of(config, train),
-             'camera': tuple(camera_of(config, train))}, command, ranks)
+             'camera': tuple(camera_of(config, train))}, command, ranks, trackers)
 
         if state is None:
             trainer.start()

@@ -8,11 +8,57 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mtl_perception import __version__
 from mtl_perception.files import write_atomically
 from mtl_perception.metrics import main_metrics, metric_text
+from mtl_perception.training.callbacks import Callback, Run
+from mtl_perception.training.progress_log import write_picture
+
+
+class RunFolder(Callback):
+    """
+    Keep the README of a run folder up to date, and the pictures beside it.
+
+    :param notes: of the checkpoint.
+    """
+
+    def __init__(self, notes: Mapping[str, Any]) -> None:
+        self._notes = notes
+        self._run: Run | None = None
+        self._step = 0
+
+    def start(self, run: Run) -> None:
+        """Write what is trained."""
+        self._run = run
+        self._step = run.done
+        self._write('running')
+
+    def step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Remember the step."""
+        self._step = step
+
+    def validation(
+            self, step: int, metrics: Mapping[str, Any], picture: NDArray[np.uint8] | None,
+    ) -> None:
+        """Write the picture and the metrics so far."""
+        assert self._run is not None
+        if picture is not None:
+            write_picture(picture, picture_path(self._run.folder, step))
+        self._write(f'running, step {step}')
+
+    def end(self, state: str) -> None:
+        """Write how it ended."""
+        self._write(f'{state} after step {self._step}' + (
+            ', not finished' if state == 'stopped' else ''))
+
+    def _write(self, state: str) -> None:
+        if self._run is not None:
+            write_readme(
+                self._run.folder, self._run.command, self._run.recipe, self._notes, state)
 
 
 def read_log(folder: Path, kind: str) -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: stages, steps, validations and checkpoints."""
 
+import contextlib
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
+from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError, StorageError
 from mtl_perception.files import write_atomically
-from mtl_perception.metrics import main_metrics, metric_text
 from mtl_perception.models.build import build_network
 from mtl_perception.models.detection_head import DetectionHead
 from mtl_perception.models.pretrained import load_encoder
@@ -24,6 +24,7 @@ from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.signals import StopRequest
 from mtl_perception.tasks import Task
 from mtl_perception.training.batch_norm import synchronise
+from mtl_perception.training.callbacks import Callback, Callbacks, Run
 from mtl_perception.training.checkpoint import (
     CheckpointFolder,
     random_states,
@@ -34,8 +35,8 @@ from mtl_perception.training.dataloading import Batch, Clips, Draws, batches
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner, initial_features, load_start, parts_of
 from mtl_perception.training.losses import build_cross_task, build_losses
-from mtl_perception.training.progress_log import Recent, SilentLog, TrainingLog, write_picture
-from mtl_perception.training.run_readme import picture_path, write_readme
+from mtl_perception.training.progress_log import Recent, TrainingLog
+from mtl_perception.training.run_readme import RunFolder
 from mtl_perception.training.schedule import learning_rate
 from mtl_perception.training.train_step import Stepper
 from mtl_perception.training.validation import SCORE_KEY, picture, selection_score, validate
@@ -55,6 +56,7 @@ class Progress:
     :param clips: clips drawn in total; the order of clips continues from here.
     :param skipped: steps left out because a loss or gradient was not finite.
     :param best: best selection score of this stage so far.
+    :param worse: validations of this stage since the best one.
     :param seconds: time spent, including reading clips and validating.
     """
 
@@ -64,6 +66,7 @@ class Progress:
     clips: int = 0
     skipped: int = 0
     best: float = -1.0
+    worse: int = 0
     seconds: float = 0.0
 
 
@@ -82,6 +85,7 @@ class Trainer:
         :class:`mtl_perception.training.data_sources.TrainingCamera`.
     :param command: the command line, for the README of the run folder.
     :param ranks: the processes that train together; this one alone if None.
+    :param callbacks: that watch the training beside its own log and README.
     :raises ConfigurationError: if the recipe does not fit the network.
     """
 
@@ -89,7 +93,7 @@ class Trainer:
             self, config: TrainingConfig, folder: Path, tasks: tuple[Task, ...], train: Clips,
             validation: Clips, class_weights: list[float] | None = None,
             notes: dict[str, Any] | None = None, command: str = '',
-            ranks: Ranks | None = None) -> None:
+            ranks: Ranks | None = None, callbacks: Sequence[Callback] = ()) -> None:
         random.seed(config.seed)
         np.random.seed(config.seed)  # noqa: NPY002 - for libraries that use it
         torch.manual_seed(config.seed)
@@ -125,6 +129,9 @@ class Trainer:
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
+        self.told = Callbacks([
+            TrainingLog(self._work), RunFolder(self.notes), *callbacks,
+        ] if self.ranks.is_first else [])
 
     def start(self) -> None:
         """Load the weights that the recipe starts from; a resumed training must not call it."""
@@ -182,43 +189,44 @@ class Trainer:
         :return: whether the training is finished; if not, a checkpoint has been written.
         :raises NumericError: if more than three steps in a row are not finite.
         """
-        total = sum(stage.steps for stage in self.config.stages)
-        log: TrainingLog | SilentLog = SilentLog()
-        if self.ranks.is_first:
-            log = TrainingLog(self.folder, total, self.progress.step, self._work)
+        try:
+            self.told.start(Run(
+                self.config.name, self.folder, to_plain(self.config), self.command,
+                sum(stage.steps for stage in self.config.stages), self.progress.step))
+            finished = self._run_stages(stop)
+        except BaseException:
+            # what failed matters more than a file that cannot be closed on a full disk
+            with contextlib.suppress(OSError, StorageError):
+                self.told.end('failed')
+            raise
 
-        with log:
-            self._describe('running')
-            while self.progress.stage < len(self.config.stages):
-                stage = self.config.stages[self.progress.stage]
-                finished = self._run_stage(stage, log, stop)
+        self.told.end('finished' if finished else 'stopped')
+        if not finished and self.ranks.is_first:
+            print(f'{stop.received or "another rank"}: stopped after step {self.progress.step}, '
+                  'checkpoint saved; --resume goes on')
+        return finished
 
-                if finished and self.progress.stage + 1 == len(self.config.stages):
-                    self._describe(f'finished after step {self.progress.step}')
-                    return True
-                if finished:
-                    self._next_stage()
+    def _run_stages(self, stop: StopRequest) -> bool:
+        """Train the rest of all stages; return whether they are finished."""
+        while self.progress.stage < len(self.config.stages):
+            finished = self._run_stage(self.config.stages[self.progress.stage], stop)
+            if finished and self.progress.stage + 1 == len(self.config.stages):
+                return True
+            if finished:
+                self._next_stage()
 
-                # All ranks must agree, or some would wait in a collective call without end.
-                if self.ranks.any(bool(stop.received)):
-                    self._save()
-                    log.announce(
-                        f'{stop.received or "another rank"}: stopped after step '
-                        f'{self.progress.step}, checkpoint saved; --resume goes on')
-                    self._describe(f'stopped after step {self.progress.step}, not finished')
-                    return False
+            # All ranks must agree, or some would wait in a collective call without end.
+            if self.ranks.any(bool(stop.received)):
+                self._save()
+                return False
         return True
 
     def _save(self, is_best: bool = False) -> None:
         """Write a checkpoint; all ranks contribute, the first one writes."""
         state = self.state()
         if self.ranks.is_first:
-            self.checkpoints.save(state, self.progress.step, is_best)
-
-    def _describe(self, state: str) -> None:
-        """Write the README of the run folder."""
-        if self.ranks.is_first:
-            write_readme(self.folder, self.command, to_plain(self.config), self.notes, state)
+            path = self.checkpoints.save(state, self.progress.step, is_best)
+            self.told.checkpoint(self.progress.step, path)
 
     def _work(self, steps: int) -> float:
         """Return the number of pixels that the first steps of the training see."""
@@ -234,12 +242,12 @@ class Trainer:
         self.progress.stage += 1
         self.progress.stage_step = 0
         self.progress.best = -1.0
+        self.progress.worse = 0
 
-    def _run_stage(
-            self, stage: Stage, log: TrainingLog | SilentLog, stop: StopRequest) -> bool:
+    def _run_stage(self, stage: Stage, stop: StopRequest) -> bool:
         """Train the rest of a stage; return whether it was finished."""
         progress = self.progress
-        left = stage.steps - progress.stage_step
+        left = 0 if self._has_stalled() else stage.steps - progress.stage_step
         draws = Draws(
             self.train_clips, self.config.seed, stage.height, stage.width,
             self.config.augmentation, self.config.data.window,
@@ -248,12 +256,10 @@ class Trainer:
         with batches(
                 draws, progress.clips, left, stage.batch, self.config.data.loaders,
                 self.ranks) as read:
-            return self._steps(read, stage, log, stop)
+            return self._steps(read, stage, stop)
 
-    def _steps(
-            self, read: Iterator[Batch], stage: Stage, log: TrainingLog | SilentLog,
-            stop: StopRequest) -> bool:
-        """Train on batches; return whether all of them were used."""
+    def _steps(self, read: Iterator[Batch], stage: Stage, stop: StopRequest) -> bool:
+        """Train on batches; return whether the stage has come to its end."""
         progress = self.progress
         run = self.config.run
         self.learner.train()
@@ -287,23 +293,30 @@ class Trainer:
             # log
             recent.add(
                 losses, self.stepper.gradient_norm, stage.batch * batch['image'].shape[1])
-            log.advance(progress.step)
             finished = progress.stage_step == stage.steps
             if progress.step % run.log_every == 0 or finished:
-                self._report(recent, log)
+                self.told.step(progress.step, self._report(recent))
                 recent = Recent()
+            else:
+                self.told.step(progress.step, {})
 
             # validation
             is_best = False
             if progress.step % run.validate_every == 0 or finished:
-                is_best = self._validate(stage, log)
+                is_best = self._validate(stage)
+                if self._has_stalled() and self.ranks.is_first:
+                    print(f'step {progress.step}: {progress.worse} validations were no better '
+                          f'than {progress.best:.4f}, the stage ends early')
+                finished = finished or self._has_stalled()
                 recent = Recent()  # the time of a validation is not that of steps
 
             # checkpoint
             if is_best or finished or progress.step % run.checkpoint_every == 0:
                 self._save(is_best)
 
-            if not finished and self.ranks.any(bool(stop.received)):
+            if finished:
+                return True
+            if self.ranks.any(bool(stop.received)):
                 return False
         return True
 
@@ -343,29 +356,25 @@ class Trainer:
                 'last_checkpoint': str(next(iter(self.checkpoints.paths()), None))},
                 indent=2).encode(), dump)
 
-        self._describe(f'given up at step {progress.step}: not a number')
         raise NumericError(
             f'the loss or gradient was not finite in {len(bad)} steps in a row, the last is step '
             f'{progress.step}; the weights are those before them. {dump} lists the clips; '
             'lower the learning rate (--optimiser.lr 0.5) and --resume')
 
-    def _report(self, recent: Recent, log: TrainingLog | SilentLog) -> None:
-        """Log the mean losses, the weights and the speed since the last report."""
-        losses = recent.means()
-        weights = self.weighting.weights()
-        pace = recent.frames / max(1e-9, time.monotonic() - recent.began)
-        rate = float(self.optimiser.param_groups[0]['lr'])
-
-        log.record('train', self.progress.step, {
-            'loss': losses, 'weight': weights, 'lr': rate, 'frames_per_second': pace,
+    def _report(self, recent: Recent) -> dict[str, Any]:
+        """Return the mean losses, the weights and the speed since the last report."""
+        return {
+            'loss': recent.means(), 'weight': self.weighting.weights(),
+            'lr': float(self.optimiser.param_groups[0]['lr']),
+            'frames_per_second': recent.frames / max(1e-9, time.monotonic() - recent.began),
             'gradient_norm': float(np.mean(recent.norms)) if recent.norms else None,
-            'skipped': self.progress.skipped})
+            'skipped': self.progress.skipped}
 
-        words = [
-            f'{task} {loss:.3f} (w {weights.get(task, 0):.2f})' for task, loss in losses.items()]
-        log.say(self.progress.step, f'{"  ".join(words)}  lr {rate:.1e}  {pace:.1f} frames/s')
+    def _has_stalled(self) -> bool:
+        """Return whether so many validations were no better that the stage ends early."""
+        return 0 < self.config.patience <= self.progress.worse
 
-    def _validate(self, stage: Stage, log: TrainingLog | SilentLog) -> bool:
+    def _validate(self, stage: Stage) -> bool:
         """Evaluate the averaged weights; return whether they are the best of this stage so far."""
         self.ranks.share(self.average.state)
         self.averaged.network.load_state_dict(self.average.state)
@@ -373,18 +382,12 @@ class Trainer:
         place = (self.validation_clips, self.tasks, stage.height, stage.width)
         self.metrics = validate(self.averaged, *place, self.ranks)
         score = selection_score(self.metrics)
-        log.record('validation', self.progress.step, {**self.metrics, SCORE_KEY: score})
-
-        if self.ranks.is_first:
-            view = picture(self.averaged, *place)
-            log.image('validation/picture', self.progress.step, view)
-            write_picture(view, picture_path(self.folder, self.progress.step))
-        log.announce(f'step {self.progress.step} validation at {stage.width}x{stage.height}: '
-                     f'{summary(self.metrics)}')
-        self._describe(f'running, step {self.progress.step}')
+        view = picture(self.averaged, *place) if self.ranks.is_first else None
+        self.told.validation(self.progress.step, {**self.metrics, SCORE_KEY: score}, view)
 
         is_best = score > self.progress.best
         self.progress.best = max(score, self.progress.best)
+        self.progress.worse = 0 if is_best else self.progress.worse + 1
         return is_best
 
     def state(self) -> dict[str, Any]:
@@ -418,11 +421,6 @@ class Trainer:
         # A checkpoint at the end of a stage was written before the next one began.
         stages = self.config.stages
         if self.progress.stage < len(stages) - 1 and (
-                self.progress.stage_step >= stages[self.progress.stage].steps):
+                self.progress.stage_step >= stages[self.progress.stage].steps
+                or self._has_stalled()):
             self._next_stage()
-
-
-def summary(metrics: dict[str, Any]) -> str:
-    """Return the main metrics of a validation as one line."""
-    return ', '.join(
-        f'{label} {metric_text(value)}' for label, value in main_metrics(metrics).items())

@@ -9,16 +9,18 @@ import torch
 
 from mtl_perception.datasets.synthetic import ClipPlan, StreetClips
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
-from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.frames import Outputs
 from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC
+from mtl_perception.training.callbacks import Callback
+from mtl_perception.training.checkpoint import CheckpointFolder
 from mtl_perception.training.motion_samples import MotionSampleCache, MotionSamples
 from mtl_perception.training.motion_training import (
     MIRRORED,
+    MotionTrainer,
     MotionTraining,
     evaluate_head,
     object_weights,
-    train_motion_head,
 )
 from mtl_perception.training.recipe import build_recipe, load_recipe
 
@@ -39,9 +41,83 @@ def make_samples(count, seed=0):
     return MotionSamples(features, (instance * moves[:, None, None]).astype(np.uint8), instance)
 
 
+def trained(samples, settings):
+    trainer = MotionTrainer(samples, settings)
+    while trainer.done < settings.steps:
+        trainer.step()
+    return trainer.head.eval()
+
+
+class StopAfter(Callback):
+    """Ask to stop once so many steps are done, and remember what happened."""
+
+    def __init__(self, last=None):
+        self.last, self.received = last, None
+        self.seen = []
+
+    def start(self, run):
+        self.seen.append(('start', run.done))
+
+    def step(self, step, metrics):
+        if metrics:
+            self.seen.append(('report', step))
+        if step == self.last:
+            self.received = 'SIGTERM'
+
+    def checkpoint(self, step, path):
+        assert path.is_file()
+        self.seen.append(('checkpoint', step))
+
+    def end(self, state):
+        self.seen.append(('end', state))
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
+    settings = MotionTraining(width=4, steps=9, batch=3, checkpoint_every=4, log_every=3)
+    whole = MotionTrainer(make_samples(7), settings)
+    told = StopAfter()
+    assert whole.run(tmp_path / 'whole', told)
+    assert told.seen == [
+        ('start', 0), ('report', 3), ('checkpoint', 4), ('report', 6), ('checkpoint', 8),
+        ('report', 9), ('checkpoint', 9), ('end', 'finished')]
+
+    part = MotionTrainer(make_samples(7), settings)
+    told = StopAfter(5)
+    assert not part.run(tmp_path / 'part', told, stop=told)
+    assert told.seen[-2:] == [('checkpoint', 5), ('end', 'stopped')]
+
+    resumed = MotionTrainer(make_samples(7), settings)
+    resumed.load_state(CheckpointFolder(tmp_path / 'part' / 'checkpoints').load_newest())
+    assert resumed.done == 5
+    assert resumed.run(tmp_path / 'part', told := StopAfter())
+    assert told.seen[0] == ('start', 5)
+    wanted = whole.head.state_dict()
+    for name, item in resumed.head.state_dict().items():
+        assert torch.equal(item, wanted[name]), name
+
+    # the control: without the state of the random numbers it ends elsewhere
+    other = MotionTrainer(make_samples(7), settings)
+    other.head.load_state_dict(part.head.state_dict())
+    other.done = 5
+    other.run(tmp_path / 'other', Callback())
+    assert not torch.equal(other.head.score.weight, wanted['score.weight'])
+
+
+def test_another_recipe_other_data_and_other_checkpoints_are_not_resumed():
+    state = MotionTrainer(make_samples(4), MotionTraining(steps=5)).state()
+    MotionTrainer(make_samples(4), MotionTraining(steps=5, threads=1)).load_state(state)
+    with pytest.raises(ConfigurationError, match=r'since the checkpoint: lr: 0\.01 -> 0\.02'):
+        MotionTrainer(make_samples(4), MotionTraining(steps=5, lr=0.02)).load_state(state)
+    with pytest.raises(ConfigurationError, match='pairs of frames: 4 -> 5'):
+        MotionTrainer(make_samples(5), MotionTraining(steps=5)).load_state(state)
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of a motion head .*'pairs'"):
+        MotionTrainer(make_samples(4), MotionTraining(steps=5)).load_state(
+            {'config': state['config']})
+
+
 def test_a_residual_that_tells_movers_apart_is_learned_in_a_few_steps():
     settings = MotionTraining(width=4, steps=60, batch=8, lr=0.02)
-    head = train_motion_head(make_samples(16), settings)
+    head = trained(make_samples(16), settings)
     assert evaluate_head(head, make_samples(8, seed=1)) == {'auc': 1.0, 'balanced_accuracy': 1.0}
 
 
@@ -52,12 +128,12 @@ def test_a_residual_that_says_nothing_leaves_chance():
     hidden = make_samples(8, seed=1)
     hidden.features[:] = 0
 
-    assert evaluate_head(train_motion_head(blind, settings), hidden)['auc'] == 0.5
+    assert evaluate_head(trained(blind, settings), hidden)['auc'] == 0.5
 
 
 def test_the_same_seed_gives_the_same_head():
     settings = MotionTraining(width=4, steps=3, batch=4)
-    first, second = (train_motion_head(make_samples(4), settings) for _ in range(2))
+    first, second = (trained(make_samples(4), settings) for _ in range(2))
     assert torch.equal(first.score.weight, second.score.weight)
 
 
@@ -75,7 +151,7 @@ def test_only_the_flow_across_the_epipolar_line_changes_sign_in_a_mirror():
 
 def test_no_samples_and_settings_out_of_range_are_refused():
     with pytest.raises(DataError, match='no pair of frames'):
-        train_motion_head(make_samples(0), MotionTraining())
+        MotionTrainer(make_samples(0), MotionTraining())
     for steps in (0, 2):
         with pytest.raises(ConfigurationError, match=f'steps is {steps}'):
             build_recipe({'steps': steps}, MotionTraining, 'test')
@@ -85,7 +161,7 @@ def test_no_samples_and_settings_out_of_range_are_refused():
 
 @pytest.mark.parametrize('steps', [3, 10, 11])
 def test_a_very_short_training_comes_to_its_end(steps):
-    train_motion_head(make_samples(4), MotionTraining(steps=steps, batch=2))
+    trained(make_samples(4), MotionTraining(steps=steps, batch=2))
 
 
 def test_the_recipe_is_read_and_a_wrong_key_is_refused():

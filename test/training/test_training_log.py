@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.training.callbacks import Run
 from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig, to_plain
 from mtl_perception.training.progress_log import TrainingLog
 from mtl_perception.training.run_readme import write_readme
@@ -15,10 +16,12 @@ def test_the_time_left_follows_the_work_and_not_the_number_of_steps(tmp_path):
     def work(steps):  # after ten steps each takes three times as long
         return steps + 2 * max(0, steps - 10)
 
-    with TrainingLog(tmp_path, 20, 5, work) as log:
-        assert log.seconds_left(10, 5.0) == pytest.approx(30.0)
-        assert log.seconds_left(15, 20.0) == pytest.approx(15.0)
-        assert log.seconds_left(20, 35.0) == 0.0
+    log = TrainingLog(work)
+    log.start(Run('one', tmp_path, {}, steps=20, done=5))
+    assert log.seconds_left(10, 5.0) == pytest.approx(30.0)
+    assert log.seconds_left(15, 20.0) == pytest.approx(15.0)
+    assert log.seconds_left(20, 35.0) == 0.0
+    log.end('finished')
 
 
 def test_the_work_of_a_step_is_its_pixels(tmp_path, boxes):
@@ -33,17 +36,20 @@ def test_the_work_of_a_step_is_its_pixels(tmp_path, boxes):
 
 def test_a_resumed_log_drops_the_lines_of_repeated_steps(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    with TrainingLog(tmp_path, 10) as log:
-        for step in (2, 4, 6):
-            log.record('train', step, {'loss': float(step)})
-    with TrainingLog(tmp_path, 10, done=4) as log:
-        log.record('train', 6, {'loss': 60.0})
+    for done, steps in ((0, {2: 2.0, 4: 4.0, 6: 6.0}), (4, {6: 60.0})):
+        log = TrainingLog()
+        log.start(Run('one', tmp_path, {}, steps=10, done=done))
+        for step, loss in steps.items():
+            log.step(step - 1, {})
+            log.step(step, {'loss': {'depth': loss}, 'lr': 0.1})
+        log.end('finished')
     lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
 
-    assert [(line['step'], line['loss']) for line in lines] == [(2, 2.0), (4, 4.0), (6, 60.0)]
+    assert [(line['step'], line['loss']['depth']) for line in lines] == [
+        (2, 2.0), (4, 4.0), (6, 60.0)]
 
     board = EventAccumulator(str(tmp_path)).Reload()
-    assert [(item.step, item.value) for item in board.Scalars('train/loss')] == [
+    assert [(item.step, item.value) for item in board.Scalars('train/loss/depth')] == [
         (2, 2.0), (4, 4.0), (6, 60.0)]
 
 

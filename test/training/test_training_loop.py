@@ -12,6 +12,7 @@ from killed_runs import same
 from mtl_perception.errors import CheckpointError, ConfigurationError, NumericError
 from mtl_perception.signals import StopRequest
 from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.training.callbacks import Callback
 from mtl_perception.training.config import OptimiserSettings, Stage
 from mtl_perception.training.run_lock import exclusive
 from mtl_perception.training.trainer import Trainer
@@ -190,3 +191,87 @@ def test_a_loss_of_zero_takes_no_part_in_the_weighting(
     assert trainer.step({'image': torch.zeros(1)}, trainer.config.stages[0])['depth'] == 0
     assert torch.equal(weight, before)
     assert trainer.progress.skipped == 0
+
+
+class Witness(Callback):
+    """Write down what happens."""
+
+    def __init__(self):
+        self.seen = []
+
+    def start(self, run):
+        self.seen.append(('start', run.name, run.steps, run.done))
+
+    def step(self, step, metrics):
+        if metrics:
+            self.seen.append(('report', step, sorted(metrics['loss'])))
+
+    def validation(self, step, metrics, picture):
+        assert picture.shape[2] == 3
+        self.seen.append(('validation', step))
+
+    def checkpoint(self, step, path):
+        assert path.is_file()
+        self.seen.append(('checkpoint', step))
+
+    def end(self, state):
+        self.seen.append(('end', state))
+
+
+def test_callbacks_are_told_start_steps_validations_checkpoints_and_end(
+        config, tmp_path, boxes, monkeypatch):
+    short = replace(config, stages=[Stage(32, 32, 4, 4, 1e-2)], run=replace(
+        config.run, log_every=2, validate_every=100, checkpoint_every=3))
+
+    def run(told, failing=None):
+        trainer = Trainer(short, tmp_path / 'run', STREET_TASKS, boxes, boxes, callbacks=[told])
+        if failing is not None:
+            monkeypatch.setattr(trainer, 'step', failing)
+        trainer.run(StopAfter())
+        return told.seen
+
+    tasks = ['depth', 'motion', 'semantic']
+    assert run(Witness()) == [
+        ('start', 'tiny', 4, 0), ('report', 2, tasks), ('checkpoint', 3), ('report', 4, tasks),
+        ('validation', 4), ('checkpoint', 4), ('end', 'finished')]
+
+    def failing(batch, stage):
+        raise OSError('the disk has gone')
+
+    told = Witness()
+    with pytest.raises(OSError, match='the disk has gone'):
+        run(told, failing)
+    assert told.seen == [('start', 'tiny', 4, 0), ('end', 'failed')]
+    assert 'State: **failed after step 0**' in (tmp_path / 'run' / 'README.md').read_text()
+
+
+def test_a_stage_that_stalls_ends_early_and_stays_ended_after_a_resume(
+        config, tmp_path, boxes, monkeypatch):
+    # the scores: the best is the second; the two after it are no better
+    scores = iter([0.1, 0.5, 0.5, 0.3, 0.2, 0.2, 0.2])
+    monkeypatch.setattr(
+        'mtl_perception.training.trainer.selection_score', lambda metrics: next(scores))
+    patient = replace(
+        config, patience=2, stages=[Stage(32, 32, 20, 4, 1e-2), Stage(32, 32, 3, 4, 1e-2)],
+        run=replace(config.run, validate_every=2, checkpoint_every=100))
+
+    trainer = make(patient, tmp_path / 'run', boxes)
+    assert trainer.run(StopAfter(trainer, 8)) is False
+    assert (trainer.progress.step, trainer.progress.stage, trainer.progress.worse) == (8, 1, 0)
+
+    # the checkpoint of step 8 is that of the next stage's beginning
+    resumed = make(patient, tmp_path / 'run', boxes)
+    resumed.load_state(resumed.checkpoints.load_newest())
+    assert (resumed.progress.step, resumed.progress.stage) == (8, 1)
+    assert resumed.run(StopAfter())
+    assert resumed.progress.step == 11
+
+    # one that stalled in its last stage has nothing left to do
+    scores = iter([0.5, 0.4, 0.3])
+    last = make(replace(patient, stages=patient.stages[:1]), tmp_path / 'last', boxes)
+    assert last.run(StopAfter())
+    assert last.progress.step == 6
+    again = make(replace(patient, stages=patient.stages[:1]), tmp_path / 'last', boxes)
+    again.load_state(again.checkpoints.load_newest())
+    assert again.run(StopAfter())
+    assert again.progress.step == 6
