@@ -177,13 +177,20 @@ class _Box:
     :param corners: (4,) x_min, y_min, x_max, y_max.
     :param score: of the object.
     :param kind: its class.
-    :param cut: whether the border of its tile may cut it.
+    :param before: whether it may go on in the tile before its own, whose border may cut it.
+    :param after: the same of the tile after its own.
     """
 
     corners: NDArray[np.float64]
     score: float
     kind: int
-    cut: bool
+    before: bool = False
+    after: bool = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether it may be a part of an object only."""
+        return self.before or self.after
 
 
 def _boxes(found: Sequence[Outputs], layout: Layout, across: bool) -> Detections:
@@ -196,12 +203,13 @@ def _boxes(found: Sequence[Outputs], layout: Layout, across: bool) -> Detections
         # Which boxes end at a border where another tile goes on?
         low, high = boxes.corners[:, 0 if across else 1], boxes.corners[:, 2 if across else 3]
         length = tile.width if across else tile.height
-        cut = ((low < CUT_PX) & (number > 0)
-               | (high > length - CUT_PX) & (number < len(found) - 1))
+        before = (low < CUT_PX) & (number > 0)
+        after = (high > length - CUT_PX) & (number < len(found) - 1)
 
         corners = boxes.corners.astype(np.float64) + [tile.left, tile.top] * 2
         earlier = len(kept)
-        for each in zip(corners, boxes.scores.tolist(), boxes.classes.tolist(), cut.tolist()):
+        for each in zip(corners, boxes.scores.tolist(), boxes.classes.tolist(), before.tolist(),
+                        after.tolist()):
             _add(kept, earlier, _Box(*each), across)
 
     kept.sort(key=lambda box: -box.score)
@@ -213,35 +221,59 @@ def _boxes(found: Sequence[Outputs], layout: Layout, across: bool) -> Detections
 
 def _add(kept: list[_Box], earlier: int, box: _Box, across: bool) -> None:
     """Add a box, unless one of the first, those of earlier tiles, is of the same object."""
-    for place, other in enumerate(kept[:earlier]):
-        if other.kind != box.kind or not _same(box, other, across):
-            continue
-
-        # Of two whole boxes the better one counts, of a whole and a cut one the whole one; two
-        # that are cut are the parts of one.
-        whole = [one for one in (other, box) if not one.cut]
-        corners = max(whole, key=lambda one: one.score).corners if whole else np.concatenate([
-            np.minimum(box.corners[:2], other.corners[:2]),
-            np.maximum(box.corners[2:], other.corners[2:])])
-        kept[place] = _Box(corners, max(box.score, other.score), box.kind, not whole)
+    same = [place for place, other in enumerate(kept[:earlier])
+            if other.kind == box.kind and _same(other, box, across)]
+    if not same:
+        kept.append(box)
         return
-    kept.append(box)
+
+    # Cars that stand close to each other may both match: the one that covers it best is it.
+    place = max(same, key=lambda place: _overlap_of(kept[place], box))
+    other = kept[place]
+    score = max(box.score, other.score)
+
+    # Of two whole boxes the better one counts, of a whole and a cut one the whole one; two that
+    # are cut are the parts of one.
+    whole = [one for one in (other, box) if not one.cut]
+    if whole:
+        kept[place] = _Box(max(whole, key=lambda one: one.score).corners, score, box.kind)
+        return
+    corners = np.concatenate([
+        np.minimum(box.corners[:2], other.corners[:2]),
+        np.maximum(box.corners[2:], other.corners[2:])])
+    kept[place] = _Box(corners, score, box.kind, other.before, box.after)
+
+
+def _overlap_of(first: _Box, second: _Box) -> float:
+    """Return the intersection over union of two boxes."""
+    common = (np.minimum(first.corners[2:], second.corners[2:])
+              - np.maximum(first.corners[:2], second.corners[:2])).clip(0)
+    both = float(common.prod())
+    areas = [float((one.corners[2:] - one.corners[:2]).prod()) for one in (first, second)]
+    return both / max(sum(areas) - both, 1e-9)
 
 
 def _same(first: _Box, second: _Box, across: bool) -> bool:
-    """Return whether two boxes of a class, of different tiles, are of one object."""
+    """
+    Return whether two boxes of a class are of one object.
+
+    :param first: of an earlier tile.
+    :param second: of a later one.
+    :param across: whether the tiles stand side by side.
+    """
     common = (np.minimum(first.corners[2:], second.corners[2:])
               - np.maximum(first.corners[:2], second.corners[:2]))
     if (common <= 0).any():
         return False
     sides = [one.corners[2:] - one.corners[:2] for one in (first, second)]
 
-    # Two parts stand side by side and are as high as each other, or above one another.
-    if first.cut and second.cut:
+    # Two parts stand side by side and are as high as each other, or above one another. The first
+    # goes on where the second begins: what the second's other border cuts is another object.
+    if first.after and second.before:
         axis = 1 if across else 0
         return bool(common[axis] > SAME_BOX * (sides[0] + sides[1] - common)[axis])
 
     both = float(common.prod())
-    areas = [float(side.prod()) for side in sides]
-    return both > SAME_BOX * (sum(areas) - both) or any(
-        one.cut and both > INSIDE * area for one, area in zip((first, second), areas))
+    return _overlap_of(first, second) > SAME_BOX or any(
+        one.cut and both > INSIDE * float(side.prod())
+        for one, side in zip((first, second), sides))
