@@ -206,7 +206,14 @@ def _picture(done: Adaptation, task: Task) -> NDArray[np.uint8]:
         row = [done.held_out[number], palette[done.before.classes[number]],
                palette[done.after.classes[number]]]
         if done.depth.after:
-            row += [colourise_depth(depth[number]) for depth in (
-                done.depth.before, done.depth.after)]
+            row += [
+                _depth_colours(done.depth.before[number], done.before.classes[number], task),
+                _depth_colours(done.depth.after[number], done.after.classes[number], task)]
         rows.append(np.concatenate(row, 1))
     return np.concatenate(rows)
+
+
+def _depth_colours(
+        depth: NDArray[np.float32], classes: NDArray[np.uint8], task: Task) -> NDArray[np.uint8]:
+    """Return the colours of depth; the sky, which has none, is infinitely far."""
+    return colourise_depth(np.where(classes == task.sky, np.float32(np.inf), depth))

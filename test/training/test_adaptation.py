@@ -3,6 +3,7 @@
 """``mtl adapt``: a model learns from a folder of images without labels."""
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 from tiny_training import STREET_RECIPE, GreyStreet
 
 from mtl_perception import cli, synthetic
+from mtl_perception.commands.adapt import _picture
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import read_model
+from mtl_perception.postprocessing import colourise_depth
+from mtl_perception.tasks import STREET_SEMANTIC
 from mtl_perception.training import adaptation, depth_change
 from mtl_perception.training.adaptation import AdaptationSettings, recipe_of
 from mtl_perception.training.drive_depth import DriveDepth
@@ -184,3 +188,17 @@ def test_what_counts_as_worse():
     spread = adaptation._faults(
         manifest, adaptation.SelfCheck(few, 0.9, 0.8), adaptation.SelfCheck(more, 0.9, 0.8), 0)
     assert spread == ['car has spread: 2.0% -> 8.0% of the pixels']
+
+
+def test_the_picture_of_an_adaptation_shows_the_sky_as_far_as_predict_does():
+    task = STREET_SEMANTIC
+    classes = np.array([[[task.sky, 0]]], np.uint8)
+    depth = [np.full((1, 2), 3.0, np.float32)]
+    check = SimpleNamespace(classes=classes)
+    done = SimpleNamespace(
+        held_out=[np.zeros((1, 2, 3), np.uint8)], before=check, after=check,
+        depth=SimpleNamespace(before=depth, after=depth))
+    found = _picture(done, task)[0].reshape(5, 2, 3)
+
+    wanted = colourise_depth(np.array([[np.inf, 3.0]], np.float32))[0]
+    np.testing.assert_array_equal(found[3:], [wanted, wanted])
