@@ -8,6 +8,11 @@ from pathlib import Path
 
 from mtl_perception.commands import train
 from mtl_perception.commands._options import path_argument
+from mtl_perception.commands._teacher import (
+    add_teacher_options,
+    check_teacher_options,
+    labelled_folder,
+)
 from mtl_perception.errors import DataError
 from mtl_perception.manifest import read_model
 from mtl_perception.training.config import TrainingConfig, to_yaml
@@ -24,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', help='name of a shipped model, or a .safetensors file')
     parser.add_argument(
         'data', type=path_argument, metavar='FOLDER',
-        help='of a data set (CamVid, Cityscapes, KITTI) or of images and masks')
+        help='of a data set (CamVid, Cityscapes, KITTI) or of images and masks; with --teacher a '
+        'folder of images, a video or a recording')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --stages "[{...}]"')
@@ -39,6 +45,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--export-precision', choices=PRECISIONS, default=PRECISIONS[0],
         help='how the weights of the model are stored (default: fp16, half the size)')
+    add_teacher_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = late_options(arguments, _add_options)
     manifest, _ = read_model(arguments.model)
     folder = arguments.data.expanduser()
+    check_teacher_options(arguments)
+    if arguments.teacher:
+        folder = labelled_folder(arguments, folder, manifest)
     if not folder.is_dir():
         raise DataError(f'{folder}: is no folder; give that of a data set, or of images and masks')
 
@@ -60,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(to_yaml(config), end='')
         return 0
+    teacher = ['--teacher', Path(arguments.teacher).name] if arguments.teacher else []
     command = shlex.join([
-        'mtl', 'finetune', Path(arguments.model).name, folder.name, *without_folders(overrides)])
+        'mtl', 'finetune', *teacher, Path(arguments.model).name, arguments.data.name,
+        *without_folders(overrides)])
     return train.train(config, arguments, command)

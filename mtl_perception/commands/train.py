@@ -9,6 +9,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from mtl_perception.commands._teacher import (
+    add_teacher_options,
+    check_teacher_options,
+    labelled_folder,
+)
 from mtl_perception.errors import StorageError
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.config import (
@@ -35,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'recipe', metavar='RECIPE.yaml|FOLDER',
         help='such as config/train/street.yaml; or the folder of a data set (CamVid, Cityscapes, '
-             'KITTI) or of images and masks, of which it learns what is labelled')
+             'KITTI) or of images and masks, of which it learns what is labelled; with --teacher '
+             'a folder of images, a video or a recording')
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --optimiser.lr 0.5')
@@ -58,6 +64,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--export-precision', choices=PRECISIONS, default=PRECISIONS[0],
         help='how the weights of the model are stored (default: fp16, half the size)')
+    add_teacher_options(parser)
 
 
 class _PrintSchema(argparse.Action):
@@ -78,6 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
     """
     overrides = late_options(arguments, _add_options)
     given = Path(arguments.recipe).expanduser()
+    check_teacher_options(arguments)
+    if arguments.teacher:
+        given = labelled_folder(arguments, given)
+
     if given.is_dir():
         # the recipe follows from what the data set labels
         config = build_recipe(
@@ -91,7 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(to_yaml(config), end='')
         return 0
 
-    command = shlex.join(['mtl', 'train', arguments.recipe, *without_folders(overrides)])
+    teacher = ['--teacher', Path(arguments.teacher).name] if arguments.teacher else []
+    command = shlex.join(
+        ['mtl', 'train', *teacher, arguments.recipe, *without_folders(overrides)])
     if arguments.render_only:
         with StopRequest() as stop:
             return 0 if open_clips(config, config.data.street_code, stop) else STOPPED
