@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ class Trainer:
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
         self.told = Callbacks([
-            TrainingLog(self._work), RunFolder(self.notes), *callbacks,
+            TrainingLog(partial(_work, config.stages)), RunFolder(self.notes), *callbacks,
         ] if self.ranks.is_first else [])
 
     def start(self) -> None:
@@ -229,13 +230,7 @@ class Trainer:
             self.told.checkpoint(self.progress.step, path)
 
     def _work(self, steps: int) -> float:
-        """Return the number of pixels that the first steps of the training see."""
-        work = 0.0
-        for stage in self.config.stages:
-            here = min(steps, stage.steps)
-            work += float(here) * stage.batch * stage.learned[0] * stage.learned[1]
-            steps -= here
-        return work
+        return _work(self.config.stages, steps)
 
     def _next_stage(self) -> None:
         """Begin the next stage; scores at another resolution are not comparable."""
@@ -424,3 +419,13 @@ class Trainer:
                 self.progress.stage_step >= stages[self.progress.stage].steps
                 or self._has_stalled()):
             self._next_stage()
+
+
+def _work(stages: Sequence[Stage], steps: int) -> float:
+    """Return the number of pixels that the first steps of a training see."""
+    work = 0.0
+    for stage in stages:
+        here = min(steps, stage.steps)
+        work += float(here) * stage.batch * stage.learned[0] * stage.learned[1]
+        steps -= here
+    return work
