@@ -36,6 +36,7 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 PACKAGE = 'mtl_perception'
 SHARE = Path(get_package_share_directory(PACKAGE))
+DEFAULT_PARAMETERS = str(SHARE / 'config' / 'camera.yaml')
 PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 YES_OR_NO = ['true', 'false']
 PATIENCE_S = '20'
@@ -55,7 +56,7 @@ ARGUMENTS = (
         'names of several cameras, such as front,rear: each has its topics below its name; empty '
         'for one camera in the namespace itself')),
     DeclareLaunchArgument(
-        'params_file', default_value=str(SHARE / 'config' / 'camera.yaml'),
+        'params_file', default_value=DEFAULT_PARAMETERS,
         description='parameters of perception_node and camera_source'),
     DeclareLaunchArgument('image_topic', default_value='image_raw', description=(
         'image topic of the camera, without a trailing /compressed')),
@@ -64,7 +65,8 @@ ARGUMENTS = (
     DeclareLaunchArgument('image_transport', default_value='raw', choices=['raw', 'compressed'],
                           description='what the node subscribes to'),
     DeclareLaunchArgument('model', default_value='', description=(
-        "name of a shipped model or path of a .safetensors file; empty = params_file's")),
+        "name of a shipped model or path of a .safetensors or .onnx file; empty = params_file's, "
+        'street for source:=street')),
     DeclareLaunchArgument('engine', default_value='', description=(
         "auto, torch, onnx or openvino; empty = params_file's")),
     DeclareLaunchArgument('device', default_value='', description=(
@@ -128,6 +130,8 @@ class Choices:
         self.overrides = {
             name: value for name in ('model', 'engine', 'device', 'precision')
             if (value := text(name))}
+        if self.source == 'street' and self.params_file == DEFAULT_PARAMETERS:
+            self.overrides.setdefault('model', 'street')  # it knows these streets best
         self.autostart = flag('autostart')
         self.respawn = flag('respawn')
         self.use_sim_time = flag('use_sim_time')

@@ -20,6 +20,8 @@ from mtl_perception.tasks import Task
 
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / 'pretrained'
+DEFAULT_MODEL = 'roads'
+"""The shipped model for images of cameras."""
 """Where the shipped models live."""
 
 

@@ -155,7 +155,7 @@ def test_the_class_names_are_those_of_the_manifest(model):
 
 
 def test_a_model_that_does_not_exist_is_refused_with_the_shipped_names():
-    with pytest.raises(CheckpointError, match=r"'strete'.*shipped models \['street'\]"):
+    with pytest.raises(CheckpointError, match=r"'strete'.*shipped models \['roads', 'street'\]"):
         load_model('strete')
 
 

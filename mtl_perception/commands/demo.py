@@ -26,6 +26,7 @@ from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.evaluation.rows import interval_text, value_text
 from mtl_perception.inference.step_graph import read_manifest
+from mtl_perception.manifest import DEFAULT_MODEL
 from mtl_perception.media.addresses import without_password
 from mtl_perception.middleware import check_environment
 
@@ -37,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--output', type=path_argument, default=Path('demo'),
         help='folder of the report')
-    parser.add_argument('--model', default='street', help='shipped model, or a .safetensors file')
+    parser.add_argument(
+        '--model', default='',
+        help='name of a shipped model, or a .safetensors or .onnx file (default: street for the '
+        f'street, {DEFAULT_MODEL} for other sources)')
     add_engine_options(parser)
 
     parser.add_argument('--seconds', type=float, default=25.0, help='length of the recording')
@@ -57,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_environment()
     started = time.monotonic()
+    if not arguments.model:
+        arguments.model = 'street' if arguments.source == 'street' else DEFAULT_MODEL
     manifest = read_manifest(arguments.model)
     console = Console(stderr=True)
     plan = make_plan(arguments)

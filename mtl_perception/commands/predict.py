@@ -27,7 +27,7 @@ from mtl_perception.evaluation.bag_output import BagOutput
 from mtl_perception.evaluation.film_output import FilmOutput
 from mtl_perception.evaluation.image_inputs import odometry_of, open_input
 from mtl_perception.evaluation.predict import BAG, VIDEO, FolderWriter, check_output, predict
-from mtl_perception.manifest import Manifest
+from mtl_perception.manifest import DEFAULT_MODEL, Manifest
 from mtl_perception.media.calibration_file import read_calibration
 
 AT_ORIGIN = (0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5)
@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'source', type=path_argument,
         help='a video, a folder of images, a picture, or a rosbag2 (mcap or sqlite3)')
     parser.add_argument(
-        '--model', default='street', help='shipped name or .safetensors file (street)')
+        '--model', default=DEFAULT_MODEL,
+        help=f'name of a shipped model, or a .safetensors or .onnx file ({DEFAULT_MODEL})')
     parser.add_argument(
         '--output', type=path_argument, default=Path('predicted.mp4'),
         help='NAME.mp4 for a video with all predictions side by side; NAME.mcap for a rosbag2 in '

@@ -14,7 +14,7 @@ from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.fit import SQUEEZED, Fit
 from mtl_perception.inference.stream import CameraStream, StreamSettings
-from mtl_perception.manifest import Manifest
+from mtl_perception.manifest import DEFAULT_MODEL, Manifest
 from mtl_perception.media.pictures import read_rgb
 
 
@@ -89,7 +89,7 @@ class Model:
 
 
 def load_model(
-    name_or_path: str | Path = 'street', device: str = 'auto', precision: str = 'fp32',
+    name_or_path: str | Path = DEFAULT_MODEL, device: str = 'auto', precision: str = 'fp32',
     threads: int = 0, minimum_score: float = MINIMUM_SCORE, engine: str = 'auto',
 ) -> Model:
     """

@@ -12,6 +12,7 @@ from mtl_perception.image_codec import MAX_PIXELS
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference.engines import ENGINES
 from mtl_perception.inference.fit import CHOICES, FitChoice, Roi, roi_of
+from mtl_perception.manifest import DEFAULT_MODEL
 from mtl_perception.ros.declarations import Declaration, range_problem
 from mtl_perception.ros.log_text import printable
 
@@ -124,8 +125,8 @@ PARAMETERS = (
     Declaration('image_reliability', 'auto', 'reliability of the image subscription; auto '
                 'matches what the publishers offer',
                 choices=('auto', 'reliable', 'best_effort')),
-    Declaration('model', 'street', 'name of a shipped model or path of a .safetensors or .onnx '
-                'file', check=_model_problem),
+    Declaration('model', DEFAULT_MODEL, 'name of a shipped model or path of a .safetensors or '
+                '.onnx file', check=_model_problem),
     Declaration('engine', 'auto', 'library that runs the network; auto takes torch where it is '
                 'installed, and onnx or openvino for a .onnx file', choices=ENGINES),
     Declaration('device', 'auto', 'auto, cpu, cuda or cuda:N; engine onnx also has tensorrt and '

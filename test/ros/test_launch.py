@@ -113,6 +113,16 @@ def test_the_tilde_in_arguments_is_the_home_folder(launch_file, prefix, monkeypa
     assert chosen.record == str(prefix / 'share' / 'mtl_perception' / 'bag')
 
 
+def test_the_synthetic_street_is_shown_to_the_model_that_knows_it(launch_file, tmp_path):
+    assert choices(launch_file, source='street').overrides == {'model': 'street'}
+    assert choices(launch_file, source='street', model='roads').overrides == {'model': 'roads'}
+    assert choices(launch_file, source='drive.mp4').overrides == {}
+
+    own = tmp_path / 'own.yaml'
+    own.write_text('')
+    assert choices(launch_file, source='street', params_file=str(own)).overrides == {}
+
+
 def test_recorded_topics_have_absolute_names(launch_file):
     assert launch_file.recorder(choices(launch_file)) == []
 
