@@ -65,7 +65,7 @@ def test_a_missing_library_says_what_brings_it():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2
     assert "'pydantic' is not installed" in done.stderr
-    assert 'mtl_perception[all]' in done.stderr
+    assert 'mtl_perception[train]' in done.stderr
 
 
 def test_help_answers_within_0_4_seconds_of_cpu_time():
