@@ -108,8 +108,9 @@ def test_a_stream_with_its_motion_head_answers_as_with_torch(street_graph, image
 def test_mtl_predict_writes_the_same_files(street_graph, folder, tmp_path):
     mtl('predict', folder, '--model', street_graph, '--output', tmp_path / 'found',
         '--threads', 1, '--confidence')
-    assert main(['predict', str(folder), '--engine', 'torch', '--device', 'cpu', '--output',
-                 str(tmp_path / 'wanted'), '--threads', '1', '--confidence']) == 0
+    assert main(['predict', str(folder), '--model', 'street', '--engine', 'torch', '--device',
+                 'cpu', '--output', str(tmp_path / 'wanted'), '--threads', '1',
+                 '--confidence']) == 0
 
     for task in ('semantic', 'depth', 'motion', 'semantic_confidence', 'depth_confidence'):
         found, wanted = (pictures(tmp_path / kind / task) for kind in ('found', 'wanted'))
