@@ -61,11 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_environment()
     started = time.monotonic()
-    if not arguments.model:
-        arguments.model = 'street' if arguments.source == 'street' else DEFAULT_MODEL
+    plan = make_plan(arguments)
+    arguments.model = str(plan.node['model'])
     manifest = read_manifest(arguments.model)
     console = Console(stderr=True)
-    plan = make_plan(arguments)
 
     # camera, node and recorder run as processes of a real ROS graph
     with Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),

@@ -23,7 +23,7 @@ from mtl_perception.evaluation.pictures import Painter, evenly_spread
 from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.evaluation.video_writer import VideoWriter
 from mtl_perception.frames import Frame, FrameRecord, Perception
-from mtl_perception.manifest import Manifest
+from mtl_perception.manifest import DEFAULT_MODEL, Manifest
 from mtl_perception.media.addresses import is_address, local_path, without_password
 from mtl_perception.media.picture_folder import is_picture
 from mtl_perception.media.pictures import read_rgb
@@ -83,8 +83,8 @@ def make_plan(arguments: argparse.Namespace) -> LivePlan:
             source['width'] = _small_width(Path(str(source['source'])))
 
     node = {
-        'model': arguments.model, 'engine': arguments.engine, 'device': arguments.device,
-        'threads': arguments.threads}
+        'model': arguments.model or ('street' if street else DEFAULT_MODEL),
+        'engine': arguments.engine, 'device': arguments.device, 'threads': arguments.threads}
     return LivePlan(source, node, truth=street)
 
 

@@ -67,6 +67,7 @@ def test_a_large_video_is_shrunk_and_played_without_truth(tmp_path, size, width)
     assert not plan.truth
     assert plan.source['width'] == width
     assert plan.source['focal_px'] == 500.0
+    assert plan.node['model'] == 'roads'
     assert 'seed' not in plan.source
 
 
