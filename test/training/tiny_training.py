@@ -92,6 +92,9 @@ class TinyNetwork(nn.Module):
         self.decoders = nn.ModuleDict({
             task: nn.Conv2d(24 * spec.frames, count, 1) for task, count in spec.channels.items()})
 
+    def plain_encoders(self):
+        return [self.encoder]
+
     def encode(self, image):
         return [self.encoder(image)]
 
