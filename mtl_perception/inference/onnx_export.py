@@ -251,9 +251,18 @@ def _to_onnx(
     assert program is not None
     model = program.model_proto
     _halve(model, {name: value.numpy() for name, value in weights.items()})
+    _forget_sources(model)
     buffer = io.BytesIO()
     buffer.write(model.SerializeToString())
     return buffer.getvalue()
+
+
+def _forget_sources(model: Any) -> None:
+    """Remove the lines of code that the exporter notes on each node, with paths of this machine."""
+    for graph in (model.graph, *model.functions):
+        for item in (graph, *graph.node, *graph.value_info):
+            del item.metadata_props[:]
+            item.doc_string = ''
 
 
 def _halve(model: Any, weights: Mapping[str, NDArray[Any]]) -> None:

@@ -20,6 +20,7 @@ from mtl_perception.inference.engines import LIBRARIES, choose, load_engine
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.inference.weights import load_network
+from mtl_perception.manifest import PRETRAINED, read_model
 from mtl_perception.models.boxes import find_boxes
 
 EQUAL_IDS = 0.9999
@@ -302,7 +303,16 @@ def test_an_engine_of_graphs_runs_a_stream_without_torch(name, tiny_graph):
     assert done.stdout.startswith(f'(64, 96) {name} ')
 
 
-# --- the shipped model -----------------------------------------------------------------------
+# --- the shipped models ----------------------------------------------------------------------
+
+@pytest.mark.parametrize('model', ['roads', 'street'])
+def test_a_shipped_graph_is_that_of_its_weights_and_tells_nothing_of_where_it_was_made(model):
+    graph = PRETRAINED / f'{model}.onnx'
+    assert graph.stat().st_size <= 12_000_000
+    assert load('onnx', None, graph).manifest.sha256 == read_model(model)[0].sha256
+    assert b'File "' not in graph.read_bytes()
+    assert b'/onnx_export.py' not in graph.read_bytes()
+
 
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
 def test_the_graph_of_the_shipped_model_answers_as_its_weights_do(street_graph, name):
