@@ -258,7 +258,7 @@ def _to_onnx(
 
 
 def _forget_sources(model: Any) -> None:
-    """Remove the lines of code that the exporter notes on each node, with paths of this machine."""
+    """Remove the lines of code, with paths of this machine, that the exporter notes on nodes."""
     for graph in (model.graph, *model.functions):
         for item in (graph, *graph.node, *graph.value_info):
             del item.metadata_props[:]

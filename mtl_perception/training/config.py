@@ -56,7 +56,10 @@ EncoderName = Annotated[
     WrapValidator(lambda name, check: name if str(name).startswith(TIMM) else check(name)),
     DescribedAs(
         Literal[tuple(ENCODERS)] | Annotated[str, Field(pattern=f'^{TIMM}')])]
-"""A name of :data:`.ENCODERS`, or ``timm:NAME``, which is looked up when the network is built."""
+"""
+A name of :data:`mtl_perception.models.build.ENCODERS`, or ``timm:NAME``, which is looked up when
+the network is built.
+"""
 
 CropPixels = Annotated[int, Field(ge=0, multiple_of=32)]
 Seed = Annotated[int, Field(ge=0, lt=2 ** 32)]
