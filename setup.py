@@ -49,8 +49,7 @@ DASK = ['distributed>=2024.1']
 MLFLOW = ['mlflow-skinny>=2.16']
 WANDB = ['wandb>=0.17']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = [
-    *SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'scipy>=1.10', 'zstandard>=0.22']
+EVALUATE = [*SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 DOCS = ['furo>=2024.8', 'myst-parser>=4.0', 'sphinx>=8.1']
 TEST = [
     'catkin-pkg',
@@ -65,6 +64,7 @@ TEST = [
     'pytest-timeout>=2.3',
     'ruff>=0.6',
     'scikit-learn>=1.4',
+    'scipy>=1.10',
     'types-PyYAML',
 ]
 

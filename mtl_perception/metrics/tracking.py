@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of objects in time: MOTA, IDF1, changes of id, and the error of velocity."""
 
+import importlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Objects
 from mtl_perception.instances import SMALLEST_OBJECT
 
@@ -28,9 +30,17 @@ class TrackingMetrics:
     that is as small, or lies mostly on such an object, is not false.
 
     :param minimum_pixels: smallest object that counts.
+    :raises ConfigurationError: if scipy is not installed.
     """
 
     def __init__(self, minimum_pixels: int = SMALLEST_OBJECT) -> None:
+        # scipy would be a sixth of what a robot installs; evaluations alone need it.
+        try:
+            self._assign = importlib.import_module('scipy.optimize').linear_sum_assignment
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                'metrics of objects in time need scipy, which is not installed; pip install '
+                'scipy brings it') from error
         self.minimum_pixels = minimum_pixels
         self._objects = self._predictions = self._found = self._changes = 0
         self._shared: Counter[tuple[Pair, Pair]] = Counter()
@@ -110,16 +120,13 @@ class TrackingMetrics:
             ``velocity`` of those found, of all and of those that move: the median error in m/s
             beside that of the mean velocity (``baseline``), and how many ``count``.
         """
-        # needed by evaluations alone
-        from scipy.optimize import linear_sum_assignment
-
         rows = {one: place for place, one in enumerate(sorted({pair[0] for pair in self._shared}))}
         columns = {
             one: place for place, one in enumerate(sorted({pair[1] for pair in self._shared}))}
         table = np.zeros((len(rows), len(columns)))
         for (true, number), frames in self._shared.items():
             table[rows[true], columns[number]] = frames
-        kept = float(table[linear_sum_assignment(table, maximize=True)].sum())
+        kept = float(table[self._assign(table, maximize=True)].sum())
 
         false = self._predictions - self._found
         total = self._objects + self._predictions

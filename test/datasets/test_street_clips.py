@@ -291,9 +291,9 @@ def test_a_share_of_the_streets_is_classic_and_the_rest_keeps_the_look(tmp_path)
             super().__init__(seed, camera_height=camera_height, **options)
             seen.append((seed, look))
 
-    data = clips(tmp_path, plan=plan, street=Looking)
-    list(data.render(workers=0))
-    assert seen == [(seed, plan.look_of(seed)) for seed in data.seeds]
+    list(clips(tmp_path, range(8), plan, Looking).render(workers=0))
+    assert seen == list(enumerate(looks[:8]))
+    assert {look for _, look in seen} == {'classic', 'roads'}
 
 
 def test_a_share_of_none_keeps_the_cache_that_the_look_had(tmp_path):

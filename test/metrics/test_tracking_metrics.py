@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of objects in time, worked out by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Objects
 from mtl_perception.metrics.tracking import TrackingMetrics
 
@@ -20,6 +23,12 @@ def objects(mask, velocities=None):
     return Objects(
         ids, np.full(count, 8, np.uint8), np.ones(count, np.float32), np.ones(count, np.uint8),
         np.ones((count, 3), np.float32), np.asarray(velocities, np.float32), mask)
+
+
+def test_without_scipy_they_are_refused_before_the_first_frame(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'scipy.optimize', None)
+    with pytest.raises(ConfigurationError, match='pip install scipy brings it'):
+        TrackingMetrics()
 
 
 def test_a_change_of_id_costs_both_scores():

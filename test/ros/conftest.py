@@ -8,6 +8,18 @@ import pytest
 
 
 @pytest.fixture
+def graph(monkeypatch):
+    """Return a graph whose programs use one thread and find the modules of this folder."""
+    pytest.importorskip('rclpy')
+    from ros_graph import Graph
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setenv('PYTHONPATH', str(Path(__file__).parent))
+    graph = Graph(monkeypatch)
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
 def bench(monkeypatch):
     """Return a function that makes a perception node on a graph of its own."""
     pytest.importorskip('rclpy')

@@ -126,6 +126,11 @@ class Bench:
     def picture(self, **arguments):
         return picture(self.node.get_clock().now(), **arguments)
 
+    def calibrate(self, calibration):
+        """Hand a calibration of this moment to the camera."""
+        calibration.header.stamp = self.node.get_clock().now().to_msg()
+        self.camera._infos.put(calibration)
+
     def feed(self, message):
         """Hand a message to the camera's callback and wait until it is accounted for."""
         self.node.on_image(self.camera, message)

@@ -57,9 +57,7 @@ def test_a_costmap_gets_dense_clouds_in_the_cameras_frame_by_best_effort(bench):
         test.graph.listen(PointCloud2, source['topic'], BEST_EFFORT)
     test.start()
     test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2)
-    calibration = info(0.6 * WIDTH, HEIGHT, WIDTH)
-    calibration.header.stamp = test.node.get_clock().now().to_msg()
-    test.camera._infos.put(calibration)
+    test.calibrate(info(0.6 * WIDTH, HEIGHT, WIDTH))
 
     for seed in range(2):
         message = test.picture(height=HEIGHT, width=WIDTH, seed=seed)

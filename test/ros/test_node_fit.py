@@ -23,9 +23,7 @@ HEIGHT, WIDTH = 40, 200
 
 def answers(test, *topics):
     """Return the images that the node publishes for one wide image with a calibration."""
-    calibration = info(100.0, HEIGHT, WIDTH)
-    calibration.header.stamp = test.node.get_clock().now().to_msg()
-    test.camera._infos.put(calibration)
+    test.calibrate(info(100.0, HEIGHT, WIDTH))
     test.feed(test.picture(height=HEIGHT, width=WIDTH))
     test.spin_until(lambda: all(test.heard[topic] for topic in topics))
     return [decode_array(test.heard[topic][-1]) for topic in topics]

@@ -48,8 +48,7 @@ def listen(test):
 
 def answer(test, calibration, height=HEIGHT, width=WIDTH):
     """Return the picture, and the cloud, depth and calibration that come for it."""
-    calibration.header.stamp = test.node.get_clock().now().to_msg()
-    test.camera._infos.put(calibration)
+    test.calibrate(calibration)
     message = test.picture(height=height, width=width)
     test.feed(message)
     test.spin_until(lambda: all(test.heard[topic] for topic in TOPICS))
@@ -151,9 +150,7 @@ def test_a_calibration_of_another_size_withholds_the_cloud(bench):
     test.start('semantic/image')
     test.graph.listen(PointCloud2, 'points')
     test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2)
-    calibration = info(100.0, 400, 600)
-    calibration.header.stamp = test.node.get_clock().now().to_msg()
-    test.camera._infos.put(calibration)
+    test.calibrate(info(100.0, 400, 600))
     test.feed(test.picture())
     test.spin_until(lambda: test.heard['semantic/image'])
 

@@ -13,20 +13,11 @@ pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray
 from node_bench import picture
-from ros_graph import Graph, parameters
+from ros_graph import parameters
 from sensor_msgs.msg import Image
 
 MODULE = 'mtl_perception.ros.perception_node'
 TEST_ROOM = os.path.dirname(__file__)
-
-
-@pytest.fixture
-def graph(monkeypatch):
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    monkeypatch.setenv('PYTHONPATH', TEST_ROOM)
-    graph = Graph(monkeypatch)
-    yield graph
-    graph.close()
 
 
 def serve(graph):

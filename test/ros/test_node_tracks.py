@@ -48,9 +48,7 @@ def test_an_object_is_a_point_with_the_same_id_in_every_frame(bench):
     test.graph.listen(MarkerArray, 'objects/markers')
     test.start()
     test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2)
-    calibration = info(0.6 * WIDTH, HEIGHT, WIDTH)
-    calibration.header.stamp = test.node.get_clock().now().to_msg()
-    test.camera._infos.put(calibration)
+    test.calibrate(info(0.6 * WIDTH, HEIGHT, WIDTH))
 
     for seed in range(3):
         message = test.picture(height=HEIGHT, width=WIDTH, seed=seed)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node as a program on a machine without torch, beside the engine torch."""
 
-import os
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from node_bench import picture
-from ros_graph import Graph, parameters, stamp_ns
+from ros_graph import parameters, stamp_ns
 from sensor_msgs.msg import Image
 
 from mtl_perception.frames import Frame
@@ -21,15 +20,6 @@ from mtl_perception.inference.torch_engine import TorchEngine
 TOPICS = ('semantic/image', 'depth/image', 'motion/image')
 EQUAL_IDS = 0.9999
 GAP_S = 60.0
-
-
-@pytest.fixture
-def graph(monkeypatch):
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    monkeypatch.setenv('PYTHONPATH', os.path.dirname(__file__))
-    graph = Graph(monkeypatch)
-    yield graph
-    graph.close()
 
 
 def answers(graph, number):

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from ros_graph import ROOT, Graph, parameters
+from ros_graph import ROOT, parameters
 from test_node_objects import ObjectEngine
 
 from mtl_perception import topics
@@ -61,14 +61,6 @@ def settled(graph, node, *names):
         return found['publish'] | found['subscribe'] >= {f'/{name}' for name in names}
     graph.spin_until(ready, 60)
     return used(graph, node)
-
-
-@pytest.fixture
-def graph(monkeypatch):
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    graph = Graph(monkeypatch)
-    yield graph
-    graph.close()
 
 
 def start(graph, program, **values):
