@@ -20,6 +20,7 @@ from mtl_perception.errors import (
 from mtl_perception.inference.engine import MINIMUM_SCORE, Setup, threads_of, warm_up
 from mtl_perception.inference.graph_engine import GraphEngine, GraphMotionHead
 from mtl_perception.inference.step_graph import StepGraph, find_graph, read_graph
+from mtl_perception.inference.tensorrt_cache import cache_folder
 from mtl_perception.reason_codes import ReasonCode
 
 CPU, CUDA, TENSORRT = (
@@ -67,7 +68,7 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors; the rest is said here
         self._session = onnxruntime.InferenceSession(
-            content, options, providers=_providers(device, index, precision))
+            content, options, providers=_providers(content, device, index, precision))
 
         self._options = onnxruntime.RunOptions()
         self._options.only_execute_path_to_fetches = partial
@@ -210,15 +211,22 @@ def _check_precision(precision: str, device: str) -> None:
             ReasonCode.DEVICE_MISSING)
 
 
-def _providers(device: str, index: int, precision: str) -> list[Any]:
-    """Return the execution providers of a device, the preferred one first."""
+def _providers(content: bytes, device: str, index: int, precision: str) -> list[Any]:
+    """Return the execution providers that run a graph on a device, the preferred one first."""
     if device == 'cpu':
         return [CPU]
     # TF32 has 10 bits of mantissa; fp32 shall mean fp32
     cuda = (CUDA, {'device_id': str(index), 'use_tf32': '0'})
     if device == 'cuda':
         return [cuda, CPU]
+
+    # TensorRT builds its engine in minutes and reads it again in seconds
     engine = {'device_id': str(index), 'trt_fp16_enable': str(precision == 'fp16')}
+    folder = cache_folder(content, precision, runtime().__version__, index)
+    if folder is not None:
+        engine |= {
+            'trt_engine_cache_enable': 'True', 'trt_engine_cache_path': str(folder),
+            'trt_timing_cache_enable': 'True', 'trt_timing_cache_path': str(folder)}
     return [(TENSORRT, engine), cuda, CPU]
 
 

@@ -1,0 +1,189 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which execution providers ONNX Runtime is asked for, and where TensorRT keeps its engines."""
+
+import itertools
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mtl_perception.errors import DeviceError
+from mtl_perception.inference import onnx_engine, tensorrt_cache
+from mtl_perception.inference.engines import load_engine
+from mtl_perception.inference.onnx_engine import CPU, CUDA, TENSORRT
+from mtl_perception.inference.tensorrt_cache import cache_folder, fingerprint
+
+onnxruntime = pytest.importorskip('onnxruntime')
+
+
+class GpuBuild:
+    """
+    ONNX Runtime as a build for GPUs tells about itself; sessions are those of the installed one.
+
+    :param offered: providers that the build has.
+    :param started: those that a session says it runs on; the installed ones if None.
+    """
+
+    def __init__(self, offered, started=None):
+        self.asked = []
+        self._offered = offered
+        self._started = started
+
+    def __getattr__(self, name):
+        return getattr(onnxruntime, name)
+
+    def get_available_providers(self):
+        return self._offered
+
+    def InferenceSession(self, content, options, providers):
+        self.asked.append(providers)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # about providers that are not there
+            session = onnxruntime.InferenceSession(content, options, providers=providers)
+        started = session.get_providers() if self._started is None else self._started
+        return SimpleNamespace(run=session.run, get_providers=lambda: started)
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+
+    def make(offered, started=None):
+        found = GpuBuild(offered, started)
+        monkeypatch.setattr(onnx_engine, 'runtime', lambda: found)
+        return found
+    return make
+
+
+def names(providers):
+    return [one if isinstance(one, str) else one[0] for one in providers]
+
+
+def test_auto_takes_cuda_where_the_build_offers_it_and_it_starts(build, tiny_graph):
+    found = build([TENSORRT, CUDA, CPU], [CUDA, CPU])
+    engine = load_engine(tiny_graph, 'onnx', threads=1)
+    assert names(found.asked[0]) == [CUDA, CPU]
+    assert dict(found.asked[0][:1]) == {CUDA: {'device_id': '0', 'use_tf32': '0'}}
+    assert (engine.setup.device, engine.setup.precision) == ('cuda:0', 'fp32')
+    assert len(found.asked) == 1
+
+
+def test_auto_says_so_where_cuda_does_not_start(build, tiny_graph, caplog):
+    found = build([CUDA, CPU])
+    engine = load_engine(tiny_graph, 'onnx', threads=1)
+    assert names(found.asked[0]) == [CUDA, CPU]
+    assert engine.setup.device == 'cpu'
+    assert 'no CUDA device that ONNX Runtime can use' in caplog.text
+
+
+@pytest.mark.parametrize('device', ['cuda', 'cuda:1', 'tensorrt'])
+def test_a_device_that_is_named_and_does_not_start_is_refused(build, tiny_graph, device):
+    build([TENSORRT, CUDA, CPU])
+    with pytest.raises(DeviceError, match=r'\[D01\] .* requested, but ONNX Runtime could not'):
+        load_engine(tiny_graph, 'onnx', device)
+
+
+@pytest.mark.parametrize(('precision', 'half'), [('fp32', 'False'), ('fp16', 'True')])
+def test_tensorrt_keeps_its_engine_in_a_folder_of_its_own(
+        build, tiny_graph, tmp_path, precision, half):
+    found = build([TENSORRT, CUDA, CPU], [TENSORRT, CUDA, CPU])
+    engine = load_engine(tiny_graph, 'onnx', 'tensorrt:1', precision, threads=1)
+    assert (engine.setup.device, engine.setup.precision) == ('tensorrt:1', precision)
+
+    assert names(found.asked[0]) == [TENSORRT, CUDA, CPU]
+    options = found.asked[0][0][1]
+    folder, = (tmp_path / 'mtl_perception' / 'tensorrt').iterdir()
+    assert options == {
+        'device_id': '1', 'trt_fp16_enable': half, 'trt_engine_cache_enable': 'True',
+        'trt_engine_cache_path': str(folder), 'trt_timing_cache_enable': 'True',
+        'trt_timing_cache_path': str(folder)}
+    assert len(folder.name) == 64
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_same_engine_has_the_same_folder_and_any_change_another(monkeypatch):
+    facts = (b'graph', 'fp16', '1.20', '10.3', 'a GPU')
+    assert fingerprint(*facts) == fingerprint(*facts)
+
+    other = (b'grapg', 'fp32', '1.21', '10.4', 'another GPU')
+    found = {
+        fingerprint(*(two if change else one for one, two, change in zip(
+            facts, other, changes, strict=True)))
+        for changes in itertools.product((False, True), repeat=len(facts))}
+    assert len(found) == 2 ** len(facts)
+
+
+def test_what_this_machine_has_is_part_of_the_fingerprint(monkeypatch, tmp_path):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    first = cache_folder(b'graph', 'fp32', '1.20', 0)
+    assert first == cache_folder(b'graph', 'fp32', '1.20', 0)
+    assert first != cache_folder(b'graph', 'fp32', '1.20', 1)
+    monkeypatch.setattr(tensorrt_cache, 'tensorrt_version', lambda: '99.0')
+    assert first != cache_folder(b'graph', 'fp32', '1.20', 0)
+
+
+def test_the_gpus_are_told_apart_by_what_a_restart_does_not_change(monkeypatch, tmp_path):
+    gpu = tmp_path / '0000:01:00.0'
+    gpu.mkdir()
+
+    def device(text):
+        (gpu / 'information').write_text(text)
+        return tensorrt_cache.device_name(0)
+
+    monkeypatch.setattr(tensorrt_cache, 'GPUS', tmp_path)
+    one = device('Model: \t A\nIRQ:   \t 120\nGPU UUID: \t 1\n')
+    assert one == device('Model: \t A\nIRQ:   \t 121\nGPU UUID: \t 1\n')
+    assert one != device('Model: \t B\nIRQ:   \t 120\nGPU UUID: \t 1\n')
+    assert one != device('Model: \t A\nIRQ:   \t 120\nGPU UUID: \t 2\n')
+
+
+def test_a_folder_that_others_can_write_is_not_used(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    folder = cache_folder(b'graph', 'fp32', '1.20', 0)
+    folder.chmod(0o777)
+    assert cache_folder(b'graph', 'fp32', '1.20', 0) is None
+    assert 'can be written by others' in caplog.text
+    folder.chmod(0o700)
+    assert cache_folder(b'graph', 'fp32', '1.20', 0) == folder
+
+
+def test_without_a_place_for_the_cache_the_engine_is_built_each_time(build, tiny_graph, caplog,
+                                                                     monkeypatch, tmp_path):
+    found = build([TENSORRT, CUDA, CPU], [TENSORRT, CUDA, CPU])
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    load_engine(tiny_graph, 'onnx', 'tensorrt', threads=1)
+    assert found.asked[0][0][1] == {'device_id': '0', 'trt_fp16_enable': 'False'}
+    assert 'each start builds it again' in caplog.text
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('device', ['cuda', 'tensorrt'])
+@pytest.mark.skipif(CUDA not in onnxruntime.get_available_providers(),
+                    reason='this ONNX Runtime has no CUDA')
+def test_a_gpu_answers_as_the_cpu_does(device, street_graph, monkeypatch, tmp_path):
+    if device == 'tensorrt' and TENSORRT not in onnxruntime.get_available_providers():
+        pytest.skip('this ONNX Runtime has no TensorRT')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    one, other = (load_engine(street_graph, 'onnx', name) for name in ('cpu', device))
+    assert one.setup.device == 'cpu'
+    assert other.setup.device == f'{device}:0'
+
+    equal = total = 0
+    state = known = None
+    for number in range(4):
+        image = np.random.default_rng(number).integers(0, 256, (224, 384, 3), np.uint8)
+        wanted, known = one.step(image, known)
+        found, state = other.step(image, state)
+        equal += int((found.semantic == wanted.semantic).sum())
+        total += wanted.semantic.size
+    assert equal / total >= 0.999
+
+    # the second start finds what the first one built
+    if device == 'tensorrt':
+        kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.engine')}
+        assert kept
+        load_engine(street_graph, 'onnx', device)
+        assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.engine')}
