@@ -59,6 +59,7 @@ def cache_folder(content: bytes, precision: str, runtime: str, index: int) -> Pa
     root = base / 'mtl_perception' / 'tensorrt'
     folder = root / fingerprint(
         content, precision, runtime, tensorrt_version(), device_name(index))
+
     try:
         for part in (root, folder):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,6 +81,7 @@ def tensorrt_version() -> str:
             return importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+
     for major in MAJORS:
         try:
             library = ctypes.CDLL(LIBRARY if major is None else f'{LIBRARY}.{major}')
