@@ -79,6 +79,11 @@ class Augmentation:
     :param squeeze: half of the clips, drawn at random, show as little as 1 / (1 + squeeze) of
         their rows, stretched to the full height, as if the image of a wider camera had been
         squeezed into these proportions.
+    :param off_level: how far the middle row of a view may lie from that of the image, as a share
+        of the height of the view; from 1 on anywhere. A camera on a vehicle looks nearly level, so
+        the row tells much about depth; views from anywhere teach the network not to trust it.
+    :param shadow: probability of ragged shadows on the ground, as leaves and houses cast them; the
+        same in all frames.
     :param nearer: True divides depth by the zoom, as if the same lens saw a nearer scene: right
         for a network that learns one focal length. False leaves depth, as a longer lens does.
         Either way a disparity in pixels (focal length x baseline / depth) grows with the zoom.
@@ -100,6 +105,8 @@ class Augmentation:
     zoom_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     zooms: list[PositiveFloat] = field(default_factory=list)
     squeeze: NonNegativeFloat = 0.0
+    off_level: NonNegativeFloat = 1.0
+    shadow: Probability = 0.0
     nearer: bool = True
 
     @property
@@ -132,8 +139,16 @@ class Augmentation:
         if generator.random() < self.blur:
             sigma = generator.uniform(0.3, self.blur_sigma) * sample.image.shape[2] / 384
 
+        # As with squeeze, nothing is drawn where it is not set.
+        light = None
+        if self.shadow and generator.random() < self.shadow:
+            light = _shadows(sample.image.shape[1:3], generator)
+
         frames = []
         for frame in sample.image:
+            if light is not None:
+                frame = np.rint(frame * light[..., None]).astype(np.uint8)
+
             # Exposure differs a little from frame to frame; everything else is one draw per clip.
             gain = np.exp(generator.uniform(-self.frame_brightness, self.frame_brightness))
             table = np.clip(curve * gain, 0, 255).round().astype(np.uint8)
@@ -171,8 +186,12 @@ class Augmentation:
             down = max(1, round(down / generator.uniform(1, 1 + self.squeeze)))
             share = down / height
 
-        top, left = generator.integers([rows - down + 1, columns - across + 1])
-        part = sample.cropped(int(top), int(left), down, across)
+        # The middle of the view lies within off_level of that of the image; tops are whole rows.
+        spare = rows - down
+        away = min(int(self.off_level * down), spare // 2) if self.off_level < 1 else spare
+        highest, lowest = max(0, spare // 2 - away), min(spare, spare - spare // 2 + away)
+        top, left = generator.integers([lowest - highest + 1, columns - across + 1])
+        part = sample.cropped(highest + int(top), int(left), down, across)
 
         if self.nearer and part.depth is not None:
             nearer = (part.depth * share).astype(part.depth.dtype)
@@ -201,3 +220,35 @@ class Augmentation:
         tint = np.exp(generator.uniform(-self.tint, self.tint, 3))
         matrix: NDArray[np.float64] = np.diag(tint) @ np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
         return matrix
+
+
+def _shadows(size: tuple[int, ...], generator: np.random.Generator) -> NDArray[np.float32]:
+    """
+    Return the share of light that is left, (H, W) float32: 1 in the sun, less in the shade.
+
+    Smooth noise above a threshold is in the shade. It lies on a level ground below a horizon near
+    the middle row, with grains of 0.15 to 2 times the height of the camera, and fades with
+    distance; whatever stands there is shaded as the ground behind it.
+    """
+    height, width = size
+    horizon = height * generator.uniform(0.4, 0.6)
+    below = (np.arange(height, dtype=np.float32)[:, None] - horizon) / width
+    ahead = 1 / np.maximum(below, 1e-3)
+    across = (np.arange(width, dtype=np.float32) / width - 0.5) * ahead
+
+    # Four texels of the tile are a grain. A camera of height 1 and focal length 0.6 sees the
+    # ground at 0.6 * ahead.
+    side = 512
+    coarse = np.tile(generator.standard_normal((side // 4, side // 4), np.float32), (2, 2))
+    tile = cv2.resize(coarse, (2 * side, 2 * side), interpolation=cv2.INTER_CUBIC)
+    scale = 4 / float(np.exp(generator.uniform(np.log(0.15), np.log(2))))
+    left, top = generator.uniform(0, side, 2)
+    found = cv2.remap(
+        tile, np.mod(across * scale + left, side).astype(np.float32) + 4,
+        np.mod(0.6 * np.broadcast_to(ahead, size) * scale + top, side).astype(np.float32) + 4,
+        cv2.INTER_LINEAR)
+
+    shade = (found > generator.uniform(-0.8, 0.8)).astype(np.float32)
+    shade = cv2.GaussianBlur(shade, (0, 0), float(generator.uniform(0.4, 1.5)))
+    shade *= np.clip((below - 0.01) / 0.06, 0, 1)
+    return np.asarray(1 - generator.uniform(0.25, 0.7) * shade, np.float32)

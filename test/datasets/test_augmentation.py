@@ -182,3 +182,57 @@ def test_without_zoom_no_number_is_drawn_and_a_negative_zoom_is_refused():
                 Augmentation(nearer=False)(sample, np.random.default_rng(4)))
     with pytest.raises(ConfigurationError, match=r'Augmentation: zoom is -0\.5'):
         Augmentation(zoom=-0.5)
+
+
+def rows_sample(rows=224, columns=384):
+    """Return a clip of one frame whose semantic label is the number of the row."""
+    number = np.repeat(np.arange(rows, dtype=np.uint8)[:, None], columns, 1)
+    return Sample(np.full((1, rows, columns, 3), 200, np.uint8), number[None])
+
+
+@pytest.mark.parametrize(('off_level', 'reached'), [(0.0, 0), (0.15, 12), (1.0, 50)])
+def test_the_middle_of_a_view_stays_near_that_of_the_image(off_level, reached):
+    augment = replace(NOTHING, zoom=1.0, squeeze=1.0, off_level=off_level)
+    generator = np.random.default_rng(3)
+    farthest = 0.0
+    for _ in range(60):
+        seen = augment(rows_sample(), generator).semantic[0, :, 0].astype(float)
+        away = abs((seen[0] + seen[-1]) / 2 - 111.5)
+        assert away <= off_level * (seen[-1] - seen[0] + 1) + 1
+        farthest = max(farthest, away)
+    assert farthest >= reached
+
+
+def test_views_from_anywhere_are_those_of_earlier_versions():
+    generator = np.random.default_rng(5)
+    seen = replace(NOTHING, zoom=1.0)(rows_sample(), generator).semantic[0, :, 0]
+
+    # the draws by hand: mirrored or not, zoom, top and left
+    again = np.random.default_rng(5)
+    again.random()
+    across = round(384 / again.uniform(1, 2))
+    down = round(224 * across / 384)
+    top, _ = again.integers([224 - down + 1, 384 - across + 1])
+    assert abs(int(seen[0]) - top) <= 1
+    assert abs(int(seen[-1]) - (top + down - 1)) <= 1
+
+
+def test_shadows_fall_on_the_ground_and_change_no_label():
+    augment = replace(NOTHING, shadow=1.0)
+    generator = np.random.default_rng(0)
+    shaded = [augment(rows_sample(), generator) for _ in range(20)]
+
+    darkest = np.min([one.image for one in shaded], axis=(0, 1, 4))
+    shares = [np.mean(one.image[0, 160:] < 199) for one in shaded]
+    assert (darkest[:85] == 200).all()  # the highest horizon is at 0.4 of the height
+    assert darkest[160:].min() < 0.5 * 200
+    assert darkest.min() >= 0.3 * 200 - 1
+    assert 0.1 < np.median(shares) < 0.9
+    assert all(np.array_equal(one.semantic, rows_sample().semantic) for one in shaded)
+
+
+def test_shadows_are_the_same_in_all_frames_of_a_clip():
+    clip = Sample(np.full((3, 64, 96, 3), 180, np.uint8))
+    shaded = replace(NOTHING, shadow=1.0)(clip, np.random.default_rng(1)).image
+    assert shaded.min() < 150
+    assert all(np.array_equal(frame, shaded[0]) for frame in shaded)

