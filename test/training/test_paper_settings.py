@@ -46,7 +46,7 @@ class Row(NamedTuple):
 MIRRORED = [
     Row('augmentation', f'augmentation.{name}', 0, 'nothing of it')
     for name in ('brightness', 'contrast', 'gamma', 'saturation', 'hue', 'tint', 'noise', 'blur',
-                 'squeeze')]
+                 'squeeze', 'shadow')]
 PLAIN = [
     # what none of the papers mentions
     Row('optimiser', 'optimiser.clip_norm', 0, 'nothing of clipping'),
