@@ -35,6 +35,7 @@ ROS_WHEELS = [
     'ros-visualization-msgs',
 ]
 OPENVINO = ['openvino>=2024.4']
+INT8 = [*OPENVINO, 'nncf>=2.13']
 ONNX_EXPORT = ['onnx>=1.16', 'onnxscript>=0.5']
 SETTINGS = ['pydantic>=2.11', 'typing-extensions>=4.12']
 TRAIN = [
@@ -100,6 +101,7 @@ setup(
         'ros-wheels': ROS_WHEELS,
         'evaluate': EVALUATE,
         'openvino': OPENVINO,
+        'int8': INT8,
         'torch': TORCH,
         'train': TORCH + TRAIN,
         'onnx-export': TORCH + SETTINGS + ONNX_EXPORT,
@@ -112,7 +114,7 @@ setup(
         'docs': DOCS,
         'test': TEST,
         'all': (
-            ROS_WHEELS + EVALUATE + OPENVINO + TORCH + TRAIN + ONNX_EXPORT + GRADIENTS + TIMM
+            ROS_WHEELS + EVALUATE + INT8 + TORCH + TRAIN + ONNX_EXPORT + GRADIENTS + TIMM
             + DASK + NYU + DOCS + TEST),
     },
     entry_points={

@@ -72,7 +72,7 @@ ARGUMENTS = (
     DeclareLaunchArgument('device', default_value='', description=(
         "auto, cpu, cuda or cuda:N; empty = params_file's")),
     DeclareLaunchArgument('precision', default_value='', description=(
-        "fp32, bf16 or fp16; empty = params_file's")),
+        "auto, fp32, bf16, fp16 or int8; empty = params_file's")),
     DeclareLaunchArgument('autostart', default_value='true', choices=YES_OR_NO, description=(
         'configure and activate the node; false leaves that to a lifecycle manager')),
     DeclareLaunchArgument('use_sim_time', default_value='false', choices=YES_OR_NO,

@@ -37,6 +37,7 @@ COMMANDS = {
     'finetune': 'go on from a model on your own labelled images',
     'adapt': 'adapt a model to a camera, from images without labels',
     'export': 'write the model that a training has learned',
+    'calibrate': 'measure what precisions below fp32 cost a model, for precision auto',
     'train-motion': 'train the head that tells moving objects from parked ones',
     'describe': 'the parts of a network and their sizes',
     'compare': 'the same training in several ways, and the table that compares them',
@@ -49,7 +50,7 @@ COMMANDS = {
 }
 """Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
-RUNNING = ('demo', 'data', 'evaluate', 'evaluate-motion', 'predict')
+RUNNING = ('calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict')
 """Verbs of the extra ``evaluate``; the others, but for ``doctor``, are of ``train``."""
 
 

@@ -101,6 +101,8 @@ class Manifest:
     :param motion_head: digest of the file ``NAME.motion`` beside the weights, which classifies
         motion from residual flow; empty if the network itself predicts motion.
     :param metrics: measured on data that the training never saw.
+    :param precisions: engine, device and precision -> what ``mtl calibrate`` has measured of it
+        beside fp32, see :class:`.Figures`; those of other weights do not count.
     :param training: data, recipe, seed, steps and code version.
     :param command: the command line that made the weights.
     :param licence: licence of the weights.
@@ -122,6 +124,7 @@ class Manifest:
     sha256: str = ''
     motion_head: str = ''
     metrics: dict[str, Any] = field(default_factory=dict)
+    precisions: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     command: str = ''
     licence: str = 'Apache-2.0'

@@ -16,7 +16,7 @@ from mtl_perception.evaluation.report_files import write_report
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference import engines
 from mtl_perception.inference.depth_anchor import SCALES
-from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
+from mtl_perception.inference.engine import MINIMUM_SCORE, PRECISIONS, Engine
 from mtl_perception.inference.fit import CHOICES, SQUEEZED, Fit, Roi, roi_of
 from mtl_perception.media.addresses import local_path
 
@@ -48,6 +48,14 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
     parser.add_argument(
         '--threads', type=int, default=0, help='CPU threads, 0 = automatic (default: 0)')
+
+
+def add_precision_option(parser: argparse.ArgumentParser) -> None:
+    """Declare the number format of the network."""
+    parser.add_argument(
+        '--precision', default='fp32', choices=PRECISIONS,
+        help='number format of the network; auto goes below fp32 only where mtl calibrate has '
+        'measured little loss (default: fp32)')
 
 
 def add_range_option(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +131,7 @@ def load_engine(
     Load the model that a command line names.
 
     :param arguments: with ``model``, ``engine``, ``device`` and ``threads``.
-    :param precision: ``fp32``, ``bf16`` or ``fp16``.
+    :param precision: one of :data:`.PRECISIONS`.
     :param minimum_score: lowest score of a box, 0 to 1.
     """
     return engines.load_engine(

@@ -17,10 +17,16 @@ from typing import Any
 
 from mtl_perception import __version__
 from mtl_perception.errors import ConfigurationError, PerceptionError
-from mtl_perception.inference.engines import INSTALLED_BY, choose
+from mtl_perception.inference.engines import INSTALLED_BY, load_engine
 from mtl_perception.inference.engines import LIBRARIES as LIBRARIES_OF
-from mtl_perception.inference.step_graph import SUFFIX, find_graph, read_graph
-from mtl_perception.manifest import PRETRAINED, read_model
+from mtl_perception.inference.precision import (
+    PREFERRED,
+    described_manifest,
+    objection,
+    recorded,
+)
+from mtl_perception.inference.step_graph import SUFFIX, read_graph
+from mtl_perception.manifest import DEFAULT_MODEL, PRETRAINED, read_model
 from mtl_perception.media.calibration_file import calibration_path, read_calibration
 from mtl_perception.media.intrinsics import intrinsics_of
 from mtl_perception.middleware import environment_remarks
@@ -184,13 +190,12 @@ def _cuda() -> Finding:
 def _engines() -> Iterator[Finding]:
     """Look at the libraries that run networks, and at what ``auto`` takes of them."""
     try:
-        chosen = choose('street')
-        if chosen != 'torch':
-            find_graph('street')
+        found = load_engine(DEFAULT_MODEL, threads=1)
     except PerceptionError as error:
         yield Finding('fail', 'engine', str(error))
     else:
-        yield Finding('ok', 'engine', f'auto takes {chosen} for the shipped model')
+        yield Finding('ok', 'engine', f'auto takes {found.setup} for model {DEFAULT_MODEL}')
+        yield _below_fp32()
 
     builds = _onnxruntime_builds()
     if len(builds) > 1:
@@ -201,6 +206,21 @@ def _engines() -> Iterator[Finding]:
     yield _optional_engine('openvino', lambda library: (
         'the CPU has ' + ', '.join(
             library.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))))
+
+
+def _below_fp32() -> Finding:
+    """Look at the precisions that auto may take for the default model where they run."""
+    manifest = described_manifest(DEFAULT_MODEL)
+    measured = [] if manifest is None else [
+        (name, figures) for name in PREFERRED
+        if (figures := recorded(manifest, *name)) is not None]
+    allowed = [' '.join(name) for name, figures in measured
+               if manifest is not None and not objection(figures, manifest)]
+    if not allowed:
+        return Finding('ok', 'precision', 'auto takes fp32: nothing below it was measured with '
+                                          'little loss; mtl calibrate measures it')
+    return Finding('ok', 'precision', f'auto may take {", ".join(allowed)} for model '
+                                      f'{DEFAULT_MODEL}, fp32 where that does not run')
 
 
 def _optional_engine(engine: str, describe: Callable[[Any], str]) -> Finding:

@@ -16,6 +16,7 @@ from mtl_perception.commands._options import (
     add_depth_scale_option,
     add_engine_options,
     add_fit_options,
+    add_precision_option,
     add_range_option,
     fit_of,
     load_engine,
@@ -85,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='write how likely each class and depth is right, into a folder or a rosbag2')
     add_fit_options(parser)
     add_range_option(parser)
-    parser.add_argument('--precision', default='fp32', help='fp32, bf16, fp16 (default: fp32)')
     add_engine_options(parser)
+    add_precision_option(parser)
 
 
 def _pose(text: str) -> tuple[float, ...]:
@@ -139,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         # SIGTERM takes the way of Ctrl-C, so that the output is finished
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine = load_engine(arguments, arguments.precision)
+    _say(f'model {engine.manifest.name}: {engine.setup}')
 
     def show(images: Iterable[Any]) -> Iterable[Any]:
         return progress(images, 'frames', source.count or None)

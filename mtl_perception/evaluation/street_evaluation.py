@@ -64,7 +64,8 @@ class SamplingPlan:
 def evaluate(
         engine: Engine, seeds: Sequence[int], plan: SamplingPlan,
         show: Callable[[Sequence[int]], Any] = iter,
-        street: Callable[..., Any] | None = None) -> tuple[dict[str, Any], Evaluator]:
+        street: Callable[..., Any] | None = None, split: str = 'test',
+) -> tuple[dict[str, Any], Evaluator]:
     """
     Drive through the streets as the node does and return the metrics and their baselines.
 
@@ -80,10 +81,11 @@ def evaluate(
     :param plan: which frames to evaluate.
     :param show: wraps the seeds, for a progress bar.
     :param street: class of the street, :class:`.Street` by default.
+    :param split: which the seeds must belong to.
     :return: the metrics, and the evaluator, which has pictures of the worst frames.
     :raises ConfigurationError: if a seed may have been used in training.
     """
-    check_seeds(seeds, 'test')
+    check_seeds(seeds, split)
     manifest = engine.manifest
     evaluator = Evaluator(manifest.tasks, manifest.height, manifest.width)
     frames = 0

@@ -11,12 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, DeviceError
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest
+from mtl_perception.reason_codes import ReasonCode
 
 MINIMUM_SCORE = 0.3
 """Lowest score of a box by default."""
+PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
+"""Settings of a precision; auto is one of the others, see :mod:`.precision`."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Setup:
     :param device: where the network runs.
     :param precision: number format of its convolutions.
     :param threads: CPU threads.
+    :param accuracy: below fp32, what the precision costs, in words; empty in fp32.
     """
 
     engine: str
@@ -36,14 +40,17 @@ class Setup:
     device: str
     precision: str
     threads: int
+    accuracy: str = ''
 
     def facts(self) -> dict[str, str]:
         """Return everything as text, for diagnostics."""
-        return {name: str(value) for name, value in dataclasses.asdict(self).items()}
+        return {name: str(value) for name, value in dataclasses.asdict(self).items()
+                if value != ''}
 
     def __str__(self) -> str:
         return (f'{self.engine} {self.version} on {self.device}, {self.precision}, '
-                f'{self.threads} CPU thread(s)')
+                f'{self.threads} CPU thread(s)'
+                + (f'; {self.precision}: {self.accuracy}' if self.accuracy else ''))
 
 
 class MotionScorer(Protocol):
@@ -102,6 +109,26 @@ def check_image(image: NDArray[Any], manifest: Manifest) -> None:
     if image.shape != wanted or image.dtype != np.uint8:
         raise ValueError(
             f'the image is {image.dtype} {image.shape}, the network takes uint8 {wanted}')
+
+
+def check_precision(precision: str, wanted: Collection[str], where: str) -> None:
+    """
+    Refuse a precision that does not exist, or that an engine does not have on a device.
+
+    :param precision: as asked for.
+    :param wanted: what the engine has there.
+    :param where: engine and device, for the message.
+    :raises ConfigurationError: if there is no such precision.
+    :raises DeviceError: if the engine does not have it there.
+    """
+    if precision not in PRECISIONS[1:]:
+        raise ConfigurationError(
+            f'precision is {precision!r}; it must be one of {list(PRECISIONS)}')
+    if precision not in wanted:
+        raise DeviceError(
+            f'{precision} is not what {where} has: {", ".join(wanted)}; of the others, torch has '
+            'bf16 and, on CUDA, fp16, openvino bf16 and int8 on the CPU, onnx fp16 on device '
+            'tensorrt', ReasonCode.DEVICE_MISSING)
 
 
 def threads_of(threads: int) -> int:

@@ -2,14 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose an engine and load it; its library is imported only then."""
 
+import dataclasses
 import importlib.util
 import logging
 from pathlib import Path
 
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceError
 from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
+from mtl_perception.inference.int8_file import file_digest, int8_path
+from mtl_perception.inference.precision import (
+    PREFERRED,
+    Figures,
+    described_manifest,
+    kind_of,
+    objection,
+    recorded,
+)
 from mtl_perception.inference.step_graph import SUFFIX
-from mtl_perception.manifest import find_model
+from mtl_perception.manifest import Manifest, find_model
 
 ENGINES = ('auto', 'torch', 'onnx', 'openvino')
 """Settings of an engine; auto is one of the others."""
@@ -22,6 +32,10 @@ INSTALLED_BY = {
     'auto': 'onnxruntime', 'torch': "'mtl_perception[torch]'", 'onnx': 'onnxruntime',
     'openvino': "'mtl_perception[openvino]'"}
 """Setting of an engine -> what pip installs for it."""
+
+GPUS = ('/dev/nvidiactl', '/dev/nvhost-gpu', '/dev/dxg')
+"""Device files of NVIDIA's drivers on a PC, on a Jetson and in WSL."""
+NOT_MEASURED = 'not measured for these weights; mtl calibrate measures it'
 
 _log = logging.getLogger(__name__)
 
@@ -36,14 +50,28 @@ def load_engine(
     :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
     :param engine: one of :data:`ENGINES`, see :func:`choose`.
     :param device: ``auto``, ``cpu``, or what the engine has besides.
-    :param precision: ``fp32``, or what the engine has besides.
+    :param precision: ``fp32``, what the engine has besides, or ``auto``: below fp32 only where
+        the manifest holds figures within the tolerances of :mod:`.precision`. A precision that is
+        named is obeyed; ``setup.accuracy`` then tells what it costs, as far as it was measured.
     :param threads: CPU threads; 0 means one less than there are CPUs.
     :param minimum_score: lowest score of a box, 0 to 1.
     :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
     :raises DeviceError: if this machine does not have the device.
     :raises ConfigurationError: if a setting does not exist, or the engine's library.
     """
-    name = choose(model, engine)
+    if precision == 'auto':
+        permitted = _permitted(model, engine, device, threads, minimum_score)
+        if permitted is not None:
+            return permitted
+        precision = 'fp32'
+    return _load(model, choose(model, engine), device, precision, threads, minimum_score)
+
+
+def _load(
+    model: str | Path, name: str, device: str, precision: str, threads: int,
+    minimum_score: float,
+) -> Engine:
+    """Load a model into an engine that was chosen."""
     found: Engine
     if name == 'torch':
         from mtl_perception.inference.torch_engine import TorchEngine
@@ -55,7 +83,55 @@ def load_engine(
     else:
         from mtl_perception.inference.openvino_engine import OpenVinoEngine
         found = OpenVinoEngine.load(model, device, precision, threads, minimum_score)
+
+    # below fp32, log and diagnostics tell what that costs
+    if found.setup.precision != 'fp32':
+        manifest = described_manifest(model)
+        figures = manifest and _figures(
+            model, manifest, name, found.setup.device, found.setup.precision)
+        found.setup = dataclasses.replace(
+            found.setup, accuracy=figures.text() if figures else NOT_MEASURED)
     return found
+
+
+def _figures(
+    model: str | Path, manifest: Manifest, engine: str, device: str, precision: str,
+) -> Figures | None:
+    """Return what was measured of a precision; None if the model or its ``.int8`` file changed."""
+    figures = recorded(manifest, engine, device, precision)
+    if figures is not None and precision == 'int8' and (
+            file_digest(int8_path(model)) != figures.graph):
+        return None
+    return figures
+
+
+def _permitted(
+    model: str | Path, engine: str, device: str, threads: int, minimum_score: float,
+) -> Engine | None:
+    """Return the fastest engine below fp32 that figures permit and this machine has, or None."""
+    manifest = described_manifest(model)
+    if manifest is None:
+        return None
+    on_gpu = any(Path(name).exists() for name in GPUS)
+
+    for name, kind, precision in PREFERRED:
+        if engine not in ('auto', name) or kind_of(device) not in ('auto', kind):
+            continue
+        figures = _figures(model, manifest, name, kind, precision)
+        if figures is None or (device == 'auto' and kind == 'cpu' and on_gpu):
+            continue  # fp32 of a GPU is faster than any precision of the CPU
+        if reason := objection(figures, manifest):
+            _log.info('auto does not take %s of engine %s: %s', precision, name, reason)
+            continue
+
+        try:
+            choose(model, name)
+            return _load(
+                model, name, kind if device == 'auto' else device, precision, threads,
+                minimum_score)
+        except (CheckpointError, ConfigurationError, DeviceError) as error:
+            _log.info('auto does not take %s of engine %s here: %s', precision, name, error)
+    return None
 
 
 def choose(model: str | Path, engine: str = 'auto') -> str:

@@ -17,7 +17,13 @@ from mtl_perception.errors import (
     FrameError,
     PerceptionError,
 )
-from mtl_perception.inference.engine import MINIMUM_SCORE, Setup, threads_of, warm_up
+from mtl_perception.inference.engine import (
+    MINIMUM_SCORE,
+    Setup,
+    check_precision,
+    threads_of,
+    warm_up,
+)
 from mtl_perception.inference.graph_engine import GraphEngine, GraphMotionHead
 from mtl_perception.inference.step_graph import StepGraph, find_graph, read_graph
 from mtl_perception.inference.tensorrt_cache import cache_folder
@@ -118,7 +124,9 @@ class OnnxEngine(GraphEngine):
         :raises ConfigurationError: if a setting does not exist.
         """
         kind, index = _device(device)
-        _check_precision(precision, kind)
+        check_precision(
+            precision, ('fp32', 'fp16') if kind == 'tensorrt' else ('fp32',),
+            f'engine onnx on device {kind}')
         count = threads_of(threads)
         return cls.of_graph(
             read_graph(find_graph(model)), kind, index, precision, count, minimum_score)
@@ -195,20 +203,6 @@ def _device(name: str) -> tuple[str, int]:
             f'with {", ".join(available)}); install onnxruntime-gpu, or set device to cpu or auto',
             ReasonCode.DEVICE_MISSING)
     return match[1], int(match[2] or 0)
-
-
-def _check_precision(precision: str, device: str) -> None:
-    """Refuse a precision that does not exist on the device."""
-    if precision not in ('fp32', 'bf16', 'fp16'):
-        raise ConfigurationError(
-            f"precision is {precision!r}; it must be one of ['fp32', 'bf16', 'fp16']")
-    if precision == 'fp16' and device == 'tensorrt':
-        return
-    if precision != 'fp32':
-        raise DeviceError(
-            f'{precision} is not what engine onnx has on device {device}: it has fp32, and fp16 '
-            'on device tensorrt; engines torch and openvino have bf16 on the CPU',
-            ReasonCode.DEVICE_MISSING)
 
 
 def _providers(content: bytes, device: str, index: int, precision: str) -> list[Any]:

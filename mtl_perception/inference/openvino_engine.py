@@ -1,6 +1,6 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network run by OpenVINO on the CPU, in fp32 or bf16; torch is not needed."""
+"""The network run by OpenVINO on the CPU, in fp32, bf16 or int8; torch is not needed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceError, FrameError
-from mtl_perception.inference.engine import MINIMUM_SCORE, Setup, threads_of, warm_up
+from mtl_perception.inference.engine import (
+    MINIMUM_SCORE,
+    Setup,
+    check_precision,
+    threads_of,
+    warm_up,
+)
 from mtl_perception.inference.graph_engine import GraphEngine, GraphMotionHead
+from mtl_perception.inference.int8_file import int8_path, read_int8
 from mtl_perception.inference.step_graph import StepGraph, find_graph, read_graph
 from mtl_perception.reason_codes import ReasonCode
 
-PRECISIONS = {'fp32': 'f32', 'bf16': 'bf16'}
+PRECISIONS = {'fp32': 'f32', 'bf16': 'bf16', 'int8': 'f32'}
+"""Precision -> number format of whatever is not in 8 bits."""
 
 
 def runtime() -> Any:
@@ -40,15 +48,18 @@ class OpenVinoGraph:
     OpenVINO always computes every output of what it has compiled. So each set of outputs is
     compiled when it is first asked for, in some tenths of a second, and kept.
 
-    :param content: an ONNX model.
-    :param precision: ``fp32`` or ``bf16``.
+    :param content: an ONNX model, or the XML of OpenVINO's own format.
+    :param precision: ``fp32``, ``bf16`` or ``int8``, which needs a model of that.
     :param threads: CPU threads.
+    :param weights: those that belong to the XML.
     """
 
-    def __init__(self, content: bytes, precision: str, threads: int) -> None:
+    def __init__(
+        self, content: bytes, precision: str, threads: int, weights: bytes | None = None,
+    ) -> None:
         self._openvino = runtime()
         self._core = self._openvino.Core()
-        self._content = content
+        self._content = (content,) if weights is None else (content, weights)
         self._options = {
             'INFERENCE_PRECISION_HINT': PRECISIONS[precision],
             'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1}
@@ -82,7 +93,7 @@ class OpenVinoGraph:
         """Return what computes a set of outputs; compile it the first time."""
         found = self._requests.get(names)
         if found is None:
-            whole = self._core.read_model(self._content)
+            whole = self._core.read_model(*self._content)
             results = [whole.output(name).node for name in names]
             part = self._openvino.Model(results, whole.get_parameters(), 'step')
             found = self._core.compile_model(part, 'CPU', self._options).create_infer_request()
@@ -104,7 +115,8 @@ class OpenVinoEngine(GraphEngine):
         :param model: name of a shipped model or path of a ``.onnx`` file, or of the
             ``.safetensors`` file beside it.
         :param device: ``auto`` or ``cpu``.
-        :param precision: ``fp32``, or ``bf16`` on a CPU that has it.
+        :param precision: ``fp32``, ``bf16`` on a CPU that has it, or ``int8`` once ``mtl
+            calibrate`` has written the ``.int8`` file.
         :param threads: CPU threads; 0 means one less than there are CPUs.
         :param minimum_score: lowest score of a box, 0 to 1.
         :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
@@ -119,7 +131,7 @@ class OpenVinoEngine(GraphEngine):
         if graph.motion_head is not None:
             head = GraphMotionHead(OpenVinoGraph(graph.motion_head, 'fp32', count))
 
-        runner = _runner(graph, precision, count, openvino)
+        runner = _runner(model, graph, precision, count, openvino)
         version = openvino.__version__.split('-')[0]
         engine = cls(
             graph, runner, head, Setup('openvino', version, 'cpu', precision, count),
@@ -128,9 +140,15 @@ class OpenVinoEngine(GraphEngine):
         return engine
 
 
-def _runner(graph: StepGraph, precision: str, threads: int, openvino: Any) -> OpenVinoGraph:
+def _runner(
+    model: str | Path, graph: StepGraph, precision: str, threads: int, openvino: Any,
+) -> OpenVinoGraph:
     """Return the graph in OpenVINO; refuse one that it does not accept."""
-    runner = OpenVinoGraph(graph.content, precision, threads)
+    if precision == 'int8':
+        low = read_int8(int8_path(model), graph)
+        runner = OpenVinoGraph(low.xml, precision, threads, low.weights)
+    else:
+        runner = OpenVinoGraph(graph.content, precision, threads)
     try:
         runner.request(tuple(graph.names(list(graph.outputs))))
     except RuntimeError as error:
@@ -149,11 +167,9 @@ def _check_settings(device: str, precision: str, openvino: Any) -> None:
             f'device is {device!r}; engine openvino has auto and cpu', ReasonCode.DEVICE_MISSING)
     if precision == 'fp16':
         raise DeviceError(
-            'fp16 needs a CUDA device; engine openvino has fp32 and bf16',
+            'fp16 needs a CUDA device; engine openvino has fp32, bf16 and int8',
             ReasonCode.DEVICE_MISSING)
-    if precision not in PRECISIONS:
-        raise ConfigurationError(
-            f"precision is {precision!r}; it must be one of ['fp32', 'bf16', 'fp16']")
+    check_precision(precision, PRECISIONS, 'engine openvino')
 
     # without bf16 in the CPU, OpenVINO would quietly compute in fp32
     if precision == 'bf16' and 'BF16' not in openvino.Core().get_property(

@@ -44,7 +44,7 @@ METADATA = 14
 OPSET_IMPORT = 8
 """Numbers of these fields in the ONNX message ``ModelProto``."""
 
-DESCRIPTION = ('metrics', 'training', 'command', 'licence')
+DESCRIPTION = ('metrics', 'precisions', 'training', 'command', 'licence')
 """Fields of a manifest that do not change what a graph answers."""
 SEMANTIC_CONFIDENCE = 'semantic_confidence'
 """Beside the tasks, what a graph computes only if it is asked for by that name."""

@@ -20,6 +20,7 @@ from mtl_perception.inference.engine import (
     MotionScorer,
     Setup,
     check_image,
+    check_precision,
     threads_of,
     warm_up,
 )
@@ -198,12 +199,10 @@ def _device(name: str) -> torch.device:
 
 def _check_precision(precision: str, device: torch.device) -> None:
     """Refuse a precision that does not exist on the device."""
-    if precision not in PRECISIONS:
-        raise ConfigurationError(
-            f'precision is {precision!r}; it must be one of {list(PRECISIONS)}')
     if precision == 'fp16' and device.type == 'cpu':
         raise DeviceError(
             'fp16 needs a CUDA device; on the CPU use fp32 or bf16', ReasonCode.DEVICE_MISSING)
+    check_precision(precision, PRECISIONS, f'engine torch on device {device}')
 
 
 def _array(value: Tensor) -> NDArray[Any]:

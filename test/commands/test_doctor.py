@@ -87,7 +87,9 @@ def test_the_engines_are_named_with_what_they_have(monkeypatch):
     monkeypatch.setitem(sys.modules, 'onnxruntime', library)
     monkeypatch.setitem(sys.modules, 'openvino', None)
     found = {finding.subject: finding for finding in doctor._engines()}
-    assert 'auto takes torch' in found['engine'].text
+    assert found['engine'].text.startswith('auto takes torch ')
+    assert ' on cpu, fp32, 1 CPU thread(s) for model roads' in found['engine'].text
+    assert found['precision'].text.startswith('auto ')
     assert found['onnxruntime'].text == '9.9; providers Some, CPU'
     assert found['openvino'].level == 'note'
     assert "pip install 'mtl_perception[openvino]'" in found['openvino'].text

@@ -100,7 +100,8 @@ def test_cuda_without_a_gpu_is_refused_with_the_cure(tiny_model):
 @pytest.mark.parametrize(('setting', 'error', 'text'), [
     ({'device': 'gpu'}, ConfigurationError, "device is 'gpu'"),
     ({'device': 'mps'}, ConfigurationError, 'must be auto, cpu'),
-    ({'precision': 'int8'}, ConfigurationError, "precision is 'int8'"),
+    ({'precision': 'int3'}, ConfigurationError, "precision is 'int3'"),
+    ({'precision': 'int8'}, DeviceError, 'int8 is not what engine torch on device cpu has'),
     ({'threads': -1}, ConfigurationError, 'threads is -1'),
     ({'device': 'cpu', 'precision': 'fp16'}, DeviceError, 'fp16 needs a CUDA device')])
 def test_an_unknown_setting_is_refused(tiny_model, setting, error, text):

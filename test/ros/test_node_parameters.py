@@ -60,7 +60,7 @@ def test_a_wrong_type_is_refused_by_name_and_can_be_corrected(bench, declaration
     ('depth.camera_height', -1.0, 'wanted 0 to 100'),
     ('camera_timeout', 0.0, 'wanted 0.05 to 3600'), ('max_pixels', 0, 'wanted 1 to'),
     ('image_transport', 'compresed', "did you mean 'compressed'?"),
-    ('precision', 'int3', "wanted one of ['fp32', 'bf16', 'fp16']"),
+    ('precision', 'int3', "wanted one of ['auto', 'fp32', 'bf16', 'fp16', 'int8']"),
     ('device', 'gpu', 'wanted auto, cpu, cuda, cuda:N'), ('output.size', '', 'wanted one of'),
     ('cameras', ['a', 'a'], 'names one twice'), ('cameras', ['a b'], 'cannot be part'),
     ('cameras', ['', 'a'], 'cannot be part'),

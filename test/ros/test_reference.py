@@ -30,7 +30,7 @@ def test_every_parameter_has_a_row():
         assert f' | {one.text} |' in text
     assert '| `max_gap` | double | `0.5` | 0.001 to 3600 | unconfigured |' in text
     assert '| `cameras` | string array | `[""]` |' in text
-    assert '| `precision` | string | `"fp32"` | `fp32`, `bf16`, `fp16` | unconfigured |' in text
+    assert '| `precision` | string | `"fp32"` | `auto`, `fp32`, `bf16`, `fp16`, `int8` | ' in text
     assert '| `autostart` | bool | `false` |  | start |' in text
 
 
