@@ -131,7 +131,7 @@ def load_engine(
     Load the model that a command line names.
 
     :param arguments: with ``model``, ``engine``, ``device`` and ``threads``.
-    :param precision: one of :data:`.PRECISIONS`.
+    :param precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
     :param minimum_score: lowest score of a box, 0 to 1.
     """
     return engines.load_engine(

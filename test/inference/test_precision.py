@@ -79,7 +79,9 @@ def test_a_task_that_the_model_does_not_have_needs_no_figures():
 def test_the_page_has_the_table_of_the_tolerances():
     page = (PRETRAINED.parents[1] / 'docs' / 'engines.md').read_text(encoding='utf-8')
     for one in TOLERANCES:
-        limit = f'{100 * one.largest:g} % of its value in fp32' if one.relative else f'{one.largest:g}'
+        limit = f'{one.largest:g}'
+        if one.relative:
+            limit = f'{100 * one.largest:g} % of its value in fp32'
         assert f'| {one.label} | {limit} |' in page
     assert f'| ids as in fp32 | at least {100 * EQUAL_IDS:g} % |' in page
     assert f'| frames | at least {FEWEST_FRAMES} |' in page
