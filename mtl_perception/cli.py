@@ -46,11 +46,13 @@ COMMANDS = {
     'evaluate': 'measure a model on streets it never saw, a data set or a rosbag2',
     'evaluate-motion': 'measure ego-motion and moving objects on such streets',
     'predict': 'every frame of a video, a folder or a rosbag2 through a model',
+    'record': 'write the topics of the node into a rosbag2 (mcap)',
+    'play': 'publish the messages of a rosbag2',
     'doctor': 'say what this machine has and what is missing',
 }
 """Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
-RUNNING = ('calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict')
+RUNNING = ('calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict', 'record', 'play')
 """Verbs of the extra ``evaluate``; the others, but for ``doctor``, are of ``train``."""
 
 

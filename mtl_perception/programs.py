@@ -34,8 +34,15 @@ def recorder(arguments: Sequence[str] | None = None) -> int:
     return main(sys.argv[1:] if arguments is None else arguments, stop)
 
 
+def player(arguments: Sequence[str] | None = None) -> int:
+    """Play a recording; see :func:`mtl_perception.ros.player.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.player import main
+    return main(sys.argv[1:] if arguments is None else arguments, stop)
+
+
 PROGRAMS = {'perception_node': perception_node, 'camera_source': camera_source,
-            'recorder': recorder}
+            'recorder': recorder, 'player': player}
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ Names are relative to the namespace of a camera; those of ``EGO_MOTION`` and ``T
 the node, that of ``ROBOT_DESCRIPTION`` to its namespace, and ``DIAGNOSTICS`` is absolute.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
@@ -145,3 +146,29 @@ VIEWS = (
     SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,
     DETECTION_OVERLAY)
 EVERY = (*INPUTS, ROBOT_DESCRIPTION, *OUTPUTS, *VIEWS, *TRUTH.values(), DIAGNOSTICS, TIMING)
+
+
+def topic_of(name: str, kind: str) -> tuple[Topic, str] | None:
+    """
+    Return which topic of this list a topic of a graph is, and its namespace.
+
+    :param name: absolute, such as ``/front/depth/image``.
+    :param kind: type of its messages.
+    :return: the topic and a namespace without slashes around it, such as ``front``, empty for
+        none; None for a topic that is not of the list.
+    """
+    fitting = [topic for topic in EVERY if topic.kind == kind
+               and f'/{name.strip("/")}'.endswith(f'/{topic.name.strip("/")}')]
+    if not fitting:
+        return None
+
+    # depth/camera_info ends as camera_info does
+    found = max(fitting, key=lambda topic: len(topic.name))
+    namespace = name.strip('/').removesuffix(found.name.strip('/')).strip('/')
+    return None if namespace and found.name.startswith('/') else (found, namespace)
+
+
+def is_below(name: str, namespaces: Sequence[str]) -> bool:
+    """Return whether a topic of a graph is in one of the namespaces; in any, if none is named."""
+    return not namespaces or any(
+        name.startswith(f'/{one.strip("/")}/'.replace('//', '/')) for one in namespaces)

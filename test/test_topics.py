@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from mtl_perception.tasks import STREET_ALL_TASKS
-from mtl_perception.topics import DIAGNOSTICS, EVERY, IMAGE, PREDICTIONS, TIMING, TRUTH
+from mtl_perception.topics import (
+    DIAGNOSTICS,
+    EVERY,
+    IMAGE,
+    PREDICTIONS,
+    TIMING,
+    TRUTH,
+    topic_of,
+)
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'mtl_perception'
@@ -68,3 +76,22 @@ def test_the_launch_file_names_topics_of_the_list():
 
     assert {*lists['OUTPUTS'], *lists['SHOWN']} <= {topic.name for topic in EVERY}
     assert set(lists['TRUTH']) == {topic.name for topic in TRUTH.values()}
+
+
+@pytest.mark.parametrize(('name', 'kind', 'topic', 'namespace'), [
+    ('/image_raw', IMAGE.kind, 'image_raw', ''),
+    ('/robot/front/image_raw', IMAGE.kind, 'image_raw', 'robot/front'),
+    ('/front/depth/image_raw', IMAGE.kind, 'depth/image_raw', 'front'),
+    ('/truth/depth/image', IMAGE.kind, 'truth/depth/image', ''),
+    ('/diagnostics', DIAGNOSTICS.kind, '/diagnostics', '')])
+def test_a_topic_of_a_graph_is_told_by_its_longest_name(name, kind, topic, namespace):
+    found, below = topic_of(name, kind)
+    assert (found.name, below) == (topic, namespace)
+    assert found.below(below) == name
+
+
+@pytest.mark.parametrize(('name', 'kind'), [
+    ('/image_raw', 'std_msgs/msg/String'), ('/my_image_raw', IMAGE.kind),
+    ('/front/diagnostics', DIAGNOSTICS.kind)])
+def test_a_foreign_topic_is_none_of_the_list(name, kind):
+    assert topic_of(name, kind) is None

@@ -19,6 +19,7 @@ DOMAINS = (1, 101)
 """Domain ids whose ports lie outside of the ephemeral range of Linux."""
 
 PACKAGE = 'mtl_perception'
+PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 
 class ProgramError(PerceptionError):
@@ -42,7 +43,7 @@ def graph_environment() -> dict[str, str]:
     # with the default profile, large images are lost between processes
     profile = share_file('config/fastdds.xml')
     if profile is not None:
-        environment.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(profile))
+        environment.setdefault(PROFILE, str(profile))
     return environment
 
 

@@ -3,7 +3,9 @@
 """
 Record topics into a rosbag2, where ``ros2 bag record`` is not installed.
 
-``python -m mtl_perception.ros.recorder --output DIR --topics image_raw TOPIC:TYPE ...``
+``mtl record``, or
+``python -m mtl_perception.ros.recorder --output DIR --topics image_raw TOPIC:TYPE ...``;
+without ``--topics`` every topic of the node and its cameras, see :mod:`mtl_perception.topics`.
 
 SIGINT or SIGTERM ends the recording. Exit codes: 0 everything was recorded, 2 usage, 5 the disk is
 full or too slow; the file is readable then too.
@@ -59,21 +61,27 @@ class Recorder(Node):  # type: ignore[misc]
     unknown type when its first publisher is found. Until then a reliable offer is assumed; the
     subscription is replaced when the offers differ.
 
-    :param topics: name -> type, or None to take that of the first publisher.
+    :param topics: name -> type, or None to take that of the first publisher; None for every topic
+        of the node and its cameras, whenever it appears.
     :param types: the message types that are installed.
     :param writer: writes the messages.
     :param progress: print the counts as JSON twice a second.
+    :param namespaces: without topics, only those below these; all if empty.
     """
 
     def __init__(
-            self, topics: dict[str, str | None], types: MessageTypes, writer: BagWriter,
-            progress: bool = False) -> None:
+            self, topics: dict[str, str | None] | None, types: MessageTypes, writer: BagWriter,
+            progress: bool = False, namespaces: Sequence[str] = ()) -> None:
         super().__init__('recorder')
         self.exit_code: int | None = None
         self.counts: Counter[str] = Counter()
         self._writer = writer
         self._types = types
-        self._wanted = {self.resolve_topic_name(name): msgtype for name, msgtype in topics.items()}
+        self._namespaces = None if topics is not None else tuple(namespaces)
+        self._wanted = {self.resolve_topic_name(name): msgtype
+                        for name, msgtype in (topics or {}).items()}
+        self._refused: set[str] = set()
+
         self._subscriptions_of: dict[str, tuple[Subscription, Channel]] = {}
         self._last_ns = 0
         self._diagnostics = self.create_publisher(
@@ -118,6 +126,7 @@ class Recorder(Node):  # type: ignore[misc]
         if self._writer.error is not None:
             self.exit_code = StorageError.exit_code
 
+        self._find()
         for topic in list(self._wanted):
             offers = self.get_publishers_info_by_topic(topic)
             msgtype = self._wanted[topic] or (offers[0].topic_type if offers else None)
@@ -130,6 +139,22 @@ class Recorder(Node):  # type: ignore[misc]
             except ConfigurationError as error:
                 self.get_logger().error(f'{topic} is not recorded: {error}')
                 del self._wanted[topic]
+                self._refused.add(topic)
+
+    def _find(self) -> None:
+        """Want the topics of the node that are new in the graph, if none were named."""
+        if self._namespaces is None:
+            return
+        for name, kinds in self.get_topic_names_and_types():
+            if name in self._wanted or name in self._refused:
+                continue
+            if not topic_names.is_below(name, self._namespaces) and (
+                    name != topic_names.DIAGNOSTICS.name):
+                continue
+
+            # a subscriber makes a topic too; its type is that of the first publisher
+            if any(topic_names.topic_of(name, kind) for kind in kinds):
+                self._wanted[name] = None
 
     def _subscribe(self, topic: str, msgtype: str, offers: list[TopicEndpointInfo]) -> None:
         qos = matching_qos(offers)
@@ -212,7 +237,9 @@ def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None
     words = list(sys.argv if arguments is None else ['recorder', *arguments])
     parser = argparse.ArgumentParser(prog='recorder', description='Record topics into a rosbag2.')
     parser.add_argument('--output', type=local_path, required=True, help='folder of the new bag')
-    parser.add_argument('--topics', nargs='+', required=True, metavar='NAME[:TYPE]')
+    parser.add_argument('--topics', nargs='+', metavar='NAME[:TYPE]')
+    parser.add_argument('--namespaces', nargs='+', default=[], metavar='NAMESPACE')
+
     parser.add_argument('--compress', action='store_true', help='compress the file with zstd')
     parser.add_argument('--progress', action='store_true',
                         help='print the counts as JSON twice a second')
@@ -221,9 +248,9 @@ def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None
 
     def start(stopped: Callable[[], bool]) -> Recorder:
         types = MessageTypes()
-        topics = parse_topics(parsed.topics, types)
-        return Recorder(
-            topics, types, BagWriter(parsed.output, types, parsed.compress), parsed.progress)
+        topics = None if parsed.topics is None else parse_topics(parsed.topics, types)
+        writer = BagWriter(parsed.output, types, parsed.compress)
+        return Recorder(topics, types, writer, parsed.progress, parsed.namespaces)
     return run_node(start, words, stop)
 
 

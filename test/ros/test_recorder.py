@@ -119,7 +119,7 @@ def test_a_topic_without_a_publisher_does_not_disturb_the_recording(graph, tmp_p
 @pytest.mark.parametrize(('arguments', 'code', 'text'), [
     (['--topics', 'a', 'a'], 2, 'named twice'),
     (['--topics', 'a:no_such_msgs/msg/Thing'], 2, 'no_such_msgs/msg/Thing'),
-    ([], 2, '--topics')])
+    (['--topics'], 2, '--topics')])
 def test_a_wrong_command_line_is_refused_and_leaves_nothing(
         graph, tmp_path, arguments, code, text):
     process = graph.start(MODULE, '--output', str(tmp_path / 'bag'), *arguments)
