@@ -19,7 +19,8 @@ from mtl_perception.reason_codes import ReasonCode
 MINIMUM_SCORE = 0.3
 """Lowest score of a box by default."""
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
-"""Settings of a precision; auto is one of the others, see :mod:`.precision`."""
+"""Settings of a precision; auto is one of the others, see
+:mod:`mtl_perception.inference.precision`."""
 
 
 @dataclass(frozen=True)

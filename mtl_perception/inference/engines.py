@@ -51,8 +51,9 @@ def load_engine(
     :param engine: one of :data:`ENGINES`, see :func:`choose`.
     :param device: ``auto``, ``cpu``, or what the engine has besides.
     :param precision: ``fp32``, what the engine has besides, or ``auto``: below fp32 only where
-        the manifest holds figures within the tolerances of :mod:`.precision`. A precision that is
-        named is obeyed; ``setup.accuracy`` then tells what it costs, as far as it was measured.
+        the manifest holds figures within the tolerances of
+        :mod:`mtl_perception.inference.precision`. A precision that is named is obeyed;
+        ``setup.accuracy`` then tells what it costs, as far as it was measured.
     :param threads: CPU threads; 0 means one less than there are CPUs.
     :param minimum_score: lowest score of a box, 0 to 1.
     :raises CheckpointError: if the model is missing, damaged, foreign or not usable.

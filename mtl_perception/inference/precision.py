@@ -4,9 +4,8 @@
 Which precision below fp32 a model may run in without being asked: what was measured decides.
 
 ``mtl calibrate`` runs a model in fp32 and in a lower precision over the same frames and writes
-:class:`Figures` into its manifest. ``precision: auto`` takes the lower precision only where such
-figures, of these weights, are within :data:`TOLERANCES`, :data:`EQUAL_IDS` and
-:data:`FEWEST_FRAMES`.
+:class:`.Figures` into its manifest. ``precision: auto`` takes the lower precision only where such
+figures, of these weights, are within ``TOLERANCES``, ``EQUAL_IDS`` and ``FEWEST_FRAMES``.
 """
 
 import dataclasses
@@ -100,7 +99,7 @@ class Figures:
 
     @property
     def name(self) -> str:
-        """Key in :attr:`.Manifest.precisions`."""
+        """Key in ``precisions`` of the manifest."""
         return key(self.engine, self.device, self.precision)
 
     def to_dict(self) -> dict[str, Any]:
