@@ -370,7 +370,7 @@ def street_frames():
 
 def recorded_frames(real_data):
     """Yield 100 frames of a recorded drive."""
-    paths = sorted((real_data('camvid') / 'CamVid' / 'val').glob('*.png'))[:100]
+    paths = sorted((real_data('camvid') / 'CamVid' / 'val').iterdir())[:100]
     for index, path in enumerate(paths):
         yield resize(read_rgb(path), 224, 384), index == 0
 
