@@ -72,7 +72,7 @@ $(VENV)/installed-demo: $(INSTALLED) | $(BIN)/python
 	$(call install,ros-wheels$(comma)evaluate,0.7 GB,1 GB)
 
 $(VENV)/installed-all: $(INSTALLED) | $(BIN)/python
-	$(call install,all,6 GB$(comma) most of it torch$(comma),8 GB)
+	$(call install,all,7 GB$(comma) most of it torch$(comma),9 GB)
 	@touch $(VENV)/installed-demo
 
 comma := ,

@@ -48,6 +48,7 @@ COMMANDS = {
     'predict': 'every frame of a video, a folder or a rosbag2 through a model',
     'record': 'write the topics of the node into a rosbag2 (mcap)',
     'play': 'publish the messages of a rosbag2',
+    'view': 'show the topics of the node in a browser',
     'doctor': 'say what this machine has and what is missing',
 }
 """Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""

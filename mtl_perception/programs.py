@@ -41,8 +41,15 @@ def player(arguments: Sequence[str] | None = None) -> int:
     return main(sys.argv[1:] if arguments is None else arguments, stop)
 
 
+def viewer(arguments: Sequence[str] | None = None) -> int:
+    """Show topics in a browser; see :func:`mtl_perception.ros.viewer.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.viewer import main
+    return main(sys.argv[1:] if arguments is None else arguments, stop)
+
+
 PROGRAMS = {'perception_node': perception_node, 'camera_source': camera_source,
-            'recorder': recorder, 'player': player}
+            'recorder': recorder, 'player': player, 'viewer': viewer}
 
 
 def main() -> int:
