@@ -59,6 +59,8 @@ MAX_LOSS = 0.02
 """How far the consistency may fall."""
 MAX_STREET_LOSS = 0.1
 """How far the mIoU on the model's own validation data may fall."""
+FAMILIAR = 1.0
+"""Weight of the distance to the features that the encoder had before."""
 KEPT_SHARE = 0.25
 """Part of its share of the pixels that a frequent class must keep."""
 SPREAD = 0.03
@@ -81,7 +83,7 @@ class AdaptationSettings:
 
     steps: int = 400
     batch: int = 6
-    rate: float = 3e-4
+    rate: float = 1e-4
     seed: int = 0
     threads: int = 1
 
@@ -252,7 +254,7 @@ def recipe_of(
     plain['output'] = str(folder.parent)
     plain['seed'] = settings.seed
     plain['network'] |= {'start': model, 'pretrained': '', 'frozen': []}
-    plain['loss']['feature_distance'] = 0.0
+    plain['loss']['feature_distance'] = FAMILIAR
     plain['stages'] = [{
         'height': manifest.height, 'width': manifest.width, 'steps': settings.steps,
         'batch': settings.batch, 'lr': settings.rate}]

@@ -314,11 +314,11 @@ class TrainingConfig:
             raise ConfigurationError(
                 'tasks has instance without semantic, which classifies the objects; add semantic')
         self.loss.check(self.tasks)
-        if self.loss.feature_distance and not self.network.pretrained:
+        if self.loss.feature_distance and not (self.network.pretrained or self.network.start):
             raise ConfigurationError(
                 f'loss.feature_distance is {self.loss.feature_distance:g}, but the encoder starts '
-                'with random weights, which are worth nothing to keep; set network.pretrained, or '
-                'loss.feature_distance to 0')
+                'with random weights, which are worth nothing to keep; set network.pretrained or '
+                'network.start, or loss.feature_distance to 0')
 
         if unknown := sorted(set(self.loss.detached) - set(self.tasks)):
             raise ConfigurationError(

@@ -205,7 +205,9 @@ def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
 
 def initial_features(spec: NetworkSpec, config: TrainingConfig) -> FeatureDistance | None:
     """
-    Return the distance to the features of the encoder's pretrained weights.
+    Return the distance to the features of the weights that the encoder starts from.
+
+    These are of the model in ``network.start``, or else the pretrained ones.
 
     :param spec: the architecture.
     :param config: the recipe.
@@ -215,8 +217,11 @@ def initial_features(spec: NetworkSpec, config: TrainingConfig) -> FeatureDistan
     if not config.loss.feature_distance:
         return None
     settings = config.network
-    encoder = build_network(spec).encoder
-    load_encoder(encoder, settings.encoder, settings.pretrained, settings.pretrained_by_order)
+    if settings.start:
+        encoder = load_network(settings.start)[1].encoder
+    else:
+        encoder = build_network(spec).encoder
+        load_encoder(encoder, settings.encoder, settings.pretrained, settings.pretrained_by_order)
     return FeatureDistance(
         encoder.to(memory_format=torch.channels_last), config.loss.feature_distance)
 

@@ -161,6 +161,7 @@ def test_the_recipe_of_a_model_is_replayed_at_its_size(model, tmp_path):
     assert (config.name, config.network.start, config.data.train_seeds) == ('new', 'x', '0:3')
     (stage,) = config.stages
     assert (stage.height, stage.width, stage.steps) == (32, 64, 7)
+    assert config.loss.feature_distance > 0  # near the features that the model has
 
 
 def test_a_model_without_a_recipe_is_refused(tiny_model, tmp_path):

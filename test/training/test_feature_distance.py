@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.inference.weights import load_network
 from mtl_perception.losses import FeatureDistance
 from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.config import Stage
 from mtl_perception.training.dataloading import collate
+from mtl_perception.training.learner import initial_features
 from mtl_perception.training.trainer import Trainer
 
 STAGE = Stage(64, 64, 10, 2, lr=0.02)
@@ -109,6 +111,17 @@ def test_a_stopped_training_continues_with_the_same_distance(pretrained, tmp_pat
     for task, loss in again.step(batch, STAGE).items():
         torch.testing.assert_close(loss, last[task])
     torch.testing.assert_close(again.learner.unfamiliar, whole.learner.unfamiliar)
+
+
+def test_a_training_that_starts_from_a_model_stays_near_the_features_of_that_model(config):
+    manifest, network = load_network('roads')
+    start = replace(config, network=replace(config.network, start='roads'),
+                    loss=replace(config.loss, feature_distance=0.3))
+
+    familiar = initial_features(manifest.network, start).encoder.state_dict()
+
+    assert all(torch.equal(familiar[name], weight)
+               for name, weight in network.encoder.state_dict().items())
 
 
 def test_random_weights_are_not_worth_keeping(config):
