@@ -4,6 +4,7 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.name_checks import check_names
 from mtl_perception.signals import STOPPED
 from mtl_perception.training.compare import ALL, read_comparison, train_all
 from mtl_perception.training.comparison import (
@@ -21,6 +23,7 @@ from mtl_perception.training.comparison import (
     table_of,
     write,
 )
+from mtl_perception.training.comparison_reading import draw_ranks, reading
 from mtl_perception.training.config import load_config
 from mtl_perception.training.data_sources import tasks_of
 from mtl_perception.training.recipe import late_options
@@ -42,6 +45,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--strategies', default=ALL,
         help=f'names of weighting strategies with commas between, or {ALL}; for a recipe')
+    parser.add_argument(
+        '--baseline', action='append', metavar='ROW',
+        help="row to compare with instead of the configuration's; once per single task")
     parser.add_argument('--seeds', type=int, default=3, help='trainings per row (default: 3)')
     parser.add_argument(
         '--into', type=path_argument, default=Path('compared'), help='folder (default: compared)')
@@ -62,6 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
     plan = read_comparison(
         arguments.config, arguments.strategies, arguments.seeds, tuple(overrides))
 
+    if arguments.baseline:
+        check_names(arguments.baseline, [row.name for row in plan.variants], '--baseline')
+        plan = replace(plan, baseline=tuple(arguments.baseline))
+
     # a wrong setting of any row shows here, before hours are spent
     for variant in plan.variants:
         tasks_of(load_config(plan.recipe, [*plan.overrides, *variant.overrides]))
@@ -70,9 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
     failed, stopped = train_all(plan, folder, arguments.workers)
     rows = collect(plan, folder)
     text = as_markdown(plan, rows)
+    if plan.reference:
+        text += '\n\n' + reading(plan, rows)
     write(plan, rows, folder, text)
+    if plan.reference:
+        draw_ranks(plan, rows).savefig(folder / 'ranks.png', dpi=110)
     _show(plan, rows)
-    print(f'{folder}: compare.md, compare.csv, compare.png, weights.png')
+    print(f'{folder}: compare.md, compare.csv, compare.png, weights.png, results.jsonl')
 
     if stopped:
         print(f'{stopped}: stopped; the same command goes on')

@@ -50,6 +50,10 @@ class ComparisonFile:
         of XTasC-Net, ``[mIoU, pixel accuracy, Abs Err, Rel Err]``.
     :param per_task: whether Delta_m averages the metrics of each task first, so that a task with
         many metrics counts no more than another.
+    :param reference: name of the row that the others are tested against, see
+        :mod:`mtl_perception.training.comparison_reading`; no test without it.
+    :param results: file with finished runs, relative to this file, such as ``results.jsonl`` of
+        an earlier comparison; they are not trained again. It need not exist yet.
     """
 
     recipe: str
@@ -58,6 +62,8 @@ class ComparisonFile:
     baseline: str | list[str] = ''
     metrics: list[Annotated[str, one_of(LABELS)]] = field(default_factory=list)
     per_task: bool = False
+    reference: str = ''
+    results: str = ''
 
 
 def read_comparison(
@@ -82,9 +88,11 @@ def read_comparison(
         given = [file.baseline] if isinstance(file.baseline, str) else file.baseline
         rows = tuple(name for name in given if name) or (variants[0].name,)
         check_names(rows, list(file.rows), f'{path}: baseline')
+        if file.reference:
+            check_names([file.reference], list(file.rows), f'{path}: reference')
         return ComparisonPlan(
             path.parent / file.recipe, variants, numbers, common, rows, tuple(file.metrics),
-            file.per_task)
+            file.per_task, file.reference, path.parent / file.results if file.results else None)
 
     names = [name for name in WEIGHTINGS if name not in SKIPPED_STRATEGIES]
     if strategies != ALL:
@@ -104,9 +112,10 @@ def train_all(
     :raises ConfigurationError: if a finished run was trained with other settings.
     """
     every = [(variant, seed) for seed in plan.seeds for variant in plan.variants]
-    todo = [(variant, seed) for variant, seed in every if not is_done(folder, variant, seed)]
+    todo = [(variant, seed) for variant, seed in every if not (
+        is_done(folder, variant, seed) or plan.finished_earlier(variant, seed))]
     for variant, seed in every:
-        if (variant, seed) not in todo:
+        if is_done(folder, variant, seed):
             _check_same(plan, folder, variant, seed)
     if len(todo) < len(every):
         print(f'{len(every) - len(todo)} of {len(every)} trainings are done already', flush=True)

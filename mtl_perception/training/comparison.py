@@ -6,14 +6,15 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from mtl_perception.errors import StorageError
+from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.files import write_atomically
 from mtl_perception.metrics import (
     COMPARED,
@@ -22,6 +23,13 @@ from mtl_perception.metrics import (
     delta_m,
     main_metrics,
     metric_text,
+)
+from mtl_perception.training.comparison_results import (
+    FinishedRun,
+    History,
+    read_results,
+    results_text,
+    settings_digest,
 )
 from mtl_perception.training.config import load_config
 from mtl_perception.training.run_readme import read_log
@@ -53,6 +61,8 @@ class ComparisonPlan:
         the metrics of its task, are one baseline together.
     :param metrics: labels of the only metrics, if not all that networks are compared by.
     :param per_task: whether Delta_m averages the metrics of each task first.
+    :param reference: name of the row that the others are tested against; none without a name.
+    :param results: file of runs that were finished earlier and are not trained again.
     """
 
     recipe: Path
@@ -62,6 +72,31 @@ class ComparisonPlan:
     baseline: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     per_task: bool = False
+    reference: str = ''
+    results: Path | None = None
+
+    def finished_earlier(self, variant: Variant, seed: int) -> FinishedRun | None:
+        """
+        Return what the file of results holds of a run.
+
+        :raises ConfigurationError: if it was trained with other settings.
+        """
+        run = self._earlier.get((variant.name, seed))
+        wanted = self.digest(variant)
+        if run and run.settings != wanted:
+            raise ConfigurationError(
+                f'{self.results}: row {variant.name!r}, seed {seed} was trained with other '
+                f'settings ({run.settings}) than it has now ({wanted}). Restore the settings, or '
+                'remove its line, then it is trained again')
+        return run
+
+    @cached_property
+    def _earlier(self) -> dict[tuple[str, int], FinishedRun]:
+        return read_results(self.results) if self.results else {}
+
+    def digest(self, variant: Variant) -> str:
+        """Return a digest of the settings of a row, without its seed."""
+        return settings_digest(self.recipe, (*self.overrides, *variant.overrides))
 
 
 @dataclass
@@ -69,12 +104,14 @@ class ResultRow:
     """
     The metrics of one row.
 
-    :param metrics: seed -> name of a metric -> its value.
+    :param metrics: seed -> name of a metric -> its value after the last step.
     :param minutes: seed -> duration of the training.
+    :param history: seed -> step of a validation -> name of a metric -> its value.
     """
 
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     minutes: dict[int, float] = field(default_factory=dict)
+    history: dict[int, History] = field(default_factory=dict)
 
 
 def run_name(variant: Variant, seed: int) -> str:
@@ -91,27 +128,43 @@ def is_done(folder: Path, variant: Variant, seed: int) -> bool:
 def collect(plan: ComparisonPlan, folder: Path) -> dict[str, ResultRow]:
     """Return name of a row -> its metrics, of the runs that are done."""
     rows = {variant.name: ResultRow() for variant in plan.variants}
+    for (name, seed), run in finished_runs(plan, folder).items():
+        row = rows[name]
+        row.history[seed] = {
+            step: _chosen(plan, metrics) for step, metrics in run.history.items()}
+
+        # the validation at the end of the training, not the best on the way
+        row.metrics[seed] = row.history[seed][max(row.history[seed])]
+        row.minutes[seed] = run.minutes
+    return rows
+
+
+def finished_runs(plan: ComparisonPlan, folder: Path) -> dict[tuple[str, int], FinishedRun]:
+    """Return (name of a row, seed) -> the run, from the folder and from the file of results."""
+    found = dict[tuple[str, int], FinishedRun]()
     for variant in plan.variants:
         for seed in plan.seeds:
             place = folder / run_name(variant, seed)
             if not is_done(folder, variant, seed):
+                if earlier := plan.finished_earlier(variant, seed):
+                    found[variant.name, seed] = earlier
                 continue
-            validations = read_log(place, 'validation')
-            if not validations:
-                continue
+            if validations := read_log(place, 'validation'):
+                found[variant.name, seed] = FinishedRun(
+                    plan.digest(variant), _minutes(place),
+                    {entry['step']: main_metrics(entry) for entry in validations})
+    return found
 
-            # the validation at the end of the training, not the best on the variant
-            found = {
-                label: value for label, value in main_metrics(validations[-1]).items()
-                if label in (plan.metrics or COMPARED)}
 
-            # the fitness of Leang et al., section IV
-            if {'mIoU', 'AP50'} <= found.keys():
-                found['sqrt(mIoU AP50)'] = math.sqrt(max(found['mIoU'] * found['AP50'], 0.0))
+def _chosen(plan: ComparisonPlan, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of a validation that the comparison shows."""
+    found = {label: value for label, value in metrics.items()
+             if label in (plan.metrics or COMPARED)}
 
-            rows[variant.name].metrics[seed] = found
-            rows[variant.name].minutes[seed] = _minutes(place)
-    return rows
+    # the fitness of Leang et al., section IV
+    if {'mIoU', 'AP50'} <= found.keys():
+        found['sqrt(mIoU AP50)'] = math.sqrt(max(found['mIoU'] * found['AP50'], 0.0))
+    return found
 
 
 def _minutes(place: Path) -> float:
@@ -122,15 +175,20 @@ def _minutes(place: Path) -> float:
     return clips / float(np.mean(rates)) / 60 if rates and np.mean(rates) > 0 else math.nan
 
 
-def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str) -> list[float]:
-    """Return Delta_m of a row over the baseline of the same seed, per cent, one per seed."""
+def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str,
+          step: int | None = None) -> list[float]:
+    """
+    Return Delta_m of a row over the baseline of the same seed, per cent, one per seed.
+
+    :param step: of the validations of both; the last one by default.
+    """
     base = dict[int, dict[str, float]]()
     for row in plan.baseline:
-        for seed, metrics in rows[row].metrics.items():
+        for seed, metrics in _after(rows[row], step).items():
             base.setdefault(seed, {}).update(metrics)
 
     found = []
-    for seed, metrics in rows[name].metrics.items():
+    for seed, metrics in _after(rows[name], step).items():
         same = {key: value for key, value in metrics.items()
                 if base.get(seed, {}).get(key) and not key.startswith('sqrt')}
         if same:
@@ -139,6 +197,13 @@ def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str) -> lis
                 [key for key in LOWER_IS_BETTER if key in same],
                 _by_task(same) if plan.per_task else None))
     return found
+
+
+def _after(row: ResultRow, step: int | None) -> dict[int, dict[str, float]]:
+    """Return seed -> the metrics after a step, of the seeds that have it; None for the last."""
+    if step is None:
+        return row.metrics
+    return {seed: history[step] for seed, history in row.history.items() if step in history}
 
 
 def _by_task(labels: Iterable[str]) -> dict[str, list[str]]:
@@ -168,19 +233,28 @@ def _spread(values: Sequence[float]) -> str:
 def table_of(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> Iterator[list[str]]:
     """Yield the cells of the table, its head first."""
     columns = _columns(rows)
-    yield ['', *columns, f'Delta_m over {" and ".join(plan.baseline)}, %', 'min']
+    plain = replace(plan, per_task=False)
+    yield ['', *columns, f'Delta_m over {" and ".join(plan.baseline)}, %',
+           *(['plain mean, %'] if plan.per_task else []), 'min']
     for variant in plan.variants:
         row = rows[variant.name]
         values = [[metrics[key] for metrics in row.metrics.values() if key in metrics]
                   for key in columns]
 
-        gain = gains(plan, rows, variant.name)
-        shown = '0' if variant.name in plan.baseline else (
-            f'{np.mean(gain):+.1f} +- {np.std(gain, ddof=1):.1f}' if len(gain) > 1 else
-            f'{gain[0]:+.1f}' if gain else '-')
-
+        shown = [_gain_text(kind, rows, variant.name)
+                 for kind in ((plan, plain) if plan.per_task else (plan,))]
         minutes = f'{np.mean(list(row.minutes.values())):.1f}' if row.minutes else '-'
-        yield [variant.name, *map(_spread, values), shown, minutes]
+        yield [variant.name, *map(_spread, values), *shown, minutes]
+
+
+def _gain_text(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str) -> str:
+    """Return mean and standard deviation of Delta_m over the seeds in words."""
+    gain = gains(plan, rows, name)
+    if name in plan.baseline:
+        return '0'
+    if len(gain) > 1:
+        return f'{np.mean(gain):+.1f} +- {np.std(gain, ddof=1):.1f}'
+    return f'{gain[0]:+.1f}' if gain else '-'
 
 
 def as_markdown(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:
@@ -281,5 +355,7 @@ def write(plan: ComparisonPlan, rows: Mapping[str, ResultRow], folder: Path, tex
         write_atomically(as_csv(plan, rows).encode(), folder / 'compare.csv')
         draw(plan, rows).savefig(folder / 'compare.png', dpi=110)
         draw_weights(plan, folder).savefig(folder / 'weights.png', dpi=110)
+        write_atomically(
+            results_text(finished_runs(plan, folder)).encode(), folder / 'results.jsonl')
     except OSError as error:
         raise StorageError(f'{folder}: cannot be written ({error})') from error

@@ -230,6 +230,41 @@ def test_a_signal_stops_the_running_training_and_starts_no_other(recipe, tmp_pat
     assert not (folder / 'dwa_0' / 'train.log').exists()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_comparison_goes_on_row_by_row(recipe, tmp_path, capsys):
+    rows = recipe.with_name('rows.yaml')
+    rows.write_text(ROWS + 'results: kept.jsonl\n')
+    folder = tmp_path / 'out'
+    words = ['compare', str(rows), '--seeds', '1', '--into', str(folder), '--data.cache',
+             str(tmp_path / 'cache'), '--stages', '[{height: 32, width: 64, steps: 40, batch: 2}]']
+    process = subprocess.Popen([sys.executable, '-m', 'mtl_perception.cli', *words])
+    first = folder / 'geometric_loss_0' / 'geometric_loss_0.safetensors'
+    second = folder / 'semantic_only_0' / 'metrics.jsonl'
+    until = time.monotonic() + 200
+    while time.monotonic() < until and not (second.exists() and second.stat().st_size):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = first.stat().st_mtime_ns
+
+    assert cli.main(words) == 0
+    assert '1 of 2 trainings are done already' in capsys.readouterr().out
+    assert first.stat().st_mtime_ns == before
+    steps = [json.loads(line)['step'] for line in second.read_text().splitlines()
+             if '"train"' in line]
+    assert steps == list(range(1, 41))
+
+    # the file of results alone is enough: nothing is trained again
+    shown = (folder / 'compare.md').read_text()
+    (folder / 'results.jsonl').rename(rows.with_name('kept.jsonl'))
+    folder.rename(tmp_path / 'gone')
+    assert cli.main(words) == 0
+    assert '2 of 2 trainings are done already' in capsys.readouterr().out
+    assert [path for path in folder.iterdir() if path.is_dir()] == []
+    assert (folder / 'compare.md').read_text() == shown
+
+
 @pytest.mark.parametrize('path', sorted(COMPARISONS.glob('*.yaml')), ids=lambda path: path.stem)
 def test_every_committed_comparison_can_be_trained(path):
     plan = read_comparison(path, 'all', 1, ())
