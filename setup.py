@@ -51,7 +51,7 @@ MLFLOW = ['mlflow-skinny>=2.16']
 WANDB = ['wandb>=0.17']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
 EVALUATE = [*SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
-VIEW = ['rerun-sdk>=0.26']
+VIEW = ['rerun-sdk>=0.41']
 DOCS = ['furo>=2024.8', 'myst-parser>=4.0', 'sphinx>=8.1']
 TEST = [
     'catkin-pkg',

@@ -248,7 +248,7 @@ def _shadows(size: tuple[int, ...], generator: np.random.Generator) -> NDArray[n
         np.mod(0.6 * np.broadcast_to(ahead, size) * scale + top, side).astype(np.float32) + 4,
         cv2.INTER_LINEAR)
 
-    shade = (found > generator.uniform(-0.8, 0.8)).astype(np.float32)
-    shade = cv2.GaussianBlur(shade, (0, 0), float(generator.uniform(0.4, 1.5)))
-    shade *= np.clip((below - 0.01) / 0.06, 0, 1)
-    return np.asarray(1 - generator.uniform(0.25, 0.7) * shade, np.float32)
+    dark = (found > generator.uniform(-0.8, 0.8)).astype(np.float32)
+    shade = cv2.GaussianBlur(dark, (0, 0), float(generator.uniform(0.4, 1.5)))
+    near = np.clip((below - 0.01) / 0.06, 0, 1)
+    return np.asarray(1 - generator.uniform(0.25, 0.7) * shade * near, np.float32)
