@@ -217,16 +217,18 @@ def test_cameras_and_publishers_come_and_go_whatever_they_offer(graph, view):
     publish(graph, [first], lambda: 1 in masks('front'))
     graph.node.destroy_publisher(first[0])
 
-    # the next one offers less, and a second camera appears; a broken image between disturbs nobody
-    second, rear = mask('front', 2, BEST_EFFORT), mask('rear', 3, 5)
+    # the next one offers less, and more cameras appear; broken images of one disturb nobody
+    second, rear, left = mask('front', 2, BEST_EFFORT), mask('rear', 3, 5), mask('left', 0, 5)
     broken = image_message(header(), 'mono8', np.zeros((2, 2), np.uint8))
     broken.encoding = 'no such encoding'
-    publish(graph, [second, (second[0], broken), rear],
-            lambda: 2 in masks('front') and 3 in masks('rear'))
+    cameras = [second, (left[0], broken), rear]
+    publish(graph, cameras, lambda: 2 in masks('front') and 3 in masks('rear'))
+    end = time.monotonic() + 3
+    publish(graph, cameras, lambda: time.monotonic() > end)
 
     code, errors = graph.finish(server.process, signal.SIGINT)
     assert code == 0, errors
-    assert '/front/semantic/image cannot be shown' in errors
+    assert '/left/semantic/image cannot be shown' in errors
 
 
 def listeners(port):
