@@ -58,6 +58,21 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
         'measured little loss (default: fp32)')
 
 
+def add_data_options(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """
+    Declare the data set that takes the place of streets.
+
+    :param purpose: the first words of the help of ``--data``.
+    """
+    parser.add_argument(
+        '--data', type=path_argument, metavar='YAML|FOLDER',
+        help=f'{purpose}: a recipe, the YAML of mtl data check, or a folder that mtl train takes')
+    parser.add_argument(
+        '--part', default='validation', help='which of the data sets in that file (validation)')
+    parser.add_argument(
+        '--root', type=path_argument, help='folder of that data set, in place of its own')
+
+
 def add_range_option(parser: argparse.ArgumentParser) -> None:
     """Declare what is black and white in images of more than 8 bits."""
     parser.add_argument(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_perception.commands._options import add_model_argument, path_argument, progress
+from mtl_perception.commands._options import add_data_options, add_model_argument, progress
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import (
@@ -75,14 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--look', choices=LOOKS, default=LOOKS[0], help='of the streets (default: classic)')
 
-    parser.add_argument(
-        '--data', type=path_argument, metavar='YAML|FOLDER',
-        help='recorded and labelled data instead of streets: a recipe, the YAML of mtl data '
-        'check, or a folder that mtl train takes')
-    parser.add_argument(
-        '--part', default='validation', help='which of the data sets in that file (validation)')
-    parser.add_argument(
-        '--root', type=path_argument, help='folder of that data set, in place of its own')
+    add_data_options(parser, 'recorded and labelled data instead of streets')
 
 
 def run(arguments: argparse.Namespace) -> int:

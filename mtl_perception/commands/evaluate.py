@@ -11,6 +11,7 @@ from pathlib import Path
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
     add_camera_options,
+    add_data_options,
     add_depth_scale_option,
     add_engine_options,
     add_fit_options,
@@ -94,18 +95,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--output', type=path_argument, help='folder for report.json, report.md and report.html')
 
     # a data set
-    parser.add_argument(
-        '--data', type=path_argument, metavar='YAML|FOLDER',
-        help='evaluate on recorded data: a recipe, the YAML of mtl data check, or a folder that '
-        'mtl train takes')
-    parser.add_argument(
-        '--part', default='validation', help='which of the data sets in that file (validation)')
+    add_data_options(parser, 'evaluate on recorded data')
     parser.add_argument(
         '--on-bad-sample', choices=('fail', 'skip'), default='fail',
         help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
-    parser.add_argument(
-        '--root', type=path_argument,
-        help='folder of that data set, in place of its own')
 
     # which labels of it, and how they compare
     parser.add_argument(

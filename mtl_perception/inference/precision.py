@@ -60,7 +60,7 @@ PREFERRED = (
     ('onnx', 'tensorrt', 'fp16'), ('torch', 'cuda', 'fp16'), ('torch', 'cuda', 'bf16'),
     ('openvino', 'cpu', 'bf16'), ('openvino', 'cpu', 'int8'))
 """Engine, device and precision that ``auto`` tries, the fastest first. Torch in bf16 on a CPU is
-not among them: without such units in the CPU it is slower than fp32."""
+not among them: whether it is faster than fp32 depends on the CPU and was not measured."""
 
 
 @dataclass(frozen=True)
