@@ -86,7 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
     if plan.reference:
         draw_ranks(plan, rows).savefig(folder / 'ranks.png', dpi=110)
     _show(plan, rows)
-    print(f'{folder}: compare.md, compare.csv, compare.png, weights.png, results.jsonl')
+    written = [*sorted(path.name for path in folder.glob('*.png')), 'results.jsonl']
+    print(f'{folder}: compare.md, compare.csv, {", ".join(written)}')
 
     if stopped:
         print(f'{stopped}: stopped; the same command goes on')

@@ -89,11 +89,12 @@ class Server:
             'stderr': subprocess.DEVNULL}
         subprocess.run([program, 'analytics', 'disable'], check=False, **quiet)
 
-        # it ends with this process, however that ends
+        # it ends with this process, however that ends, but not of Ctrl-C before the last drawing
         guard = ['setpriv', '--pdeathsig', 'TERM'] if shutil.which('setpriv') else []
         self._process = subprocess.Popen([
             *guard, program, '--serve-web', '--bind', HOST, '--port', str(port),
-            '--web-viewer-port', str(web_port), '--server-memory-limit', memory], **quiet)
+            '--web-viewer-port', str(web_port), '--server-memory-limit', memory],
+            start_new_session=True, **quiet)
 
     @property
     def ended(self) -> bool:
@@ -253,7 +254,7 @@ def main(arguments: Sequence[str] | None = None, stop: StopRequest | None = None
         server = Server(parsed.port, parsed.web_port, parsed.memory)
         server.wait(stopped)
         viewer = Viewer(server, parsed.rate, parsed.namespaces, parsed.points)
-        print(f'open {server.page}; Ctrl-C ends it', flush=True)
+        print(f'open {server.page} (Ctrl-C ends it)', flush=True)
         if parsed.open:
             webbrowser.open(server.page)
         return viewer

@@ -46,6 +46,7 @@ class Scene:
         self._recording = recording
         self._cameras: list[str] = []
         self._names: dict[str, dict[int, str]] = {}
+        self._labels: dict[tuple[str, str], str] = {}
         self._calibrations: dict[str, bytes] = {}
         self._statuses: dict[str, tuple[bytes, str]] = {}
 
@@ -139,6 +140,9 @@ class Scene:
     def _labels_of(self, task: str) -> Callable[[str, Any], None]:
         def show(camera: str, message: Any) -> None:
             """Give ids their names and colours; unlabelled pixels stay clear."""
+            # The node repeats them. Rerun 0.41 shows no colours of a context that is sent again.
+            if self._labels.get((camera, task)) == message.data:
+                return
             fields = json.loads(message.data)
             classes = fields['classes']
             infos = [self._rerun.AnnotationInfo(one['id'], one['name'], (
@@ -154,6 +158,7 @@ class Scene:
                 paths += [f'{camera}/{name}' for name in ('objects', 'velocities', 'points')]
             for path in paths:
                 self._log(path, self._rerun.AnnotationContext(infos), static=True)
+            self._labels[camera, task] = message.data
         return show
 
     def _depth(self, camera: str, message: Any) -> None:
