@@ -60,6 +60,7 @@ TEST = [
     'faster-coco-eval>=1.6',
     'hypothesis>=6.100',
     'jsonschema>=4.20',
+    'lightning>=2.4',  # for one example of docs/weighting.md
     'mcap-ros2-support>=0.5.5',
     'mypy>=1.11',
     'pytest>=8.0',
