@@ -3,8 +3,9 @@
 """The base class of data sets: images on disk, earlier frames, labels where they exist."""
 
 import copy
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,12 @@ class RecordedClips(ABC):
                 f'none of {len(images)} images has the {frames - 1} earlier ones that frames: '
                 f'{frames} and spacing: {spacing} need ({images[0]} is the first of them); set '
                 "frames to 1 or get the data set's sequences")
+
+    @property
+    def drives(self) -> list[Hashable]:
+        """The drive of each clip; a clip whose drive is not known stands for itself."""
+        found = drives_of([clip[-1] for clip in self.clips], self.filmed)
+        return [number if drive is None else drive for number, drive in enumerate(found)]
 
     def read_image(self, image: Path) -> NDArray[np.uint8]:
         """
@@ -232,6 +239,23 @@ class RecordedClips(ABC):
                 f'{len(self._all) if stop is None else stop} (not included) of '
                 f'{len(self._all)}; choose others')
         return part
+
+
+def drives_of(images: Sequence[Path], filmed: bool = False) -> list[Hashable]:
+    """
+    Return the drive of each image: its folder and its name up to the number at the end.
+
+    Where that is the same for all, each image stands for itself, unless they were filmed.
+
+    :param images: paths.
+    :param filmed: whether the frames of a folder are known to be of one drive.
+    """
+    # frame_000123.png and frame_000124.png are of one drive, named "frame_".
+    drives = [(image.parent, re.sub(r'\d+$', '', image.stem)
+               if image.stem[-1:].isdigit() else '') for image in images]
+
+    # One name for all says nothing about drives.
+    return list(drives) if filmed or len(set(drives)) > 1 else [None] * len(images)
 
 
 def _stack_boxes(frames: list[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:

@@ -3,7 +3,7 @@
 """Several data sets in one training, for tasks that no single one labels."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.sample import Sample
@@ -47,6 +47,15 @@ class MixedClips:
     def __len__(self) -> int:
         """Return the number of clips; one that occurs twice counts twice."""
         return sum(count for _, count in self._blocks)
+
+    @property
+    def drives(self) -> list[Hashable]:
+        """The drive of each clip, of one data set."""
+        found: list[Hashable] = []
+        for number, (part, count) in enumerate(self._blocks):
+            drives = part.drives
+            found += [(number, drives[place % len(part)]) for place in range(count)]
+        return found
 
     def __getitem__(self, index: int) -> Sample:
         """

@@ -11,7 +11,7 @@ import shutil
 import signal
 import threading
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -182,6 +182,11 @@ class StreetClips:
         # Stored with 16 bits; negative ids, unknown in other data sets, need a sign.
         arrays['instance'] = arrays['instance'].astype(np.int32)
         return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()})
+
+    @property
+    def drives(self) -> list[Hashable]:
+        """The seed of each clip: the clips of a street resemble one another."""
+        return [seed for seed in self.seeds for _ in range(self.plan.clips)]
 
     def missing(self) -> list[int]:
         """Return the seeds that have not been rendered yet."""

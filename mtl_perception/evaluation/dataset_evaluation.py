@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -75,7 +74,7 @@ def evaluate(
     tasks = {*evaluator.evaluators}
     needed = {'semantic', 'instance'} if 'motion' in tasks else set()
     data = data.narrowed_to(tasks | needed)
-    groups = drives_of([clip[-1] for clip in data.clips], data.filmed)
+    groups = data.drives
     computed = (tasks | needed - {'instance'}) & {task.name for task in manifest.tasks}
     runner = _Runner(
         engine, StreamSettings(
@@ -244,23 +243,6 @@ def _too_bad(bad: Sequence[str], count: int) -> str:
     """Return the message about too many clips that cannot be read."""
     return (f'{len(bad)} of {count} clips cannot be read, at most {LARGEST_BAD:.1%} may be left '
             f'out; the first: {bad[0]}')
-
-
-def drives_of(images: Sequence[Path], filmed: bool = False) -> list[Hashable]:
-    """
-    Return the drive of each image: its folder and its name up to the number at the end.
-
-    Where that is the same for all, each image stands for itself, unless they were filmed.
-
-    :param images: paths.
-    :param filmed: whether the frames of a folder are known to be of one drive.
-    """
-    # frame_000123.png and frame_000124.png are of one drive, named "frame_".
-    drives = [(image.parent, re.sub(r'\d+$', '', image.stem)
-               if image.stem[-1:].isdigit() else '') for image in images]
-
-    # One name for all says nothing about drives.
-    return list(drives) if filmed or len(set(drives)) > 1 else [None] * len(images)
 
 
 def check_classes(manifest: Manifest, known: Mapping[str, Task]) -> None:

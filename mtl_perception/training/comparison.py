@@ -27,6 +27,7 @@ from mtl_perception.metrics import (
 from mtl_perception.training.comparison_results import (
     FinishedRun,
     History,
+    Intervals,
     read_results,
     results_text,
     settings_digest,
@@ -107,11 +108,13 @@ class ResultRow:
     :param metrics: seed -> name of a metric -> its value after the last step.
     :param minutes: seed -> duration of the training.
     :param history: seed -> step of a validation -> name of a metric -> its value.
+    :param intervals: seed -> name of a metric -> its interval over the drives of the validation.
     """
 
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     minutes: dict[int, float] = field(default_factory=dict)
     history: dict[int, History] = field(default_factory=dict)
+    intervals: dict[int, Intervals] = field(default_factory=dict)
 
 
 def run_name(variant: Variant, seed: int) -> str:
@@ -136,6 +139,8 @@ def collect(plan: ComparisonPlan, folder: Path) -> dict[str, ResultRow]:
         # the validation at the end of the training, not the best on the way
         row.metrics[seed] = row.history[seed][max(row.history[seed])]
         row.minutes[seed] = run.minutes
+        row.intervals[seed] = {
+            label: ends for label, ends in run.intervals.items() if label in row.metrics[seed]}
     return rows
 
 
@@ -152,7 +157,8 @@ def finished_runs(plan: ComparisonPlan, folder: Path) -> dict[tuple[str, int], F
             if validations := read_log(place, 'validation'):
                 found[variant.name, seed] = FinishedRun(
                     plan.digest(variant), _minutes(place),
-                    {entry['step']: main_metrics(entry) for entry in validations})
+                    {entry['step']: main_metrics(entry) for entry in validations},
+                    validations[-1].get('intervals', {}))
     return found
 
 

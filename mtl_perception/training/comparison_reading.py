@@ -105,6 +105,7 @@ def reading(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:
         f'{_text(found.corrected, ".3f")} | {found.verdict} |'
         for name, found in differences(plan, rows).items()]
 
+    lines += _spreads(rows)
     lines += ['', '## The order over the budget', '']
     places = ranks(plan, rows)
     found = settling(places)
@@ -126,6 +127,34 @@ def reading(plan: ComparisonPlan, rows: Mapping[str, ResultRow]) -> str:
         lines += ['', f'{len(missing)} of {len(plan.variants)} rows are not complete. The same '
                   'command trains what is missing: ' + ', '.join(missing) + '.']
     return '\n'.join(lines)
+
+
+def _spreads(rows: Mapping[str, ResultRow]) -> list[str]:
+    """Return a table of what seeds and what other drives move each metric by, in Markdown."""
+    labels = list(dict.fromkeys(
+        label for row in rows.values() for found in row.intervals.values() for label in found))
+    if not labels:
+        return []
+
+    lines = ['', '## What seeds move, and what other drives would', '',
+             'Standard deviation over the seeds / half the 95 % bootstrap interval over the '
+             'drives of the validation, within a seed, mean over the seeds. All rows are '
+             'validated on the same drives, so the second is no test of their differences: it '
+             'says how far the metrics themselves would be off on other drives.', '']
+
+    lines += ['| | ' + ' | '.join(labels) + ' |', '|---|' + '---|' * len(labels)]
+    for name, row in rows.items():
+        cells = []
+        for label in labels:
+            values = [found[label] for found in row.metrics.values() if label in found]
+            halves = [(high - low) / 2 for found in row.intervals.values()
+                      for key, (low, high) in found.items() if key == label]
+
+            seeds = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            drives = float(np.mean(halves)) if halves else None
+            cells.append(f'{_text(seeds, ".3f")} / {_text(drives, ".3f")}')
+        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
+    return lines
 
 
 def _text(value: float | None, form: str) -> str:

@@ -5,7 +5,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mtl_perception.errors import ConfigurationError
@@ -13,6 +13,8 @@ from mtl_perception.settings import read_yaml
 
 History = dict[int, dict[str, float]]
 """Step of a validation -> label of a metric -> its value."""
+Intervals = dict[str, list[float]]
+"""Label of a metric -> [low, high], its bootstrap interval over the drives of the validation."""
 PLACES = ('--data.cache', '--data.root', '--data.workers', '--device', '--run.threads')
 """Settings that say where a training runs and change nothing of it."""
 
@@ -25,11 +27,13 @@ class FinishedRun:
     :param settings: see :func:`settings_digest`.
     :param minutes: of training.
     :param history: its validations.
+    :param intervals: of its last validation, empty if there are none.
     """
 
     settings: str
     minutes: float
     history: History
+    intervals: Intervals = field(default_factory=dict)
 
 
 def settings_digest(recipe: Path, words: tuple[str, ...]) -> str:
@@ -56,9 +60,13 @@ def read_results(path: Path) -> dict[tuple[str, int], FinishedRun]:
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
+
+            # files of before there were intervals have none
             found[entry['row'], entry['seed']] = FinishedRun(
                 entry['settings'], float(entry['minutes']),
-                {int(step): metrics for step, metrics in entry['validations'].items()})
+                {int(step): metrics for step, metrics in entry['validations'].items()},
+                {label: [float(low), float(high)]
+                 for label, (low, high) in entry.get('intervals', {}).items()})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f'{path}, line {number}: is no result ({error!r}); wanted a line of results.jsonl '
@@ -73,5 +81,8 @@ def results_text(runs: Mapping[tuple[str, int], FinishedRun]) -> str:
         'row': row, 'seed': seed, 'settings': run.settings, 'minutes': round(run.minutes, 4),
         'validations': {
             step: {label: round(value, 6) for label, value in metrics.items()}
-            for step, metrics in run.history.items()}}) + '\n'
+            for step, metrics in run.history.items()},
+        'intervals': {
+            label: [round(end, 6) for end in ends] for label, ends in run.intervals.items()},
+        }) + '\n'
         for (row, seed), run in runs.items())

@@ -126,7 +126,6 @@ class Trainer:
 
         self.stepper = Stepper(self.learner, self.weighting, config.optimiser, self.ranks)
         self.average = self.stepper.average
-        self.optimiser = self.stepper.optimiser
         self.checkpoints = CheckpointFolder(folder / 'checkpoints')
         self.progress = Progress()
         self.metrics: dict[str, Any] = {}
@@ -360,7 +359,7 @@ class Trainer:
         """Return the mean losses, the weights and the speed since the last report."""
         return {
             'loss': recent.means(), 'weight': self.weighting.weights(),
-            'lr': float(self.optimiser.param_groups[0]['lr']),
+            'lr': float(self.stepper.optimiser.param_groups[0]['lr']),
             'frames_per_second': recent.frames / max(1e-9, time.monotonic() - recent.began),
             'gradient_norm': float(np.mean(recent.norms)) if recent.norms else None,
             'skipped': self.progress.skipped}
@@ -379,6 +378,7 @@ class Trainer:
         score = selection_score(self.metrics)
         view = picture(self.averaged, *place) if self.ranks.is_first else None
         self.told.validation(self.progress.step, {**self.metrics, SCORE_KEY: score}, view)
+        del self.metrics['intervals']  # only the log has them
 
         is_best = score > self.progress.best
         self.progress.best = max(score, self.progress.best)

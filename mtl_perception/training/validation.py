@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluate a network on clips that it does not learn from."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +16,7 @@ from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.losses import BoxLoss, DepthInUnit
 from mtl_perception.losses.depth_units import Stereo
 from mtl_perception.metrics import (
+    MAIN_METRICS,
     DepthMetrics,
     DetectionMetrics,
     InstanceMetrics,
@@ -75,11 +77,17 @@ class TaskMetrics:
         self.instance = InstanceMetrics(
             {kind: names[kind] for kind in movable}, SMALLEST_OBJECT)
         self.detection = DetectionMetrics(detection.classes if detection else ())
+        # per task: the drive of each update, for intervals
+        self.drives = defaultdict[str, list[Hashable]](list)
         # per task: the sum of losses times the amounts that they are means over, and of amounts
         self.losses = {task: np.zeros(2) for task in by_name}
 
-    def update(self, learner: ClipLearner, sample: Sample) -> None:
-        """Evaluate the predictions for one clip, at the size of its images."""
+    def update(self, learner: ClipLearner, sample: Sample, drive: Hashable = None) -> None:
+        """
+        Evaluate the predictions for one clip, at the size of its images.
+
+        :param drive: which the clip is from.
+        """
         semantic = self.tasks.get('semantic')
         batch = collate([sample])
         found = learner.outputs(batch['image'].to(learner.mean.device))
@@ -89,10 +97,12 @@ class TaskMetrics:
         if 'semantic' in outputs and sample.semantic is not None:
             for prediction, truth in zip(_ids(outputs['semantic']), sample.semantic):
                 self.semantic.update(prediction, truth)
+                self.drives['semantic'].append(drive)
 
         if 'depth' in outputs and sample.depth is not None:
             inverse = self.tasks['depth'].inverse
             self.depth.update(metres(outputs['depth'][:, 0], inverse).numpy(), sample.depth)
+            self.drives['depth'].append(drive)
             if self.inverse is not None:
                 # without the limits of a published depth: an output of 0 is infinitely far
                 with np.errstate(divide='ignore'):
@@ -108,6 +118,7 @@ class TaskMetrics:
                 self.motion.update(
                     moving[frame], None, truth,
                     np.zeros_like(truth) if labels is None else labels[frame])
+                self.drives['motion'].append(drive)
 
         if 'instance' in outputs and semantic is not None and sample.instance is not None \
                 and sample.semantic is not None:
@@ -115,6 +126,7 @@ class TaskMetrics:
                     outputs['instance'].numpy(), _ids(outputs['semantic']), sample.instance,
                     sample.semantic):
                 self.instance.update(separate(offset, classes, semantic), classes, true, labels)
+                self.drives['instance'].append(drive)
 
         # frames where a box is unlabelled would turn correct predictions into false positives
         if 'detection' in outputs and sample.detection is not None:
@@ -125,6 +137,7 @@ class TaskMetrics:
                     self.detection.update(
                         boxes.corners, boxes.scores, boxes.classes, true[:, :4],
                         true[:, 4].astype(int), small)
+                    self.drives['detection'].append(drive)
 
     def _update_losses(
             self, learner: ClipLearner, batch: Batch, outputs: dict[str, torch.Tensor]) -> None:
@@ -144,6 +157,7 @@ class TaskMetrics:
         for task in self.tasks:
             getattr(self, task).merge(getattr(other, task))
             self.losses[task] += other.losses[task]
+            self.drives[task] += other.drives[task]
         if self.inverse is not None and other.inverse is not None:
             self.inverse.merge(other.inverse)
 
@@ -168,6 +182,26 @@ class TaskMetrics:
         return metrics
 
 
+    def intervals(self) -> dict[str, list[float]]:
+        """
+        Return label of a main metric -> [low, high], its 95 % bootstrap interval.
+
+        Drives are drawn as wholes, see :func:`.bootstrap_interval`. Metrics without an interval,
+        such as those of fewer than five drives, are left out.
+        """
+        found = {
+            task: getattr(self, task).intervals(groups=drives)
+            for task, drives in self.drives.items() if drives and task in self.tasks}
+        if 'depth' in found and self.inverse is not None:
+            found['depth'] |= self.inverse.intervals(groups=self.drives['depth'])
+        elif 'depth' in found and self.unit == 'metres':
+            found['depth'] |= {
+                'abs_err': found['depth']['mae'], 'rel_err': found['depth']['abs_rel']}
+        return {
+            metric.label: list(found[metric.task][metric.key]) for metric in MAIN_METRICS
+            if found.get(metric.task, {}).get(metric.key) is not None}
+
+
 @torch.no_grad()
 def validate(
         learner: ClipLearner, clips: Clips, tasks: Sequence[Task], height: int, width: int,
@@ -186,8 +220,11 @@ def validate(
     :param height: rows of the images that the network sees.
     :param width: columns of the images that the network sees.
     :param ranks: who shares the clips; this process alone if None.
+    :return: task name -> metrics, and ``intervals``, see :meth:`TaskMetrics.intervals`; clips of a
+        data set that does not know its ``drives`` stand for themselves.
     """
     ranks = ranks or Ranks()
+    drives = getattr(clips, 'drives', range(len(clips)))
 
     was_training = learner.training
     learner.eval()
@@ -196,7 +233,7 @@ def validate(
     own: list[TaskMetrics] = []
     for number in range(ranks.rank, len(clips), ranks.count):
         own.append(TaskMetrics(tasks, *unit))
-        own[-1].update(learner, clips[number].resized(height, width))
+        own[-1].update(learner, clips[number].resized(height, width), drives[number])
     learner.train(was_training)
 
     # sums of floats depend on their order, so it is that of the clips
@@ -204,7 +241,7 @@ def validate(
     total = TaskMetrics(tasks, *unit)
     for number in range(len(clips)):
         total.merge(shares[number % ranks.count][number // ranks.count])
-    return total.compute()
+    return {**total.compute(), 'intervals': total.intervals()}
 
 
 def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label numbers, folders, earlier images, and depth from disparity or lidar points."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from dataset_trees import HEIGHT, WIDTH, constant, write_image
 
+from mtl_perception.datasets.clips import drives_of
 from mtl_perception.datasets.files import find_earlier, images_in, ranges, to_ids
 from mtl_perception.datasets.geometry import (
     cityscapes_disparity,
@@ -89,3 +92,13 @@ def test_a_cut_scan_names_itself(tmp_path):
     path.write_bytes(bytes(30))
     with pytest.raises(DataError, match=r'0000000000\.bin: has 30 bytes'):
         read_scan(path)
+
+
+def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():
+    def drives(*names):
+        return drives_of([Path(name) for name in names])
+    assert drives('a/1.png', 'a/2.png', 'b/1.png') == [
+        (Path('a'), ''), (Path('a'), ''), (Path('b'), '')]
+    assert len(set(drives('x/0001TP_006690.png', 'x/0001TP_006720.png', 'x/Seq05_01.png'))) == 2
+    assert drives('a/1.png', 'a/2.png') == [None, None]  # nothing tells them apart
+    assert drives_of([Path('a/1.png'), Path('a/2.png')], filmed=True) == [(Path('a'), '')] * 2

@@ -17,7 +17,6 @@ from mtl_perception.datasets.build import build_dataset, read_descriptions
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.dataset_evaluation import (
     described_fit,
-    drives_of,
     evaluate,
     notes_of,
     open_data,
@@ -184,16 +183,6 @@ def test_depth_is_scaled_by_the_height_of_the_camera_if_it_is_told(root):
     figures, _ = evaluate(engine, data_of(root), camera_height=4.5)
 
     assert figures['depth']['abs_rel'] == pytest.approx(2.0)
-
-
-def test_images_are_of_one_drive_by_their_folder_and_the_name_before_the_number():
-    def drives(*names):
-        return drives_of([Path(name) for name in names])
-    assert drives('a/1.png', 'a/2.png', 'b/1.png') == [
-        (Path('a'), ''), (Path('a'), ''), (Path('b'), '')]
-    assert len(set(drives('x/0001TP_006690.png', 'x/0001TP_006720.png', 'x/Seq05_01.png'))) == 2
-    assert drives('a/1.png', 'a/2.png') == [None, None]  # nothing tells them apart
-    assert drives_of([Path('a/1.png'), Path('a/2.png')], filmed=True) == [(Path('a'), '')] * 2
 
 
 def test_other_classes_are_mapped_and_what_the_model_lacks_counts_as_not_found(root):

@@ -80,6 +80,17 @@ def test_ranks_over_the_budget_and_whether_they_have_settled():
     assert settling({}) is None
 
 
+def test_what_seeds_move_stands_beside_what_drives_would():
+    rows = {'alone': row_of([0.5]), 'equal': row_of([0.50], [0.52], [0.48])}
+    rows['equal'].intervals = {0: {'mIoU': [0.4, 0.6]}, 1: {'mIoU': [0.4, 0.8]}}
+    text = reading(plan_of(), rows)
+
+    # deviation of 0.48, 0.50, 0.52; mean of half of 0.2 and of 0.4
+    assert '| equal | 0.020 / 0.150 |' in text
+    assert '| alone | - / - |' in text
+    assert 'What seeds move' not in reading(plan_of(), {**rows, 'equal': row_of([0.5])})
+
+
 def test_results_survive_without_their_folders(tmp_path):
     recipe, results = tmp_path / 'recipe.yaml', tmp_path / 'results.jsonl'
     recipe.write_text('name: a  # a comment\n')
@@ -87,11 +98,13 @@ def test_results_survive_without_their_folders(tmp_path):
     assert plan.finished_earlier(plan.variants[0], 0) is None
 
     run = FinishedRun(
-        plan.digest(plan.variants[1]), 2.5, {100: {'mIoU': 0.25}, 200: {'mIoU': 0.5}})
+        plan.digest(plan.variants[1]), 2.5, {100: {'mIoU': 0.25}, 200: {'mIoU': 0.5}},
+        {'mIoU': [0.4, 0.6], 'AP': [0.1, 0.2]})
     results.write_text(results_text({('equal', 1): run}))
     assert read_results(results) == {('equal', 1): run}
     plan = plan_of(seeds=2, recipe=recipe, results=results)
     assert collect(plan, tmp_path)['equal'].metrics == {1: {'mIoU': 0.5}}
+    assert collect(plan, tmp_path)['equal'].intervals == {1: {'mIoU': [0.4, 0.6]}}
     assert collect(plan, tmp_path)['alone'].metrics == {}
 
     # comments and places are no settings, everything else is

@@ -52,6 +52,7 @@ def test_twenty_steps_lower_every_loss(config, tmp_path, boxes):
 
     validation = [line for line in log_of(tmp_path / 'run') if line['kind'] == 'validation']
     assert [line['step'] for line in validation] == [7, 10, 14, 20]
+    assert all(line['intervals']['mIoU'][0] <= line['semantic']['miou'] for line in validation)
     assert (tmp_path / 'run' / 'checkpoints' / 'best.ckpt').exists()
 
 

@@ -109,11 +109,11 @@ def test_every_strategy_trains_and_resumes_bit_for_bit(make, boxes, weighting):
 
 def test_parameters_of_a_strategy_have_their_own_learning_rate_and_no_weight_decay(make):
     trainer = make('uncertainty', {'uncertainty': {'rate': 5.0}})
-    group = trainer.optimiser.param_groups[-1]
+    group = trainer.stepper.optimiser.param_groups[-1]
     assert len(group['params']) == 3
     assert group['weight_decay'] == 0.0
     assert trainer.run(Never())
-    assert group['lr'] == pytest.approx(5 * trainer.optimiser.param_groups[0]['lr'])
+    assert group['lr'] == pytest.approx(5 * trainer.stepper.optimiser.param_groups[0]['lr'])
     assert all(item.item() != 0 for item in trainer.weighting.parameters())
 
 

@@ -98,3 +98,35 @@ def test_motion_is_evaluated_where_nothing_else_is_labelled(boxes):
     assert figures['motion']['iou_moving'] == 0.0
     assert figures['motion']['pixels'] > 0
     assert figures['motion']['iou_all_movable'] is None  # nobody says what could move
+
+
+def test_intervals_draw_drives_as_wholes(boxes):
+    class Fading(Truthful):
+        """Right in the first clips, blind in the others."""
+
+        seen = 0
+
+        def decode_shared(self, stages, detached, tasks=None):
+            outputs = super().decode_shared(stages, detached, tasks)
+            self.seen += 1
+            if self.seen > 6:
+                outputs['semantic'] = outputs['semantic'].roll(1, 1)
+            return outputs
+
+    class Clips(list):
+        drives = ()
+
+    def found(drives):
+        clips = Clips([boxes[0]] * 12)
+        clips.drives = drives
+        learner = ClipLearner(Fading(), (0, 0, 0), (1, 1, 1), {})
+        return validate(learner, clips, STREET_TASKS, 64, 64)
+
+    # each drive is half right: whichever are drawn, half of the pixels are right
+    even = found([number % 6 for number in range(12)])
+    assert even['semantic']['pixel_accuracy'] == 0.5
+    assert even['intervals']['pixel accuracy'] == [0.5, 0.5]
+
+    low, high = found([number // 2 for number in range(12)])['intervals']['pixel accuracy']
+    assert low < 0.25 < 0.75 < high
+    assert 'pixel accuracy' not in found([number // 6 for number in range(12)])['intervals']
