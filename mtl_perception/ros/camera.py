@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from mtl_perception import topics
 from mtl_perception.errors import ConfigurationError, FrameError
 from mtl_perception.frames import Frame, Perception
 from mtl_perception.image_codec import decode_compressed, decode_image
@@ -34,6 +31,7 @@ from mtl_perception.media.intrinsics import Intrinsics, is_rectified_topic
 from mtl_perception.media.odometry import OdometryMemory
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount
+from mtl_perception.ros.camera_inputs import CameraInputs
 from mtl_perception.ros.image_checks import PictureWatch
 from mtl_perception.ros.library_noise import LibraryNoise
 from mtl_perception.ros.load import LoadWatch
@@ -41,7 +39,6 @@ from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.ros.mounting import Mounting
 from mtl_perception.ros.outputs import CameraOutputs, Ready
 from mtl_perception.ros.parameters import OutputSize, Settings
-from mtl_perception.ros.qos_matching import MatchingSubscription
 from mtl_perception.ros.robot_frames import RobotFrames
 
 NANOSECONDS = 1_000_000_000
@@ -133,12 +130,15 @@ class Camera:
         self.noise = LibraryNoise()
         """What libraries print about damaged images; to be closed."""
 
-        compressed = settings.image_transport == 'compressed'
-        self._kind = CompressedImage if compressed else Image
-        self._decode = decode_compressed if compressed else decode_image
-        self._image_topic = self._prefix + (
-            topics.COMPRESSED_IMAGE if compressed else topics.IMAGE).name
-        self.topic = node.resolve_topic_name(self._image_topic)
+        self._decode = (
+            decode_compressed if settings.image_transport == 'compressed' else decode_image)
+
+        self._follows_odometry = bool(settings.motion_odometry_topic) and (
+            self.stream.moving is not None or settings.depth_scale == 'odometry')
+        self._odometry = OdometryMemory(settings.motion_camera_pose)
+        self.inputs = CameraInputs(node, self._prefix, settings, self._follows_odometry)
+        """The subscriptions."""
+        self.topic = self.inputs.topic
         """Full name of the image topic, after remapping."""
 
         self._infos = CalibrationMemory(KEPT_CALIBRATIONS, is_rectified_topic(self.topic))
@@ -147,54 +147,27 @@ class Camera:
         self.focal_px = 0.0
         """Focal length that the metres stand on, pixels; 0 before the first image."""
         self._layout: Layout | None = None
-        self.image: MatchingSubscription | None = None
-        self._info: MatchingSubscription | None = None
 
         self.outputs = CameraOutputs(
             node, self._prefix, engine.manifest, settings, self.stream.moving is not None,
             offered(engine))
-        self._odometry = OdometryMemory(settings.motion_camera_pose)
-        self._odometry_subscription: MatchingSubscription | None = None
         self.mounting = Mounting(settings, self.stream, self._odometry)
 
     def open(
         self, on_image: Callable[[Any], None], guard: Callable[[Any], Callable[[Any], None]],
     ) -> None:
         """Subscribe."""
-        reliability = self._settings.image_reliability
-        self.image = MatchingSubscription(
-            self._node, self._kind, self._image_topic, on_image, reliability)
-        self._info = MatchingSubscription(
-            self._node, CameraInfo, self._prefix + topics.CAMERA_INFO.name,
-            guard(self._infos.put), depth=5)
-        if self._settings.motion_odometry_topic and (
-                self.stream.moving is not None or self._settings.depth_scale == 'odometry'):
-            self._odometry_subscription = MatchingSubscription(
-                self._node, Odometry, self._settings.motion_odometry_topic,
-                guard(self._odometry.put), depth=50)
+        self.inputs.open(on_image, guard(self._infos.put), guard(self._odometry.put))
 
     def close(self) -> None:
         """End the subscriptions; what comes after them is another stream."""
-        if self.image is not None:
+        if self.inputs.close():
             self.request_reset('deactivated')
-        for subscription in self._subscriptions():
-            subscription.destroy()
-        self.image = self._info = self._odometry_subscription = None
         self._infos.clear()
         self.intrinsics = None
         self.load.clear()
         self._odometry.clear()
         self._forget_range = True
-
-    def update_subscriptions(self) -> None:
-        """Follow the quality of service that the publishers offer."""
-        for subscription in self._subscriptions():
-            subscription.update()
-
-    def _subscriptions(self) -> list[MatchingSubscription]:
-        """Return the subscriptions that are open."""
-        every = (self.image, self._info, self._odometry_subscription)
-        return [subscription for subscription in every if subscription is not None]
 
     def request_reset(self, reason: str) -> None:
         """Drop the temporal state before the next frame; the state belongs to the worker."""
@@ -368,7 +341,7 @@ class Camera:
         try:
             found = self.stream.process(
                 frame, tasks=tasks, output_size=size, intrinsics=known,
-                odometry=None if self._odometry_subscription is None else self._odometry.between)
+                odometry=self._odometry.between if self._follows_odometry else None)
             self._tell_layout()
             return found
         finally:

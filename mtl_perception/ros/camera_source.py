@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 from builtin_interfaces.msg import Time
@@ -38,6 +39,7 @@ from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.node_parameters import NodeParameters
 from mtl_perception.ros.prefetcher import Prefetcher
 from mtl_perception.ros.process import run_node
+from mtl_perception.ros.qos_overrides import overridden
 from mtl_perception.ros.source_settings import PARAMETERS, camera_settings_of
 from mtl_perception.signals import StopRequest
 
@@ -65,7 +67,8 @@ class CameraSource(Node):  # type: ignore[misc]
             stopped: Callable[[], bool] = lambda: False) -> None:
         super().__init__(
             'camera_source', parameter_overrides=list(parameters), context=context)
-        self.settings = camera_settings_of(NodeParameters(self, PARAMETERS).read())
+        declared = NodeParameters(self, PARAMETERS)
+        self.settings = camera_settings_of(declared.read())
         self.exit_code: int | None = None
         self.published = 0
         self.late = 0
@@ -80,6 +83,7 @@ class CameraSource(Node):  # type: ignore[misc]
         self._calibration: CameraInfo | None = None
         self._name = without_password(self.settings.source.source)
         self._create_publishers()
+        declared.check_topics()
         self._source = load(lambda: open_image_source(self.settings.source), stopped)
         for remark in self._source.remarks:
             self.get_logger().warning(printable(remark, LONGEST_LINE))
@@ -92,15 +96,18 @@ class CameraSource(Node):  # type: ignore[misc]
     def _create_publishers(self) -> None:
         """Create the publishers of images, calibration, ground truth and diagnostics."""
         compressed = self.settings.compressed
-        self._image: Publisher = self.create_publisher(
+        self._image = self._publisher(
             CompressedImage if compressed else Image,
-            (topics.COMPRESSED_IMAGE if compressed else topics.IMAGE).name, QOS)
-        self._info = self.create_publisher(CameraInfo, topics.CAMERA_INFO.name, QOS)
+            topics.COMPRESSED_IMAGE if compressed else topics.IMAGE)
+        self._info = self._publisher(CameraInfo, topics.CAMERA_INFO)
         self._truth = {
-            task: self.create_publisher(Image, topic.name, QOS)
-            for task, topic in topics.TRUTH.items()
+            task: self._publisher(Image, topic) for task, topic in topics.TRUTH.items()
             if self.settings.truth and self.settings.source.source == 'street'}
-        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS.name, 10)
+        self._diagnostics = self._publisher(DiagnosticArray, topics.DIAGNOSTICS)
+
+    def _publisher(self, kind: type[Any], topic: topics.Topic) -> Publisher:
+        profile = overridden(self, topic.name, 'publisher', QOS)
+        return self.create_publisher(kind, topic.name, profile)
 
     def start(self) -> None:
         """Start to publish, in a separate thread; ``exit_code`` is set when that has ended."""

@@ -11,12 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -24,9 +19,11 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.name_checks import nearest_hint
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration
+from mtl_perception.ros.declaring import declare, value_problem
 from mtl_perception.ros.log_text import printable
+from mtl_perception.ros.qos_overrides import PREFIX, override_problems, unused_overrides
 
-FOREIGN = re.compile(r'use_sim_time|qos_overrides\..*|start_type_description_service')
+FOREIGN = re.compile(r'use_sim_time|start_type_description_service')
 """Parameters of rclpy itself."""
 
 
@@ -48,11 +45,12 @@ class NodeParameters:
         """Whether a parameter was set since the last :meth:`read`."""
 
         for declaration in declarations:
-            self._declare(declaration)
-        self.unknown = self._unknown()
+            if problem := declare(node, declaration):
+                self._wrong[declaration.name] = problem
+                node.get_logger().error(problem)
+        self.unknown: dict[str, str] = {}
         """Names that were given and do not exist, each with a hint at the nearest one."""
-        for name, hint in self.unknown.items():
-            node.get_logger().warning(f'parameter {name!r} does not exist and is ignored{hint}')
+        self._report(self._unknown())
         node.add_on_set_parameters_callback(self._on_set)
 
     def read(self) -> dict[str, Any]:
@@ -70,30 +68,47 @@ class NodeParameters:
             if name not in self._wrong and (problem := declaration.problem(value)):
                 wrong.append(problem)
 
-        if values.get('strict_parameters'):
-            wrong += [
-                f'parameter {name!r} does not exist{hint}' for name, hint in self.unknown.items()]
+        wrong += self._refused_names()
         if wrong:
             raise ConfigurationError('; '.join(wrong), ReasonCode.BAD_PARAMETER)
         return values
 
-    def _declare(self, declaration: Declaration) -> None:
-        """Declare one parameter; a wrong override is remembered and the default declared."""
-        name = declaration.name
-        override = self._node._parameter_overrides.get(name)
-        if override is not None and (problem := _problem(declaration, override)):
-            self._wrong[name] = problem
-            self._node.get_logger().error(problem)
-        self._node.declare_parameter(
-            name, declaration.default, _descriptor(declaration),
-            ignore_override=name in self._wrong)
+    def check_topics(self) -> None:
+        """
+        Check the overrides of the quality of service, which needs the topics to be there.
+
+        One that no topic takes is reported as an unknown parameter.
+
+        :raises ConfigurationError: that names every wrong one.
+        """
+        others = {
+            name: hint for name, hint in self.unknown.items() if not name.startswith(PREFIX)}
+        self._report({**others, **unused_overrides(self._node)})
+        if wrong := override_problems(self._node) + self._refused_names():
+            raise ConfigurationError('; '.join(wrong), ReasonCode.BAD_PARAMETER)
+
+    def _report(self, unknown: dict[str, str]) -> None:
+        """Remember the names that do not exist, and log those that are new."""
+        for name, hint in unknown.items():
+            if name not in self.unknown:
+                self._node.get_logger().warning(
+                    f'parameter {name!r} does not exist and is ignored{hint}')
+        self.unknown = unknown
+
+    def _refused_names(self) -> list[str]:
+        """Return the problems of names that do not exist, if those are to be refused."""
+        strict = 'strict_parameters'
+        if strict not in self._known or not self._node.get_parameter(strict).value:
+            return []
+        return [f'parameter {name!r} does not exist{hint}' for name, hint in self.unknown.items()]
 
     def _unknown(self) -> dict[str, str]:
         """Return the overrides that no parameter takes, each with a hint at the nearest one."""
         return {
             printable(name, LONGEST_VALUE): nearest_hint(name, self._known)
             for name in self._node._parameter_overrides
-            if not self._node.has_parameter(name) and not FOREIGN.fullmatch(name)}
+            if not self._node.has_parameter(name) and not FOREIGN.fullmatch(name)
+            and not name.startswith(PREFIX)}
 
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Accept or refuse a change; an exception here would end the node's spin."""
@@ -115,30 +130,4 @@ class NodeParameters:
         if self.configured and not declaration.dynamic:
             return (f'parameter {parameter.name!r} cannot change while the node is configured; '
                     'deactivate, clean up, set it, and configure again')
-        return _problem(declaration, parameter)
-
-
-def _problem(declaration: Declaration, parameter: Parameter) -> str:
-    """Return the problem of a parameter that was given, empty if it is valid."""
-    kind = str(parameter.type_.name).lower().replace('_array', ' array')
-    return (declaration.wrong_kind(kind, parameter.value)
-            or declaration.problem(parameter.value))
-
-
-def _descriptor(declaration: Declaration) -> ParameterDescriptor:
-    """Return what ``ros2 param describe`` shows."""
-    descriptor = ParameterDescriptor(
-        description=declaration.text, read_only=declaration.read_only,
-        dynamic_typing=bool(declaration.also))
-    if declaration.choices:
-        descriptor.additional_constraints = declaration.allowed
-    if declaration.bounds is None:
-        return descriptor
-
-    low, high = declaration.bounds
-    if isinstance(declaration.default, float):
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(low), to_value=float(high))]
-    else:
-        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
-    return descriptor
+        return value_problem(declaration, parameter)

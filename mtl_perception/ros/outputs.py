@@ -12,7 +12,6 @@ from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import ImageMarker, MarkerArray
@@ -38,6 +37,7 @@ from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.cloud_messages import cloud_message
 from mtl_perception.ros.odometry import twist_message
 from mtl_perception.ros.parameters import Settings
+from mtl_perception.ros.qos_overrides import overridden
 from mtl_perception.tasks import Task
 
 FARTHEST_COLOURED_M = 80.0
@@ -286,33 +286,29 @@ class CameraOutputs:
         for output in OUTPUTS:
             if (output.task in self._offered and output.kind is not None
                     and (depth_raw or output.topic is not topics.DEPTH_RAW)):
-                self._publishers[output] = self._publisher(output.kind, output.topic, IMAGES)
+                self._publishers[output] = self._publisher(
+                    output.kind, self._prefix + output.topic.name, IMAGES)
                 self.made[output.topic.name] = 0
         if steps:
             # below the node's own name, not the camera's
             topic = f'~/{self._prefix}{topics.EGO_MOTION.name}'
-            self._publishers[EGO_MOTION] = self._node.create_lifecycle_publisher(
-                EGO_MOTION.kind, topic, IMAGES)
+            self._publishers[EGO_MOTION] = self._publisher(EGO_MOTION.kind, topic, IMAGES)
             self.made[topics.EGO_MOTION.name] = 0
         if 'depth' in self._tasks:
-            self._depth_info = self._publisher(CameraInfo, topics.DEPTH_INFO, IMAGES)
+            self._depth_info = self._publisher(
+                CameraInfo, self._prefix + topics.DEPTH_INFO.name, IMAGES)
 
         for task in self._tasks.values():
             if task.name in topics.LABELS:
-                labels = self._publisher(String, topics.LABELS[task.name], LATCHED)
+                labels = self._publisher(
+                    String, self._prefix + topics.LABELS[task.name].name, LATCHED)
                 self._labels.append((labels, task))
                 if messages.LABEL_INFO is not None:
                     info = self._publisher(
-                        messages.LABEL_INFO, topics.LABEL_INFO[task.name], LATCHED)
+                        messages.LABEL_INFO, self._prefix + topics.LABEL_INFO[task.name].name,
+                        LATCHED)
                     self._infos.append((info, task))
 
-    def _publisher(
-        self, kind: type[Any], topic: topics.Topic, profile: QoSProfile,
-    ) -> LifecyclePublisher:
-        # a profile of its own, because overrides are written into it
-        own = QoSProfile(
-            history=profile.history, depth=profile.depth, reliability=profile.reliability,
-            durability=profile.durability)
+    def _publisher(self, kind: type[Any], topic: str, profile: QoSProfile) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(
-            kind, self._prefix + topic.name, own,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies())
+            kind, topic, overridden(self._node, topic, 'publisher', profile))

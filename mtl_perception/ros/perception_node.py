@@ -118,6 +118,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
             settings = settings_of(self._declared.read())
             self._engine = load(lambda: self._load_engine(settings), self._stopped)
             self._add_cameras(settings, self._engine)
+            self._declared.check_topics()
         except BaseException:
             self._release()
             raise

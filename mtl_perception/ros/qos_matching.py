@@ -18,8 +18,13 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
-RELIABILITIES = {
-    'reliable': ReliabilityPolicy.RELIABLE, 'best_effort': ReliabilityPolicy.BEST_EFFORT}
+
+def following(depth: int = 1) -> QoSProfile:
+    """Return a profile that follows the publishers; the newest messages count."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=depth,
+        reliability=ReliabilityPolicy.BEST_AVAILABLE,
+        durability=DurabilityPolicy.BEST_AVAILABLE)
 
 
 @dataclass(frozen=True)
@@ -41,28 +46,32 @@ class MatchingSubscription:
     """
     A subscription that is replaced whenever another quality of service fits better.
 
+    What the profile calls "best available" follows the publishers; anything else is fixed.
+
     :param node: whose subscription it is.
     :param kind: message type.
     :param topic: as given to ``create_subscription``.
     :param callback: called with each message.
-    :param reliability: ``auto``, ``reliable`` or ``best_effort``.
-    :param depth: of the queue.
+    :param profile: its quality of service; :func:`following` if None.
     """
 
     def __init__(
         self, node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None],
-        reliability: str = 'auto', depth: int = 1,
+        profile: QoSProfile | None = None,
     ) -> None:
         self._node = node
         self._kind = kind
         self._topic = topic
         self._callback = callback
-        self._fixed = RELIABILITIES.get(reliability)
-        self._depth = depth
+        self._profile = profile = profile or following()
         self._type_name = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
         self._subscription: Subscription | None = None
-        self.reliability = self._fixed or ReliabilityPolicy.RELIABLE
-        self.durability = DurabilityPolicy.VOLATILE
+        self._fixed_reliability = profile.reliability != ReliabilityPolicy.BEST_AVAILABLE
+        self._fixed_durability = profile.durability != DurabilityPolicy.BEST_AVAILABLE
+        self.reliability = (
+            profile.reliability if self._fixed_reliability else ReliabilityPolicy.RELIABLE)
+        self.durability = (
+            profile.durability if self._fixed_durability else DurabilityPolicy.VOLATILE)
         self.offer = Offer()
         self.update()
 
@@ -78,15 +87,15 @@ class MatchingSubscription:
         offered = {one.qos_profile.reliability for one in fitting}
 
         # One best-effort publisher is enough: a reliable subscription would not hear it.
-        wanted = self._fixed or self.reliability
-        if self._fixed is None and offered:
+        wanted = self.reliability
+        if not self._fixed_reliability and offered:
             wanted = ReliabilityPolicy.RELIABLE
             if ReliabilityPolicy.BEST_EFFORT in offered:
                 wanted = ReliabilityPolicy.BEST_EFFORT
 
         # Only if all are latched: a latched subscription would not hear a volatile publisher.
         durability = self.durability
-        if fitting:
+        if not self._fixed_durability and fitting:
             latched = {one.qos_profile.durability for one in fitting} == {
                 DurabilityPolicy.TRANSIENT_LOCAL}
             durability = (
@@ -101,7 +110,7 @@ class MatchingSubscription:
             foreign=tuple(sorted({f'{one.topic_type} by node {_full_name(one)}'
                                   for one in found if one.topic_type != self._type_name})),
             unmatched='the publisher offers best_effort, the subscription asks for reliable; set '
-                      'image_reliability to auto or best_effort' if deaf else '')
+                      'image_reliability to auto or best_effort, or qos_overrides' if deaf else '')
         return self.offer
 
     def destroy(self) -> None:
@@ -115,7 +124,7 @@ class MatchingSubscription:
         self.reliability = reliability
         self.durability = durability
         profile = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST, depth=self._depth, reliability=reliability,
+            history=self._profile.history, depth=self._profile.depth, reliability=reliability,
             durability=durability)
         quiet = SubscriptionEventCallbacks(incompatible_qos=_ignore)
         self._subscription = self._node.create_subscription(

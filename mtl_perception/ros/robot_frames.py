@@ -16,7 +16,8 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import rotation_of_quaternion
 from mtl_perception.media.robot_model import RobotModel
 from mtl_perception.ros.log_text import printable
-from mtl_perception.ros.qos_matching import MatchingSubscription
+from mtl_perception.ros.qos_matching import MatchingSubscription, following
+from mtl_perception.ros.qos_overrides import overridden
 
 try:
     import tf2_ros
@@ -35,6 +36,8 @@ class RobotFrames:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._profile = overridden(
+            node, topics.ROBOT_DESCRIPTION.name, 'subscription', following())
         self._model: RobotModel | None = None
         self._description: MatchingSubscription | None = None
         self._buffer: Any = None
@@ -43,7 +46,8 @@ class RobotFrames:
     def open(self, guard: Callable[[Any], Callable[[Any], None]]) -> None:
         """Subscribe."""
         self._description = MatchingSubscription(
-            self._node, String, topics.ROBOT_DESCRIPTION.name, guard(self._on_description))
+            self._node, String, topics.ROBOT_DESCRIPTION.name, guard(self._on_description),
+            self._profile)
         if tf2_ros is not None:
             self._buffer = tf2_ros.Buffer()
             self._listener = tf2_ros.TransformListener(self._buffer, self._node)

@@ -37,7 +37,7 @@ from mtl_perception.ros.error_guards import detail_of
 from mtl_perception.ros.loading import StoppedError
 from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.process import run_node
-from mtl_perception.ros.qos_matching import MatchingSubscription
+from mtl_perception.ros.qos_matching import MatchingSubscription, following
 from mtl_perception.ros.viewer_scene import Scene
 from mtl_perception.signals import StopRequest
 from mtl_perception.topics import Topic
@@ -189,7 +189,8 @@ class Viewer(Node):  # type: ignore[misc]
             if topic is topics.DIAGNOSTICS or topics.is_below(name, self._namespaces):
                 self._found[name] = MatchingSubscription(
                     self, KINDS[topic.kind], name,
-                    functools.partial(self._receive, name, topic, namespace), depth=DEPTH)
+                    functools.partial(self._receive, name, topic, namespace),
+                    following(DEPTH))
         for subscription in self._found.values():
             subscription.update()
 

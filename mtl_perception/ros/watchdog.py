@@ -13,6 +13,7 @@ from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 
 from mtl_perception import topics
 from mtl_perception.inference.fit import roi_text
@@ -32,7 +33,7 @@ from mtl_perception.ros.diagnostics import (
 )
 from mtl_perception.ros.load import overload
 from mtl_perception.ros.parameters import Settings
-from mtl_perception.ros.qos_matching import Offer
+from mtl_perception.ros.qos_overrides import overridden
 
 REPORT_PERIOD_S = 1.0
 CLOCK_PATIENCE_S = 5.0
@@ -82,8 +83,10 @@ class Watchdog:
         self._node = node
         self._clock = clock
         self._name = node.get_fully_qualified_name().lstrip('/')
-        self._diagnostics = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS.name, 10)
-        self._timing = node.create_publisher(DiagnosticArray, f'~/{topics.TIMING.name}', 10)
+        self._diagnostics, self._timing = (
+            node.create_publisher(DiagnosticArray, name, overridden(
+                node, name, 'publisher', QoSProfile(depth=10)))
+            for name in (topics.DIAGNOSTICS.name, f'~/{topics.TIMING.name}'))
         self._reported_at = -REPORT_PERIOD_S
         self._levels: dict[str, bytes] = {}
         self._silent: set[str] = set()
@@ -98,7 +101,7 @@ class Watchdog:
         now = self._clock()
         if watched.settings is not None and watched.activated_at is not None:
             for camera in watched.cameras.values():
-                camera.update_subscriptions()
+                camera.inputs.update()
                 age_ms = camera.account.newest('age')
                 camera.load.add(
                     now, camera.account.counts(), None if age_ms is None else age_ms / 1000)
@@ -166,10 +169,9 @@ class Watchdog:
         if busy is not None and busy[1] > settings.inference_timeout:
             return Health(
                 ERROR, f'[{ReasonCode.TIMEOUT}] the network has not returned for {busy[1]:.0f} s')
-        offer = camera.image.offer if camera.image is not None else Offer()
         return assess(
-            camera.account, offer, camera.topic, settings.camera_timeout, active_s, self._clock(),
-            camera.metres_problem, overload(camera.load.load(), settings))
+            camera.account, camera.inputs.offer, camera.topic, settings.camera_timeout, active_s,
+            self._clock(), camera.metres_problem, overload(camera.load.load(), settings))
 
     def _node_health(self, now: float) -> Health:
         watched = self._watched

@@ -14,11 +14,9 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
 
 from mtl_perception.ros.parameters import PARAMETERS
 
-QOS = 'qos_overrides./semantic/image.publisher.'
 CONFIG = Path(__file__).parents[2] / 'config' / 'camera.yaml'
 SAMPLES = {bool: True, int: 7, float: 0.7, str: 'text', 'strings': ['a', 'b'], 'ints': [1, 2],
            'floats': [0.5]}
@@ -146,25 +144,6 @@ def test_a_peer_cannot_end_the_node_with_a_parameter(bench):
     test.spin_until(lambda: test.heard['semantic/image'])
 
 
-def test_the_quality_of_service_of_a_result_can_be_overridden(bench):
-    test = bench(**{QOS + 'reliability': 'best_effort', QOS + 'depth': 1})
-    for _ in range(2):  # a second configuration reads them again
-        test.start()
-        test.spin_until(lambda: all(map(
-            test.graph.node.get_publishers_info_by_topic, ('semantic/image', 'depth/image'))))
-        offers = {topic: test.graph.node.get_publishers_info_by_topic(topic)[0].qos_profile
-                  for topic in ('semantic/image', 'depth/image')}
-        assert offers['semantic/image'].reliability == ReliabilityPolicy.BEST_EFFORT
-        assert offers['depth/image'].reliability == ReliabilityPolicy.RELIABLE
-        test.node.trigger_deactivate()
-        test.node.trigger_cleanup()
-
-
-def test_a_wrong_override_of_a_quality_of_service_is_named(bench):
-    test = bench(**{QOS + 'reliability': 'perfect'})
-    assert test.node.trigger_configure() == FAILURE
-    assert 'reliability' in test.node.last_error
-    assert 'perfect' in test.node.last_error
 
 
 def test_dumped_parameters_load_again(bench):
