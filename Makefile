@@ -8,6 +8,7 @@
 #   make campaign                 more than 10 000 random inputs at the doors, 10 to 30 minutes on two cores;
 #                                 MTL_PERCEPTION_SEED=S repeats a run
 #   make docs                     the pages of docs/ and the API reference, in build/docs/html
+#   make reference                the pages and the file of parameters that are made from tables, after a change there
 #   make clean                    remove what make made
 
 SHELL := /bin/bash
@@ -25,7 +26,7 @@ INSTALLED := setup.py setup.cfg pyproject.toml package.xml \
 
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test slow campaign docs clean
+.PHONY: demo test slow campaign docs reference clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-demo
@@ -49,6 +50,10 @@ docs: $(VENV)/installed-all
 	@rm -rf docs/api
 	@$(BIN)/python -m sphinx -W --keep-going --quiet -j auto -d build/docs/cache docs build/docs/html
 	@echo 'build/docs/html/index.html'
+
+reference: $(VENV)/installed-all
+	@for file in docs/parameters.md docs/topics.md config/camera.yaml; do \
+	  $(BIN)/python -m mtl_perception.ros.reference $$file > $$file.new && mv $$file.new $$file || exit 1; done
 
 clean:
 	rm -rf $(VENV) build install log demo docs/api *.egg-info

@@ -33,8 +33,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from mtl_perception.topics import BELOW_NODE, DIAGNOSTICS, RECORDED, TIMING
 
 PACKAGE = 'mtl_perception'
+NODE = 'perception_node'
 SHARE = Path(get_package_share_directory(PACKAGE))
 DEFAULT_PARAMETERS = str(SHARE / 'config' / 'camera.yaml')
 PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
@@ -88,10 +90,6 @@ ARGUMENTS = (
         'restart a process that ended, after two seconds')),
 )
 
-OUTPUTS = ('semantic/image', 'semantic/labels', 'semantic/label_info', 'depth/image',
-           'depth/camera_info', 'motion/image', 'motion/labels', 'motion/label_info',
-           'instances/image', 'detections', 'detections/markers', 'detections/labels')
-TRUTH = tuple(f'truth/{name}/image' for name in ('semantic', 'depth', 'motion', 'instances'))
 SHOWN = ('image_raw', 'semantic/overlay', 'depth/color', 'motion/overlay', 'instances/overlay',
          'detections/overlay', 'points', 'objects/markers')
 """Topics of ``config/camera.rviz``."""
@@ -176,7 +174,7 @@ def perception(choices: Choices) -> Node:
     if choices.cameras:
         parameters['cameras'] = choices.cameras
     return Node(
-        package=PACKAGE, executable='perception_node', name='perception_node', output='screen',
+        package=PACKAGE, executable=NODE, name=NODE, output='screen',
         parameters=[choices.params_file, parameters],
         remappings=choices.remappings(choices.prefixes), prefix=choices.prefix,
         ros_arguments=['--log-level', choices.log_level], sigterm_timeout=PATIENCE_S,
@@ -228,12 +226,13 @@ def recorder(choices: Choices) -> list[ExecuteProcess]:
     image = 'image_raw/compressed' if choices.compressed else 'image_raw'
     names = [name for prefix in choices.prefixes for name in (
         choices.topic(image, prefix), choices.topic('camera_info', prefix),
-        *(prefix + output for output in (*OUTPUTS, *TRUTH)))]
+        *((f'{NODE}/' if topic in BELOW_NODE else '') + prefix + topic.name
+          for topic in RECORDED))]
 
     # a recorder has no namespace and no remappings: its topics need their full names
     root = f'/{choices.namespace}/'.replace('//', '/')
     topics = [name if name.startswith('/') else root + name for name in names]
-    topics += ['/diagnostics', f'{root}perception_node/timing', '/clock', '/tf', '/tf_static']
+    topics += [DIAGNOSTICS.name, f'{root}{NODE}/{TIMING.name}', '/clock', '/tf', '/tf_static']
 
     # ros2 bag where it is installed, else the recorder of this package
     folder = new_folder(choices.record)
@@ -282,7 +281,7 @@ def check_programs(choices: Choices) -> None:
     """
     apt = f'sudo apt install ros-{os.environ.get("ROS_DISTRO", "$ROS_DISTRO")}-'
     missing = []
-    for name in ('perception_node', *(['camera_source'] if choices.source != 'none' else [])):
+    for name in (NODE, *(['camera_source'] if choices.source != 'none' else [])):
         program = Path(installed(PACKAGE)) / 'lib' / PACKAGE / name
         if not os.access(program, os.X_OK):
             missing.append(f'{program} is missing; build or install {PACKAGE} again')

@@ -117,6 +117,19 @@ class ImageRange:
         self._small: Levels | None = None
         self._small_count = 0
 
+    def use(self, limits: Limits | None) -> bool:
+        """
+        Take another range, as for the constructor, from the next image on.
+
+        :return: whether the images so far had another one, so that brightness changes.
+        """
+        before = self.limits if self.images else None
+        self._fixed = False
+        self.forget()
+        self._fixed = limits is not None
+        self.limits = limits
+        return before not in (None, limits)
+
     def forget(self) -> None:
         """Begin again: what comes next is another stream."""
         if not self._fixed:

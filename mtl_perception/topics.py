@@ -3,8 +3,9 @@
 """
 Every topic that the package publishes, reads or records: its name, its type and what it carries.
 
-Names are relative to the namespace of a camera; those of ``EGO_MOTION`` and ``TIMING`` to
-the node, that of ``ROBOT_DESCRIPTION`` to its namespace, and ``DIAGNOSTICS`` is absolute.
+Names are relative to the namespace of a camera; those of ``BELOW_NODE`` to the node, that of
+``ROBOT_DESCRIPTION`` to its namespace, and ``DIAGNOSTICS`` is absolute. The launch file reads this
+list too, so nothing heavy is imported here.
 """
 
 from collections.abc import Sequence
@@ -145,6 +146,13 @@ OUTPUTS = (
 VIEWS = (
     SEMANTIC_COLOR, SEMANTIC_OVERLAY, DEPTH_COLOR, MOTION_OVERLAY, INSTANCE_OVERLAY,
     DETECTION_OVERLAY)
+CHOOSABLE = tuple(topic for topic in (*OUTPUTS, *VIEWS) if topic not in (
+    DEPTH_INFO, *LABELS.values(), *LABEL_INFO.values()))
+"""What the parameter ``outputs`` chooses from; the others tell what these mean."""
+RECORDED = (*OUTPUTS, *TRUTH.values())
+"""What the launch file records of each camera, beside its images and their calibration."""
+BELOW_NODE = (EGO_MOTION, TIMING)
+"""Topics below the name of the node, not in the namespace of a camera."""
 EVERY = (*INPUTS, ROBOT_DESCRIPTION, *OUTPUTS, *VIEWS, *TRUTH.values(), DIAGNOSTICS, TIMING)
 
 

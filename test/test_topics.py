@@ -3,6 +3,8 @@
 """The list of topics: complete, without repetition, and the only place that has their names."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from mtl_perception.topics import (
     EVERY,
     IMAGE,
     PREDICTIONS,
+    RECORDED,
     TIMING,
     TRUTH,
+    VIEWS,
     topic_of,
 )
 
@@ -67,15 +71,36 @@ def test_the_search_for_topic_names_finds_every_form():
         '/image_raw', '/depth/image', 'truth/depth/image', '/diagnostics'}
 
 
-def test_the_launch_file_names_topics_of_the_list():
-    source = (ROOT / 'launch' / 'camera.launch.py').read_text()
-    lists = {
-        node.targets[0].id: eval(ast.unparse(node.value))  # our own file
-        for node in ast.parse(source).body if isinstance(node, ast.Assign)
-        and node.targets[0].id in ('OUTPUTS', 'TRUTH', 'SHOWN')}
+LAUNCH = (ROOT / 'launch' / 'camera.launch.py').read_text()
 
-    assert {*lists['OUTPUTS'], *lists['SHOWN']} <= {topic.name for topic in EVERY}
-    assert set(lists['TRUTH']) == {topic.name for topic in TRUTH.values()}
+
+def test_the_launch_file_names_only_what_rviz_shows_and_a_camera_publishes():
+    shown = next(
+        ast.literal_eval(node.value) for node in ast.parse(LAUNCH).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == 'SHOWN')
+
+    assert set(shown) <= {topic.name for topic in EVERY}
+    assert {name.strip('/') for name in topic_names(LAUNCH)} <= {
+        *shown, 'image_raw', 'image_raw/compressed', 'camera_info'}
+
+
+def test_the_launch_file_records_every_result_and_all_ground_truth():
+    """The list of the launch file itself is tested where ``launch`` is installed."""
+    assert 'for topic in RECORDED' in LAUNCH
+    recorded = {topic.name for topic in RECORDED}
+    assert {'points', 'objects/state', 'objects/markers', 'depth/confidence', 'ego_motion'} <= (
+        recorded)
+    assert {topic.name for topic in TRUTH.values()} <= recorded
+    assert {topic.name for topic in PREDICTIONS.values()} <= recorded
+    assert not recorded & {topic.name for topic in VIEWS}
+
+
+def test_the_list_imports_nothing_heavy():
+    code = ('import sys\nfrom mtl_perception import topics\n'
+            "print({'numpy', 'cv2', 'torch', 'yaml', 'rclpy'} & set(sys.modules))")
+    done = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == 'set()\n', done.stderr
 
 
 @pytest.mark.parametrize(('name', 'kind', 'topic', 'namespace'), [

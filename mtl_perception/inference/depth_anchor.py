@@ -196,10 +196,12 @@ class DepthAnchor:
         return float(np.exp(np.median(self._logarithms))) if self._logarithms else 1.0
 
     def use_height(self, height: float) -> None:
-        """Measure against another height of the camera above the road, metres."""
+        """Measure against another height of the camera above the road, metres; 0 = unknown."""
         if isinstance(self._measurement, RoadHeight):
             # what was measured stands on the height before
-            if self._measurement.height:
+            if not height:
+                self.forget()
+            elif self._measurement.height:
                 change = float(np.log(height / self._measurement.height))
                 self._logarithms = collections.deque(
                     (one + change for one in self._logarithms), maxlen=WINDOW)
@@ -239,3 +241,23 @@ class DepthAnchor:
         self.anchored = bool(self._logarithms) and (
             stamp_ns - self._measured_ns <= PATIENCE_S * 1e9)
         return self.factor
+
+
+def height_scale(manifest: Manifest, camera_height: float, kind: DepthScale) -> float:
+    """
+    Return the factor on depth for the height of the camera.
+
+    :param manifest: of the model.
+    :param camera_height: above the ground, metres; 0 = that of the training.
+    :param kind: what the metres stand on.
+    :raises ConfigurationError: if the model does not know the height that it was trained at.
+    """
+    if not camera_height:
+        return 1.0
+    if not manifest.camera_height:
+        if kind != 'network':
+            return 1.0
+        raise ConfigurationError(
+            f'camera_height is {camera_height:g} m, but model {manifest.name!r} does '
+            'not say at which height it was trained; export it again, or leave the height 0')
+    return float((camera_height / manifest.camera_height) ** manifest.height_exponent)

@@ -14,7 +14,7 @@ from mtl_perception.egomotion import Pinhole
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Frame, Objects, Outputs, Perception
 from mtl_perception.inference.confidence import CONFIDENCES, depth_confidence
-from mtl_perception.inference.depth_anchor import SCALES, DepthAnchor, DepthScale
+from mtl_perception.inference.depth_anchor import SCALES, DepthAnchor, DepthScale, height_scale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.joining import join
@@ -111,7 +111,8 @@ class CameraStream:
                 settings.depth_scale, settings.camera_height, engine.manifest,
                 settings.height_follows)
 
-        self.height_scale = _height_scale(engine, settings)
+        self.height_scale = height_scale(
+            engine.manifest, settings.camera_height, settings.depth_scale)
         """Factor on depth for the height of the camera."""
         self._timeline = Timeline(settings.max_gap_s)
         self.resets = self._timeline.resets
@@ -349,11 +350,23 @@ class CameraStream:
         :param height: above the ground, metres; 0 = that of the training.
         :raises ConfigurationError: if the model does not know the height that it was trained at.
         """
-        settings = dataclasses.replace(self.settings, camera_height=height)
-        self.height_scale = _height_scale(self.engine, settings)
-        self.settings = settings
+        self.height_scale = self.check_camera_height(height)
+        self.settings = dataclasses.replace(self.settings, camera_height=height)
         if self.anchor is not None:
             self.anchor.use_height(height)
+
+    def check_camera_height(self, height: float) -> float:
+        """
+        Return the factor on depth for a height of the camera, as for :meth:`use_camera_height`.
+
+        :raises ConfigurationError: if the model does not know the height that it was trained at.
+        """
+        return height_scale(self.engine.manifest, height, self.settings.depth_scale)
+
+    def use_max_gap(self, seconds: float) -> None:
+        """Take another longest time between two frames that may be compared, seconds."""
+        self.settings = dataclasses.replace(self.settings, max_gap_s=seconds)
+        self._timeline.max_gap_s = seconds
 
     def _lens_scale(self, focal_px: float | None, layout: Layout) -> float:
         """
@@ -421,25 +434,6 @@ def _check_input(frame: Frame, output_size: str) -> None:
 def assumed_focal_length(manifest: Manifest, width: int) -> float:
     """Return the focal length of an unknown camera, pixels at its images' width."""
     return focal_length_at(manifest.focal_px, manifest.width, width)
-
-
-def _height_scale(engine: Engine, settings: StreamSettings) -> float:
-    """
-    Return the factor on depth for the height of the camera.
-
-    :raises ConfigurationError: if the model does not know the height that it was trained at.
-    """
-    camera_height = settings.camera_height
-    if not camera_height:
-        return 1.0
-    manifest = engine.manifest
-    if not manifest.camera_height:
-        if settings.depth_scale != 'network':
-            return 1.0
-        raise ConfigurationError(
-            f'camera_height is {camera_height:g} m, but model {manifest.name!r} does '
-            'not say at which height it was trained; export it again, or leave the height 0')
-    return float((camera_height / manifest.camera_height) ** manifest.height_exponent)
 
 
 def _requested(

@@ -173,6 +173,18 @@ class Camera:
         """Drop the temporal state before the next frame; the state belongs to the worker."""
         self._reset_reasons.append(reason)
 
+    def problem(self, settings: Settings) -> str:
+        """Return why parameters cannot be followed while configured, empty if they can."""
+        height = settings.depth_camera_height
+        if settings.depth_scale == 'height' and not height and not settings.depth_ground_frame:
+            return ("depth.camera_height cannot be 0 with depth.scale 'height' and without "
+                    'depth.ground_frame: nobody would tell the height')
+        try:
+            self.stream.check_camera_height(height)
+        except ConfigurationError as error:
+            return str(error)
+        return ''
+
     def process(self, arrival: Arrival, settings: Settings) -> Answer:
         """
         Turn a message into the messages to publish.
@@ -181,6 +193,7 @@ class Camera:
         """
         # Check before decoding: an old stamp costs nothing.
         times = [time.monotonic()]
+        self._follow(settings)
         header: Header = arrival.message.header
         stamp_ns = self._stamp_ns(header, arrival.ros_ns, settings.max_age)
         image = self._decoded(arrival.message, settings.max_pixels)
@@ -194,7 +207,8 @@ class Camera:
         self._ask_robot(header.frame_id)
 
         if known.is_of_another_size:
-            wanted = [topic for topic in wanted if not topic.task.startswith(METRIC)]
+            wanted = {output: publisher for output, publisher in wanted.items()
+                      if not output.task.startswith(METRIC)}
         perception = Perception()
         if wanted:
             perception = self._perceive(
@@ -210,7 +224,8 @@ class Camera:
 
         layout = self.stream.layout
         size = image.shape[:2] if layout is None else layout.size(settings.output_size)
-        ready = self.outputs.messages(wanted, perception, image, header, info, size)
+        ready = self.outputs.messages(
+            wanted, perception, image, header, info, size, settings.depth_organised)
         times.append(time.monotonic())
 
         spans = [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
@@ -219,6 +234,19 @@ class Camera:
             **dict(zip(('decode', 'network', 'messages'), spans))},
             None if perception.motion is None else not self.stream.motion_unknown,
             perception.motion is not None and self.stream.motion_unknown in ANEW)
+
+    def _follow(self, settings: Settings) -> None:
+        """Take the parameters that have changed since the frame before."""
+        before = self._settings
+        if settings is before:
+            return
+        self._settings = settings
+        self.stream.use_max_gap(settings.max_gap)
+        self.mounting.height = settings.depth_camera_height
+        # Another brightness is no motion.
+        if settings.image_range != before.image_range and self.image_range.use(
+                settings.image_range):
+            self.request_reset('image_range')
 
     def _decoded(self, message: Any, max_pixels: int) -> NDArray[np.uint8]:
         """Return the image in a message, after a look at what it shows."""
@@ -299,9 +327,9 @@ class Camera:
             # flow and depth of the frame before stand on another scale
             self.request_reset('camera_height')
             height = self.stream.settings.camera_height
-            self._node.get_logger().info(
-                f'camera {self.name!r}: {height:.3f} m above the ground by '
-                f'{mounting.height_source}')
+            self._node.get_logger().info(f'camera {self.name!r}: ' + (
+                f'{height:.3f} m above the ground by {mounting.height_source}' if height
+                else 'as high as in training'))
         if mounting.problem:
             self.account.warned(ReasonCode.HEIGHT_ODD, lasting=True)
             if mounting.problem != problem and self._throttle.due(ReasonCode.HEIGHT_ODD):

@@ -10,7 +10,7 @@ times. A picture is due at its time since the first one, so that delays do not a
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -67,11 +67,13 @@ class CameraSource(Node):  # type: ignore[misc]
             stopped: Callable[[], bool] = lambda: False) -> None:
         super().__init__(
             'camera_source', parameter_overrides=list(parameters), context=context)
-        declared = NodeParameters(self, PARAMETERS)
-        self.settings = camera_settings_of(declared.read())
+        self._declared = NodeParameters(self, PARAMETERS, self._refusal, self._on_change)
+        self.settings = camera_settings_of(self._declared.read())
+        self._is_first_rate = True
         self.exit_code: int | None = None
         self.published = 0
         self.late = 0
+
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._first_s = self._last_s = 0.0
@@ -83,11 +85,12 @@ class CameraSource(Node):  # type: ignore[misc]
         self._calibration: CameraInfo | None = None
         self._name = without_password(self.settings.source.source)
         self._create_publishers()
-        declared.check_topics()
+        self._declared.check_topics()
         self._source = load(lambda: open_image_source(self.settings.source), stopped)
         for remark in self._source.remarks:
             self.get_logger().warning(printable(remark, LONGEST_LINE))
         self._prefetcher = Prefetcher(self._source, self.settings.ahead)
+        self._declared.configured = True
 
         # The steady clock, because without /clock a timer on simulated time never fires.
         self.create_timer(
@@ -121,6 +124,25 @@ class CameraSource(Node):  # type: ignore[misc]
             self._thread.join()
         self._prefetcher.close()
         return True
+
+    def _refusal(self, values: Mapping[str, Any]) -> str:
+        """Return why ``rate`` cannot change, which no other parameter can, empty if it can."""
+        if self._source.live:
+            return (f'rate cannot change: {self._name} is a camera, which has its rate from the '
+                    'start on; start camera_source again')
+        if self.settings.duration:
+            return ('rate cannot change while duration is set, which counts frames; start '
+                    'camera_source again')
+        return ''
+
+    def _on_change(self) -> None:
+        """Take another rate."""
+        self.settings = camera_settings_of(self._declared.read())
+        self._is_first_rate = False
+        self._source.use_rate(self.settings.source.rate)
+        self.get_logger().info(
+            f'rate {self.settings.source.rate:g}, after the pictures that were read ahead (up to '
+            f'{self.settings.ahead})')
 
     def _run(self) -> None:
         try:
@@ -184,7 +206,8 @@ class CameraSource(Node):  # type: ignore[misc]
                 self.get_logger().warning(printable(f'left out: {reason}', LONGEST_LINE))
 
         asked = self.settings.source.rate
-        if self._span and self.published > 10 and wanted < 0.95 * asked:
+        if (self._span and self.published > 10 and wanted < 0.95 * asked
+                and self._is_first_rate):
             self.get_logger().warning(
                 f'{self._name} has {wanted:.3g} frames/s, fewer than the {asked:.3g} that were '
                 'asked for; it is played by its own times', once=True)

@@ -62,6 +62,13 @@ class ImageSource(Protocol):
         :raises DataError: if there should be a picture but none can be read.
         """
 
+    def use_rate(self, rate: float) -> None:
+        """
+        Take another rate of the settings, from the next picture on; not for a live source.
+
+        May be called from another thread.
+        """
+
     def close(self) -> None:
         """Release the file or the device."""
 
@@ -73,13 +80,13 @@ class StreetSource:
     remarks: tuple[str, ...] = ()
 
     def __init__(self, settings: SourceSettings) -> None:
-        self.rate = settings.rate or FALLBACK_RATE
+        self.rate = self._next_rate = settings.rate or FALLBACK_RATE
         self.omissions = Omissions()
         self._size = (settings.width or STREET_WIDTH, settings.height or STREET_HEIGHT)
         self._first = settings.start_index
         self._seed = settings.seed
         self._seeds = settings.seeds
-        self._per_street = max(1, round(settings.seconds_per_street * self.rate))
+        self._seconds_per_street = settings.seconds_per_street
         self._count = 0
         self._street: Street | None = None
         self._street_seed = -1
@@ -90,12 +97,19 @@ class StreetSource:
             return self._seed, self._first + count
 
         # the streets take turns; on its next turn a street goes on where it stopped
-        turn, step = divmod(count, self._per_street)
+        per_street = max(1, round(self._seconds_per_street * self.rate))
+        turn, step = divmod(count, per_street)
         lap, street = divmod(turn, self._seeds)
-        return self._seed + street, self._first + lap * self._per_street + step
+        return self._seed + street, self._first + lap * per_street + step
+
+    def use_rate(self, rate: float) -> None:
+        """Take another rate; the street goes on where it is."""
+        self._next_rate = rate or FALLBACK_RATE
 
     def read(self) -> Picture:
         """Draw the next picture."""
+        if self._next_rate != self.rate:
+            self._change_rate(self._next_rate)
         seed, index = self.place(self._count)
         if self._street is None or seed != self._street_seed:
             width, height = self._size
@@ -109,6 +123,14 @@ class StreetSource:
 
     def close(self) -> None:
         """Forget the street."""
+        self._street = None
+
+    def _change_rate(self, rate: float) -> None:
+        """Count in other periods; the next picture is not earlier than it would have been."""
+        ratio = rate / self.rate
+        self._count = math.ceil(self._count * ratio - 1e-9)
+        self._first = round(self._first * ratio)
+        self.rate = rate
         self._street = None
 
 
@@ -132,6 +154,7 @@ class FileSource(ABC):
         self.omissions = omissions
         self._settings = settings
         self._shift = self._last = 0.0
+        self._limit = self._next_limit = settings.rate
         self._step = 1 / (settings.rate or FALLBACK_RATE)
         self._restart()
 
@@ -145,6 +168,9 @@ class FileSource(ABC):
 
         :raises DataError: if not a single one can be read.
         """
+        if self._next_limit != self._limit:
+            self._change_rate(self._next_limit)
+
         picture = self._next()
         if picture is None and self._settings.loop and self._given:
             # one step after the last picture, so that the seam is no pause
@@ -158,6 +184,10 @@ class FileSource(ABC):
                 f'{self._settings.start_index} on'
                 + (f': {self.omissions}' if self.omissions else ''))
         return picture
+
+    def use_rate(self, rate: float) -> None:
+        """Take another rate; no picture that is due is skipped."""
+        self._next_limit = rate
 
     def close(self) -> None:
         """Close the file."""
@@ -190,13 +220,24 @@ class FileSource(ABC):
 
     def _is_due(self, seconds: float) -> bool:
         """Return whether a frame is the first one of its period, at the rate that is wanted."""
-        if not self._settings.rate:
+        if not self._limit:
             return True
-        # A quarter of a period early is in time: the times of cameras vary.
-        slot = math.floor(seconds * self._settings.rate + 0.25)
+        slot = self._slot_of(seconds)
         due = slot > self._slot
         self._slot = max(slot, self._slot)
         return due
+
+    def _slot_of(self, seconds: float) -> int:
+        """Return the number of the period of a time since the first picture."""
+        # A quarter of a period early is in time: the times of cameras vary.
+        return math.floor(seconds * self._limit + 0.25)
+
+    def _change_rate(self, rate: float) -> None:
+        """Count in other periods, from the last picture on."""
+        self._limit = rate
+        self._step = 1 / (rate or FALLBACK_RATE)
+        if self._given:
+            self._slot = self._slot_of(self._last - self._shift)
 
 
 class VideoSource(FileSource):
@@ -229,9 +270,15 @@ class FolderSource(FileSource):
                 f'{self._folder.count} images')
         super().__init__(settings, self._folder.omissions)
 
-    def frames(self) -> Iterator[PictureFrame]:
-        """Yield the pictures."""
-        return self._folder.frames(self._settings.start_index)
+    def frames(self) -> Generator[PictureFrame, None, None]:
+        """Yield the pictures, each one period of the rate of that moment after the last."""
+        seconds = 0.0
+        for frame in self._folder.frames(self._settings.start_index):
+            yield replace(frame, seconds=seconds)
+            seconds += 1 / (self._limit or FALLBACK_RATE)
+
+    def _is_due(self, seconds: float) -> bool:
+        return True
 
 
 class DeviceSource:
@@ -250,6 +297,9 @@ class DeviceSource:
     def read(self) -> Picture:
         """Wait for the camera's next picture."""
         return _picture(self._camera.read(), self._settings)
+
+    def use_rate(self, rate: float) -> None:
+        """Do nothing: the driver was asked for a rate at the start."""
 
     def close(self) -> None:
         """Release the device."""
@@ -272,6 +322,9 @@ class AddressSource:
         """Wait for the camera's next picture; None at the end of a file."""
         image = self._stream.read()
         return None if image is None else _picture(image, self._settings)
+
+    def use_rate(self, rate: float) -> None:
+        """Do nothing: the camera has a rate of its own."""
 
     def close(self) -> None:
         """End the connection."""

@@ -33,7 +33,9 @@ class Mounting:
         self._stream = stream
         self._odometry = odometry
         self._ground = settings.depth_ground_frame
-        self.height_source = 'parameter' if settings.depth_camera_height else 'training'
+        self.height = settings.depth_camera_height
+        """``depth.camera_height``; 0 = by the robot's frames, else as in the training."""
+        self.height_source = 'parameter' if self.height else 'training'
         """``parameter``, ``tf``, ``robot_description`` or ``training``."""
         set_pose = settings.motion_camera_pose != LOOKING_AHEAD
         self.pose_source = 'parameter' if set_pose else 'default'
@@ -43,7 +45,7 @@ class Mounting:
 
         manifest = stream.engine.manifest
         usable = bool(manifest.camera_height) or settings.depth_scale == 'height'
-        self._asks_height = not settings.depth_camera_height and bool(self._ground) and usable
+        self._asks_height = bool(self._ground) and usable
         self._asks_pose = not set_pose and bool(settings.motion_odometry_topic)
 
     def update(self, frames: RobotFrames, frame_id: str) -> bool:
@@ -57,8 +59,15 @@ class Mounting:
         if self._asks_pose and (found := frames.pose(self._odometry.child_frame, frame_id)):
             self._odometry.use_camera(found[0])
             self.pose_source = found[1]
-        if not self._asks_height or (told := frames.pose(self._ground, frame_id)) is None:
-            return False
+        if self.height:
+            self.problem = ''
+            return self._use(self.height, 'parameter')
+
+        # what the parameter said before counts no more; what the robot said does
+        told = frames.pose(self._ground, frame_id) if self._asks_height else None
+        stays = self.height_source != 'parameter'
+        if told is None:
+            return not stays and self._use(0.0, 'training')
 
         pose, source = told
         height = float(pose[2, 3])
@@ -66,10 +75,15 @@ class Mounting:
             self.problem = (
                 f'{source} puts {frame_id!r} {height:.3g} m above {self._ground!r}, wanted '
                 f'{LOWEST_M:g} to {HIGHEST_M:g}; its height is not used')
-            return False
-
+            return not stays and self._use(0.0, 'training')
         self.problem = ''
-        before = self._stream.settings.camera_height
-        self._stream.use_camera_height(height)
+        return self._use(height, source)
+
+    def _use(self, height: float, source: str) -> bool:
+        """Take a height, and return whether depth is on another scale than before."""
         self.height_source = source
+        before = self._stream.settings.camera_height
+        if height == before:
+            return False
+        self._stream.use_camera_height(height)
         return abs(height - before) > SMALL_CHANGE * before

@@ -8,7 +8,7 @@ with a message that names it; setting the parameter to a valid value corrects it
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
@@ -33,16 +33,23 @@ class NodeParameters:
 
     :param node: has not declared them yet.
     :param declarations: all of them.
+    :param refusal: returns why all of them together cannot change so while the node is configured,
+        empty if they can; by ``Declaration.field``.
+    :param on_change: called after a change, when the node is configured; must not raise.
     """
 
-    def __init__(self, node: Node, declarations: Sequence[Declaration]) -> None:
+    def __init__(
+        self, node: Node, declarations: Sequence[Declaration],
+        refusal: Callable[[Mapping[str, Any]], str] = lambda values: '',
+        on_change: Callable[[], object] = lambda: None,
+    ) -> None:
         self._node = node
         self._known = {declaration.name: declaration for declaration in declarations}
         self._wrong: dict[str, str] = {}
+        self._refusal = refusal
+        self._on_change = on_change
         self.configured = False
         """Whether the node holds settings, so that only dynamic parameters may change."""
-        self.changed = False
-        """Whether a parameter was set since the last :meth:`read`."""
 
         for declaration in declarations:
             if problem := declare(node, declaration):
@@ -52,6 +59,7 @@ class NodeParameters:
         """Names that were given and do not exist, each with a hint at the nearest one."""
         self._report(self._unknown())
         node.add_on_set_parameters_callback(self._on_set)
+        node.add_post_set_parameters_callback(self._after_set)
 
     def read(self) -> dict[str, Any]:
         """
@@ -59,7 +67,6 @@ class NodeParameters:
 
         :raises ConfigurationError: that names every wrong one.
         """
-        self.changed = False
         wrong = list(self._wrong.values())
         values: dict[str, Any] = {}
         for name, declaration in self._known.items():
@@ -114,14 +121,27 @@ class NodeParameters:
         """Accept or refuse a change; an exception here would end the node's spin."""
         try:
             problems = [text for one in parameters if (text := self._change_problem(one))]
+            if self.configured and not problems:
+                problems = [text for text in [self._refusal(self._values(parameters))] if text]
         except Exception as error:  # noqa: BLE001  (any peer could end the process otherwise)
             problems = [printable(f'could not be checked: {type(error).__name__}: {error}')]
 
         if not problems:
             for one in parameters:
                 self._wrong.pop(one.name, None)
-            self.changed = True
         return SetParametersResult(successful=not problems, reason='; '.join(problems))
+
+    def _after_set(self, parameters: Sequence[Parameter]) -> None:
+        """Tell the node, once for all parameters that were set together."""
+        if self.configured and any(one.name in self._known for one in parameters):
+            self._on_change()
+
+    def _values(self, changes: Sequence[Parameter]) -> dict[str, Any]:
+        """Return the values of all parameters by ``Declaration.field``, with some changed."""
+        values = {declaration.field: self._node.get_parameter(name).value
+                  for name, declaration in self._known.items()}
+        return values | {self._known[one.name].field: one.value
+                         for one in changes if one.name in self._known}
 
     def _change_problem(self, parameter: Parameter) -> str:
         declaration = self._known.get(parameter.name)

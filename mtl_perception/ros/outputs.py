@@ -36,7 +36,7 @@ from mtl_perception.ros import box_messages, messages, object_messages
 from mtl_perception.ros.camera_info import fit_info
 from mtl_perception.ros.cloud_messages import cloud_message
 from mtl_perception.ros.odometry import twist_message
-from mtl_perception.ros.parameters import Settings
+from mtl_perception.ros.parameters import Settings, is_chosen
 from mtl_perception.ros.qos_overrides import overridden
 from mtl_perception.tasks import Task
 
@@ -176,6 +176,10 @@ EGO_MOTION = Output(
     'step', topics.EGO_MOTION, TwistStamped, lambda view: twist_message(view.header, view.result))
 
 
+Wanted = Mapping[Output, LifecyclePublisher]
+"""Outputs and their publishers."""
+
+
 class CameraOutputs:
     """
     The publishers of one camera.
@@ -198,10 +202,12 @@ class CameraOutputs:
         self._offered = {*self._tasks, *confidences}
         if has_objects(manifest):
             self._offered.add(OBJECTS)
-        self._publishers: dict[Output, LifecyclePublisher] = {}
+        # Replaced as a whole: a frame in the other thread keeps those that it began with.
+        self._publishers: Wanted = {}
+        self._profiles: dict[Output, tuple[str, QoSProfile]] = {}
+        self._leaving: list[LifecyclePublisher] = []
         self._used: dict[Output, Any] = {}
 
-        self._organised = settings.depth_organised
         self.rays = PixelRays()
         """Through the pixels of the camera; whoever knows its calibration keeps it up to date."""
         self.made: Counter[str] = Counter()
@@ -211,24 +217,53 @@ class CameraOutputs:
         self._infos: list[tuple[LifecyclePublisher, Task]] = []
         self._depth_info: LifecyclePublisher | None = None
         try:
-            self._create(settings.depth_raw_16u, steps)
+            self._create(steps)
+            self.choose(settings)
         except BaseException:
             self.destroy()
             raise
 
-    def wanted(self) -> list[Output]:
-        """Return the outputs that somebody has subscribed to."""
-        return [output for output, publisher in self._publishers.items()
-                if publisher.get_subscription_count() > 0]
+    def choose(self, settings: Settings, active: bool = False) -> None:
+        """
+        Create and take away topics as the parameters say.
 
-    def tasks(self, wanted: Sequence[Output]) -> set[str]:
+        The frame that is being processed keeps the topics that it began with; those that are
+        taken away end with :meth:`destroy_leaving`.
+
+        :param active: whether the node publishes already.
+        """
+        before, after = self._publishers, {}
+        for output, (topic, profile) in self._profiles.items():
+            raw = output.topic is topics.DEPTH_RAW
+            if not is_chosen(output.topic, settings.outputs) or (
+                    raw and not settings.depth_raw_16u):
+                continue
+            after[output] = before.get(output) or self._node.create_lifecycle_publisher(
+                output.kind, topic, profile)
+            if active:
+                after[output].on_activate(None)
+
+        self._publishers = after
+        self._leaving += [before[output] for output in before.keys() - after.keys()]
+
+    def destroy_leaving(self) -> None:
+        """End the topics that were taken away, once no frame uses them."""
+        while self._leaving:
+            self._node.destroy_lifecycle_publisher(self._leaving.pop())
+
+    def wanted(self) -> Wanted:
+        """Return the outputs that somebody has subscribed to, with their publishers."""
+        return {output: publisher for output, publisher in self._publishers.items()
+                if publisher.get_subscription_count() > 0}
+
+    def tasks(self, wanted: Wanted) -> set[str]:
         """Return the names of the results that outputs are made from."""
         return {name for output in wanted for name in (
             output.task, *(name for name in output.also if name in self._offered))}
 
     def messages(
-        self, wanted: Sequence[Output], perception: Perception, image: NDArray[np.uint8],
-        header: Header, info: CameraInfo | None, size: tuple[int, int],
+        self, wanted: Wanted, perception: Perception, image: NDArray[np.uint8],
+        header: Header, info: CameraInfo | None, size: tuple[int, int], organised: bool,
     ) -> list[Ready]:
         """
         Return the messages for one frame; to be published before the next call.
@@ -239,24 +274,25 @@ class CameraOutputs:
         :param header: of the frame, copied unchanged into every message.
         :param info: the camera's calibration, None if unknown.
         :param size: height and width of the perception, pixels.
+        :param organised: whether a cloud has a point for each pixel.
         """
         ready: list[Ready] = []
-        for output in wanted:
+        for output, publisher in wanted.items():
             if getattr(perception, output.task) is None:
                 continue
             message = output.message(View(
                 header, output.task, perception, self._tasks, image, size, self.rays,
-                self._organised, self._used.get(output)))
+                organised, self._used.get(output)))
             self.made[output.topic.name] += 1
             if output.kind in REUSED:
                 self._used[output] = message
-            ready.append((self._publishers[output], message))
+            ready.append((publisher, message))
 
         # the calibration of the depth image goes with it
-        depth, publisher = perception.depth, self._depth_info
-        if (info is not None and depth is not None and publisher is not None
-                and publisher.get_subscription_count() > 0):
-            ready.append((publisher, fit_info(info, header, *depth.shape)))
+        depth, depth_info = perception.depth, self._depth_info
+        if (info is not None and depth is not None and depth_info is not None
+                and depth_info.get_subscription_count() > 0):
+            ready.append((depth_info, fit_info(info, header, *depth.shape)))
         return ready
 
     def publish_labels(self) -> None:
@@ -276,24 +312,23 @@ class CameraOutputs:
         for publisher in publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
-        self._publishers.clear()
+        self.destroy_leaving()
+        self._publishers = {}
         self._labels.clear()
         self._infos.clear()
         self._depth_info = None
 
-    def _create(self, depth_raw: bool, steps: bool) -> None:
-        """Create the publishers of the model's tasks."""
-        for output in OUTPUTS:
-            if (output.task in self._offered and output.kind is not None
-                    and (depth_raw or output.topic is not topics.DEPTH_RAW)):
-                self._publishers[output] = self._publisher(
-                    output.kind, self._prefix + output.topic.name, IMAGES)
-                self.made[output.topic.name] = 0
-        if steps:
-            # below the node's own name, not the camera's
-            topic = f'~/{self._prefix}{topics.EGO_MOTION.name}'
-            self._publishers[EGO_MOTION] = self._publisher(EGO_MOTION.kind, topic, IMAGES)
-            self.made[topics.EGO_MOTION.name] = 0
+    def _create(self, steps: bool) -> None:
+        """Note the outputs of the model's tasks, and create the publishers of the rest."""
+        possible = [output for output in OUTPUTS
+                    if output.task in self._offered and output.kind is not None]
+        for output in possible + [EGO_MOTION] * steps:
+            # ego-motion is below the node's own name, not the camera's
+            start = '~/' if output is EGO_MOTION else ''
+            topic = start + self._prefix + output.topic.name
+            self._profiles[output] = topic, overridden(self._node, topic, 'publisher', IMAGES)
+            self.made[output.topic.name] = 0
+
         if 'depth' in self._tasks:
             self._depth_info = self._publisher(
                 CameraInfo, self._prefix + topics.DEPTH_INFO.name, IMAGES)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from mtl_perception.image_codec import MAX_PIXELS
@@ -14,8 +15,10 @@ from mtl_perception.inference.engine import PRECISIONS
 from mtl_perception.inference.engines import ENGINES
 from mtl_perception.inference.fit import CHOICES, FitChoice, Roi, roi_of
 from mtl_perception.manifest import DEFAULT_MODEL
-from mtl_perception.ros.declarations import Declaration, range_problem
+from mtl_perception.name_checks import nearest_hint
+from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, range_problem
 from mtl_perception.ros.log_text import printable
+from mtl_perception.topics import CHOOSABLE, Topic
 
 OutputSize = Literal['camera', 'network']
 MotionChoice = Literal['auto', 'network']
@@ -48,6 +51,7 @@ class Settings:
     image_range: Limits | None
     input_fit: FitChoice
     input_roi: Roi | None
+    outputs: tuple[str, ...]
     output_size: OutputSize
     depth_camera_height: float
     depth_ground_frame: str
@@ -76,9 +80,22 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """
     return Settings(**{
         **values, 'cameras': tuple(values['cameras']) or ('',),
+        'outputs': tuple(values['outputs']),
         'motion_camera_pose': tuple(values['motion_camera_pose']),
         'image_range': limits_of(values['image_range']),
         'input_roi': roi_of(values['input_roi'])})
+
+
+def changes(before: Settings, after: Settings) -> str:
+    """Return in one line which parameters two settings differ in."""
+    def text(settings: Settings, field: str) -> str:
+        value = getattr(settings, field)
+        return printable('auto' if value is None else str(value), LONGEST_VALUE)
+
+    return ', '.join(
+        f'{one.name} is {text(after, one.field)} (was {text(before, one.field)})'
+        for one in PARAMETERS
+        if getattr(before, one.field) != getattr(after, one.field)) or 'as before'
 
 
 def _cameras_problem(names: Sequence[str]) -> str:
@@ -93,6 +110,24 @@ def _cameras_problem(names: Sequence[str]) -> str:
         return ''
     return (f"but {printable(repr(wrong[0]), 40)} cannot be part of a topic's name; wanted "
             'letters, digits and _, starting with a letter')
+
+
+def is_chosen(topic: Topic, patterns: Sequence[str]) -> bool:
+    """Return whether the parameter ``outputs`` names a topic."""
+    return any(fnmatchcase(topic.name, pattern) for pattern in patterns)
+
+
+def _outputs_problem(patterns: Sequence[str]) -> str:
+    if list(patterns) == ['']:
+        return ''
+    names = [topic.name for topic in CHOOSABLE]
+    wrong = [pattern for pattern in patterns
+             if not any(is_chosen(topic, [pattern]) for topic in CHOOSABLE)]
+    if not wrong:
+        return ''
+    return (f'but {printable(repr(wrong[0]), 40)} is none of the results and pictures'
+            f"{nearest_hint(wrong[0], names)}; wanted names such as 'depth/image' or patterns "
+            "such as 'depth/*'")
 
 
 def _model_problem(name: str) -> str:
@@ -137,20 +172,21 @@ PARAMETERS = (
     Declaration('threads', 0, 'CPU threads of the network; 0 leaves the choice to the engine',
                 bounds=(0, 256)),
     Declaration('max_age', 0.0, "drop frames older than this, seconds by the node's clock; "
-                '0 = never (recordings played back without use_sim_time need that)',
-                bounds=(0.0, 3600.0), dynamic=True),
+                '0 = never, as recordings need it that are played without use_sim_time; 0.5 suits '
+                'a live camera', bounds=(0.0, 3600.0), dynamic=True),
     Declaration('max_gap', 0.5, 'drop the temporal state if the previous frame is older than '
-                'this, seconds between the stamps', bounds=(0.001, 3600.0)),
+                'this, seconds between the stamps', bounds=(0.001, 3600.0), dynamic=True),
     Declaration('camera_timeout', 1.0, 'report a camera that sent nothing for this long, seconds',
                 bounds=(0.05, 3600.0), dynamic=True),
     Declaration('inference_timeout', 10.0, 'drop a frame that takes longer, seconds; if the '
-                'network has not returned after three times as long, the process ends with code 7',
-                bounds=(0.1, 3600.0), dynamic=True),
+                'network has not returned after three times as long, the process ends with code '
+                '7; three such frames in a row deactivate the node', bounds=(0.1, 3600.0),
+                dynamic=True),
     Declaration('max_pixels', MAX_PIXELS, 'refuse larger images before anything is allocated',
-                bounds=(1, 2 ** 31)),
+                bounds=(1, 2 ** 31), dynamic=True),
     Declaration('image.range', 'auto', 'the numbers that become black and white in images of '
                 'more than 8 bits, such as [7000, 8600]; auto finds them in the images and holds '
-                'them steady', check=range_problem, also='integer array'),
+                'them steady', check=range_problem, also='integer array', dynamic=True),
     Declaration('input.fit', 'squeeze', "how images of another shape are brought to the "
                 "network's: squeeze resizes them; crop shows the central part of the right "
                 'proportions, the rest is unknown; tiles shows as many such parts as cover the '
@@ -159,11 +195,17 @@ PARAMETERS = (
     Declaration('input.roi', [0, 0, 0, 0], 'the only part of the image that counts: x, y, width '
                 'and height in its pixels, the rest is unknown; a width and height of 0 = all',
                 check=_roi_problem),
+    Declaration('outputs', ['*'], 'results and pictures that are published, by their topics such '
+                'as depth/image or patterns such as semantic/*; an empty name is none of them. '
+                'Labels and depth/camera_info are always there', check=_outputs_problem,
+                dynamic=True),
     Declaration('output.size', 'camera', 'size of the outputs: that of the camera image, or that '
-                'of the network (less work)', choices=('camera', 'network')),
-    Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres; '
-                'scales depth; 0 = by the robot, see depth.ground_frame, else as in training',
-                bounds=(0.0, 100.0)),
+                'of the network (less work)', choices=('camera', 'network'), dynamic=True),
+    Declaration('depth.camera_height', 0.0, 'height of the cameras above the ground, metres: '
+                'one image does not tell the scale of the world; 0 = by the robot, see '
+                'depth.ground_frame, else as in training (1.5 m for the shipped models); between '
+                'about 1 and 2 m only the scale differs, outside of that models are less accurate',
+                bounds=(0.0, 100.0), dynamic=True),
     Declaration('depth.ground_frame', 'base_footprint', 'frame on the ground; without '
                 "depth.camera_height, the height of an image's frame above it by tf2 or "
                 'robot_description is that of the camera; empty = never'),
@@ -172,9 +214,9 @@ PARAMETERS = (
                 'odometry agrees with the way of the robot by motion.odometry_topic',
                 choices=('network', 'height', 'odometry')),
     Declaration('depth.raw_16u', False, 'publish depth/image_raw too: 16UC1 millimetres, '
-                '0 = invalid'),
+                '0 = invalid', dynamic=True),
     Declaration('depth.organised', True, 'points has one point for each pixel, NaN where depth is '
-                'unknown or sky; false leaves those out'),
+                'unknown or sky; false leaves those out', dynamic=True),
     Declaration('motion.head', 'auto', "auto takes the model's motion head if it has one, network "
                 "the network's own decoder", choices=('auto', 'network')),
     Declaration('motion.burst', 3, 'frames of a camera that are answered one after the other when '

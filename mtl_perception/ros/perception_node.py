@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
@@ -39,7 +39,7 @@ from mtl_perception.ros.error_guards import (
 from mtl_perception.ros.loading import load
 from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.node_parameters import NodeParameters
-from mtl_perception.ros.parameters import PARAMETERS, Settings, settings_of
+from mtl_perception.ros.parameters import PARAMETERS, Settings, changes, settings_of
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.robot_frames import RobotFrames
 from mtl_perception.ros.watchdog import Watchdog
@@ -92,8 +92,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._generation = 0
         self._mailbox: Mailbox[Arrival] | None = None
         self._worker: Worker[Arrival] | None = None
+        self._changed_at = 0
 
-        self._declared = NodeParameters(self, PARAMETERS)
+        self._declared = NodeParameters(
+            self, PARAMETERS, self._refusal, self._guard(self._on_change))
         self._frames = RobotFrames(self)
         self._watchdog = Watchdog(self, self)
 
@@ -138,6 +140,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self._generation += 1
         self._mailbox = Mailbox()
         self._worker = Worker(self._mailbox, self._guard(self._work))
+        self._changed_at = 0
 
         try:
             self._frames.open(self._guard)
@@ -204,9 +207,26 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
     def _on_time_jump(self, jump: TimeJump) -> None:
         self._reset_all('time_jump')
 
+    def _refusal(self, values: Mapping[str, Any]) -> str:
+        """Return why parameters cannot change so while the node is configured."""
+        settings = settings_of(values)
+        return next(filter(None, (one.problem(settings) for one in self.cameras.values())), '')
+
+    def _on_change(self) -> None:
+        """Follow the parameters, all at once; the frame that is being processed does not."""
+        before, after = self.settings, settings_of(self._declared.read())
+        if before is None:
+            return
+        for camera in self.cameras.values():
+            camera.outputs.choose(after, active=self.activated_at is not None)
+        self.settings = after
+        self._changed_at = 0 if self._worker is None else self._worker.taken
+        self.get_logger().info('from the next frame on: ' + changes(before, after))
+
     def _on_tick(self) -> None:
-        if self.settings is not None and self._declared.changed:
-            self.settings = settings_of(self._declared.read())
+        if self._worker is None or self._worker.is_past(self._changed_at):
+            for camera in self.cameras.values():
+                camera.outputs.destroy_leaving()
         self._frames.update_subscriptions()
         self._watchdog.tick()
         if self.exit_code is not None and self.activated_at is not None:

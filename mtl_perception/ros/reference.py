@@ -3,13 +3,16 @@
 """
 The reference of parameters and topics, made from the tables that the nodes use.
 
-``python -m mtl_perception.ros.reference parameters > docs/parameters.md``, and the same with
-``topics``; ROS need not be installed.
+``make reference`` writes ``docs/parameters.md``, ``docs/topics.md`` and ``config/camera.yaml``;
+``python -m mtl_perception.ros.reference NAME`` prints one of them. ROS need not be installed.
 """
 
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mtl_perception import topics
 from mtl_perception.ros import parameters, source_settings
@@ -26,6 +29,28 @@ TOPIC_SECTIONS = (
     ('Diagnostics', (topics.DIAGNOSTICS, topics.TIMING), 'What a node reports on itself.'),
 )
 
+NODES: tuple[tuple[str, tuple[Declaration, ...], dict[str, Any]], ...] = (
+    ('perception_node', parameters.PARAMETERS, {}),
+    ('camera_source', source_settings.PARAMETERS, {'loop': True}))
+"""Names, parameters, and values of ``config/camera.yaml`` that are not the defaults."""
+
+HEAD = """\
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Parameters of the nodes of camera.launch.py, with their defaults (but that videos are played
+# again). Copy this file, change what you need and start with params_file:=/path/to/your.yaml.
+# A number with a decimal point must keep it.
+#
+# "live" may change while the node is active; "at the start" may not change at all; everything else
+# needs deactivate, cleanup, configure.
+#
+# "make reference" writes this file from the tables of mtl_perception/ros.
+"""
+WIDTH = 99
+PLAIN = re.compile(r'(?!(true|false|yes|no|on|off|null)$)[A-Za-z][A-Za-z0-9_]*', re.IGNORECASE)
+"""Texts that YAML takes for texts without quotes."""
+
 
 def parameters_page() -> str:
     """Return ``docs/parameters.md``."""
@@ -35,11 +60,11 @@ def parameters_page() -> str:
         'YAML a double needs its decimal point. A wrong value is reported by name, with the '
         'values that are allowed. `perception_node` then cannot be configured until the value is '
         'corrected; `camera_source` exits with code 2.', '',
-        'Changes: at *any time*; *unconfigured*, after deactivate and cleanup; or only at the '
-        '*start* of the node.', '',
-        'This page is made by `python -m mtl_perception.ros.reference parameters`.', '',
-        '## perception_node', '', *_parameter_table(parameters.PARAMETERS), '',
-        '## camera_source', '', *_parameter_table(source_settings.PARAMETERS)]
+        'Changes: at *any time*, which counts from the next frame on; *unconfigured*, after '
+        'deactivate and cleanup; or only at the *start* of the node.', '',
+        'This page is made by `make reference`.']
+    for node, declarations, _ in NODES:
+        lines += ['', f'## {node}', '', *_parameter_table(declarations)]
     return '\n'.join(lines) + '\n'
 
 
@@ -49,10 +74,48 @@ def topics_page() -> str:
         '# Topics', '',
         'Names are relative to the namespace of a camera, such as `front/depth/image`; `~` is the '
         'name of the node, such as `perception_node/front/ego_motion`.', '',
-        'This page is made by `python -m mtl_perception.ros.reference topics`.']
+        'This page is made by `make reference`.']
     for title, section, text in TOPIC_SECTIONS:
         lines += ['', f'## {title}', '', text, '', *_topic_table(section)]
     return '\n'.join(lines) + '\n'
+
+
+def parameter_file() -> str:
+    """Return ``config/camera.yaml``."""
+    lines = [HEAD]
+    for node, declarations, others in NODES:
+        lines += [f'/**/{node}:', '  ros__parameters:']
+        group = ''
+        for one in declarations:
+            first, dot, rest = one.name.rpartition('.')
+            if dot and first != group:
+                lines.append(f'    {first}:')
+            group = first
+
+            indent = ' ' * (6 if dot else 4)
+            value = others.get(one.name, one.default)
+            lines += [*textwrap.wrap(
+                _comment(one), WIDTH, initial_indent=f'{indent}# ',
+                subsequent_indent=f'{indent}# ', break_long_words=False, break_on_hyphens=False),
+                f'{indent}{rest}: {_yaml(value)}', '']
+    return '\n'.join(lines)
+
+
+def _comment(one: Declaration) -> str:
+    """Return what the file says above a parameter."""
+    allowed = ', '.join(one.choices) or one.allowed
+    changes = 'live' if one.dynamic else 'at the start' if one.read_only else ''
+    notes = '; '.join(filter(None, (allowed, changes)))
+    return one.text + (f' ({notes})' if notes else '')
+
+
+def _yaml(value: Any) -> str:
+    """Return a value as YAML, with which ROS finds its type."""
+    if isinstance(value, list):
+        return f'[{", ".join(map(_yaml, value))}]'
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) else f"'{value}'"
+    return json.dumps(value)
 
 
 def _parameter_table(declarations: Iterable[Declaration]) -> list[str]:
@@ -70,19 +133,21 @@ def _parameter_table(declarations: Iterable[Declaration]) -> list[str]:
 
 def _topic_table(section: Iterable[topics.Topic]) -> list[str]:
     """Return the rows of a table of topics."""
-    below_node = (topics.EGO_MOTION, topics.TIMING)
     rows = ['| topic | type | encoding | content |', '|---|---|---|---|']
     for topic in section:
-        name = f'~/{topic.name}' if topic in below_node else topic.name
+        name = f'~/{topic.name}' if topic in topics.BELOW_NODE else topic.name
         rows.append(f'| `{name}` | `{topic.kind}` | {topic.encoding} | {topic.content} |')
     return rows
 
 
-PAGES = {'parameters': parameters_page, 'topics': topics_page}
+PAGES = {
+    'docs/parameters.md': parameters_page, 'docs/topics.md': topics_page,
+    'config/camera.yaml': parameter_file}
+"""Files of this repository, and what they are made by."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print one page."""
+    """Print one file."""
     if len(arguments) != 1 or arguments[0] not in PAGES:
         print(f'usage: python -m mtl_perception.ros.reference {{{",".join(PAGES)}}}',
               file=sys.stderr)

@@ -17,8 +17,9 @@ _PARAMETERS = (
     Declaration('source', 'street', 'street, a video file, a folder of images, a picture, a '
                 'device such as /dev/video0, or an address such as rtsp://camera/stream'),
     Declaration('rate', 10.0, 'frames per second; a video plays by its own times, and of more '
-                'frames some are skipped; 0 = all frames of a video, what the device has',
-                bounds=(0.0, 1000.0)),
+                'frames some are skipped; 0 = all frames of a video, what the device has. A '
+                'change comes after the pictures that are read ahead', bounds=(0.0, 1000.0),
+                dynamic=True),
     Declaration('loop', False, 'start a video or a folder again at its end'),
     Declaration('width', 0, "width of the images, pixels; 0 = the source's own",
                 bounds=(0, 16384)),
@@ -50,8 +51,9 @@ _PARAMETERS = (
     Declaration('settle', 1.0, 'seconds between the last of them and the first frame',
                 bounds=(0.0, 60.0)),
 )
-PARAMETERS = tuple(dataclasses.replace(one, read_only=True) for one in _PARAMETERS)
-"""All of them; none may change after the start."""
+PARAMETERS = tuple(
+    dataclasses.replace(one, read_only=not one.dynamic) for one in _PARAMETERS)
+"""All of them; what is not dynamic keeps its value from the start on."""
 
 
 @dataclass(frozen=True)

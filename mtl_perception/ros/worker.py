@@ -27,6 +27,8 @@ class Worker(Generic[T]):
         self._mailbox = mailbox
         self._work = work
         self._busy: tuple[str, float] | None = None
+        self.taken = 0
+        """How many messages it has begun with."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -34,6 +36,10 @@ class Worker(Generic[T]):
         """Return the camera whose message is being processed and for how many seconds."""
         busy = self._busy
         return None if busy is None else (busy[0], time.monotonic() - busy[1])
+
+    def is_past(self, taken: int) -> bool:
+        """Return whether the message that was the last one begun, back then, is finished."""
+        return self._busy is None or self.taken > taken
 
     def stop(self, timeout_s: float) -> bool:
         """
@@ -48,6 +54,7 @@ class Worker(Generic[T]):
     def _run(self) -> None:
         while (taken := self._mailbox.take()) is not None:
             camera, message = taken
+            self.taken += 1
             self._busy = (camera, time.monotonic())
             self._work(camera, message)
             self._busy = None

@@ -177,6 +177,46 @@ class Here:
         self.node.destroy_node()
 
 
+def test_the_rate_changes_while_it_plays_and_no_picture_is_lost(graph, tmp_path):
+    for level in range(40):
+        cv2.imwrite(str(tmp_path / f'{level:03}.png'), np.full((8, 8, 3), level, np.uint8))
+    graph.listen(Image, 'image_raw')
+    graph.listen(DiagnosticArray, '/diagnostics')
+    here = Here(graph, source=str(tmp_path), rate=10.0, ahead=1, wait_for_subscribers=1,
+                settle=0.3)
+    graph.executor.add_node(here.node)
+    heard = graph.heard['image_raw']
+    graph.spin_until(lambda: len(heard) >= 5)
+    change, = here.node.set_parameters([Parameter('rate', value=40.0)])
+    assert change.successful
+    graph.spin_until(lambda: len(heard) == 40)
+
+    assert [image.data[0] for image in heard] == list(range(40))
+    steps = np.diff([stamp_ns(image) for image in heard]) / 1e9
+    assert np.median(steps[:4]) == pytest.approx(0.1, abs=0.02)
+    assert np.median(steps[-25:]) == pytest.approx(0.025, abs=0.01)
+    assert here.node.get_parameter('rate').value == 40.0
+    here.close()
+
+
+@pytest.mark.parametrize(('live', 'values', 'text'), [
+    (True, {}, 'is a camera, which has its rate from the start on'),
+    (False, {'duration': 60.0}, 'cannot change while duration is set')])
+def test_a_rate_that_cannot_change_is_refused(graph, monkeypatch, live, values, text):
+    source = Slow()
+    source.live = live
+    monkeypatch.setitem(image_sources.SOURCES, 'street', lambda settings: source)
+    here = Here(graph, rate=40.0, truth=False, **values)
+    change, = here.node.set_parameters([Parameter('rate', value=5.0)])
+    fixed, = here.node.set_parameters([Parameter('jpeg_quality', value=5)])
+    here.close()
+
+    assert not change.successful
+    assert text in change.reason
+    assert not fixed.successful
+    assert here.node.settings.source.rate == 40.0
+
+
 def test_compressed_images_replace_raw_ones(graph, folder):
     graph.listen(CompressedImage, 'image_raw/compressed')
     here = Here(graph, source=str(folder), compressed=True, focal_px=40.0)

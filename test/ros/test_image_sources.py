@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources without a ROS graph: which pictures, in which order, and what is refused."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
-import yaml
 from fake_camera import FakeCapture
 
 from mtl_perception.errors import ConfigurationError, DataError
@@ -15,7 +12,7 @@ from mtl_perception.media import device
 from mtl_perception.ros import image_sources
 from mtl_perception.ros.image_sources import Picture, kind_of, open_image_source
 from mtl_perception.ros.prefetcher import Prefetcher
-from mtl_perception.ros.source_settings import PARAMETERS, SourceSettings
+from mtl_perception.ros.source_settings import SourceSettings
 from mtl_perception.synthetic import Street
 
 
@@ -201,19 +198,6 @@ def test_settings_out_of_range_are_refused(wrong):
         SourceSettings(**wrong)
 
 
-def test_the_parameter_file_holds_known_parameters_with_valid_values():
-    path = Path(__file__).parents[2] / 'config' / 'camera.yaml'
-    values = yaml.safe_load(path.read_text())['/**/camera_source']['ros__parameters']
-    known = {one.name: one for one in PARAMETERS}
-
-    for name, value in values.items():
-        assert type(value) is type(known[name].default)
-        assert not known[name].problem(value)
-
-    different = {name for name, value in values.items() if value != known[name].default}
-    assert different == {'loop'}  # and the file says so
-
-
 def test_a_device_is_asked_for_size_and_rate_and_reports_when_it_is_unplugged(monkeypatch):
     camera = FakeCapture(480, 640)
     monkeypatch.setattr(device.cv2, 'VideoCapture', lambda: camera)
@@ -304,3 +288,47 @@ def test_pictures_of_16_bits_have_the_range_that_is_found_or_given(tmp_path, giv
     pictures = [source.read().image for _ in range(3)]
 
     assert {int(picture[0, 5, 0]) for picture in pictures} <= {shown, shown + 1}
+
+
+def times(source, count):
+    return [round(source.read().seconds, 6) for _ in range(count)]
+
+
+def test_the_street_goes_on_where_it_is_at_another_rate():
+    source = open_image_source(SourceSettings('street', rate=10.0, width=96, height=56))
+    assert times(source, 3) == [0.0, 0.1, 0.2]
+    source.use_rate(5.0)
+    picture = source.read()  # the next time of the new rate, not before 0.3 s
+
+    assert picture.seconds == 0.4
+    street = Street(20000, width=96, height=56, rate=5.0)
+    np.testing.assert_array_equal(picture.image, street.render(2).image)
+    assert picture.truth.stamp_ns == 400_000_000
+    source.use_rate(20.0)
+    assert times(source, 2) == [0.6, 0.65]
+
+
+def test_a_folder_goes_on_at_another_rate_without_a_loss(folder):
+    source = open_image_source(SourceSettings(str(folder), rate=10.0))
+    assert times(source, 2) == [0.0, 0.1]
+    source.use_rate(2.0)
+    last = source.read()
+    assert (last.seconds, last.image.mean()) == (pytest.approx(0.6), 30)
+    assert source.read() is None
+
+
+def test_a_single_picture_repeats_at_another_rate(tmp_path):
+    cv2.imwrite(str(tmp_path / 'one.png'), grey(7))
+    source = open_image_source(SourceSettings(str(tmp_path), rate=10.0, loop=True))
+    assert times(source, 3) == [0.0, 0.1, 0.2]
+    source.use_rate(4.0)
+    assert times(source, 2) == [0.45, 0.7]
+
+
+def test_of_a_video_more_or_fewer_pictures_are_skipped_at_another_rate(video):
+    source = open_image_source(SourceSettings(str(video), rate=2.0))
+    assert times(source, 2) == [0.0, 0.4]  # a quarter of a period early is in time
+    source.use_rate(0.0)
+    assert times(source, 3) == [0.5, 0.6, 0.7]
+    source.use_rate(5.0)
+    assert times(source, 3) == [0.8, 1.0, 1.2]

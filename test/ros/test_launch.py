@@ -137,7 +137,9 @@ def test_recorded_topics_have_absolute_names(launch_file):
     topics = words[words.index('--topics') + 1:]
     assert all(topic.startswith('/') for topic in topics)
     assert {'/robot/front/image_raw/compressed', '/robot/front/depth/camera_info',
-            '/robot/perception_node/timing', '/diagnostics'} <= set(topics)
+            '/robot/perception_node/timing', '/robot/perception_node/front/ego_motion',
+            '/robot/front/points', '/robot/front/objects/state', '/diagnostics'} <= set(topics)
+    assert len(set(topics)) == len(topics)
 
 
 def test_a_bag_is_never_written_over(launch_file, tmp_path):

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameters of the perception node."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -17,22 +15,8 @@ from rclpy.parameter import Parameter
 
 from mtl_perception.ros.parameters import PARAMETERS
 
-CONFIG = Path(__file__).parents[2] / 'config' / 'camera.yaml'
 SAMPLES = {bool: True, int: 7, float: 0.7, str: 'text', 'strings': ['a', 'b'], 'ints': [1, 2],
            'floats': [0.5]}
-
-
-def test_the_documented_defaults_are_the_defaults():
-    found = yaml.safe_load(CONFIG.read_text())['/**/perception_node']['ros__parameters']
-    flat = {}
-    for name, value in found.items():
-        if isinstance(value, dict):
-            flat |= {f'{name}.{inner}': leaf for inner, leaf in value.items()}
-        else:
-            flat[name] = value
-
-    assert flat == {one.name: one.default for one in PARAMETERS}
-    assert all(type(flat[one.name]) is type(one.default) for one in PARAMETERS)
 
 
 @pytest.mark.parametrize('declaration', PARAMETERS, ids=lambda one: one.name)
