@@ -46,6 +46,7 @@ COMMANDS = {
     'evaluate': 'measure a model on streets it never saw, a data set or a rosbag2',
     'evaluate-motion': 'measure ego-motion and moving objects on such streets',
     'predict': 'every frame of a video, a folder or a rosbag2 through a model',
+    'benchmark': 'measure how fast this machine runs a model',
     'record': 'write the topics of the node into a rosbag2 (mcap)',
     'play': 'publish the messages of a rosbag2',
     'view': 'show the topics of the node in a browser',
@@ -53,7 +54,9 @@ COMMANDS = {
 }
 """Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
-RUNNING = ('calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict', 'record', 'play')
+RUNNING = (
+    'benchmark', 'calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict', 'record',
+    'play')
 """Verbs of the extra ``evaluate``; the others, but for ``doctor``, are of ``train``."""
 
 

@@ -174,8 +174,8 @@ def test_a_room_works_without_what_it_must_not_need(room):
 WITH_TORCH = {
     'commands': {'adapt', 'compare', 'describe', 'export', 'find_lr', 'finetune', 'plot', 'search',
                  'train', 'train_motion'},
-    'evaluation': {'motion_benchmark'},
-    'inference': {'benchmark', 'motion_head_file', 'onnx_export', 'torch_engine', 'weights'},
+    'evaluation': set(),
+    'inference': {'motion_head_file', 'onnx_export', 'torch_engine', 'usual_pattern', 'weights'},
     'datasets': set(), 'ros': set(), 'synthetic': set(), 'media': set(), 'egomotion': set()}
 """Room -> its only files that may need torch; what a robot runs is in the others."""
 

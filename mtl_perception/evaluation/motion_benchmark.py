@@ -15,9 +15,9 @@ import numpy as np
 from mtl_perception.egomotion import MotionTracker, motion_features
 from mtl_perception.egomotion.estimate import MotionEstimator
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.inference.benchmark import medians
+from mtl_perception.evaluation.benchmark.timing import medians
+from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.moving_objects import pinhole_of
-from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.synthetic import Street
 
 ROUNDS = 40
@@ -27,11 +27,11 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     """
     Return the median CPU time of each stage of the motion head, milliseconds.
 
-    :param model: name of a shipped model or path of a ``.safetensors`` file; with a motion head.
+    :param model: name of a shipped model or path of a file of one; with a motion head.
     :param rounds: number of timings of each stage.
     :raises ConfigurationError: if the model has no motion head.
     """
-    engine = TorchEngine.load(model, device='cpu', threads=1)
+    engine = load_engine(model, device='cpu', threads=1)
     head, manifest = engine.motion_head, engine.manifest
     semantic = manifest.task('semantic')
     if head is None or semantic is None:

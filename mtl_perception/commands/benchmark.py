@@ -1,0 +1,130 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mtl benchmark``: how fast this machine runs a model, in figures that can be compared."""
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mtl_perception.commands._options import add_model_argument, path_argument
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.benchmark.engine_level import EnginePlan, measure_engines
+from mtl_perception.evaluation.benchmark.figure import draw
+from mtl_perception.evaluation.benchmark.frames import parse_size
+from mtl_perception.evaluation.benchmark.machine import (
+    cpus,
+    load_average,
+    machine_facts,
+    versions,
+)
+from mtl_perception.evaluation.benchmark.report import FORMAT, all_warnings, write_files
+from mtl_perception.inference.engines import ENGINES
+from mtl_perception.inference.step_graph import read_manifest
+
+BUSY = 0.3
+"""Load average per CPU before the start from which on the machine counts as busy."""
+QUICK_S, FULL_S = 40.0, 600.0
+"""Seconds after which no further round of the engines begins."""
+SIZES = ('640x480', '1920x1080')
+"""Camera images besides those of the network's size."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``mtl benchmark``."""
+    parser.description = (
+        'Measure how fast this machine runs a model: every engine and precision by itself. Writes '
+        'benchmark.json, benchmark.md and benchmark.png.')
+    add_model_argument(parser)
+    parser.add_argument(
+        '--output', type=path_argument, default=Path('benchmark'),
+        help='folder of the files (default: benchmark)')
+    parser.add_argument(
+        '--quick', action='store_true',
+        help='under two minutes: fewer rounds, one size of camera, one number of threads')
+
+    # the engines
+    parser.add_argument(
+        '--engine', default='auto', choices=ENGINES,
+        help='auto: every one that is installed (default: auto)')
+    parser.add_argument(
+        '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'),
+        help='auto: every one that this machine has (default: auto)')
+    parser.add_argument(
+        '--threads', type=int, nargs='+',
+        help='numbers of CPU threads of the network (default: 1 and the number of CPUs)')
+
+    parser.add_argument(
+        '--sizes', nargs='+', metavar='WIDTHxHEIGHT',
+        help=f"sizes of camera images, besides the network's own (default: {' '.join(SIZES)})")
+    parser.add_argument('--rounds', type=int, help='how often everything takes its turn')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the benchmark; the exit code is 0 also on a noisy machine, which the report says."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    plan = _plan(arguments)
+    console = Console(stderr=True)
+    began, started = time.monotonic(), datetime.now(timezone.utc)
+    load = load_average()
+
+    found: dict[str, Any] = {
+        'format': FORMAT, 'machine': machine_facts(), 'versions': versions(),
+        'model': _model_facts(arguments.model)}
+    with console.status('') as status:
+        found['engine_level'] = measure_engines(plan, lambda text: status.update(text))
+
+    found['conditions'] = {
+        'command': shlex.join(['mtl', *sys.argv[1:]]),
+        'started': started.isoformat(timespec='seconds'), 'quick': arguments.quick,
+        'seconds': time.monotonic() - began, 'load_before': load,
+        'load_after': load_average(), 'warnings': _busy(load)}
+    print(write_files(found, arguments.output))
+    if not draw(found, arguments.output / 'benchmark.png'):
+        print('no figure: matplotlib is not installed', file=sys.stderr)
+    for text in all_warnings(found):
+        print(f'mtl benchmark: warning: {text}', file=sys.stderr)
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> EnginePlan:
+    """
+    Return what is measured of the engines.
+
+    :raises ConfigurationError: if an argument is out of range.
+    """
+    quick = arguments.quick
+    rounds = arguments.rounds or (8 if quick else 20)
+    threads = arguments.threads or sorted({1} if quick else {1, cpus()})
+    if rounds < 1 or min(threads) < 0:
+        raise ConfigurationError(
+            f'--rounds is {rounds}, --threads {threads}; wanted at least 1, and not below 0')
+    sizes = arguments.sizes or (SIZES[:1] if quick else SIZES)
+    manifest = read_manifest(arguments.model)
+    return EnginePlan(
+        arguments.model, (manifest.width, manifest.height),
+        [parse_size(text) for text in sizes], arguments.engine, arguments.device, threads, rounds,
+        QUICK_S if quick else FULL_S)
+
+
+def _model_facts(model: str) -> dict[str, Any]:
+    """Return what identifies a model."""
+    manifest = read_manifest(model)
+    return {
+        'name': manifest.name, 'sha256': manifest.sha256, 'motion_head': manifest.motion_head,
+        'width': manifest.width, 'height': manifest.height, 'frames': manifest.network.frames,
+        'encoder': manifest.network.encoder, 'tasks': [task.name for task in manifest.tasks]}
+
+
+def _busy(load: float | None) -> list[str]:
+    """Return a warning if other programs used the machine before the start."""
+    if load is None or load <= BUSY * cpus():
+        return []
+    return [f'the load average was {load} on {cpus()} CPU(s) before the start; other programs '
+            'were running']
