@@ -48,8 +48,23 @@ def viewer(arguments: Sequence[str] | None = None) -> int:
     return main(sys.argv[1:] if arguments is None else arguments, stop)
 
 
+def probe(arguments: Sequence[str] | None = None) -> int:
+    """Time the answers of a node; see :func:`mtl_perception.ros.probe.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.probe import main
+    return main(arguments, stop)
+
+
+def usual_node(arguments: Sequence[str] | None = None) -> int:
+    """Run the usual node; see :func:`mtl_perception.ros.usual_node.main`."""
+    stop = StopRequest(at_once=True).listen()
+    from mtl_perception.ros.usual_node import main
+    return main(arguments, stop)
+
+
 PROGRAMS = {'perception_node': perception_node, 'camera_source': camera_source,
-            'recorder': recorder, 'player': player, 'viewer': viewer}
+            'recorder': recorder, 'player': player, 'viewer': viewer,
+            'probe': probe, 'usual_node': usual_node}
 
 
 def main() -> int:

@@ -13,25 +13,37 @@ from typing import Any
 
 from rich.console import Console
 
-from mtl_perception.commands._options import add_model_argument, path_argument
+from mtl_perception.commands._options import (
+    add_model_argument,
+    add_precision_option,
+    path_argument,
+)
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.benchmark.engine_level import EnginePlan, measure_engines
 from mtl_perception.evaluation.benchmark.figure import draw
-from mtl_perception.evaluation.benchmark.frames import parse_size
+from mtl_perception.evaluation.benchmark.frames import bag_drive, parse_size, street_drive
 from mtl_perception.evaluation.benchmark.machine import (
     cpus,
     load_average,
     machine_facts,
     versions,
 )
+from mtl_perception.evaluation.benchmark.node_level import (
+    NodePlan,
+    measure_nodes,
+    missing_library,
+)
 from mtl_perception.evaluation.benchmark.report import FORMAT, all_warnings, write_files
 from mtl_perception.inference.engines import ENGINES
 from mtl_perception.inference.step_graph import read_manifest
+from mtl_perception.middleware import check_environment
 
 BUSY = 0.3
 """Load average per CPU before the start from which on the machine counts as busy."""
 QUICK_S, FULL_S = 40.0, 600.0
 """Seconds after which no further round of the engines begins."""
+QUICK_FRAMES, FRAMES = 30, 100
+"""Frames of the node that are evaluated."""
 SIZES = ('640x480', '1920x1080')
 """Camera images besides those of the network's size."""
 
@@ -39,9 +51,11 @@ SIZES = ('640x480', '1920x1080')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl benchmark``."""
     parser.description = (
-        'Measure how fast this machine runs a model: every engine and precision by itself. Writes '
+        'Measure how fast this machine runs a model: every engine and precision by itself, and '
+        'the node through DDS; the usual pattern of eager torch beside both. Writes '
         'benchmark.json, benchmark.md and benchmark.png.')
     add_model_argument(parser)
+
     parser.add_argument(
         '--output', type=path_argument, default=Path('benchmark'),
         help='folder of the files (default: benchmark)')
@@ -51,8 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     # the engines
     parser.add_argument(
+        '--level', default='all', choices=('all', 'engines', 'node'),
+        help='what is measured (default: all)')
+    parser.add_argument(
         '--engine', default='auto', choices=ENGINES,
-        help='auto: every one that is installed (default: auto)')
+        help='auto: every one that is installed; of the node, the one that it takes by itself '
+        '(default: auto)')
+
     parser.add_argument(
         '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'),
         help='auto: every one that this machine has (default: auto)')
@@ -65,11 +84,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"sizes of camera images, besides the network's own (default: {' '.join(SIZES)})")
     parser.add_argument('--rounds', type=int, help='how often everything takes its turn')
 
+    # the node
+    parser.add_argument(
+        '--bag', type=path_argument,
+        help='rosbag2 whose first images the node gets, in place of a street')
+    parser.add_argument(
+        '--node-size', metavar='WIDTHxHEIGHT',
+        help="size of the street's images for the node (default: the network's)")
+    parser.add_argument(
+        '--rates', type=float, nargs='+', default=[10.0, 30.0, 60.0],
+        help='fixed rates of the node, frames per second (default: 10 30 60)')
+
+    parser.add_argument(
+        '--seconds', type=float,
+        help='at each of them; ten minutes show the slope of the memory (default: 10)')
+    add_precision_option(parser)
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; the exit code is 0 also on a noisy machine, which the report says."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = _plan(arguments)
+    node_plan = _node_plan(arguments)
     console = Console(stderr=True)
     began, started = time.monotonic(), datetime.now(timezone.utc)
     load = load_average()
@@ -78,7 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
         'format': FORMAT, 'machine': machine_facts(), 'versions': versions(),
         'model': _model_facts(arguments.model)}
     with console.status('') as status:
-        found['engine_level'] = measure_engines(plan, lambda text: status.update(text))
+        if arguments.level != 'node':
+            found['engine_level'] = measure_engines(plan, lambda text: status.update(text))
+        if node_plan is not None:
+            found['node_level'] = measure_nodes(
+                node_plan, read_manifest(arguments.model), lambda text: status.update(text))
 
     found['conditions'] = {
         'command': shlex.join(['mtl', *sys.argv[1:]]),
@@ -111,6 +151,41 @@ def _plan(arguments: argparse.Namespace) -> EnginePlan:
         arguments.model, (manifest.width, manifest.height),
         [parse_size(text) for text in sizes], arguments.engine, arguments.device, threads, rounds,
         QUICK_S if quick else FULL_S)
+
+
+def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
+    """
+    Return what is measured of the node; None if nothing is.
+
+    :raises ConfigurationError: if an argument is out of range, or ROS is asked for and missing.
+    """
+    if arguments.level == 'engines':
+        return None
+    if missing := missing_library():
+        text = (f'the Python module {missing!r} is not installed, so the node is not measured; '
+                "pip install 'mtl_perception[ros-wheels]' brings it")
+        if arguments.level == 'node':
+            raise ConfigurationError(text)
+        print(f'mtl benchmark: {text}', file=sys.stderr)
+        return None
+    check_environment()
+
+    quick = arguments.quick
+    seconds = (3.0 if quick else 10.0) if arguments.seconds is None else arguments.seconds
+    if not seconds > 0 or not min(arguments.rates) > 0:
+        raise ConfigurationError(
+            f'--seconds is {seconds:g}, --rates {arguments.rates}; all must be positive')
+
+    manifest = read_manifest(arguments.model)
+    count = QUICK_FRAMES if quick else FRAMES
+    size = (parse_size(arguments.node_size) if arguments.node_size
+            else (manifest.width, manifest.height))
+    drive = (street_drive(size, count) if arguments.bag is None
+             else bag_drive(arguments.bag, manifest, count))
+    return NodePlan(
+        arguments.model, drive, arguments.engine, arguments.device, arguments.precision,
+        arguments.threads[0] if arguments.threads else 0, arguments.rates, seconds,
+        2.0 if quick else 4.0)
 
 
 def _model_facts(model: str) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def record_live(plan: LivePlan, folder: Path, progress: Progress) -> Path:
         recorder = start(
             'recorder', '--output', str(bag), '--progress',
             '--topics', *(f'{name}:{kind}' for name, kind in recorded.items()))
-        node = start('perception_node', *_parameters({**plan.node, 'autostart': True}))
-        camera = start('camera_source', *_parameters({**plan.source, 'wait_for_subscribers': 2}))
+        node = start('perception_node', *parameters({**plan.node, 'autostart': True}))
+        camera = start('camera_source', *parameters({**plan.source, 'wait_for_subscribers': 2}))
 
         _watch(camera, node, recorder, progress)
         _drain(recorder, progress)
@@ -134,7 +134,7 @@ def _counts(recorder: Program) -> tuple[int, int]:
     return counts.get(IMAGES, 0), max(counts.get(topic, 0) for topic in PREDICTIONS)
 
 
-def _parameters(values: Mapping[str, Value]) -> list[str]:
+def parameters(values: Mapping[str, Value]) -> list[str]:
     """Return ROS arguments that set parameters."""
     words = ['--ros-args']
     for name, value in values.items():

@@ -73,9 +73,9 @@ def test_the_command_writes_its_files_without_torch(tiny_model, tiny_graph, tmp_
             f'raise ModuleNotFoundError("No module named {name!r}", name={name!r})')
     done = subprocess.run(
         [sys.executable, '-m', 'mtl_perception.cli', 'benchmark', str(tiny_graph), '--engine',
-         'onnx', '--device', 'cpu', '--threads', '1', '--sizes', '128x96', '--rounds', '2',
-         '--output', str(tmp_path / 'out')], capture_output=True, text=True,
-        env={**os.environ, 'PYTHONPATH': str(absent)})
+         'onnx', '--level', 'engines', '--device', 'cpu', '--threads', '1', '--sizes',
+         '128x96', '--rounds', '2', '--output', str(tmp_path / 'out')],
+        capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(absent)})
     assert done.returncode == 0, done.stderr
 
     found = json.loads((tmp_path / 'out' / 'benchmark.json').read_text())

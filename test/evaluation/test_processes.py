@@ -145,7 +145,7 @@ def test_an_earlier_bag_is_replaced_but_no_other_file(tmp_path):
 
 
 def test_parameters_keep_their_types_on_the_command_line():
-    assert live_recording._parameters({'model': 'yes', 'rate': 10.0, 'loop': True, 'count': 3,
+    assert live_recording.parameters({'model': 'yes', 'rate': 10.0, 'loop': True, 'count': 3,
                              'path': "it's"}) == [
         '--ros-args', '-p', "model:='yes'", '-p', 'rate:=10.0', '-p', 'loop:=true',
         '-p', 'count:=3', '-p', "path:='it''s'"]

@@ -21,7 +21,7 @@ def draw(found: Mapping[str, Any], path: Path) -> bool:
 
     :param found: everything that was measured.
     :param path: of the PNG file.
-    :return: False if matplotlib is not installed.
+    :return: False if matplotlib is not installed; without engines nothing is drawn.
     :raises StorageError: if the disk refuses.
     """
     # half a second, and not part of a plain installation
@@ -33,6 +33,8 @@ def draw(found: Mapping[str, Any], path: Path) -> bool:
     except ImportError:
         return False
 
+    if 'engine_level' not in found:
+        return True
     rows = found['engine_level']['engines'][::-1]
     ways = list(dict.fromkeys(way for row in reversed(rows) for way in row['ways']))
     height = 1.2 + BAR * len(rows) * (len(ways) + 1)

@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.bags.reader import Bag
+from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.evaluation.bag_evaluation import recorded_intrinsics
+from mtl_perception.evaluation.records import complete_truth
+from mtl_perception.frames import Truth
+from mtl_perception.manifest import Manifest
 from mtl_perception.synthetic import Street
 
 SEED = 20000
@@ -21,6 +26,33 @@ RATE = 10.0
 """Frames of the street per second."""
 Image = NDArray[np.uint8]
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """
+    Consecutive frames of one camera, with what is true of them.
+
+    :param what: where they are from, in words.
+    :param images: (H, W, 3) uint8 RGB each.
+    :param truths: of each image; None where there is none.
+    :param focal_px: focal length of the camera, pixels; 0 = unknown.
+    :param period_ns: between two frames.
+    """
+
+    what: str
+    images: list[Image]
+    truths: list[Truth | None]
+    focal_px: float
+    period_ns: int
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the images, hexadecimal."""
+        digest = hashlib.sha256()
+        for image in self.images:
+            digest.update(np.ascontiguousarray(image).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +103,52 @@ def street_frames(sizes: Sequence[Size], count: int) -> Frames:
         focal = street.focal_px / width
         images[width, height] = [street.render(FIRST + number).image for number in range(count)]
     return Frames(f'street {SEED}, {count} frames from {FIRST} on', images, focal)
+
+
+def street_drive(size: Size, count: int) -> Drive:
+    """
+    Return frames of a street with their truth.
+
+    :param size: width and height of the images, pixels.
+    :param count: number of frames.
+    """
+    street = Street(SEED, *size, RATE)
+    frames = [street.render(FIRST + number) for number in range(count)]
+    return Drive(
+        f'street {SEED}, {count} frames from {FIRST} on', [frame.image for frame in frames],
+        [Truth(frame.semantic, frame.depth, frame.motion, frame.instance) for frame in frames],
+        street.focal_px, round(1e9 / RATE))
+
+
+def bag_drive(path: Path, manifest: Manifest, count: int) -> Drive:
+    """
+    Return the first frames of a recording, with their truth if it has any.
+
+    :param path: of a rosbag2.
+    :param manifest: of the model.
+    :param count: frames at most.
+    :raises DataError: if it cannot be read or has fewer than two images of one size.
+    """
+    images: list[Image] = []
+    truths: list[Truth | None] = []
+    stamps: list[int] = []
+    with Bag(path) as bag:
+        focal_px = float(recorded_intrinsics(bag, manifest).get('focal_px', 0.0))
+
+        for record in bag.records(manifest.tasks):
+            if record.image is None or (images and record.image.shape != images[0].shape):
+                continue
+            images.append(record.image)
+            truths.append(complete_truth(record, manifest.tasks).truth)
+            stamps.append(record.stamp_ns)
+            if len(images) == count:
+                break
+    if len(images) < 2:
+        raise DataError(f'{path}: {len(images)} image(s); a benchmark needs at least two')
+
+    period_ns = int(np.median(np.diff(stamps)))
+    return Drive(
+        f'{path.name}, {len(images)} frames', images, truths, focal_px, max(1, period_ns))
 
 
 def forth_and_back(count: int) -> Iterator[int]:

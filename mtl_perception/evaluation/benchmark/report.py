@@ -4,16 +4,17 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mtl_perception.evaluation.benchmark.engine_worker import USUAL
+from mtl_perception.evaluation.benchmark.node_report import node_lines, node_warnings
+from mtl_perception.evaluation.benchmark.tables import Found, number_text, table
 from mtl_perception.files import write_atomically
 
 FORMAT = 1
 """Of ``benchmark.json``; it grows when a name there changes its meaning."""
-Found = Mapping[str, Any]
 
 
 def write_files(found: Found, folder: Path) -> str:
@@ -41,12 +42,16 @@ def as_markdown(found: Found) -> str:
                   *(f'- {text}' for text in warnings), '']
     if 'engine_level' in found:
         lines += _engine_lines(found['engine_level'])
+    if 'node_level' in found:
+        lines += node_lines(found['node_level'])
     return '\n'.join(lines).rstrip('\n') + '\n'
 
 
 def all_warnings(found: Found) -> list[str]:
     """Return why the figures should not be trusted; empty if nothing is known against them."""
     warnings = list(found['conditions'].get('warnings', ()))
+    if 'node_level' in found:
+        warnings += node_warnings(found['node_level'])
     engines = found.get('engine_level')
     if engines is None:
         return warnings
@@ -77,12 +82,6 @@ def engine_name(row: Found) -> str:
     threads = row['threads']
     return (f'{name} {row["device"]} {row["precision"]}, '
             f'{threads} thread{"" if threads == 1 else "s"}')
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table in Markdown, followed by an empty line."""
-    lines = [head, ['---'] * len(head), *rows]
-    return [f'| {" | ".join(line)} |' for line in lines] + ['']
 
 
 def _facts(found: Found) -> Iterator[str]:
@@ -120,7 +119,7 @@ def _engine_lines(level: Found) -> list[str]:
 
     lines += table(
         ['', 'start, s', 'private memory, MB', 'CPU time of two frames / one'],
-        [[engine_name(row), f'{row["load_s"]:.2f}', _number(row['memory_mb'], 0),
+        [[engine_name(row), f'{row["load_s"]:.2f}', number_text(row['memory_mb'], 0),
           ratio_text(row['next_over_first']) if 'next_over_first' in row else '']
          for row in rows])
     lines += [f'- {one["engine"]} {one["device"]} {one["precision"]}: left out, {one["reason"]}'
@@ -145,13 +144,6 @@ def _times(way: Found | None) -> str:
 def _ratio(way: Found | None) -> str:
     """Return how many times as fast a way is as in the first row."""
     return ratio_text(way['times_as_fast']) if way and 'times_as_fast' in way else ''
-
-
-def _number(value: float | None, digits: int) -> str:
-    """Return a number, or what stands for one that is unknown."""
-    if value is None:
-        return 'unknown'
-    return f'{value:.{digits}f}'
 
 
 def _finite(value: Any) -> Any:
