@@ -12,9 +12,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import rclpy
+import yaml
+from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
 from rclpy.qos import QoSProfile
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +75,27 @@ class Graph:
             process.send_signal(number)
         _, errors = process.communicate(timeout=timeout_s)
         return process.returncode, errors
+
+    def dump(self, node):
+        """Return what ``ros2 param dump`` prints: by services of the node, nested at the dots."""
+        def call(kind, name, request):
+            client = self.node.create_client(kind, f'{node}/{name}')
+            assert client.wait_for_service(10.0)
+            future = client.call_async(request)
+            self.spin_until(future.done)
+            return future.result()
+
+        names = call(ListParameters, 'list_parameters', ListParameters.Request()).result.names
+        values = call(GetParameters, 'get_parameters', GetParameters.Request(names=names)).values
+        tree = {}
+        for name, value in zip(names, values):
+            *path, leaf = name.split('.')
+            branch = tree
+            for part in path:
+                branch = branch.setdefault(part, {})
+            found = parameter_value_to_python(value)
+            branch[leaf] = found if isinstance(found, (str, bool, int, float)) else list(found)
+        return yaml.dump({node: {'ros__parameters': tree}}, default_flow_style=False)
 
     def close(self):
         for process in self.processes:

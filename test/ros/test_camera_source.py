@@ -8,6 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from mtl_perception.ros import image_sources
 
@@ -197,6 +198,26 @@ def test_the_rate_changes_while_it_plays_and_no_picture_is_lost(graph, tmp_path)
     assert np.median(steps[-25:]) == pytest.approx(0.025, abs=0.01)
     assert here.node.get_parameter('rate').value == 40.0
     here.close()
+
+
+def test_what_a_running_source_dumps_loads_again(graph, tmp_path):
+    first = Here(graph, width=96, height=56, rate=20.0, **{
+        'image.range': [0, 4095], 'qos_overrides./image_raw.publisher.depth': 3})
+    assert first.node.set_parameters([Parameter('rate', value=5.0)])[0].successful
+    graph.executor.add_node(first.node)
+    path = tmp_path / 'dumped.yaml'
+    path.write_text(graph.dump('/camera_source'))
+
+    first.close()
+    graph.listen(Image, 'image_raw')
+    process = graph.start(MODULE, '--ros-args', '--params-file', str(path))
+    graph.spin_until(lambda: len(graph.heard['image_raw']) >= 3)
+    again = yaml.safe_load(graph.dump('/camera_source'))
+    code, errors = graph.finish(process)
+
+    assert again == yaml.safe_load(path.read_text())
+    assert again['/camera_source']['ros__parameters']['rate'] == 5.0
+    assert (code, 'does not exist' in errors) == (0, False), errors
 
 
 @pytest.mark.parametrize(('live', 'values', 'text'), [

@@ -6,13 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-import yaml
 
 pytest.importorskip('rclpy')
 
 from node_bench import HEIGHT, WIDTH, FakeEngine, picture
-from rcl_interfaces.srv import GetParameters, ListParameters, SetParametersAtomically
-from rclpy.parameter import Parameter, parameter_value_to_python
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
 from rclpy.time import Time
 from ros_graph import ROOT
 from sensor_msgs.msg import Image, PointCloud2
@@ -165,7 +164,7 @@ def test_topics_are_taken_away_although_frames_never_cease(bench):
 
 
 def test_the_size_of_the_outputs_follows_and_the_state_stays(bench):
-    test = bench(camera_timeout=60.0)
+    test = bench(camera_timeout=60.0, max_gap=60.0)
     flow = Flow(test, 'depth/image')
     test.graph.listen(PointCloud2, 'points')
     test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2)
@@ -243,7 +242,7 @@ def test_a_limit_of_pixels_counts_from_the_next_frame_on(bench):
 
 
 def test_another_height_scales_depth_and_a_large_change_resets(bench):
-    test = bench(HighEngine(), camera_timeout=60.0)
+    test = bench(HighEngine(), camera_timeout=60.0, max_gap=60.0)
     flow = Flow(test, 'depth/image')
 
     def depth():
@@ -269,7 +268,7 @@ def test_another_height_scales_depth_and_a_large_change_resets(bench):
 
 
 def test_another_range_resets_only_images_that_have_one(bench):
-    test = bench(camera_timeout=60.0)
+    test = bench(camera_timeout=60.0, max_gap=60.0)
     flow = Flow(test, 'depth/image')
     flow.send()
     assert flow.set(image__range=[0, 4095]) == (True, '')
@@ -331,7 +330,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(('values', 'text'), REFUSED)
 def test_a_refused_change_changes_nothing(bench, values, text):
-    test = bench(camera_timeout=60.0)
+    test = bench(camera_timeout=60.0, max_gap=60.0)
     flow = Flow(test, 'depth/image')
     first, = flow.send()['depth/image']
     settings = test.node.settings
@@ -382,28 +381,6 @@ def test_every_live_parameter_changes_with_every_frame_and_none_is_lost(bench):
     assert not test.node.callback_errors
 
 
-def dump(test, node):
-    """Return what ``ros2 param dump`` prints: by the services of the node, nested at the dots."""
-    def call(kind, name, request):
-        client = test.node.create_client(kind, f'{node}/{name}')
-        assert client.wait_for_service(10.0)
-        future = client.call_async(request)
-        test.spin_until(future.done)
-        return future.result()
-
-    names = sorted(call(ListParameters, 'list_parameters', ListParameters.Request()).result.names)
-    values = call(GetParameters, 'get_parameters', GetParameters.Request(names=names)).values
-    tree = {}
-    for name, value in zip(names, values):
-        branch = tree
-        *path, leaf = name.split('.')
-        for part in path:
-            branch = branch.setdefault(part, {})
-        found = parameter_value_to_python(value)
-        branch[leaf] = found if isinstance(found, (str, bool, int, float)) else list(found)
-    return yaml.dump({node: {'ros__parameters': tree}}, default_flow_style=False)
-
-
 def test_what_a_running_node_dumps_loads_again(bench, tmp_path):
     engine = HighEngine()
     test = bench(engine, cameras=['front'], **{
@@ -412,7 +389,7 @@ def test_what_a_running_node_dumps_loads_again(bench, tmp_path):
     flow_free = [Parameter(name, value=value) for name, value in OTHER_VALUES.items()]
     assert test.node.set_parameters_atomically(flow_free).successful
     path = tmp_path / 'dumped.yaml'
-    path.write_text(dump(test.graph, '/perception_node'))
+    path.write_text(test.graph.dump('/perception_node'))
 
     # the same reader of YAML as under a launch file
     second = PerceptionNode(
