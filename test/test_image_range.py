@@ -205,6 +205,23 @@ def test_another_stream_begins_again():
     np.testing.assert_array_equal(decoded(scene(0, 4000), image_range), decoded(scene(0, 4000)))
 
 
+def test_another_range_says_whether_brightness_changes():
+    image_range = ImageRange()
+    assert not image_range.use((0, 4095))  # there was no image
+    decoded(scene(0, 4000), image_range)
+    assert not image_range.use((0, 4095))
+    assert image_range.use((0, 8191))
+    assert decoded(np.full((9, 9), 8191, np.uint16), image_range).max() == 255
+
+    assert image_range.use(None)
+    assert image_range.text() == 'auto'
+    np.testing.assert_array_equal(decoded(scene(0, 4000), image_range), decoded(scene(0, 4000)))
+    assert image_range.limits == (0, 4095)
+    assert not image_range.use((0, 4095))  # what was found is what is set
+    decoded(scene(0, 60000), image_range)
+    assert image_range.limits == (0, 4095)
+
+
 @pytest.mark.parametrize(('given', 'wanted'), [
     ('auto', None), ('7000,8600', (7000, 8600)), ('[7000, 8600]', (7000, 8600)),
     ([7000, 8600], (7000, 8600)), (' 0 4095 ', (0, 4095))])

@@ -200,7 +200,7 @@ class Camera:
         times.append(time.monotonic())
 
         # Compute only for subscribers. A calibration of another size cannot scale depth.
-        wanted = self.outputs.wanted()
+        wanted = self.outputs.wanted(settings)
         known, info = self._infos.intrinsics(stamp_ns, image.shape, header.frame_id)
         self._note(known, image.shape[1], self.outputs.tasks(wanted))
         self.outputs.rays.use(known, self.focal_px)

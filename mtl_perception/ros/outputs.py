@@ -202,10 +202,9 @@ class CameraOutputs:
         self._offered = {*self._tasks, *confidences}
         if has_objects(manifest):
             self._offered.add(OBJECTS)
-        # Replaced as a whole: a frame in the other thread keeps those that it began with.
+        # replaced as a whole, because another thread reads it
         self._publishers: Wanted = {}
         self._profiles: dict[Output, tuple[str, QoSProfile]] = {}
-        self._leaving: list[LifecyclePublisher] = []
         self._used: dict[Output, Any] = {}
 
         self.rays = PixelRays()
@@ -225,36 +224,36 @@ class CameraOutputs:
 
     def choose(self, settings: Settings, active: bool = False) -> None:
         """
-        Create and take away topics as the parameters say.
-
-        The frame that is being processed keeps the topics that it began with; those that are
-        taken away end with :meth:`destroy_leaving`.
+        Create the topics that the parameters choose; those that exist stay for now.
 
         :param active: whether the node publishes already.
         """
-        before, after = self._publishers, {}
         for output, (topic, profile) in self._profiles.items():
-            raw = output.topic is topics.DEPTH_RAW
-            if not is_chosen(output.topic, settings.outputs) or (
-                    raw and not settings.depth_raw_16u):
+            if output in self._publishers or not _is_chosen(output, settings):
                 continue
-            after[output] = before.get(output) or self._node.create_lifecycle_publisher(
-                output.kind, topic, profile)
+            publisher = self._node.create_lifecycle_publisher(output.kind, topic, profile)
             if active:
-                after[output].on_activate(None)
+                publisher.on_activate(None)
+            self._publishers = {**self._publishers, output: publisher}
 
-        self._publishers = after
-        self._leaving += [before[output] for output in before.keys() - after.keys()]
+    def destroy_others(self, settings: Settings) -> None:
+        """End the topics that the parameters do not choose, when no frame follows others."""
+        before = self._publishers
+        self._publishers = {output: publisher for output, publisher in before.items()
+                            if _is_chosen(output, settings)}
+        for output in before.keys() - self._publishers.keys():
+            self._node.destroy_lifecycle_publisher(before[output])
 
-    def destroy_leaving(self) -> None:
-        """End the topics that were taken away, once no frame uses them."""
-        while self._leaving:
-            self._node.destroy_lifecycle_publisher(self._leaving.pop())
+    def wanted(self, settings: Settings | None = None) -> Wanted:
+        """
+        Return the outputs that somebody has subscribed to, with their publishers.
 
-    def wanted(self) -> Wanted:
-        """Return the outputs that somebody has subscribed to, with their publishers."""
+        :param settings: of the frame; None for all topics there are.
+        """
+        # one that is not chosen may be destroyed at this moment: it is not even asked
         return {output: publisher for output, publisher in self._publishers.items()
-                if publisher.get_subscription_count() > 0}
+                if (settings is None or _is_chosen(output, settings))
+                and publisher.get_subscription_count() > 0}
 
     def tasks(self, wanted: Wanted) -> set[str]:
         """Return the names of the results that outputs are made from."""
@@ -312,7 +311,6 @@ class CameraOutputs:
         for publisher in publishers:
             self._node.destroy_lifecycle_publisher(publisher)
 
-        self.destroy_leaving()
         self._publishers = {}
         self._labels.clear()
         self._infos.clear()
@@ -347,3 +345,10 @@ class CameraOutputs:
     def _publisher(self, kind: type[Any], topic: str, profile: QoSProfile) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(
             kind, topic, overridden(self._node, topic, 'publisher', profile))
+
+
+def _is_chosen(output: Output, settings: Settings) -> bool:
+    """Return whether the parameters choose an output."""
+    if output.topic is topics.DEPTH_RAW and not settings.depth_raw_16u:
+        return False
+    return is_chosen(output.topic, settings.outputs)

@@ -213,7 +213,11 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         return next(filter(None, (one.problem(settings) for one in self.cameras.values())), '')
 
     def _on_change(self) -> None:
-        """Follow the parameters, all at once; the frame that is being processed does not."""
+        """
+        Follow the parameters, all at once; the frame that is being processed does not.
+
+        So topics come before that and go later, when no frame follows the old parameters.
+        """
         before, after = self.settings, settings_of(self._declared.read())
         if before is None:
             return
@@ -224,9 +228,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.get_logger().info('from the next frame on: ' + changes(before, after))
 
     def _on_tick(self) -> None:
-        if self._worker is None or self._worker.is_past(self._changed_at):
+        if self.settings is not None and (
+                self._worker is None or self._worker.is_past(self._changed_at)):
             for camera in self.cameras.values():
-                camera.outputs.destroy_leaving()
+                camera.outputs.destroy_others(self.settings)
         self._frames.update_subscriptions()
         self._watchdog.tick()
         if self.exit_code is not None and self.activated_at is not None:

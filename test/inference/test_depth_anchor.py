@@ -174,6 +174,19 @@ def test_another_drive_starts_anew(street, frames):
     assert stream.anchor.factor == 1
 
 
+def test_a_height_that_nobody_tells_any_more_anchors_nothing(street, frames):
+    stream, _ = drive(
+        TrueAnswers(street, frames), street, frames, camera_height=0.8, depth_scale='height')
+    stream.use_camera_height(0.0)
+    found = stream.process(Frame('front', (COUNT + 1) * STEP_NS, frames[-1].image), {'depth'},
+                           focal_px=float(street.focal_px))
+
+    known = np.isfinite(found.depth)
+    np.testing.assert_allclose(found.depth[known], frames[-1].depth[known], rtol=1e-5)
+    assert not stream.anchor.anchored
+    assert stream.warnings == {'I26_not_anchored': 1}
+
+
 def test_what_cannot_be_anchored_is_refused(street, frames):
     engine = TrueAnswers(street, frames)
     with pytest.raises(ConfigurationError, match=r'set depth\.camera_height'):
