@@ -40,12 +40,13 @@ from mtl_perception.middleware import check_environment
 
 BUSY = 0.3
 """Load average per CPU before the start from which on the machine counts as busy."""
-QUICK_S, FULL_S = 40.0, 600.0
+QUICK_S, FULL_S = 35.0, 600.0
 """Seconds after which no further round of the engines begins."""
 QUICK_FRAMES, FRAMES = 30, 100
 """Frames of the node that are evaluated."""
 SIZES = ('640x480', '1920x1080')
 """Camera images besides those of the network's size."""
+QUICK_SIZES = SIZES[:1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         '--sizes', nargs='+', metavar='WIDTHxHEIGHT',
-        help=f"sizes of camera images, besides the network's own (default: {' '.join(SIZES)})")
+        help=f"sizes of camera images (default: the network's, {' and '.join(SIZES)})")
     parser.add_argument('--rounds', type=int, help='how often everything takes its turn')
 
     # the node
@@ -145,12 +146,13 @@ def _plan(arguments: argparse.Namespace) -> EnginePlan:
     if rounds < 1 or min(threads) < 0:
         raise ConfigurationError(
             f'--rounds is {rounds}, --threads {threads}; wanted at least 1, and not below 0')
-    sizes = arguments.sizes or (SIZES[:1] if quick else SIZES)
     manifest = read_manifest(arguments.model)
+    own = f'{manifest.width}x{manifest.height}'
+    sizes = arguments.sizes or (QUICK_SIZES if quick else (own, *SIZES))
     return EnginePlan(
         arguments.model, (manifest.width, manifest.height),
         [parse_size(text) for text in sizes], arguments.engine, arguments.device, threads, rounds,
-        QUICK_S if quick else FULL_S)
+        2 if quick else 3, QUICK_S if quick else FULL_S)
 
 
 def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
@@ -171,7 +173,7 @@ def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
     check_environment()
 
     quick = arguments.quick
-    seconds = (3.0 if quick else 10.0) if arguments.seconds is None else arguments.seconds
+    seconds = (2.0 if quick else 10.0) if arguments.seconds is None else arguments.seconds
     if not seconds > 0 or not min(arguments.rates) > 0:
         raise ConfigurationError(
             f'--seconds is {seconds:g}, --rates {arguments.rates}; all must be positive')
@@ -185,7 +187,7 @@ def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
     return NodePlan(
         arguments.model, drive, arguments.engine, arguments.device, arguments.precision,
         arguments.threads[0] if arguments.threads else 0, arguments.rates, seconds,
-        2.0 if quick else 4.0)
+        1.5 if quick else 4.0, 5 if quick else 9)
 
 
 def _model_facts(model: str) -> dict[str, Any]:

@@ -52,8 +52,8 @@ QUIET_S = 0.7
 """No answer for this long ends a phase, or for three times what an answer takes."""
 WITHHELD, CONTROL_FRAMES = 6, 12
 """Which frame of the control is not sent, and of how many."""
-GROWTH, NEAR, TRIALS = 1.5, 1.08, 9
-"""The search for the highest rate: first steps, when to end, and trials at most."""
+GROWTH, NEAR = 1.5, 1.08
+"""The search for the highest rate: its first steps, and the bracket that ends it."""
 FEWEST = 10
 """Frames of a trial at least."""
 REPORTS_S = 2.5
@@ -71,6 +71,7 @@ class ProbePlan:
     :param rates: frames per second of each phase of a fixed rate.
     :param seconds: duration of each of them.
     :param search_seconds: duration of a trial of the highest rate.
+    :param trials: of the highest rate, at most.
     :param answers: relative names of the topics that answer a frame.
     :param start_s: how long the node may take until its first answer.
     :param output: folder of ``probe.json`` and the kept answers.
@@ -82,6 +83,7 @@ class ProbePlan:
     rates: Sequence[float]
     seconds: float
     search_seconds: float
+    trials: int
     answers: Sequence[str]
     start_s: float
     output: str
@@ -270,7 +272,7 @@ class Probe(Node):  # type: ignore[misc]
     def _search(self, start: float) -> None:
         """Find the highest rate without a lost frame, from a rate that may be near."""
         good, bad, rate = 0.0, 0.0, start
-        for _ in range(TRIALS):
+        for _ in range(self._plan.trials):
             if self._run('search', rate, self._plan.search_seconds):
                 good = rate
             else:

@@ -28,7 +28,7 @@ from mtl_perception.manifest import read_model
 @pytest.fixture
 def plan(tiny_graph):
     return EnginePlan(
-        str(tiny_graph), (96, 64), [(128, 96)], 'onnx', 'cpu', rounds=2, usual=False)
+        str(tiny_graph), (96, 64), [(96, 64), (128, 96)], 'onnx', 'cpu', rounds=2, usual=False)
 
 
 def test_an_engine_is_timed_in_every_way(plan):
@@ -97,7 +97,7 @@ def test_the_command_writes_its_files_without_torch(tiny_model, tiny_graph, tmp_
 @pytest.mark.slow
 def test_torch_and_the_usual_pattern_stand_beside(tiny_model):
     found = measure_engines(
-        EnginePlan(str(tiny_model), (96, 64), [], 'torch', 'cpu', rounds=9), print)
+        EnginePlan(str(tiny_model), (96, 64), [(96, 64)], 'torch', 'cpu', rounds=9), print)
 
     fp32, bf16, usual = found['engines']
     assert usual['engine'] == 'usual'

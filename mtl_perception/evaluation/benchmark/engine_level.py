@@ -38,8 +38,6 @@ CHOICES = (
 beside."""
 IMAGES = 6
 """Consecutive frames of each size."""
-CALLS = 3
-"""Timed calls of a way in a round."""
 CONTROLS = 40
 """Calls of the control."""
 
@@ -60,6 +58,7 @@ class EnginePlan:
     :param device: kind of one, or ``auto`` for all.
     :param threads: numbers of CPU threads; 0 is one less than there are CPUs.
     :param rounds: how often everything takes its turn.
+    :param calls: timed calls of a way in a round.
     :param seconds: after which no further round begins; a busy machine makes fewer.
     :param usual: whether the usual pattern stands beside.
     """
@@ -71,6 +70,7 @@ class EnginePlan:
     device: str = 'auto'
     threads: Sequence[int] = (1,)
     rounds: int = 20
+    calls: int = 3
     seconds: float = 600.0
     usual: bool = True
 
@@ -111,10 +111,10 @@ class Worker:
         """Return the answer of the worker to a way, or to the control."""
         return self._ask([way, count])
 
-    def round(self) -> None:
-        """Time each way."""
+    def round(self, calls: int) -> None:
+        """Time each way, some calls of it."""
         for way in self.facts['ways']:
-            values = np.median(self.time(way, CALLS), axis=0).tolist()
+            values = np.median(self.time(way, calls), axis=0).tolist()
             self.times.setdefault(way, []).append(values)
 
     def close(self) -> None:
@@ -163,7 +163,8 @@ def measure_engines(plan: EnginePlan, progress: Progress) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / 'images.npz'
         frames.save(images)
-        jobs = [Job(plan.model, *choice, str(images), frames.focal_px)
+        cameras = [f'{width}x{height}' for width, height in plan.cameras]
+        jobs = [Job(plan.model, *choice, str(images), frames.focal_px, cameras)
                 for choice in plan.choices()]
         left_out: list[dict[str, Any]] = []
 
@@ -181,7 +182,7 @@ def measure_engines(plan: EnginePlan, progress: Progress) -> dict[str, Any]:
                 progress(f'round {rounds} of {plan.rounds}')
                 for worker in workers:
                     yardstick.measure()
-                    worker.round()
+                    worker.round(plan.calls)
 
             progress('control')
             controls = _controls(workers[0])
@@ -191,7 +192,7 @@ def measure_engines(plan: EnginePlan, progress: Progress) -> dict[str, Any]:
     return {
         'frames': {'what': frames.what, 'sha256': frames.sha256,
                    'sizes': [f'{width}x{height}' for width, height in frames.images]},
-        'rounds': rounds, 'calls': CALLS, 'engines': rows, 'left_out': left_out,
+        'rounds': rounds, 'calls': plan.calls, 'engines': rows, 'left_out': left_out,
         'noise': noise, 'controls': controls}
 
 

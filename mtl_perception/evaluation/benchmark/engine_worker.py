@@ -13,7 +13,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,12 @@ import cv2
 import numpy as np
 
 from mtl_perception.errors import PerceptionError
-from mtl_perception.evaluation.benchmark.frames import Image, forth_and_back, load_images
+from mtl_perception.evaluation.benchmark.frames import (
+    Image,
+    forth_and_back,
+    load_images,
+    parse_size,
+)
 from mtl_perception.evaluation.benchmark.memory import private_mb
 from mtl_perception.evaluation.benchmark.timing import time_call
 from mtl_perception.frames import Frame
@@ -55,6 +60,7 @@ class Job:
     :param threads: CPU threads.
     :param images: file of the images.
     :param focal_px: focal length as a share of the width.
+    :param cameras: sizes of camera images, such as ``640x480``.
     """
 
     model: str
@@ -64,6 +70,7 @@ class Job:
     threads: int
     images: str
     focal_px: float
+    cameras: Sequence[str]
 
 
 def frame_way(width: int, height: int, motion: bool) -> str:
@@ -79,8 +86,8 @@ def engine_ways(engine: Engine, job: Job) -> Ways:
     at the camera's size, without and with motion.
     """
     manifest = engine.manifest
-    cameras = load_images(Path(job.images))
-    own = cameras.pop((manifest.width, manifest.height))
+    images_of = load_images(Path(job.images))
+    own = images_of[manifest.width, manifest.height]
     numbers = forth_and_back(len(own))
     state: Any = engine.step(own[0])[1]
 
@@ -93,8 +100,9 @@ def engine_ways(engine: Engine, job: Job) -> Ways:
         ways[NEXT] = following
 
     names = [task.name for task in manifest.tasks]
-    for (width, height), images in {(manifest.width, manifest.height): own, **cameras}.items():
+    for width, height in map(parse_size, job.cameras):
         focal = job.focal_px * width
+        images = images_of[width, height]
         still = [name for name in names if name != 'motion']
         ways[frame_way(width, height, False)] = _whole(engine, images, still, focal)
         if 'motion' in names:
@@ -126,7 +134,9 @@ def usual_ways(job: Job) -> tuple[Ways, dict[str, Any]]:
     threads = threads_of(job.threads)
     pattern = UsualPattern(job.model, job.device, threads)
     ways: Ways = {}
-    for (width, height), images in load_images(Path(job.images)).items():
+    images_of = load_images(Path(job.images))
+    for width, height in map(parse_size, job.cameras):
+        images = images_of[width, height]
         numbers = forth_and_back(len(images))
 
         def whole(images: list[Image] = images, numbers: Iterator[int] = numbers) -> object:

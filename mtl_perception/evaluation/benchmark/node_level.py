@@ -55,6 +55,7 @@ class NodePlan:
     :param rates: fixed rates, frames per second.
     :param seconds: duration of each of them.
     :param search_seconds: duration of a trial of the highest rate.
+    :param trials: of the highest rate, at most.
     :param usual: whether the usual node stands beside.
     :param start_s: how long a node may take until its first answer.
     """
@@ -68,6 +69,7 @@ class NodePlan:
     rates: Sequence[float] = (10.0, 30.0, 60.0)
     seconds: float = 10.0
     search_seconds: float = 4.0
+    trials: int = 9
     usual: bool = True
     start_s: float = 180.0
 
@@ -116,7 +118,8 @@ def _measure(
             'images': str(folder / 'images.npy'), 'focal_px': plan.drive.focal_px,
             'period_ns': plan.drive.period_ns, 'rates': list(plan.rates),
             'seconds': plan.seconds, 'search_seconds': plan.search_seconds,
-            'answers': answers, 'start_s': plan.start_s, 'output': str(folder)}))
+            'answers': answers, 'start_s': plan.start_s,
+            'trials': plan.trials, 'output': str(folder)}))
 
         watch, memory = _run(plan, program, folder, progress)
         found = json.loads((folder / 'probe.json').read_text())
