@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node of the tests on a separate graph, and programs as processes on the same graph."""
 
+import fcntl
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -36,7 +38,8 @@ class Graph:
     def __init__(self, monkeypatch, name='listener', domain=None, arguments=()):
         monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', str(ROOT / 'config' / 'fastdds.xml'))
-        self.domain = domain or random.SystemRandom().randint(1, 101)
+        self._lock = None if domain else free_domain()
+        self.domain = domain or self._lock[0]
         self.context = Context()
         rclpy.init(args=list(arguments), context=self.context, domain_id=self.domain)
         self.node = Node(name, context=self.context)
@@ -105,6 +108,21 @@ class Graph:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
+        if self._lock is not None:
+            self._lock[1].close()
+
+
+def free_domain():
+    """Return a domain, and the file whose lock keeps other tests on this host out of it."""
+    for domain in random.SystemRandom().sample(range(1, 102), 101):
+        path = Path(tempfile.gettempdir()) / f'mtl_perception_test_domain_{domain}'
+        try:
+            file = path.open('a')
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another test has it
+            continue
+        return domain, file
+    raise AssertionError('all 101 domains of this host are in use by tests')
 
 
 def parameters(**values):
