@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._options import (
@@ -33,6 +35,7 @@ from mtl_perception.evaluation import (
     street_evaluation,
 )
 from mtl_perception.evaluation.calibrate import calibrate
+from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.report import Report, recording_facts
 from mtl_perception.evaluation.report_files import write_json
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
@@ -41,12 +44,17 @@ from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
 from mtl_perception.files import write_atomically
 from mtl_perception.frames import FrameRecord
 from mtl_perception.image_range import ImageRange
+from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.inference.stream import StreamSettings
+from mtl_perception.manifest import Manifest
+from mtl_perception.parallel import cpu_count
 from mtl_perception.tasks import LOOKS
 from mtl_perception.topics import PREDICTIONS
 
+MOST_ON_GPU = 4
+"""Processes that share a GPU by default; each takes some hundred MB of its memory."""
 CALIBRATION_SEEDS = 10_000, 10_030
 """Streets that confidences are fitted on: the first and the one behind the last."""
 
@@ -91,6 +99,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='evaluate ids and velocities of objects over --frames frames in a row of each street')
 
     add_engine_options(parser)
+    parser.add_argument(
+        '--workers', type=int, metavar='N',
+        help='processes that evaluate streets, each with a network of its own and, by default, '
+        'one thread; 0 = in this process, with figures that may differ in their last digits '
+        '(default: one per CPU, on a GPU one)')
     parser.add_argument(
         '--output', type=path_argument, help='folder for report.json, report.md and report.html')
 
@@ -188,13 +201,13 @@ def _on_streets(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             f'--frames is {arguments.frames} and --spacing {arguments.spacing} s; frames must be '
             'at least 1, the spacing above 0 and at most 0.5 s')
+    if arguments.workers is not None and arguments.workers < 0:
+        raise ConfigurationError(f'--workers is {arguments.workers}; it must not be negative')
     check_seeds(seeds, 'test')
     if arguments.calibrate:
         return _calibrate(arguments, seeds)
 
-    engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
-    manifest = engine.manifest
-
+    manifest = engines.manifest_of(arguments.model, arguments.engine)
     plan = SamplingPlan(
         arguments.frames, arguments.spacing, width=manifest.width, height=manifest.height,
         camera_height=arguments.camera_height, look=arguments.look,
@@ -202,15 +215,13 @@ def _on_streets(arguments: argparse.Namespace) -> int:
 
     if arguments.objects:
         found = object_evaluation.evaluate_objects(
-            engine, seeds, plan, lambda items: progress(items, 'streets'))
+            load_engine(arguments, minimum_score=LOWEST_SCORE), seeds, plan, _streets)
         print(object_evaluation.as_markdown(found))
         if arguments.output is not None:
             write_json(found, arguments.output / 'objects.json')
         return 0
 
-    metrics, evaluator = street_evaluation.evaluate(
-        engine, seeds, plan, lambda items: progress(items, 'streets'))
-
+    metrics, evaluator = _evaluated(arguments, manifest, seeds, plan)
     metrics = {'model': manifest.name, 'sha256': manifest.sha256, **metrics}
     publish(Report(
         street_evaluation.title_of(metrics), metrics, pictures=evaluator.pictures(), targets=True),
@@ -220,11 +231,37 @@ def _on_streets(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluated(
+    arguments: argparse.Namespace, manifest: Manifest, seeds: Sequence[int], plan: SamplingPlan,
+) -> tuple[dict[str, Any], Evaluator]:
+    """Return the metrics of a model on streets, and its evaluator."""
+    # Answers depend on the number of threads in their last digits, so it is the same everywhere.
+    threads = arguments.threads or 1
+    workers = arguments.workers
+    if workers is None:
+        workers = max(1, cpu_count() // threads)
+        if engines.on_gpu(arguments.device):
+            workers = min(workers, MOST_ON_GPU)
+
+    make_engine = partial(
+        engines.load_engine, arguments.model, arguments.engine, arguments.device, 'fp32', threads,
+        LOWEST_SCORE)
+    if workers == 0:
+        return street_evaluation.evaluate(make_engine(), seeds, plan, _streets)
+    return street_evaluation.evaluate_in_processes(
+        make_engine, manifest, seeds, plan, workers, _streets)
+
+
+def _streets(seeds: Sequence[int]) -> Iterable[int]:
+    """Yield street seeds beside a progress bar."""
+    return progress(seeds, 'streets')
+
+
 def _calibrate(arguments: argparse.Namespace, seeds: Sequence[int]) -> int:
     """Fit the confidences of a model and print how good they are."""
     manifest, results = calibrate(
         arguments.model, load_engine(arguments), range(*CALIBRATION_SEEDS), seeds,
-        lambda items: progress(items, 'streets'))
+        _streets)
     print(f'{manifest.name}: temperature {manifest.semantic_temperature:g}\n\n'
           '| confidence of | right | AUROC | expected calibration error |\n|---|---|---|---|')
     for name, one in results.items():

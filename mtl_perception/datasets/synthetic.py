@@ -5,14 +5,10 @@
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import tokenize
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -25,6 +21,7 @@ from mtl_perception import synthetic
 from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.parallel import in_processes
 from mtl_perception.settings import FROM_LIST, checked_dataclass, one_of
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import LOOKS, STREET_DETECTION
@@ -227,16 +224,8 @@ class StreetClips:
                 yield _render_seed(*job)
             return
 
-        # Forked processes would inherit threads and locks of torch: they are spawned.
-        context = multiprocessing.get_context('spawn')
-        with ProcessPoolExecutor(
-                workers, mp_context=context, initializer=_end_with_parent) as pool:
-            tasks = [pool.submit(_render_seed, *job) for job in jobs]
-            try:
-                for task in as_completed(tasks):
-                    yield task.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        yield from in_processes(
+            _render_job, jobs, workers, tuple, lambda job: f'street seed {job[1]}')
 
     def _folder_of(self, seed: int) -> Path:
         return self.folder / f'seed_{seed:06d}'
@@ -267,6 +256,11 @@ def code_alone(source: bytes) -> str:
         starts_line = token.type in _STRUCTURE
 
     return ''.join(kept)
+
+
+def _render_job(_: Any, job: tuple[Any, ...]) -> int:
+    """Call :func:`_render_seed` in another process."""
+    return _render_seed(*job)
 
 
 def _render_seed(
@@ -328,24 +322,6 @@ def _boxes(frame: Any) -> NDArray[np.float32]:
          STREET_DETECTION.semantic_ids.index(box.class_id))
         for box in frame.boxes if visible[box.instance] >= SMALLEST_BOX]
     return np.array(rows, np.float32).reshape(-1, 5)
-
-
-def _end_with_parent() -> None:
-    """
-    End this process as soon as its parent has ended, even if that was killed.
-
-    Ctrl-C reaches both of them; the parent alone answers it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    """End this process once its parent has ended."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _street_class() -> Callable[..., StreetLike]:

@@ -18,6 +18,7 @@ from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.judged_classes import JudgedClasses, judged_classes
+from mtl_perception.evaluation.remembering import RememberingEngine
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
@@ -170,6 +171,8 @@ class _Runner:
 
         self._tasks = tasks
         self._data = data
+        if 'motion' in tasks:  # each image will come once more
+            engine = RememberingEngine(engine)
         self._stream = CameraStream(engine, settings)
         self._repeating = CameraStream(engine, settings)
         self._last: Path | None = None

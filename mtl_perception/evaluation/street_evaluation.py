@@ -3,26 +3,32 @@
 """``mtl evaluate``: measure a model on streets that neither training nor selection used."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.evaluation.evaluator import Evaluator
+from mtl_perception.evaluation.remembering import RememberingEngine
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
+from mtl_perception.parallel import in_processes
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import LOOKS, UNLABELLED
 
+JudgedFrame = tuple[FrameRecord, Perception]
+"""A frame with prediction and truth, and the motion that is found when it comes once more."""
 HEAD_FRAMES = 3
 """A model with a motion head sees this many frames before the evaluated one."""
 
@@ -70,7 +76,7 @@ def evaluate(
     Drive through the streets as the node does and return the metrics and their baselines.
 
     Every evaluated frame goes through :class:`.CameraStream` after the frame before it, or the
-    three before it for a model with a motion head. A second stream gets it twice: on these
+    three before it for a model with a motion head. Then it comes once more, as it is: on these
     identical frames nothing may move.
 
     The baselines ignore the image: the most frequent class and the mean depth of each pixel over
@@ -86,12 +92,57 @@ def evaluate(
     :raises ConfigurationError: if a seed may have been used in training.
     """
     check_seeds(seeds, split)
-    manifest = engine.manifest
+    drives = (drive(engine, seed, plan, street or Street) for seed in seeds)
+    return _judged(engine.manifest, seeds, plan, drives, show)
+
+
+def evaluate_in_processes(
+    make_engine: Callable[[], Engine], manifest: Manifest, seeds: Sequence[int],
+    plan: SamplingPlan, workers: int, show: Callable[[Sequence[int]], Any] = iter,
+    street: Callable[..., Any] | None = None,
+) -> tuple[dict[str, Any], Evaluator]:
+    """
+    Do what :func:`evaluate` does in several processes; their number does not change a digit.
+
+    :param make_engine: loads the network in each process; it travels there.
+    :param manifest: of the network.
+    :param seeds: street seeds from 20000 on.
+    :param plan: which frames to evaluate.
+    :param workers: number of processes, at least 1.
+    :param show: wraps the seeds, for a progress bar.
+    :param street: class of the street, :class:`.Street` by default.
+    :raises ConfigurationError: if a seed may have been used in training.
+    :raises WorkerError: naming the street of a process that died.
+    """
+    check_seeds(seeds, 'test')
+    drives = in_processes(
+        partial(_drive_of, plan=plan, street=street or Street), seeds, min(workers, len(seeds)),
+        partial(_single_threaded, make_engine), lambda seed: f'street {seed}')
+    return _judged(manifest, seeds, plan, drives, show)
+
+
+def _single_threaded(make_engine: Callable[[], Engine]) -> Engine:
+    """Return an engine in a process whose neighbours have the other CPUs."""
+    cv2.setNumThreads(1)  # optical flow depends on the number in its last digits
+    return make_engine()
+
+
+def _drive_of(
+    engine: Engine, seed: int, plan: SamplingPlan, street: Callable[..., Any],
+) -> list[JudgedFrame]:
+    """Return what :func:`drive` yields."""
+    return list(drive(engine, seed, plan, street))
+
+
+def _judged(
+    manifest: Manifest, seeds: Sequence[int], plan: SamplingPlan,
+    drives: Iterator[Iterable[JudgedFrame]], show: Callable[[Sequence[int]], Any],
+) -> tuple[dict[str, Any], Evaluator]:
+    """Return the metrics of drives, one for each seed, in this order."""
     evaluator = Evaluator(manifest.tasks, manifest.height, manifest.width)
     frames = 0
     for seed in show(seeds):
-        for number, (record, repeated) in enumerate(
-                _drive(engine, seed, plan, street or Street), 1):
+        for number, (record, repeated) in enumerate(next(drives), 1):
             frames += 1
             evaluator.update(f'street {seed}, frame {number}', record, repeated, seed)
 
@@ -103,44 +154,58 @@ def evaluate(
     return {**metrics, **evaluator.compute()}, evaluator
 
 
-def _drive(
+def drive(
         engine: Engine, seed: int, plan: SamplingPlan, street: Callable[..., Any],
-) -> Iterator[tuple[FrameRecord, Perception]]:
-    """Yield the evaluated frames of one street, and the prediction on identical frames."""
-    drive = street(
+) -> Iterator[JudgedFrame]:
+    """
+    Yield the evaluated frames of one street, and the prediction on identical frames.
+
+    :param engine: the deployed network.
+    :param seed: of the street.
+    :param plan: which frames to evaluate.
+    :param street: its class.
+    """
+    drawn = street(
         seed, width=plan.width, height=plan.height, rate=1 / plan.spacing,
         camera_height=plan.camera_height,
         **({} if plan.look == LOOKS[0] else {'look': plan.look}))
-    focal = float(drive.focal_px)
+    focal = float(drawn.focal_px)
     settings = StreamSettings(
         camera_height=plan.camera_height or 0.0, depth_scale=plan.depth_scale)
-    stream = CameraStream(engine, settings)
-    repeating = CameraStream(engine, settings)
+    remembering = RememberingEngine(engine)
+    stream = CameraStream(remembering, settings)
+
+    # A network of two frames knows of the earlier one only; a motion head looks farther back.
+    apart = engine.motion_head is not None or engine.manifest.network.frames > 2
+    repeating = CameraStream(remembering, settings) if apart else stream
     step_ns = round(plan.spacing * 1e9)
 
     def true_motion(earlier_ns: int, later_ns: int) -> NDArray[np.float64]:
-        first, second = (drive.pose(stamp // step_ns - 1) for stamp in (earlier_ns, later_ns))
+        first, second = (drawn.pose(stamp // step_ns - 1) for stamp in (earlier_ns, later_ns))
         return np.asarray(np.linalg.inv(first) @ second)
 
     moved = true_motion if plan.depth_scale == 'odometry' else None
     for before, evaluated in plan.pairs(seed):
         stream.reset('clip')
-        repeating.reset('clip')
-        shown = drive.render(evaluated)
+        shown = drawn.render(evaluated)
 
         # The frames before it fill the temporal state.
         first = max(0, evaluated - HEAD_FRAMES) if engine.motion_head is not None else before
         for number in range(first, evaluated + 1):
-            image = shown.image if number == evaluated else drive.render(number).image
+            image = shown.image if number == evaluated else drawn.render(number).image
             prediction = stream.process(
                 Frame('street', (number + 1) * step_ns, image), focal_px=focal, odometry=moved)
-        for number in (evaluated, evaluated + 1):
-            repeated = repeating.process(
-                Frame('street', (number + 1) * step_ns, shown.image), focal_px=focal)
+        if apart:
+            repeating.reset('clip')
+            repeating.process(
+                Frame('street', (evaluated + 1) * step_ns, shown.image), focal_px=focal)
+        repeated = repeating.process(
+            Frame('street', (evaluated + 2) * step_ns, shown.image), focal_px=focal)
 
         stamp_ns = (evaluated + 1) * step_ns
         truth = _truth_of(shown, engine.manifest)
-        yield FrameRecord(stamp_ns, shown.image, prediction, truth), repeated
+        record = FrameRecord(stamp_ns, shown.image, prediction, truth)
+        yield record, Perception(motion=repeated.motion)
 
 
 def _truth_of(frame: Any, manifest: Manifest) -> Truth:

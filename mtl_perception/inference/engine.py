@@ -3,7 +3,6 @@
 """The interface of a loaded network, the same for every library that runs it."""
 
 import dataclasses
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from mtl_perception.errors import ConfigurationError, DeviceError
 from mtl_perception.frames import Outputs
 from mtl_perception.manifest import Manifest
+from mtl_perception.parallel import cpu_count
 from mtl_perception.reason_codes import ReasonCode
 
 MINIMUM_SCORE = 0.3
@@ -142,9 +142,7 @@ def threads_of(threads: int) -> int:
     """
     if threads < 0:
         raise ConfigurationError(f'threads is {threads}; it must be 0 (automatic) or more')
-    affinity = hasattr(os, 'sched_getaffinity')
-    cpus = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    return threads or max(1, cpus - 1)
+    return threads or max(1, cpu_count() - 1)
 
 
 def warm_up(engine: Engine, steps: int = 2) -> None:

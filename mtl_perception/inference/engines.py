@@ -18,7 +18,7 @@ from mtl_perception.inference.precision import (
     objection,
     recorded,
 )
-from mtl_perception.inference.step_graph import SUFFIX
+from mtl_perception.inference.step_graph import SUFFIX, find_graph, read_manifest
 from mtl_perception.manifest import Manifest, find_model
 
 ENGINES = ('auto', 'torch', 'onnx', 'openvino')
@@ -68,6 +68,25 @@ def load_engine(
     return _load(model, choose(model, engine), device, precision, threads, minimum_score)
 
 
+def manifest_of(model: str | Path, engine: str = 'auto') -> Manifest:
+    """
+    Return the manifest of the engine that :func:`load_engine` would load, without loading it.
+
+    :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
+    :param engine: one of :data:`ENGINES`.
+    :raises CheckpointError: if the model is missing, damaged or foreign.
+    :raises ConfigurationError: if there is no such engine or its library is missing.
+    """
+    name = choose(model, engine)
+    return read_manifest(find_model(model) if name == 'torch' else find_graph(model))
+
+
+def on_gpu(device: str) -> bool:
+    """Return whether a device may be a GPU: one that is named, or with ``auto`` any there is."""
+    return device not in ('auto', 'cpu') or (
+        device == 'auto' and any(Path(name).exists() for name in GPUS))
+
+
 def _load(
     model: str | Path, name: str, device: str, precision: str, threads: int,
     minimum_score: float,
@@ -113,13 +132,13 @@ def _permitted(
     manifest = described_manifest(model)
     if manifest is None:
         return None
-    on_gpu = any(Path(name).exists() for name in GPUS)
 
     for name, kind, precision in PREFERRED:
         if engine not in ('auto', name) or kind_of(device) not in ('auto', kind):
             continue
         figures = _figures(model, manifest, name, kind, precision)
-        if figures is None or (device == 'auto' and kind == 'cpu' and on_gpu):
+        if figures is None or (
+                device == 'auto' and kind == 'cpu' and on_gpu(device)):
             continue  # fp32 of a GPU is faster than any precision of the CPU
         if reason := objection(figures, manifest):
             _log.info('auto does not take %s of engine %s: %s', precision, name, reason)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate`` with an engine that is told the answer."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -11,10 +12,16 @@ import pytest
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import street_evaluation
 from mtl_perception.evaluation.report import Report, as_markdown
-from mtl_perception.evaluation.street_evaluation import SamplingPlan, evaluate
+from mtl_perception.evaluation.street_evaluation import (
+    SamplingPlan,
+    drive,
+    evaluate,
+    evaluate_in_processes,
+)
 from mtl_perception.frames import Outputs
 from mtl_perception.inference import engines
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
+from mtl_perception.parallel import WorkerError
 from mtl_perception.tasks import STREET_TASKS
 
 PLAN = SamplingPlan(frames=4, width=64, height=32)
@@ -45,7 +52,7 @@ class KnowingEngine:
 
     def __init__(self, blind=False):
         self.blind = blind
-        self.motion_head = None
+        self.motion_head = self.setup = None
         self.manifest = Manifest(
             'knowing', NetworkSpec(frames=2, channels={task.name: 1 for task in STREET_TASKS}),
             STREET_TASKS, 32, 64, (0, 0, 0), (1, 1, 1), 0.6 * 64)
@@ -91,6 +98,90 @@ def test_the_same_seeds_give_the_same_metrics():
     assert metrics() == metrics()
 
 
+@pytest.mark.parametrize('workers', [1, 3])
+def test_processes_give_the_same_metrics_whatever_their_number(workers):
+    seeds = [20000, 20001, 20002]
+    shown = []
+
+    def show(items):
+        for item in items:
+            shown.append(item)
+            yield item
+
+    engine = KnowingEngine()
+    alone, evaluator = evaluate(engine, seeds, PLAN, street=BoxStreet)
+    together, other = evaluate_in_processes(
+        KnowingEngine, engine.manifest, seeds, PLAN, workers, show, street=BoxStreet)
+
+    assert together == alone
+    assert shown == seeds
+    assert [caption for caption, _ in other.pictures()] == [
+        caption for caption, _ in evaluator.pictures()]
+
+
+class BrokenStreet(BoxStreet):
+    """A street of which one seed cannot be drawn."""
+
+    def __init__(self, seed, **keywords):
+        super().__init__(seed, **keywords)
+        self.broken = seed == 20001
+
+    def render(self, index):
+        if self.broken:
+            raise ZeroDivisionError('no road')
+        return super().render(index)
+
+
+def test_a_street_that_fails_in_another_process_is_named():
+    with pytest.raises(WorkerError, match=r'street 20001: ZeroDivisionError: no road'):
+        evaluate_in_processes(
+            KnowingEngine, KnowingEngine().manifest, [20000, 20001, 20002], PLAN, 2,
+            street=BrokenStreet)
+
+
+class CountingEngine(KnowingEngine):
+    """Counts how often the network runs."""
+
+    def __init__(self, frames, head=None):
+        super().__init__()
+        self.passes = 0
+        self.motion_head = head
+        self.manifest = dataclasses.replace(self.manifest, network=NetworkSpec(
+            frames=frames, channels={'semantic': 1, 'depth': 1, 'motion': 1}))
+
+    def step(self, image, state=None, tasks=None):
+        self.passes += 1
+        return super().step(image, state, tasks)
+
+
+class NumberedStreet(BoxStreet):
+    """A street of which no two frames are the same."""
+
+    def render(self, index):
+        frame = super().render(index)
+        frame.image[-1, -1, 1] = index % 251
+        return frame
+
+
+def test_no_image_goes_through_the_network_twice_for_the_same_answer():
+    # a frame, the one before, and the frame again after itself
+    engine = CountingEngine(frames=2)
+    list(drive(engine, 20000, PLAN, NumberedStreet))
+    assert engine.passes == 3 * PLAN.frames
+
+    # with a head, the three before; a network of one frame knows the answer to the frame again
+    engine = CountingEngine(frames=1, head=NoMotion())
+    list(drive(engine, 20000, PLAN, NumberedStreet))
+    assert engine.passes == 4 * PLAN.frames
+
+
+class NoMotion:
+    """A motion head that sees nothing move."""
+
+    def score(self, features):
+        return np.zeros(features.shape[1:], np.float32)
+
+
 @pytest.mark.parametrize('seed', [0, 9999, 10000, 10999, 19999])
 def test_streets_of_training_and_selection_are_refused(seed):
     with pytest.raises(ConfigurationError, match='is not for test'):
@@ -127,10 +218,11 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
     engine = KnowingEngine()
     write_model(engine.manifest, b'weights', tmp_path / 'knowing.safetensors')
     monkeypatch.setattr(engines, 'load_engine', lambda *arguments, **keywords: engine)
+    monkeypatch.setattr(engines, 'manifest_of', lambda *arguments: engine.manifest)
     monkeypatch.setattr(street_evaluation, 'Street', BoxStreet)
     code = cli.main([
         'evaluate', str(tmp_path / 'knowing.safetensors'), '--seeds', '20000:20002', '--frames',
-        '3', '--output', str(tmp_path / 'out'), '--record'])
+        '3', '--workers', '0', '--output', str(tmp_path / 'out'), '--record'])
 
     assert code == 0
     assert '| mIoU | 1.000 |' in capsys.readouterr().out
@@ -146,7 +238,8 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
 
 @pytest.mark.parametrize('words', [
     ['--frames', '0'], ['--spacing', '0.6'], ['--spacing', '0'], ['--seeds', '5:9'],
-    ['--seeds', 'some'], ['--camera-height', '0.1'], ['--camera-height', 'nan']])
+    ['--seeds', 'some'], ['--workers', '-1'], ['--camera-height', '0.1'],
+    ['--camera-height', 'nan']])
 def test_impossible_arguments_are_refused_before_anything_is_loaded(words, capsys):
     from mtl_perception import cli
     assert cli.main(['evaluate', 'no such model', *words]) == 2

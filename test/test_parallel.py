@@ -1,0 +1,109 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One function for many jobs, in several processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mtl_perception.errors import DataError
+from mtl_perception.parallel import WorkerError, in_processes
+
+
+def square(tool, number):
+    return os.getpid(), tool + number * number
+
+
+def half_a_second_for_the_first(_, number):
+    time.sleep(0.5 * (number == 0))
+    return number
+
+
+def fail(_, number):
+    if number == 2:
+        raise DataError('the file is torn', 'X99_torn')
+    return number
+
+
+def die(_, number):
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return number
+
+
+def seven():
+    return 7
+
+
+def no_tool():
+    raise DataError('there is no model')
+
+
+def run(work, jobs=range(4), workers=2, make_tool=seven):
+    return in_processes(work, list(jobs), workers, make_tool, lambda job: f'job {job}')
+
+
+def test_results_come_in_the_order_of_the_jobs_and_from_other_processes():
+    found = list(run(square, range(6)))
+    assert [value for _, value in found] == [7, 8, 11, 16, 23, 32]
+    assert os.getpid() not in {process for process, _ in found}
+    assert list(run(half_a_second_for_the_first)) == [0, 1, 2, 3]
+    assert list(run(square, [])) == []
+
+
+def test_the_error_of_a_job_keeps_its_class_and_code_and_gets_the_name_of_the_job():
+    results = run(fail)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(DataError, match=r'job 2: \[X99_torn\] the file is torn') as refusal:
+        next(results)
+    assert refusal.value.code == 'X99_torn'
+
+
+def test_a_tool_that_cannot_be_made_is_not_the_fault_of_a_job():
+    with pytest.raises(DataError, match=r'^there is no model$'):
+        list(run(square, make_tool=no_tool))
+
+
+def test_a_process_that_dies_ends_the_calculation_with_the_jobs_it_may_have_had():
+    with pytest.raises(WorkerError, match=r'worked on .*job 1.* died'):
+        list(run(die, workers=1))
+
+
+PROGRAM = """
+import os, sys, time
+from mtl_perception.parallel import in_processes
+
+def wait(_, number):
+    os.write(1, f'{os.getpid()}\\n'.encode())
+    time.sleep(60)
+
+def tool():
+    return None
+
+if __name__ == '__main__':
+    list(in_processes(wait, [1, 2, 3], 2, tool, str))
+"""
+
+
+@pytest.mark.parametrize('to_all', [True, False])
+def test_ctrl_c_ends_every_process_at_once_and_only_the_parent_answers(tmp_path, to_all):
+    (tmp_path / 'program.py').write_text(PROGRAM)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / 'program.py')], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True)
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+
+    start = time.monotonic()
+    (os.killpg if to_all else os.kill)(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=40)
+
+    assert time.monotonic() - start < 30  # a job would take 60 s
+    assert errors.count('KeyboardInterrupt') == 1
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
