@@ -35,5 +35,5 @@ autodoc_typehints_description_target = 'documented'
 # no entry here.
 nitpicky = True
 nitpick_ignore_regex = [
-    ('py:(class|obj)', r'(?!mtl_perception).*|.*\.(T|Kind|Item|Network|Annotated)'
+    ('py:(class|obj)', r'(?!mtl_perception).*|.*\.(T|Kind|Item|Network|Annotated|Job|Tool|Result)'
                        r'|mtl_perception\.settings\.[A-Z][a-z]\w+')]

@@ -61,6 +61,19 @@ class Mailbox(Generic[T]):
                 self._favoured.add(camera)
             return camera, self._waiting.pop(camera)
 
+    def take_others(self, camera: str, most: int) -> list[tuple[str, T]]:
+        """
+        Take out the messages of other cameras that wait now.
+
+        :param camera: whose message was taken.
+        :param most: largest number of messages.
+        :return: cameras and their messages, in the order of their turns.
+        """
+        with self._condition:
+            names = [name for name in self._waiting if name != camera][:most]
+            self._favoured.difference_update(names)
+            return [(name, self._waiting.pop(name)) for name in names]
+
     def favour(self, camera: str, count: int) -> None:
         """
         Serve the next messages of a camera before those of the others.

@@ -4,7 +4,7 @@
 
 import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
+from mtl_perception.inference.device_copies import to_device, to_host
 from mtl_perception.inference.engine import (
     MINIMUM_SCORE,
     MotionScorer,
@@ -25,11 +26,12 @@ from mtl_perception.inference.engine import (
     warm_up,
 )
 from mtl_perception.inference.motion_head_file import motion_head_of
+from mtl_perception.inference.together import Request
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.boxes import find_boxes
 from mtl_perception.models.detection_head import DetectionHead
-from mtl_perception.models.streaming import StreamingNetwork
+from mtl_perception.models.streaming import State, StreamingNetwork
 from mtl_perception.reason_codes import ReasonCode
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -107,6 +109,11 @@ class TorchEngine:
     def temperature(self, value: float) -> None:
         self._network.temperature = value
 
+    @property
+    def gains_by_batches(self) -> bool:
+        """Whether a batch is faster than its frames one after the other."""
+        return self.device.type == 'cuda'
+
     def step(
         self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,
     ) -> tuple[Outputs, Any]:
@@ -120,13 +127,31 @@ class TorchEngine:
         :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
         :raises DeviceError: ``D03_device`` if the device is lost; restart the process then.
         """
-        check_image(image, self.manifest)
+        wanted = None if tasks is None else frozenset(tasks)
+        answer, = self.steps([Request(image, state, wanted)])
+        return answer
+
+    def steps(self, requests: Sequence[Request]) -> list[tuple[Outputs, Any]]:
+        """
+        Return what :meth:`step` returns for each request, computed as one batch.
+
+        :param requests: of different cameras, all of the same tasks.
+        :raises ValueError: as :meth:`step`, for any of them.
+        :raises FrameError: as :meth:`step`; all frames are lost.
+        :raises DeviceError: as :meth:`step`.
+        """
+        for request in requests:
+            check_image(request.image, self.manifest)
         try:
             with torch.inference_mode(), self._autocast():
                 # torch needs memory that it may write to, and the image may be a view of a message
-                batch = torch.from_numpy(np.array(image)[None]).to(self.device)
-                outputs, following = self._network.step(batch, state, tasks)
-                found = self._outputs(outputs)
+                images = torch.from_numpy(np.stack([request.image for request in requests]))
+                state, first = _joined([request.state for request in requests], self.device)
+                outputs, following = self._network.step(
+                    to_device(images, self.device), state, requests[0].tasks, first)
+                found = self._outputs(outputs, len(requests))
+                return [(one, tuple(stage[place:place + 1] for stage in following))
+                        for place, one in enumerate(found)]
 
         # Without memory one frame is lost, and the next may be smaller. A CUDA error is sticky:
         # nothing works in this process any more.
@@ -148,20 +173,24 @@ class TorchEngine:
                     ReasonCode.DEVICE_LOST) from error
             raise
 
-        return found, following
-
-    def _outputs(self, outputs: dict[str, Tensor]) -> Outputs:
-        """Return the prediction for the one image of a batch, as arrays."""
-        arrays = {name: _array(value) for name, value in outputs.items() if name != 'detection'}
-        detection = None
-        if 'detection' in outputs:
+    def _outputs(self, outputs: dict[str, Tensor], count: int) -> list[Outputs]:
+        """Return the predictions for the images of a batch, as arrays."""
+        raw = outputs.get('detection')
+        detections: list[Detections | None] = []
+        if raw is not None:
             head = cast(DetectionHead, self._network.network.decoders['detection'])
-            boxes, = find_boxes(
-                outputs['detection'], self.manifest.network.anchors, head.stride,
-                minimum_score=self.minimum_score)
-            corners, scores, classes = (value.cpu().numpy() for value in boxes)
-            detection = Detections(corners, scores, classes.astype(np.uint8))
-        return Outputs(**arrays, detection=detection)
+            for boxes in find_boxes(
+                    raw, self.manifest.network.anchors, head.stride,
+                    minimum_score=self.minimum_score):
+                corners, scores, classes = (value.cpu().numpy() for value in boxes)
+                detections.append(Detections(corners, scores, classes.astype(np.uint8)))
+
+        arrays = {name: value.numpy() for name, value in to_host({
+            name: value for name, value in outputs.items() if name != 'detection'}).items()}
+        return [
+            Outputs(**{name: value[place] for name, value in arrays.items()},
+                    detection=detections[place] if detections else None)
+            for place in range(count)]
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which the encoder runs in the chosen precision."""
@@ -205,10 +234,26 @@ def _check_precision(precision: str, device: torch.device) -> None:
     check_precision(precision, PRECISIONS, f'engine torch on device {device}')
 
 
-def _array(value: Tensor) -> NDArray[Any]:
-    """Return the one image of a batch."""
-    array: NDArray[Any] = value[0].cpu().numpy()
-    return array
+def _joined(
+    states: Sequence[Any], device: torch.device,
+) -> tuple[State | None, Tensor | None]:
+    """
+    Return the states of several cameras as one, and which of them are to be read as None.
+
+    :param states: each as :meth:`TorchEngine.step` returned it, or None.
+    :param device: of the states.
+    """
+    known = [state for state in states if state is not None]
+    if len(states) == 1 or not known:
+        return states[0], None
+
+    blank = tuple(torch.zeros_like(stage) for stage in known[0])
+    stages = zip(*(blank if state is None else state for state in states), strict=True)
+    joined = tuple(torch.cat(stage) for stage in stages)
+    if len(known) == len(states):
+        return joined, None
+    first = torch.tensor([state is None for state in states], device=device)
+    return joined, first[:, None, None, None]
 
 
 def _first_line(error: BaseException) -> str:

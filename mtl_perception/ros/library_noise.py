@@ -11,6 +11,7 @@ spite of damage.
 import os
 import re
 import tempfile
+import threading
 from types import TracebackType
 
 NOISE = re.compile(
@@ -18,12 +19,14 @@ NOISE = re.compile(
     rb'|Application transferred|libpng|\[ ?(WARN|ERROR):\d)')
 """How lines of libjpeg, libpng and OpenCV begin."""
 
+_TURN = threading.Lock()
+
 
 class LibraryNoise:
     """
     A context in which the lines of libraries are kept; all others are passed on afterwards.
 
-    Not safe to use in several threads at once.
+    The standard error belongs to the process: threads that use such a context take turns.
     """
 
     def __init__(self) -> None:
@@ -35,17 +38,25 @@ class LibraryNoise:
         self._stderr = -1
 
     def __enter__(self) -> 'LibraryNoise':
+        _TURN.acquire()
         self.line = ''
-        self._stderr = os.dup(2)
-        os.dup2(self._file.fileno(), 2)
+        try:
+            self._stderr = os.dup(2)
+            os.dup2(self._file.fileno(), 2)
+        except OSError:
+            _TURN.release()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.dup2(self._stderr, 2)
-        os.close(self._stderr)
+        try:
+            os.dup2(self._stderr, 2)
+            os.close(self._stderr)
+        finally:
+            _TURN.release()
         if not (size := os.lseek(self._file.fileno(), 0, os.SEEK_CUR)):
             return
 

@@ -26,6 +26,7 @@ from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
+from mtl_perception.inference.together import TogetherEngine, shared_by
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
@@ -118,7 +119,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.last_error = ''
         try:
             settings = settings_of(self._declared.read())
-            self._engine = load(lambda: self._load_engine(settings), self._stopped)
+            self._engine = shared_by(
+                load(lambda: self._load_engine(settings), self._stopped), len(settings.cameras))
             self._add_cameras(settings, self._engine)
             self._declared.check_topics()
         except BaseException:
@@ -139,7 +141,10 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.last_error = ''
         self._generation += 1
         self._mailbox = Mailbox()
-        self._worker = Worker(self._mailbox, self._guard(self._work))
+        engine = self._engine
+        self._worker = Worker(
+            self._mailbox, self._guard(self._work),
+            together=engine if isinstance(engine, TogetherEngine) else None)
         self._changed_at = 0
 
         try:
@@ -245,7 +250,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         if self.activated_at is None:
             self.trigger_activate()
 
-    # the worker's thread
+    # the worker's thread, or several at once, each for another camera
 
     def _work(self, name: str, arrival: Arrival) -> None:
         """Process one message; an error costs this frame and nothing else."""

@@ -4,28 +4,38 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from mtl_perception.inference.mailbox import Mailbox
+from mtl_perception.inference.together import TogetherEngine
 
 T = TypeVar('T')
+
+MOST_TOGETHER = 8
+"""Largest batch; each size needs memory of its own on a GPU."""
 
 
 class Worker(Generic[T]):
     """
     Process the messages of a mailbox, one after the other, until stopped.
 
+    With an engine that joins the steps of several threads, the messages of all cameras that wait
+    are processed at once, each in a thread of its own.
+
     :param mailbox: of the messages.
     :param work: called with the camera's name and the message; must not raise.
     :param name: of the thread.
+    :param together: the engine; None if messages are processed one after the other.
     """
 
     def __init__(
         self, mailbox: Mailbox[T], work: Callable[[str, T], None], name: str = 'perception',
+        together: TogetherEngine | None = None,
     ) -> None:
         self._mailbox = mailbox
         self._work = work
+        self._together = together
         self._busy: tuple[str, float] | None = None
         self.taken = 0
         """How many messages it has begun with."""
@@ -56,7 +66,27 @@ class Worker(Generic[T]):
             camera, message = taken
             self.taken += 1
             self._busy = (camera, time.monotonic())
-            self._work(camera, message)
+            if self._together is None:
+                self._work(camera, message)
+            else:
+                self._work_together(self._together, [
+                    taken, *self._mailbox.take_others(camera, MOST_TOGETHER - 1)])
             self._busy = None
             # an image is large: do not keep it while waiting for the next one
             del taken, message
+
+    def _work_together(self, engine: TogetherEngine, group: Sequence[tuple[str, T]]) -> None:
+        """Process messages of different cameras at once."""
+        def work(camera: str, message: T) -> None:
+            try:
+                self._work(camera, message)
+            finally:
+                engine.leave()
+
+        engine.form_group(len(group))
+        threads = [threading.Thread(target=work, args=one, name=f'{self._thread.name} {one[0]}',
+                                    daemon=True) for one in group]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
