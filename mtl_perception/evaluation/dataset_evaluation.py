@@ -171,10 +171,9 @@ class _Runner:
 
         self._tasks = tasks
         self._data = data
-        if 'motion' in tasks:  # each image will come once more
-            engine = RememberingEngine(engine)
-        self._stream = CameraStream(engine, settings)
-        self._repeating = CameraStream(engine, settings)
+        self._engine = RememberingEngine(engine)
+        self._stream = CameraStream(self._engine, settings)
+        self._repeating = CameraStream(self._engine, settings)
         self._last: Path | None = None
         self._seen = 0
 
@@ -222,7 +221,8 @@ class _Runner:
         if 'motion' not in self._tasks:
             return prediction, None
         self._repeating.reset('clip')
-        return prediction, self._process(self._repeating, [sample.image[-1]] * 2, 0, focal)
+        with self._engine.recalling():
+            return prediction, self._process(self._repeating, [sample.image[-1]] * 2, 0, focal)
 
     def _process(
             self, stream: CameraStream, images: Iterable[NDArray[np.uint8]], seen: int,

@@ -1,9 +1,10 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""An engine that does not run a network on the same image twice."""
+"""An engine that need not run a network on the same image again."""
 
+import contextlib
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ Answer = tuple[Outputs, Any]
 
 class RememberingEngine:
     """
-    An :class:`mtl_perception.inference.engine.Engine` that remembers its last answers.
+    An :class:`mtl_perception.inference.engine.Engine` that can give its last answers again.
 
-    Only a network of one frame answers the same for the same image; one of several frames runs
-    every time.
+    What it remembers is asked for only within :meth:`recalling`, for an image that comes once
+    more after itself. There masks and depth of a network of one frame are the same; with a motion
+    head, they are taken to be the same whatever the network, since nothing changed between the
+    two. A network of several frames whose own decoder finds motion runs every time.
 
     :param engine: that runs the network.
     """
@@ -33,15 +36,26 @@ class RememberingEngine:
         self.motion_head = engine.motion_head
         self.setup = engine.setup
         self._engine = engine
+        same = engine.motion_head is not None or engine.manifest.network.frames == 1
         self._seen: deque[tuple[NDArray[np.uint8], frozenset[str] | None, Answer]] = deque(
-            maxlen=KEPT if engine.manifest.network.frames == 1 else 0)
+            maxlen=KEPT if same else 0)
+        self._recalls = False
+
+    @contextlib.contextmanager
+    def recalling(self) -> Iterator[None]:
+        """Give remembered answers until the end of the context."""
+        self._recalls = True
+        try:
+            yield
+        finally:
+            self._recalls = False
 
     def step(
         self, image: NDArray[np.uint8], state: Any = None, tasks: Collection[str] | None = None,
     ) -> Answer:
         """Return the answer of the engine, see :meth:`.Engine.step`."""
         wanted = None if tasks is None else frozenset(tasks)
-        for seen, asked, answer in self._seen:
+        for seen, asked, answer in reversed(self._seen if self._recalls else ()):
             if asked == wanted and np.array_equal(seen, image):
                 return answer
         answer = self._engine.step(image, state, tasks)

@@ -195,12 +195,13 @@ def drive(
             image = shown.image if number == evaluated else drawn.render(number).image
             prediction = stream.process(
                 Frame('street', (number + 1) * step_ns, image), focal_px=focal, odometry=moved)
-        if apart:
-            repeating.reset('clip')
-            repeating.process(
-                Frame('street', (evaluated + 1) * step_ns, shown.image), focal_px=focal)
-        repeated = repeating.process(
-            Frame('street', (evaluated + 2) * step_ns, shown.image), focal_px=focal)
+        with remembering.recalling():
+            if apart:
+                repeating.reset('clip')
+                repeating.process(
+                    Frame('street', (evaluated + 1) * step_ns, shown.image), focal_px=focal)
+            repeated = repeating.process(
+                Frame('street', (evaluated + 2) * step_ns, shown.image), focal_px=focal)
 
         stamp_ns = (evaluated + 1) * step_ns
         truth = _truth_of(shown, engine.manifest)

@@ -26,7 +26,7 @@ from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
-from mtl_perception.inference.together import TogetherEngine, shared_by
+from mtl_perception.inference.together import shared_by
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
@@ -141,10 +141,7 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         self.last_error = ''
         self._generation += 1
         self._mailbox = Mailbox()
-        engine = self._engine
-        self._worker = Worker(
-            self._mailbox, self._guard(self._work),
-            together=engine if isinstance(engine, TogetherEngine) else None)
+        self._worker = Worker(self._mailbox, self._guard(self._work), engine=self._engine)
         self._changed_at = 0
 
         try:

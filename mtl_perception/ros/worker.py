@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
 from mtl_perception.inference.together import TogetherEngine
 
@@ -20,22 +21,22 @@ class Worker(Generic[T]):
     """
     Process the messages of a mailbox, one after the other, until stopped.
 
-    With an engine that joins the steps of several threads, the messages of all cameras that wait
-    are processed at once, each in a thread of its own.
+    With a :class:`.TogetherEngine`, the messages of all cameras that wait are processed at once,
+    each in a thread of its own.
 
     :param mailbox: of the messages.
     :param work: called with the camera's name and the message; must not raise.
     :param name: of the thread.
-    :param together: the engine; None if messages are processed one after the other.
+    :param engine: of the work.
     """
 
     def __init__(
         self, mailbox: Mailbox[T], work: Callable[[str, T], None], name: str = 'perception',
-        together: TogetherEngine | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._mailbox = mailbox
         self._work = work
-        self._together = together
+        self._together = engine if isinstance(engine, TogetherEngine) else None
         self._busy: tuple[str, float] | None = None
         self.taken = 0
         """How many messages it has begun with."""

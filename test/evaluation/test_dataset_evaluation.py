@@ -47,7 +47,7 @@ class ColourEngine:
         self.manifest = Manifest(
             'colours', NetworkSpec(frames=1, channels={'semantic': 2, 'depth': 1}),
             (semantic, STREET_DEPTH), height, width, (0, 0, 0), (1, 1, 1), 0.6 * width)
-        self.motion_head = None
+        self.motion_head = self.setup = None
 
     def step(self, image, state=None, tasks=None):
         wall = image[..., 0] > 100

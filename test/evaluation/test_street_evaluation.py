@@ -169,8 +169,14 @@ def test_no_image_goes_through_the_network_twice_for_the_same_answer():
     list(drive(engine, 20000, PLAN, NumberedStreet))
     assert engine.passes == 3 * PLAN.frames
 
-    # with a head, the three before; a network of one frame knows the answer to the frame again
-    engine = CountingEngine(frames=1, head=NoMotion())
+    # with a head, the three before; the answer to the frame again is known
+    for frames in (1, 2):
+        engine = CountingEngine(frames, head=NoMotion())
+        list(drive(engine, 20000, PLAN, NumberedStreet))
+        assert engine.passes == 4 * PLAN.frames
+
+    # a decoder of three frames needs the frame again, twice
+    engine = CountingEngine(frames=3)
     list(drive(engine, 20000, PLAN, NumberedStreet))
     assert engine.passes == 4 * PLAN.frames
 

@@ -28,7 +28,7 @@ class BlueEngine:
         self.manifest = Manifest(
             name, NetworkSpec(frames=1, channels={'semantic': 2}), (SEMANTIC,), 32, 64,
             (0, 0, 0), (1, 1, 1), 38.4)
-        self.motion_head = None
+        self.motion_head = self.setup = None
 
     def step(self, image, state=None, tasks=None):
         return Outputs((image[..., 2] > 100).astype(np.uint8)), None
