@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 SMALLEST_OBJECT = 60
 """Metrics ignore ground-truth objects with fewer visible pixels, in a box or as a mask."""
 
-VOTE_BLUR = 3.0
+VOTE_BLUR = 1.0
 """Standard deviation of the blur that makes votes a density, pixels."""
-VOTE_RADIUS = 8.0
+VOTE_RADIUS = 4.0
 """Votes this close to a peak of the density tell how large the object is, pixels."""
 
 
 def find_instances(
-    offset: NDArray[np.float32], thing: NDArray[np.bool_], *, reach: float = 4.0,
-    growth: float = 0.5, minimum_votes: int = 5, minimum_pixels: int = 20,
+    offset: NDArray[np.float32], thing: NDArray[np.bool_], *, reach: float = 3.0,
+    growth: float = 0.9, minimum_votes: int = 5, minimum_pixels: int = 20,
 ) -> NDArray[np.uint16]:
     """
     Return which object each pixel belongs to.
@@ -36,7 +36,8 @@ def find_instances(
     :param thing: (h, w) bool, pixels that belong to an object; call once per class to keep
         neighbours of different classes apart.
     :param reach: how far from its centre a vote of a very small object may lie, pixels.
-    :param growth: share of the mean length of an object's vectors that is added to its reach.
+    :param growth: share of the mean length of an object's vectors that is added to its reach. A
+        learned vector is wrong by a share of its length: at half of it large objects fall apart.
     :param minimum_votes: fewest votes for a centre, if all of them fall on one pixel.
     :param minimum_pixels: smaller objects are dropped.
     :return: (h, w) uint16; 0 = no object, the largest object is 1.
