@@ -16,6 +16,8 @@ from mtl_perception.manifest import Manifest
 from mtl_perception.parallel import cpu_count
 from mtl_perception.reason_codes import ReasonCode
 
+COSTLY = frozenset({'instance', 'detection'})
+"""Tasks whose heads take much of the time of a step; engines make them ready when asked."""
 MINIMUM_SCORE = 0.3
 """Lowest score of a box by default."""
 PRECISIONS = ('auto', 'fp32', 'bf16', 'fp16', 'int8')
@@ -146,9 +148,14 @@ def threads_of(threads: int) -> int:
 
 
 def warm_up(engine: Engine, steps: int = 2) -> None:
-    """Run a network on a grey image, so that the first frame is as fast as the others."""
+    """
+    Run a network on a grey image, so that the first frame is as fast as the others.
+
+    Costly heads are left out: few ask for them.
+    """
     manifest = engine.manifest
+    tasks = [task for task in manifest.network.channels if task not in COSTLY] or None
     image = np.full((manifest.height, manifest.width, 3), 127, np.uint8)
     state = None
     for _ in range(steps):
-        _, state = engine.step(image, state)
+        _, state = engine.step(image, state, tasks)

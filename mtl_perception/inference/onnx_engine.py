@@ -4,7 +4,7 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from mtl_perception.errors import (
     PerceptionError,
 )
 from mtl_perception.inference.engine import (
+    COSTLY,
     MINIMUM_SCORE,
     Setup,
     check_precision,
@@ -26,6 +27,7 @@ from mtl_perception.inference.engine import (
 )
 from mtl_perception.inference.graph_engine import GraphEngine, GraphMotionHead
 from mtl_perception.inference.step_graph import StepGraph, find_graph, read_graph
+from mtl_perception.inference.subgraph import subgraph
 from mtl_perception.inference.tensorrt_cache import cache_folder
 from mtl_perception.reason_codes import ReasonCode
 
@@ -62,12 +64,10 @@ class OnnxSession:
     :param index: of the GPU.
     :param precision: ``fp32``, or by TensorRT ``fp16``.
     :param threads: CPU threads.
-    :param partial: whether the graph has outputs that may be left out.
     """
 
     def __init__(
         self, content: bytes, device: str, index: int, precision: str, threads: int,
-        partial: bool = False,
     ) -> None:
         onnxruntime = runtime()
         options = onnxruntime.SessionOptions()
@@ -76,8 +76,6 @@ class OnnxSession:
         self._session = onnxruntime.InferenceSession(
             content, options, providers=_providers(content, device, index, precision))
 
-        self._options = onnxruntime.RunOptions()
-        self._options.only_execute_path_to_fetches = partial
         self.providers: list[str] = self._session.get_providers()
         """What runs the graph, the first one as much of it as it can."""
 
@@ -88,17 +86,55 @@ class OnnxSession:
         Return outputs of the graph.
 
         :param feeds: every input by its name.
-        :param names: of the wanted outputs; the others are not computed.
+        :param names: of the wanted outputs; the others are computed too.
         :raises FrameError: ``D02_oom`` or ``O07_memory`` if memory ran out.
         :raises DeviceError: ``D03_device`` if the device is lost; restart the process then.
         """
         try:
-            return cast(
-                list[NDArray[Any]], self._session.run(list(names), dict(feeds), self._options))
+            return cast(list[NDArray[Any]], self._session.run(list(names), dict(feeds)))
         except MemoryError as error:
             raise FrameError('out of memory', ReasonCode.MEMORY) from error
         except Exception as error:
             raise _translated(error, on_gpu=self.providers[0] != CPU) from error
+
+
+class OnnxGraph:
+    """
+    A graph in ONNX Runtime whose costly heads run only when they are asked for.
+
+    ONNX Runtime computes all of a graph. So there is a session without those heads, and one with
+    everything, which is made when it is first asked for, in some tenths of a second, and kept.
+    TensorRT, which would build for minutes then, always has everything.
+
+    :param graph: of the step.
+    :param session: from the content of a graph to its session.
+    :param whole: whether everything is in one session.
+    """
+
+    def __init__(
+        self, graph: StepGraph, session: Callable[[bytes], OnnxSession], whole: bool,
+    ) -> None:
+        light = graph.names([task for task in graph.outputs if task not in COSTLY])
+        self._light = set(light)
+        self._content = graph.content
+        self._session = session
+
+        self._everything: OnnxSession | None = None
+        if whole or not light or COSTLY.isdisjoint(graph.outputs):
+            self._everything = self._first = session(graph.content)
+        else:
+            self._first = session(subgraph(graph.content, light))
+        self.providers = self._first.providers
+
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str],
+    ) -> list[NDArray[Any]]:
+        """Return outputs of the graph, see :meth:`OnnxSession.run`."""
+        if self._light.issuperset(names):
+            return self._first.run(feeds, names)
+        if self._everything is None:
+            self._everything = self._session(self._content)
+        return self._everything.run(feeds, names)
 
 
 class OnnxEngine(GraphEngine):
@@ -176,10 +212,12 @@ class OnnxEngine(GraphEngine):
 
 def _session(
     graph: StepGraph, device: str, index: int, precision: str, threads: int,
-) -> OnnxSession:
-    """Return the session of a graph; refuse one that ONNX Runtime does not accept."""
+) -> OnnxGraph:
+    """Return the sessions of a graph; refuse one that ONNX Runtime does not accept."""
     try:
-        return OnnxSession(graph.content, device, index, precision, threads, partial=True)
+        return OnnxGraph(
+            graph, lambda content: OnnxSession(content, device, index, precision, threads),
+            whole=device == 'tensorrt')
     except Exception as error:
         raise CheckpointError(
             f'{graph.manifest.name}: ONNX Runtime {runtime().__version__} does not accept the '

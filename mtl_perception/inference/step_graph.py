@@ -22,13 +22,13 @@ import binascii
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.manifest_checks import check_manifest
+from mtl_perception.inference.onnx_wire import field, fields, text_of
 from mtl_perception.manifest import Manifest, find_model, read_model
 from mtl_perception.reason_codes import ReasonCode
 
@@ -245,78 +245,22 @@ def _seal(body: bytes) -> bytes:
 
 def _entry(key: str, value: bytes) -> bytes:
     """Return an entry of ``metadata_props`` as protocol buffers write it."""
-    content = _field(1, key.encode()) + _field(2, value)
-    return _field(METADATA, content)
-
-
-def _field(number: int, value: bytes) -> bytes:
-    """Return a field of bytes: its number and kind, its length, its content."""
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    """Return a number in groups of seven bits, the lowest first."""
-    groups = bytearray()
-    while value > 127:
-        groups.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*groups, value])
+    content = field(1, key.encode()) + field(2, value)
+    return field(METADATA, content)
 
 
 def _read_model_proto(content: bytes) -> tuple[dict[str, bytes], dict[str, int]]:
     """Return the entries of ``metadata_props``, and the version of each set of operators."""
     entries: dict[str, bytes] = {}
     opsets: dict[str, int] = {}
-    for number, value in _fields(content):
+    for number, value in fields(content):
         if not isinstance(value, bytes):
             continue
         if number == METADATA:
-            pair = dict(_fields(value))
-            entries[_bytes(pair[1]).decode()] = _bytes(pair.get(2, b''))
+            pair = dict(fields(value))
+            entries[text_of(pair[1]).decode()] = text_of(pair.get(2, b''))
         elif number == OPSET_IMPORT:
-            pair = dict(_fields(value))
+            pair = dict(fields(value))
             version = pair.get(2, 0)
-            opsets[_bytes(pair.get(1, b'')).decode()] = version if isinstance(version, int) else 0
+            opsets[text_of(pair.get(1, b'')).decode()] = version if isinstance(version, int) else 0
     return entries, opsets
-
-
-def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of each field of a message; a ValueError if it is none."""
-    place = 0
-    while place < len(content):
-        key, place = _read_varint(content, place)
-        if key & 7 == 0:
-            value, place = _read_varint(content, place)
-            yield key >> 3, value
-            continue
-
-        # numbers of fixed length, or a length and bytes
-        if key & 7 not in (1, 2, 5):
-            raise ValueError(f'no field of kind {key & 7}')
-        length = {1: 8, 5: 4}.get(key & 7)
-        if length is None:
-            length, place = _read_varint(content, place)
-        if place + length > len(content):
-            raise ValueError('a field is longer than the file')
-        yield key >> 3, content[place:place + length]
-        place += length
-
-
-def _read_varint(content: bytes, place: int) -> tuple[int, int]:
-    """Return the number at a place, and the place after it."""
-    value = shift = 0
-    while True:
-        value |= (content[place] & 127) << shift
-        shift += 7
-        place += 1
-        if content[place - 1] < 128:
-            return value, place
-        if shift > 63:
-            raise ValueError('a number of more than 64 bits')
-
-
-def _bytes(value: int | bytes) -> bytes:
-    """Return the value of a field of bytes; a ValueError if it is a number."""
-    if not isinstance(value, bytes):
-        raise ValueError('a number in place of text')
-    return value
