@@ -149,8 +149,13 @@ VIEWS = (
 CHOOSABLE = tuple(topic for topic in (*OUTPUTS, *VIEWS) if topic not in (
     DEPTH_INFO, *LABELS.values(), *LABEL_INFO.values()))
 """What the parameter ``outputs`` chooses from; the others tell what these mean."""
-RECORDED = (*OUTPUTS, *TRUTH.values())
-"""What the launch file records of each camera, beside its images and their calibration."""
+RECORDED = (*(topic for topic in OUTPUTS if topic is not POINTS), *TRUTH.values())
+"""
+What the launch file records of each camera, beside its images and their calibration.
+
+Points are left out: at 640x480 they are 10 MB a frame, and depth with its calibration gives them
+again.
+"""
 BELOW_NODE = (EGO_MOTION, TIMING)
 """Topics below the name of the node, not in the namespace of a camera."""
 EVERY = (*INPUTS, ROBOT_DESCRIPTION, *OUTPUTS, *VIEWS, *TRUTH.values(), DIAGNOSTICS, TIMING)
