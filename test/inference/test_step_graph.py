@@ -10,6 +10,7 @@ import pytest
 
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference import step_graph
+from mtl_perception.inference.onnx_wire import field
 from mtl_perception.inference.step_graph import (
     StepGraph,
     find_graph,
@@ -30,8 +31,8 @@ OUTPUTS = {task.name: (task.name,) for task in STREET_TASKS}
 
 def proto(opset=step_graph.OPSET, domain=b''):
     """Return a model without a graph, as protocol buffers write it: ir_version 10, operators."""
-    operators = step_graph._field(1, domain) + bytes([0x10, opset])
-    return bytes([0x08, 10]) + step_graph._field(step_graph.OPSET_IMPORT, operators)
+    operators = field(1, domain) + bytes([0x10, opset])
+    return bytes([0x08, 10]) + field(step_graph.OPSET_IMPORT, operators)
 
 
 def graph(**changed):
