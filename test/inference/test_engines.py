@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -360,19 +361,19 @@ def test_the_graph_of_the_shipped_model_answers_as_its_weights_do(street_graph, 
 
 # --- all engines on many frames --------------------------------------------------------------
 
-def street_frames():
+def street_frames(height, width):
     """Yield 300 frames: 15 of each of 20 streets, and whether a street begins."""
     for seed in range(20100, 20120):
-        street = Street(seed, 384, 224)
+        street = Street(seed, width, height)
         for index in range(15):
             yield street.render(4 * index).image, index == 0
 
 
-def recorded_frames(real_data):
+def recorded_frames(height, width, real_data):
     """Yield 100 frames of a recorded drive."""
     paths = sorted((real_data('camvid') / 'CamVid' / 'val').iterdir())[:100]
     for index, path in enumerate(paths):
-        yield resize(read_rgb(path), 224, 384), index == 0
+        yield resize(read_rgb(path), height, width), index == 0
 
 
 def share_of_equal_ids(name, model, frames):
@@ -381,7 +382,7 @@ def share_of_equal_ids(name, model, frames):
     wanted = TorchEngine.load(model, 'cpu', threads=1)
     equal = total = count = 0
     state = known = None
-    for image, first in frames:
+    for image, first in frames(wanted.manifest.height, wanted.manifest.width):
         found, state = engine.step(image, None if first else state)
         truth, known = wanted.step(image, None if first else known)
         equal += int((found.semantic == truth.semantic).sum())
@@ -395,7 +396,7 @@ def share_of_equal_ids(name, model, frames):
 @pytest.mark.parametrize('model', ['roads', 'street'])
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
 def test_ids_are_those_of_torch_on_three_hundred_street_frames(name, model):
-    share, count = share_of_equal_ids(name, model, street_frames())
+    share, count = share_of_equal_ids(name, model, street_frames)
     assert count == 300
     assert share >= EQUAL_IDS
 
@@ -406,7 +407,8 @@ def test_ids_are_those_of_torch_on_three_hundred_street_frames(name, model):
 @pytest.mark.parametrize('model', ['roads', 'street'])
 @pytest.mark.parametrize('name', ['onnx', 'openvino'])
 def test_ids_are_those_of_torch_on_a_hundred_recorded_frames(name, model, real_data):
-    share, count = share_of_equal_ids(name, model, recorded_frames(real_data))
+    share, count = share_of_equal_ids(
+        name, model, partial(recorded_frames, real_data=real_data))
     assert count == 100
     assert share >= EQUAL_IDS
 
