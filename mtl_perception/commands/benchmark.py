@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder of the files (default: benchmark)')
     parser.add_argument(
         '--quick', action='store_true',
-        help='under two minutes: fewer rounds, one size of camera, one number of threads')
+        help='about three minutes: fewer rounds, one size of camera, one number of threads')
 
     # the engines
     parser.add_argument(
