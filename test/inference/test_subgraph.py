@@ -4,7 +4,6 @@
 
 import numpy as np
 import pytest
-from conftest import write_graph
 
 from mtl_perception.inference.subgraph import subgraph
 from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, Task
@@ -92,7 +91,7 @@ def test_an_output_that_is_not_there_is_refused():
 
 
 @pytest.fixture(scope='module')
-def with_instances(tmp_path_factory):
+def with_instances(tmp_path_factory, graph_writer):
     """Return the graph of a model with a decoder of instances, and its weights."""
     torch = pytest.importorskip('torch')
     from safetensors.torch import save
@@ -109,7 +108,7 @@ def with_instances(tmp_path_factory):
     write_model(Manifest(
         name='objects', network=spec, tasks=tasks, height=64, width=96, mean=(123.7, 116.3, 103.5),
         std=(58.4, 57.1, 57.4), focal_px=57.6), save(weights), path)
-    return path, write_graph(path, path.with_suffix('.onnx'))
+    return path, graph_writer(path, path.with_suffix('.onnx'))
 
 
 def test_a_costly_head_is_loaded_by_the_first_who_asks_and_changes_nothing_else(with_instances):
