@@ -75,7 +75,7 @@ def test_a_process_that_dies_ends_the_calculation_with_the_jobs_it_may_have_had(
 
 
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from mtl_perception.parallel import in_processes
 
 def wait(_, number):
@@ -86,6 +86,7 @@ def tool():
     return None
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     list(in_processes(wait, [1, 2, 3], 2, tool, str))
 """
 
