@@ -140,7 +140,7 @@ def test_depth_from_an_inverse_is_finite_and_positive_for_any_output():
 def test_every_task_is_validated_and_drawn(clips):
     learner = learner_of()
     figures = validate(learner, clips, STREET_ALL_TASKS, 64, 96)
-    assert set(figures) == set(CHANNELS)
+    assert set(figures) == {*CHANNELS, 'intervals'}
     assert figures['instance']['frames'] == figures['detection']['images'] == 8
     assert 0 <= selection_score(figures) < 1
 
