@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a benchmark: figures as JSON, tables as Markdown."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from mtl_perception.evaluation.benchmark.engine_worker import USUAL
 from mtl_perception.evaluation.benchmark.node_report import node_lines, node_warnings
 from mtl_perception.evaluation.benchmark.tables import Found, number_text, table
+from mtl_perception.evaluation.report_files import write_json
 from mtl_perception.files import write_atomically
 
 FORMAT = 1
@@ -26,8 +25,7 @@ def write_files(found: Found, folder: Path) -> str:
     :return: the text of the latter.
     :raises StorageError: if the disk refuses.
     """
-    content = json.dumps(_finite(found), indent=1, allow_nan=False) + '\n'
-    write_atomically(content.encode(), folder / 'benchmark.json')
+    write_json(found, folder / 'benchmark.json')
     text = as_markdown(found)
     write_atomically(text.encode(), folder / 'benchmark.md')
     return text
@@ -144,12 +142,3 @@ def _times(way: Found | None) -> str:
 def _ratio(way: Found | None) -> str:
     """Return how many times as fast a way is as in the first row."""
     return ratio_text(way['times_as_fast']) if way and 'times_as_fast' in way else ''
-
-
-def _finite(value: Any) -> Any:
-    """Return a value for JSON, in which what is not a number is null."""
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
