@@ -52,6 +52,20 @@ def test_perfect_vectors_give_the_true_objects_even_where_they_touch():
     assert (found[ids == 0] == 0).all()
 
 
+def test_vectors_that_are_too_short_do_not_split_a_large_object():
+    """A network that knows less of a large object points only part of the way."""
+    rows, columns = np.mgrid[:100, :140]
+    ids = ((columns - 70) ** 2 + (rows - 50) ** 2 <= 40 ** 2).astype(np.uint16)
+    np.testing.assert_array_equal(find_instances(0.7 * offsets_of(ids), ids > 0), ids)
+
+
+def test_small_objects_side_by_side_stay_apart():
+    ids = np.zeros((30, 40), np.uint16)
+    for number in range(4):
+        ids[10:18, 5 + 6 * number:11 + 6 * number] = number + 1
+    assert partition(find_instances(offsets_of(ids), ids > 0)) == partition(ids)
+
+
 @pytest.mark.parametrize('pixels', [0.5, 1.0, 2.0])
 def test_noise_costs_few_pixels_and_joins_nothing(pixels):
     ids = discs()

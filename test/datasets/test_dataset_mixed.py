@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several data sets in one training."""
 
+import shutil
 from collections import Counter
 
 import cv2
@@ -55,6 +56,17 @@ def test_every_clip_occurs_and_the_shares_hold(root):
     assert len(clips) == 20
     with pytest.raises(IndexError):
         clips[20]
+
+
+def test_drives_of_different_parts_are_different(root):
+    shutil.copytree(root / 'boxes', root / 'more')
+    two = {name: build_dataset({'dataset': 'kitti_object', 'root': str(root / name),
+                                'tasks': ['detection']}) for name in ('boxes', 'more')}
+    assert two['boxes'].drives == two['more'].drives == [0, 1]  # nothing tells of drives
+
+    clips = MixedClips({**two, 'road': parts(root)['road']}, {'more': 2}, ['detection'])
+    seen = {(drive, int(clips[one].image[0, 0, 0, 0])) for one, drive in enumerate(clips.drives)}
+    assert len(seen) == len(set(clips.drives)) == 2 + 2 + 5
 
 
 def test_each_part_has_labels_of_its_own_tasks_only(root):

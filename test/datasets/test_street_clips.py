@@ -49,6 +49,10 @@ def clips(tmp_path, seeds=(4, 7), plan=PLAN, street=FakeStreet, **arguments):
     return StreetClips(tmp_path, seeds, 'train', plan, street=street, **arguments)
 
 
+def test_the_drive_of_a_clip_is_its_street(tmp_path):
+    assert StreetClips(tmp_path, [3, 5], 'train', PLAN).drives == [3, 3, 3, 5, 5, 5]
+
+
 def test_a_street_clip_has_the_boxes_of_objects_that_can_be_seen(tmp_path):
     sample = StreetClips(tmp_path, [3], 'train', ClipPlan(96, 64, clips=2, frames=2, drive=100))
     assert list(sample.render()) == [3]
