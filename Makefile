@@ -5,8 +5,8 @@
 #   make demo SOURCE=video.mp4    the same on a real video
 #   make test                     ruff, mypy, and every test that is not slow
 #   make slow                     the slow tests
-#   make campaign                 more than 10 000 random inputs at the doors, 10 to 30 minutes on two cores;
-#                                 MTL_PERCEPTION_SEED=S repeats a run
+#   make campaign                 random inputs at the doors, signals, lifecycle cycles and a soak of ten minutes,
+#                                 an hour and a half on two cores; MTL_PERCEPTION_SEED=S repeats a run
 #   make docs                     the pages of docs/ and the API reference, in build/docs/html
 #   make reference                the pages and the file of parameters that are made from tables, after a change there
 #   make clean                    remove what make made
@@ -41,7 +41,7 @@ slow: $(VENV)/installed-all
 	@$(BIN)/python -m pytest -m 'slow and not gpu' --timeout 900 $(PYTEST_ARGUMENTS)
 	@MTL_PERCEPTION_CAMPAIGN=1 $(BIN)/python -m pytest test/training/test_training_survives.py $(PYTEST_ARGUMENTS)
 
-# Each test of test/campaign.py takes its share of this number; "make test" tries a fiftieth.
+# Each test of test/campaign.py takes its share of this number; "make test" and "make slow" try a fiftieth.
 campaign: $(VENV)/installed-all
 	@MTL_PERCEPTION_EXAMPLES=$${MTL_PERCEPTION_EXAMPLES:-2000} $(BIN)/python -m pytest -m campaign --timeout 7200 $(PYTEST_ARGUMENTS)
 

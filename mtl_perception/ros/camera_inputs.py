@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mtl_perception import topics
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.ros.destroyed import forget_destroyed
 from mtl_perception.ros.parameters import Settings
 from mtl_perception.ros.qos_matching import MatchingSubscription, Offer, following
 from mtl_perception.ros.qos_overrides import PREFIX, overridden
@@ -57,6 +58,7 @@ class CameraInputs:
         on_odometry: Callable[[Any], None],
     ) -> None:
         """Subscribe."""
+        forget_destroyed(self._node)
         self._image = self._subscribe(self._kind, self._image_topic, on_image)
         self._others = [self._subscribe(CameraInfo, self._info_topic, on_info)]
         if self._odometry_topic:

@@ -43,7 +43,8 @@ def messages(draw):
     return message
 
 
-@campaign()
+@pytest.mark.slow
+@campaign(50)
 @given(drawn=messages(), stamp=st.sampled_from(['now', 'zero', 'same', 'past', 'invalid']))
 def test_every_random_image_is_published_or_dropped_for_a_reason(bench, drawn, stamp):
     one = _node(bench)

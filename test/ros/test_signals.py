@@ -103,7 +103,11 @@ def test_a_signal_does_not_wait_for_a_camera_that_is_opened(graph, tmp_path):
 @pytest.mark.campaign
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_signals_from_the_first_line_on(graph, tmp_path, tiny_model, number):
-    """With a small model an inference is short, so the end is due within 2 s and a bit."""
+    """
+    With a small model an inference is short, so the end is due within 2 s and a bit.
+
+    Where more processes want to run than there are cores, it is due so much later.
+    """
     source = random.Random(SEED + number)
     slow = []
     for turn in range(max(3, round(0.15 * EXAMPLES))):
@@ -118,6 +122,6 @@ def test_signals_from_the_first_line_on(graph, tmp_path, tiny_model, number):
         assert code == 0, (turn, delay_s, code, errors)
         assert 'Traceback' not in errors, (turn, delay_s, errors)
         assert not program.left, (turn, delay_s)
-        if seconds > 2.5:
+        if seconds > 2.5 * max(1.0, os.getloadavg()[0] / os.cpu_count()):
             slow.append((delay_s, seconds))
     assert not slow
