@@ -58,6 +58,8 @@ class Outputs:
 
     :param semantic: (h, w) uint8 class ids.
     :param depth: (h, w) float32 metres along Z, finite and positive everywhere.
+    :param height_exponent: (h, w) float32, depth goes with the height of the camera to this
+        power: 1 on the road, less where the size of a thing tells its distance.
     :param motion: (h, w) uint8, 0 static, 1 moving.
     :param motion_score: (h, w) float32, probability of moving, 0 to 1.
     :param sky: (h, w) bool, where the semantics are certain of sky.
@@ -80,6 +82,7 @@ class Outputs:
     objects: NDArray[np.uint16] | None = None
     semantic_confidence: NDArray[np.float32] | None = None
     depth_confidence: NDArray[np.float32] | None = None
+    height_exponent: NDArray[np.float32] | None = None
 
 
 def rotation_of_quaternion(quaternion: Sequence[float]) -> NDArray[np.float64]:

@@ -32,6 +32,8 @@ class Sample:
     :param detection: (T, M, 5) float32: x_min, y_min, x_max, y_max in pixels, from 0 to width and
         height, and the class of each box; the class is -1 in rows that pad the array and -2 in
         every row of a frame without box labels.
+    :param height_ratio: height of the camera over the height that depth is scaled to; 1 where
+        depth is in true metres.
     """
 
     image: NDArray[np.uint8]
@@ -40,6 +42,7 @@ class Sample:
     motion: NDArray[np.uint8] | None = None
     instance: NDArray[np.int32] | None = None
     detection: NDArray[np.float32] | None = None
+    height_ratio: float = 1.0
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.shape[3] != 3 or self.image.dtype != np.uint8:

@@ -102,6 +102,11 @@ class ClipPlan:
         lowest, highest = self.heights
         return float(np.random.default_rng((seed, 21)).uniform(lowest, highest))
 
+    def height_ratio(self, seed: int) -> float:
+        """Return the height of a seed's camera over that which its depth is scaled to."""
+        height = self.height_of(seed)
+        return 1.0 if height is None else height / (sum(CAMERA_HEIGHTS) / 2)
+
     def look_of(self, seed: int) -> str:
         """Return the look of a seed's street, one of :data:`.LOOKS`."""
         if not self.classic_share:
@@ -178,7 +183,8 @@ class StreetClips:
 
         # Stored with 16 bits; negative ids, unknown in other data sets, need a sign.
         arrays['instance'] = arrays['instance'].astype(np.int32)
-        return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()})
+        return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()},
+                      height_ratio=self.plan.height_ratio(seed))
 
     @property
     def drives(self) -> list[Hashable]:
@@ -278,7 +284,7 @@ def _render_seed(
         options: dict[str, Any] = {} if height is None else {'camera_height': height}
         if (look := plan.look_of(seed)) != LOOKS[0]:
             options['look'] = look
-        scale = np.float32(1.0 if height is None else sum(CAMERA_HEIGHTS) / 2 / height)
+        scale = np.float32(1 / plan.height_ratio(seed))
         street = (street_class or _street_class())(
             seed, width=plan.width, height=plan.height, rate=plan.rate, antialias=plan.antialias,
             **options)

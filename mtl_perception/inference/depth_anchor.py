@@ -3,7 +3,8 @@
 """What the metres of a stream stand on: the camera's height above the road, or the odometry."""
 
 import collections
-from typing import Literal, Protocol
+import dataclasses
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from mtl_perception.egomotion import MotionEstimator, Pinhole
 from mtl_perception.egomotion.ground import camera_above_ground
 from mtl_perception.egomotion.scale import depth_scale
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.frames import Outputs
 from mtl_perception.inference.moving_objects import Odometry
 from mtl_perception.manifest import Manifest
 from mtl_perception.tasks import Task
@@ -243,9 +245,9 @@ class DepthAnchor:
         return self.factor
 
 
-def height_scale(manifest: Manifest, camera_height: float, kind: DepthScale) -> float:
+def height_ratio(manifest: Manifest, camera_height: float, kind: DepthScale) -> float:
     """
-    Return the factor on depth for the height of the camera.
+    Return the height of the camera over that of the training; 1 if either is not known.
 
     :param manifest: of the model.
     :param camera_height: above the ground, metres; 0 = that of the training.
@@ -260,4 +262,25 @@ def height_scale(manifest: Manifest, camera_height: float, kind: DepthScale) -> 
         raise ConfigurationError(
             f'camera_height is {camera_height:g} m, but model {manifest.name!r} does '
             'not say at which height it was trained; export it again, or leave the height 0')
-    return float((camera_height / manifest.camera_height) ** manifest.height_exponent)
+    return camera_height / manifest.camera_height
+
+
+def told_height(outputs: Outputs, manifest: Manifest, ratio: float) -> Outputs:
+    """
+    Return the outputs with depth for another height of the camera than that of the training.
+
+    d(h) = d(h0) (h / h0)^e, with the exponent e of each pixel where the network tells it, else
+    that of the manifest.
+
+    :param outputs: of the network.
+    :param manifest: of the network.
+    :param ratio: h / h0, of :func:`height_ratio`.
+    """
+    if outputs.depth is None or ratio == 1:
+        return outputs
+    exponent = outputs.height_exponent
+    if exponent is None:
+        factor: Any = np.float32(ratio ** manifest.height_exponent)
+    else:
+        factor = np.exp(np.float32(np.log(ratio)) * exponent)
+    return dataclasses.replace(outputs, depth=outputs.depth * factor)

@@ -55,6 +55,7 @@ def join(found: Sequence[Outputs], layout: Layout, manifest: Manifest) -> Output
     if found[0].depth is not None:
         logarithms = [np.log(np.asarray(one.depth)) for one in found]
         maps['depth'] = np.exp(_folded(logarithms, layout, across, True))
+    fold('height_exponent', True)
     fold('motion', False)
     fold('motion_score', True)
     if 'motion_score' in maps:

@@ -77,7 +77,8 @@ class StepModule(nn.Module):
 
         self.names = [*named, *(f'following_{index}' for index in range(len(following)))]
         extra = {
-            'semantic': ('semantic', 'sky'), 'motion': ('motion', 'motion_score'),
+            'semantic': ('semantic', 'sky'), 'depth': ('depth', 'height_exponent'),
+            'motion': ('motion', 'motion_score'),
             'detection': ('box_corners', 'box_scores')}
         self.outputs = {
             task: tuple(name for name in extra.get(task, (task,)) if name in named)

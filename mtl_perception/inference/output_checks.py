@@ -13,7 +13,7 @@ from mtl_perception.manifest import Manifest
 from mtl_perception.reason_codes import ReasonCode
 
 MAPS = {'semantic': np.uint8, 'depth': np.float32, 'motion': np.uint8, 'motion_score': np.float32,
-        'semantic_confidence': np.float32}
+        'semantic_confidence': np.float32, 'height_exponent': np.float32}
 """Outputs with one value per pixel, and their types."""
 
 

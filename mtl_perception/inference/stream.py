@@ -14,7 +14,13 @@ from mtl_perception.egomotion import Pinhole
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Frame, Objects, Outputs, Perception
 from mtl_perception.inference.confidence import CONFIDENCES, depth_confidence
-from mtl_perception.inference.depth_anchor import SCALES, DepthAnchor, DepthScale, height_scale
+from mtl_perception.inference.depth_anchor import (
+    SCALES,
+    DepthAnchor,
+    DepthScale,
+    height_ratio,
+    told_height,
+)
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.joining import join
@@ -111,9 +117,9 @@ class CameraStream:
                 settings.depth_scale, settings.camera_height, engine.manifest,
                 settings.height_follows)
 
-        self.height_scale = height_scale(
+        self.height_ratio = height_ratio(
             engine.manifest, settings.camera_height, settings.depth_scale)
-        """Factor on depth for the height of the camera."""
+        """Height of the camera over that of the training."""
         self._timeline = Timeline(settings.max_gap_s)
         self.resets = self._timeline.resets
         """How often the temporal state restarted, by reason."""
@@ -204,9 +210,10 @@ class CameraStream:
                 outputs, manifest.depth_confidence))
 
         # One image does not tell the scale: lens and mounting height do.
+        outputs = told_height(outputs, manifest, self.height_ratio)
         if focal_y is None and not layout.is_plain:
             focal_y = self.focal_px
-        scale = self.height_scale * self._lens_scale(focal_y, layout)
+        scale = self._lens_scale(focal_y, layout)
         if self.anchor is not None and outputs.depth is not None and not link.odd:
             scale *= self._anchored(
                 self.anchor, image, frame.stamp_ns, outputs, scale,
@@ -350,18 +357,18 @@ class CameraStream:
         :param height: above the ground, metres; 0 = that of the training.
         :raises ConfigurationError: if the model does not know the height that it was trained at.
         """
-        self.height_scale = self.check_camera_height(height)
+        self.height_ratio = self.check_camera_height(height)
         self.settings = dataclasses.replace(self.settings, camera_height=height)
         if self.anchor is not None:
             self.anchor.use_height(height)
 
     def check_camera_height(self, height: float) -> float:
         """
-        Return the factor on depth for a height of the camera, as for :meth:`use_camera_height`.
+        Return a height over that of the training, as :meth:`use_camera_height` takes it.
 
         :raises ConfigurationError: if the model does not know the height that it was trained at.
         """
-        return height_scale(self.engine.manifest, height, self.settings.depth_scale)
+        return height_ratio(self.engine.manifest, height, self.settings.depth_scale)
 
     def use_max_gap(self, seconds: float) -> None:
         """Take another longest time between two frames that may be compared, seconds."""

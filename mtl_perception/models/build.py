@@ -122,8 +122,11 @@ DECODERS: dict[str, Callable[[DecoderSpec], nn.Module]] = {
 BOX_DECODERS = ('yolo', 'yolo16', 'yolo8')
 """The decoders of detection. Detection takes no other decoder, and no other task takes these."""
 
-FIXED_CHANNELS = {'depth': 1, 'motion': 2, 'instance': 2}
-"""Tasks with a fixed number of output channels."""
+FIXED_CHANNELS = {'depth': (1, 2), 'motion': (2,), 'instance': (2,)}
+"""
+Tasks with fixed numbers of output channels. The second of depth is how depth follows the height of
+the camera, see :func:`mtl_perception.models.streaming.at_height`.
+"""
 
 INITIAL_OUTPUTS = {'depth': math.log(10.0)}
 """
@@ -270,11 +273,10 @@ def _decoder_names(spec: NetworkSpec) -> dict[str, str]:
         if not _whole(count, 255):
             raise ValueError(
                 f'channels of task {task!r} is {count!r}; it must be a whole number from 1 to 255')
-        if count != FIXED_CHANNELS.get(task, count):
-            fixed = FIXED_CHANNELS[task]
+        if count not in (fixed := FIXED_CHANNELS.get(task, (count,))):
             raise ValueError(
-                f'channels of task {task!r} is {count}; {task} has {fixed} '
-                f'channel{"s" if fixed > 1 else ""}')
+                f'channels of task {task!r} is {count}; it must be '
+                f'{" or ".join(map(str, fixed))}')
 
         # boxes need a decoder with anchors, everything else one with a map
         boxes = task == 'detection'

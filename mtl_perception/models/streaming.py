@@ -92,10 +92,12 @@ class StreamingNetwork(nn.Module):
         :param first: bool, where it is true the state is read as None; for a graph whose inputs
             are always there.
         :return: ``semantic`` and ``motion`` (N, H, W) uint8 ids, ``depth`` (N, H, W) float32
-            metres, ``motion_score`` (N, H, W) float32 probability of moving; with ``semantic``
-            and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`; ``instance``
-            (N, 2, H, W) float32 pixels to the centroid of the object, x and y; ``detection``
-            (N, A (5 + C), h, w) float32, see :mod:`mtl_perception.models.boxes`; and the state.
+            metres, where the network tells it ``height_exponent`` (N, H, W) float32 of depth, see
+            :func:`at_height`, ``motion_score`` (N, H, W) float32 probability of moving; with
+            ``semantic`` and a class of sky also ``sky`` (N, H, W) bool, see :data:`SKY_MARGIN`;
+            ``instance`` (N, 2, H, W) float32 pixels to the centroid of the object, x and y;
+            ``detection`` (N, A (5 + C), h, w) float32, see :mod:`mtl_perception.models.boxes`;
+            and the state.
         :raises ValueError: if a task is unknown or the state has another size.
         """
         temperature = 0.0
@@ -276,6 +278,29 @@ def _known(
     return state[index] if first is None else torch.where(first, own, state[index])
 
 
+def at_height(output: Tensor, ratio: Tensor | None) -> Tensor:
+    """
+    Return what a depth decoder says of cameras at other heights than that of its depth.
+
+    The road is twice as far away from twice the height, but a car keeps its size. What a network
+    knows of a pixel is a mixture of both, so depth goes with the height to a power of its own, in
+    logarithms log d(h) = log d(h0) + e log(h / h0). The second channel is e - 1, because labels of
+    streets are divided by h / h0.
+
+    :param output: (B * T, 1 or 2, H, W) float of a depth decoder, T frames of each clip together.
+    :param ratio: (B,) float, h / h0 of each clip; None for 1.
+    :return: (B * T, 1, H, W) logarithm of metres / (h / h0); the output itself if it has one
+        channel.
+    """
+    if output.shape[1] == 1:
+        return output
+    depth = output[:, :1]
+    if ratio is None:
+        return depth
+    told = ratio.to(output).log().repeat_interleave(len(output) // len(ratio))
+    return depth + output[:, 1:] * told[:, None, None, None]
+
+
 def metres(output: Tensor, inverse: float = 0.0) -> Tensor:
     """
     Return depth in metres, finite and positive wherever the output is a number.
@@ -307,7 +332,10 @@ def task_outputs(
     if task in ('instance', 'detection'):
         return {task: output}
     if task == 'depth':
-        return {task: metres(output[:, 0], inverse)}
+        outputs = {task: metres(output[:, 0], inverse)}
+        if output.shape[1] == 2:
+            outputs['height_exponent'] = 1 + output[:, 1]
+        return outputs
 
     # softmax of two scores: P(moving) = sigma(o_1 - o_0)
     if task == 'motion':

@@ -95,6 +95,10 @@ class NetworkSettings:
         network starts with.
     :param start_heads: ``same`` if the model must have the same tasks; ``fitting`` keeps the
         decoders of tasks that it has with the same classes, the others start with random weights.
+    :param height_exponents: whether the network also tells, in each pixel, how depth follows the
+        height of the camera, which the robot then tells: see
+        :func:`mtl_perception.models.streaming.at_height`. It is learned from streets of many
+        heights (``data.plan.heights``).
     :param frozen: parts that keep their initial weights, such as ``[encoder]`` or
         ``[encoder.stem, encoder.layers.0]``.
     :param mean: RGB mean that is subtracted from the pixels, 0 to 255.
@@ -118,6 +122,7 @@ class NetworkSettings:
     pretrained_by_order: bool = False
     start: str = ''
     start_heads: Literal['same', 'fitting'] = 'same'
+    height_exponents: bool = False
     frozen: list[str] = field(default_factory=list)
     mean: Annotated[Mean, FROM_LIST] = (123.675, 116.28, 103.53)
     std: Annotated[Std, FROM_LIST] = (58.395, 57.12, 57.375)
@@ -132,6 +137,8 @@ class NetworkSettings:
         :param transfer: whether the training needs task-transfer networks.
         """
         channels = {task.name: task.channels for task in tasks}
+        if self.height_exponents and 'depth' in channels:
+            channels['depth'] = 2
 
         # Before the anchors are found, placeholders give the network its shape.
         chosen = self.anchors or [list(anchor) for anchor in anchors]
@@ -320,6 +327,9 @@ class TrainingConfig:
                 'with random weights, which are worth nothing to keep; set network.pretrained or '
                 'network.start, or loss.feature_distance to 0')
 
+        if self.network.height_exponents:
+            self._check_height_exponents()
+
         if unknown := sorted(set(self.loss.detached) - set(self.tasks)):
             raise ConfigurationError(
                 f'loss.detached names {unknown}, which are not among the tasks {self.tasks}')
@@ -336,6 +346,20 @@ class TrainingConfig:
             raise ConfigurationError(
                 f'loss.feature_distance is {self.loss.feature_distance:g}, but there is one '
                 'encoder per task with network.sharing cross_stitch; set it to 0')
+
+    def _check_height_exponents(self) -> None:
+        """Refuse to learn how depth follows the height from what does not tell it."""
+        found = None
+        if 'depth' not in self.tasks:
+            found = f'tasks {self.tasks} lack depth'
+        elif self.loss.depth != 'log' or self.loss.cross_task.kind != 'none':
+            found = (f'loss.depth is {self.loss.depth!r} and loss.cross_task.kind '
+                     f'{self.loss.cross_task.kind!r}; it needs log and none')
+        elif not self.data.plan.heights or self.data.train:
+            found = 'the data are not streets of many heights (data.plan.heights)'
+        if found:
+            raise ConfigurationError(f'network.height_exponents is true, but {found}; set it to '
+                                     'false, or change that')
 
     def _check_weighting(self) -> None:
         """Refuse wrong options, also of strategies that are not chosen."""

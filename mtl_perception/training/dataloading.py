@@ -26,7 +26,8 @@ Batch = dict[str, Tensor]
 """
 ``image`` (B, T, H, W, 3) uint8 and the labels that exist: ``semantic`` and ``motion`` (B, T, H, W)
 uint8, ``depth`` (B, T, H, W) float, ``instance`` (B, T, H, W) int32, and ``detection``
-(B, T, M, 5) float, see :class:`mtl_perception.datasets.sample.Sample`.
+(B, T, M, 5) float; with depth from other heights than its own also ``height_ratio`` (B,) float32.
+See :class:`mtl_perception.datasets.sample.Sample`.
 """
 
 _MISSING = {
@@ -245,6 +246,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
         if known is not None:
             filled = [np.full_like(known, missing) if label is None else label for label in labels]
             batch[task] = torch.from_numpy(np.stack(filled))
+    if any(sample.height_ratio != 1 for sample in samples):
+        batch['height_ratio'] = torch.tensor(
+            [sample.height_ratio for sample in samples], dtype=torch.float32)
     if any(sample.detection is not None for sample in samples):
         batch['detection'] = torch.from_numpy(_boxes(samples))
     return batch

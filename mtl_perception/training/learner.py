@@ -16,6 +16,7 @@ from mtl_perception.manifest import NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.models.pretrained import load_encoder
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
+from mtl_perception.models.streaming import at_height
 from mtl_perception.tasks import UNKNOWN_MOTION, Task
 from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import Batch
@@ -144,6 +145,8 @@ class ClipLearner(nn.Module):
         self.shared = None if layer is None else Shared(
             taps, layer, self.network.shared_behind())
 
+        if 'depth' in outputs:
+            outputs['depth'] = at_height(outputs['depth'], batch.get('height_ratio'))
         targets = {task: self.target(task, batch[task]) for task in wanted if task in batch}
         losses: dict[str, Tensor] = {}
         if self.cross_task is not None and transferred is not None:
@@ -235,6 +238,7 @@ def load_start(
     :param model: name of a shipped model or path of a ``.safetensors`` file.
     :param tasks: of the network. If they are given, decoders of tasks that the model does not
         have, or has with other classes, keep their own weights.
+        A depth decoder of one channel becomes the first of two.
     :return: names of the tasks whose decoders keep their own weights.
     :raises ConfigurationError: if the model has other parts.
     :raises CheckpointError: if its file is damaged.
@@ -256,13 +260,28 @@ def load_start(
         weights = {name: item for name, item in weights.items()
                    if name.startswith(kept) or not name.startswith(OWN_PARTS)}
 
+    weights = {**weights, **own}
+    for name, item in network.state_dict().items():
+        if name.startswith('decoders.depth.') and name in weights:
+            weights[name] = _widened(weights[name], item)
     try:
-        network.load_state_dict({**weights, **own})
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigurationError(
             f'network.start is {model}, whose parts differ from those of the recipe ({error}); '
             'take a model that was trained with the same network settings') from error
     return fresh
+
+
+def _widened(given: Tensor, own: Tensor) -> Tensor:
+    """Return weights of fewer channels in place of the first ones of a layer of more."""
+    # The scores of new channels start at 0, so at first they change nothing.
+    if given.shape == own.shape or given.ndim != own.ndim or any(
+            old > new for old, new in zip(given.shape, own.shape, strict=True)):
+        return given
+    result = own.clone() if own.ndim == 4 and own.shape[2] > 1 else torch.zeros_like(own)
+    result[tuple(slice(size) for size in given.shape)] = given
+    return result
 
 
 def _same(task: Task, other: Task | None) -> bool:

@@ -25,7 +25,7 @@ from mtl_perception.metrics import (
     SegmentationMetrics,
 )
 from mtl_perception.models.boxes import find_boxes
-from mtl_perception.models.streaming import metres
+from mtl_perception.models.streaming import at_height, metres
 from mtl_perception.postprocessing import colourise_instance, draw_boxes, separate
 from mtl_perception.tasks import NOT_LABELLED, Task
 from mtl_perception.training.dataloading import Batch, Clips, collate
@@ -91,6 +91,8 @@ class TaskMetrics:
         semantic = self.tasks.get('semantic')
         batch = collate([sample])
         found = learner.outputs(batch['image'].to(learner.mean.device))
+        if 'depth' in found:
+            found['depth'] = at_height(found['depth'], batch.get('height_ratio'))
         self._update_losses(learner, batch, found)
         outputs = {task: output.cpu() for task, output in found.items()}
 

@@ -345,7 +345,7 @@ def test_depth_scales_with_the_height_of_the_camera(recorder):
         CameraStream(recorder, StreamSettings(camera_height=0.5))
 
     both = CameraStream(recorder)
-    both.height_scale = 0.5
+    both.height_ratio = 0.5  # 2 m nearer to a road
     perception = both.process(frame(1, 100 * MS, 64, 128), focal_px=100.0)
 
     np.testing.assert_allclose(perception.depth, 0.5 * 50 / 40)

@@ -267,8 +267,8 @@ def test_the_weights_of_a_classifier_fit_without_its_last_layer():
     (NetworkSpec('resnet10', 2, 8, {}), 'name at least one task'),
     (NetworkSpec('resnet10', 2, 8, {'semantic': 256}), 'from 1 to 255'),
     (NetworkSpec('resnet10', 2, 8, {'semantic': 1.5}), 'from 1 to 255'),
-    (NetworkSpec('resnet10', 2, 8, {'depth': 2}), 'depth has 1 channel'),
-    (NetworkSpec('resnet10', 2, 8, {'motion': 3}), 'motion has 2 channels'),
+    (NetworkSpec('resnet10', 2, 8, {'depth': 3}), 'depth.*must be 1 or 2'),
+    (NetworkSpec('resnet10', 2, 8, {'motion': 3}), 'motion.*must be 2'),
 ])
 def test_an_impossible_spec_is_refused_with_the_setting(spec, message):
     with pytest.raises(ValueError, match=message):

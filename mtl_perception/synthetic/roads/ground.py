@@ -48,6 +48,11 @@ class RoadPainter(GroundPainter):
         self.grass = self.grass + self.dry * np.array([0.16, 0.10, 0.035])
         self._drawn = Markings.empty()
 
+        # A strip along the kerb is often laid apart from the lanes, of concrete or other asphalt.
+        other = np.random.default_rng([layout.seed, 63])
+        self.strip = float(other.uniform(0.5, 3.0)) * (other.random() < 0.5)
+        self.strip_tone = float(np.exp(other.uniform(np.log(0.65), np.log(2.2))))
+
     def _mark(self, label: NDArray[np.uint8], chunk: int, d: Array, grid_z: Array,
               side_street: tuple[float, float, tuple[int, ...]] | None) -> None:
         """Label the road's markings of a chunk."""
@@ -93,6 +98,7 @@ class RoadPainter(GroundPainter):
             for wheel in (-0.8, 0.8):
                 oil = oil - 0.06 * np.exp(-((grid_d - lane - wheel) / 0.35) ** 2)
             shade -= oil.astype(np.float32) * road
+        shade[(np.abs(grid_d) > layout.half_road - self.strip) & road] *= self.strip_tone
         self._wear(shade, road, rng)
         self._repair(shade, road, rng)
 
@@ -135,6 +141,11 @@ class RoadPainter(GroundPainter):
 
         if rng.random() < 0.35:  # another asphalt from here on
             marks[int(rng.integers(ROWS)):] *= float(rng.choice([0.6, 0.8, 1.25, 1.5]))
+        if rng.random() < 0.3:  # one side is newer, with a ragged edge
+            middle = rng.uniform(-half, half) / CELL + COLUMNS / 2
+            edge = middle + 6 * self.coarse[(np.arange(ROWS) // 2) % 512, int(rng.integers(512))]
+            newer = np.arange(COLUMNS)[None] > edge[:, None]
+            marks[newer] *= float(rng.choice([0.6, 0.75, 1.3, 1.6]))
         for lane in self.layout.lane_centres:  # the seam between two courses
             if rng.random() < 0.4:
                 at = int((lane + self.layout.lane_width / 2) / CELL + COLUMNS / 2)

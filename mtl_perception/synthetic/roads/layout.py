@@ -4,10 +4,13 @@
 
 import numpy as np
 
-from mtl_perception.synthetic.layout import Lane, Layout
+from mtl_perception.synthetic.layout import CHUNK, Lane, Layout
 
 SCENES = ('town', 'suburb', 'country', 'highway')
 SHARES = (0.46, 0.30, 0.12, 0.12)
+WOODED = {'town': (0.0, 0.0, 0.25), 'suburb': (0.0, 0.3, 0.7), 'country': (0.0, 0.4, 0.9),
+          'highway': (0.0, 0.3, 0.8)}
+"""Share of the road's sides that a wood begins at, one of three by scene."""
 MEDIAN = 1.3
 """Half the width of the strip between the two carriageways of a highway, metres."""
 
@@ -17,7 +20,9 @@ class RoadLayout(Layout):
     A layout with a scene; see :class:`~mtl_perception.synthetic.layout.Layout`.
 
     ``edge`` is the width of the shoulder beyond the outermost line, ``gap`` the distance between
-    dashes as a share of their length, ``yellow`` the lines that are yellow.
+    dashes as a share of their length, ``yellow`` the lines that are yellow. ``wooded`` and
+    ``far_wood`` are the shares of its sides with a wood beside the road and far away,
+    ``junctions`` that of the side streets that are wide roads.
     """
 
     def __init__(self, seed: int) -> None:
@@ -55,6 +60,16 @@ class RoadLayout(Layout):
             self._country(rng)
         else:
             self._highway(rng)
+        self._landscape()
+
+    def _landscape(self) -> None:
+        """Set woods, wide junctions, and sharper bends outside of towns."""
+        rng = np.random.default_rng([self.seed, 60])
+        self.wooded = float(rng.choice(WOODED[self.scene]))
+        self.far_wood = float(rng.choice([0.0, 0.5, 1.0]))
+        self.junctions = float(rng.choice([0.0, 0.3, 0.8]))
+        if self.scene in ('suburb', 'country'):
+            self._amplitude *= float(rng.uniform(1.0, 2.5))
 
     def _country(self, rng: np.random.Generator) -> None:
         """Set a road of two lanes between verges, without sidewalks or parked cars."""
@@ -112,7 +127,16 @@ class RoadLayout(Layout):
         """Return z of a side street's middle, half its width and the sides it is on, or None."""
         if self.scene == 'highway' or (self.scene == 'country' and chunk % 3):
             return None
-        return super().side_street(chunk)
+        street = super().side_street(chunk)
+        if street is None:
+            return None
+
+        # A junction of two wide roads, in place of a side street
+        rng = self.random(chunk, 65)
+        if rng.random() >= self.junctions:
+            return street
+        half = float(rng.uniform(5, 10))
+        return chunk * CHUNK + float(rng.uniform(half + 3, CHUNK - half - 1)), half, (-1, 1)
 
     def crossing(self, chunk: int) -> float | None:
         """Return z of a zebra crossing or None."""

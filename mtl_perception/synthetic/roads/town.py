@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything beside a street of the look ``roads``."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mtl_perception.synthetic.layout import CHUNK
-from mtl_perception.synthetic.mesh import Array, Mesh, placed
+from mtl_perception.synthetic.mesh import Array, Mesh, join, placed
 from mtl_perception.synthetic.roads.buildings import road_building
 from mtl_perception.synthetic.roads.fences import fence
 from mtl_perception.synthetic.roads.layout import RoadLayout
 from mtl_perception.synthetic.roads.plants import TINTS, bush, tree
-from mtl_perception.synthetic.town import Town
+from mtl_perception.synthetic.roads.woods import Belt, far_belt, near_belt
+from mtl_perception.synthetic.town import Site, Town
 
 Shades = list[tuple[float, float, float, float]]
 GARDEN_FENCES = ('brick', 'brick', 'stone', 'plaster', 'boards', 'boards', 'bars', 'pales')
@@ -42,6 +45,31 @@ class RoadTown(Town):
         self.bushes = [bush(np.random.default_rng([layout.seed, 56, number]),
                             float(rng.uniform(0.8, 3.0))) for number in range(5)]
 
+    def site(self, chunk: int) -> Site:
+        """Return the objects beside one chunk, with the wood behind them."""
+        site = super().site(chunk)
+        rng = self.layout.random(chunk, 68)
+        parts: list[Mesh] = []
+        for side in (-1, 1):
+            belt = far_belt(self.road, chunk, side)
+            if belt is not None:
+                self._wood(belt, chunk, (np.inf, -np.inf), rng, parts, [])
+        return replace(site, mesh=join([site.mesh, *parts]))
+
+    def _wood(self, belt: Belt, chunk: int, gap: tuple[float, float], rng: np.random.Generator,
+              parts: list[Mesh], shades: Shades) -> None:
+        """Add the trees and the undergrowth of a wood, but for those in a gap."""
+        for trunk in belt.trunks:
+            if not gap[0] < trunk.z < gap[1]:
+                self._plant(trunk.d, trunk.z, rng, parts, shades, trunk.scale)
+        if not belt.undergrowth:
+            return
+        step = CHUNK / 8
+        for z in np.arange(chunk * CHUNK, (chunk + 1) * CHUNK - 1e-6, step):
+            if z + step < gap[0] or z > gap[1]:
+                self._hedge(belt.edge + float(rng.uniform(-1, 1)), float(z), step + 0.6,
+                            belt.undergrowth * float(rng.uniform(0.6, 1.2)), rng, parts)
+
     def _build(self, wide: float, tall: float, rng: np.random.Generator) -> tuple[Mesh, float]:
         """Return a building in front of the origin, and the height of its top in metres."""
         return road_building(wide, tall, self.walls, rng, bool(rng.random() < self.shops))
@@ -65,8 +93,13 @@ class RoadTown(Town):
                 shades: Shades, blocks: list[Array], heights: list[float]) -> None:
         """Add a row of houses behind what bounds their gardens; on open roads, verges."""
         layout = self.road
+        belt = near_belt(layout, chunk, side)
+        if belt is not None:
+            self._wood(belt, chunk, self._gap(chunk, side, 2.4), rng, parts, shades)
         if layout.open_road:
             self._verge(chunk, side, rng, parts, shades, blocks, heights)
+            return
+        if belt is not None:
             return
 
         gap = self._gap(chunk, side, 2.4)
