@@ -196,8 +196,9 @@ class RecordedClips(ABC):
                     'it')
 
         labels = [self.read_labels(path, (height, width)) for path in clip]
-        stacked = {task: _stack([label.get(task) for label in labels], unknown)
-                   for task, unknown in _UNKNOWN.items() if self.wants(task)}
+        stacked: dict[str, Any] = {
+            task: _stack([label.get(task) for label in labels], unknown)
+            for task, unknown in _UNKNOWN.items() if self.wants(task)}
 
         instances = boxes = None
         if self.wants('instance'):

@@ -71,7 +71,7 @@ class Sample:
 
     def window(self, first: int, frames: int) -> 'Sample':
         """Return the sample of ``frames`` consecutive frames, beginning with frame ``first``."""
-        labels = {
+        labels: dict[str, Any] = {
             task: label[first:first + frames] for task, label in self.labels().items()}
         boxes = None if self.detection is None else self.detection[first:first + frames]
         return replace(
@@ -79,7 +79,7 @@ class Sample:
 
     def flipped(self) -> 'Sample':
         """Return the sample mirrored left to right, images and labels alike."""
-        labels = {task: label[:, :, ::-1] for task, label in self.labels().items()}
+        labels: dict[str, Any] = {task: label[:, :, ::-1] for task, label in self.labels().items()}
 
         boxes = self.detection
         if boxes is not None:
@@ -99,7 +99,7 @@ class Sample:
         :param width: columns of the part.
         """
         part = np.s_[:, top:top + height, left:left + width]
-        labels = {task: label[part] for task, label in self.labels().items()}
+        labels: dict[str, Any] = {task: label[part] for task, label in self.labels().items()}
 
         boxes = self.detection
         if boxes is not None:
@@ -130,7 +130,7 @@ class Sample:
         smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         image = np.stack([cv2.resize(frame, size, interpolation=smooth) for frame in self.image])
 
-        labels = {
+        labels: dict[str, Any] = {
             task: resize_nearest(label, height, width) for task, label in self.labels().items()}
 
         boxes = self.detection

@@ -188,6 +188,24 @@ class ClipLearner(nn.Module):
         return label.flatten(0, 1)
 
 
+def precision_on(device: torch.device, precision: str) -> str:
+    """
+    Return the precision to train in: fp32 in place of bf16 on a CPU that only emulates it.
+
+    There, on an AMD EPYC without AVX-512, a product of large matrices takes 80 times as long.
+
+    :param device: of the training.
+    :param precision: of the recipe.
+    """
+    emulated = precision == 'bf16' and device.type == 'cpu' and not cpu_has_bf16()
+    return 'fp32' if emulated else precision
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this CPU multiplies bfloat16 numbers itself."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:
     """
     Return the features of the frame some steps before each frame, or of the first frame.
@@ -238,7 +256,7 @@ def load_start(
     :param model: name of a shipped model or path of a ``.safetensors`` file.
     :param tasks: of the network. If they are given, decoders of tasks that the model does not
         have, or has with other classes, keep their own weights.
-        A depth decoder of one channel becomes the first of two.
+        Of depth decoders with one and two channels, the first is the same.
     :return: names of the tasks whose decoders keep their own weights.
     :raises ConfigurationError: if the model has other parts.
     :raises CheckpointError: if its file is damaged.
@@ -263,7 +281,7 @@ def load_start(
     weights = {**weights, **own}
     for name, item in network.state_dict().items():
         if name.startswith('decoders.depth.') and name in weights:
-            weights[name] = _widened(weights[name], item)
+            weights[name] = _fitted(weights[name], item)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -273,14 +291,14 @@ def load_start(
     return fresh
 
 
-def _widened(given: Tensor, own: Tensor) -> Tensor:
-    """Return weights of fewer channels in place of the first ones of a layer of more."""
-    # The scores of new channels start at 0, so at first they change nothing.
-    if given.shape == own.shape or given.ndim != own.ndim or any(
-            old > new for old, new in zip(given.shape, own.shape, strict=True)):
+def _fitted(given: Tensor, own: Tensor) -> Tensor:
+    """Return weights for another number of channels: the first ones are those that are given."""
+    if given.shape == own.shape or given.ndim != own.ndim:
         return given
+    # The scores of new channels start at 0, so at first they change nothing.
     result = own.clone() if own.ndim == 4 and own.shape[2] > 1 else torch.zeros_like(own)
-    result[tuple(slice(size) for size in given.shape)] = given
+    common = tuple(slice(min(sizes)) for sizes in zip(given.shape, own.shape, strict=True))
+    result[common] = given[common]
     return result
 
 

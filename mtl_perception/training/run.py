@@ -31,6 +31,7 @@ from mtl_perception.training.data_sources import (
 )
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.export import export_run
+from mtl_perception.training.learner import precision_on
 from mtl_perception.training.recipe_diff import recipe_changes
 from mtl_perception.training.trackers import TRACKERS
 from mtl_perception.training.trainer import Trainer
@@ -103,6 +104,9 @@ def train_and_export(
             if ranks.is_first:
                 print(f'resuming after step {trainer.progress.step}')
         if ranks.is_first:
+            if precision_on(ranks.device, config.precision) != config.precision:
+                print(f'precision {config.precision}: this CPU only emulates it, which is many '
+                      'times slower; fp32 takes its place')
             print(f'{folder}: README.md has the progress, pictures the predictions')
 
         if not trainer.run(stop):

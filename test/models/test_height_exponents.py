@@ -89,9 +89,11 @@ def test_a_model_without_exponents_is_the_start_of_one_with_them():
         found, given = richer.eval()(image), network.eval()(image)
     torch.testing.assert_close(found['depth'][:, :1], given['depth'][:, :1])
     torch.testing.assert_close(found['semantic'], given['semantic'])
+    assert load_start(plain, 'roads', manifest.tasks) == []
+    with torch.inference_mode():
+        assert plain.eval()(image)['depth'].shape == (1, 1, 64, 96)
     if manifest.network.channels['depth'] == 1:
         assert (found['depth'][:, 1] == 0).all()
-        load_start(plain, 'roads', manifest.tasks)
 
 
 def test_only_clips_of_other_heights_teach_the_exponent():

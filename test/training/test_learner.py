@@ -6,7 +6,8 @@ from torch import nn
 
 from mtl_perception.losses import MotionCrossEntropy
 from mtl_perception.tasks import STREET_TASKS
-from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training import learner as learner_module
+from mtl_perception.training.learner import ClipLearner, precision_on
 from mtl_perception.training.losses import build_losses
 
 
@@ -66,3 +67,14 @@ def test_tasks_without_labels_have_no_loss():
     batch = {'image': torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)}
     losses = build_losses(STREET_TASKS)
     assert ClipLearner(Recorder(), (0, 0, 0), (1, 1, 1), losses)(batch) == {}
+
+
+def test_bfloat16_is_not_emulated(monkeypatch):
+    """A training in emulated bfloat16 takes days in place of hours."""
+    cpu, cuda = torch.device('cpu'), torch.device('cuda')
+    monkeypatch.setattr(learner_module, 'cpu_has_bf16', lambda: False)
+    assert precision_on(cpu, 'bf16') == 'fp32'
+    assert precision_on(cuda, 'bf16') == 'bf16'
+    assert precision_on(cpu, 'fp32') == 'fp32'
+    monkeypatch.setattr(learner_module, 'cpu_has_bf16', lambda: True)
+    assert precision_on(cpu, 'bf16') == 'bf16'
