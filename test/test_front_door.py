@@ -91,7 +91,7 @@ def test_without_any_engine_the_error_says_what_to_install():
                'from mtl_perception import load_model\n'
                'load_model("street")')
 
-    assert 'engine auto needs the Python module torch or onnxruntime or openvino' in done.stderr
+    assert 'engine auto needs the Python module onnxruntime or openvino or torch' in done.stderr
     assert 'pip install onnxruntime brings it' in done.stderr
 
 

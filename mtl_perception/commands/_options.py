@@ -42,8 +42,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Declare what runs the network, and where."""
     parser.add_argument(
         '--engine', default='auto', choices=engines.ENGINES,
-        help='library that runs the network; auto: torch if it is installed, onnx or openvino '
-        'for a .onnx file (default: auto)')
+        help='library that runs the network; auto: torch on a GPU; on a CPU the fastest '
+        'that is installed and has the .onnx file of the model, else torch (default: auto)')
     parser.add_argument(
         '--device', default='auto', help='auto, cpu, cuda or cuda:N (default: auto)')
     parser.add_argument(

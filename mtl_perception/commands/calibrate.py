@@ -22,7 +22,7 @@ from mtl_perception.evaluation.precision_figures import Evaluation, measure, wri
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
 from mtl_perception.inference.engine import PRECISIONS, Engine
-from mtl_perception.inference.engines import ENGINES, choose, load_engine
+from mtl_perception.inference.engines import ENGINES, candidates, load_engine
 from mtl_perception.inference.graph_engine import GraphEngine
 from mtl_perception.inference.precision import PREFERRED, Figures, objection
 from mtl_perception.inference.step_graph import read_manifest
@@ -115,11 +115,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _engines(arguments: argparse.Namespace) -> list[str]:
     """Return the engines that are measured."""
     if arguments.engine != 'auto':
-        return [choose(arguments.model, arguments.engine)]
-    found = []
+        return candidates(arguments.model, arguments.engine)
+    found: list[str] = []
     for name in dict.fromkeys(engine for engine, _, _ in PREFERRED):
         try:
-            found.append(choose(arguments.model, name))
+            found += candidates(arguments.model, name)
         except PerceptionError as error:
             print(f'engine {name} is left out: {error}')
     return found

@@ -194,7 +194,7 @@ def _engines() -> Iterator[Finding]:
     except PerceptionError as error:
         yield Finding('fail', 'engine', str(error))
     else:
-        yield Finding('ok', 'engine', f'auto takes {found.setup} for model {DEFAULT_MODEL}')
+        yield Finding('ok', 'engine', f'for model {DEFAULT_MODEL} auto takes {found.setup}')
         yield _below_fp32()
 
     builds = _onnxruntime_builds()

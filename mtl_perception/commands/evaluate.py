@@ -258,7 +258,9 @@ def _streets(seeds: Sequence[int]) -> Iterable[int]:
 
 
 def _calibrate(arguments: argparse.Namespace, seeds: Sequence[int]) -> int:
-    """Fit the confidences of a model and print how good they are."""
+    """Fit the confidences of a model and print how good they are; only torch can change them."""
+    if arguments.engine == 'auto':
+        arguments.engine = 'torch'
     manifest, results = calibrate(
         arguments.model, load_engine(arguments), range(*CALIBRATION_SEEDS), seeds,
         _streets)

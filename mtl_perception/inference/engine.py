@@ -36,6 +36,7 @@ class Setup:
     :param precision: number format of its convolutions.
     :param threads: CPU threads.
     :param accuracy: below fp32, what the precision costs, in words; empty in fp32.
+    :param choice: why ``auto`` took this engine, in words; empty if it was named.
     """
 
     engine: str
@@ -44,6 +45,7 @@ class Setup:
     precision: str
     threads: int
     accuracy: str = ''
+    choice: str = ''
 
     def facts(self) -> dict[str, str]:
         """Return everything as text, for diagnostics."""
@@ -53,7 +55,8 @@ class Setup:
     def __str__(self) -> str:
         return (f'{self.engine} {self.version} on {self.device}, {self.precision}, '
                 f'{self.threads} CPU thread(s)'
-                + (f'; {self.precision}: {self.accuracy}' if self.accuracy else ''))
+                + (f'; {self.precision}: {self.accuracy}' if self.accuracy else '')
+                + (f'; {self.choice}' if self.choice else ''))
 
 
 class MotionScorer(Protocol):

@@ -33,8 +33,12 @@ INSTALLED_BY = {
     'openvino': "'mtl_perception[openvino]'"}
 """Setting of an engine -> what pip installs for it."""
 
-GPUS = ('/dev/nvidiactl', '/dev/nvhost-gpu', '/dev/dxg')
-"""Device files of NVIDIA's drivers on a PC, on a Jetson and in WSL."""
+FASTER_ON_CPU = {'fp32': ('onnx', 'openvino'), 'bf16': ('openvino',), 'int8': ('openvino',)}
+"""Precision -> engines that auto prefers to torch on a CPU, in this order; docs/engines.md has the
+figures. In fp32 onnx comes first: openvino is as fast, but takes longer to start."""
+
+GPUS = ('/dev/nvidiactl', '/dev/nvhost-gpu', '/dev/dxg', '/dev/kfd')
+"""Device files of the drivers of NVIDIA on a PC, on a Jetson and in WSL, and of AMD."""
 NOT_MEASURED = 'not measured for these weights; mtl calibrate measures it'
 
 _log = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ def load_engine(
     Load a model, verify it, and run it until it is warm.
 
     :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
-    :param engine: one of :data:`ENGINES`, see :func:`choose`.
+    :param engine: one of :data:`ENGINES`, see :func:`candidates`.
     :param device: ``auto``, ``cpu``, or what the engine has besides.
     :param precision: ``fp32``, what the engine has besides, or ``auto``: below fp32 only where
         the manifest holds figures within the tolerances of
@@ -60,12 +64,19 @@ def load_engine(
     :raises DeviceError: if this machine does not have the device.
     :raises ConfigurationError: if a setting does not exist, or the engine's library.
     """
+    if engine == 'auto' and find_model(model).suffix != SUFFIX:
+        read_manifest(model)  # a graph must not hide that the weights beside it were changed
+
     if precision == 'auto':
         permitted = _permitted(model, engine, device, threads, minimum_score)
         if permitted is not None:
             return permitted
         precision = 'fp32'
-    return _load(model, choose(model, engine), device, precision, threads, minimum_score)
+
+    names = candidates(model, engine, device, precision)
+    if engine != 'auto':
+        return _load(model, names[0], device, precision, threads, minimum_score)
+    return _load_first(model, names, device, precision, threads, minimum_score)
 
 
 def manifest_of(model: str | Path, engine: str = 'auto') -> Manifest:
@@ -77,8 +88,9 @@ def manifest_of(model: str | Path, engine: str = 'auto') -> Manifest:
     :raises CheckpointError: if the model is missing, damaged or foreign.
     :raises ConfigurationError: if there is no such engine or its library is missing.
     """
-    name = choose(model, engine)
-    return read_manifest(find_model(model) if name == 'torch' else find_graph(model))
+    candidates(model, engine)
+    # with auto a graph counts only if its manifest is that of the weights
+    return read_manifest(find_model(model) if engine in ('auto', 'torch') else find_graph(model))
 
 
 def on_gpu(device: str) -> bool:
@@ -145,24 +157,30 @@ def _permitted(
             continue
 
         try:
-            choose(model, name)
-            return _load(
+            candidates(model, name)
+            found = _load(
                 model, name, kind if device == 'auto' else device, precision, threads,
                 minimum_score)
         except (CheckpointError, ConfigurationError, DeviceError) as error:
             _log.info('auto does not take %s of engine %s here: %s', precision, name, error)
+        else:
+            return _said(found, 'auto: the fastest whose loss was measured and is small')
     return None
 
 
-def choose(model: str | Path, engine: str = 'auto') -> str:
+def candidates(
+    model: str | Path, engine: str = 'auto', device: str = 'auto', precision: str = 'fp32',
+) -> list[str]:
     """
-    Return the name of the engine that runs a model.
+    Return the engines that may run a model, in the order in which they are tried.
 
-    ``auto`` is torch wherever torch is installed. Without it, and for a ``.onnx`` file, it is
-    onnx, or openvino where only that is installed.
+    An engine that is named is the only one. ``auto`` is torch where torch has a GPU. On a CPU it
+    is the first of :data:`FASTER_ON_CPU` that is installed and has a verified graph, else torch.
 
     :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
     :param engine: one of :data:`ENGINES`.
+    :param device: that it shall run on.
+    :param precision: that it shall run in, not ``auto``.
     :raises CheckpointError: if there is no such model.
     :raises ConfigurationError: if there is no such engine or its library is missing.
     """
@@ -173,16 +191,87 @@ def choose(model: str | Path, engine: str = 'auto') -> str:
         raise ConfigurationError(
             f'engine torch cannot run {model}; give the .safetensors file that it was made from, '
             'or set engine to onnx, openvino or auto')
-    possible = [name for name in ENGINES[1:] if not (graph and name == 'torch')]
-    wanted = possible if engine == 'auto' else [engine]
-    for name in wanted:
-        if not _missing(name):
-            return name
+
+    wanted = [engine] if engine != 'auto' else [
+        name for name in _order(device, precision) if not (graph and name == 'torch')]
+    found = [name for name in wanted if not _missing(name)]
+    if found:
+        # torch can run whatever it is that the model asks for: nothing comes after it
+        return found[:found.index('torch') + 1] if 'torch' in found else found
 
     modules = ' or '.join(_missing(name)[0] for name in wanted)
     raise ConfigurationError(
         f'engine {engine} needs the Python module {modules}, which is not installed; pip install '
         f'{INSTALLED_BY[engine]} brings it')
+
+
+def _order(device: str, precision: str) -> list[str]:
+    """Return the engines in the order in which auto tries them."""
+    kind = kind_of(device)
+    if kind == 'tensorrt':
+        return ['onnx']
+    if _torch_has_gpu(device):
+        return list(ENGINES[1:])
+    if kind == 'cuda':
+        return ['onnx', 'torch']
+    return list(dict.fromkeys((*FASTER_ON_CPU.get(precision, ()), *ENGINES[1:])))
+
+
+def _torch_has_gpu(device: str) -> bool:
+    """Return whether torch would run on a GPU; it is imported only where there is one."""
+    if not on_gpu(device) or _missing('torch'):
+        return False
+    import torch
+    return torch.cuda.is_available()
+
+
+def _load_first(
+    model: str | Path, names: list[str], device: str, precision: str, threads: int,
+    minimum_score: float,
+) -> Engine:
+    """
+    Load a model into the first of some engines that can run it; what is passed over is told.
+
+    :raises CheckpointError: as :func:`load_engine`, of the last of them.
+    """
+    left: list[str] = []
+    for name in names[:-1]:
+        try:
+            found = _load(model, name, device, precision, threads, minimum_score)
+            return _said(found, _reason(found, left))
+        except (CheckpointError, ConfigurationError, DeviceError) as error:
+            # that nobody has exported a graph is nothing to warn of
+            expected = isinstance(error, DeviceError) or not _has_graph(model)
+            _log.log(
+                logging.INFO if expected else logging.WARNING,
+                'auto does not take engine %s: %s', name, error)
+            if str(error) not in left:
+                left.append(str(error))
+
+    found = _load(model, names[-1], device, precision, threads, minimum_score)
+    return _said(found, _reason(found, left))
+
+
+def _reason(engine: Engine, left: list[str]) -> str:
+    """Return why auto takes an engine, and what would bring a faster one."""
+    name, device = engine.setup.engine, engine.setup.device
+    if left:
+        return f'auto: a faster engine was left out: {" and ".join(left)}'
+    if (name, device) == ('torch', 'cpu') and _missing('onnx'):
+        return (f'auto: engine onnx is faster, but not installed; pip install '
+                f'{INSTALLED_BY["onnx"]} brings it')
+    return f'auto: of what is installed the fastest on {"a CPU" if device == "cpu" else "a GPU"}'
+
+
+def _said(engine: Engine, choice: str) -> Engine:
+    """Return an engine that tells why it was chosen."""
+    engine.setup = dataclasses.replace(engine.setup, choice=choice)
+    return engine
+
+
+def _has_graph(model: str | Path) -> bool:
+    """Return whether a graph lies beside a model."""
+    return find_model(model).with_suffix(SUFFIX).is_file()
 
 
 def _missing(engine: str) -> list[str]:

@@ -102,8 +102,8 @@ def load_model(
         them; auto goes below fp32 only where ``mtl calibrate`` has measured little loss.
     :param threads: CPU threads of the network in this process; 0 leaves one CPU to other programs.
     :param minimum_score: lowest score of a box, 0 to 1.
-    :param engine: ``auto``, ``torch``, ``onnx`` or ``openvino``; auto takes torch where it is
-        installed, and an ONNX engine for a ``.onnx`` file.
+    :param engine: ``auto``, ``torch``, ``onnx`` or ``openvino``; auto takes torch on a GPU,
+        on a CPU the fastest that is installed and has a graph of the model, else torch.
     :raises CheckpointError: if the model is missing, which lists the shipped ones, or damaged.
     :raises DeviceError: if this machine does not have the device.
     :raises ConfigurationError: if a setting does not exist.

@@ -163,8 +163,9 @@ PARAMETERS = (
                 choices=('auto', 'reliable', 'best_effort')),
     Declaration('model', DEFAULT_MODEL, 'name of a shipped model or path of a .safetensors or '
                 '.onnx file', check=_model_problem),
-    Declaration('engine', 'auto', 'library that runs the network; auto takes torch where it is '
-                'installed, and onnx or openvino for a .onnx file', choices=ENGINES),
+    Declaration('engine', 'auto', 'library that runs the network; auto takes torch on a GPU, '
+                'and on a CPU the fastest that is installed and has the .onnx file of the model, '
+                'else torch', choices=ENGINES),
     Declaration('device', 'auto', 'auto, cpu, cuda or cuda:N; engine onnx also has tensorrt and '
                 'tensorrt:N', check=_device_problem),
     Declaration('precision', 'fp32', 'number format of the network; auto goes below fp32 only '

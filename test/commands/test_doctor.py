@@ -83,12 +83,16 @@ def test_two_builds_of_onnxruntime_over_one_another_are_reported(monkeypatch):
 
 
 def test_the_engines_are_named_with_what_they_have(monkeypatch):
-    library = SimpleNamespace(__version__='9.9', get_available_providers=lambda: ['Some', 'CPU'])
+    library = SimpleNamespace(
+        __version__='9.9', __spec__='found', get_available_providers=lambda: ['Some', 'CPU'])
     monkeypatch.setitem(sys.modules, 'onnxruntime', library)
     monkeypatch.setitem(sys.modules, 'openvino', None)
     found = {finding.subject: finding for finding in doctor._engines()}
-    assert found['engine'].text.startswith('auto takes torch ')
-    assert ' on cpu, fp32, 1 CPU thread(s) for model roads' in found['engine'].text
+
+    # that library lacks what the engine needs
+    assert found['engine'].text.startswith('for model roads auto takes torch ')
+    assert ' on cpu, fp32, 1 CPU thread(s); auto: a faster engine was left' in found['engine'].text
+    assert 'engine onnx cannot be used (AttributeError' in found['engine'].text
     assert found['precision'].text.startswith('auto ')
     assert found['onnxruntime'].text == '9.9; providers Some, CPU'
     assert found['openvino'].level == 'note'

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 from campaign import EXAMPLES, SEED
+from safetensors.torch import load as load_weights
+from safetensors.torch import save as save_weights
 
 from mtl_perception import Street
 from mtl_perception.cli import main
@@ -20,7 +22,12 @@ from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceErr
 from mtl_perception.frames import Frame
 from mtl_perception.inference import engines, precision
 from mtl_perception.inference.box_selection import select_boxes
-from mtl_perception.inference.engines import LIBRARIES, choose, load_engine
+from mtl_perception.inference.engines import (
+    LIBRARIES,
+    candidates,
+    load_engine,
+    manifest_of,
+)
 from mtl_perception.inference.int8_file import Int8Graph, digest_of
 from mtl_perception.inference.step_graph import find_graph, read_graph, unsealed
 from mtl_perception.inference.stream import CameraStream
@@ -219,38 +226,131 @@ def test_boxes_are_chosen_as_torch_does(seed):
 
 # --- choosing --------------------------------------------------------------------------------
 
-def test_auto_is_torch_where_torch_is_installed(tiny_model, tmp_path, monkeypatch):
-    assert choose(tiny_model) == 'torch'
-    graph = tmp_path / 'model.onnx'
-    graph.write_bytes(b'')
+def only(monkeypatch, *modules):
+    """Let no other libraries be installed, and no GPU."""
+    monkeypatch.setattr(
+        engines.importlib.util, 'find_spec', lambda name: name if name in modules else None)
+    monkeypatch.setattr(engines, 'GPUS', ())
 
-    def only(*modules):
-        monkeypatch.setattr(
-            engines.importlib.util, 'find_spec', lambda name: name if name in modules else None)
 
-    only('torch', 'safetensors', 'onnxruntime', 'openvino')
-    assert choose(tiny_model) == 'torch'
-    assert choose(graph) == 'onnx'
-    only('torch', 'onnxruntime')  # torch cannot read weights without safetensors
-    assert choose(tiny_model) == 'onnx'
-    only('onnxruntime')
-    assert choose(tiny_model) == 'onnx'
-    only('openvino')
-    assert choose(tiny_model) == choose(graph) == 'openvino'
-    only()
-    with pytest.raises(ConfigurationError, match=r'needs the Python module torch or onnxrun.*pip'):
-        choose(tiny_model)
+@pytest.fixture
+def copied(tiny_model, tiny_graph, tmp_path):
+    """Return the weights file of a copy of the model, its graph beside it."""
+    for file in (tiny_model, tiny_model.with_suffix('.json'), tiny_graph):
+        shutil.copy(file, tmp_path / f'tiny{file.suffix}')
+    return tmp_path / 'tiny.safetensors'
+
+
+def test_on_a_cpu_auto_tries_the_engines_of_graphs_before_torch(copied, monkeypatch):
+    graph = copied.with_suffix('.onnx')
+    only(monkeypatch, 'torch', 'safetensors', 'onnxruntime', 'openvino')
+    assert candidates(copied) == ['onnx', 'openvino', 'torch']
+    assert candidates(graph) == ['onnx', 'openvino']
+    only(monkeypatch, 'torch', 'onnxruntime')  # torch cannot read weights without safetensors
+    assert candidates(copied) == ['onnx']
+    only(monkeypatch, 'torch', 'safetensors')
+    assert candidates(copied) == ['torch']
+    only(monkeypatch, 'openvino')
+    assert candidates(copied) == candidates(graph) == ['openvino']
+
+    only(monkeypatch)
+    with pytest.raises(ConfigurationError, match=r'needs the Python module onnxruntime or .*pip'):
+        candidates(copied)
     with pytest.raises(ConfigurationError, match='engine onnx needs the Python module onnxrunti'):
-        choose(graph, 'onnx')
+        candidates(graph, 'onnx')
+
+
+@pytest.mark.parametrize(('device', 'precision', 'wanted'), [
+    ('cpu', 'bf16', ['openvino', 'torch']), ('auto', 'int8', ['openvino', 'torch']),
+    ('cpu', 'fp16', ['torch']), ('cuda:1', 'fp32', ['onnx', 'torch']),
+    ('tensorrt', 'fp16', ['onnx'])])
+def test_auto_tries_what_has_the_device_and_the_precision(
+        device, precision, wanted, copied, monkeypatch):
+    only(monkeypatch, 'torch', 'safetensors', 'onnxruntime', 'openvino')
+    assert candidates(copied, 'auto', device, precision) == wanted
+
+
+def test_auto_is_torch_where_torch_has_a_gpu(copied, monkeypatch, tmp_path):
+    monkeypatch.setattr(engines, 'GPUS', (str(tmp_path),))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert candidates(copied) == candidates(copied, 'auto', 'cuda') == ['torch']
+    assert candidates(copied, 'auto', 'cpu')[0] == 'onnx'
+    assert candidates(copied.with_suffix('.onnx'))[0] == 'onnx'
+
+    # a driver, but a torch without CUDA
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert candidates(copied)[0] == 'onnx'
+
+
+def without_openvino(monkeypatch):
+    """Keep OpenVINO, whose threads stay, out of this process."""
+    monkeypatch.setitem(sys.modules, 'openvino', None)
+
+
+def test_auto_takes_the_graph_beside_the_weights_and_says_why(copied, monkeypatch, caplog):
+    without_openvino(monkeypatch)
+    setup = load_engine(copied, device='cpu', threads=1).setup
+    assert setup.engine == 'onnx'
+    assert str(setup).endswith('; auto: of what is installed the fastest on a CPU')
+    assert setup.facts()['choice'].startswith('auto: of what')
+    assert caplog.text == ''
+    assert load_engine(copied, 'torch', 'cpu', threads=1).setup.choice == ''
+    assert manifest_of(copied) == manifest_of(copied, 'onnx')
+
+
+def test_without_a_graph_auto_is_torch_and_tells_the_command_that_makes_one(
+        copied, monkeypatch, caplog):
+    without_openvino(monkeypatch)
+    copied.with_suffix('.onnx').unlink()
+    setup = load_engine(copied, device='cpu', threads=1).setup
+    assert setup.engine == 'torch'
+    assert f'mtl export {copied} --format onnx makes it' in setup.choice
+    assert caplog.text == ''  # nothing to warn of
+    assert manifest_of(copied).name == 'tiny'
+
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    setup = load_engine(copied, device='cpu', threads=1).setup
+    assert 'pip install onnxruntime brings it' in setup.choice
+
+
+def test_a_graph_of_other_weights_is_left_for_torch_with_a_warning(copied, monkeypatch, caplog):
+    without_openvino(monkeypatch)
+    manifest, content = read_model(copied)
+    weights = load_weights(content)
+    weights['decoders.depth.score.0.weight'] += 1
+    write_model(manifest, save_weights(weights), copied)
+
+    setup = load_engine(copied, device='cpu', threads=1).setup
+    assert setup.engine == 'torch'
+    assert f'they differ in sha256; make it again: mtl export {copied}' in setup.choice
+    assert 'auto does not take engine onnx: [M07]' in caplog.text
+    with pytest.raises(CheckpointError, match='make it again: mtl export'):
+        load_engine(copied, 'onnx', 'cpu', threads=1)
+
+    # a robot without torch has nothing to fall back to
+    only(monkeypatch, 'onnxruntime')
+    with pytest.raises(CheckpointError, match='make it again: mtl export'):
+        load_engine(copied, device='cpu', threads=1)
+
+
+@pytest.mark.parametrize(('suffix', 'text'), [('.safetensors', 'M03'), ('.json', 'M0')])
+def test_a_graph_does_not_hide_that_the_weights_beside_it_were_changed(copied, suffix, text):
+    file = copied.with_suffix(suffix)
+    content = file.read_bytes()
+    file.write_bytes(content[:-9])
+    with pytest.raises(CheckpointError, match=text):
+        load_engine(copied, device='cpu', threads=1)
+    with pytest.raises(CheckpointError, match=text):
+        manifest_of(copied)
 
 
 def test_an_engine_that_does_not_exist_or_cannot_run_the_file_is_refused(tiny_model, tmp_path):
     with pytest.raises(ConfigurationError, match="engine is 'tensorflow'; it must be one of"):
-        choose(tiny_model, 'tensorflow')
+        candidates(tiny_model, 'tensorflow')
     graph = tmp_path / 'model.onnx'
     graph.write_bytes(b'')
     with pytest.raises(ConfigurationError, match='engine torch cannot run'):
-        choose(graph, 'torch')
+        candidates(graph, 'torch')
 
 
 @pytest.mark.parametrize(('name', 'setting', 'error', 'text'), [

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -126,8 +127,10 @@ class Loader:
     def __init__(self, monkeypatch, lacking=()):
         self.loaded = []
         self._lacking = lacking
-        monkeypatch.setattr(engines, 'choose', lambda model, engine='auto': (
-            'torch' if engine == 'auto' else engine))
+        monkeypatch.setattr(engines, 'candidates', lambda model, engine, *_: (
+            ['torch'] if engine == 'auto' else [engine]))
+        monkeypatch.setattr(engines, 'find_model', Path)
+        monkeypatch.setattr(engines, 'read_manifest', lambda model: None)
         monkeypatch.setattr(engines, '_load', self._load)
         monkeypatch.setattr(engines, 'GPUS', ())
 
