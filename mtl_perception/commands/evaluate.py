@@ -18,6 +18,7 @@ from mtl_perception.commands._options import (
     add_engine_options,
     add_fit_options,
     add_model_argument,
+    add_precision_option,
     add_range_option,
     fit_of,
     load_engine,
@@ -99,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='evaluate ids and velocities of objects over --frames frames in a row of each street')
 
     add_engine_options(parser)
+    add_precision_option(parser)
     parser.add_argument(
         '--workers', type=int, metavar='N',
         help='processes that evaluate streets, each with a network of its own and, by default, '
@@ -179,6 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
             '--fit and --roi say how the model sees images of another shape; they go with --data '
             'or --bag --rerun. The entries of a suite have fit of their own')
 
+    _check_precision(arguments)
     if arguments.objects and (arguments.suite or arguments.data or arguments.bag):
         raise ConfigurationError('--objects evaluates streets; leave --suite, --data and --bag')
 
@@ -192,6 +195,18 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is not None:
         return _on_data_set(arguments)
     return _on_streets(arguments)
+
+
+def _check_precision(arguments: argparse.Namespace) -> None:
+    """Refuse a precision below fp32 where no model runs, or where fp32 is meant."""
+    if arguments.precision == 'fp32':
+        return
+    if arguments.bag is not None and not arguments.rerun:
+        raise ConfigurationError(
+            '--precision is that of a model that runs; with --bag that takes --rerun')
+    if arguments.record or arguments.calibrate:
+        raise ConfigurationError(
+            f'--record and --calibrate are about fp32; leave --precision {arguments.precision}')
 
 
 def _on_streets(arguments: argparse.Namespace) -> int:
@@ -215,7 +230,7 @@ def _on_streets(arguments: argparse.Namespace) -> int:
 
     if arguments.objects:
         found = object_evaluation.evaluate_objects(
-            load_engine(arguments, minimum_score=LOWEST_SCORE), seeds, plan, _streets)
+            load_engine(arguments, arguments.precision, LOWEST_SCORE), seeds, plan, _streets)
         print(object_evaluation.as_markdown(found))
         if arguments.output is not None:
             write_json(found, arguments.output / 'objects.json')
@@ -224,8 +239,8 @@ def _on_streets(arguments: argparse.Namespace) -> int:
     metrics, evaluator = _evaluated(arguments, manifest, seeds, plan)
     metrics = {'model': manifest.name, 'sha256': manifest.sha256, **metrics}
     publish(Report(
-        street_evaluation.title_of(metrics), metrics, pictures=evaluator.pictures(), targets=True),
-        arguments.output)
+        street_evaluation.title_of(metrics), metrics, notes=[_ran(metrics)],
+        pictures=evaluator.pictures(), targets=True), arguments.output)
     if arguments.record:
         street_evaluation.record_metrics(arguments.model, metrics)
     return 0
@@ -244,12 +259,17 @@ def _evaluated(
             workers = min(workers, MOST_ON_GPU)
 
     make_engine = partial(
-        engines.load_engine, arguments.model, arguments.engine, arguments.device, 'fp32', threads,
-        LOWEST_SCORE)
+        engines.load_engine, arguments.model, arguments.engine, arguments.device,
+        arguments.precision, threads, LOWEST_SCORE)
     if workers == 0:
         return street_evaluation.evaluate(make_engine(), seeds, plan, _streets)
     return street_evaluation.evaluate_in_processes(
         make_engine, manifest, seeds, plan, workers, _streets)
+
+
+def _ran(metrics: dict[str, Any]) -> str:
+    """Return in a sentence what ran the network."""
+    return f'The network ran by {metrics["engine"]}.'
 
 
 def _streets(seeds: Sequence[int]) -> Iterable[int]:
@@ -274,7 +294,7 @@ def _calibrate(arguments: argparse.Namespace, seeds: Sequence[int]) -> int:
 def _on_data_set(arguments: argparse.Namespace) -> int:
     """Evaluate on a recorded data set."""
     class_map = read_class_map(arguments.class_map) if arguments.class_map else {}
-    engine = load_engine(arguments, minimum_score=LOWEST_SCORE)
+    engine = load_engine(arguments, arguments.precision, LOWEST_SCORE)
     data, words = dataset_evaluation.open_data(
         arguments.data, arguments.part, arguments.root, engine.manifest.network.frames,
         arguments.tasks)
@@ -287,10 +307,11 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
         arguments.depth_scale or 'network')
 
     metrics = {
-        'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words, **metrics}
+        'model': engine.manifest.name, 'sha256': engine.manifest.sha256, 'data': words,
+        'engine': engine.setup.what, **metrics}
     publish(Report(
         dataset_evaluation.title_of(metrics), metrics,
-        notes=dataset_evaluation.notes_of(metrics),
+        notes=[*dataset_evaluation.notes_of(metrics), _ran(metrics)],
         pictures=evaluator.pictures()), arguments.output)
     return 0
 
@@ -301,7 +322,7 @@ def _on_suite(arguments: argparse.Namespace) -> int:
 
     def load(name: str) -> Engine:
         given = argparse.Namespace(**{**vars(arguments), 'model': name})
-        return load_engine(given, minimum_score=LOWEST_SCORE)
+        return load_engine(given, arguments.precision, LOWEST_SCORE)
 
     results = run_suite(suite, arguments.suite, arguments.root or Path(), load, progress)
     table = as_table(suite, results)
@@ -340,7 +361,8 @@ def _on_bag(arguments: argparse.Namespace) -> int:
             if arguments.image_range is None:
                 bag.image_range = ImageRange(bag_evaluation.recorded_range(bag))
             records = bag_evaluation.rerun(
-                bag, load_engine(arguments), _stream_settings(arguments, bag))
+                bag, load_engine(arguments, arguments.precision),
+                _stream_settings(arguments, bag))
         score = bag_evaluation.score_bag(
             bag, progress(records, 'frames', len(bag.stamps)), manifest, labels)
         metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)

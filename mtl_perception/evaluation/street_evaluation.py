@@ -93,7 +93,8 @@ def evaluate(
     """
     check_seeds(seeds, split)
     drives = (drive(engine, seed, plan, street or Street) for seed in seeds)
-    return _judged(engine.manifest, seeds, plan, drives, show)
+    metrics, evaluator = _judged(engine.manifest, seeds, plan, drives, show)
+    return {**metrics, 'engine': engine.setup.what}, evaluator
 
 
 def evaluate_in_processes(
@@ -118,7 +119,15 @@ def evaluate_in_processes(
     drives = in_processes(
         partial(_drive_of, plan=plan, street=street or Street), seeds, min(workers, len(seeds)),
         partial(_single_threaded, make_engine), lambda seed: f'street {seed}')
-    return _judged(manifest, seeds, plan, drives, show)
+    ran: list[str] = []
+
+    def frames() -> Iterator[list[JudgedFrame]]:
+        for what, judged in drives:
+            ran.append(what)
+            yield judged
+
+    metrics, evaluator = _judged(manifest, seeds, plan, frames(), show)
+    return {**metrics, 'engine': ' and '.join(dict.fromkeys(ran))}, evaluator
 
 
 def _single_threaded(make_engine: Callable[[], Engine]) -> Engine:
@@ -129,9 +138,9 @@ def _single_threaded(make_engine: Callable[[], Engine]) -> Engine:
 
 def _drive_of(
     engine: Engine, seed: int, plan: SamplingPlan, street: Callable[..., Any],
-) -> list[JudgedFrame]:
-    """Return what :func:`drive` yields."""
-    return list(drive(engine, seed, plan, street))
+) -> tuple[str, list[JudgedFrame]]:
+    """Return what runs the network, and what :func:`drive` yields."""
+    return engine.setup.what, list(drive(engine, seed, plan, street))
 
 
 def _judged(

@@ -52,11 +52,15 @@ class Setup:
         return {name: str(value) for name, value in dataclasses.asdict(self).items()
                 if value != ''}
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What runs, in words, without why."""
         return (f'{self.engine} {self.version} on {self.device}, {self.precision}, '
                 f'{self.threads} CPU thread(s)'
-                + (f'; {self.precision}: {self.accuracy}' if self.accuracy else '')
-                + (f'; {self.choice}' if self.choice else ''))
+                + (f'; {self.precision}: {self.accuracy}' if self.accuracy else ''))
+
+    def __str__(self) -> str:
+        return self.what + (f'; {self.choice}' if self.choice else '')
 
 
 class MotionScorer(Protocol):

@@ -25,6 +25,7 @@ from mtl_perception.evaluation.dataset_evaluation import (
 from mtl_perception.evaluation.report import Report, as_markdown
 from mtl_perception.frames import Outputs
 from mtl_perception.inference import engines
+from mtl_perception.inference.engine import Setup
 from mtl_perception.inference.fit import Fit
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.tasks import STREET_DEPTH, Task
@@ -47,7 +48,8 @@ class ColourEngine:
         self.manifest = Manifest(
             'colours', NetworkSpec(frames=1, channels={'semantic': 2, 'depth': 1}),
             (semantic, STREET_DEPTH), height, width, (0, 0, 0), (1, 1, 1), 0.6 * width)
-        self.motion_head = self.setup = None
+        self.motion_head = None
+        self.setup = Setup('fake', '1', 'cpu', 'fp32', 1)
 
     def step(self, image, state=None, tasks=None):
         wall = image[..., 0] > 100

@@ -20,6 +20,7 @@ from mtl_perception.evaluation.street_evaluation import (
 )
 from mtl_perception.frames import Outputs
 from mtl_perception.inference import engines
+from mtl_perception.inference.engine import Setup
 from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
 from mtl_perception.parallel import WorkerError
 from mtl_perception.tasks import STREET_TASKS
@@ -52,7 +53,8 @@ class KnowingEngine:
 
     def __init__(self, blind=False):
         self.blind = blind
-        self.motion_head = self.setup = None
+        self.motion_head = None
+        self.setup = Setup('fake', '1', 'cpu', 'fp32', 1)
         self.manifest = Manifest(
             'knowing', NetworkSpec(frames=2, channels={task.name: 1 for task in STREET_TASKS}),
             STREET_TASKS, 32, 64, (0, 0, 0), (1, 1, 1), 0.6 * 64)
@@ -233,6 +235,7 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
     assert code == 0
     assert '| mIoU | 1.000 |' in capsys.readouterr().out
     assert json.loads((tmp_path / 'out' / 'report.json').read_text())['frames'] == 6
+    assert 'The network ran by fake 1 on cpu, fp32' in (tmp_path / 'out/report.md').read_text()
     assert '| mIoU | 1.000 |' in (tmp_path / 'out' / 'report.md').read_text()
     assert '<svg' in (tmp_path / 'out' / 'report.html').read_text()
 
@@ -242,7 +245,27 @@ def test_the_command_writes_the_table_and_records_it_in_the_manifest(
     assert content == b'weights'
 
 
+def test_a_precision_that_is_named_runs_and_stands_in_the_report(tiny_model, tmp_path):
+    pytest.importorskip('torch')
+    from mtl_perception import cli
+    found = {}
+    for precision in ('fp32', 'bf16'):
+        assert cli.main([
+            'evaluate', str(tiny_model), '--engine', 'torch', '--device', 'cpu', '--threads', '1',
+            '--precision', precision, '--seeds', '20000:20001', '--frames', '2', '--workers',
+            str(int(precision == 'bf16')), '--output', str(tmp_path / precision)]) == 0
+        found[precision] = json.loads((tmp_path / precision / 'report.json').read_text())
+        assert f' on cpu, {precision}, 1 CPU thread(s)' in found[precision]['engine']
+
+    # rounded, but the same network
+    assert found['bf16']['depth']['abs_rel'] != found['fp32']['depth']['abs_rel']
+    assert found['bf16']['depth']['abs_rel'] == pytest.approx(
+        found['fp32']['depth']['abs_rel'], rel=0.1)
+
+
 @pytest.mark.parametrize('words', [
+    ['--precision', 'bf16', '--record'], ['--precision', 'bf16', '--calibrate'],
+    ['--precision', 'bf16', '--bag', 'drive'],
     ['--frames', '0'], ['--spacing', '0.6'], ['--spacing', '0'], ['--seeds', '5:9'],
     ['--seeds', 'some'], ['--workers', '-1'], ['--camera-height', '0.1'],
     ['--camera-height', 'nan']])

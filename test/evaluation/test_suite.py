@@ -14,6 +14,7 @@ from mtl_perception import cli
 from mtl_perception.evaluation.suite import read_suite
 from mtl_perception.frames import Outputs
 from mtl_perception.inference import engines
+from mtl_perception.inference.engine import Setup
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.tasks import Task
 
@@ -28,7 +29,8 @@ class BlueEngine:
         self.manifest = Manifest(
             name, NetworkSpec(frames=1, channels={'semantic': 2}), (SEMANTIC,), 32, 64,
             (0, 0, 0), (1, 1, 1), 38.4)
-        self.motion_head = self.setup = None
+        self.motion_head = None
+        self.setup = Setup('fake', '1', 'cpu', 'fp32', 1)
 
     def step(self, image, state=None, tasks=None):
         return Outputs((image[..., 2] > 100).astype(np.uint8)), None
