@@ -37,6 +37,7 @@ class Reel:
         self._stamps_ns: list[int] = []
         self._camera: Pinhole | None = None
         self._metres = 1.0
+        self._height_ratio = 1.0
         self._usable = True
 
     def add(self, image: NDArray[np.uint8], stamp_ns: int, known: Intrinsics) -> None:
@@ -65,7 +66,7 @@ class Reel:
         return Film(
             [self._greys[number] for number in numbers],
             [self._stamps_ns[number] for number in numbers], self._camera, self._metres,
-            self.height_m)
+            self.height_m, self._height_ratio)
 
     def _start(self, height: int, width: int, known: Intrinsics) -> None:
         """Find out what is known of the camera, from its first image."""
@@ -98,8 +99,8 @@ class Reel:
                                 '--camera-height is not used')
             self.height_m = 0.0
         elif self.height_m:
-            ratio = self.height_m / manifest.camera_height
-            self._metres *= ratio ** manifest.height_exponent
+            self._height_ratio = self.height_m / manifest.camera_height
+            self._metres *= self._height_ratio ** manifest.height_exponent
 
 
 def used_images(count: int, most: int, together: int = 1) -> list[int]:

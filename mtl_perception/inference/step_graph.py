@@ -11,7 +11,8 @@ digest of every byte before it. Nothing of a file is parsed before its seal has 
 Inputs of the graph: ``image`` (1, h, w, 3) uint8 RGB, and for a network of several frames
 ``first`` () bool and one ``state_N`` per stage; where ``first`` is true the state is not read, and
 the frame stands for its previous ones as well. The network asks nothing about the camera: its
-focal length and height scale the depth afterwards. Outputs: those of
+focal length and height scale the depth afterwards, the height by the power ``height_exponent``
+(1, h, w) where the network tells one. Outputs: those of
 :class:`mtl_perception.frames.Outputs` with a leading 1, among them ``semantic_confidence`` at the
 manifest's temperature, for boxes ``box_corners`` (1, B, 4) pixels and ``box_scores`` (1, B,
 classes) of every anchor, and one ``following_N`` per stage.

@@ -212,7 +212,8 @@ def adapt(
     own_before = validate(
         trainer.averaged, validation, tasks, manifest.height, manifest.width)['semantic']['miou']
 
-    looker = Looker(teacher, drive, manifest)
+    ratio = 1.0 if film is None else film.height_ratio
+    looker = Looker(teacher, drive, manifest, ratio)
     depth_before = looker.depth_change(film, len(learned))
 
     state = trainer.checkpoints.load_newest()
@@ -220,7 +221,8 @@ def adapt(
         check_same_recipe(config, state['config'])
         trainer.load_state(state)
     trainer.train_clips = DriveAndStreet(
-        own, learned, teacher, settings.seed, depth_before.found.labels)
+        own, learned, teacher, settings.seed, depth_before.found.labels,
+        ratio if manifest.network.channels.get('depth') == 2 else None)
     if not trainer.run(stop):
         return None
 

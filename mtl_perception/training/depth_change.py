@@ -73,22 +73,24 @@ class Looker:
     :param teacher: with the weights that are asked.
     :param drive: clips, the held-out ones at the end.
     :param manifest: of the model.
+    :param height_ratio: of the camera, see :class:`.Film`.
     """
 
     def __init__(
             self, teacher: Teacher, drive: Sequence[NDArray[np.uint8]], manifest: Manifest,
-    ) -> None:
+            height_ratio: float = 1.0) -> None:
         semantic, depth = manifest.task('semantic'), manifest.task('depth')
         assert semantic is not None
         self.teacher = teacher
         self.drive = drive
+        self.height_ratio = height_ratio
         self.classes = Classes(semantic.movable, semantic.sky, tuple(
             number for number, name in enumerate(semantic.classes) if name in ROAD))
         self.inverse = None if depth is None else depth.inverse
 
     def __call__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return the classes and the depth of an image."""
-        return self.teacher.look(self.drive[number], self.inverse or 0.0)
+        return self.teacher.look(self.drive[number], self.inverse or 0.0, self.height_ratio)
 
     def depth_change(self, film: Film | None, learned: int) -> DepthChange:
         """Return what the drive shows of the depth of the images that are learned from."""

@@ -61,6 +61,7 @@ class Film:
     :param camera: of these images.
     :param metres: factor on the network's depth for the lens and the height of this camera.
     :param height_m: of the camera above the road; 0 if nobody says it.
+    :param height_ratio: of the camera over that of the model's training; 1 if nobody says it.
     """
 
     greys: Sequence[Image]
@@ -68,6 +69,7 @@ class Film:
     camera: Pinhole
     metres: float = 1.0
     height_m: float = 0.0
+    height_ratio: float = 1.0
 
     @property
     def is_consecutive(self) -> bool:

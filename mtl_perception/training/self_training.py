@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_perception.datasets.sample import Sample
-from mtl_perception.models.streaming import metres
+from mtl_perception.models.streaming import at_height, metres
 from mtl_perception.tasks import UNKNOWN_MOTION, UNLABELLED
 from mtl_perception.training.dataloading import Clips
 from mtl_perception.training.learner import ClipLearner
@@ -85,18 +85,20 @@ class Teacher:
 
     @torch.no_grad()
     def look(
-            self, images: NDArray[np.uint8], inverse: float = 0.0,
+            self, images: NDArray[np.uint8], inverse: float = 0.0, height_ratio: float = 1.0,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """
         Return the (H, W) uint8 classes and the (H, W) float32 metres of the last image of a clip.
 
         :param images: (T, H, W, 3) uint8 RGB.
         :param inverse: of the task of depth, see :class:`.Task`.
+        :param height_ratio: of the camera, see :class:`.Sample`; the metres are as divided by it.
         """
         clip = torch.from_numpy(np.ascontiguousarray(images)).to(self.learner.mean.device)[None]
         outputs = self.learner.outputs(clip)
         classes = outputs['semantic'][-1].argmax(0).to(torch.uint8)
-        depth = metres(outputs['depth'][-1, 0].float(), inverse)
+        output = at_height(outputs['depth'][-1:].float(), torch.tensor([height_ratio]))
+        depth = metres(output[0, 0], inverse)
         return classes.cpu().numpy(), depth.cpu().numpy()
 
     def _probability(self, clip: Tensor) -> Tensor:
@@ -139,15 +141,20 @@ class DriveAndStreet:
     :param seed: of the choice of clips and classes.
     :param depth: number of a clip -> (H, W) float32 depth of its last image in the network's
         metres, NaN where it is unknown; that of the others is unknown.
+    :param height_ratio: of the drive's camera, see :class:`.Sample`, for a network that tells how
+        depth follows the height: what is pasted then has no depth, because it was seen from
+        another height. None for other networks.
     """
 
     def __init__(
             self, street: Clips, drive: Sequence[NDArray[np.uint8]], teacher: Teacher,
-            seed: int = 0, depth: Mapping[int, NDArray[np.float32]] | None = None) -> None:
+            seed: int = 0, depth: Mapping[int, NDArray[np.float32]] | None = None,
+            height_ratio: float | None = None) -> None:
         self.street = street
         self.drive = drive
         self.teacher = teacher
         self.depth = depth or {}
+        self.height_ratio = height_ratio
         self._generator = np.random.default_rng((seed, 7))
 
         answers = [teacher.answer(images) for images in drive]
@@ -192,8 +199,10 @@ class DriveAndStreet:
         chosen = self._generator.random(256) < 0.5
         here = chosen[street.semantic] & (street.semantic != UNLABELLED)
 
+        pasted = street.depth if self.height_ratio is None else np.float32(np.nan)
         return Sample(
             np.where(here[..., None], street.image, images),
             semantic=np.where(here, street.semantic, labels),
-            depth=np.where(here, street.depth, depth).astype(np.float32),
-            motion=np.full(labels.shape, UNKNOWN_MOTION, np.uint8))
+            depth=np.where(here, pasted, depth).astype(np.float32),
+            motion=np.full(labels.shape, UNKNOWN_MOTION, np.uint8),
+            height_ratio=self.height_ratio or 1.0)
