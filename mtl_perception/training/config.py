@@ -269,7 +269,7 @@ class TrainingConfig:
     :param weighting_options: strategy -> its options, such as ``{dwa: {temperature: 1}}``; options
         of strategies that are not chosen are checked, but not used.
     :param precision: of encoder and pyramid: ``fp32``, ``bf16``, or ``fp16`` with a scaled loss;
-        weights, decoders and losses are always fp32.
+        weights, decoders and losses are always fp32. A CPU that only emulates bf16 takes fp32.
     :param stages: resolutions and their steps, in order.
     :param patience: validations in a row that are no better than the best one of their stage,
         after which the stage ends early; 0 = never. The learning rate follows the whole stage, so
