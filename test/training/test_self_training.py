@@ -197,3 +197,32 @@ def test_a_slow_drive_is_accepted_but_the_noise_of_one_image_is_no_drive():
 def test_what_is_no_drive_is_declined(images, message):
     with pytest.raises(DataError, match=message):
         check_drive(images)
+
+
+def test_what_is_pasted_has_no_depth_where_depth_follows_the_height_of_the_camera():
+    """A car of the street was seen from another height than the drive's."""
+    drive = [np.full((2, 64, 64, 3), 255, np.uint8)] * 2
+    known = np.full((64, 64), 7, np.float32)
+    clips = DriveAndStreet(Boxes(), drive, teacher(), depth={1: known}, height_ratio=1.4)
+
+    for _ in range(4):
+        real = clips[3]
+        pasted = (real.image[1] != 255).any(2)
+        assert (real.depth[1][~pasted] == 7).all()
+        assert np.isnan(real.depth[1][pasted]).all()
+        assert real.height_ratio == 1.4
+    assert clips[2].height_ratio == 1.0
+
+
+def test_a_teacher_looks_from_the_height_of_the_drive():
+    """A car at exp(2) m of the training is there from any height: exp(2) / r in labels."""
+    class Deep(Fixed):
+        def outputs(self, image):
+            depth = torch.tensor([2.0, -1.0])[None, :, None, None].expand(1, 2, 4, 4)
+            return {**super().outputs(image), 'depth': depth}
+
+    learner = Deep()
+    one = Teacher(learner, Average(learner))
+    image = np.zeros((1, 4, 4, 3), np.uint8)
+    np.testing.assert_allclose(one.look(image)[1], np.e ** 2, rtol=1e-6)
+    np.testing.assert_allclose(one.look(image, height_ratio=np.e)[1], np.e, rtol=1e-6)
