@@ -48,6 +48,11 @@ class Detections:
     scores: NDArray[np.float32]
     classes: NDArray[np.uint8]
 
+    def likely(self, minimum_score: float) -> 'Detections':
+        """Return the boxes of at least this score; one of an unknown score is none of them."""
+        kept = self.scores >= minimum_score
+        return Detections(self.corners[kept], self.scores[kept], self.classes[kept])
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:

@@ -18,6 +18,9 @@ from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, Task
 Image = NDArray[np.uint8]
 Depth = NDArray[np.float32]
 
+OPACITY = 0.5
+"""Of colours that are laid over an image by default, 0 to 1."""
+
 NEAREST_COLOURED_M = 2.0
 """Depth that gets the warm end of the colours, metres."""
 
@@ -220,7 +223,7 @@ def _instance_table() -> Image:
     return table.astype(np.uint8)
 
 
-def overlay_instance(image: Image, ids: NDArray[np.uint16], opacity: float = 0.6) -> Image:
+def overlay_instance(image: Image, ids: NDArray[np.uint16], opacity: float = OPACITY) -> Image:
     """
     Return an image in which each object has a colour of its own.
 
@@ -304,7 +307,7 @@ def _depth_table() -> Image:
     return table.astype(np.uint8)
 
 
-def overlay(image: Image, colours: Image, opacity: float = 0.5) -> Image:
+def overlay(image: Image, colours: Image, opacity: float = OPACITY) -> Image:
     """
     Return colours laid over an image.
 
@@ -317,7 +320,8 @@ def overlay(image: Image, colours: Image, opacity: float = 0.5) -> Image:
 
 
 def overlay_motion(
-    image: Image, motion: Image, task: Task, opacity: float = 0.6, residual: Depth | None = None,
+    image: Image, motion: Image, task: Task, opacity: float = OPACITY,
+    residual: Depth | None = None,
 ) -> Image:
     """
     Return an image in which only moving pixels are coloured.

@@ -24,6 +24,9 @@ From two times in nanoseconds, the earlier first, to the (4, 4) float64 pose of 
 later one in its frame at the earlier one; None if that is not known.
 """
 
+MINIMUM_MOTION_SCORE = 0.5
+"""A pixel or an object moves from above this probability on, by default."""
+
 ASSUMED_FOCAL = 0.6
 """Focal length of a camera without intrinsics, as a share of its image's width."""
 
@@ -39,12 +42,14 @@ class Moving:
         intrinsics), ``poor_ego_motion`` or ``no_depth``; empty if it is known.
     :param comparison: of the frame with an earlier one, None if there was none.
     :param step: how the camera moved since the frame before, None if that is not known.
+    :param minimum_score: probability above which a pixel or an object moves.
     """
 
     outputs: Outputs
     reason: str
     comparison: Comparison | None
     step: Step | None = None
+    minimum_score: float = MINIMUM_MOTION_SCORE
 
     def residual(self) -> NDArray[np.float32] | None:
         """Return the (h, w, 2) residual flow in pixels, None if nothing moves."""
@@ -73,6 +78,8 @@ class MovingObjects:
         self.manifest = manifest
         self.unknown: collections.Counter[str] = collections.Counter()
         """In how many frames motion was unknown, by reason."""
+        self.minimum_score = MINIMUM_MOTION_SCORE
+        """Probability above which a pixel or an object moves; may change between frames."""
         self.tracker: MotionTracker | None = None
         """Of the ego-motion; None before the first frame."""
         self._why_none = 'first'
@@ -131,9 +138,10 @@ class MovingObjects:
             return self.unknown_motion(outputs, image, 'poor_ego_motion', comparison, step)
 
         score = self._score(comparison.features, semantic, tracker.movable)
-        motion = np.where(score > 0.5, np.uint8(MOVING), np.uint8(0))
+        motion = np.where(score > self.minimum_score, np.uint8(MOVING), np.uint8(0))
         return Moving(
-            dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison, step)
+            dataclasses.replace(outputs, motion=motion, motion_score=score), '', comparison, step,
+            self.minimum_score)
 
     def unknown_motion(
         self, outputs: Outputs, image: NDArray[np.uint8], reason: str,

@@ -155,7 +155,9 @@ class ObjectTracker:
 
         numbers = np.array([0, *(one.number for one in tracks)], np.int32)
         self._last = stamp_ns, numbers[ids]
-        return _told(tracks, numbers[ids], ids, known, confidence)
+        return _told(
+            tracks, numbers[ids], ids, confidence, None if moving is None or not known
+            else moving.minimum_score)
 
     def _start(self, position: Vector, stamp_ns: int) -> Track:
         """Return a new track."""
@@ -341,9 +343,14 @@ def _overlaps(ids: Ids, before: Ids) -> list[tuple[float, int, int]]:
 
 
 def _told(
-    tracks: list[Track], numbers: Ids, ids: Ids, known: bool, confidence: Floats | None,
+    tracks: list[Track], numbers: Ids, ids: Ids, confidence: Floats | None,
+    minimum_score: float | None,
 ) -> Objects:
-    """Return what is told of the tracks of a frame: those that were seen often enough."""
+    """
+    Return what is told of the tracks of a frame: those that were seen often enough.
+
+    :param minimum_score: probability above which an object moves, None if motion is unknown.
+    """
     score = np.full(len(tracks), np.nan)
     if confidence is not None and tracks:
         pixels = np.bincount(ids.ravel(), minlength=len(tracks) + 1)
@@ -353,8 +360,8 @@ def _told(
     shown = [place for place, one in enumerate(tracks) if one.hits >= CONFIRMED]
     told = [tracks[place] for place in shown]
     moves = np.array([
-        UNKNOWN_MOTION if not known or np.isnan(one.moving)
-        else MOVING if one.moving > 0.5 else 0 for one in told], np.uint8)
+        UNKNOWN_MOTION if minimum_score is None or np.isnan(one.moving)
+        else MOVING if one.moving > minimum_score else 0 for one in told], np.uint8)
 
     # What stands has the velocity 0, and one that is not known has none.
     velocity = np.array([one.velocity if one.measured else np.full(3, np.nan) for one in told])

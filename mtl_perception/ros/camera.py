@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One camera of the node: its subscriptions, temporal state, topics and counters."""
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ from mtl_perception.ros.load import LoadWatch
 from mtl_perception.ros.log_text import Throttle, printable
 from mtl_perception.ros.mounting import Mounting
 from mtl_perception.ros.outputs import CameraOutputs, Ready
-from mtl_perception.ros.parameters import OutputSize, Settings
+from mtl_perception.ros.parameters import Settings
 from mtl_perception.ros.robot_frames import RobotFrames
 
 NANOSECONDS = 1_000_000_000
@@ -212,8 +213,7 @@ class Camera:
         perception = Perception()
         if wanted:
             perception = self._perceive(
-                Frame(self.name, stamp_ns, image), self.outputs.tasks(wanted), known,
-                settings.output_size)
+                Frame(self.name, stamp_ns, image), self.outputs.tasks(wanted), known, settings)
         times.append(time.monotonic())
 
         # Too late to be of use; several in a row deactivate the node, see the watchdog.
@@ -225,7 +225,7 @@ class Camera:
         layout = self.stream.layout
         size = image.shape[:2] if layout is None else layout.size(settings.output_size)
         ready = self.outputs.messages(
-            wanted, perception, image, header, info, size, settings.depth_organised)
+            wanted, perception, image, header, info, size, settings)
         times.append(time.monotonic())
 
         spans = [1000 * (later - earlier) for earlier, later in itertools.pairwise(times)]
@@ -238,6 +238,8 @@ class Camera:
     def _follow(self, settings: Settings) -> None:
         """Take the parameters that have changed since the frame before."""
         before = self._settings
+        if self.stream.moving is not None:
+            self.stream.moving.minimum_score = settings.motion_min_score
         if settings is before:
             return
         self._settings = settings
@@ -359,7 +361,7 @@ class Camera:
                 f'camera {self.name!r}: depth now stands on a {known.text(focal_px)}')
 
     def _perceive(
-        self, frame: Frame, tasks: set[str], known: Intrinsics, size: OutputSize,
+        self, frame: Frame, tasks: set[str], known: Intrinsics, settings: Settings,
     ) -> Perception:
         """Run the network on a frame, after the resets that were requested."""
         while self._reset_reasons:
@@ -368,10 +370,12 @@ class Camera:
         before = self.stream.warnings.copy()
         try:
             found = self.stream.process(
-                frame, tasks=tasks, output_size=size, intrinsics=known,
+                frame, tasks=tasks, output_size=settings.output_size, intrinsics=known,
                 odometry=self._odometry.between if self._follows_odometry else None)
             self._tell_layout()
-            return found
+            boxes = found.detection
+            return found if boxes is None else dataclasses.replace(
+                found, detection=boxes.likely(settings.detection_min_score))
         finally:
             for fault in self.stream.warnings - before:
                 if fault != known.code:

@@ -68,7 +68,7 @@ class View:
     :param image: (H, W, 3) uint8 RGB, the frame at the camera's size.
     :param size: height and width of the outputs, pixels.
     :param rays: through the pixels of the camera.
-    :param organised: whether a cloud has a point for each pixel.
+    :param settings: the parameters that the frame follows.
     :param used: message of the frame before, which may be written over.
     """
 
@@ -79,7 +79,7 @@ class View:
     image: NDArray[np.uint8]
     size: tuple[int, int]
     rays: PixelRays
-    organised: bool
+    settings: Settings
     used: Any
 
     @property
@@ -134,7 +134,7 @@ def _points(view: View) -> PointCloud2:
     rays = view.rays.at(view.image.shape[:2], view.size)
     return cloud_message(view.header, points_of(
         view.result, rays, view.background, found.semantic, found.depth_confidence,
-        view.organised), view.used)
+        view.settings.depth_organised), view.used)
 
 
 OUTPUTS = (
@@ -142,7 +142,9 @@ OUTPUTS = (
     _picture('semantic', topics.SEMANTIC_COLOR,
              lambda view: colourise_semantic(view.result, view.task)),
     _picture('semantic', topics.SEMANTIC_OVERLAY,
-             lambda view: overlay(view.background, colourise_semantic(view.result, view.task))),
+             lambda view: overlay(
+                 view.background, colourise_semantic(view.result, view.task),
+                 view.settings.overlay_opacity)),
     _picture('depth', topics.DEPTH, lambda view: view.result),
     _picture('depth', topics.DEPTH_RAW, lambda view: messages.millimetres(view.result)),
     _confidence('semantic', topics.SEMANTIC_CONFIDENCE),
@@ -153,11 +155,12 @@ OUTPUTS = (
     _picture('motion', topics.MOTION, lambda view: view.result),
     _picture('motion', topics.MOTION_OVERLAY,
              lambda view: overlay_motion(
-                 view.background, view.result, view.task,
-                 residual=view.perception.residual)),
+                 view.background, view.result, view.task, view.settings.overlay_opacity,
+                 view.perception.residual)),
     _picture('instance', topics.INSTANCE, lambda view: view.result),
     _picture('instance', topics.INSTANCE_OVERLAY,
-             lambda view: overlay_instance(view.background, view.result)),
+             lambda view: overlay_instance(
+                 view.background, view.result, view.settings.overlay_opacity)),
     _picture('detection', topics.DETECTION_OVERLAY,
              lambda view: draw_boxes(view.background, view.result, view.task)),
     Output('detection', topics.DETECTION, box_messages.DETECTIONS,
@@ -262,7 +265,7 @@ class CameraOutputs:
 
     def messages(
         self, wanted: Wanted, perception: Perception, image: NDArray[np.uint8],
-        header: Header, info: CameraInfo | None, size: tuple[int, int], organised: bool,
+        header: Header, info: CameraInfo | None, size: tuple[int, int], settings: Settings,
     ) -> list[Ready]:
         """
         Return the messages for one frame; to be published before the next call.
@@ -273,7 +276,7 @@ class CameraOutputs:
         :param header: of the frame, copied unchanged into every message.
         :param info: the camera's calibration, None if unknown.
         :param size: height and width of the perception, pixels.
-        :param organised: whether a cloud has a point for each pixel.
+        :param settings: the parameters that the frame follows.
         """
         ready: list[Ready] = []
         for output, publisher in wanted.items():
@@ -281,7 +284,7 @@ class CameraOutputs:
                 continue
             message = output.message(View(
                 header, output.task, perception, self._tasks, image, size, self.rays,
-                organised, self._used.get(output)))
+                settings, self._used.get(output)))
             self.made[output.topic.name] += 1
             if output.kind in REUSED:
                 self._used[output] = message

@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from mtl_perception.image_codec import MAX_PIXELS
 from mtl_perception.image_range import Limits, limits_of
-from mtl_perception.inference.engine import PRECISIONS
+from mtl_perception.inference.engine import MINIMUM_SCORE, PRECISIONS
 from mtl_perception.inference.engines import ENGINES
 from mtl_perception.inference.fit import CHOICES, FitChoice, Roi, roi_of
+from mtl_perception.inference.moving_objects import MINIMUM_MOTION_SCORE
 from mtl_perception.manifest import DEFAULT_MODEL
 from mtl_perception.name_checks import nearest_hint
+from mtl_perception.postprocessing import OPACITY
 from mtl_perception.ros.declarations import LONGEST_VALUE, Declaration, range_problem
 from mtl_perception.ros.log_text import printable
 from mtl_perception.topics import CHOOSABLE, Topic
@@ -25,6 +27,8 @@ MotionChoice = Literal['auto', 'network']
 DepthScale = Literal['network', 'height', 'odometry']
 
 MOST_CAMERAS = 16
+LEAST_SCORE = 0.05
+"""Boxes of a lower score are not found, whatever ``detection.min_score`` says."""
 LOOKING_AHEAD = (0.0, 0.0, 0.0, -0.5, 0.5, -0.5, 0.5)
 """Pose of an optical frame at the robot's origin, looking along its x axis."""
 CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*')
@@ -58,10 +62,13 @@ class Settings:
     depth_scale: DepthScale
     depth_raw_16u: bool
     depth_organised: bool
+    detection_min_score: float
     motion_head: MotionChoice
+    motion_min_score: float
     motion_burst: int
     motion_odometry_topic: str
     motion_camera_pose: tuple[float, ...]
+    overlay_opacity: float
     rectify: Literal['auto', 'off']
     labels_period: float
     diagnostics_min_rate: float
@@ -218,8 +225,14 @@ PARAMETERS = (
                 '0 = invalid', dynamic=True),
     Declaration('depth.organised', True, 'points has one point for each pixel, NaN where depth is '
                 'unknown or sky; false leaves those out', dynamic=True),
+    Declaration('detection.min_score', MINIMUM_SCORE, 'lowest score of a box that is published',
+                bounds=(LEAST_SCORE, 1.0), dynamic=True),
     Declaration('motion.head', 'auto', "auto takes the model's motion head if it has one, network "
                 "the network's own decoder", choices=('auto', 'network')),
+    Declaration('motion.min_score', MINIMUM_MOTION_SCORE, 'a pixel moves if its probability of '
+                "the motion head is above this, and so does an object on average; the network's "
+                'own decoder always takes the likelier of the two', bounds=(0.0, 1.0),
+                dynamic=True),
     Declaration('motion.burst', 3, 'frames of a camera that are answered one after the other when '
                 'the last one is longer ago than max_gap, so that motion is known in all but the '
                 'first; the pauses between become longer. 1 = each camera in turn',
@@ -230,6 +243,9 @@ PARAMETERS = (
                 "and quaternion x, y, z, w of the cameras' optical frame in the odometry's child "
                 'frame; by default as tf2 or robot_description say, else at its origin, looking '
                 'ahead', check=_pose_problem),
+    Declaration('overlay.opacity', OPACITY, 'opacity of the colours in semantic/overlay, '
+                'motion/overlay and instances/overlay; 0 = the image alone, 1 = the colours alone',
+                bounds=(0.0, 1.0), dynamic=True),
     Declaration('rectify', 'auto', 'auto turns the images of a lens with strong distortion into '
                 'those of a pinhole before the network, and the results back; off never does',
                 choices=('auto', 'off')),

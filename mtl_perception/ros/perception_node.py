@@ -40,7 +40,7 @@ from mtl_perception.ros.error_guards import (
 from mtl_perception.ros.loading import load
 from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.node_parameters import NodeParameters
-from mtl_perception.ros.parameters import PARAMETERS, Settings, changes, settings_of
+from mtl_perception.ros.parameters import LEAST_SCORE, PARAMETERS, Settings, changes, settings_of
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.robot_frames import RobotFrames
 from mtl_perception.ros.watchdog import Watchdog
@@ -57,7 +57,8 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 def load_engine(settings: Settings) -> Engine:
     """Load, verify and warm up the network; its library is imported only here."""
     return engines.load_engine(
-        settings.model, settings.engine, settings.device, settings.precision, settings.threads)
+        settings.model, settings.engine, settings.device, settings.precision, settings.threads,
+        LEAST_SCORE)
 
 
 class PerceptionNode(LifecycleNode):  # type: ignore[misc]

@@ -230,6 +230,8 @@ class Watchdog:
                        'input.fit': settings.fit.how,
                        'input.roi': roi_text(settings.fit.roi)}
 
+            if moving is not None:
+                values['motion.min_score'] = str(moving.minimum_score)
             if (layout := camera.stream.layout) is not None:
                 values['tiles'] = str(len(layout.tiles))
             if camera.stream.anchor is not None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects cut from masks, ids that hold, and velocities: worked out by hand."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -192,3 +193,12 @@ def test_scores_are_means_over_the_pixels():
     for number in (1, 2):
         found = follow(tracker, number, [(10, 20, 30, 40, 20)], None, confidence)
     assert found.scores.tolist() == [0.75]
+
+
+def test_an_object_moves_from_the_score_on_that_was_asked_for():
+    box, flow = [(30, 20, 50, 40, 20)], np.zeros((HEIGHT, WIDTH, 2))
+    tracker, moves = ObjectTracker(), []
+    for number, minimum_score in enumerate((0.5, 0.5, 0.6, 0.2), 1):
+        said = dataclasses.replace(compared(flow, score=0.55), minimum_score=minimum_score)
+        moves += follow(tracker, number, box, said).moving.tolist()
+    assert moves == [1, 0, 1]  # told from the second frame on

@@ -14,8 +14,11 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from ros_graph import ROOT
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
+from test_node_motion import StreetEngine, street_frames
+from test_node_objects import ObjectEngine
+from visualization_msgs.msg import ImageMarker
 
 from mtl_perception.image_codec import decode_array
 from mtl_perception.ros import outputs
@@ -28,7 +31,8 @@ OTHER_VALUES = {
     'max_age': 60.0, 'max_gap': 0.75, 'camera_timeout': 30.0, 'inference_timeout': 20.0,
     'max_pixels': 100_000, 'image.range': [0, 4095], 'outputs': ['depth/*', 'semantic/image'],
     'output.size': 'network', 'depth.camera_height': 1.6, 'depth.raw_16u': True,
-    'depth.organised': False, 'motion.burst': 1, 'labels.period': 0.0,
+    'depth.organised': False, 'detection.min_score': 0.6, 'motion.min_score': 0.7,
+    'overlay.opacity': 0.25, 'motion.burst': 1, 'labels.period': 0.0,
     'diagnostics.min_rate': 0.0, 'diagnostics.max_superseded': 0.0,
     'diagnostics.max_motion_unknown': 0.0, 'diagnostics.max_age': 0.0}
 
@@ -319,7 +323,78 @@ def test_parameters_that_are_set_together_are_followed_together(bench):
     flow.assert_nothing_lost()
 
 
+def test_the_colours_of_overlays_become_fainter_and_stronger(bench):
+    test = bench(camera_timeout=60.0, max_gap=60.0, overlay__opacity=1.0)
+    flow = Flow(test, 'semantic/overlay')
+    image = test.picture(height=HEIGHT, width=WIDTH)
+
+    def overlaid():
+        image.header.stamp = test.node.get_clock().now().to_msg()
+        message, = flow.send(image)['semantic/overlay']
+        return decode_array(message)
+
+    colours = overlaid()
+    assert (colours == colours[0, 0]).all()  # this engine sees road everywhere
+    assert flow.set(overlay__opacity=0.0) == (True, '')
+    np.testing.assert_array_equal(overlaid(), decode_array(image))
+    assert flow.set(overlay__opacity=0.25) == (True, '')
+    np.testing.assert_allclose(
+        overlaid(), 0.75 * decode_array(image) + 0.25 * colours, atol=0.51)
+
+    assert test.engine.with_state == [False, True, True]
+    flow.assert_nothing_lost()
+
+
+def test_boxes_of_a_low_score_go_and_come_back(bench):
+    test = bench(ObjectEngine(), camera_timeout=60.0)
+    test.graph.listen(ImageMarker, 'detections/markers')
+    flow = Flow(test)
+    test.spin_until(lambda: test.camera.outputs.wanted())
+
+    def boxes():
+        message, = flow.send()['detections/markers']
+        return len(message.points) // 8
+
+    assert boxes() == 2  # their scores are 0.75 and 0.5
+    assert flow.set(detection__min_score=0.6) == (True, '')
+    assert boxes() == 1
+    assert flow.set(detection__min_score=0.75) == (True, '')
+    assert boxes() == 1
+    assert flow.set(detection__min_score=0.8) == (True, '')
+    assert boxes() == 0
+    assert flow.set(detection__min_score=0.4) == (True, '')
+    assert boxes() == 2
+    flow.assert_nothing_lost()
+
+
+def test_more_or_less_moves_by_another_score(bench):
+    test = bench(StreetEngine(), camera_timeout=60.0, motion__min_score=0.0)
+    flow = Flow(test, 'motion/image')
+    street, frames = street_frames()
+
+    def moving(number, **values):
+        """Return the share of pixels that move in a frame, after a change of parameters."""
+        assert not values or flow.set(**values) == (True, '')
+        header = Header(
+            stamp=Time(nanoseconds=(number + 1) * 100_000_000).to_msg(), frame_id='optical')
+        test.camera._infos.put(CameraInfo(
+            header=header, height=224, width=384, k=street.intrinsics.ravel().tolist()))
+        message, = flow.send(image_message(header, 'rgb8', frames[number].image))['motion/image']
+        mask = decode_array(message)
+        return None if (mask == 255).all() else mask.mean()
+
+    assert moving(0) is None  # the first one tells nothing
+    most = moving(1)
+    usual = moving(2, motion__min_score=0.5)
+    assert moving(3, motion__min_score=1.0) == 0
+    assert most > usual > 0
+    assert test.node.settings.motion_min_score == 1.0
+    flow.assert_nothing_lost()
+
+
 REFUSED = [
+    ({'detection__min_score': 0.01}, 'out of range Min: 0.05'),
+    ({'overlay__opacity': 1.5}, 'out of range Min: 0'),
     ({'depth__camera_height': 1.2}, "model 'fake' does not say at which height it was trained"),
     ({'outputs': ['', '']}, 'none of the results and pictures'),
     ({'max_gap': 0.0}, 'out of range Min: 0.001'),
