@@ -232,6 +232,14 @@ def _check_precision(precision: str, device: torch.device) -> None:
         raise DeviceError(
             'fp16 needs a CUDA device; on the CPU use fp32 or bf16', ReasonCode.DEVICE_MISSING)
     check_precision(precision, PRECISIONS, f'engine torch on device {device}')
+    if precision == 'bf16' and device.type == 'cpu' and not cpu_has_bf16():
+        _log.warning('this CPU only emulates bf16, which is many times slower than fp32; set '
+                     'precision to fp32')
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this CPU computes in bfloat16 itself."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _joined(

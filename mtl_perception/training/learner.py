@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.inference.torch_engine import cpu_has_bf16
 from mtl_perception.inference.weights import load_network
 from mtl_perception.losses import CrossTaskLoss, FeatureDistance
 from mtl_perception.manifest import NetworkSpec
@@ -199,11 +200,6 @@ def precision_on(device: torch.device, precision: str) -> str:
     """
     emulated = precision == 'bf16' and device.type == 'cpu' and not cpu_has_bf16()
     return 'fp32' if emulated else precision
-
-
-def cpu_has_bf16() -> bool:
-    """Return whether this CPU multiplies bfloat16 numbers itself."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _before(stage: Tensor, clips: int, steps: int = 1) -> Tensor:

@@ -13,6 +13,7 @@ from mtl_perception.errors import (
     DeviceError,
     FrameError,
 )
+from mtl_perception.inference import torch_engine
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import read_model
@@ -142,3 +143,10 @@ def test_a_lost_device_is_not_reported_as_a_bad_frame(tiny_model, monkeypatch):
     monkeypatch.setattr(torch, 'from_numpy', lambda array: fail())
     with pytest.raises(DeviceError, match=r'\[D03_device\] the device is lost'):
         engine.step(picture())
+
+
+@pytest.mark.parametrize('has', [True, False])
+def test_a_precision_that_the_cpu_emulates_is_warned_of(tiny_model, monkeypatch, caplog, has):
+    monkeypatch.setattr(torch_engine, 'cpu_has_bf16', lambda: has)
+    TorchEngine.load(tiny_model, device='cpu', precision='bf16', threads=1)
+    assert ('only emulates bf16' in caplog.text) == (not has)
