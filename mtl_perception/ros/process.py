@@ -15,6 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from mtl_perception.errors import PerceptionError
 from mtl_perception.reason_codes import ReasonCode
+from mtl_perception.ros.destroyed import destroy_all
 from mtl_perception.ros.error_guards import detail_of
 from mtl_perception.ros.loading import StoppedError, is_loading
 from mtl_perception.ros.log_text import Throttle, printable
@@ -82,7 +83,7 @@ def run_node(
         sys.stderr.flush()
         os._exit(7)
 
-    node.destroy_node()
+    destroy_all(node)
     executor.shutdown()
     rclpy.try_shutdown()
     gc.freeze()  # the last garbage collection over all objects of torch would take a second

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,34 @@ def test_signals_at_any_time(graph, monkeypatch):
         assert process.stdout.readline() == 'loading\n'
         time.sleep(source.random())
         end(graph, process, (signal.SIGINT, signal.SIGTERM)[number % 2])
+
+
+def segments(process):
+    """Return the files of Fast DDS's shared memory that a process has mapped, but for ports."""
+    lines = Path(f'/proc/{process}/maps').read_text().splitlines()
+    return {line.split()[-1] for line in lines if '/dev/shm/fastdds_' in line
+            and 'port' not in line and not line.endswith('(deleted)')}
+
+
+@pytest.mark.parametrize('load_s', ['0', '60'])
+def test_an_ended_node_leaves_no_shared_memory(graph, monkeypatch, load_s):
+    monkeypatch.setenv('LOAD_S', load_s)
+    process = graph.start('fake_node', *parameters(autostart=True))
+    assert process.stdout.readline() == 'loading\n'
+    own = segments(process.pid) - segments('self')
+    assert own
+    end(graph, process, signal.SIGTERM)
+    assert [path for path in own if os.path.exists(path)] == []
+
+
+def test_an_ended_camera_leaves_no_shared_memory(graph):
+    process = graph.start('mtl_perception.ros.camera_source', *parameters(source='street'))
+    graph.listen(Image, 'image_raw')
+    graph.spin_until(lambda: graph.heard['image_raw'], timeout_s=90)
+    own = segments(process.pid) - segments('self')
+    assert own
+    end(graph, process, signal.SIGINT)
+    assert [path for path in own if os.path.exists(path)] == []
 
 
 def hang(graph, monkeypatch):
