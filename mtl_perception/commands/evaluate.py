@@ -59,6 +59,21 @@ MOST_ON_GPU = 4
 CALIBRATION_SEEDS = 10_000, 10_030
 """Streets that confidences are fitted on: the first and the one behind the last."""
 
+_ENGINE = {'engine', 'device', 'threads', 'precision', 'output'}
+_SHOWN = {'camera_height', 'depth_scale', 'fit', 'roi'}
+_BAG = {'model', 'bag', 'rerun', 'data', 'part', 'root', 'namespace', 'image_topic',
+        'camera_info_topic', 'slop', 'allow_truncated', 'strict', 'image_range', *_ENGINE}
+
+READS = {
+    '--suite': {'suite', 'root', *_ENGINE},
+    '--bag': _BAG,
+    '--bag --rerun': {*_BAG, *_SHOWN, 'max_gap', 'rectify'},
+    '--data': {'model', 'data', 'part', 'root', 'tasks', 'class_map', 'on_bad_sample',
+               'image_range', *_ENGINE, *_SHOWN},
+    'streets': {'model', 'seeds', 'frames', 'spacing', 'look', 'camera_height', 'depth_scale',
+                'record', 'calibrate', 'objects', 'workers', *_ENGINE}}
+"""What is evaluated -> the arguments that count then."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl evaluate``."""
@@ -185,16 +200,39 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.objects and (arguments.suite or arguments.data or arguments.bag):
         raise ConfigurationError('--objects evaluates streets; leave --suite, --data and --bag')
 
-    if arguments.suite is not None:
-        return _on_suite(arguments)
-    if arguments.data is None and (arguments.tasks or arguments.class_map):
+    if arguments.suite is None and arguments.data is None and (
+            arguments.tasks or arguments.class_map):
         raise ConfigurationError(
             '--tasks and --class-map say how a data set is evaluated; they need --data')
+    _check_unread(arguments)
+
+    if arguments.suite is not None:
+        return _on_suite(arguments)
     if arguments.bag is not None:
         return _on_bag(arguments)
     if arguments.data is not None:
         return _on_data_set(arguments)
     return _on_streets(arguments)
+
+
+def _check_unread(arguments: argparse.Namespace) -> None:
+    """Refuse an argument that would change nothing."""
+    mode = next((f'--{name}' for name in ('suite', 'bag', 'data')
+                 if getattr(arguments, name) is not None), 'streets')
+    if arguments.bag is not None and arguments.rerun:
+        mode = '--bag --rerun'
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+
+    unread = [name for name, default in vars(parser.parse_args([])).items()
+              if name not in READS[mode] and getattr(arguments, name) != default]
+    if unread:
+        words = ', '.join('the model' if name == 'model' else f'--{name.replace("_", "-")}'
+                          for name in unread)
+        what = 'a model is evaluated on streets' if mode == 'streets' else f'{mode} is given'
+        advice = ('; the entries of a suite say it themselves' if mode == '--suite' else '')
+        raise ConfigurationError(
+            f'{words} would change nothing where {what}; leave it out{advice}')
 
 
 def _check_precision(arguments: argparse.Namespace) -> None:

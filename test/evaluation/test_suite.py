@@ -3,6 +3,7 @@
 """``mtl evaluate --suite`` on two tiny CamVids, one of which is not there."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -110,3 +111,14 @@ def test_a_wrong_suite_is_refused_with_all_mistakes(suite, capsys):
 def test_the_shipped_suite_names_descriptions_that_are_there():
     suite = read_suite(CONFIG / 'real_roads.yaml')
     assert all((CONFIG / entry.data).is_file() for entry in suite.entries)
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (['--suite', 'suite.yaml', '--part', 'train'], r'--part would change nothing.*entries of a s'),
+    (['roads', '--suite', 'suite.yaml', '--camera-height', '2'], 'the model, --camera-height'),
+    (['--data', 'data.yaml', '--look', 'roads', '--seeds', '20000:20002'], '--seeds, --look wou'),
+    (['--bag', 'drive', '--max-gap', '1'], '--max-gap would change nothing where --bag is'),
+    (['--part', 'train'], 'where a model is evaluated on streets')])
+def test_an_argument_that_would_change_nothing_is_refused(words, message, capsys):
+    assert cli.main(['evaluate', *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
