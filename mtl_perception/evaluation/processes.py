@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs of this package as separate processes on a private ROS graph."""
 
+import contextlib
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mtl_perception.errors import PerceptionError
 
@@ -71,22 +73,23 @@ class Program:
     :param arguments: its command line.
     :param logs: folder for its standard error; must exist.
     :param environment: of the process.
+    :param listens: whether it reads what :meth:`say` tells it.
     """
 
     def __init__(
             self, name: str, module: str, arguments: Sequence[str], logs: Path,
-            environment: Mapping[str, str]) -> None:
+            environment: Mapping[str, str], listens: bool = False) -> None:
         self.name = name
         self.log = logs / f'{name}.log'
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, Any] = {}
         """The last line of JSON that it printed."""
 
         self.log.write_bytes(b'')
         with self.log.open('ab') as log:
             self._process = subprocess.Popen(
                 [sys.executable, '-m', module, *arguments], env=dict(environment),
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                start_new_session=True)
+                stdin=subprocess.PIPE if listens else subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=log, start_new_session=True)
         self._reader = threading.Thread(target=self._read, name=f'{name} output', daemon=True)
         self._reader.start()
 
@@ -99,6 +102,14 @@ class Program:
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self._process.poll() is None
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input; one that has ended does not read it."""
+        given = self._process.stdin
+        assert given is not None
+        with contextlib.suppress(BrokenPipeError):
+            given.write(f'{line}\n'.encode())
+            given.flush()
 
     def stop(self, timeout_s: float = 30.0) -> int:
         """

@@ -6,12 +6,15 @@ The node ``probe``: a camera from memory that also times the answers, for ``mtl 
 It publishes images that it holds in memory and notes when each answer was published and received,
 by the middleware's own time stamps, which no busy thread delays. A frame is lost if one of its
 answers never came. The plan of :class:`ProbePlan` is done in phases: until the node answers; one
-frame after the other, whose answers are kept; fixed rates; the highest rate without a lost frame;
-and a frame that is withheld on purpose, as a control.
+frame after the other, whose answers are kept; fixed rates, in rounds; the highest rate without a
+lost frame; and a frame that is withheld on purpose, as a control. Before each phase but the first
+it asks for its turn, by a line of JSON, and waits for a line on its standard input, so that probes
+of several nodes can take turns.
 """
 
 import argparse
 import json
+import select
 import struct
 import sys
 import threading
@@ -23,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -56,6 +59,10 @@ GROWTH, NEAR = 1.5, 1.08
 """The search for the highest rate: its first steps, and the bracket that ends it."""
 FEWEST = 10
 """Frames of a trial at least."""
+TURN_S = 0.1
+"""While it waits for its turn, the probe looks this often whether to stop."""
+NODE_STATUS = ': node'
+"""How the name of the status of a node by itself ends."""
 REPORTS_S = 2.5
 """In this time the node has reported its last counters."""
 
@@ -69,7 +76,8 @@ class ProbePlan:
     :param focal_px: focal length of the camera, pixels.
     :param period_ns: between the images by themselves; the stamps of the first phase.
     :param rates: frames per second of each phase of a fixed rate.
-    :param seconds: duration of each of them.
+    :param seconds: duration of each of them, all rounds together.
+    :param rounds: in how many parts each of them is done.
     :param search_seconds: duration of a trial of the highest rate.
     :param trials: of the highest rate, at most.
     :param answers: relative names of the topics that answer a frame.
@@ -82,6 +90,7 @@ class ProbePlan:
     period_ns: int
     rates: Sequence[float]
     seconds: float
+    rounds: int
     search_seconds: float
     trials: int
     answers: Sequence[str]
@@ -135,6 +144,8 @@ class Probe(Node):  # type: ignore[misc]
         self._last_ns = 0
         self._quiet_s = ANSWER_S
         self._counters: dict[str, str] = {}
+        self._refusal = ''
+        self._turns = 0
         self._answer = threading.Condition()
         self._stopping = threading.Event()
 
@@ -170,8 +181,13 @@ class Probe(Node):  # type: ignore[misc]
         return receive
 
     def _note_counters(self, message: DiagnosticArray) -> None:
-        """Remember the counters of the node."""
+        """Remember the counters of the node, and why it cannot start."""
+        own = f'{self.get_namespace().lstrip("/")}/'.lstrip('/')
         for status in message.status:
+            if not status.name.startswith(own):
+                continue
+            if status.name.endswith(NODE_STATUS) and status.level == DiagnosticStatus.ERROR:
+                self._refusal = status.message
             values = {one.key: one.value for one in status.values}
             if 'in_flight' in values:
                 self._counters = values
@@ -192,8 +208,9 @@ class Probe(Node):  # type: ignore[misc]
         """Do the phases and write what was found."""
         self._wait_for_node()
         one_by_one = self._one_by_one()
-        for rate in self._plan.rates:
-            self._run('rate', rate, self._plan.seconds)
+        for _ in range(self._plan.rounds):
+            for rate in self._plan.rates:
+                self._run('rate', rate, self._plan.seconds / self._plan.rounds)
         self._search(one_by_one)
 
         self._run('control', min(5.0, 0.5 * one_by_one), CONTROL_FRAMES / 5.0, WITHHELD)
@@ -206,6 +223,9 @@ class Probe(Node):  # type: ignore[misc]
         deadline = time.monotonic() + self._plan.start_s
         answered = 0
         while answered < WARM_UP:
+            if self._refusal:
+                print(json.dumps({'refused': self._refusal}), flush=True)
+                raise DataError(f'the node cannot start: {self._refusal}')
             if self._stopping.is_set() or time.monotonic() > deadline:
                 raise DataError(
                     f'no node answered on {", ".join(self._plan.answers)} in '
@@ -225,7 +245,7 @@ class Probe(Node):  # type: ignore[misc]
 
         :return: how many of them per second the node could answer.
         """
-        print(json.dumps({'phase': 'each frame once'}), flush=True)
+        self._take_turn('each frame once')
         self._kept = {}
         frames, took = [], []
         first_ns = time.time_ns()
@@ -264,7 +284,7 @@ class Probe(Node):  # type: ignore[misc]
         :param withheld: which of them is not sent, as if it had been lost.
         :return: whether none was lost and no backlog grew.
         """
-        print(json.dumps({'phase': f'{kind} {rate:.1f} Hz'}), flush=True)
+        self._take_turn(f'{kind} {rate:.1f} Hz')
         count = max(FEWEST, round(rate * seconds))
         frames = []
         first_ns = time.time_ns()
@@ -318,6 +338,16 @@ class Probe(Node):  # type: ignore[misc]
             return self._answer.wait_for(
                 lambda: len(sent.received_ns) == len(self._plan.answers)
                 or self._stopping.is_set(), timeout_s) and not self._stopping.is_set()
+
+    def _take_turn(self, phase: str) -> None:
+        """Ask for a turn and wait for it; raise if nobody gives one or the end was asked for."""
+        self._turns += 1
+        print(json.dumps({'phase': phase, 'turn': self._turns}), flush=True)
+        while not select.select([sys.stdin], [], [], TURN_S)[0]:
+            if self._stopping.is_set():
+                raise DataError('stopped before its end')
+        if not sys.stdin.readline():
+            raise DataError('nobody gives turns any more')
 
     def _sleep_until(self, due_ns: int) -> None:
         """Sleep until a time of the system's clock; raise if the end was asked for."""

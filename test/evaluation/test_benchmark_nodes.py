@@ -15,7 +15,7 @@ from mtl_perception.evaluation.benchmark.memory import (
     cpu_seconds,
     private_mb,
 )
-from mtl_perception.evaluation.benchmark.node_level import summary
+from mtl_perception.evaluation.benchmark.node_level import rounds_of, summary
 from mtl_perception.evaluation.benchmark.node_report import node_lines, node_warnings
 
 SECOND = 10 ** 9
@@ -28,11 +28,6 @@ def watch():
     found.samples = [
         (number * SECOND, 5 + number / 2, 100 + number / 30) for number in range(61)]
     return found
-
-
-def test_cores_are_cpu_time_over_wall_time(watch):
-    assert watch.cores(10 * SECOND, 50 * SECOND) == pytest.approx(0.5)
-    assert watch.cores(0, SECOND // 2) is None
 
 
 def test_the_slope_of_the_memory_ignores_a_single_jump(watch):
@@ -66,11 +61,12 @@ def test_what_does_not_exist_is_unknown():
     assert anonymous_mb(2 ** 30) is None
 
 
-def phase(kind, rate, lost=(), kept_up=True, sent=10, sent_rate=None):
+def phase(kind, rate, lost=(), kept_up=True, sent=10, sent_rate=None, latency=5.0, cpu_s=0.5):
     return {
+        'cpu_s': cpu_s,
         'kind': kind, 'rate': rate, 'kept_up': kept_up, 'began_ns': 0, 'ended_ns': 60 * SECOND,
         'sent': sent, 'lost': list(lost), 'sent_rate': sent_rate or rate,
-        'age_ms': [4.0] * (sent - len(lost)), 'latency_ms': [5.0] * (sent - len(lost))}
+        'age_ms': [4.0] * (sent - len(lost)), 'latency_ms': [latency] * (sent - len(lost))}
 
 
 def figures(watch, lost=(6,), sent_rate=None):
@@ -84,7 +80,8 @@ def figures(watch, lost=(6,), sent_rate=None):
 def level(*nodes):
     return {
         'frames': {'what': 'street', 'size': '96x64', 'sha256': 64 * '0'}, 'seconds': 1.0,
-        'search_seconds': 1.0, 'engine': 'auto', 'device': 'auto', 'precision': 'fp32',
+        'rounds': 2, 'search_seconds': 1.0, 'engine': 'auto',
+        'device': 'auto', 'precision': 'fp32',
         'threads': 0, 'nodes': list(nodes), 'left_out': []}
 
 
@@ -98,11 +95,35 @@ def test_the_figures_of_a_node(watch):
     assert found['control']['found']
     assert node_warnings(level(found)) == []
 
-    # half a core over 8 answers a second
+    # half a second of CPU for 8 answers in a second
     text = '\n'.join(node_lines(level(found)))
     assert '| ours | 10 (sent 10.0) | 10 | 2 | 5 / 5 / 5 / 5 | 4 / 4 / 4 / 4 | 0.50 | 62.5 |' in (
         text)
     assert '| ours | 30.0 (10 frames) | unknown | +2.00 over 60 s | no truth |' in text
+
+
+def test_the_rounds_at_a_rate_count_together(watch):
+    found = summary({'counters': {}, 'phases': [
+        phase('rate', 10.0, [2], latency=5.0, cpu_s=0.4),
+        phase('rate', 20.0, cpu_s=None),
+        phase('rate', 10.0, [0, 3], latency=7.0, cpu_s=0.6),
+        phase('rate', 20.0, cpu_s=0.3),
+        phase('control', 5.0, [6], sent=12)]}, watch)
+    slow, fast = found['rates']
+    assert (slow['rate'], slow['sent'], slow['lost']) == (10, 20, 3)
+    assert slow['sent_rate'] == pytest.approx(10)
+    assert (slow['latency_ms']['p50'], slow['latency_ms']['max']) == (5, 7)
+    assert slow['p50_of_rounds_ms'] == [5, 7]
+
+    # a second of CPU in two seconds of sending, for 17 answers
+    assert slow['cores'] == pytest.approx(0.5)
+    assert slow['cpu_ms_per_answer'] == pytest.approx(1000 / 17)
+    assert fast['cores'] is fast['cpu_ms_per_answer'] is None
+
+
+@pytest.mark.parametrize(('seconds', 'rounds'), [(1, 2), (2, 2), (10, 5), (600, 10)])
+def test_a_long_measurement_has_few_long_rounds(seconds, rounds):
+    assert rounds_of(seconds) == rounds
 
 
 @pytest.mark.parametrize('lost', [(), (5,), (6, 7)])

@@ -56,7 +56,7 @@ def test_the_node_is_measured_and_a_withheld_frame_is_found(plan):
     assert node['control']['found']
 
     rate, = node['rates']
-    assert (rate['rate'], rate['sent']) == (4, 10)
+    assert (rate['rate'], rate['sent']) == (4, 20)  # two rounds
     assert 0 < rate['age_ms']['p50'] <= rate['latency_ms']['p50'] <= rate['latency_ms']['max']
     assert 0 < rate['cores'] < 2
     assert node['highest_rate']['rate'] > 0
@@ -73,10 +73,19 @@ def test_the_node_is_measured_and_a_withheld_frame_is_found(plan):
 @pytest.mark.slow
 def test_the_usual_node_stands_beside_with_the_same_accuracy(plan, tiny_model):
     plan = dataclasses.replace(plan, model=str(tiny_model), engine='torch', usual=True)
-    node, usual = measure_nodes(plan, read_manifest(plan.model), ignore)['nodes']
+    said = []
+    node, usual = measure_nodes(plan, read_manifest(plan.model), said.append)['nodes']
 
     assert (node['node'], usual['node']) == ('mtl_perception', 'usual pattern')
     assert usual['control']['found']
+    # they take turns, phase by phase
+    shown = [text.partition(': ') for text in dict.fromkeys(said)]
+    rates = [name for name, _, phase in shown if phase == 'rate 4.0 Hz']
+    assert rates == ['mtl_perception', 'usual pattern']
+    last = {name: place for place, (name, _, phase) in enumerate(shown) if 'control' in phase}
+    first = {name: place for place, (name, _, phase) in enumerate(shown) if 'rate' in phase}
+    assert max(first.values()) < min(last.values())
+
     # at the network's size both run the same network on the same frames
     assert usual['accuracy']['frames'] == node['accuracy']['frames'] == 6
     assert usual['accuracy']['metrics']['semantic.miou'] == pytest.approx(
@@ -86,7 +95,8 @@ def test_the_usual_node_stands_beside_with_the_same_accuracy(plan, tiny_model):
 @pytest.mark.slow
 def test_a_node_that_cannot_start_is_left_out_with_its_reason(plan, tmp_path):
     manifest = read_manifest(plan.model)
-    plan = dataclasses.replace(plan, model=str(tmp_path / 'missing.onnx'), start_s=20.0)
-    found = measure_nodes(plan, manifest, ignore)
+    plan = dataclasses.replace(plan, model=str(tmp_path / 'missing.onnx'), start_s=600.0)
+    found = measure_nodes(plan, manifest, ignore)  # long before that time has passed
     assert found['nodes'] == []
+    assert 'cannot start' in found['left_out'][0]['reason']
     assert 'missing.onnx' in found['left_out'][0]['reason']

@@ -72,15 +72,6 @@ class Watch:
         self._stopping.set()
         self._thread.join()
 
-    def cores(self, began_ns: int, ended_ns: int) -> float | None:
-        """Return how many cores the process used in a stretch of time; None if unknown."""
-        found = [(at, cpu) for at, cpu, _ in self.samples
-                 if began_ns <= at <= ended_ns and cpu is not None]
-        if len(found) < 2:
-            return None
-        (first_ns, first), (last_ns, last) = found[0], found[-1]
-        return (last - first) / ((last_ns - first_ns) / 1e9)
-
     def memory(self, began_ns: int, ended_ns: int) -> tuple[float, float] | None:
         """
         Return the median memory, MB, and its slope, MB per minute; None if unknown.

@@ -19,7 +19,8 @@ def node_lines(level: Found) -> list[str]:
     lines = [
         '## Node, through DDS', '',
         f'Node and probe are separate processes. Frames: {frames["what"]}, {frames["size"]}, '
-        f'sha256 {frames["sha256"][:16]}, forth and back; {level["seconds"]:g} s at each rate. '
+        f'sha256 {frames["sha256"][:16]}, forth and back; {level["seconds"]:g} s at each rate, in '
+        f'{level["rounds"]} rounds; nodes take turns, phase by phase. '
         'Latency: from the stamp of an image until its last map was received; age: until it was '
         'published; p50 / p95 / p99 / largest, ms. A frame is lost if one of its maps never came. '
         f'The node: engine {level["engine"]}, device {level["device"]}, {level["precision"]}.', '']
@@ -29,7 +30,7 @@ def node_lines(level: Found) -> list[str]:
          'CPU ms per answer'],
         [[node['node'], f'{one["rate"]:g} (sent {number_text(one["sent_rate"])})',
           str(one['sent']), str(one['lost']), _ranks(one['latency_ms']), _ranks(one['age_ms']),
-          number_text(one['cores'], 2), _per_answer(one)]
+          number_text(one['cores'], 2), number_text(one['cpu_ms_per_answer'])]
          for node in nodes for one in node['rates']])
 
     keys = list(dict.fromkeys(
@@ -64,14 +65,6 @@ def node_warnings(level: Found) -> list[str]:
 def _ranks(values: Found) -> str:
     """Return percentiles."""
     return ' / '.join(number_text(values[rank], 0) for rank in RANKS)
-
-
-def _per_answer(one: Found) -> str:
-    """Return the CPU time of an answer, ms."""
-    answered = one['sent'] - one['lost']
-    if one['cores'] is None or not answered or not one['sent_rate']:
-        return 'unknown'
-    return number_text(1e3 * one['cores'] / (one['sent_rate'] * answered / one['sent']))
 
 
 def _highest(node: Found) -> str:
