@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One function for many jobs, in several processes."""
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mtl_perception.errors import PerceptionError
+
+if TYPE_CHECKING:  # the node, which counts CPUs only, starts without them
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import connection
 
 Job = TypeVar('Job')
 Tool = TypeVar('Tool')
@@ -53,6 +53,9 @@ def in_processes(
     :raises PerceptionError: of the class that a job raised, with the name of the job.
     :raises OSError: that a job raised.
     """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     context = multiprocessing.get_context('spawn')
     ended, alive = context.Pipe(duplex=False)
     waiting = deque(jobs)
@@ -82,7 +85,7 @@ def cpu_count() -> int:
         os.cpu_count() or 1)
 
 
-def _submit(pool: ProcessPoolExecutor, *job: Any) -> Future[Any]:
+def _submit(pool: 'ProcessPoolExecutor', *job: Any) -> 'Future[Any]':
     """Hand a job over; a process that starts for it never hears of Ctrl-C."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -91,8 +94,10 @@ def _submit(pool: ProcessPoolExecutor, *job: Any) -> Future[Any]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _result(begun: Sequence[tuple[str, Future[Result]]]) -> Result:
+def _result(begun: Sequence[tuple[str, 'Future[Result]']]) -> Result:
     """Return the result of the first of some jobs."""
+    from concurrent.futures.process import BrokenProcessPool
+
     running = [name for name, future in begun if not future.done()]
     try:
         return begun[0][1].result()
@@ -122,13 +127,16 @@ def _run(
         raise WorkerError(f'{name}: {type(error).__name__}: {error}') from error
 
 
-def _end_with_parent(ended: connection.Connection) -> None:
+def _end_with_parent(ended: 'connection.Connection') -> None:
     """End this process as soon as the parent has ended or closed its end of a pipe."""
     threading.Thread(target=_wait_for_parent, args=(ended,), daemon=True).start()
 
 
-def _wait_for_parent(ended: connection.Connection) -> None:
+def _wait_for_parent(ended: 'connection.Connection') -> None:
     """End this process once the parent has ended, even if that was killed, or wants it."""
+    import multiprocessing
+    from multiprocessing import connection
+
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([ended, parent.sentinel])

@@ -159,6 +159,8 @@ def warm_up(engine: Engine, steps: int = 2) -> None:
     Run a network on a grey image, so that the first frame is as fast as the others.
 
     Costly heads are left out: few ask for them.
+
+    :param steps: how many; the second one has a state, which a network of one frame does not.
     """
     manifest = engine.manifest
     tasks = [task for task in manifest.network.channels if task not in COSTLY] or None

@@ -206,7 +206,7 @@ class OnnxEngine(GraphEngine):
             'onnx', runtime().__version__, wanted if wanted == 'cpu' else f'{wanted}:{index}',
             precision, threads)
         engine = cls(graph, session, head, setup, minimum_score)
-        warm_up(engine)
+        warm_up(engine, 2 if graph.state else 1)
         return engine
 
 

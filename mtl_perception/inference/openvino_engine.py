@@ -136,7 +136,7 @@ class OpenVinoEngine(GraphEngine):
         engine = cls(
             graph, runner, head, Setup('openvino', version, 'cpu', precision, count),
             minimum_score)
-        warm_up(engine)
+        warm_up(engine, 2 if graph.state else 1)
         return engine
 
 
