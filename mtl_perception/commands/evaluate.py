@@ -3,7 +3,6 @@
 """``mtl evaluate``: measure a model on streets, a data set or a rosbag2."""
 
 import argparse
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from mtl_perception.commands._options import (
     progress,
     publish,
 )
+from mtl_perception.commands._rerun import settings_of_rerun
 from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.errors import ConfigurationError
@@ -48,7 +48,6 @@ from mtl_perception.image_range import ImageRange
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.step_graph import read_manifest
-from mtl_perception.inference.stream import StreamSettings
 from mtl_perception.manifest import Manifest
 from mtl_perception.parallel import cpu_count
 from mtl_perception.tasks import LOOKS
@@ -400,7 +399,7 @@ def _on_bag(arguments: argparse.Namespace) -> int:
                 bag.image_range = ImageRange(bag_evaluation.recorded_range(bag))
             records = bag_evaluation.rerun(
                 bag, load_engine(arguments, arguments.precision),
-                _stream_settings(arguments, bag))
+                settings_of_rerun(arguments, bag))
         score = bag_evaluation.score_bag(
             bag, progress(records, 'frames', len(bag.stamps)), manifest, labels)
         metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)
@@ -411,26 +410,3 @@ def _on_bag(arguments: argparse.Namespace) -> int:
         bag_evaluation.notes_of(metrics), score.evaluator.pictures()), arguments.output)
     bag_evaluation.check_matched(metrics, arguments.bag)
     return 0
-
-
-def _stream_settings(arguments: argparse.Namespace, bag: Bag) -> StreamSettings:
-    """
-    Return the settings of the node that made a recording; options take precedence.
-
-    :raises ConfigurationError: if an option is out of range.
-    """
-    settings = bag_evaluation.recorded_settings(bag)
-    given = {name: value for name, value in (
-        ('max_gap_s', arguments.max_gap), ('camera_height', arguments.camera_height),
-        ('rectify', arguments.rectify), ('depth_scale', arguments.depth_scale))
-        if value is not None}
-    try:
-        settings = dataclasses.replace(
-            settings, **given, fit=fit_of(arguments, settings.fit))
-    except ValueError as error:
-        raise ConfigurationError(f'--max-gap or --camera-height: {error}') from error
-    if settings.depth_scale == 'odometry':
-        raise ConfigurationError(
-            'the scale of depth shall stand on the odometry, which --rerun does not read; give '
-            '--depth-scale network or height')
-    return settings
