@@ -25,6 +25,7 @@ LARGEST_DOMAIN = 232
 """Beyond it the number of a port would be larger than 65535."""
 SAFE_DOMAIN = 101
 """Beyond it Linux may give the ports to other programs."""
+SHARED_MEMORY = Path('/dev/shm')  # noqa: S108  (where Fast DDS keeps its segments)
 RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
 
 
@@ -124,3 +125,28 @@ def _discovery(environment: Mapping[str, str]) -> Iterator[Remark]:
         yield Remark(False, (
             'ROS_LOCALHOST_ONLY is 1: nodes on other machines are not found; newer versions of '
             'ROS have ROS_AUTOMATIC_DISCOVERY_RANGE in its place, which does not count beside it'))
+
+
+def left_segments(folder: Path = SHARED_MEMORY) -> list[Path]:
+    """
+    Return the segments of Fast DDS's shared memory whose processes have been killed.
+
+    Fast DDS locks a file ``fastdds_NAME_el`` beside the segment ``fastdds_NAME`` as long as the
+    process lives, and removes both at its end. Those of other users may not be told.
+
+    :param folder: where the segments are.
+    """
+    import fcntl  # not on Windows, where there is no such folder
+
+    left = []
+    for lock in sorted(folder.glob('fastdds_*_el')):
+        segment = lock.with_name(lock.name.removesuffix('_el'))
+        if segment.name.startswith('fastdds_port') or not segment.is_file():
+            continue
+        try:
+            with lock.open('rb') as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # locked, gone, or of another user
+            continue
+        left.append(segment)
+    return left

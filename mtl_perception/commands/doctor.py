@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtl_perception import __version__
+from mtl_perception import __version__, middleware
 from mtl_perception.errors import ConfigurationError, PerceptionError
 from mtl_perception.inference.engines import INSTALLED_BY, load_engine
 from mtl_perception.inference.engines import LIBRARIES as LIBRARIES_OF
@@ -44,6 +44,7 @@ OPTIONAL = {
     'torchvision': 'training, mtl export and engine torch',
     'safetensors': 'training, mtl export and engine torch', 'tensorboard': 'curves of mtl train',
     'matplotlib': 'mtl plot', 'torchjd': 'the weighting gradient_method of mtl train',
+    'rerun': "mtl view: pip install 'mtl_perception[view]'", 'scipy': 'mtl evaluate --objects',
 }
 
 
@@ -166,9 +167,23 @@ def _ros() -> Iterator[Finding]:
         yield Finding('fail', 'rclpy', f'ends the process that imports it, code '
                                        f'{probe.returncode}: {last}; install ROS 2 again')
         return
+    # Many use the package in Python alone; who has sourced ROS wants the node.
+    if not os.environ.get('ROS_DISTRO') and not any(map(_is_installed, ROS_LIBRARIES)):
+        yield Finding('note', 'ROS 2', 'not installed; only needed for the node, the demo, mtl '
+                                       "record, play and view: pip install '.[ros-wheels]', or "
+                                       'source your ROS 2 setup.bash')
+        return
     for name in ROS_LIBRARIES:
         yield _library(name, 'fail', 'missing; source your ROS 2 setup.bash, or install the '
                                      "wheels: pip install '.[ros-wheels]'")
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether there is a library of that name, without importing it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # its place in sys.modules was set to None
+        return False
 
 
 def _chosen() -> str:
@@ -258,12 +273,17 @@ def _profile() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    folder = Path('/dev/shm')  # noqa: S108  (where Fast DDS keeps its segments)
+    folder = middleware.SHARED_MEMORY
     if not folder.is_dir():
-        return Finding('note', 'shared memory', 'no /dev/shm; images travel over UDP')
+        return Finding('note', 'shared memory', f'no {folder}; images travel over UDP')
     free = shutil.disk_usage(folder).free // 2**20
-    stale = len(list(folder.glob('fastdds_*')))
-    text = f'{free} MiB free, {stale} Fast DDS files'
+    text = f'{free} MiB free, {len(list(folder.glob("fastdds_*")))} Fast DDS files'
+    if left := middleware.left_segments(folder):
+        size = sum(path.stat().st_size for path in left) // 2**20
+        return Finding('note', 'shared memory', (
+            f'{text}; {len(left)} segments, {size} MiB, are of processes that were killed: '
+            '"fastdds shm clean" removes them, or, while no ROS program runs, '
+            f'rm {folder}/*fastdds_*'))
     if free < 256:
         return Finding('note', 'shared memory', f'{text}; each process wants 64 MiB: start the '
                                                 'container with --shm-size=1g')

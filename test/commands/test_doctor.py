@@ -1,9 +1,12 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+import fcntl
 import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
+
+import pytest
 
 from mtl_perception.cli import main
 from mtl_perception.commands import doctor
@@ -49,11 +52,49 @@ def test_missing_ros_fails_with_what_to_do():
     assert line.startswith('FAIL')
 
 
+@pytest.mark.parametrize(('distro', 'level'), [('jazzy', 'fail'), ('', 'note')])
+def test_ros_is_needed_where_it_was_sourced_and_not_for_python_alone(monkeypatch, distro, level):
+    monkeypatch.setenv('ROS_DISTRO', distro)
+    monkeypatch.setattr(doctor, '_is_installed', lambda name: False)
+    monkeypatch.setattr(doctor, '_library', lambda name, level, advice: doctor.Finding(
+        level, name, advice))
+    monkeypatch.setattr(doctor.subprocess, 'run', lambda *arguments, **options: SimpleNamespace(
+        returncode=1, stderr=''))
+    found = list(doctor._ros())[1:]
+    assert {one.level for one in found} == {level}
+    assert all("pip install '.[ros-wheels]'" in one.text for one in found)
+    assert len(found) == (1 if level == 'note' else len(doctor.ROS_LIBRARIES))
+
+
 def test_what_only_some_commands_need_is_a_note(monkeypatch):
-    for name in ('matplotlib', 'torchjd'):
+    names = ('matplotlib', 'torchjd', 'rerun', 'scipy')
+    for name in names:
         monkeypatch.setitem(sys.modules, name, None)
     found = findings()
-    assert found['matplotlib'].level == found['torchjd'].level == 'note'
+    assert {found[name].level for name in names} == {'note'}
+    assert 'mtl view' in found['rerun'].text
+
+
+def test_segments_of_killed_processes_are_told_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.middleware, 'SHARED_MEMORY', tmp_path)
+    for name in ('fastdds_1a', 'fastdds_2b'):
+        (tmp_path / name).write_bytes(bytes(3 << 20))
+        (tmp_path / f'{name}_el').touch()
+    (tmp_path / 'fastdds_port7412').touch()
+    (tmp_path / 'fastdds_port7412_el').touch()
+
+    with (tmp_path / 'fastdds_1a_el').open() as lock:  # as its process holds it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert doctor.middleware.left_segments(tmp_path) == [tmp_path / 'fastdds_2b']
+        found = findings()['shared memory']
+    assert found.level == 'note'
+    assert '1 segments, 3 MiB, are of processes that were killed' in found.text
+    assert f'rm {tmp_path}/*fastdds_*' in found.text
+
+    (tmp_path / 'fastdds_2b').unlink()
+    with (tmp_path / 'fastdds_1a_el').open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert 'killed' not in findings()['shared memory'].text
 
 
 def test_what_a_calibration_file_is_worth(tmp_path, capsys):

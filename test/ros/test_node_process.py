@@ -17,6 +17,8 @@ from node_bench import picture
 from ros_graph import parameters
 from sensor_msgs.msg import Image
 
+from mtl_perception.middleware import left_segments
+
 MODULE = 'mtl_perception.ros.perception_node'
 TEST_ROOM = os.path.dirname(__file__)
 
@@ -113,6 +115,19 @@ def test_an_ended_camera_leaves_no_shared_memory(graph):
     assert own
     end(graph, process, signal.SIGINT)
     assert [path for path in own if os.path.exists(path)] == []
+
+
+def test_the_shared_memory_of_a_killed_node_is_known(graph):
+    process = graph.start('fake_node', *parameters(autostart=True))
+    assert process.stdout.readline() == 'loading\n'
+    own = segments(process.pid) - segments('self')
+    assert not own & set(map(str, left_segments()))
+    graph.finish(process, signal.SIGKILL)
+    assert own
+    assert own <= set(map(str, left_segments()))
+    for path in own:
+        os.unlink(path)
+        os.unlink(f'{path}_el')
 
 
 def hang(graph, monkeypatch):
