@@ -113,6 +113,9 @@ def _check_tasks(manifest: Manifest) -> None:
     decoded = dict(tasks)
     if manifest.motion_head and 'motion' not in channels:
         decoded.pop('motion', None)
+    if 'depth' in decoded and channels.get('depth') == 2:
+        # the second is how depth follows the height of the camera
+        decoded['depth'] = 2
     if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
         raise CheckpointError(
             f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '

@@ -11,9 +11,10 @@ import torch
 
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.synthetic import ClipPlan, StreetClips
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import CheckpointError, ConfigurationError
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.depth_anchor import told_height
+from mtl_perception.inference.manifest_checks import check_manifest
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.models.build import build_network
@@ -94,6 +95,16 @@ def test_a_model_without_exponents_is_the_start_of_one_with_them():
         assert plain.eval()(image)['depth'].shape == (1, 1, 64, 96)
     if manifest.network.channels['depth'] == 1:
         assert (found['depth'][:, 1] == 0).all()
+
+
+def test_a_manifest_may_have_exponents_but_nothing_else():
+    check_manifest(MANIFEST)
+    with pytest.raises(CheckpointError, match='the tasks say channels'):
+        check_manifest(dataclasses.replace(MANIFEST, network=dataclasses.replace(
+            SPEC, channels={'semantic': 12, 'depth': 3})))
+    with pytest.raises(CheckpointError, match='the tasks say channels'):
+        check_manifest(dataclasses.replace(
+            MANIFEST, tasks=TASKS[:1], network=SPEC))
 
 
 def test_only_clips_of_other_heights_teach_the_exponent():

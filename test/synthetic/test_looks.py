@@ -13,6 +13,7 @@ from mtl_perception.datasets.class_table import map_classes
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.roads.fences import FENCE, KINDS, fence
 from mtl_perception.synthetic.roads.layout import SCENES, RoadLayout
+from mtl_perception.synthetic.roads.woods import STRETCH, far_belt, near_belt
 from mtl_perception.tasks import ROADS_SEMANTIC, STREET_SEMANTIC
 
 WIDTH, HEIGHT = 192, 112
@@ -130,3 +131,65 @@ def test_only_finite_depth_outside_of_the_sky():
         np.testing.assert_array_equal(
             np.isposinf(frame.depth), frame.semantic == ROADS_SEMANTIC.sky)
         assert not np.isnan(frame.depth).any()
+
+
+@pytest.mark.parametrize(('belt', 'share', 'nearest'), [
+    (near_belt, 'wooded', 1.0), (far_belt, 'far_wood', 22.0)])
+def test_a_wood_stands_beyond_the_road_on_its_own_side(belt, share, nearest):
+    layout = RoadLayout(9)
+    setattr(layout, share, 1.0)
+    edge = layout.half_road + layout.sidewalk
+    for side in (-1, 1):
+        found = belt(layout, 5, side)
+        assert len(found.trunks) > 5
+        assert all(trunk.d * side > edge + nearest for trunk in found.trunks)
+        assert found.edge * side >= edge + nearest
+        assert all(200 <= trunk.z < 260 for trunk in found.trunks)
+
+    setattr(layout, share, 0.0)
+    assert belt(layout, 5, 1) is None
+
+
+def test_neighbouring_chunks_are_wooded_alike():
+    for seed in range(20):
+        layout = RoadLayout(seed)
+        layout.wooded = 0.5
+        first = [near_belt(layout, number, 1) for number in range(6 * STRETCH)]
+        there = np.array([belt is not None for belt in first]).reshape(-1, STRETCH)
+        assert (there.all(1) | ~there.any(1)).all()
+
+
+def test_no_tree_of_a_wood_stands_in_a_side_street():
+    checked = 0
+    for seed in range(60):
+        layout = RoadLayout(seed)
+        if layout.scene != 'suburb' or not layout.wooded:
+            continue
+        town = drive(seed)._town
+        for chunk in range(12):
+            street = layout.side_street(chunk)
+            if street is None or near_belt(layout, chunk, 1) is None or 1 not in street[2]:
+                continue
+            mesh = town.site(chunk).mesh
+            trunks = mesh.corners[(mesh.label == STREET_SEMANTIC.classes.index('vegetation'))]
+            low = trunks[trunks[..., 1].max(1) > -0.01]  # faces that touch the ground
+            d = low[..., 0].mean(1) - layout.bend(low[..., 2].mean(1))
+            beyond = d - layout.half_road - layout.sidewalk
+            beside = (beyond > 0) & (beyond < 12)
+            inside = np.abs(low[..., 2].mean(1) - street[0]) < street[1] - 1.5
+            assert not (beside & inside).any(), (seed, chunk)
+            checked += 1
+    assert checked > 2
+
+
+def test_junctions_are_as_wide_as_roads_and_lie_within_their_chunk():
+    wide = 0
+    for seed in range(40):
+        layout = RoadLayout(seed)
+        for chunk in range(10):
+            street = layout.side_street(chunk)
+            if street is not None and street[1] > 4.5:
+                assert street[2] == (-1, 1)
+                assert 40 * chunk < street[0] - street[1] < street[0] + street[1] < 40 * chunk + 40
+                wide += 1
+    assert wide > 10
