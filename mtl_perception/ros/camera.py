@@ -34,6 +34,7 @@ from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import FrameAccount
 from mtl_perception.ros.camera_inputs import CameraInputs
 from mtl_perception.ros.image_checks import PictureWatch
+from mtl_perception.ros.image_origin import ImageOrigin
 from mtl_perception.ros.library_noise import LibraryNoise
 from mtl_perception.ros.load import LoadWatch
 from mtl_perception.ros.log_text import Throttle, printable
@@ -124,7 +125,10 @@ class Camera:
             settings.depth_scale, height_follows=bool(settings.depth_ground_frame)))
         self._reset_reasons: list[str] = []
         self._forget_range = False
+
+        # what is noticed about the images
         self._watch = PictureWatch()
+        self._origin = ImageOrigin()
         self.image_range = ImageRange(settings.image_range)
         """What is black and white in images of more than 8 bits."""
         self._throttle = Throttle()
@@ -165,10 +169,17 @@ class Camera:
         if self.inputs.close():
             self.request_reset('deactivated')
         self._infos.clear()
+        self._origin.forget()
         self.intrinsics = None
         self.load.clear()
         self._odometry.clear()
         self._forget_range = True
+
+    def update_subscriptions(self) -> None:
+        """Follow the publishers; the images of a new one are another stream."""
+        self.inputs.update()
+        if self._origin.is_new(self.inputs.offer.endpoints):
+            self.request_reset('publisher')
 
     def request_reset(self, reason: str) -> None:
         """Drop the temporal state before the next frame; the state belongs to the worker."""
@@ -198,6 +209,8 @@ class Camera:
         header: Header = arrival.message.header
         stamp_ns = self._stamp_ns(header, arrival.ros_ns, settings.max_age)
         image = self._decoded(arrival.message, settings.max_pixels)
+        if change := self._origin.change_of(arrival.message):
+            self.request_reset(change)
         times.append(time.monotonic())
 
         # Compute only for subscribers. A calibration of another size cannot scale depth.

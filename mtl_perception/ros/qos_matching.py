@@ -35,11 +35,13 @@ class Offer:
     :param publishers: full names of the nodes that publish the right type, each once.
     :param foreign: other types on the topic, such as ``std_msgs/msg/Header by node /c``.
     :param unmatched: why no message of the right type arrives; empty if all do.
+    :param endpoints: identifiers of the publishers of the right type.
     """
 
     publishers: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
     unmatched: str = ''
+    endpoints: frozenset[bytes] = frozenset()
 
 
 class MatchingSubscription:
@@ -110,7 +112,8 @@ class MatchingSubscription:
             foreign=tuple(sorted({f'{one.topic_type} by node {_full_name(one)}'
                                   for one in found if one.topic_type != self._type_name})),
             unmatched='the publisher offers best_effort, the subscription asks for reliable; set '
-                      'image_reliability to auto or best_effort, or qos_overrides' if deaf else '')
+                      'image_reliability to auto or best_effort, or qos_overrides' if deaf else '',
+            endpoints=frozenset(bytes(one.endpoint_gid) for one in fitting))
         return self.offer
 
     def destroy(self) -> None:

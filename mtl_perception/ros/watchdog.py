@@ -101,7 +101,7 @@ class Watchdog:
         now = self._clock()
         if watched.settings is not None and watched.activated_at is not None:
             for camera in watched.cameras.values():
-                camera.inputs.update()
+                camera.update_subscriptions()
                 age_ms = camera.account.newest('age')
                 camera.load.add(
                     now, camera.account.counts(), None if age_ms is None else age_ms / 1000)
