@@ -240,13 +240,15 @@ def _load_first(
             found = _load(model, name, device, precision, threads, minimum_score)
             return _said(found, _reason(found, left))
         except (CheckpointError, ConfigurationError, DeviceError) as error:
+            if str(error) in left:
+                continue  # the same graph
+            left.append(str(error))
+
             # that nobody has exported a graph is nothing to warn of
             expected = isinstance(error, DeviceError) or not _has_graph(model)
             _log.log(
                 logging.INFO if expected else logging.WARNING,
                 'auto does not take engine %s: %s', name, error)
-            if str(error) not in left:
-                left.append(str(error))
 
     found = _load(model, names[-1], device, precision, threads, minimum_score)
     return _said(found, _reason(found, left))
