@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_perception.bags.reader import Bag
+from mtl_perception.commands._evaluate_checks import check_precision, check_unread
 from mtl_perception.commands._options import (
     add_camera_options,
     add_data_options,
@@ -57,21 +58,6 @@ MOST_ON_GPU = 4
 """Processes that share a GPU by default; each takes some hundred MB of its memory."""
 CALIBRATION_SEEDS = 10_000, 10_030
 """Streets that confidences are fitted on: the first and the one behind the last."""
-
-_ENGINE = {'engine', 'device', 'threads', 'precision', 'output'}
-_SHOWN = {'camera_height', 'depth_scale', 'fit', 'roi'}
-_BAG = {'model', 'bag', 'rerun', 'data', 'part', 'root', 'namespace', 'image_topic',
-        'camera_info_topic', 'slop', 'allow_truncated', 'strict', 'image_range', *_ENGINE}
-
-READS = {
-    '--suite': {'suite', 'root', *_ENGINE},
-    '--bag': _BAG,
-    '--bag --rerun': {*_BAG, *_SHOWN, 'max_gap', 'rectify'},
-    '--data': {'model', 'data', 'part', 'root', 'tasks', 'class_map', 'on_bad_sample',
-               'image_range', *_ENGINE, *_SHOWN},
-    'streets': {'model', 'seeds', 'frames', 'spacing', 'look', 'camera_height', 'depth_scale',
-                'record', 'calibrate', 'objects', 'workers', *_ENGINE}}
-"""What is evaluated -> the arguments that count then."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
             '--fit and --roi say how the model sees images of another shape; they go with --data '
             'or --bag --rerun. The entries of a suite have fit of their own')
 
-    _check_precision(arguments)
+    check_precision(arguments)
     if arguments.objects and (arguments.suite or arguments.data or arguments.bag):
         raise ConfigurationError('--objects evaluates streets; leave --suite, --data and --bag')
 
@@ -203,7 +189,9 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.tasks or arguments.class_map):
         raise ConfigurationError(
             '--tasks and --class-map say how a data set is evaluated; they need --data')
-    _check_unread(arguments)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    check_unread(arguments, vars(parser.parse_args([])))
 
     if arguments.suite is not None:
         return _on_suite(arguments)
@@ -212,38 +200,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.data is not None:
         return _on_data_set(arguments)
     return _on_streets(arguments)
-
-
-def _check_unread(arguments: argparse.Namespace) -> None:
-    """Refuse an argument that would change nothing."""
-    mode = next((f'--{name}' for name in ('suite', 'bag', 'data')
-                 if getattr(arguments, name) is not None), 'streets')
-    if arguments.bag is not None and arguments.rerun:
-        mode = '--bag --rerun'
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-
-    unread = [name for name, default in vars(parser.parse_args([])).items()
-              if name not in READS[mode] and getattr(arguments, name) != default]
-    if unread:
-        words = ', '.join('the model' if name == 'model' else f'--{name.replace("_", "-")}'
-                          for name in unread)
-        what = 'a model is evaluated on streets' if mode == 'streets' else f'{mode} is given'
-        advice = ('; the entries of a suite say it themselves' if mode == '--suite' else '')
-        raise ConfigurationError(
-            f'{words} would change nothing where {what}; leave it out{advice}')
-
-
-def _check_precision(arguments: argparse.Namespace) -> None:
-    """Refuse a precision below fp32 where no model runs, or where fp32 is meant."""
-    if arguments.precision == 'fp32':
-        return
-    if arguments.bag is not None and not arguments.rerun:
-        raise ConfigurationError(
-            '--precision is that of a model that runs; with --bag that takes --rerun')
-    if arguments.record or arguments.calibrate:
-        raise ConfigurationError(
-            f'--record and --calibrate are about fp32; leave --precision {arguments.precision}')
 
 
 def _on_streets(arguments: argparse.Namespace) -> int:
