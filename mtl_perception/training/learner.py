@@ -43,8 +43,8 @@ class ClipLearner(nn.Module):
     :param losses: task name -> loss.
     :param detached: tasks whose gradient stops at the shared features.
     :param cross_task: replaces the losses of semantics and depth, None for none.
-    :param precision: of encoder and pyramid: ``fp32``, ``bf16`` or ``fp16``; decoders are always
-        fp32.
+    :param precision: of encoder and pyramid: ``fp32``, ``bf16`` or ``fp16``, see
+        :func:`precision_on`; decoders are always fp32.
     :param ranks: the processes that each compute the losses of a part of the batch.
     :param frozen: parts of the network that do not change, including their batch normalisations.
     :param familiar: distance of the encoder's features to its initial ones, None for none.
@@ -97,9 +97,10 @@ class ClipLearner(nn.Module):
 
     def _autocast(self, image: Tensor) -> AbstractContextManager[Any]:
         """Return the context that gives encoder and pyramid their precision."""
+        precision = precision_on(image.device, self.precision)
         return torch.autocast(
-            image.device.type, torch.float16 if self.precision == 'fp16' else torch.bfloat16,
-            enabled=self.precision != 'fp32')
+            image.device.type, torch.float16 if precision == 'fp16' else torch.bfloat16,
+            enabled=precision != 'fp32')
 
     def stages(self, image: Tensor) -> list[Tensor]:
         """
@@ -142,12 +143,15 @@ class ClipLearner(nn.Module):
             transferred = None
             if self.cross_task is not None and {'semantic', 'depth'} <= set(wanted):
                 transferred = self.network.transferred(outputs)
+
         layer = self.network.last_shared()
         self.shared = None if layer is None else Shared(
             taps, layer, self.network.shared_behind())
 
+        # labels of depth are seen from the height of each clip
         if 'depth' in outputs:
             outputs['depth'] = at_height(outputs['depth'], batch.get('height_ratio'))
+
         targets = {task: self.target(task, batch[task]) for task in wanted if task in batch}
         losses: dict[str, Tensor] = {}
         if self.cross_task is not None and transferred is not None:

@@ -34,13 +34,7 @@ from mtl_perception.training.checkpoint import (
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
 from mtl_perception.training.dataloading import Batch, Clips, Draws, batches
 from mtl_perception.training.distributed import Ranks
-from mtl_perception.training.learner import (
-    ClipLearner,
-    initial_features,
-    load_start,
-    parts_of,
-    precision_on,
-)
+from mtl_perception.training.learner import ClipLearner, initial_features, load_start, parts_of
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, TrainingLog
 from mtl_perception.training.run_readme import RunFolder
@@ -176,8 +170,7 @@ class Trainer:
 
         learner = ClipLearner(
             network.to(memory_format=torch.channels_last), self.config.network.mean,
-            self.config.network.std, losses, settings.detached,
-            precision_on(self.ranks.device, self.config.precision),
+            self.config.network.std, losses, settings.detached, self.config.precision,
             build_cross_task(losses, settings.cross_task), self.ranks if trained else None,
             frozen, familiar).to(self.ranks.device)
 

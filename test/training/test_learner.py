@@ -39,7 +39,9 @@ def test_each_frame_is_compared_with_the_one_before_and_the_first_with_itself():
     assert learner.network.seen == ([0, 1, 2, 3, 4, 5], [0, 0, 1, 3, 3, 4])
 
 
-def test_bfloat16_and_detached_tasks_reach_the_network():
+def test_bfloat16_and_detached_tasks_reach_the_network(monkeypatch):
+    monkeypatch.setattr(learner_module, 'cpu_has_bf16', lambda: True)
+
     class Noting(Recorder):
         def decode_shared(self, stages, detached, tasks=None):
             self.context = (torch.is_autocast_enabled('cpu'), detached)

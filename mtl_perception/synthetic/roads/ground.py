@@ -36,6 +36,8 @@ class RoadPainter(GroundPainter):
         super().__init__(layout, rng)
         self.road = layout
         self.broad = noise(rng, 512, 1.9)
+
+        # Asphalt from dark to nearly white, and how rough, worn and well painted it is
         self.asphalt = np.full(3, np.exp(rng.uniform(np.log(0.035), np.log(0.24)))) \
             * rng.normal(1, 0.03, 3)
         self.rough = float(rng.uniform(0.3, 1.0))
@@ -139,13 +141,15 @@ class RoadPainter(GroundPainter):
                 y = int(rng.integers(ROWS))
                 cv2.rectangle(marks, (0, y), (COLUMNS, y + int(rng.integers(8, 40))), tone, -1)
 
-        if rng.random() < 0.35:  # another asphalt from here on
+        # Another asphalt from here on, or on one side with a ragged edge
+        if rng.random() < 0.35:
             marks[int(rng.integers(ROWS)):] *= float(rng.choice([0.6, 0.8, 1.25, 1.5]))
-        if rng.random() < 0.3:  # one side is newer, with a ragged edge
+        if rng.random() < 0.3:
             middle = rng.uniform(-half, half) / CELL + COLUMNS / 2
             edge = middle + 6 * self.coarse[(np.arange(ROWS) // 2) % 512, int(rng.integers(512))]
             newer = np.arange(COLUMNS)[None] > edge[:, None]
             marks[newer] *= float(rng.choice([0.6, 0.75, 1.3, 1.6]))
+
         for lane in self.layout.lane_centres:  # the seam between two courses
             if rng.random() < 0.4:
                 at = int((lane + self.layout.lane_width / 2) / CELL + COLUMNS / 2)
