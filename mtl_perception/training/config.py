@@ -327,7 +327,7 @@ class TrainingConfig:
                 'with random weights, which are worth nothing to keep; set network.pretrained or '
                 'network.start, or loss.feature_distance to 0')
 
-        if self.network.height_exponents:
+        if self.network.height_exponents and 'depth' in self.tasks:
             self._check_height_exponents()
 
         if unknown := sorted(set(self.loss.detached) - set(self.tasks)):
@@ -350,9 +350,7 @@ class TrainingConfig:
     def _check_height_exponents(self) -> None:
         """Refuse to learn how depth follows the height from what does not tell it."""
         found = None
-        if 'depth' not in self.tasks:
-            found = f'tasks {self.tasks} lack depth'
-        elif self.loss.depth != 'log' or self.loss.cross_task.kind != 'none':
+        if self.loss.depth != 'log' or self.loss.cross_task.kind != 'none':
             found = (f'loss.depth is {self.loss.depth!r} and loss.cross_task.kind '
                      f'{self.loss.cross_task.kind!r}; it needs log and none')
         elif not self.data.plan.heights or self.data.train:

@@ -145,7 +145,6 @@ def test_labels_of_streets_are_divided_by_their_ratio(tmp_path):
 
 
 @pytest.mark.parametrize(('changed', 'words'), [
-    ({'tasks': ['semantic', 'motion']}, 'lack depth'),
     ({'data': {'train_seeds': '0:4', 'validation_seeds': '10000:10002'}}, 'many heights'),
     ({'loss': {'depth': 'l1', 'depth_unit': 'inverse_metres'}}, 'needs log and none')])
 def test_what_cannot_teach_the_exponent_is_refused(changed, words):
