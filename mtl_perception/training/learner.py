@@ -292,9 +292,12 @@ def load_start(
 
 
 def _fitted(given: Tensor, own: Tensor) -> Tensor:
-    """Return weights for another number of channels: the first ones are those that are given."""
-    if given.shape == own.shape or given.ndim != own.ndim:
+    """Return weights for one channel in place of two, or two of one; others as they are given."""
+    different = {
+        (old, new) for old, new in zip(given.shape, own.shape, strict=False) if old != new}
+    if not different or given.ndim != own.ndim or not different <= {(1, 2), (2, 1)}:
         return given
+
     # The scores of new channels start at 0, so at first they change nothing.
     result = own.clone() if own.ndim == 4 and own.shape[2] > 1 else torch.zeros_like(own)
     common = tuple(slice(min(sizes)) for sizes in zip(given.shape, own.shape, strict=True))

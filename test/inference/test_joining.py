@@ -154,3 +154,19 @@ def test_no_boxes_at_all_stay_none(across):
     found = join(seen([], across), layout(across), MANIFEST).detection
     assert found.corners.shape == (0, 4)
     assert found.scores.shape == found.classes.shape == (0,)
+
+
+# --- depth -----------------------------------------------------------------------------------
+
+def test_the_exponents_of_depth_go_over_the_seams(across):
+    """Two tiles of exponents 0 and 1: each keeps its own outside of the overlap."""
+    shape = (HIGH, LENGTH) if across else (LENGTH, HIGH)
+    found = join([
+        Outputs(depth=np.full(shape, 10, np.float32),
+                height_exponent=np.full(shape, value, np.float32)) for value in (0, 0, 1)],
+        layout(across), MANIFEST)
+    line = found.height_exponent[5] if across else found.height_exponent[:, 5]
+    assert found.height_exponent.shape == found.depth.shape
+    assert (line[:64] == 0).all()
+    assert (line[80:] == 1).all()
+    assert (np.diff(line) >= 0).all()

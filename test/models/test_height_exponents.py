@@ -12,9 +12,11 @@ import torch
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.synthetic import ClipPlan, StreetClips
 from mtl_perception.errors import CheckpointError, ConfigurationError
-from mtl_perception.frames import Outputs
+from mtl_perception.frames import Frame, Outputs
 from mtl_perception.inference.depth_anchor import told_height
+from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.manifest_checks import check_manifest
+from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.models.build import build_network
@@ -23,9 +25,10 @@ from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import collate
-from mtl_perception.training.learner import ClipLearner, load_start
+from mtl_perception.training.learner import ClipLearner, _fitted, load_start
 from mtl_perception.training.losses import build_losses
 from mtl_perception.training.recipe import build_recipe
+from mtl_perception.training.validation import TaskMetrics
 
 SPEC = NetworkSpec('resnet10', 1, 8, {'semantic': 12, 'depth': 2})
 TASKS = tuple(task for task in STREET_TASKS if task.name != 'motion')
@@ -156,3 +159,42 @@ def test_what_cannot_teach_the_exponent_is_refused(changed, words):
     assert build_recipe(recipe, TrainingConfig, 'test').network.spec(TASKS).channels['depth'] == 2
     with pytest.raises(ConfigurationError, match=words):
         build_recipe({**recipe, **changed}, TrainingConfig, 'test')
+
+
+def test_a_start_of_another_width_is_refused_and_not_cut_to_size():
+    manifest, _ = load_network('roads')
+    wider = build_network(dataclasses.replace(
+        manifest.network, decoders={**manifest.network.decoders, 'depth': 'unet'}))
+    with pytest.raises(ConfigurationError, match='differ from those of the recipe'):
+        load_start(wider, 'roads', manifest.tasks)
+    given, own = torch.ones(3, 5), torch.zeros(3, 4)
+    assert _fitted(given, own) is given
+    assert _fitted(torch.ones(1, 4), torch.zeros(2, 4)).tolist() == [[1] * 4, [0] * 4]
+
+
+def test_a_validation_is_told_the_heights_of_its_clips():
+    """A network that is right at every height is wrong where the height is kept from it."""
+    class Known(torch.nn.Module):
+        training, losses, mean = False, torch.nn.ModuleDict(), torch.zeros(1)
+
+        def outputs(self, image):
+            output = torch.tensor([math.log(10.0), -1.0])
+            return {'depth': output[None, :, None, None].expand(1, 2, 4, 4).clone()}
+
+    sample = Sample(np.zeros((1, 4, 4, 3), np.uint8),
+                    depth=np.full((1, 4, 4), 5, np.float32), height_ratio=2.0)
+    metrics = TaskMetrics([task for task in TASKS if task.name == 'depth'])
+    metrics.update(Known(), sample)
+    assert metrics.compute()['depth']['abs_rel'] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize('engine', ['torch', 'onnx'])
+def test_the_shipped_graph_tells_the_exponents_as_its_weights_do(engine):
+    image = np.random.default_rng(0).integers(0, 256, (256, 448, 3), np.uint8)
+    found = load_engine('roads', engine, 'cpu', threads=1).step(image, None, ['depth'])[0]
+    assert found.height_exponent.shape == (256, 448)
+    told = CameraStream(load_engine('roads', engine, 'cpu', threads=1), StreamSettings(
+        camera_height=3.0)).process(Frame('front', 1, image), ['depth'], 'network')
+    known = np.isfinite(told.depth)
+    np.testing.assert_allclose(
+        told.depth[known], (found.depth * 2 ** found.height_exponent)[known], rtol=1e-4)
