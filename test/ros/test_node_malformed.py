@@ -145,7 +145,8 @@ def test_damaged_messages_on_the_wire_do_not_stop_the_good_ones(bench, capfd):
                 damaged[source.randrange(len(damaged))] = source.randrange(256)
             cut = source.choice([len(damaged), source.randrange(len(damaged) + 1)])
             test.camera_publisher.publish(bytes(damaged[:cut]))
-            test.graph.executor.spin_once(timeout_sec=0.0)  # else the next one replaces it
+            test.graph.executor.spin_once(timeout_sec=0.0)
+            test.settle()  # else the next one replaces it
 
         message = good(source, Time(sec=10 ** 6 + number))
         deadline = time.monotonic() + 10

@@ -159,16 +159,18 @@ def test_neighbouring_chunks_are_wooded_alike():
         assert (there.all(1) | ~there.any(1)).all()
 
 
-def test_no_tree_of_a_wood_stands_in_a_side_street():
+@pytest.mark.parametrize('scene', ['suburb', 'country'])
+def test_no_plant_stands_in_a_side_street(scene):
     checked = 0
     for seed in range(60):
         layout = RoadLayout(seed)
-        if layout.scene != 'suburb' or not layout.wooded:
+        if layout.scene != scene or (scene == 'suburb' and not layout.wooded):
             continue
         town = drive(seed)._town
         for chunk in range(12):
             street = layout.side_street(chunk)
-            if street is None or near_belt(layout, chunk, 1) is None or 1 not in street[2]:
+            wood = scene == 'country' or near_belt(layout, chunk, 1) is not None
+            if street is None or not wood or 1 not in street[2]:
                 continue
             mesh = town.site(chunk).mesh
             trunks = mesh.corners[(mesh.label == STREET_SEMANTIC.classes.index('vegetation'))]

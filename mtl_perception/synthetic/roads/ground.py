@@ -52,8 +52,11 @@ class RoadPainter(GroundPainter):
 
         # A strip along the kerb is often laid apart from the lanes, of concrete or other asphalt.
         other = np.random.default_rng([layout.seed, 63])
-        self.strip = float(other.uniform(0.5, 3.0)) * (other.random() < 0.5)
-        self.strip_tone = float(np.exp(other.uniform(np.log(0.65), np.log(2.2))))
+        self.strip = float(other.uniform(0.5, 2.5)) * (other.random() < 0.35)
+        self.strip_tone = float(np.exp(other.uniform(np.log(0.65), np.log(1.6))))
+
+        # How well paint covers the asphalt: traffic and sun leave a third of it.
+        self.cover = float(np.random.default_rng([layout.seed, 71]).uniform(0.3, 1.0))
 
     def _mark(self, label: NDArray[np.uint8], chunk: int, d: Array, grid_z: Array,
               side_street: tuple[float, float, tuple[int, ...]] | None) -> None:
@@ -108,7 +111,8 @@ class RoadPainter(GroundPainter):
         grass = label == TERRAIN
         shade = np.where(grass, np.exp(0.30 * fine + 0.30 * coarse + 0.25 * broad), shade)
         wear = np.clip(0.2 + 0.25 * fine + 0.3 * coarse, 0, 0.8)
-        shade = np.where(marking, 1 - self.worn * wear, shade)
+        bare = 1 - self.cover * (1 - self.worn * wear[marking])
+        colour[marking] += bare[:, None] * (self.asphalt - colour[marking])
         paving = label == SIDEWALK
 
         if not self.asphalt_path:

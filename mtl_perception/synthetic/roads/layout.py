@@ -22,7 +22,8 @@ class RoadLayout(Layout):
     ``edge`` is the width of the shoulder beyond the outermost line, ``gap`` the distance between
     dashes as a share of their length, ``yellow`` the lines that are yellow. ``wooded`` and
     ``far_wood`` are the shares of its sides with a wood beside the road and far away,
-    ``junctions`` that of the side streets that are wide roads.
+    ``junctions`` that of the side streets that are wide roads. ``between`` is half the width of
+    what is painted between the directions, metres.
     """
 
     def __init__(self, seed: int) -> None:
@@ -61,6 +62,21 @@ class RoadLayout(Layout):
         else:
             self._highway(rng)
         self._landscape()
+        self._america()
+
+    def _america(self) -> None:
+        """Set yellow lines between the directions, far dashes, lanes to turn from."""
+        rng = np.random.default_rng([self.seed, 70])
+        self.between = float(rng.uniform(0.5, 0.9))
+        if self.drive_side > 0 and rng.random() < 0.3:
+            self.yellow = ('centre',)
+        if not self.yellow:
+            return
+        if rng.random() < 0.5:
+            self.dash, self.gap = 3.0, 3.0
+        kind = str(rng.choice(['double', 'turning', 'hatched', ''], p=[0.4, 0.2, 0.15, 0.25]))
+        if kind:
+            self.lines = tuple((at, kind if at == 0 else other) for at, other in self.lines)
 
     def _landscape(self) -> None:
         """Set woods, wide junctions, and sharper bends outside of towns."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mtl_perception.synthetic.ground import CELL, COLUMNS, REACH, ROWS
 from mtl_perception.synthetic.layout import CHUNK
 from mtl_perception.synthetic.mesh import Array
-from mtl_perception.synthetic.roads.layout import RoadLayout
+from mtl_perception.synthetic.roads.layout import MEDIAN, RoadLayout
 
 Mask = NDArray[np.bool_]
 SideStreet = tuple[float, float, tuple[int, ...]] | None
@@ -66,11 +66,31 @@ def _lines(layout: RoadLayout, d: Array, grid_z: Array, clear: Mask, white: NDAr
     half = layout.thick / 2
     dash = np.mod(grid_z, layout.dash * (1 + layout.gap)) < layout.dash
     for line, kind in layout.lines:
+        if kind in ('turning', 'hatched'):
+            _between(layout, kind, d, grid_z, clear, yellow)
+            continue
+
         strip = (np.abs(d - line) < half)[None]
         if kind == 'double':
             strip = (np.abs(np.abs(d - line) - 0.13) < half)[None]
-        target = yellow if line == 0 and 'centre' in layout.yellow else white
+        inside = abs(line) < (MEDIAN if layout.scene == 'highway' else 0.01)
+        target = yellow if inside and 'centre' in layout.yellow else white
         target[strip & clear & (dash if kind == 'dashed' else np.ones_like(dash))] = 1
+
+
+def _between(layout: RoadLayout, kind: str, d: Array, grid_z: Array, clear: Mask,
+             yellow: NDArray[np.uint8]) -> None:
+    """Draw what lies between the directions: a lane to turn from, or a hatched strip."""
+    half = layout.thick / 2
+    away = np.abs(d)[None]
+    inner = np.abs(away - layout.between + 0.25) < half
+    if kind == 'turning':
+        inner = inner & (np.mod(grid_z, 6.0) < 3.0)
+    yellow[(inner | (np.abs(away - layout.between) < half)) & clear] = 1
+
+    if kind == 'hatched':
+        bars = np.mod(grid_z + d[None], 3.0) < 0.3
+        yellow[bars & (away < layout.between - 0.25) & clear] = 1
 
 
 def _kerbs(layout: RoadLayout, d: Array, grid_z: Array, clear: Mask, white: NDArray[np.uint8],

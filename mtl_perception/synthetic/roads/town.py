@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from mtl_perception.synthetic.ground import REACH
 from mtl_perception.synthetic.layout import CHUNK
 from mtl_perception.synthetic.mesh import Array, Mesh, join, placed
 from mtl_perception.synthetic.roads.buildings import road_building
+from mtl_perception.synthetic.roads.clutter import board, bollard
 from mtl_perception.synthetic.roads.fences import fence
 from mtl_perception.synthetic.roads.layout import RoadLayout
 from mtl_perception.synthetic.roads.plants import TINTS, bush, tree
@@ -168,8 +170,10 @@ class RoadTown(Town):
             self._fence(str(stretch.choice(['boards', 'plaster', 'hoarding'])),
                         side * (edge + 3.5), start, CHUNK, 3.5, stretch, parts)
         elif not highway and stretch.random() < 0.4:
-            self._hedge(side * (edge + 4.2), start, CHUNK, float(stretch.uniform(1.0, 2.6)), rng,
-                        parts)
+            tall, gap = float(stretch.uniform(1.0, 2.6)), self._gap(chunk, side, 0.5)
+            stop = start + CHUNK
+            for a, b in [(start, gap[0]), (gap[1], stop)] if gap[0] < gap[1] else [(start, stop)]:
+                self._hedge(side * (edge + 4.2), a, b - a, tall, rng, parts)
 
         # Scrub along the road, then trees; a lone house on a country road
         for _ in range(int(stretch.integers(0, 9))):
@@ -195,8 +199,21 @@ class RoadTown(Town):
                 self._plant(side * (d + float(rng.uniform(0, 5))), z + float(rng.uniform(0, 4)),
                             rng, parts, shades, float(rng.uniform(0.8, 1.5)))
 
+    def _plant(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh],
+               shades: Shades, scale: float = 1.0) -> None:
+        """Add a tree, unless it would stand in a side street."""
+        if not self._blocks(d, z, 2.0):
+            super()._plant(d, z, rng, parts, shades, scale)
+
+    def _blocks(self, d: float, z: float, margin: float) -> bool:
+        """Return whether something at d, z would stand in a side street, as far as it is drawn."""
+        gap = self._gap(int(z // CHUNK), 1 if d > 0 else -1, margin)
+        return abs(d) < REACH and gap[0] < z < gap[1]
+
     def _bush(self, d: float, z: float, rng: np.random.Generator, parts: list[Mesh]) -> None:
-        """Add a bush."""
+        """Add a bush, unless it would stand in a side street."""
+        if self._blocks(d, z, 1.0):
+            return
         one = self.bushes[int(rng.integers(len(self.bushes)))]
         parts.append(placed(one, self._point(d, z), float(rng.uniform(0, 2 * np.pi))))
 
@@ -231,5 +248,26 @@ class RoadTown(Town):
             start = chunk * CHUNK + float(rng.uniform(0, CHUNK - length))
             self._fence(str(rng.choice(['bars', 'bars', 'bars', 'mesh', 'rails'])),
                         side * (layout.half_road + 0.3), start, length, 1.05, rng, parts)
+        self._clutter(chunk, side, parts)
 
+    def _clutter(self, chunk: int, side: int, parts: list[Mesh]) -> None:
+        """Add a row of bollards at the kerb, and advertising boards."""
+        rng = self.layout.random(chunk, 73 + side)
+        edge = self.layout.half_road
+        start = chunk * CHUNK
 
+        if rng.random() < 0.25:
+            state, apart = rng.integers(1 << 30), float(rng.uniform(1.2, 3.0))
+            first = start + float(rng.uniform(0, 20))
+            for z in np.arange(first, min(first + rng.uniform(6, 30), start + CHUNK), apart):
+                d = side * (edge + 0.4)
+                if not self._blocks(d, float(z), 0.3):
+                    one = bollard(np.random.default_rng(state))
+                    parts.append(placed(one, self._point(d, float(z)), 0.0))
+
+        for _ in range(int(rng.choice([0, 0, 1, 2]))):
+            z = start + float(rng.uniform(1, CHUNK - 1))
+            d = side * (edge + float(rng.uniform(0.9, max(self.layout.sidewalk, 1.0))))
+            if not self._blocks(d, z, 0.5):
+                turn = self.layout.heading(z) + float(rng.normal(0, 0.3))
+                parts.append(placed(board(rng), self._point(d, z), turn))
