@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --suite``: several models on several data sets, as one table."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from mtl_perception.datasets.class_table import read_class_map
@@ -25,6 +27,9 @@ from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import Fit, FitChoice
 from mtl_perception.name_checks import did_you_mean
 from mtl_perception.settings import checked, checked_dataclass, read_yaml
+
+
+SeveralModels = Annotated[list[str], Field(min_length=1)]
 
 
 @checked_dataclass
@@ -62,11 +67,13 @@ class Suite:
     """
     Several evaluations.
 
-    :param models: names of shipped models or paths of weights files.
+    :param models: the columns of the table: names of shipped models or paths of weights files, or
+        a title with several of them, such as the seeds of one training. Such a column has the
+        median, and in brackets the lowest and the highest value.
     :param entries: the evaluations, in the order of the table.
     """
 
-    models: Annotated[list[str], Field(min_length=1)]
+    models: Annotated[list[str | dict[str, SeveralModels]], Field(min_length=1)]
     entries: Annotated[list[SuiteEntry], Field(min_length=1)]
 
 
@@ -91,16 +98,17 @@ def run_suite(
     :param load: returns the engine of a model.
     :param show: wraps the numbers of the clips of the entry with that ``name``, for a progress
         bar.
-    :return: for each entry and model ``title``, ``model``, and ``metrics``, or ``missing`` with
-        the reason.
+    :return: for each entry and model ``title``, ``column``, ``model``, and ``metrics``, or
+        ``missing`` with the reason.
     :raises ConfigurationError: if a description is wrong.
     :raises DataError: if no data set is there.
     """
     results = []
-    for name in suite.models:
+    for column, name in _columns(suite):
         engine = load(name)
         for entry in suite.entries:
-            result: dict[str, Any] = {'title': entry.title, 'model': engine.manifest.name}
+            result: dict[str, Any] = {
+                'title': entry.title, 'column': column, 'model': engine.manifest.name}
             results.append(result)
             try:
                 data, words = _open(entry, path, root, engine)
@@ -123,10 +131,14 @@ def run_suite(
 
 
 def as_table(suite: Suite, results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table of a suite in Markdown, with notes below it."""
-    models = list(dict.fromkeys(result['model'] for result in results))
-    lines = [f'| | {" | ".join(models)} | image-blind baseline |',
-             '|---' * (len(models) + 2) + '|']
+    """
+    Return the table of a suite in Markdown, with notes below it.
+
+    A column is headed by the name of its model, or by what the suite calls it.
+    """
+    titles = _titles(suite, results)
+    lines = [f'| | {" | ".join(titles.values())} | image-blind baseline |',
+             '|---' * (len(titles) + 2) + '|']
     notes: dict[str, None] = {}
 
     for entry in suite.entries:
@@ -137,19 +149,50 @@ def as_table(suite: Suite, results: Sequence[Mapping[str, Any]]) -> str:
         if any('missing' in result for result in own):
             continue
 
-        found = [{row.name: row for row in rows(result['metrics'])} for result in own]
+        found = {column: [
+            {row.name: row for row in rows(result['metrics'])} for result in own
+            if result['column'] == column] for column in titles}
+        first = next(iter(found.values()))
         for shown in entry.show:
-            cells = [_cell(table, shown, 'value') for table in found]
-            blind = _cell(found[0], shown, 'baseline')
+            cells = [_cell(tables, shown, 'value') for tables in found.values()]
+            blind = _cell(first[:1], shown, 'baseline')
             frames = own[0]['metrics']['frames']
             lines.append(f'| {entry.title}, {frames} frames: {", ".join(shown)} | '
                          f'{" | ".join(cells)} | {blind} |')
     return '\n'.join([*lines, '', *(f'- {note}' for note in notes)])
 
 
-def _cell(table: Mapping[str, MetricRow], names: Sequence[str], column: str) -> str:
-    """Return the values of some rows of a report, ``n/a`` for a row that it does not have."""
-    return ', '.join(value_text(getattr(table.get(name), column, None)) for name in names)
+def _columns(suite: Suite) -> list[tuple[str, str]]:
+    """Return the title of a column, and the name or path of a model in it, for every model."""
+    return [(column, name) for one in suite.models
+            for column, names in (one if isinstance(one, dict) else {one: [one]}).items()
+            for name in names]
+
+
+def _titles(suite: Suite, results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what heads each column: of one model its name, unless two columns would share it."""
+    models = {result['column']: result['model'] for result in results}
+    heads = Counter(models.values())
+    return {column: model if column in suite.models and heads[model] == 1 else column
+            for column, model in models.items()}
+
+
+def _cell(tables: Sequence[Mapping[str, MetricRow]], names: Sequence[str], column: str) -> str:
+    """
+    Return the values of some rows of the reports of one column.
+
+    Of several reports, each value is the median, with the lowest and the highest; ``n/a`` stands
+    for a row that one of them does not have.
+    """
+    cells = []
+    for name in names:
+        values = [getattr(table.get(name), column, None) for table in tables]
+        if len(values) == 1 or None in values:
+            cells.append(value_text(None if None in values else values[0]))
+            continue
+        cells.append(f'{value_text(float(np.median(values)))} '
+                     f'({value_text(min(values))} to {value_text(max(values))})')
+    return ', '.join(cells)
 
 
 def _open(

@@ -24,9 +24,10 @@ SEMANTIC = Task('semantic', 'classes', ('road', 'sky'), ((0, 0, 0), (255, 0, 0))
 
 
 class BlueEngine:
-    """Blue is sky, everything else road."""
+    """Blue is sky, everything else road; the rightmost columns are road for a model "narrow N"."""
 
     def __init__(self, name):
+        self.columns = int(name.split()[1]) if ' ' in name else 0
         self.manifest = Manifest(
             name, NetworkSpec(frames=1, channels={'semantic': 2}), (SEMANTIC,), 32, 64,
             (0, 0, 0), (1, 1, 1), 38.4)
@@ -34,7 +35,9 @@ class BlueEngine:
         self.setup = Setup('fake', '1', 'cpu', 'fp32', 1)
 
     def step(self, image, state=None, tasks=None):
-        return Outputs((image[..., 2] > 100).astype(np.uint8)), None
+        sky = (image[..., 2] > 100).astype(np.uint8)
+        sky[:, sky.shape[1] - self.columns:] = 0
+        return Outputs(sky), None
 
 
 @pytest.fixture
@@ -84,6 +87,29 @@ def test_a_suite_is_one_table_with_baselines_and_says_what_is_not_there(suite, t
     assert [(one['title'], one['model']) for one in results] == [
         ('CamVid', 'one'), ('Another', 'one'), ('CamVid', 'two'), ('Another', 'two')]
     assert results[0]['metrics']['semantic']['pixel_accuracy'] == accuracy
+
+
+def test_several_models_share_a_column_with_their_median_and_range(suite, tmp_path, capsys):
+    described = yaml.safe_load(suite.read_text())
+    described['models'] = ['one', {'three seeds': ['narrow 32', 'narrow 0', 'narrow 16']}]
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data')]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    # Each 16 columns cost 2 x 16 x 16 pixels of sky, of 4096 in all.
+    assert lines[0] == '| | one | three seeds | image-blind baseline |'
+    accuracy = re.fullmatch(r'.*?\| .*, (\S+) \| .*, (.*) \| .* \|', lines[2])
+    assert accuracy.groups() == ('0.875', '0.750 (0.625 to 0.875)')
+    assert lines[3] == '| CamVid, 2 frames: IoU skj | n/a | n/a | n/a |'
+
+
+def test_two_trainings_of_one_name_are_two_columns(suite, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(engines, 'load_engine', lambda name, *_: BlueEngine('same'))
+    described = yaml.safe_load(suite.read_text())
+    described['models'] = ['a/x.safetensors', 'b/x.safetensors']
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data')]) == 0
+    assert capsys.readouterr().out.startswith('| | a/x.safetensors | b/x.safetensors | image-bl')
 
 
 def test_an_entry_may_say_how_the_model_sees_the_images(suite, tmp_path, capsys):
