@@ -15,7 +15,8 @@ from mtl_perception.training.drive_depth import (
     DriveDepth,
     Film,
     find_depth,
-    photometric_error_of,
+    mean_errors,
+    photometric_errors,
 )
 from mtl_perception.training.self_training import Teacher
 
@@ -37,8 +38,10 @@ class DepthChange:
     :param found: what the drive showed.
     :param before: (H, W) float32 depth of the held-out images, in the network's metres.
     :param after: the same of the adapted model.
-    :param error_before: photometric error of the held-out images; NaN if depth was not learned.
+    :param error_before: photometric error of the held-out images where both models' depth shows;
+        NaN if depth was not learned.
     :param error_after: the same of the adapted model.
+    :param errors: those before, for each pixel of the images that are checked.
     """
 
     found: DriveDepth
@@ -46,6 +49,7 @@ class DepthChange:
     after: list[NDArray[np.float32]]
     error_before: float = float('nan')
     error_after: float = float('nan')
+    errors: Sequence[NDArray[np.float32]] = ()
 
     @property
     def drift(self) -> float:
@@ -107,17 +111,18 @@ class Looker:
         numbers = range(learned, len(self.drive))
         return DepthChange(
             found, [self(number)[1] for number in numbers], [],
-            photometric_error_of(film, self._checked(learned), self, self.classes))
+            errors=photometric_errors(film, self._checked(learned), self, self.classes))
 
     def after(self, change: DepthChange, film: Film | None) -> DepthChange:
         """Return the change with what the teacher answers now."""
         if film is None or not change.found.labels:
             return change
         learned = len(self.drive) - len(change.before)
+        before, after = mean_errors(change.errors, photometric_errors(
+            film, self._checked(learned), self, self.classes))
         return dataclasses.replace(
             change, after=[self(number)[1] for number in range(learned, len(self.drive))],
-            error_after=photometric_error_of(
-                film, self._checked(learned), self, self.classes))
+            error_before=before, error_after=after)
 
     def _checked(self, learned: int) -> list[int]:
         """Return the held-out images whose photometric error is computed."""

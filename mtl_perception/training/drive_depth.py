@@ -179,12 +179,12 @@ def find_depth(film: Film, numbers: Sequence[int], answer: Answer, classes: Clas
     return DriveDepth(labels, known, scale, scaled_by, factor)
 
 
-def photometric_error_of(
-        film: Film, numbers: Sequence[int], answer: Answer, classes: Classes) -> float:
+def photometric_errors(
+        film: Film, numbers: Sequence[int], answer: Answer, classes: Classes) -> list[Floats]:
     """
     Return how badly a network's depth, with the motion found by it, explains frames of a film.
 
-    :return: mean over the static pixels whose depth shows, 0 to 1; NaN if none does.
+    :return: for each frame (h, w) float32 errors from 0 to 1, NaN where depth does not show.
     """
     errors = []
     for number in numbers:
@@ -192,13 +192,31 @@ def photometric_error_of(
         depth = depth * np.float32(film.metres)
         static = static_pixels(semantic, depth, classes)
         views = find_views(film, number, depth, static) if static.any() else []
+        found = np.full(depth.shape, np.nan, np.float32)
         if views:
             error = reprojection_error(film.greys[number], views, _finite(depth), film.camera)
             shown = _shown(film, depth, views, static)
-            errors.append(_at(error, depth.shape)[shown])
-    values = np.concatenate([np.zeros(0), *errors])
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float('nan')
+            found[shown] = _at(error, depth.shape)[shown]
+        errors.append(found)
+    return errors
+
+
+def mean_errors(first: Sequence[Floats], second: Sequence[Floats]) -> tuple[float, float]:
+    """
+    Return the means of two models' :func:`photometric_errors` over the pixels that both know.
+
+    Where depth shows depends on the depth itself, so each model's own pixels cannot be compared:
+    nearer surfaces show more.
+
+    :return: NaN twice if there is no such pixel.
+    """
+    pairs = np.concatenate([np.zeros((0, 2)), *(
+        np.stack([one, other], -1)[np.isfinite(one) & np.isfinite(other)]
+        for one, other in zip(first, second, strict=True))])
+    if not len(pairs):
+        return float('nan'), float('nan')
+    before, after = pairs.mean(0)
+    return float(before), float(after)
 
 
 def static_pixels(semantic: Image, depth: Floats, classes: Classes) -> Mask:

@@ -15,7 +15,14 @@ from mtl_perception.commands._film import Reel, used_images
 from mtl_perception.manifest import Manifest, NetworkSpec
 from mtl_perception.media.intrinsics import NO_CALIBRATION
 from mtl_perception.training import drive_depth
-from mtl_perception.training.drive_depth import Classes, Film, find_depth, height_above_road
+from mtl_perception.training.drive_depth import (
+    Classes,
+    Film,
+    find_depth,
+    height_above_road,
+    mean_errors,
+    photometric_errors,
+)
 
 CLASSES = Classes(movable=(8,), sky=11, road=(street.ROAD,))
 STEP_M = 0.5
@@ -72,6 +79,27 @@ def test_the_height_gives_the_scale(frames):
     assert found.scaled_by == 'height'
     assert found.scale == pytest.approx(1 / 1.3, rel=0.05)
     assert ratios(found, frames) == pytest.approx((1, 1), rel=0.06)
+
+
+def test_a_wrong_shape_explains_the_film_worse_whatever_its_scale(frames):
+    film = film_of(frames)
+
+    def errors(**options):
+        return photometric_errors(film, [3, 6, 9], answers(frames, **options), CLASSES)
+
+    true, scaled, wrong = errors(), errors(factor=1.4), errors(wall=1.4)
+    one, other = mean_errors(true, scaled)
+    assert other == pytest.approx(one, rel=0.03)
+    one, other = mean_errors(true, wrong)
+    assert other > 1.2 * one
+
+
+def test_errors_are_compared_where_both_are_known():
+    nothing = np.float32(np.nan)
+    first = [np.array([[0.1, 0.3, nothing]], np.float32), np.array([[nothing]], np.float32)]
+    second = [np.array([[0.2, nothing, 0.9]], np.float32), np.array([[0.5]], np.float32)]
+    assert mean_errors(first, second) == pytest.approx((0.1, 0.2))
+    assert np.isnan(mean_errors(first[1:], second[1:])).all()
 
 
 def test_labels_are_in_the_metres_of_the_network(frames):
