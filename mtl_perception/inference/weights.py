@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a network from the files of a model; everything in them is checked."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -108,9 +109,9 @@ def _fitting(
 
 def fuse_batch_norm(module: nn.Module) -> None:
     """
-    Fold every batch normalisation of a ResNet or a pyramid into the convolution before it.
+    Fold every batch normalisation of our encoders and pyramids into the convolution before it.
 
-    Saves 3 to 4 % of the time on the CPU; the results differ only by rounding.
+    The results differ only by rounding.
 
     :param module: in evaluation mode; changed. An encoder of timm stays as it is: what it calls
         ``bn1`` may come before ``conv1``, or hold an activation.
@@ -120,7 +121,12 @@ def fuse_batch_norm(module: nn.Module) -> None:
     children = dict(module.named_children())
     for child in children.values():
         fuse_batch_norm(child)
-    for first, second in (('conv1', 'bn1'), ('conv2', 'bn2'), ('conv3', 'bn3'), ('0', '1')):
+
+    pairs = [('conv1', 'bn1'), ('conv2', 'bn2'), ('conv3', 'bn3'),
+             *((name, f'{name}_norm') for name in children)]
+    if isinstance(module, nn.Sequential):
+        pairs += itertools.pairwise(children)
+    for first, second in pairs:
         convolution, norm = children.get(first), children.get(second)
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, first, fuse_conv_bn_eval(convolution, norm))

@@ -102,9 +102,10 @@ class SameConv2d(nn.Conv2d):
 
     def _convolved(self, image: Tensor, side: int) -> Tensor:
         """Return the convolution of an image with zeros of this width on each side."""
-        if self.groups > 1:
+        if self.groups > 1 and self.bias is None:
             return depthwise(image, self.weight, self.stride[0], side)
-        return functional.conv2d(image, self.weight, None, self.stride[0], side)
+        return functional.conv2d(
+            image, self.weight, self.bias, self.stride[0], side, 1, self.groups)
 
 
 class Block(nn.Module):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
+from torch import nn
 
 from mtl_perception.errors import (
     ConfigurationError,
@@ -15,8 +16,9 @@ from mtl_perception.errors import (
 )
 from mtl_perception.inference import torch_engine
 from mtl_perception.inference.torch_engine import TorchEngine
-from mtl_perception.inference.weights import load_network
+from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import read_model
+from mtl_perception.models.build import ENCODERS
 
 
 @pytest.fixture(scope='module')
@@ -52,6 +54,24 @@ def test_the_engine_gives_what_the_network_gives(tiny_model, engine):
     for task in ('semantic', 'motion'):
         same = getattr(outputs, task) == wanted[task].argmax(1)[0].numpy()
         assert same.mean() > 0.999
+
+
+@pytest.mark.parametrize('name', ['efficientnet_lite0', 'mobilenet_v2', 'resnet10'])
+def test_no_batch_norm_is_left_in_our_encoders_and_nothing_changes(name):
+    torch.manual_seed(0)
+    encoder = ENCODERS[name]().train()
+    with torch.no_grad():
+        encoder(torch.randn(4, 3, 64, 96))  # so that no mean is zero and no variance one
+    encoder.eval()
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        wanted = encoder(image)
+        fuse_batch_norm(encoder)
+        found = encoder(image)
+
+    assert not any(isinstance(one, nn.BatchNorm2d) for one in encoder.modules())
+    for stage, other in zip(found, wanted, strict=True):
+        assert float((stage - other).abs().max()) < 1e-4 * float(other.abs().max())
 
 
 def test_the_outputs_are_those_of_the_frames_module(engine):
