@@ -28,7 +28,6 @@ from mtl_perception.inference.fit import Fit, FitChoice
 from mtl_perception.name_checks import did_you_mean
 from mtl_perception.settings import checked, checked_dataclass, read_yaml
 
-
 SeveralModels = Annotated[list[str], Field(min_length=1)]
 
 
