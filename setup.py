@@ -8,7 +8,11 @@ from setuptools import find_packages, setup
 
 PACKAGE = 'mtl_perception'
 
+SETTINGS = ['pydantic>=2.11', 'typing-extensions>=4.12']
+# Videos, recordings and data sets; also an extra, for an installation that lacks them.
+EVALUATE = [*SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 RUNTIME = [
+    *EVALUATE,
     'numpy>=1.24',
     'onnxruntime>=1.18',
     'opencv-python-headless>=4.8',
@@ -37,7 +41,6 @@ ROS_WHEELS = [
 OPENVINO = ['openvino>=2024.4']
 INT8 = [*OPENVINO, 'nncf>=2.13']
 ONNX_EXPORT = ['onnx>=1.16', 'onnxscript>=0.5']
-SETTINGS = ['pydantic>=2.11', 'typing-extensions>=4.12']
 TRAIN = [
     *SETTINGS,
     'docstring-parser>=0.15',
@@ -50,7 +53,6 @@ DASK = ['distributed>=2024.1']
 MLFLOW = ['mlflow-skinny>=2.16']
 WANDB = ['wandb>=0.17']
 NYU = ['h5py>=3.8', 'scipy>=1.10']
-EVALUATE = [*SETTINGS, 'av>=12.0', 'lz4>=4.0', 'rosbags>=0.10.4', 'zstandard>=0.22']
 VIEW = ['rerun-sdk>=0.41']
 DOCS = ['furo>=2024.8', 'myst-parser>=4.0', 'sphinx>=8.1']
 TEST = [

@@ -36,11 +36,14 @@ LIBRARIES = ('numpy', 'cv2', 'yaml', 'rich')
 NO_BUILDS = ('onnxruntime-extensions', 'onnxruntime-genai', 'onnxruntime-tools')
 """Packages with a name like a build of ONNX Runtime that are none."""
 ROS_LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
+EVALUATE = "pip install 'mtl_perception[evaluate]'"
 OPTIONAL = {
     'vision_msgs': 'label_info and detections (the JSON labels and the markers work without it)',
     'cv_bridge': 'image encodings beyond the built-in table',
-    'rosbags': 'mtl demo, mtl predict and recordings', 'av': 'videos that mtl writes',
-    'pydantic': 'training and data sets', 'torch': 'training, mtl export and engine torch',
+    'rosbags': f'mtl demo, mtl predict and recordings: {EVALUATE}',
+    'av': f'videos and cameras on the network: {EVALUATE}',
+    'pydantic': f'training and data sets: {EVALUATE}',
+    'torch': 'training, mtl export and engine torch',
     'torchvision': 'training, mtl export and engine torch',
     'safetensors': 'training, mtl export and engine torch', 'tensorboard': 'curves of mtl train',
     'matplotlib': 'mtl plot', 'torchjd': 'the weighting gradient_method of mtl train',

@@ -1,0 +1,156 @@
+# Copyright 2026 The mtl_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What ``pip install .`` brings is enough for everything that runs a model."""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import cv2
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+
+from mtl_perception import Street
+from mtl_perception.bags.reader import Bag
+
+ROOT = Path(__file__).parents[1]
+WITHOUT = """
+import os, sys
+for name in os.environ['WITHOUT'].split():
+    sys.modules[name] = None
+"""
+"""Is run at the start of every Python process, also of those that a command starts."""
+
+
+def canonical(name):
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def declared(monkeypatch):
+    """Return what ``setup.py`` declares."""
+    found = {}
+    monkeypatch.setattr(setuptools, 'setup', found.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / 'setup.py'))
+    return found
+
+
+def brought_by(requirements):
+    """Return the names of the packages that pip installs for some requirements."""
+    found = set()
+    waiting = [Requirement(text) for text in requirements]
+    while waiting:
+        wanted = waiting.pop()
+        if canonical(wanted.name) in found:
+            continue
+        try:
+            inner = [Requirement(text) for text in requires(wanted.name) or ()]
+        except PackageNotFoundError:  # of another Python or machine
+            continue
+        found.add(canonical(wanted.name))
+        extras = wanted.extras or {''}
+        waiting += [one for one in inner if one.marker is None or any(
+            one.marker.evaluate({'extra': extra}) for extra in extras)]
+    return found
+
+
+@pytest.fixture
+def plain(monkeypatch, tmp_path):
+    """
+    Return what runs a verb with nothing but what ``pip install .`` brings, and perhaps ROS.
+
+    Everything else that is installed here is absent in the process and in those that it starts.
+    """
+    allowed = brought_by(declared(monkeypatch)['install_requires'])
+    modules = packages_distributions()
+    ros = {name for name, owners in modules.items()
+           if any(canonical(owner).startswith('ros-') for owner in owners)}
+    absent = {
+        name for name, owners in modules.items()
+        if name.isidentifier() and name not in {*sys.stdlib_module_names, *ros, 'mtl_perception'}
+        and not any(canonical(owner) in allowed | {'pip'} for owner in owners)}
+
+    # the controls: what a training and the tests need is away, what the node needs is not
+    assert {'torch', 'torchvision', 'safetensors', 'onnx', 'scipy', 'hypothesis'} <= absent
+    assert not {'numpy', 'cv2', 'onnxruntime', 'yaml', 'rich'} & absent
+
+    start = tmp_path / 'start'
+    start.mkdir()
+    (start / 'sitecustomize.py').write_text(WITHOUT)
+
+    def run(*words, ros_too=False, code=0):
+        environment = {
+            **os.environ, 'PYTHONPATH': os.pathsep.join((str(start), str(ROOT))),
+            'WITHOUT': ' '.join(sorted(absent if ros_too else absent | ros))}
+        done = subprocess.run(
+            [sys.executable, *map(str, words)], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout if code == 0 else done.stderr
+    return run
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Return a folder with four frames of a street."""
+    folder = tmp_path / 'drive'
+    folder.mkdir()
+    street = Street(20004, 192, 112, 10.0)
+    for number in range(4):
+        image = cv2.cvtColor(street.render(number).image, cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / f'{number}.png'), image)
+    return folder
+
+
+MTL = ('-m', 'mtl_perception.cli')
+
+
+def test_in_a_plain_installation_the_libraries_of_training_and_ros_are_absent(plain):
+    for name in ('torch', 'torchvision', 'safetensors', 'matplotlib', 'rclpy', 'sensor_msgs'):
+        assert f'import of {name} halted' in plain('-c', f'import {name}', code=1)
+    plain('-c', 'import numpy, cv2, onnxruntime, yaml')
+
+
+def test_a_plain_installation_predicts_into_folders_videos_and_recordings(
+        plain, drive, tmp_path):
+    plain(*MTL, 'predict', drive, '--output', 'masks', '--threads', 1)
+    assert len(list((tmp_path / 'masks/semantic').glob('*.png'))) == 4
+
+    # a video is written, and read again
+    plain(*MTL, 'predict', drive, '--output', 'shown.mp4', '--threads', 1)
+    plain(*MTL, 'predict', 'shown.mp4', '--output', 'again.mcap', '--threads', 1)
+    with Bag(tmp_path / 'again') as bag:
+        assert bag.count('semantic') == 4
+
+    plain(*MTL, 'evaluate', '--bag', 'again', '--output', 'report')
+    assert json.loads((tmp_path / 'report/report.json').read_text())['frames_in'] == 4
+
+
+def test_a_plain_installation_evaluates_on_streets_and_says_what_the_machine_has(plain, tmp_path):
+    plain(*MTL, 'evaluate', 'street', '--seeds', '20000:20001', '--frames', 1, '--threads', 1,
+          '--output', 'report')
+    assert (tmp_path / 'report/report.md').is_file()
+    assert plain(*MTL, 'doctor').endswith('everything needed is here\n')
+
+
+@pytest.mark.slow
+def test_a_plain_installation_runs_the_demo_where_ros_is(plain, tmp_path):
+    pytest.importorskip('rclpy')
+    plain(*MTL, 'demo', '--seconds', 4, '--seeds', 1, '--rate', 2, '--width', 192, '--height', 112,
+          '--threads', 1, '--no-progress', '--output', 'demo', ros_too=True)
+    metrics = json.loads((tmp_path / 'demo/report.json').read_text())
+    assert metrics['accounting']['adds_up']
+    assert metrics['published'] > 0
+    assert (tmp_path / 'demo/demo.mp4').stat().st_size > 0
+
+
+def test_earlier_names_of_what_is_installed_anyway_stay(monkeypatch):
+    found = declared(monkeypatch)
+    assert set(found['extras_require']['evaluate']) <= set(found['install_requires'])
+    assert not any('torch' in text for text in found['install_requires'])
