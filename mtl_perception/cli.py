@@ -54,10 +54,12 @@ COMMANDS = {
 }
 """Verb -> help; ``commands/VERB.py`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
-RUNNING = (
-    'benchmark', 'calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict', 'record',
-    'play')
-"""Verbs of the extra ``evaluate``; the others, but for ``doctor``, are of ``train``."""
+EXTRAS = {
+    **dict.fromkeys(
+        ('benchmark', 'calibrate', 'demo', 'data', 'evaluate', 'evaluate-motion', 'predict',
+         'record', 'play', 'doctor'), 'evaluate'),
+    'export': 'onnx-export', 'view': 'view'}
+"""Verb -> the extra that brings the libraries of its file; for the others it is ``train``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,10 +122,9 @@ def _import(command: str) -> CommandModule:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split('.')[0] == 'mtl_perception':
             raise
-        extra = 'evaluate' if command in RUNNING else 'train'
         print(
-            f'mtl {command}: the Python module {error.name!r} is not installed; '
-            f"pip install 'mtl_perception[{extra}]' brings it", file=sys.stderr)
+            f"mtl {command}: pip install 'mtl_perception[{EXTRAS.get(command, 'train')}]' brings "
+            f'the Python module {error.name!r}, which is not installed', file=sys.stderr)
         raise SystemExit(2) from None
 
 

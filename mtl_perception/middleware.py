@@ -9,11 +9,14 @@ before ROS is.
 """
 
 import difflib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from mtl_perception.errors import ConfigurationError
 
 PACKAGES = {
     'rmw_fastrtps_cpp': 'rmw-fastrtps-cpp', 'rmw_cyclonedds_cpp': 'rmw-cyclonedds-cpp',
@@ -44,6 +47,31 @@ class Remark(NamedTuple):
 def environment_remarks(environment: Mapping[str, str] = os.environ) -> list[Remark]:
     """Return everything that is odd about the variables of ROS 2."""
     return [*_middleware(environment), *_domain(environment), *_discovery(environment)]
+
+
+LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'diagnostic_msgs')
+"""What every program on the ROS graph needs."""
+
+
+def missing_library() -> str:
+    """Return which library of ROS 2 is not installed, empty if all are."""
+    return next((name for name in LIBRARIES if importlib.util.find_spec(name) is None), '')
+
+
+def lack_of(name: str) -> str:
+    """Return how to get a library of ROS 2 that is not installed."""
+    return (f"pip install 'mtl_perception[ros-wheels]' brings the Python module {name!r}, which "
+            'is not installed; where ROS 2 is, source its setup.bash instead')
+
+
+def check_libraries() -> None:
+    """
+    Refuse to start programs on a ROS graph where ROS 2 is not.
+
+    :raises ConfigurationError: which says how to get it.
+    """
+    if name := missing_library():
+        raise ConfigurationError(lack_of(name))
 
 
 def check_environment() -> None:

@@ -7,59 +7,88 @@ rclpy takes a second to import, torch some more; a signal in that time would end
 traceback or without a word. ``python -m mtl_perception.programs NAME`` runs one of them.
 """
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mtl_perception.signals import StopRequest
+
+LIBRARIES = ('rclpy', 'ament_index_python')
+"""Libraries of ROS 2 that are no definitions of messages."""
 
 
 def perception_node(arguments: Sequence[str] | None = None) -> int:
     """Run the perception node; see :func:`mtl_perception.ros.perception_node.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.perception_node import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.perception_node import main
     return main(arguments, stop)
 
 
 def camera_source(arguments: Sequence[str] | None = None) -> int:
     """Run the camera source; see :func:`mtl_perception.ros.camera_source.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.camera_source import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.camera_source import main
     return main(arguments, stop)
 
 
 def recorder(arguments: Sequence[str] | None = None) -> int:
     """Run the recorder; see :func:`mtl_perception.ros.recorder.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.recorder import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.recorder import main
     return main(sys.argv[1:] if arguments is None else arguments, stop)
 
 
 def player(arguments: Sequence[str] | None = None) -> int:
     """Play a recording; see :func:`mtl_perception.ros.player.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.player import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.player import main
     return main(sys.argv[1:] if arguments is None else arguments, stop)
 
 
 def viewer(arguments: Sequence[str] | None = None) -> int:
     """Show topics in a browser; see :func:`mtl_perception.ros.viewer.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.viewer import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.viewer import main
     return main(sys.argv[1:] if arguments is None else arguments, stop)
 
 
 def probe(arguments: Sequence[str] | None = None) -> int:
     """Time the answers of a node; see :func:`mtl_perception.ros.probe.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.probe import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.probe import main
     return main(arguments, stop)
 
 
 def usual_node(arguments: Sequence[str] | None = None) -> int:
     """Run the usual node; see :func:`mtl_perception.ros.usual_node.main`."""
     stop = StopRequest(at_once=True).listen()
-    from mtl_perception.ros.usual_node import main
+    with _libraries_of_ros():
+        from mtl_perception.ros.usual_node import main
     return main(arguments, stop)
+
+
+@contextlib.contextmanager
+def _libraries_of_ros() -> Iterator[None]:
+    """
+    Say how to get a library of ROS 2 that an import lacks.
+
+    :raises SystemExit: with code 2, after that.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        name = (error.name or '').split('.')[0]
+        if not name.endswith(('_msgs', '_interfaces', '_srvs')) and name not in LIBRARIES:
+            raise
+        from mtl_perception.middleware import lack_of
+        print(f'cannot start: {lack_of(name)}', file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 PROGRAMS = {'perception_node': perception_node, 'camera_source': camera_source,

@@ -139,6 +139,25 @@ def test_a_plain_installation_evaluates_on_streets_and_says_what_the_machine_has
     assert plain(*MTL, 'doctor').endswith('everything needed is here\n')
 
 
+@pytest.mark.parametrize(('words', 'extra'), [
+    ((*MTL, 'demo'), 'ros-wheels'), ((*MTL, 'record'), 'ros-wheels'),
+    ((*MTL, 'play', 'bag'), 'ros-wheels'),
+    ((*MTL, 'benchmark', '--level', 'node'), 'ros-wheels'), ((*MTL, 'view'), 'view'),
+    ((*MTL, 'export', 'street', '--format', 'onnx'), 'onnx-export'),
+    ((*MTL, 'train', 'street.yaml'), 'train'), ((*MTL, 'plot', 'street'), 'train')])
+def test_what_a_plain_installation_lacks_is_the_first_word_of_a_verb(plain, words, extra):
+    assert plain(*words, code=2).startswith(
+        f"mtl {words[2]}: pip install 'mtl_perception[{extra}]' brings the Python module '")
+
+
+@pytest.mark.parametrize('program', ['perception_node', 'camera_source', 'recorder'])
+def test_without_ros_a_program_says_how_to_get_it(plain, program):
+    said = plain('-m', 'mtl_perception.programs', program, code=2)
+    assert said.startswith(
+        "cannot start: pip install 'mtl_perception[ros-wheels]' brings the Python module '")
+    assert said.endswith('source its setup.bash instead\n')
+
+
 @pytest.mark.slow
 def test_a_plain_installation_runs_the_demo_where_ros_is(plain, tmp_path):
     pytest.importorskip('rclpy')

@@ -30,7 +30,7 @@ ALLOWED = {
     'inference': VOCABULARY | {'media', 'models', 'egomotion', 'inference'},
     'evaluation': VOCABULARY | PARTS | STORES | {'evaluation', 'inference'},
     'ros': VOCABULARY | {'media', 'ros', 'inference', 'synthetic'},
-    'programs': {'ros', 'signals'},
+    'programs': {'middleware', 'ros', 'signals'},
     'cli': {'errors'},
     'commands': (
         VOCABULARY | STORES | PARTS | ASSEMBLIES | {'commands'}),

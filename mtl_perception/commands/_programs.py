@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.processes import PROFILE, share_file
-from mtl_perception.middleware import check_environment
+from mtl_perception.middleware import check_environment, check_libraries
 
 MODULE = 'mtl_perception.programs'
 NEEDS = {'recorder': ('rosbags', 'evaluate'), 'player': ('rosbags', 'evaluate'),
@@ -26,26 +26,28 @@ def add_ros_arguments(parser: argparse.ArgumentParser) -> None:
         help='what follows is for ROS, such as -r /image_raw:=/camera/image_raw')
 
 
-def become(program: str, words: Sequence[str], ros_words: Sequence[str] = ()) -> NoReturn:
+def become(
+        program: str, words: Sequence[str], ros_words: Sequence[str] = (), remark: str = '',
+) -> NoReturn:
     """
     Replace this process by a program of :mod:`mtl_perception.programs`, signals and all.
 
     :param program: its name.
     :param words: its arguments.
     :param ros_words: those of ROS.
+    :param remark: is printed once nothing is missing.
     :raises ConfigurationError: if there is no ROS here, a variable of it is wrong, or a library of
         the program is missing.
     """
     module, extra = NEEDS[program]
     if importlib.util.find_spec(module) is None:
         raise ConfigurationError(
-            f'the Python module {module!r} is not installed; '
-            f"pip install 'mtl_perception[{extra}]' brings it")
-    if importlib.util.find_spec('rclpy') is None:
-        raise ConfigurationError(
-            'the Python module rclpy is not installed; source the setup.bash of your ROS 2, or '
-            "pip install 'mtl_perception[ros-wheels]'")
+            f"pip install 'mtl_perception[{extra}]' brings the Python module {module!r}, which is "
+            'not installed')
+    check_libraries()
     check_environment()
+    if remark:
+        print(remark)
 
     # with the default profile, large images are lost between processes
     profile = share_file('config/fastdds.xml')

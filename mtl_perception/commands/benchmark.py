@@ -31,12 +31,11 @@ from mtl_perception.evaluation.benchmark.machine import (
 from mtl_perception.evaluation.benchmark.node_level import (
     NodePlan,
     measure_nodes,
-    missing_library,
 )
 from mtl_perception.evaluation.benchmark.report import FORMAT, all_warnings, write_files
 from mtl_perception.inference.engines import ENGINES
 from mtl_perception.inference.step_graph import read_manifest
-from mtl_perception.middleware import check_environment
+from mtl_perception.middleware import check_environment, lack_of, missing_library
 
 BUSY = 0.3
 """Load average per CPU before the start from which on the machine counts as busy."""
@@ -164,8 +163,7 @@ def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
     if arguments.level == 'engines':
         return None
     if missing := missing_library():
-        text = (f'the Python module {missing!r} is not installed, so the node is not measured; '
-                "pip install 'mtl_perception[ros-wheels]' brings it")
+        text = f'{lack_of(missing)}. Without it the node is not measured'
         if arguments.level == 'node':
             raise ConfigurationError(text)
         print(f'mtl benchmark: {text}', file=sys.stderr)

@@ -28,7 +28,7 @@ from mtl_perception.evaluation.rows import interval_text, value_text
 from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.manifest import DEFAULT_MODEL
 from mtl_perception.media.addresses import without_password
-from mtl_perception.middleware import check_environment
+from mtl_perception.middleware import check_environment, check_libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; the exit code is 0 if everything worked and every frame is accounted for."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    check_libraries()
     check_environment()
     started = time.monotonic()
     plan = make_plan(arguments)

@@ -38,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compress:
         words.append('--compress')
 
-    print(f'recording into {folder}; Ctrl-C ends it')
-    become('recorder', words, arguments.ros_args)
+    become('recorder', words, arguments.ros_args, f'recording into {folder}; Ctrl-C ends it')
 
 
 def new_folder(wanted: Path | None) -> Path:

@@ -218,8 +218,8 @@ def library(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigurationError(
-            f'the Python module {name!r} cannot be imported ({error}); '
-            "pip install 'mtl_perception[view]' brings it") from error
+            f"pip install 'mtl_perception[view]' brings the Python module {name!r}, which cannot "
+            f'be imported ({error})') from error
 
 
 def _answers(port: int) -> bool:

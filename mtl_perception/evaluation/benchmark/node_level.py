@@ -3,7 +3,6 @@
 """The node as a process, its images and its answers through DDS; the usual node beside it."""
 
 import dataclasses
-import importlib.util
 import json
 import tempfile
 import time
@@ -137,14 +136,6 @@ def measure_nodes(plan: NodePlan, manifest: Manifest, progress: Progress) -> dic
 def rounds_of(seconds: float) -> int:
     """Return in how many rounds the seconds at a rate are split."""
     return min(MOST_ROUNDS, max(2, round(seconds / ROUND_S)))
-
-
-def missing_library() -> str:
-    """Return which library of ROS is not installed, empty if all are."""
-    for name in ('rclpy', 'sensor_msgs', 'diagnostic_msgs'):
-        if importlib.util.find_spec(name) is None:
-            return name
-    return ''
 
 
 class NodeAndProbe:
