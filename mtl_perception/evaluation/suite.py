@@ -185,9 +185,10 @@ def _cell(tables: Sequence[Mapping[str, MetricRow]], names: Sequence[str], colum
     """
     cells = []
     for name in names:
-        values = [getattr(table.get(name), column, None) for table in tables]
-        if len(values) == 1 or None in values:
-            cells.append(value_text(None if None in values else values[0]))
+        found = [getattr(table.get(name), column, None) for table in tables]
+        values: list[float] = [value for value in found if value is not None]
+        if len(found) == 1 or len(values) < len(found):
+            cells.append(value_text(values[0] if len(values) == len(found) else None))
             continue
         cells.append(f'{value_text(float(np.median(values)))} '
                      f'({value_text(min(values))} to {value_text(max(values))})')
