@@ -5,9 +5,11 @@
 import dataclasses
 import json
 
+import cv2
 import numpy as np
 import pytest
 
+from mtl_perception.cli import main
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference import step_graph
 from mtl_perception.inference.onnx_wire import field
@@ -150,3 +152,33 @@ def test_a_model_without_a_graph_tells_how_to_make_it(tmp_path):
     path.write_bytes(sealed(graph()))
     with pytest.raises(CheckpointError, match=r'give the \.safetensors file'):
         read_model(path)
+
+
+def tampered():
+    content = bytearray(sealed(graph()))
+    content[len(content) // 3] ^= 1
+    return bytes(content)
+
+
+def older():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(step_graph, 'FORMAT', step_graph.FORMAT - 1)
+        return sealed(graph(version='0.0.9'))
+
+
+@pytest.mark.parametrize(('content', 'reason'), [
+    (tampered(), '[M03] {path}: sha256 is '),
+    (sealed(graph())[:-9], '[M02] {path}: '), (proto() * 20, '[M02] {path}: '),
+    (older(), '[M06] {path}: '), (sealed(graph(content=proto(opset=17))), '[M06] {path}: ')],
+    ids=['tampered', 'truncated', 'foreign', 'older', 'opset'])
+def test_a_verb_refuses_a_wrong_file_in_one_line_and_writes_nothing(
+        tmp_path, capsys, content, reason):
+    path = tmp_path / 'wrong.onnx'
+    path.write_bytes(content)
+    cv2.imwrite(str(tmp_path / 'picture.png'), np.zeros((64, 96, 3), np.uint8))
+    code = main(['predict', str(tmp_path / 'picture.png'), '--model', str(path), '--output',
+                 str(tmp_path / 'masks')])
+    said = capsys.readouterr().err.splitlines()
+    assert code == CheckpointError.exit_code
+    assert said[-1].startswith('mtl predict: ' + reason.format(path=path))
+    assert not (tmp_path / 'masks').exists()
