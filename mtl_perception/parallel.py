@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One function for many jobs, in several processes."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mtl_perception.errors import PerceptionError
+from mtl_perception.signals import SIGNALS
 
 if TYPE_CHECKING:  # the node, which counts CPUs only, starts without them
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -40,8 +42,8 @@ def in_processes(
     Yield the result of a function for every job, in the order of the jobs.
 
     The processes are spawned: forked ones would inherit threads and locks of torch and OpenVINO.
-    They end at once when the caller ends, in whatever way, or stops iterating. Ctrl-C reaches
-    the caller alone.
+    They end at once when the caller ends, in whatever way, or stops iterating. Signals that ask
+    to stop reach the caller alone, even those that are sent to all processes of a group.
 
     :param work: called with the tool and a job; it and its results travel between processes.
     :param jobs: what to do.
@@ -60,8 +62,9 @@ def in_processes(
     ended, alive = context.Pipe(duplex=False)
     waiting = deque(jobs)
     begun: deque[tuple[str, Future[Result]]] = deque()
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_end_with_parent, initargs=(ended,))
+    with _unheard():  # of the process that looks after semaphores, too
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_end_with_parent, initargs=(ended,))
 
     try:
         while waiting or begun:
@@ -86,10 +89,17 @@ def cpu_count() -> int:
 
 
 def _submit(pool: 'ProcessPoolExecutor', *job: Any) -> 'Future[Any]':
-    """Hand a job over; a process that starts for it never hears of Ctrl-C."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    """Hand a job over, for which a process may start."""
+    with _unheard():
         return pool.submit(_run, *job)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep signals that ask to stop from the processes that start inside of this context."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

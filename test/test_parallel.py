@@ -108,3 +108,40 @@ def test_ctrl_c_ends_every_process_at_once_and_only_the_parent_answers(tmp_path,
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
+
+
+STOPPING = """
+import os, time
+from mtl_perception.parallel import in_processes
+from mtl_perception.signals import StopRequest
+
+def wait(_, number):
+    os.write(1, b'working\\n')
+    time.sleep(1)
+    return number
+
+def tool():
+    return None
+
+if __name__ == '__main__':
+    with StopRequest() as stop:
+        for number in in_processes(wait, list(range(20)), 2, tool, str):
+            if stop.received:
+                print(stop.received, 'after job', number)
+                break
+"""
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT', 'SIGHUP'])
+def test_a_request_to_stop_leaves_the_jobs_under_way_alone(tmp_path, name):
+    """The signal goes to the whole group, as from a terminal, ``timeout`` or a batch system."""
+    (tmp_path / 'program.py').write_text(STOPPING)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / 'program.py')], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert parent.stdout.readline() == 'working\n'
+    os.killpg(parent.pid, getattr(signal, name))
+    said, errors = parent.communicate(timeout=40)
+
+    assert f'{name} after job 0' in said
+    assert (parent.returncode, errors) == (0, '')

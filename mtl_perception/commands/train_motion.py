@@ -21,6 +21,7 @@ from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.checkpoint import CheckpointFolder
 from mtl_perception.training.motion_samples import MotionSampleCache
 from mtl_perception.training.motion_training import (
+    MotionData,
     MotionTrainer,
     MotionTraining,
     evaluate_head,
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'overrides', nargs=argparse.REMAINDER, metavar='--KEY VALUE',
         help='settings that replace those of the recipe, such as --steps 500')
-    parser.epilog = 'Exit codes: 75 stopped by a signal with a checkpoint saved, 6 not a number.'
+    parser.epilog = 'Exit codes: 75 stopped by a signal with everything saved, 6 not a number.'
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     Run ``mtl train-motion``.
 
-    :return: 0, or 75 if a signal stopped the training and a checkpoint is saved.
+    :return: 0, or 75 if a signal stopped it and what was done is saved.
     """
     overrides = late_options(arguments, _add_options)
     settings = load_recipe(arguments.recipe, overrides, MotionTraining)
@@ -62,11 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
     folder = Path(settings.output).expanduser() / settings.name
     with contextlib.ExitStack() as held:
         held.enter_context(exclusive(folder))
-        return _train(settings, folder, command, arguments)
+        stop = held.enter_context(StopRequest())
+        return _train(settings, folder, command, arguments, stop)
 
 
 def _train(
         settings: MotionTraining, folder: Path, command: str, arguments: argparse.Namespace,
+        stop: StopRequest,
 ) -> int:
     """Train from the start or the last checkpoint to the end, then write the head."""
     checkpoint = CheckpointFolder(folder / 'checkpoints').load_newest()
@@ -77,18 +80,9 @@ def _train(
 
     cv2.setNumThreads(settings.threads)
     engine = TorchEngine.load(settings.model, threads=settings.threads)
-    data = settings.data
-    caches = []
-
-    # The network stays as it is: its features are computed once and kept on the disk.
-    for split, text in (('train', data.train_seeds), ('validation', data.validation_seeds)):
-        clips = StreetClips(
-            Path(data.cache), parse_seeds(text), split, data.plan, data.street_code)
-        _count(f'rendering {split} seeds', clips.render(data.workers), len(clips.missing()))
-        cache = MotionSampleCache(Path(data.cache), clips, engine)
-        _count(f'features of {split} seeds', cache.compute(), len(clips.seeds))
-        caches.append(cache)
-
+    caches = _features(settings.data, engine, stop)
+    if caches is None:
+        return STOPPED
     samples, unseen = (cache.read(cache.clips.seeds) for cache in caches)
     print(f'{len(samples.features)} pairs of frames to learn from', flush=True)
 
@@ -98,11 +92,10 @@ def _train(
         print(f'resuming after step {trainer.done}')
 
     start = time.monotonic()
-    with StopRequest() as stop:
-        if not trainer.run(folder, TrainingLog(), command, stop):
-            print(f'{stop.received}: stopped after step {trainer.done}, checkpoint saved; '
-                  '--resume goes on')
-            return STOPPED
+    if not trainer.run(folder, TrainingLog(), command, stop):
+        print(f'{stop.received}: stopped after step {trainer.done}, checkpoint saved; '
+              '--resume goes on')
+        return STOPPED
     minutes = (time.monotonic() - start) / 60
     head = trainer.head.eval()
     figures = evaluate_head(head, unseen)
@@ -113,7 +106,7 @@ def _train(
         'command': command,
         'pairs': len(samples.features), 'steps': settings.steps, 'seed': settings.seed,
         'minutes': round(minutes, 1), 'validation': figures,
-        'data': f'synthetic street, seeds {data.train_seeds}'}
+        'data': f'synthetic street, seeds {settings.data.train_seeds}'}
     write_motion_head(head, engine.manifest, path, notes)
     print(f'{path}: {sum(p.numel() for p in head.parameters())} parameters')
 
@@ -122,8 +115,37 @@ def _train(
     return 0
 
 
-def _count(what: str, work: Iterator[int], total: int) -> None:
-    """Work through the seeds and print the progress."""
+def _features(
+        data: MotionData, engine: TorchEngine, stop: StopRequest,
+) -> list[MotionSampleCache] | None:
+    """
+    Return the features of the training and the validation clips, computed where they are missing.
+
+    The network stays as it is: its features are computed once and kept on the disk.
+
+    :return: None if a signal asked to stop; what is rendered and computed stays.
+    """
+    caches = []
+    for split, text in (('train', data.train_seeds), ('validation', data.validation_seeds)):
+        clips = StreetClips(
+            Path(data.cache), parse_seeds(text), split, data.plan, data.street_code)
+        cache = MotionSampleCache(Path(data.cache), clips, engine)
+        if not (_all_done(f'rendering {split} seeds', clips.render(data.workers),
+                          len(clips.missing()), stop)
+                and _all_done(f'features of {split} seeds', cache.compute(), len(clips.seeds),
+                              stop)):
+            return None
+        caches.append(cache)
+    return caches
+
+
+def _all_done(what: str, work: Iterator[int], total: int, stop: StopRequest) -> bool:
+    """Work through the seeds, print the progress, and return False if it was asked to stop."""
     for count, _ in enumerate(work, 1):
         if count % 50 == 0 or count == total:
             print(f'{what}: {count}/{total}', flush=True)
+        if stop.received:
+            print(f'{stop.received}: stopped after {count} of {total} seeds; the same command '
+                  'goes on')
+            return False
+    return True

@@ -141,7 +141,8 @@ class Side:
         self.tasks = tasks_of(self.config)
         with StopRequest() as stop:
             both = open_clips(self.config, '', stop)
-        assert both is not None  # nobody asked to stop
+        if both is None:
+            raise KeyboardInterrupt
         self.train, self.validation = both[0], _First(both[1])
         self.runs = itertools.count()
 

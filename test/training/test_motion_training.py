@@ -1,12 +1,16 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import os
+import signal
 import types
 
 import numpy as np
 import pytest
 import torch
 
+from mtl_perception import cli
+from mtl_perception.commands import train_motion
 from mtl_perception.datasets.synthetic import ClipPlan, StreetClips
 from mtl_perception.egomotion import RESIDUAL_CHANNELS
 from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
@@ -170,6 +174,35 @@ def test_the_recipe_is_read_and_a_wrong_key_is_refused():
     assert (settings.name, settings.steps, settings.data.plan.clips) == ('street_motion', 5, 6)
     with pytest.raises(ConfigurationError, match="did you mean 'steps'"):
         load_recipe(path, ['--stepz', '5'], MotionTraining)
+
+
+@pytest.mark.parametrize(
+    ('owner', 'method'), [(StreetClips, 'render'), (MotionSampleCache, 'compute')])
+def test_a_signal_before_the_first_step_stops_with_75(
+        tmp_path, monkeypatch, capsys, owner, method):
+    def signalled(self, workers=0):
+        for seed in range(3):
+            if seed == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield seed
+
+    monkeypatch.setattr(StreetClips, 'render', lambda self, workers: iter(self.seeds))
+    monkeypatch.setattr(owner, method, signalled)
+    engine = types.SimpleNamespace(manifest=types.SimpleNamespace(
+        name='true', sha256='0', height=224, width=384,
+        task={'semantic': STREET_SEMANTIC, 'depth': STREET_DEPTH}.get))
+    monkeypatch.setattr(train_motion.TorchEngine, 'load', lambda *_, **__: engine)
+
+    previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # outside, it would end the tests
+    try:
+        assert cli.main([
+            'train-motion', 'config/motion/street_motion.yaml', '--data.train_seeds', '0:3',
+            '--data.cache', str(tmp_path), '--output', str(tmp_path / 'runs')]) == 75
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert 'SIGTERM: stopped after 2 of 3 seeds; the same command goes on' in (
+        capsys.readouterr().out)
 
 
 @pytest.mark.slow

@@ -5,6 +5,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -113,6 +116,25 @@ def test_a_signal_stops_rendering_with_75_and_the_same_command_resumes(
     assert 'SIGTERM: stopped after 2 of 3 seeds' in capsys.readouterr().out
     assert train('--render-only') == 0
     assert sorted(seen) == [0, 1, 2, 10000]
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_processes_keeps_what_they_have_rendered(tmp_path):
+    (tmp_path / 'tiny.yaml').write_text(RECIPE)
+    training = subprocess.Popen(
+        [sys.executable, '-m', 'mtl_perception.cli', 'train', str(tmp_path / 'tiny.yaml'),
+         '--render-only', '--data.workers', '2', '--data.train_seeds', '0:99', '--data.cache',
+         str(tmp_path / 'cache')],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not list((tmp_path / 'cache').glob('*/seed_*')):
+        time.sleep(0.02)
+    os.killpg(training.pid, signal.SIGTERM)
+    said, errors = training.communicate(timeout=60)
+
+    assert (training.returncode, errors.strip()) == (75, '')
+    assert 'SIGTERM: stopped after ' in said
+    assert 1 <= len(list((tmp_path / 'cache').glob('*/seed_*'))) < 99
 
 
 @pytest.mark.parametrize('words', [
