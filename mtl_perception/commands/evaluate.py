@@ -353,9 +353,10 @@ def _on_bag(arguments: argparse.Namespace) -> int:
         if arguments.rerun:
             if arguments.image_range is None:
                 bag.image_range = ImageRange(bag_evaluation.recorded_range(bag))
+            scores = bag_evaluation.recorded_scores(bag)
             records = bag_evaluation.rerun(
-                bag, load_engine(arguments, arguments.precision),
-                settings_of_rerun(arguments, bag))
+                bag, load_engine(arguments, arguments.precision, scores.boxes),
+                settings_of_rerun(arguments, bag), scores.motion)
         score = bag_evaluation.score_bag(
             bag, progress(records, 'frames', len(bag.stamps)), manifest, labels)
         metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)

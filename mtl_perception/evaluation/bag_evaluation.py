@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.bags.stamps import match_stamps
@@ -19,8 +19,9 @@ from mtl_perception.evaluation.records import complete_truth, has_prediction
 from mtl_perception.frames import Frame, FrameRecord, Perception, Truth
 from mtl_perception.image_range import Limits, limits_of
 from mtl_perception.inference.depth_anchor import SCALES
-from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.inference.fit import CHOICES, SQUEEZED, Fit, roi_of
+from mtl_perception.inference.moving_objects import MINIMUM_MOTION_SCORE
 from mtl_perception.inference.stream import (
     CameraStream,
     StreamSettings,
@@ -71,7 +72,8 @@ class Labels:
 
 
 def rerun(
-        bag: Bag, engine: Engine, settings: StreamSettings | None = None) -> Iterator[FrameRecord]:
+        bag: Bag, engine: Engine, settings: StreamSettings | None = None,
+        motion_score: float = MINIMUM_MOTION_SCORE) -> Iterator[FrameRecord]:
     """
     Yield the records of a recording with the predictions that a model makes now.
 
@@ -82,9 +84,13 @@ def rerun(
     :param bag: the recording.
     :param engine: the model.
     :param settings: of the node; the defaults if None.
+    :param motion_score: probability of moving above which a pixel or an object moves.
     """
     calibrations = calibrations_of(bag)
     stream = CameraStream(engine, settings)
+    if stream.moving is not None:
+        stream.moving.minimum_score = motion_score
+
     changes = bag.image_range.changes
     for record in bag.records(engine.manifest.tasks):
         if bag.image_range.changes > changes:
@@ -217,6 +223,35 @@ def recorded_settings(bag: Bag) -> StreamSettings:
         'off' if node.get('rectify') == 'off' else 'auto',
         depth_scale=next((one for one in SCALES if one == node.get('depth.scale')), 'network'),
         fit=_recorded_fit(node))
+
+
+class LowestScores(NamedTuple):
+    """
+    From which scores on the node believes its network.
+
+    :param motion: probability of moving above which a pixel or an object moves.
+    :param boxes: lowest score of a box that is published.
+    """
+
+    motion: float = MINIMUM_MOTION_SCORE
+    boxes: float = MINIMUM_SCORE
+
+
+def recorded_scores(bag: Bag) -> LowestScores:
+    """Return the lowest scores of the node at the end of a recording, by default the usual."""
+    node = _counters(bag)[1] or {}
+    return LowestScores(
+        _score(node, 'motion.min_score', MINIMUM_MOTION_SCORE),
+        _score(node, 'detection.min_score', MINIMUM_SCORE))
+
+
+def _score(node: Mapping[str, str], name: str, default: float) -> float:
+    """Return a score of the diagnostics, the default if they have none between 0 and 1."""
+    try:
+        score = float(node.get(name, default))
+    except ValueError:
+        return default
+    return score if 0 <= score <= 1 else default
 
 
 def _recorded_fit(node: Mapping[str, str]) -> Fit:

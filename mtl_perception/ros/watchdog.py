@@ -232,6 +232,9 @@ class Watchdog:
 
             if moving is not None:
                 values['motion.min_score'] = str(moving.minimum_score)
+            if self._watched.settings is not None:
+                values['detection.min_score'] = str(self._watched.settings.detection_min_score)
+
             if (layout := camera.stream.layout) is not None:
                 values['tiles'] = str(len(layout.tiles))
             if camera.stream.anchor is not None:

@@ -3,6 +3,7 @@
 """``mtl evaluate --bag --rerun`` repeats the node: its settings, its sizes and its boxes."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ from short_drive import COUNT, SIZE, START_NS, STEP_NS, evaluate_bag, info
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag
-from mtl_perception.evaluation.bag_evaluation import recorded_settings, rerun
+from mtl_perception.errors import FrameError
+from mtl_perception.evaluation import bag_evaluation
+from mtl_perception.evaluation.bag_evaluation import (
+    recorded_scores,
+    recorded_settings,
+    rerun,
+)
 from mtl_perception.evaluation.bag_output import BagOutput
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.evaluation.live_recording import LivePlan, record_live
@@ -43,7 +50,7 @@ def model(tiny_model, tmp_path_factory):
     return path
 
 
-def drive(model, size='camera', settings=SETTINGS, report=True):
+def drive(model, size='camera', settings=SETTINGS, report=True, scores=None):
     """Return the messages of a drive with pauses, as a node with these settings leaves them."""
     street = Street(20003, rate=10.0, **SIZE)
     stream = CameraStream(TorchEngine.load(model, 'cpu', threads=1), settings)
@@ -62,7 +69,7 @@ def drive(model, size='camera', settings=SETTINGS, report=True):
     values = {'received': COUNT, 'published': COUNT, 'in_flight': 0}
     if report:
         values |= {'max_gap': settings.max_gap_s, 'depth.camera_height': settings.camera_height,
-                   'motion.head': settings.motion_head}
+                   'motion.head': settings.motion_head, **(scores or {})}
     messages.append(('/diagnostics', diagnostics({'camera': values}), START_NS))
     return messages
 
@@ -78,6 +85,41 @@ def test_the_settings_of_the_node_are_in_its_diagnostics(tmp_path, model):
 
     for words in (['--max-gap', '0.5'], ['--camera-height', '1.6']):  # the positive controls
         assert evaluate_bag(tmp_path, path, model, '--rerun', *words) != recorded
+
+
+def test_the_lowest_scores_of_the_node_are_repeated(tmp_path, model, monkeypatch):
+    path = write_bag(tmp_path / 'bag', drive(
+        model, scores={'motion.min_score': 0.75, 'detection.min_score': 0.45}))
+    with Bag(path) as bag:
+        assert recorded_scores(bag) == (0.75, 0.45)
+
+    asked, streams = [], []
+    load_engine = engines.load_engine
+
+    class Stream(CameraStream):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.moving = SimpleNamespace(minimum_score=0.5)
+            streams.append(self)
+
+        def process(self, *_, **__):
+            raise FrameError('nothing', 'I03_short')
+
+    monkeypatch.setattr(
+        engines, 'load_engine',
+        lambda *arguments: (asked.append(arguments[-1]), load_engine(*arguments))[1])
+    monkeypatch.setattr(bag_evaluation, 'CameraStream', Stream)
+    cli.main(['evaluate', str(model), '--bag', str(path), '--rerun'])
+    assert asked == [0.45]
+    assert [one.moving.minimum_score for one in streams] == [0.75]
+
+
+@pytest.mark.parametrize('score', ['much', '-0.1', 'nan', '7'])
+def test_a_score_that_is_none_is_the_usual_one(tmp_path, model, score):
+    path = write_bag(tmp_path / 'bag', drive(
+        model, scores={'motion.min_score': score, 'detection.min_score': score}))
+    with Bag(path) as bag:
+        assert recorded_scores(bag) == (0.5, 0.3)
 
 
 def test_options_take_the_place_of_settings_that_were_not_recorded(tmp_path, model):
@@ -202,13 +244,15 @@ def test_a_real_node_with_other_settings_is_repeated_bit_by_bit(tmp_path, model)
     """Camera, node and recorder on a ROS graph; the node's settings come from the recording."""
     pytest.importorskip('rclpy')
     node = {'model': str(model), 'threads': 1, 'device': 'cpu', 'max_gap': 0.2,
-            'depth.camera_height': 1.3, 'input.fit': 'tiles', 'input.roi': [0, 8, 96, 32]}
+            'depth.camera_height': 1.3, 'input.fit': 'tiles', 'input.roi': [0, 8, 96, 32],
+            'detection.min_score': 0.4}
     source = {'source': 'street', 'frames': 20, 'rate': 5.0, 'seed': 20003, 'ahead': 20, **SIZE}
     path = record_live(LivePlan(source, node, truth=True), tmp_path, lambda *_: None)
     engine = TorchEngine.load(model, 'cpu', threads=1)
 
     with Bag(path) as one, Bag(path) as other, Bag(path) as third:
         settings = recorded_settings(one)
+        assert recorded_scores(one) == (0.5, 0.4)
         pairs = list(zip(one.records(), rerun(other, engine, settings), strict=True))
         by_default = list(rerun(third, engine))
 
