@@ -18,7 +18,13 @@ from mtl_perception.inference.precision import (
     objection,
     recorded,
 )
-from mtl_perception.inference.step_graph import SUFFIX, find_graph, read_manifest
+from mtl_perception.inference.step_graph import (
+    SUFFIX,
+    StepGraph,
+    find_graph,
+    read_graph,
+    read_manifest,
+)
 from mtl_perception.manifest import Manifest, find_model
 
 ENGINES = ('auto', 'torch', 'onnx', 'openvino')
@@ -101,9 +107,9 @@ def on_gpu(device: str) -> bool:
 
 def _load(
     model: str | Path, name: str, device: str, precision: str, threads: int,
-    minimum_score: float,
+    minimum_score: float, graph: StepGraph | None = None,
 ) -> Engine:
-    """Load a model into an engine that was chosen."""
+    """Load a model into an engine that was chosen; its graph may have been read already."""
     found: Engine
     if name == 'torch':
         from mtl_perception.inference.torch_engine import TorchEngine
@@ -111,10 +117,10 @@ def _load(
             model, device, precision=precision, threads=threads, minimum_score=minimum_score)
     elif name == 'onnx':
         from mtl_perception.inference.onnx_engine import OnnxEngine
-        found = OnnxEngine.load(model, device, precision, threads, minimum_score)
+        found = OnnxEngine.load(model, device, precision, threads, minimum_score, graph)
     else:
         from mtl_perception.inference.openvino_engine import OpenVinoEngine
-        found = OpenVinoEngine.load(model, device, precision, threads, minimum_score)
+        found = OpenVinoEngine.load(model, device, precision, threads, minimum_score, graph)
 
     # below fp32, log and diagnostics tell what that costs
     if found.setup.precision != 'fp32':
@@ -235,23 +241,37 @@ def _load_first(
     :raises CheckpointError: as :func:`load_engine`, of the last of them.
     """
     left: list[str] = []
+    graph = None
+    if len(names) > 1:
+        try:
+            graph = read_graph(find_graph(model))
+        except CheckpointError as error:
+            # all engines but torch would refuse it, some only after seconds of imports
+            if names[-1] != 'torch':
+                raise
+            _passed_over(model, ' and '.join(names[:-1]), error, left)
+            names = names[-1:]
+
     for name in names[:-1]:
         try:
-            found = _load(model, name, device, precision, threads, minimum_score)
+            found = _load(model, name, device, precision, threads, minimum_score, graph)
             return _said(found, _reason(found, left))
         except (CheckpointError, ConfigurationError, DeviceError) as error:
-            if str(error) in left:
-                continue  # the same graph
-            left.append(str(error))
+            _passed_over(model, name, error, left)
 
-            # that nobody has exported a graph is nothing to warn of
-            expected = isinstance(error, DeviceError) or not _has_graph(model)
-            _log.log(
-                logging.INFO if expected else logging.WARNING,
-                'auto does not take engine %s: %s', name, error)
-
-    found = _load(model, names[-1], device, precision, threads, minimum_score)
+    found = _load(model, names[-1], device, precision, threads, minimum_score, graph)
     return _said(found, _reason(found, left))
+
+
+def _passed_over(model: str | Path, names: str, error: Exception, left: list[str]) -> None:
+    """Note and log why auto does not take some engines."""
+    left.append(str(error))
+
+    # that nobody has exported a graph is nothing to warn of
+    expected = isinstance(error, DeviceError) or not _has_graph(model)
+    _log.log(
+        logging.INFO if expected else logging.WARNING,
+        'auto does not take engine %s: %s', names, error)
 
 
 def _reason(engine: Engine, left: list[str]) -> str:

@@ -145,7 +145,7 @@ class OnnxEngine(GraphEngine):
     @classmethod
     def load(
         cls, model: str | Path, device: str = 'auto', precision: str = 'fp32', threads: int = 0,
-        minimum_score: float = MINIMUM_SCORE,
+        minimum_score: float = MINIMUM_SCORE, graph: StepGraph | None = None,
     ) -> 'OnnxEngine':
         """
         Load a model, verify it, and run it until it is warm.
@@ -157,6 +157,7 @@ class OnnxEngine(GraphEngine):
         :param precision: ``fp32``, or by TensorRT ``fp16``.
         :param threads: CPU threads; 0 means one less than there are CPUs.
         :param minimum_score: lowest score of a box, 0 to 1.
+        :param graph: of the model, if it was read and verified already.
         :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
         :raises DeviceError: if this machine or this ONNX Runtime does not have the device.
         :raises ConfigurationError: if a setting does not exist.
@@ -167,7 +168,7 @@ class OnnxEngine(GraphEngine):
             f'engine onnx on device {kind}')
         count = threads_of(threads)
         return cls.of_graph(
-            read_graph(find_graph(model)), kind, index, precision, count, minimum_score)
+            graph or read_graph(find_graph(model)), kind, index, precision, count, minimum_score)
 
     @classmethod
     def of_graph(

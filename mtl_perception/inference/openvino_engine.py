@@ -107,7 +107,7 @@ class OpenVinoEngine(GraphEngine):
     @classmethod
     def load(
         cls, model: str | Path, device: str = 'auto', precision: str = 'fp32', threads: int = 0,
-        minimum_score: float = MINIMUM_SCORE,
+        minimum_score: float = MINIMUM_SCORE, graph: StepGraph | None = None,
     ) -> 'OpenVinoEngine':
         """
         Load a model, verify it, and run it until it is warm.
@@ -119,6 +119,7 @@ class OpenVinoEngine(GraphEngine):
             calibrate`` has written the ``.int8`` file.
         :param threads: CPU threads; 0 means one less than there are CPUs.
         :param minimum_score: lowest score of a box, 0 to 1.
+        :param graph: of the model, if it was read and verified already.
         :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
         :raises DeviceError: if this machine does not have the device or the precision.
         :raises ConfigurationError: if a setting does not exist.
@@ -126,7 +127,7 @@ class OpenVinoEngine(GraphEngine):
         openvino = runtime()
         _check_settings(device, precision, openvino)
         count = threads_of(threads)
-        graph = read_graph(find_graph(model))
+        graph = graph or read_graph(find_graph(model))
         head = None
         if graph.motion_head is not None:
             head = GraphMotionHead(OpenVinoGraph(graph.motion_head, 'fp32', count))

@@ -20,7 +20,7 @@ from mtl_perception import Street
 from mtl_perception.cli import main
 from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceError
 from mtl_perception.frames import Frame
-from mtl_perception.inference import engines, precision
+from mtl_perception.inference import engines, onnx_engine, openvino_engine, precision
 from mtl_perception.inference.box_selection import select_boxes
 from mtl_perception.inference.engines import (
     LIBRARIES,
@@ -326,6 +326,16 @@ def test_a_graph_of_other_weights_is_left_for_torch_with_a_warning(copied, monke
     assert 'auto does not take engine onnx: [M07]' in caplog.text
     with pytest.raises(CheckpointError, match='make it again: mtl export'):
         load_engine(copied, 'onnx', 'cpu', threads=1)
+
+    # no library is imported for it
+    monkeypatch.undo()
+    caplog.clear()
+    with monkeypatch.context() as patched:
+        for module in (onnx_engine, openvino_engine):
+            patched.setattr(module, 'runtime', lambda: pytest.fail('a library was imported'))
+        setup = load_engine(copied, device='cpu', threads=1).setup
+    assert setup.engine == 'torch'
+    assert len(caplog.messages) == 1
 
     # a robot without torch has nothing to fall back to
     only(monkeypatch, 'onnxruntime')

@@ -134,7 +134,7 @@ class Loader:
         monkeypatch.setattr(engines, '_load', self._load)
         monkeypatch.setattr(engines, 'GPUS', ())
 
-    def _load(self, model, name, device, precision, threads, minimum_score):
+    def _load(self, model, name, device, precision, threads, minimum_score, graph=None):
         if (name, precision) in self._lacking:
             raise DeviceError('this CPU has no such unit')
         self.loaded.append((name, device, precision))
