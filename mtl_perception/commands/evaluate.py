@@ -38,7 +38,7 @@ from mtl_perception.evaluation import (
 )
 from mtl_perception.evaluation.calibrate import calibrate
 from mtl_perception.evaluation.evaluator import Evaluator
-from mtl_perception.evaluation.report import Report, recording_facts
+from mtl_perception.evaluation.report import Report, ran_text, recording_facts
 from mtl_perception.evaluation.report_files import write_json
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.evaluation.suite import as_table, read_suite, run_suite
@@ -232,7 +232,7 @@ def _on_streets(arguments: argparse.Namespace) -> int:
     metrics, evaluator = _evaluated(arguments, manifest, seeds, plan)
     metrics = {'model': manifest.name, 'sha256': manifest.sha256, **metrics}
     publish(Report(
-        street_evaluation.title_of(metrics), metrics, notes=[_ran(metrics)],
+        street_evaluation.title_of(metrics), metrics, notes=[ran_text(metrics['engine'])],
         pictures=evaluator.pictures(), targets=True), arguments.output)
     if arguments.record:
         street_evaluation.record_metrics(arguments.model, metrics)
@@ -258,11 +258,6 @@ def _evaluated(
         return street_evaluation.evaluate(make_engine(), seeds, plan, _streets)
     return street_evaluation.evaluate_in_processes(
         make_engine, manifest, seeds, plan, workers, _streets)
-
-
-def _ran(metrics: dict[str, Any]) -> str:
-    """Return in a sentence what ran the network."""
-    return f'The network ran by {metrics["engine"]}.'
 
 
 def _streets(seeds: Sequence[int]) -> Iterable[int]:
@@ -304,7 +299,7 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
         'engine': engine.setup.what, **metrics}
     publish(Report(
         dataset_evaluation.title_of(metrics), metrics,
-        notes=[*dataset_evaluation.notes_of(metrics), _ran(metrics)],
+        notes=[*dataset_evaluation.notes_of(metrics), ran_text(metrics['engine'])],
         pictures=evaluator.pictures()), arguments.output)
     return 0
 

@@ -51,6 +51,11 @@ class Report:
         return [*(_remarks(self.metrics) if self.rows else []), *self.notes]
 
 
+def ran_text(engine: str) -> str:
+    """Return in a sentence what ran the network: engine, device and precision."""
+    return f'The network ran by {engine}.'
+
+
 def recording_facts(metrics: Metrics) -> list[Fact]:
     """
     Return how many frames of a recording have a prediction, and the latencies.

@@ -21,6 +21,7 @@ from mtl_perception.evaluation.dataset_evaluation import (
     notes_of,
     open_data,
 )
+from mtl_perception.evaluation.report import ran_text
 from mtl_perception.evaluation.rows import MetricRow, rows, value_text
 from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
@@ -97,8 +98,8 @@ def run_suite(
     :param load: returns the engine of a model.
     :param show: wraps the numbers of the clips of the entry with that ``name``, for a progress
         bar.
-    :return: for each entry and model ``title``, ``column``, ``model``, and ``metrics``, or
-        ``missing`` with the reason.
+    :return: for each entry and model ``title``, ``column``, ``model``, and ``engine`` and
+        ``metrics``, or ``missing`` with the reason.
     :raises ConfigurationError: if a description is wrong.
     :raises DataError: if no data set is there.
     """
@@ -121,7 +122,8 @@ def run_suite(
             metrics, _ = evaluate(
                 engine, data, partial(show, name=entry.title), False, entry.camera_height,
                 class_map, fit, entry.depth_scale)
-            result |= {'sha256': engine.manifest.sha256, 'data': words, 'fit': fit.how,
+            result |= {'sha256': engine.manifest.sha256, 'data': words,
+                       'engine': engine.setup.what, 'fit': fit.how,
                        'camera_height': entry.camera_height, 'metrics': metrics}
 
     if all('missing' in result for result in results):
@@ -158,7 +160,18 @@ def as_table(suite: Suite, results: Sequence[Mapping[str, Any]]) -> str:
             frames = own[0]['metrics']['frames']
             lines.append(f'| {entry.title}, {frames} frames: {", ".join(shown)} | '
                          f'{" | ".join(cells)} | {blind} |')
+    notes |= dict.fromkeys(_ran(titles, results))
     return '\n'.join([*lines, '', *(f'- {note}' for note in notes)])
+
+
+def _ran(titles: Mapping[str, str], results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return in a sentence what ran the networks, or where they differ in one for each."""
+    columns: dict[str, dict[str, None]] = {}
+    for result in results:
+        if 'engine' in result:
+            columns.setdefault(result['engine'], {})[titles[result['column']]] = None
+    return [ran_text(engine) if len(columns) == 1 else f'{", ".join(heads)}: {ran_text(engine)}'
+            for engine, heads in columns.items()]
 
 
 def _columns(suite: Suite) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ class BlueEngine:
             name, NetworkSpec(frames=1, channels={'semantic': 2}), (SEMANTIC,), 32, 64,
             (0, 0, 0), (1, 1, 1), 38.4)
         self.motion_head = None
-        self.setup = Setup('fake', '1', 'cpu', 'fp32', 1)
+        self.setup = Setup('fake', '1', 'cpu', 'bf16' if name == 'coarse' else 'fp32', 1)
 
     def step(self, image, state=None, tasks=None):
         sky = (image[..., 2] > 100).astype(np.uint8)
@@ -80,6 +80,7 @@ def test_a_suite_is_one_table_with_baselines_and_says_what_is_not_there(suite, t
     assert 'Another: left out' in notes
     assert 'nowhere' in notes
     assert 'fence' in notes
+    assert lines[-1] == '- The network ran by fake 1 on cpu, fp32, 1 CPU thread(s).'
     assert "there is no row 'IoU skj'; did you mean 'IoU sky'" in notes
 
     assert (tmp_path / 'out/suite.md').read_text().splitlines() == lines
@@ -87,6 +88,17 @@ def test_a_suite_is_one_table_with_baselines_and_says_what_is_not_there(suite, t
     assert [(one['title'], one['model']) for one in results] == [
         ('CamVid', 'one'), ('Another', 'one'), ('CamVid', 'two'), ('Another', 'two')]
     assert results[0]['metrics']['semantic']['pixel_accuracy'] == accuracy
+    assert results[0]['engine'] == 'fake 1 on cpu, fp32, 1 CPU thread(s)'
+
+
+def test_where_engines_differ_the_table_says_what_ran_each_model(suite, tmp_path, capsys):
+    described = yaml.safe_load(suite.read_text())
+    described['models'] = ['one', 'coarse', 'two']
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data')]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        '- one, two: The network ran by fake 1 on cpu, fp32, 1 CPU thread(s).',
+        '- coarse: The network ran by fake 1 on cpu, bf16, 1 CPU thread(s).']
 
 
 def test_several_models_share_a_column_with_their_median_and_range(suite, tmp_path, capsys):
