@@ -13,7 +13,7 @@ from mtl_perception.commands._film import Reel, used_images
 from mtl_perception.commands._options import path_argument, progress
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.image_inputs import is_bag, open_input
-from mtl_perception.evaluation.pictures import evenly_spread
+from mtl_perception.evaluation.pictures import evenly_spread, headed
 from mtl_perception.files import write_atomically
 from mtl_perception.manifest import Manifest, read_model
 from mtl_perception.postprocessing import colourise_depth
@@ -197,7 +197,7 @@ def _depth_text(depth: DepthChange) -> str:
 
 
 def _picture(done: Adaptation, task: Task) -> NDArray[np.uint8]:
-    """Return held-out images as rows: image, classes and depth before and after."""
+    """Return held-out images as rows: image, classes and depth before and after, with headings."""
     palette = np.zeros((256, 3), np.uint8)
     palette[:len(task.palette)] = task.palette
     shown = evenly_spread(min(SHOWN, len(done.held_out)), len(done.held_out))
@@ -210,7 +210,11 @@ def _picture(done: Adaptation, task: Task) -> NDArray[np.uint8]:
                 _depth_colours(done.depth.before[number], done.before.classes[number], task),
                 _depth_colours(done.depth.after[number], done.after.classes[number], task)]
         rows.append(np.concatenate(row, 1))
-    return np.concatenate(rows)
+
+    captions = ['image', 'classes before', 'classes after']
+    if done.depth.after:
+        captions += ['depth before', 'depth after']
+    return headed(np.concatenate(rows), captions)
 
 
 def _depth_colours(

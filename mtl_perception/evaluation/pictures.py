@@ -153,6 +153,19 @@ def evenly_spread(count: int, total: int) -> list[int]:
     return [(2 * place + 1) * total // (2 * count) for place in range(count)]
 
 
+def headed(image: Image, captions: Sequence[str]) -> Image:
+    """
+    Return a picture of equally wide columns with a heading above each.
+
+    :param image: (h, columns * w, 3) uint8 RGB.
+    :param captions: of the columns; the end of one that is too long is cut off.
+    :return: (h + LINE, columns * w, 3) uint8 RGB.
+    """
+    empty = np.full((LINE, image.shape[1] // len(captions), 3), DARK, np.uint8)
+    return np.concatenate([
+        np.concatenate([_write(empty, [caption]) for caption in captions], 1), image])
+
+
 def _outlined(
         image: Image, boxes: Detections | TrueBoxes, task: Task, scale: float) -> Image:
     """
