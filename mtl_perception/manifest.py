@@ -25,6 +25,13 @@ DEFAULT_MODEL = 'roads'
 """Where the shipped models live."""
 
 
+DEPTH_CHANNELS = {False: 1, True: 2}
+"""
+Whether a network tells how depth follows the height of the camera -> channels of its depth. The
+second is for that, see :func:`mtl_perception.models.streaming.at_height`.
+"""
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """
@@ -70,6 +77,11 @@ class NetworkSpec:
     initial: dict[str, float] = field(default_factory=dict)
     transfer: bool = False
     sharing: str = 'hard'
+
+    @property
+    def height_exponents(self) -> bool:
+        """Whether the network tells, in each pixel, how depth follows the camera's height."""
+        return self.channels.get('depth') == DEPTH_CHANNELS[True]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mtl_perception.errors import CheckpointError
 from mtl_perception.inference.confidence import FEATURES
-from mtl_perception.manifest import Manifest
+from mtl_perception.manifest import DEPTH_CHANNELS, Manifest
 from mtl_perception.preprocessing import check_size
 from mtl_perception.reason_codes import ReasonCode
 
@@ -113,9 +113,8 @@ def _check_tasks(manifest: Manifest) -> None:
     decoded = dict(tasks)
     if manifest.motion_head and 'motion' not in channels:
         decoded.pop('motion', None)
-    if 'depth' in decoded and channels.get('depth') == 2:
-        # the second is how depth follows the height of the camera
-        decoded['depth'] = 2
+    if 'depth' in decoded:
+        decoded['depth'] = DEPTH_CHANNELS[manifest.network.height_exponents]
     if list(decoded.items()) != list(channels.items()) or len(tasks) != len(manifest.tasks):
         raise CheckpointError(
             f'{name}: the tasks say channels {tasks}, the network says {channels}; the manifest '

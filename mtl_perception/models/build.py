@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mtl_perception.manifest import NetworkSpec
+from mtl_perception.manifest import DEPTH_CHANNELS, NetworkSpec
 from mtl_perception.models.aspp import ASPP, TwoLayerDecoder
 from mtl_perception.models.attention import TaskAttention
 from mtl_perception.models.cross_stitch import CrossStitchEncoder
@@ -122,11 +122,8 @@ DECODERS: dict[str, Callable[[DecoderSpec], nn.Module]] = {
 BOX_DECODERS = ('yolo', 'yolo16', 'yolo8')
 """The decoders of detection. Detection takes no other decoder, and no other task takes these."""
 
-FIXED_CHANNELS = {'depth': (1, 2), 'motion': (2,), 'instance': (2,)}
-"""
-Tasks with fixed numbers of output channels. The second of depth is how depth follows the height of
-the camera, see :func:`mtl_perception.models.streaming.at_height`.
-"""
+FIXED_CHANNELS = {'depth': tuple(DEPTH_CHANNELS.values()), 'motion': (2,), 'instance': (2,)}
+"""Tasks with fixed numbers of output channels."""
 
 INITIAL_OUTPUTS = {'depth': math.log(10.0)}
 """

@@ -222,7 +222,7 @@ def adapt(
         trainer.load_state(state)
     trainer.train_clips = DriveAndStreet(
         own, learned, teacher, settings.seed, depth_before.found.labels,
-        ratio if manifest.network.channels.get('depth') == 2 else None)
+        ratio if manifest.network.height_exponents else None)
     if not trainer.run(stop):
         return None
 

@@ -21,7 +21,7 @@ from mtl_perception.datasets.augmentation import Augmentation, with_preset
 from mtl_perception.datasets.build import SPLIT
 from mtl_perception.datasets.synthetic import ClipPlan
 from mtl_perception.errors import ConfigurationError
-from mtl_perception.manifest import NetworkSpec
+from mtl_perception.manifest import DEPTH_CHANNELS, NetworkSpec
 from mtl_perception.models.build import DECODERS, ENCODERS
 from mtl_perception.models.siamese import AGGREGATIONS, SHARING
 from mtl_perception.models.timm_encoder import TIMM
@@ -137,8 +137,8 @@ class NetworkSettings:
         :param transfer: whether the training needs task-transfer networks.
         """
         channels = {task.name: task.channels for task in tasks}
-        if self.height_exponents and 'depth' in channels:
-            channels['depth'] = 2
+        if 'depth' in channels:
+            channels['depth'] = DEPTH_CHANNELS[self.height_exponents]
 
         # Before the anchors are found, placeholders give the network its shape.
         chosen = self.anchors or [list(anchor) for anchor in anchors]

@@ -18,12 +18,12 @@ from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.manifest_checks import check_manifest
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.weights import load_network
-from mtl_perception.manifest import Manifest, NetworkSpec
+from mtl_perception.manifest import DEPTH_CHANNELS, Manifest, NetworkSpec
 from mtl_perception.models.build import build_network
 from mtl_perception.models.streaming import StreamingNetwork, at_height, metres
 from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_TASKS
-from mtl_perception.training.config import TrainingConfig
+from mtl_perception.training.config import NetworkSettings, TrainingConfig
 from mtl_perception.training.dataloading import collate
 from mtl_perception.training.learner import ClipLearner, _fitted, load_start
 from mtl_perception.training.losses import build_losses
@@ -159,6 +159,22 @@ def test_what_cannot_teach_the_exponent_is_refused(changed, words):
     assert build_recipe(recipe, TrainingConfig, 'test').network.spec(TASKS).channels['depth'] == 2
     with pytest.raises(ConfigurationError, match=words):
         build_recipe({**recipe, **changed}, TrainingConfig, 'test')
+
+
+@pytest.mark.parametrize('told', [False, True])
+def test_recipe_network_and_manifest_agree_on_the_channels_of_depth(told):
+    spec = NetworkSettings(frames=1, height_exponents=told).spec(TASKS)
+    assert spec.height_exponents is told
+    assert spec.channels == {'semantic': 12, 'depth': DEPTH_CHANNELS[told]}
+    check_manifest(dataclasses.replace(MANIFEST, network=spec))
+
+    more = dataclasses.replace(spec, channels={'semantic': 12, 'depth': 3})
+    with torch.device('meta'):
+        build_network(spec)
+        with pytest.raises(ValueError, match='must be 1 or 2'):
+            build_network(more)
+    with pytest.raises(CheckpointError, match='belongs to other weights'):
+        check_manifest(dataclasses.replace(MANIFEST, network=more))
 
 
 def test_a_start_of_another_width_is_refused_and_not_cut_to_size():
