@@ -90,8 +90,16 @@ def cpu_count() -> int:
 
 def _submit(pool: 'ProcessPoolExecutor', *job: Any) -> 'Future[Any]':
     """Hand a job over, for which a process may start."""
-    with _unheard():
-        return pool.submit(_run, *job)
+    from concurrent.futures import BrokenExecutor, Future
+
+    try:
+        with _unheard():
+            return pool.submit(_run, *job)
+    except BrokenExecutor as error:
+        # a process has died since the last result; that of a job before this one tells
+        lost: Future[Any] = Future()
+        lost.set_exception(error)
+        return lost
 
 
 @contextlib.contextmanager

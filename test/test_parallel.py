@@ -74,6 +74,14 @@ def test_a_process_that_dies_ends_the_calculation_with_the_jobs_it_may_have_had(
         list(run(die, workers=1))
 
 
+def test_a_process_that_dies_while_the_caller_is_busy_is_told_the_same_way():
+    results = run(die, workers=1)
+    assert next(results) == 0
+    time.sleep(3)
+    with pytest.raises(WorkerError, match=r'worked on .*job 1.* died'):
+        list(results)
+
+
 PROGRAM = """
 import os, signal, sys, time
 from mtl_perception.parallel import in_processes
