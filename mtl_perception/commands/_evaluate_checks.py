@@ -19,6 +19,8 @@ READS = {
     '--bag --rerun': {*_BAG, *_SHOWN, 'max_gap', 'rectify'},
     '--data': {'model', 'data', 'part', 'root', 'tasks', 'class_map', 'on_bad_sample',
                'image_range', *_ENGINE, *_SHOWN},
+    '--data --objects': {'model', 'data', 'part', 'root', 'objects', 'image_range',
+                         'camera_height', 'fit', 'roi', *_ENGINE},
     'streets': {'model', 'seeds', 'frames', 'spacing', 'look', 'camera_height', 'depth_scale',
                 'record', 'calibrate', 'objects', 'workers', *_ENGINE}}
 """What is evaluated -> the arguments that count then."""
@@ -35,6 +37,8 @@ def check_unread(arguments: argparse.Namespace, defaults: Mapping[str, Any]) -> 
                  if getattr(arguments, name) is not None), 'streets')
     if arguments.bag is not None and arguments.rerun:
         mode = '--bag --rerun'
+    if mode == '--data' and arguments.objects:
+        mode = '--data --objects'
 
     unread = [name for name, default in defaults.items()
               if name not in READS[mode] and getattr(arguments, name) != default]

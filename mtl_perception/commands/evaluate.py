@@ -11,6 +11,7 @@ from typing import Any
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._evaluate_checks import check_precision, check_unread
+from mtl_perception.commands._evaluate_objects import objects_of_data
 from mtl_perception.commands._options import (
     add_camera_options,
     add_data_options,
@@ -97,7 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         '--objects', action='store_true',
-        help='evaluate ids and velocities of objects over --frames frames in a row of each street')
+        help='evaluate ids and velocities of objects over --frames frames in a row of each '
+        'street, or with --data how often the ids of its largest objects change')
 
     add_engine_options(parser)
     add_precision_option(parser)
@@ -182,8 +184,9 @@ def run(arguments: argparse.Namespace) -> int:
             'or --bag --rerun. The entries of a suite have fit of their own')
 
     check_precision(arguments)
-    if arguments.objects and (arguments.suite or arguments.data or arguments.bag):
-        raise ConfigurationError('--objects evaluates streets; leave --suite, --data and --bag')
+    if arguments.objects and (arguments.suite or arguments.bag):
+        raise ConfigurationError(
+            '--objects evaluates streets, or drives of --data; leave --suite and --bag')
 
     if arguments.suite is None and arguments.data is None and (
             arguments.tasks or arguments.class_map):
@@ -281,6 +284,9 @@ def _calibrate(arguments: argparse.Namespace, seeds: Sequence[int]) -> int:
 
 def _on_data_set(arguments: argparse.Namespace) -> int:
     """Evaluate on a recorded data set."""
+    if arguments.objects:
+        return objects_of_data(arguments)
+
     class_map = read_class_map(arguments.class_map) if arguments.class_map else {}
     engine = load_engine(arguments, arguments.precision, LOWEST_SCORE)
     data, words = dataset_evaluation.open_data(

@@ -153,6 +153,17 @@ class RecordedClips(ABC):
         boxes, _ = class_boxes(instances, semantic, task.semantic_ids)
         return boxes
 
+    def object_names(self, image: Path) -> Sequence[str] | None:
+        """
+        Return the names of the objects of one image, the same in every frame of a drive.
+
+        :param image: its path.
+        :return: that of object 1 of :meth:`read_instances` first; None if the data set does not
+            tell which object is which.
+        :raises DataError: naming the file that is wrong.
+        """
+        return None
+
     def focal_length(self, image: Path) -> float | None:
         """
         Return the focal length of one image's camera along its rows, pixels.

@@ -99,7 +99,8 @@ class PandaSet(RecordedClips):
       (pixels), ``depth`` (m along Z), ``semantic`` (number of PandaSet's class), ``object``
       (number in the frame, -1 = none), ``moving`` (1 moving, 0 not, 255 unknown)
     - ``meta.json``: ``intrinsics_1920x1080``, ``image_size``, ``classes`` (number -> name), and
-      per frame of ``frames`` ``position`` and ``heading_wxyz`` of the camera
+      per frame of ``frames`` ``position`` and ``heading_wxyz`` of the camera, and the ``uuid`` of
+      each of its ``objects``
 
     This is an arrangement of the published data, not its own layout. A point labels the pixel
     that it falls into, of several the nearest point; all other pixels are unknown. Points near
@@ -153,6 +154,21 @@ class PandaSet(RecordedClips):
         instances = np.full(shape, -1, np.int32)
         instances[place] = points['object'].astype(np.int32) + 1
         return instances
+
+    def object_names(self, image: Path) -> tuple[str, ...]:
+        """
+        Return the ``uuid`` of each object of an image.
+
+        :raises DataError: if the recording does not tell.
+        """
+        recording = self._recordings[image.parents[1]]
+        try:
+            objects = recording.content['frames'][image.stem]['objects']
+            return tuple(str(one['uuid']) for one in objects)
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f'{recording.folder / "meta.json"}: frame {image.stem} has no objects with a uuid '
+                f'each ({error!r})') from error
 
     def focal_length(self, image: Path) -> float | None:
         """Return the focal length of the image, pixels."""

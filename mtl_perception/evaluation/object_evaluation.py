@@ -1,17 +1,24 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl evaluate --objects``: how well ids and velocities of objects hold on streets."""
+"""``mtl evaluate --objects``: how well ids and velocities of objects hold."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.seeds import check_seeds
+from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.dataset_evaluation import STEP_NS
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.frames import Frame
 from mtl_perception.inference.engine import Engine
+from mtl_perception.inference.fit import Layout
 from mtl_perception.inference.stream import CameraStream, StreamSettings
+from mtl_perception.metrics.point_tracks import PointTracks
 from mtl_perception.metrics.tracking import TrackingMetrics
 from mtl_perception.synthetic import Street
 
@@ -56,6 +63,87 @@ def evaluate_objects(
             assert found is not None  # stamps rise
             metrics.update(seed, found, shown.instance, street.velocities(number))
     return metrics.compute()
+
+
+def evaluate_recorded_objects(
+    engine: Engine, data: RecordedClips, settings: StreamSettings | None = None,
+    show: Callable[[Sequence[int]], Any] = iter,
+) -> dict[str, Any]:
+    """
+    Show recorded drives to a model as the node does and return how often ids change.
+
+    :param engine: the deployed network.
+    :param data: the data set, with objects at points and their names.
+    :param settings: of the stream; the defaults if None.
+    :param show: wraps the numbers of the images, for a progress bar.
+    :return: those of :class:`.PointTracks`.
+    :raises ConfigurationError: if the data does not tell which object is which.
+    :raises DataError: naming the file that is wrong.
+    """
+    stream = CameraStream(engine, settings or StreamSettings())
+    tracks = PointTracks()
+    last: Path | None = None
+    drives = 0
+
+    for number in show(range(len(data))):
+        path = data.clips[number][-1]
+        names = data.object_names(path)
+        if names is None:
+            raise ConfigurationError(
+                f'--objects needs data that tells which object is which in every frame, as '
+                f'PandaSet does; {type(data).__name__} does not')
+        if last is None or last != data.find_earlier(path, data.spacing):
+            stream.reset('clip')
+            drives += 1
+        last = path
+
+        # Data sets do not tell the time between two images.
+        image = data.read_image(path)
+        found = stream.process(
+            Frame('data', (number + 1) * data.spacing * STEP_NS, image), ['objects'], 'network',
+            focal_px=data.focal_length(path)).objects
+        true = data.read_instances(path, image.shape[:2])
+        assert found is not None  # stamps rise
+        assert stream.layout is not None
+        assert true is not None  # it has names
+
+        rows, columns = np.nonzero(true > 0)
+        own, ids = true[rows, columns], _at_points(found.mask, stream.layout, rows, columns)
+        tracks.update(
+            drives, {names[one - 1]: ids[own == one] for one in np.unique(own).tolist()})
+    return tracks.compute()
+
+
+def _at_points(
+    mask: NDArray[np.uint32], layout: Layout, rows: NDArray[np.intp], columns: NDArray[np.intp],
+) -> NDArray[np.uint32]:
+    """
+    Return the ids at pixels of the camera's image; 0 where the network does not see it.
+
+    :param mask: (h, w) of the picture that the network saw.
+    :param layout: of that picture.
+    :param rows: (N,) of the pixels.
+    :param columns: (N,) of the pixels.
+    """
+    window = layout.window
+    down, right = rows - window.top, columns - window.left
+    seen = (down >= 0) & (down < window.height) & (right >= 0) & (right < window.width)
+
+    # The middle of a pixel lies half a pixel inside.
+    ids = np.zeros(len(rows), np.uint32)
+    y = ((down[seen] + 0.5) * mask.shape[0] / window.height).astype(np.intp)
+    x = ((right[seen] + 0.5) * mask.shape[1] / window.width).astype(np.intp)
+    ids[seen] = mask[y, x]
+    return ids
+
+
+def recorded_as_markdown(metrics: dict[str, Any]) -> str:
+    """Return the metrics of recorded drives as a table."""
+    return '\n'.join([
+        '| largest objects | seen | frames with points | found | changes of id | with the id '
+        'they have most often |', '|---|---|---|---|---|---|',
+        f'| {metrics["objects"]} | {metrics["seen"]} | {metrics["frames"]} | {metrics["found"]} '
+        f'| {metrics["changes"]} | {_text(metrics["kept"])} |'])
 
 
 def as_markdown(metrics: dict[str, Any]) -> str:

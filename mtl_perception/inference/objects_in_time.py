@@ -9,10 +9,10 @@ from mtl_perception.frames import Objects, Outputs
 from mtl_perception.inference.confidence import CONFIDENCES, offered
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.moving_objects import Moving
-from mtl_perception.inference.objects import Ids, cut_objects, kept
+from mtl_perception.inference.objects import Floats, Ids, cut_objects, kept
 from mtl_perception.inference.tracking import ObjectTracker
+from mtl_perception.inference.vector_objects import vector_objects
 from mtl_perception.manifest import Manifest
-from mtl_perception.postprocessing import separate
 
 OBJECTS = 'objects'
 """Name by which a stream is asked for objects in time."""
@@ -72,20 +72,20 @@ class ObjectsInTime:
         assert semantic is not None  # both were asked for
         assert depth is not None
         metres = depth * np.float32(depth_scale)
+        ids, belief = self._found(outputs)
         return self.tracker.update(
-            stamp_ns, self._ids(outputs), semantic, metres, camera, moving,
-            outputs.semantic_confidence)
+            stamp_ns, ids, semantic, metres, camera, moving, outputs.semantic_confidence, belief)
 
-    def _ids(self, outputs: Outputs) -> Ids:
-        """Return which object each pixel belongs to."""
+    def _found(self, outputs: Outputs) -> tuple[Ids, Floats | None]:
+        """Return which object each pixel belongs to, and how far each is believed if unsure."""
         semantic, depth = outputs.semantic, outputs.depth
         assert semantic is not None
         assert depth is not None
         task = self._manifest.task('semantic')
         assert task is not None
-        found = outputs.objects
-        if found is None and outputs.instance is not None:
-            found = separate(outputs.instance, semantic, task)
-        if found is None:
-            return cut_objects(semantic, depth, task.movable, outputs.semantic_confidence)
-        return kept(found.astype(np.int32), outputs.semantic_confidence)
+        sure = outputs.semantic_confidence
+        if outputs.objects is not None:
+            return kept(outputs.objects.astype(np.int32), sure), None
+        if outputs.instance is not None:
+            return vector_objects(outputs.instance, semantic, task.movable, sure)
+        return cut_objects(semantic, depth, task.movable, sure), None

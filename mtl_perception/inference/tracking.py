@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Objects in time: ids that hold from frame to frame, and velocities over the world."""
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -23,6 +24,14 @@ KEPT_S = 0.6
 """A track that is not seen for longer ends, seconds."""
 CONFIRMED = 2
 """A track is told once it was seen in so many frames."""
+OLD = 16
+"""From so many frames on, all tracks weigh the same where several claim an object."""
+BELIEVED = 0.45
+"""
+A track is told while its belief is at least this.
+
+On ten streets IDF1 is best at 0.4 and MOTA at 0.54.
+"""
 SAME_DEPTH = 0.3
 """Largest difference of the logarithms of depth of one object that was hidden in between."""
 FLOW_SIGMA_PX = 0.5
@@ -34,7 +43,7 @@ ACCELERATION = 3.0
 SLOW_PRIOR = 6.0
 """Standard deviation of the velocity of an object of which nothing is known, m/s."""
 BLEND = 0.5
-"""Weight of the newest frame in the probability that an object moves."""
+"""Weight of the newest frame in the belief in an object and the probability that it moves."""
 
 
 @dataclass
@@ -48,6 +57,7 @@ class Track:
     :param votes: class id -> in how many pixels it was seen.
     :param size_px: square root of its pixels in that frame.
     :param hits: in how many frames it was seen.
+    :param belief: how far it can be believed, filtered; NaN = it was not told.
     :param moving: probability that it moves; NaN before it is known.
     :param velocity: (3,) m/s over the world.
     :param variance: (3, 3) of the velocity.
@@ -60,10 +70,21 @@ class Track:
     votes: dict[int, int] = field(default_factory=dict)
     size_px: float = 0.0
     hits: int = 0
+    belief: float = np.nan
     moving: float = np.nan
     velocity: Vector = field(default_factory=lambda: np.zeros(3))
     variance: Vector = field(default_factory=lambda: np.eye(3) * SLOW_PRIOR ** 2)
     measured: bool = False
+
+    @property
+    def weight(self) -> float:
+        """How much its overlap counts against that of others: from 1, with age up to 5."""
+        return 1 + math.log2(min(self.hits, OLD))
+
+    @property
+    def told(self) -> bool:
+        """Whether it was seen often enough and is believed."""
+        return self.hits >= CONFIRMED and not self.belief < BELIEVED
 
     @property
     def kind(self) -> int:
@@ -123,6 +144,7 @@ class ObjectTracker:
     def update(
         self, stamp_ns: int, ids: Ids, semantic: NDArray[np.uint8], depth: Floats,
         camera: Pinhole, moving: Moving | None = None, confidence: Floats | None = None,
+        belief: Floats | None = None,
     ) -> Objects:
         """
         Take the objects of the next frame and return what is known of them.
@@ -134,6 +156,8 @@ class ObjectTracker:
         :param camera: of the maps.
         :param moving: what the motion head knows of the frame; None if there is none.
         :param confidence: (h, w) float32, probability of the class.
+        :param belief: (N,) float32, how far each object is to be believed; None = all are. One
+            that is not is followed all the same, and its track told while it is on average.
         """
         seconds = 0.0 if self._last is None else (stamp_ns - self._last[0]) * 1e-9
         step = None if moving is None or moving.step is None else moving.step.pose
@@ -151,6 +175,8 @@ class ObjectTracker:
         for place in range(1, seen.count + 1):
             track = owners.get(place) or self._start(seen.position(place), stamp_ns)
             tracks.append(track)
+            if belief is not None:
+                track.belief = _blended(float(belief[place - 1]), track.belief)
             self._note(track, place, seen, stamp_ns, semantic, moving if known else None)
 
         numbers = np.array([0, *(one.number for one in tracks)], np.int32)
@@ -190,10 +216,13 @@ class ObjectTracker:
         tracks = {one.number: one for one in self.tracks}
         owners: dict[int, Track] = {}
 
-        # By overlap, the largest first
+        # By overlap, the largest first. Where parts become one again, its older id wins.
         pairs = [] if before is None else _overlaps(ids, before)
-        for overlap, place, number in pairs:
-            if overlap >= OVERLAP and place not in owners and number in tracks:
+        claims = sorted(
+            ((overlap * tracks[number].weight, place, number) for overlap, place, number in pairs
+             if overlap >= OVERLAP and number in tracks), reverse=True)
+        for _, place, number in claims:
+            if place not in owners and number in tracks:
                 owners[place] = tracks.pop(number)
 
         # By place and distance
@@ -224,11 +253,15 @@ class ObjectTracker:
         if moving is None or moving.outputs.motion_score is None:
             return
         score = float(moving.outputs.motion_score[rows, columns].mean())
-        track.moving = score if np.isnan(track.moving) else (
-            BLEND * score + (1 - BLEND) * track.moving)
+        track.moving = _blended(score, track.moving)
         if moving.comparison is not None:
             track.measure(*velocity_of(
                 rows, columns, track.position, seen.camera, moving))
+
+
+def _blended(newest: float, before: float) -> float:
+    """Return the filtered value of a number; what was NaN before is the newest."""
+    return newest if np.isnan(before) else BLEND * newest + (1 - BLEND) * before
 
 
 class _Seen:
@@ -250,6 +283,7 @@ class _Seen:
         order = np.argsort(ids[rows, columns], kind='stable')
         self._rows, self._columns = rows[order], columns[order]
         self._ends = np.cumsum(np.bincount(ids[rows, columns], minlength=self.count + 1))
+        self._positions: dict[int, Vector] = {}
 
     def pixels(self, place: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return rows and columns of an object."""
@@ -258,9 +292,12 @@ class _Seen:
 
     def position(self, place: int) -> Vector:
         """Return the middle of what is seen of an object, (3,) metres in the optical frame."""
-        rows, columns = self.pixels(place)
-        far = float(np.median(self._depth[rows, columns]))
-        return far * _ray(self.camera, float(columns.mean()), float(rows.mean()))
+        if place not in self._positions:
+            rows, columns = self.pixels(place)
+            far = float(np.median(self._depth[rows, columns]))
+            self._positions[place] = far * _ray(
+                self.camera, float(columns.mean()), float(rows.mean()))
+        return self._positions[place]
 
     def distance(self, place: int, track: Track) -> float:
         """Return how far an object is from a track; below 1 it may be the same."""
@@ -347,7 +384,7 @@ def _told(
     minimum_score: float | None,
 ) -> Objects:
     """
-    Return what is told of the tracks of a frame: those that were seen often enough.
+    Return what is told of the tracks of a frame: those seen often enough that are believed.
 
     :param minimum_score: probability above which an object moves, None if motion is unknown.
     """
@@ -357,7 +394,7 @@ def _told(
         score = (np.bincount(ids.ravel(), confidence.ravel(), minlength=len(tracks) + 1)
                  / np.maximum(pixels, 1))[1:]
 
-    shown = [place for place, one in enumerate(tracks) if one.hits >= CONFIRMED]
+    shown = [place for place, one in enumerate(tracks) if one.told]
     told = [tracks[place] for place in shown]
     moves = np.array([
         UNKNOWN_MOTION if minimum_score is None or np.isnan(one.moving)

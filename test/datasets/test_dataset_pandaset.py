@@ -71,6 +71,16 @@ def test_focal_length_and_pose_are_those_of_the_image(root):
         data.pose(data.clips[1][-1])
 
 
+def test_objects_have_the_names_that_hold_over_the_frames(root):
+    data = PandaSet(str(root))
+    meta = json.loads(json.dumps(META))
+    meta['frames']['01']['objects'] = [{'uuid': 'b2', 'label': 'Car'}, {'uuid': 'a1'}]
+    write_text(root / '002/front_camera/meta.json', json.dumps(meta))
+    assert data.object_names(data.clips[1][-1]) == ('b2', 'a1')
+    with pytest.raises(DataError, match='frame 02 has no objects with a uuid each'):
+        data.object_names(data.clips[2][-1])
+
+
 def test_a_part_is_selected_by_the_numbers_of_the_images(root):
     def selected(frames, **part):
         data = build_dataset({'dataset': 'pandaset', 'root': str(root), 'frames': frames,

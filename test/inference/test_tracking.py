@@ -13,7 +13,7 @@ from mtl_perception.egomotion.pinhole import rigid_flow
 from mtl_perception.frames import Outputs, Step
 from mtl_perception.inference.moving_objects import Moving
 from mtl_perception.inference.objects import cut_objects, kept
-from mtl_perception.inference.tracking import KEPT_S, ObjectTracker, velocity_of
+from mtl_perception.inference.tracking import BELIEVED, KEPT_S, ObjectTracker, velocity_of
 
 HEIGHT, WIDTH = 60, 100
 CAMERA = Pinhole(100.0, 100.0, 49.5, 29.5)
@@ -202,3 +202,40 @@ def test_an_object_moves_from_the_score_on_that_was_asked_for():
         said = dataclasses.replace(compared(flow, score=0.55), minimum_score=minimum_score)
         moves += follow(tracker, number, box, said).moving.tolist()
     assert moves == [1, 0, 1]  # told from the second frame on
+
+
+def believed(tracker, number, boxes, *belief):
+    """Give a tracker one frame with a belief in each object."""
+    semantic, depth = scene(*boxes)
+    return tracker.update(
+        number * STEP_NS, cut_objects(semantic, depth, (CAR,)), semantic, depth, CAMERA,
+        belief=np.array(belief, np.float32))
+
+
+def test_a_track_is_told_while_it_is_believed_on_average_and_keeps_its_id():
+    tracker, box = ObjectTracker(), [(10, 20, 30, 40, 20)]
+    told = []
+    for number, belief in enumerate((0.8, 0.8, 0.2, 0.2, 0.2, 0.9), 1):
+        told.append(believed(tracker, number, box, belief).ids.tolist())
+    # averages 0.8, 0.8, 0.5, 0.35, 0.275, 0.59
+    assert 0.35 < BELIEVED < 0.5
+    assert told == [[], [1], [1], [], [], [1]]
+
+
+def test_an_object_without_belief_in_numbers_is_told_as_before():
+    tracker, box = ObjectTracker(), [(10, 20, 30, 40, 20)]
+    assert [len(follow(tracker, number, box).ids) for number in (1, 2)] == [0, 1]
+
+
+def test_parts_that_become_one_again_have_the_older_id():
+    tracker, whole = ObjectTracker(), (20, 20, 50, 40, 20)
+    for number in range(1, 17):
+        assert set(follow(tracker, number, [whole]).ids) <= {1}
+    # it falls apart: the older id stays with the larger part
+    for number in (17, 18):
+        found = follow(tracker, number, [(20, 20, 36, 40, 20), (36, 20, 50, 40, 40)])
+    assert sorted(found.ids) == [1, 2]
+    # the younger part grows, and then takes all
+    for number in (19, 20):
+        follow(tracker, number, [(20, 20, 33, 40, 20), (33, 20, 50, 40, 40)])
+    assert follow(tracker, 21, [whole]).ids.tolist() == [1]
