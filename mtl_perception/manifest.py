@@ -20,10 +20,9 @@ from mtl_perception.tasks import Task
 
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / 'pretrained'
+"""Where the shipped models live."""
 DEFAULT_MODEL = 'roads'
 """The shipped model for images of cameras."""
-"""Where the shipped models live."""
-
 
 DEPTH_CHANNELS = {False: 1, True: 2}
 """

@@ -23,6 +23,8 @@ Result = TypeVar('Result')
 
 AHEAD = 2
 """Jobs per process that are begun before the result of the first of them is taken."""
+GRACE_S = 2.0
+"""After the last job, processes that have not ended by themselves by then are ended, seconds."""
 
 _tools: list[Any] = []
 """What the jobs of this process share, once it is there."""
@@ -77,7 +79,13 @@ def in_processes(
         # where jobs are left, nobody wants them any more
         if begun:
             alive.close()
+
+        # a pool that has lost a process sends SIGTERM to the others, which do not hear it
+        ending = threading.Timer(GRACE_S, alive.close)
+        ending.start()
         pool.shutdown(wait=True, cancel_futures=True)
+        ending.cancel()
+        ending.join()
         alive.close()
         ended.close()
 

@@ -36,6 +36,12 @@ def die(_, number):
     return number
 
 
+def deaf(_, number):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(0.3)
+    return os.getpid()
+
+
 def seven():
     return 7
 
@@ -80,6 +86,17 @@ def test_a_process_that_dies_while_the_caller_is_busy_is_told_the_same_way():
     time.sleep(3)
     with pytest.raises(WorkerError, match=r'worked on .*job 1.* died'):
         list(results)
+
+
+def test_a_process_that_dies_after_its_last_job_does_not_hold_up_the_end():
+    """The other one has nothing to do any more, and does not hear the SIGTERM of the pool."""
+    found = []
+    for process in run(deaf):
+        found.append(process)
+        if len(found) == 4:
+            os.kill(process, signal.SIGKILL)
+            time.sleep(0.5)
+    assert len(found) == 4
 
 
 PROGRAM = """

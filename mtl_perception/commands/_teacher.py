@@ -59,8 +59,8 @@ def labelled_folder(
         from mtl_perception.evaluation.image_inputs import open_input
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f'--teacher reads images, for which the Python module {error.name!r} is missing; '
-            "pip install 'mtl_perception[evaluate]' brings it") from error
+            f"pip install 'mtl_perception[evaluate]' brings the Python module {error.name!r}, "
+            'which is not installed; --teacher reads images with it') from error
 
     teacher = load_labeller(arguments.teacher)
     given = read_class_map(arguments.class_map) if arguments.class_map else {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.seeds import check_seeds
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.dataset_evaluation import STEP_NS
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.frames import Frame
@@ -106,6 +106,11 @@ def evaluate_recorded_objects(
         assert found is not None  # stamps rise
         assert stream.layout is not None
         assert true is not None  # it has names
+
+        if (highest := int(true.max(initial=0))) > len(names):
+            raise DataError(
+                f'{path}: a point is of object {highest - 1}, counted from 0, but only '
+                f'{len(names)} objects of the image have a name')
 
         rows, columns = np.nonzero(true > 0)
         own, ids = true[rows, columns], _at_points(found.mask, stream.layout, rows, columns)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.errors import DataError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.dataset_evaluation import (
     described_fit,
     evaluate,
@@ -81,9 +81,17 @@ def read_suite(path: Path) -> Suite:
     """
     Return the suite that a YAML file describes.
 
-    :raises ConfigurationError: if it cannot be read, with every wrong setting.
+    :raises ConfigurationError: if it cannot be read, with every wrong setting, or if two columns
+        have the same title.
     """
-    return checked(Suite, read_yaml(path), str(path))
+    suite = checked(Suite, read_yaml(path), str(path))
+    titles = Counter(title for one in suite.models for title in (
+        one if isinstance(one, dict) else [one]))
+    if twice := [title for title, count in titles.items() if count > 1]:
+        raise ConfigurationError(
+            f'{path}: models: {", ".join(map(repr, twice))} heads more than one column; give '
+            'every column a title of its own')
+    return suite
 
 
 def run_suite(

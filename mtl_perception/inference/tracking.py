@@ -120,8 +120,8 @@ class ObjectTracker:
     Give the objects of one camera ids that hold, and velocities.
 
     An object is the known one that it overlaps most along the optical flow, which the motion head
-    computes anyway. An object that was hidden is found again where its velocity took it. Without
-    flow, objects are compared at the same place.
+    computes anyway; an overlap counts more with an older track. An object that was hidden is found
+    again where its velocity took it. Without flow, objects are compared at the same place.
 
     Not safe to use from several threads; each camera has its own.
     """

@@ -10,7 +10,7 @@ import pytest
 
 from mtl_perception import cli
 from mtl_perception.datasets.pandaset import PandaSet
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.object_evaluation import (
     evaluate_recorded_objects,
     recorded_as_markdown,
@@ -114,6 +114,15 @@ def test_the_command_prints_the_table_and_refuses_what_does_not_fit(root, capsys
                           (['--bag', 'drive'], 'leave --suite and --bag')):
         assert cli.main([*command, *more]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_point_of_an_object_without_a_name_is_refused(root):
+    path = root / '002/front_camera/meta.json'
+    meta = json.loads(path.read_text())
+    del meta['frames']['04']['objects'][1]
+    path.write_text(json.dumps(meta))
+    with pytest.raises(DataError, match=r'04\.png: a point is of object 1, counted .* only 1 obj'):
+        evaluate_recorded_objects(RedEngine(), PandaSet(str(root)))
 
 
 def test_data_that_does_not_tell_which_object_is_which_is_refused(root, monkeypatch):

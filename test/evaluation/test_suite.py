@@ -124,6 +124,15 @@ def test_two_trainings_of_one_name_are_two_columns(suite, tmp_path, capsys, monk
     assert capsys.readouterr().out.startswith('| | a/x.safetensors | b/x.safetensors | image-bl')
 
 
+@pytest.mark.parametrize('other', ['one', {'one': ['two', 'three']}])
+def test_two_columns_of_the_same_title_are_refused(suite, capsys, other):
+    described = yaml.safe_load(suite.read_text())
+    described['models'] = ['one', other]
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite)]) == 2
+    assert "models: 'one' heads more than one column" in capsys.readouterr().err
+
+
 def test_an_entry_may_say_how_the_model_sees_the_images(suite, tmp_path, capsys):
     described = yaml.safe_load(suite.read_text())
     described['entries'][0]['fit'] = 'crop'
