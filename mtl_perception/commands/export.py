@@ -10,7 +10,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.manifest import find_model, read_model
 from mtl_perception.synthetic import Street
 from mtl_perception.training.checkpoint import read_checkpoint
-from mtl_perception.training.export import PRECISIONS, export_run, export_state
+from mtl_perception.training.export import PRECISIONS, export_average, export_run, export_state
 
 FORMATS = ('safetensors', 'onnx')
 SAMPLE_STREETS = (20000, 20001)
@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--precision', choices=PRECISIONS, default=PRECISIONS[0],
         help='how weights are stored (default: fp16, half the size); a graph stores them as the '
         'model does')
+    parser.add_argument(
+        '--average', metavar='MODEL', type=path_argument,
+        help='average the weights of SOURCE, a model, with those of the one that its training '
+        'began with')
+    parser.add_argument(
+        '--share', type=float, default=0.5,
+        help="with --average: of SOURCE's weights, 0 to 1 (default: 0.5)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,8 +54,16 @@ def run(arguments: argparse.Namespace) -> int:
     suffix = f'.{arguments.format}'
     if into is not None and into.suffix != suffix:
         raise ConfigurationError(f'--into is {into}; the name must end in {suffix}')
+    if arguments.average is not None and arguments.format == 'onnx':
+        raise ConfigurationError('--average writes weights; make the graph of them afterwards')
     if arguments.format == 'onnx':
         print(_export_graph(source, into))
+        return 0
+
+    if arguments.average is not None:
+        if into is None:
+            raise ConfigurationError('--average needs --into NAME.safetensors: where to write it')
+        print(export_average(source, arguments.average, arguments.share, into))
         return 0
 
     if source.is_dir():
