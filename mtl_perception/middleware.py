@@ -49,7 +49,7 @@ def environment_remarks(environment: Mapping[str, str] = os.environ) -> list[Rem
     return [*_middleware(environment), *_domain(environment), *_discovery(environment)]
 
 
-LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'diagnostic_msgs')
+LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
 """What every program on the ROS graph needs."""
 
 
@@ -58,8 +58,11 @@ def missing_library() -> str:
     return next((name for name in LIBRARIES if importlib.util.find_spec(name) is None), '')
 
 
-def lack_of(name: str) -> str:
+def lack_of(name: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return how to get a library of ROS 2 that is not installed."""
+    if distribution := environment.get('ROS_DISTRO'):  # a part of it is there
+        return (f'sudo apt install ros-{distribution}-{name.replace("_", "-")} brings the Python '
+                f'module {name!r}, which is not installed')
     return (f"pip install 'mtl_perception[ros-wheels]' brings the Python module {name!r}, which "
             'is not installed; where ROS 2 is, source its setup.bash instead')
 

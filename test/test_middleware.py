@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mtl_perception.middleware import environment_remarks
+from mtl_perception.middleware import environment_remarks, lack_of
 
 
 @pytest.fixture
@@ -118,3 +118,10 @@ def test_doctor_survives_ros_libraries_that_end_the_process(tmp_path):
     assert code == 2
     assert 'ends the process that imports it, code 102: rcl: gone' in output
     assert 'model street' in output
+
+
+def test_a_missing_library_is_told_with_what_brings_it():
+    assert "pip install 'mtl_perception[ros-wheels]'" in lack_of('rclpy', {})
+    text = lack_of('std_srvs', {'ROS_DISTRO': 'jazzy'})
+    assert text.startswith('sudo apt install ros-jazzy-std-srvs brings')
+    assert 'pip' not in text

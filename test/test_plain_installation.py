@@ -80,6 +80,7 @@ def plain(monkeypatch, tmp_path):
 
     Everything else that is installed here is absent in the process and in those that it starts.
     """
+    monkeypatch.delenv('ROS_DISTRO', raising=False)  # where it is set, apt is named
     allowed = brought_by(declared(monkeypatch)['install_requires'])
     modules = owners_of_modules()
     ros = {name for name, owners in modules.items()

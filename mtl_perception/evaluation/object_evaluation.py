@@ -100,7 +100,7 @@ def evaluate_recorded_objects(
         # Data sets do not tell the time between two images.
         image = data.read_image(path)
         found = stream.process(
-            Frame('data', (number + 1) * data.spacing * STEP_NS, image), ['objects'], 'network',
+            Frame('data', (number + 1) * STEP_NS, image), ['objects'], 'network',
             focal_px=data.focal_length(path)).objects
         true = data.read_instances(path, image.shape[:2])
         assert found is not None  # stamps rise
