@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--precision', choices=PRECISIONS, default=PRECISIONS[0],
         help='how weights are stored (default: fp16, half the size); a graph stores them as the '
         'model does')
+
+    # the mean of two models
     parser.add_argument(
         '--average', metavar='MODEL', type=path_argument,
         help='average the weights of SOURCE, a model, with those of the one that its training '

@@ -88,7 +88,7 @@ def export_average(source: str | Path, other: str | Path, share: float, path: Pa
     manifest, content = read_model(source)
     begun, begun_content = read_model(other)
 
-    # A motion head is a file of its own: neither its task nor its weights are those of the network.
+    # A motion head is a file of its own: its task is not one of the network's.
     manifest, begun = (replace(one, motion_head='', tasks=tuple(
         task for task in one.tasks if task.name in one.network.channels))
         for one in (manifest, begun))
@@ -107,7 +107,8 @@ def export_average(source: str | Path, other: str | Path, share: float, path: Pa
         replace(manifest, name=path.stem, metrics={}, precisions={}, semantic_temperature=1.0,
                 depth_confidence=(), training=notes),
         safetensors.torch.save(mean), path)
-    return f'{share:g} of {source}, {1 - share:g} of {other}: {path}, sha256 {written.sha256[:12]}...'
+    return (f'{share:g} of {source}, {1 - share:g} of {other}: {path}, '
+            f'sha256 {written.sha256[:12]}...')
 
 
 def export(

@@ -37,7 +37,8 @@ def test_weights_are_averaged_and_the_manifest_says_so(tiny_model, trained, tmp_
 
     for key, tensor in network.state_dict().items():
         if tensor.is_floating_point():
-            torch.testing.assert_close(tensor, other.state_dict()[key] + 0.25, atol=2e-3, rtol=1e-3)
+            wanted = other.state_dict()[key] + 0.25
+            torch.testing.assert_close(tensor, wanted, atol=2e-3, rtol=1e-3)
     assert manifest.name == 'mean'
     assert manifest.training['average'] == {'with': begun.sha256, 'share': 0.25}
     assert manifest.metrics == {}  # nothing was measured of these weights
@@ -46,7 +47,7 @@ def test_weights_are_averaged_and_the_manifest_says_so(tiny_model, trained, tmp_
 def test_a_motion_head_is_left_out(tmp_path):
     into = tmp_path / 'mean.safetensors'
     assert export('roads', '--average', 'roads', '--into', into) == 0
-    manifest, network = load_network(into)
+    manifest, _ = load_network(into)
     assert manifest.motion_head == ''
     assert {task.name for task in manifest.tasks} == {*manifest.network.channels}
 
