@@ -295,7 +295,7 @@ def test_the_command_takes_a_folder(root, command, capsys):
 def test_descriptions_of_evaluations_are_valid(name):
     path = Path(__file__).parents[2] / f'config/evaluate/{name}.yaml'
     described = read_descriptions(path)
-    assert [*described] == ['validation', 'train']
+    assert [*described][:2] == ['validation', 'train']
     for description in described.values():
         assert description['dataset'] == name
         TypeAdapter(DESCRIPTION_TYPE).validate_python(description)

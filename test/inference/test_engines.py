@@ -488,7 +488,7 @@ def recorded_frames(height, width, real_data):
 
 AGREEMENTS = pytest.mark.parametrize(('name', 'number_format', 'least'), [
     ('onnx', 'fp32', EQUAL_IDS), ('openvino', 'fp32', EQUAL_IDS),
-    ('openvino', 'bf16', 0.99), ('openvino', 'int8', 0.99)])
+    ('openvino', 'bf16', 0.98), ('openvino', 'int8', 0.98)])
 """
 Engine, precision, and the smallest share of ids that are those of torch in fp32.
 
