@@ -4,6 +4,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError, StorageError
 from mtl_perception.files import write_atomically
 from mtl_perception.signals import STOPPED, StopRequest
-from mtl_perception.training.config import load_config
+from mtl_perception.training.config import TrainingConfig, load_config
 from mtl_perception.training.data_sources import (
     anchors_of,
     check_network,
@@ -21,7 +22,7 @@ from mtl_perception.training.data_sources import (
     tasks_of,
 )
 from mtl_perception.training.dataloading import Draws, batches
-from mtl_perception.training.rate_finder import find_rate, rates_between
+from mtl_perception.training.rate_finder import RateCurve, find_rate, rates_between
 from mtl_perception.training.recipe import late_options
 from mtl_perception.training.trainer import Trainer
 
@@ -50,7 +51,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run ``mtl find-lr``."""
+    """
+    Run ``mtl find-lr``.
+
+    :return: 0, or 75 if a signal stopped it.
+    """
     config = load_config(arguments.recipe, late_options(arguments, _add_options))
     check_network(config)
     if arguments.into.suffix not in ('.png', '.svg', '.pdf'):
@@ -64,28 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
 
-    with StopRequest() as stop, tempfile.TemporaryDirectory() as folder:
-        both = open_clips(config, config.data.street_code, stop)
-        if both is None:
-            return STOPPED
-
-        train, validation = both
-        tasks = tasks_of(config)
-        weights = None
-        if config.loss.class_balance != 0:
-            weights = class_weights(train, tasks, config.loss.class_balance)
-        trainer = Trainer(
-            config, Path(folder), tasks, train, validation, weights,
-            {'anchors': anchors_of(config, train)})
-        trainer.start()
-
-        stage = config.stages[0]
-        draws = Draws(
-            train, config.seed, stage.height, stage.width, config.augmentation,
-            config.data.window, config.data.on_bad_sample == 'skip', stage.crop)
-        with batches(
-                draws, 0, len(rates), stage.batch, config.data.loaders, trainer.ranks) as read:
-            curve = find_rate(trainer, read, rates)
+    with StopRequest() as stop:
+        curve = _curve(config, rates, stop)
+    if curve is None:
+        return STOPPED
 
     try:
         arguments.into.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise StorageError(f'{arguments.into}: cannot be written ({error})') from error
     write_atomically(curve.table().encode(), arguments.into.with_suffix('.csv'))
 
+    if stop.received:
+        # the steps so far are drawn, but they do not tell where the losses would have risen
+        print(f'{stop.received}: stopped after {len(curve.rates)} of {len(rates)} steps, which '
+              f'are in {arguments.into}')
+        return STOPPED
     steepest = curve.steepest()
     lowest = min(zip(curve.losses, curve.rates))[1]
     print('the losses never fell; begin with a lower --first' if steepest is None else
@@ -101,3 +93,35 @@ def run(arguments: argparse.Namespace) -> int:
           'the stage between them')
     print(f'drew {len(curve.rates)} steps into {arguments.into}')
     return 0
+
+
+def _curve(
+        config: TrainingConfig, rates: Sequence[float], stop: StopRequest) -> RateCurve | None:
+    """Return the losses over the rates, None if a signal came before there was a curve."""
+    both = open_clips(config, config.data.street_code, stop)
+    if both is None:
+        return None
+
+    train, validation = both
+    tasks = tasks_of(config)
+    weights = None
+    if config.loss.class_balance != 0:
+        weights = class_weights(train, tasks, config.loss.class_balance)
+    stage = config.stages[0]
+    draws = Draws(
+        train, config.seed, stage.height, stage.width, config.augmentation,
+        config.data.window, config.data.on_bad_sample == 'skip', stage.crop)
+
+    # a trainer wants a folder for its run; nothing is kept of this one
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            config, Path(folder), tasks, train, validation, weights,
+            {'anchors': anchors_of(config, train)})
+        trainer.start()
+        with batches(
+                draws, 0, len(rates), stage.batch, config.data.loaders, trainer.ranks) as read:
+            curve = find_rate(trainer, read, rates, stop)
+
+    if curve is None:
+        print(f'{stop.received}: stopped before the third step; there is nothing to draw yet')
+    return curve

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mtl_perception.errors import NumericError
+from mtl_perception.signals import StopRequest
 from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.trainer import Trainer
 
@@ -18,6 +19,9 @@ SMOOTHING = 0.9
 
 DIVERGED = 4.0
 """The search ends where the losses are this many times their smallest mean."""
+
+FEWEST = 3
+"""Steps of the shortest curve."""
 
 
 @dataclass(frozen=True)
@@ -73,23 +77,30 @@ def rates_between(lowest: float, highest: float, steps: int) -> list[float]:
     return [lowest * (highest / lowest) ** (index / (steps - 1)) for index in range(steps)]
 
 
-def find_rate(trainer: Trainer, read: Iterator[Batch], rates: Sequence[float]) -> RateCurve:
+def find_rate(
+        trainer: Trainer, read: Iterator[Batch], rates: Sequence[float], stop: StopRequest,
+) -> RateCurve | None:
     """
     Train with rising learning rates (Smith, Cyclical Learning Rates, WACV 2017, section 3.3).
 
     The strategy weights the losses as in a training. The curve shows their geometric mean, whose
     shape does not depend on the units of the tasks: a choice of ours. It ends where the losses are
-    four times their smallest mean or not finite.
+    four times their smallest mean or not finite, or where a signal asks to stop.
 
     :param trainer: not trained yet; it is of no use afterwards.
     :param read: one batch per rate.
     :param rates: in rising order.
+    :param stop: checked after every step.
+    :return: None if it was asked to stop before the third step: that is no curve.
     :raises NumericError: if fewer than three steps are finite.
     """
     trainer.learner.train()
     found: list[tuple[float, float]] = []
     mean = 0.0
     for rate, batch in zip(rates, read):
+        if stop.received:
+            break
+
         on_device = {name: item.to(trainer.ranks.device) for name, item in batch.items()}
         losses = trainer.stepper(
             on_device, trainer.weighting.tasks, rate * trainer.config.optimiser.lr)
@@ -106,7 +117,9 @@ def find_rate(trainer: Trainer, read: Iterator[Batch], rates: Sequence[float]) -
         if found[-1][1] > DIVERGED * min(loss for _, loss in found):
             break
 
-    if len(found) < 3:
+    if len(found) < FEWEST and stop.received:
+        return None
+    if len(found) < FEWEST:
         raise NumericError(
             f'only {len(found)} steps were finite, from a learning rate of {rates[0]:g} on; '
             'begin with a lower one')
