@@ -64,7 +64,7 @@ def in_processes(
     ended, alive = context.Pipe(duplex=False)
     waiting = deque(jobs)
     begun: deque[tuple[str, Future[Result]]] = deque()
-    with _unheard():  # of the process that looks after semaphores, too
+    with unheard():  # of the process that looks after semaphores, too
         pool = ProcessPoolExecutor(
             workers, mp_context=context, initializer=_end_with_parent, initargs=(ended,))
 
@@ -101,7 +101,7 @@ def _submit(pool: 'ProcessPoolExecutor', *job: Any) -> 'Future[Any]':
     from concurrent.futures import BrokenExecutor, Future
 
     try:
-        with _unheard():
+        with unheard():
             return pool.submit(_run, *job)
     except BrokenExecutor as error:
         # a process has died since the last result; that of a job before this one tells
@@ -111,7 +111,7 @@ def _submit(pool: 'ProcessPoolExecutor', *job: Any) -> 'Future[Any]':
 
 
 @contextlib.contextmanager
-def _unheard() -> Iterator[None]:
+def unheard() -> Iterator[None]:
     """Keep signals that ask to stop from the processes that start inside of this context."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

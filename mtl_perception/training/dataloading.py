@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clips in a reproducible order, augmented and collated into batches."""
 
+import multiprocessing
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import DataError
+from mtl_perception.parallel import unheard
+from mtl_perception.signals import SIGNALS
 from mtl_perception.tasks import NO_BOX, NOT_LABELLED, UNKNOWN_MOTION, UNLABELLED
 from mtl_perception.training.distributed import Ranks
 
@@ -142,6 +148,9 @@ def batches(
     the training. So the code that uses the batches belongs inside this context, which turns the
     error into one of the data.
 
+    Signals that ask to stop reach the training alone, even those that are sent to all processes of
+    a group: a reading process that ended by itself would look like one that has died.
+
     :param draws: the sequence.
     :param first: number of the first draw.
     :param count: number of batches.
@@ -159,7 +168,7 @@ def batches(
     loader: DataLoader[Any] = DataLoader(
         draws, batch_sampler=numbers, collate_fn=collate, num_workers=loaders,  # type: ignore
         timeout=timeout_s if loaders else 0, generator=torch.Generator(),
-        pin_memory=ranks.device.type == 'cuda')
+        worker_init_fn=_end_with_training, pin_memory=ranks.device.type == 'cuda')
 
     given = _Counted(loader)
 
@@ -195,7 +204,8 @@ class _Counted(Iterator[Batch]):
     def __init__(self, loader: 'DataLoader[Any]') -> None:
         self.count = 0
         self.waiting = False
-        self.reading = iter(loader)
+        with unheard():  # by the processes, until they see to it themselves
+            self.reading = iter(loader)
         self._in_processes = loader.num_workers > 0
 
     def __next__(self) -> Batch:
@@ -211,6 +221,21 @@ class _Counted(Iterator[Batch]):
         self.count += 1
         self.waiting = False
         return content
+
+
+def _end_with_training(worker: int) -> None:
+    """Keep signals that ask to stop from a reading process, unless the training sends them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    threading.Thread(target=_wait_for_training, daemon=True).start()
+
+
+def _wait_for_training() -> None:
+    """End this process once the training asks it to, as it does with one that hangs."""
+    training = multiprocessing.parent_process()
+    assert training is not None
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != training.pid:
+        pass
+    os._exit(0)
 
 
 def _last_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import multiprocessing
 import os
+import subprocess
 import time
 from dataclasses import replace
 
@@ -75,6 +76,27 @@ def test_a_worker_that_dies_is_reported(boxes):
 
     with pytest.raises(DataError, match='reading training clips failed'):
         read(batches(Draws(Deadly(), 0, 32, 32, None), 0, 1, 2, loaders=1))
+
+
+def test_a_worker_ends_when_its_training_asks_and_not_when_others_do(boxes):
+    class Slow(type(boxes)):
+        def __getitem__(self, number):
+            time.sleep(600 if number == 5 else 0)
+            return super().__getitem__(number)
+
+    def step(content):
+        next(content)
+        worker, = multiprocessing.active_children()
+        for name in ('TERM', 'INT', 'HUP'):
+            subprocess.run(['kill', f'-{name}', str(worker.pid)], check=True)
+        worker.join(1)
+        assert worker.is_alive()
+        worker.terminate()
+        worker.join(30)
+        assert worker.exitcode == 0
+
+    draws = Draws(Slow(), 0, 32, 32, None)
+    within(batches(draws, 0, 8, 1, loaders=1), step)
 
 
 def test_a_worker_that_is_killed_during_a_step_is_reported(boxes):

@@ -3,6 +3,7 @@
 """What goes wrong in a training, through the commands: exit code, message, and what is left."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def started(recipe, *words):
     process = subprocess.Popen(
         [sys.executable, '-u', '-m', 'mtl_perception.cli', 'train', str(recipe), *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        env={**os.environ, 'OMP_NUM_THREADS': '1'}, start_new_session=True)
     said = []
     for line in process.stdout:
         said.append(line)
@@ -141,6 +142,22 @@ def test_a_signal_saves_and_a_second_one_leaves_at_once(recipe, data):
     assert time.monotonic() - began < 30
     assert 'checkpoint saved; --resume goes on' in said
     assert list((data / 'runs/tiny/checkpoints').glob('*.ckpt'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_reading_processes_too_saves_and_ends_quietly(recipe, data, number):
+    process, _ = started(recipe, *MANY, '--data.loaders', '2')
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    os.killpg(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 75, said
+    assert 'Traceback' not in said
+    stopped = re.search(rf'{number.name}: stopped after step (\d+), checkpoint saved', said)
+    assert (data / f'runs/tiny/checkpoints/step_{int(stopped[1]):08d}.ckpt').is_file()
+    assert len(children) >= 2
+    assert not [child for child in children if Path(f'/proc/{child}').exists()]
 
 
 def test_a_killed_reading_process_is_named(recipe):
