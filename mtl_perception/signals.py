@@ -4,7 +4,9 @@
 
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 
 STOPPED, INTERRUPTED = 75, 130
@@ -65,3 +67,19 @@ class StopRequest:
             self._received_at = time.monotonic()
         elif time.monotonic() - self._received_at > TOGETHER_S:
             os._exit(INTERRUPTED)
+
+
+def interruptible(main: Callable[[], int | None], name: str) -> int:
+    """
+    Run a program that has nothing to save: SIGINT and SIGTERM end it with one line.
+
+    :param main: the program; it sees a signal as ``KeyboardInterrupt``.
+    :param name: of the program, for that line.
+    :return: its exit code, or :data:`INTERRUPTED`.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return main() or 0
+    except KeyboardInterrupt:
+        print(f'{name}: interrupted', file=sys.stderr)
+        return INTERRUPTED

@@ -20,6 +20,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from mtl_perception import topics
 from mtl_perception.bags.reader import Bag
+from mtl_perception.signals import interruptible
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
 PERIOD_NS = 33_333_333
@@ -86,4 +87,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    raise SystemExit(main())
+    raise SystemExit(interruptible(main, 'benchmark'))

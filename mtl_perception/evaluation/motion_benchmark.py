@@ -18,6 +18,7 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.benchmark.timing import medians
 from mtl_perception.inference.engines import load_engine
 from mtl_perception.inference.moving_objects import pinhole_of
+from mtl_perception.signals import interruptible
 from mtl_perception.synthetic import Street
 
 ROUNDS = 40
@@ -81,8 +82,13 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     return medians(ways, rounds)
 
 
-if __name__ == '__main__':
+def main() -> None:
+    """Print the times of the model that the command line names, ``street`` by default."""
     found = motion_milliseconds(sys.argv[1] if sys.argv[1:] else 'street')
     for name, value in found.items():
         print(f'{value:7.1f} ms  {name}')
     print(f'{sum(found.values()):7.1f} ms  all stages')
+
+
+if __name__ == '__main__':
+    raise SystemExit(interruptible(main, 'motion_benchmark'))

@@ -45,7 +45,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from mtl_perception.signals import StopRequest
+from mtl_perception.signals import StopRequest, interruptible
 from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_SEMANTIC
 from mtl_perception.training.config import Stage, TrainingConfig
@@ -182,6 +182,8 @@ class Side:
         trainer.pairs = self.plain()
         with StopRequest() as stop, _quiet():
             trainer.run(stop)
+        if stop.received:  # too few steps to compare
+            raise KeyboardInterrupt
         return trainer.pairs
 
     def theirs(self, libmtl: Any, plain: Pairs | None = None) -> Pairs:
@@ -364,6 +366,17 @@ def main() -> None:
                  'ms to read a batch'):
         table.add_column(head)
 
+    try:
+        _measure(arguments, libmtl, table, console)
+    finally:
+        # what was measured before a signal or an error is told all the same
+        if table.row_count:
+            Console(width=120).print(table)
+
+
+def _measure(
+        arguments: argparse.Namespace, libmtl: Any, table: Table, console: Console) -> None:
+    """Add a row to the table for every way on every kind of data."""
     with tempfile.TemporaryDirectory() as temporary:
         for data in arguments.data:
             recipe = dict(RECIPES[data])
@@ -390,8 +403,7 @@ def main() -> None:
                     table.add_row(
                         data, str(loaders), name, f'{1e3 * statistics.median(pairs.own):.0f}',
                         f'{middle:.3f}, {low:.3f} to {high:.3f}', f'{1e3 * side.reading():.0f}')
-    Console(width=120).print(table)
 
 
 if __name__ == '__main__':
-    main()
+    raise SystemExit(interruptible(main, 'benchmark'))

@@ -31,6 +31,7 @@ from torch.nn import functional
 from torchvision.models import resnet18
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.signals import interruptible
 from mtl_perception.weighting import WEIGHTINGS, Shared, TaskWeighting, build_weighting
 from mtl_perception.weighting.libmtl import import_libmtl
 from mtl_perception.weighting.shared import tapped
@@ -297,4 +298,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    raise SystemExit(interruptible(main, 'benchmark'))

@@ -3,7 +3,9 @@
 """The benchmark of trainings: what it times is what it says."""
 
 import os
+import signal
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -62,6 +64,36 @@ def test_reading_slowly_is_seen_where_data_are_read_and_nowhere_else(side, monke
     assert min(slow.own[3:]) > 0.12
     assert statistics.median(slow.others) < 0.12
     assert statistics.median(slow.ratios()) < statistics.median(fast.ratios())
+
+
+def test_a_signal_ends_the_steps_and_what_was_measured_before_is_told(
+        side, monkeypatch, capsys):
+    def stopped(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return benchmark.Pairs(lambda: None)
+
+    monkeypatch.setattr(benchmark.Side, 'plain', stopped)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side.ours()  # before the steps
+        monkeypatch.setattr(
+            benchmark.Side, 'plain',
+            lambda self: benchmark.Pairs(lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        with pytest.raises(KeyboardInterrupt):
+            side.ours()  # in the first of them
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    def measure(arguments, libmtl, table, console):
+        table.add_row('street', '1', 'mtl train', '7')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, '_measure', measure)
+    monkeypatch.setattr(sys, 'argv', ['benchmark', '--threads', '1'])
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main()
+    assert 'mtl train' in capsys.readouterr().out
 
 
 def test_a_step_is_what_passes_between_two_plain_steps():
