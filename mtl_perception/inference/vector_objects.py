@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from mtl_perception.inference.objects import SMALLEST, Floats, Ids
 from mtl_perception.instances import boxes_around, find_instances
 
-SURE = 0.5
+SURE_ENOUGH_TO_VOTE = 0.5
 """
 Pixels whose class is less likely than this are no part of an object.
 
-Masks of small objects are too fat: up to here they have 1.3 times the true area.
+Masks of small objects are too fat: up to here they have 1.3 times the true area. Lower than
+:data:`.SURE_ENOUGH_TO_CUT`: which object a doubtful pixel belongs to is said by its vector here,
+not by its neighbours.
 """
 DOUBTFUL = 0.13
 """An object whose votes scatter more is searched for several, see :func:`scatter_of`."""
@@ -52,7 +54,7 @@ def vector_objects(
     for kind in movable:
         thing = semantic == kind
         if confidence is not None:
-            thing &= confidence >= SURE
+            thing &= confidence >= SURE_ENOUGH_TO_VOTE
         if thing.any():
             found = find_instances(vectors, thing, minimum_pixels=SMALLEST).astype(np.int32)
             ids += np.where(found > 0, found + ids.max(), 0)

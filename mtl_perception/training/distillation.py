@@ -23,7 +23,7 @@ from mtl_perception.training.labellers import Labeller
 
 FACTS = 'teacher.json'
 """What the labels of a folder were made of."""
-SURE = 0.5
+SURE_ENOUGH_TO_TEACH = 0.5
 """Pixels of which the teacher is less sure stay unlabelled."""
 FEWEST = 10
 """Smallest number of images."""
@@ -121,7 +121,8 @@ def write_lesson(
 
         answer = teacher.answer(image)
         classes = np.where(
-            answer.confidence >= SURE, lesson.table[answer.semantic], np.uint8(UNLABELLED))
+            answer.confidence >= SURE_ENOUGH_TO_TEACH, lesson.table[answer.semantic],
+            np.uint8(UNLABELLED))
         labelled += float((classes != UNLABELLED).mean())
         _write(folder / 'images' / f'{name}.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         _write(folder / 'semantic' / f'{name}.png', classes)

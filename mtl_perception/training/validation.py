@@ -37,8 +37,8 @@ SCORE_KEY = 'merit'
 
 INVERSE_UNITS = ('disparity_px', 'disparity_256', 'mtan')
 
-SURE = 0.3
-"""Lowest score of the boxes in a picture."""
+SURE_ENOUGH_TO_DRAW = 0.3
+"""Lowest score of the boxes in a picture; metrics count the boxes below it too."""
 
 
 class TaskMetrics:
@@ -335,7 +335,7 @@ def picture(
 
 def _drawn(image: NDArray[np.uint8], boxes: Detections, task: Task) -> NDArray[np.uint8]:
     """Return an image with the boxes that the node would publish."""
-    sure = boxes.scores >= SURE
+    sure = boxes.scores >= SURE_ENOUGH_TO_DRAW
     boxes = Detections(boxes.corners[sure], boxes.scores[sure], boxes.classes[sure])
     return draw_boxes(image, boxes, task, text=False)
 

@@ -13,7 +13,12 @@ from mtl_perception.egomotion.pinhole import rigid_flow
 from mtl_perception.frames import Outputs, Step
 from mtl_perception.inference.moving_objects import Moving
 from mtl_perception.inference.objects import cut_objects, kept
-from mtl_perception.inference.tracking import BELIEVED, KEPT_S, ObjectTracker, velocity_of
+from mtl_perception.inference.tracking import (
+    BELIEVED_ENOUGH_TO_TELL,
+    KEPT_S,
+    ObjectTracker,
+    velocity_of,
+)
 
 HEIGHT, WIDTH = 60, 100
 CAMERA = Pinhole(100.0, 100.0, 49.5, 29.5)
@@ -218,7 +223,7 @@ def test_a_track_is_told_while_it_is_believed_on_average_and_keeps_its_id():
     for number, belief in enumerate((0.8, 0.8, 0.2, 0.2, 0.2, 0.9), 1):
         told.append(believed(tracker, number, box, belief).ids.tolist())
     # averages 0.8, 0.8, 0.5, 0.35, 0.275, 0.59
-    assert 0.35 < BELIEVED < 0.5
+    assert 0.35 < BELIEVED_ENOUGH_TO_TELL < 0.5
     assert told == [[], [1], [1], [], [], [1]]
 
 
