@@ -4,10 +4,16 @@
 
 import contextlib
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from mtl_perception.errors import StorageError
+
+ABANDONED_S = 24 * 3600.0
+"""Nobody works any more on a part that was not written to for so long, seconds."""
 
 
 @contextlib.contextmanager
@@ -21,8 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     :param path: of the file; its folder is made if missing.
     :raises StorageError: if the disk refuses; the old file, if there was one, is untouched.
     """
-    # two processes may write the same file at the same time
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    temporary = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -46,6 +51,36 @@ def write_atomically(content: bytes, path: Path) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def part_of(path: Path) -> Path:
+    """
+    Return where to write a file or a folder that shall appear whole.
+
+    Several processes may write it at the same time, each its own part. They may be on hosts that
+    share the folder: the number of a process is not enough to tell them apart.
+    """
+    return path.with_name(f'.{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part')
+
+
+def remove_abandoned(folder: Path) -> None:
+    """
+    Remove the parts that killed processes have left in a folder; what cannot be removed stays.
+
+    A part counts as left once nothing was written to it for a day. Whether its process lives
+    cannot be asked: it may run on another host or in another container.
+
+    :param folder: need not exist.
+    """
+    for part in folder.glob('.*.part'):
+        with contextlib.suppress(OSError):
+            written = max(path.stat().st_mtime for path in (part, *part.glob('*')))
+            if time.time() - written < ABANDONED_S:
+                continue
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
 
 
 def flush(path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from mtl_perception.errors import StorageError
-from mtl_perception.files import replacing, write_atomically
+from mtl_perception.files import part_of, remove_abandoned, replacing, write_atomically
 
 
 def names(folder):
@@ -53,3 +53,18 @@ def test_a_block_that_fails_does_not_replace_the_file(tmp_path):
 
     assert path.read_bytes() == b'old'
     assert names(tmp_path) == ['file']
+
+
+def test_parts_of_one_file_differ_even_where_processes_have_the_same_number(tmp_path):
+    assert part_of(tmp_path / 'file') != part_of(tmp_path / 'file')
+
+
+def test_a_part_is_removed_a_day_after_its_last_write_and_other_files_stay(tmp_path):
+    for name in ('file', '.file.7.part', '.other.7.part', 'file.part'):
+        (tmp_path / name).write_bytes(b'half')
+        if name != '.other.7.part':
+            os.utime(tmp_path / name, (0, 0))
+    remove_abandoned(tmp_path)
+    remove_abandoned(tmp_path / 'nowhere')
+
+    assert names(tmp_path) == ['.other.7.part', 'file', 'file.part']

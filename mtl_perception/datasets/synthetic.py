@@ -5,7 +5,6 @@
 import hashlib
 import io
 import json
-import os
 import shutil
 import tokenize
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -21,6 +20,7 @@ from mtl_perception import synthetic
 from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.files import part_of, remove_abandoned
 from mtl_perception.parallel import in_processes
 from mtl_perception.settings import FROM_LIST, checked_dataclass, one_of
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
@@ -202,10 +202,13 @@ class StreetClips:
         """
         Render the missing seeds and yield each one when it is done.
 
+        What renderings that were killed have left is removed, see :func:`.remove_abandoned`.
+
         :param workers: number of processes; 0 renders in this one.
         :raises DataError: if they need another version of the street's code.
         :raises StorageError: if the cache cannot be written.
         """
+        remove_abandoned(self.folder)
         seeds = self.missing()
         if not seeds:
             return
@@ -302,8 +305,7 @@ def _render_seed(
             'out of the seeds, and report it') from error
 
     # Two trainings may render the same seed at the same time, each into its own folder.
-    temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.part')
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = part_of(folder)
     temporary.mkdir(parents=True)
     arrays[_BOXES] = stacked(boxes).reshape(plan.clips, plan.frames, -1, 5)
 

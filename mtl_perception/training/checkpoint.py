@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mtl_perception.errors import CheckpointError
-from mtl_perception.files import write_atomically
+from mtl_perception.files import remove_abandoned, write_atomically
 from mtl_perception.reason_codes import ReasonCode
 
 _MAGIC = b'MTLCKPT1'
@@ -98,8 +98,11 @@ class CheckpointFolder:
         """
         Return the newest readable checkpoint, None if there are none.
 
+        What killed trainings have left is removed, see :func:`.remove_abandoned`.
+
         :raises CheckpointError: if there are checkpoints but none is readable.
         """
+        remove_abandoned(self.folder)
         paths = self.paths()
         for path in paths:
             try:

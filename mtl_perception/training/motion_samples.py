@@ -24,7 +24,7 @@ from mtl_perception.egomotion import (
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import rotation_of
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.files import replacing
+from mtl_perception.files import remove_abandoned, replacing
 from mtl_perception.inference.engine import Engine
 from mtl_perception.synthetic import Street
 
@@ -94,6 +94,7 @@ class MotionSampleCache:
         :raises DataError: if a clip has not been rendered.
         :raises StorageError: if the cache cannot be written.
         """
+        remove_abandoned(self.folder)
         for place, seed in enumerate(self.clips.seeds):
             path = self._path(seed)
             if not path.is_file():

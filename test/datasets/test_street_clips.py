@@ -105,18 +105,34 @@ def test_rendering_resumes_where_it_stopped(tmp_path):
     assert list(clips(tmp_path).render(workers=0)) == []
 
 
+def test_rendering_removes_what_was_left_a_day_ago_and_nothing_that_may_be_written_now(tmp_path):
+    data = clips(tmp_path)
+    hour = 3600
+    for name, folder_age, file_age in (
+            ('.seed_000004.77.part', 25 * hour, 25 * hour),
+            ('.seed_000007.78.part', 25 * hour, 1 * hour),
+            ('.seed_000007.79-0a1b2c3d.part', 1 * hour, 1 * hour)):
+        part = data.folder / name
+        part.mkdir(parents=True)
+        for path, age in ((part / 'image.npy', file_age), (part, folder_age)):
+            if path != part:
+                path.write_bytes(b'half')
+            os.utime(path, (time.time() - age,) * 2)
+
+    assert list(data.render(workers=0)) == [4, 7]
+    assert sorted(path.name for path in data.folder.glob('.*.part')) == [
+        '.seed_000007.78.part', '.seed_000007.79-0a1b2c3d.part']
+
+
 def test_two_trainings_may_render_the_same_seed_at_the_same_time(tmp_path, monkeypatch):
     """The other process begins while this one renders, and is ready first."""
-    from mtl_perception.datasets import synthetic
-    real, mine = FakeStreet.render, os.getpid()
+    real = FakeStreet.render
     others = []
 
     def render(self, index):
         if not others:
             others.append(True)
-            with monkeypatch.context() as patched:
-                patched.setattr(synthetic.os, 'getpid', lambda: mine + 1)
-                assert list(clips(tmp_path, (4,)).render(workers=0)) == [4]
+            assert list(clips(tmp_path, (4,)).render(workers=0)) == [4]
         return real(self, index)
 
     monkeypatch.setattr(FakeStreet, 'render', render)
