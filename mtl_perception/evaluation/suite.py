@@ -82,7 +82,7 @@ def read_suite(path: Path) -> Suite:
     Return the suite that a YAML file describes.
 
     :raises ConfigurationError: if it cannot be read, with every wrong setting, or if two columns
-        have the same title.
+        or two entries have the same title.
     """
     suite = checked(Suite, read_yaml(path), str(path))
     titles = Counter(title for one in suite.models for title in (
@@ -91,6 +91,11 @@ def read_suite(path: Path) -> Suite:
         raise ConfigurationError(
             f'{path}: models: {", ".join(map(repr, twice))} heads more than one column; give '
             'every column a title of its own')
+    entries = Counter(entry.title for entry in suite.entries)
+    if twice := [title for title, count in entries.items() if count > 1]:
+        raise ConfigurationError(
+            f'{path}: entries: {", ".join(map(repr, twice))} is the title of more than one; give '
+            'every entry a title of its own')
     return suite
 
 
@@ -190,10 +195,12 @@ def _columns(suite: Suite) -> list[tuple[str, str]]:
 
 
 def _titles(suite: Suite, results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return what heads each column: of one model its name, unless two columns would share it."""
+    """Return what heads each column: of one model its name, unless another one is called so."""
     models = {result['column']: result['model'] for result in results}
-    heads = Counter(models.values())
-    return {column: model if column in suite.models and heads[model] == 1 else column
+    # a name may be that of two models, or the title of another column
+    called = Counter(models.values()) + Counter(
+        column for column, model in models.items() if column != model)
+    return {column: model if column in suite.models and called[model] == 1 else column
             for column, model in models.items()}
 
 

@@ -124,6 +124,26 @@ def test_two_trainings_of_one_name_are_two_columns(suite, tmp_path, capsys, monk
     assert capsys.readouterr().out.startswith('| | a/x.safetensors | b/x.safetensors | image-bl')
 
 
+def test_a_model_called_like_another_column_is_headed_by_its_path(
+        suite, tmp_path, capsys, monkeypatch):
+    names = {'a.safetensors': 'mine', 'b.safetensors': 'two'}
+    monkeypatch.setattr(
+        engines, 'load_engine', lambda name, *_: BlueEngine(names.get(name, name)))
+    described = yaml.safe_load(suite.read_text())
+    described['models'] = ['a.safetensors', 'b.safetensors', {'mine': ['one', 'narrow 8']}]
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data')]) == 0
+    assert capsys.readouterr().out.startswith('| | a.safetensors | two | mine | image-blind')
+
+
+def test_two_entries_of_the_same_title_are_refused(suite, capsys):
+    described = yaml.safe_load(suite.read_text())
+    described['entries'][1]['title'] = 'CamVid'
+    suite.write_text(yaml.safe_dump(described))
+    assert cli.main(['evaluate', '--suite', str(suite)]) == 2
+    assert "entries: 'CamVid' is the title of more than one" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('other', ['one', {'one': ['two', 'three']}])
 def test_two_columns_of_the_same_title_are_refused(suite, capsys, other):
     described = yaml.safe_load(suite.read_text())
