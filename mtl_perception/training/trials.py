@@ -4,6 +4,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.metrics import main_metrics
@@ -128,15 +130,19 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
-def end_with(stream: object) -> None:
+def end_with(stream: IO[Any]) -> None:
     """
     Ask this process to stop once a stream has ended: its other end was held by the caller.
 
     :param stream: a pipe that is open for reading.
     """
     def watch() -> None:
-        stream.read()  # type: ignore[attr-defined]
-        signal.raise_signal(signal.SIGTERM)
+        # stream.read() would hold the lock of the stream, which a process that is forked to read
+        # clips waits for without end when it closes its copy
+        while os.read(stream.fileno(), 1):
+            pass
+        # to the process: its main thread may sleep, and only a signal of its own wakes it
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -208,6 +208,32 @@ def test_finished_runs_are_skipped_and_failed_runs_are_named(recipe, tmp_path, c
     assert '1 of 2 trainings failed: dwa_0' in capsys.readouterr().err
 
 
+FORKING = """
+import multiprocessing, signal, sys, time
+from mtl_perception.training.trials import end_with
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+end_with(sys.stdin)
+time.sleep(0.3)  # the stream is being read
+child = multiprocessing.get_context('fork').Process(target=int)
+child.start()
+child.join(10)
+print(child.exitcode, flush=True)
+time.sleep(30)
+"""
+
+
+def test_a_training_that_ends_with_its_caller_can_fork_processes_that_read():
+    process = subprocess.Popen(
+        [sys.executable, '-c', FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == '0\n'
+        process.stdin.close()
+        assert process.wait(20) == 75
+    finally:
+        process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_signal_stops_the_running_training_and_starts_no_other(recipe, tmp_path):
