@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 from mtl_perception import __version__
 from mtl_perception.errors import PerceptionError
+from mtl_perception.signals import INTERRUPTED
 
 
 class CommandModule(Protocol):
@@ -72,19 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # names of files may hold bytes that are no text
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = next((word for word in words if not word.startswith('-')), '')
     try:
-        code = _run(arguments)
+        code = _run(words, verb)
         sys.stdout.flush()
         return code
+    except KeyboardInterrupt:
+        # also while the libraries of the verb are imported, which takes seconds
+        print(f'mtl {verb}: interrupted', file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         # the reader has gone, as head does; Python flushes once more at exit, into nothing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(words: Sequence[str], verb: str) -> int:
     """Run one subcommand and return its exit code; an error of the package becomes one line."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog='mtl', description='Multi-task perception: train, measure and show it.')
     parser.add_argument('--version', action='version', version=f'mtl_perception {__version__}')
@@ -93,10 +99,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     # Only the file of the chosen verb is imported: --help stays fast, and a verb works without
     # the libraries of the others.
     subparsers = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    wanted = next((word for word in words if not word.startswith('-')), None)
     for name, text in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text)
-        if name == wanted:
+        if name == verb:
             module = _import(name)
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
@@ -109,9 +114,6 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise
         print(f'mtl {parsed.command}: {error}', file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(f'mtl {parsed.command}: interrupted', file=sys.stderr)
-        return 130
 
 
 def _import(command: str) -> CommandModule:

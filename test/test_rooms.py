@@ -31,7 +31,7 @@ ALLOWED = {
     'evaluation': VOCABULARY | PARTS | STORES | {'evaluation', 'inference'},
     'ros': VOCABULARY | {'media', 'ros', 'inference', 'synthetic'},
     'programs': {'middleware', 'ros', 'signals'},
-    'cli': {'errors'},
+    'cli': {'errors', 'signals'},
     'commands': (
         VOCABULARY | STORES | PARTS | ASSEMBLIES | {'commands'}),
 }

@@ -46,6 +46,14 @@ def test_interrupting_exits_with_130(command):
     assert cli.main(['doctor']) == 130
 
 
+def test_interrupting_while_the_command_is_imported_is_told_in_one_line(monkeypatch, capsys):
+    def interrupt(name):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(cli.importlib, 'import_module', interrupt)
+    assert cli.main(['doctor']) == 130
+    assert capsys.readouterr().err == 'mtl doctor: interrupted\n'
+
+
 def test_the_exit_code_is_the_commands(command):
     command(lambda arguments: 75)
     assert cli.main(['doctor']) == 75
