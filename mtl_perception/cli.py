@@ -18,7 +18,7 @@ from typing import Protocol, cast
 
 from mtl_perception import __version__
 from mtl_perception.errors import PerceptionError
-from mtl_perception.signals import INTERRUPTED
+from mtl_perception.signals import interruptible
 
 
 class CommandModule(Protocol):
@@ -76,13 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = next((word for word in words if not word.startswith('-')), '')
     try:
-        code = _run(words, verb)
+        # also while the libraries of the verb are imported, which takes seconds
+        code = interruptible(lambda: _run(words, verb), f'mtl {verb}')
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        # also while the libraries of the verb are imported, which takes seconds
-        print(f'mtl {verb}: interrupted', file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         # the reader has gone, as head does; Python flushes once more at exit, into nothing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,6 +5,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -71,15 +72,22 @@ class StopRequest:
 
 def interruptible(main: Callable[[], int | None], name: str) -> int:
     """
-    Run a program that has nothing to save: SIGINT and SIGTERM end it with one line.
+    Run a program: SIGINT and SIGTERM end it with one line, wherever it does not listen to them.
+
+    It cleans up on its way out: temporary files and processes of its own do not stay.
 
     :param main: the program; it sees a signal as ``KeyboardInterrupt``.
     :param name: of the program, for that line.
     :return: its exit code, or :data:`INTERRUPTED`.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return main() or 0
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
         return INTERRUPTED
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)

@@ -4,7 +4,6 @@
 
 import argparse
 import shlex
-import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -103,7 +102,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; the exit code is 0 also on a noisy machine, which the report says."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = _plan(arguments)
     node_plan = _node_plan(arguments)
     console = Console(stderr=True)

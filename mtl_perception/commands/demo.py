@@ -3,7 +3,6 @@
 """``mtl demo``: camera, node and recorder in one run, evaluated."""
 
 import argparse
-import signal
 import time
 from pathlib import Path
 
@@ -58,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; the exit code is 0 if everything worked and every frame is accounted for."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_libraries()
     check_environment()
     started = time.monotonic()

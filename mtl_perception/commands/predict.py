@@ -4,9 +4,7 @@
 
 import argparse
 import math
-import signal
 import sys
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -136,9 +134,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     for remark in source.remarks:
         _say(remark)
-    if threading.current_thread() is threading.main_thread():
-        # SIGTERM takes the way of Ctrl-C, so that the output is finished
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     engine = load_engine(arguments, arguments.precision)
     _say(f'model {engine.manifest.name}: {engine.setup}')
 

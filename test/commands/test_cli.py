@@ -1,6 +1,8 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
+import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,18 @@ def test_interrupting_exits_with_130(command):
         raise KeyboardInterrupt
     command(interrupt)
     assert cli.main(['doctor']) == 130
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does_and_leaves_the_handler_of_the_caller(
+        command, capsys):
+    command(lambda arguments: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert cli.main(['doctor']) == 130
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == 'mtl doctor: interrupted\n'
 
 
 def test_interrupting_while_the_command_is_imported_is_told_in_one_line(monkeypatch, capsys):
