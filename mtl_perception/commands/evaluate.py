@@ -6,12 +6,12 @@ import argparse
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from mtl_perception.bags.reader import Bag
 from mtl_perception.commands._evaluate_checks import check_precision, check_unread
 from mtl_perception.commands._evaluate_objects import objects_of_data
+from mtl_perception.commands._evaluate_suite import on_suite
 from mtl_perception.commands._options import (
     add_camera_options,
     add_data_options,
@@ -42,13 +42,10 @@ from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.report import Report, ran_text, recording_facts
 from mtl_perception.evaluation.report_files import write_json
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
-from mtl_perception.evaluation.suite import as_table, read_suite, run_suite
 from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
-from mtl_perception.files import write_atomically
 from mtl_perception.frames import FrameRecord
 from mtl_perception.image_range import ImageRange
 from mtl_perception.inference import engines
-from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.manifest import Manifest
 from mtl_perception.parallel import cpu_count
@@ -197,7 +194,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_unread(arguments, vars(parser.parse_args([])))
 
     if arguments.suite is not None:
-        return _on_suite(arguments)
+        return on_suite(arguments)
     if arguments.bag is not None:
         return _on_bag(arguments)
     if arguments.data is not None:
@@ -307,23 +304,6 @@ def _on_data_set(arguments: argparse.Namespace) -> int:
         dataset_evaluation.title_of(metrics), metrics,
         notes=[*dataset_evaluation.notes_of(metrics), ran_text(metrics['engine'])],
         pictures=evaluator.pictures()), arguments.output)
-    return 0
-
-
-def _on_suite(arguments: argparse.Namespace) -> int:
-    """Evaluate several models on several data sets."""
-    suite = read_suite(arguments.suite)
-
-    def load(name: str) -> Engine:
-        given = argparse.Namespace(**{**vars(arguments), 'model': name})
-        return load_engine(given, arguments.precision, LOWEST_SCORE)
-
-    results = run_suite(suite, arguments.suite, arguments.root or Path(), load, progress)
-    table = as_table(suite, results)
-    print(table)
-    if arguments.output:
-        write_atomically(f'{table}\n'.encode(), arguments.output / 'suite.md')
-        write_json(results, arguments.output / 'suite.json')
     return 0
 
 

@@ -101,7 +101,8 @@ def read_suite(path: Path) -> Suite:
 
 def run_suite(
         suite: Suite, path: Path, root: Path, load: Callable[[str], Engine],
-        show: Callable[..., Any]) -> list[dict[str, Any]]:
+        show: Callable[..., Any], keep: Callable[[list[dict[str, Any]]], None],
+) -> list[dict[str, Any]]:
     """
     Evaluate every model on every data set; one that is not there is left out and named.
 
@@ -111,6 +112,7 @@ def run_suite(
     :param load: returns the engine of a model.
     :param show: wraps the numbers of the clips of the entry with that ``name``, for a progress
         bar.
+    :param keep: called after each evaluation with what there is by then.
     :return: for each entry and model ``title``, ``column``, ``model``, and ``engine`` and
         ``metrics``, or ``missing`` with the reason.
     :raises ConfigurationError: if a description is wrong.
@@ -138,6 +140,7 @@ def run_suite(
             result |= {'sha256': engine.manifest.sha256, 'data': words,
                        'engine': engine.setup.what, 'fit': fit.how,
                        'camera_height': entry.camera_height, 'metrics': metrics}
+            keep(results)
 
     if all('missing' in result for result in results):
         raise DataError(f'{path}: none of its data sets is there: {results[0]["missing"]}')

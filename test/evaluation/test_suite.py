@@ -91,6 +91,27 @@ def test_a_suite_is_one_table_with_baselines_and_says_what_is_not_there(suite, t
     assert results[0]['engine'] == 'fake 1 on cpu, fp32, 1 CPU thread(s)'
 
 
+def test_a_suite_that_is_interrupted_keeps_what_it_has_evaluated_and_an_earlier_result(
+        suite, tmp_path, capsys, monkeypatch):
+    def load(name, *_):
+        if name == 'two':
+            raise KeyboardInterrupt
+        return BlueEngine(name)
+
+    words = ['evaluate', '--suite', str(suite), '--root', str(tmp_path / 'data'), '--output',
+             str(tmp_path / 'out')]
+    assert cli.main(words) == 0
+    before = (tmp_path / 'out/suite.json').read_bytes()
+    assert not (tmp_path / 'out/suite.partial.json').exists()
+
+    monkeypatch.setattr(engines, 'load_engine', load)
+    assert cli.main(words) == 130
+    assert 'the evaluations before it are kept in' in capsys.readouterr().err
+    kept = json.loads((tmp_path / 'out/suite.partial.json').read_text())
+    assert [(one['title'], one['model']) for one in kept] == [('CamVid', 'one')]
+    assert (tmp_path / 'out/suite.json').read_bytes() == before
+
+
 def test_where_engines_differ_the_table_says_what_ran_each_model(suite, tmp_path, capsys):
     described = yaml.safe_load(suite.read_text())
     described['models'] = ['one', 'coarse', 'two']
