@@ -180,8 +180,9 @@ def adapt(
     manifest, _ = read_model(model)
     config = recipe_of(manifest, str(model), folder, settings, cache)
     check_drive([clip[-1] for clip in drive])
-    torch.set_num_threads(settings.threads)
-    cv2.setNumThreads(settings.threads)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+        cv2.setNumThreads(settings.threads)
 
     # The clips that the model learned from; of its validation data a part is enough.
     both = open_clips(config, '', stop)

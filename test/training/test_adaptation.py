@@ -135,6 +135,11 @@ def test_worse_depth_is_a_fault():
     assert 'drifted by a factor of 1.36' in worse.faults()[1]
 
 
+def test_the_number_of_threads_may_be_left_to_the_libraries(adapt, monkeypatch):
+    monkeypatch.setattr(adaptation, 'open_clips', lambda *_: None)  # as if a signal had come
+    assert adapt('--threads', '0') == 75
+
+
 @pytest.mark.parametrize('option', ['--rate', '--focal-length', '--camera-height'])
 def test_numbers_that_no_camera_has_are_refused(adapt, option, capsys):
     assert adapt(option, '-1') == 2
