@@ -3,7 +3,9 @@
 """The network run by torch, on the CPU or on a CUDA device."""
 
 import contextlib
+import functools
 import logging
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +17,8 @@ from torch import Tensor
 
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
+from mtl_perception.inference.captured_steps import CapturedSteps, Results, Step, Tasks
+from mtl_perception.inference.cuda_graphs import CudaGraphs
 from mtl_perception.inference.device_copies import to_device, to_host
 from mtl_perception.inference.engine import (
     MINIMUM_SCORE,
@@ -35,6 +39,8 @@ from mtl_perception.models.streaming import State, StreamingNetwork
 from mtl_perception.reason_codes import ReasonCode
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+GRAPHS = 'MTL_PERCEPTION_CUDA_GRAPHS'
+"""Environment variable; 0 keeps steps on CUDA from being captured and replayed."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +70,12 @@ class TorchEngine:
         self.motion_head: MotionScorer | None = None
         """Predicts motion from residual flow; None if the model has no such head."""
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
+
+        # without a reference to this engine: its memory is freed with the last one to it
+        self._eager: Step = functools.partial(_eager, self._network, device, precision)
+        self._captured: CapturedSteps | None = None
+        if _captures(device):
+            self._captured = CapturedSteps(self._eager, CudaGraphs(device))
 
     @classmethod
     def load(
@@ -108,6 +120,8 @@ class TorchEngine:
     @temperature.setter
     def temperature(self, value: float) -> None:
         self._network.temperature = value
+        if self._captured is not None:
+            self._captured.forget()  # a graph holds the value that it was made with
 
     @property
     def gains_by_batches(self) -> bool:
@@ -143,11 +157,12 @@ class TorchEngine:
         for request in requests:
             check_image(request.image, self.manifest)
         try:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode():
                 # torch needs memory that it may write to, and the image may be a view of a message
                 images = torch.from_numpy(np.stack([request.image for request in requests]))
                 state, first = _joined([request.state for request in requests], self.device)
-                outputs, following = self._network.step(
+                run = self._captured or self._eager
+                outputs, following = run(
                     to_device(images, self.device), state, requests[0].tasks, first)
                 found = self._outputs(outputs, len(requests))
                 return [(one, tuple(stage[place:place + 1] for stage in following))
@@ -156,7 +171,10 @@ class TorchEngine:
         # Without memory one frame is lost, and the next may be smaller. A CUDA error is sticky:
         # nothing works in this process any more.
         except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
+            if self._captured is not None:
+                self._captured.give_up('out of device memory')
+            with contextlib.suppress(RuntimeError):  # of torch < 2.12 after a failed capture
+                torch.cuda.empty_cache()
             raise FrameError(
                 f'out of device memory ({_first_line(error)})',
                 ReasonCode.DEVICE_MEMORY) from error
@@ -192,11 +210,23 @@ class TorchEngine:
                     detection=detections[place] if detections else None)
             for place in range(count)]
 
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context in which the encoder runs in the chosen precision."""
-        if self.precision == 'fp32':
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, PRECISIONS[self.precision])
+
+def _eager(
+    network: StreamingNetwork, device: torch.device, precision: str, image: Tensor,
+    state: State | None, tasks: Tasks, first: Tensor | None,
+) -> Results:
+    """Return what a network says of a batch, see :meth:`.StreamingNetwork.step`."""
+    context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if precision != 'fp32':
+        # a graph must not read weights from a cache that is gone when it is replayed
+        context = torch.autocast(device.type, PRECISIONS[precision], cache_enabled=False)
+    with context:
+        return network.step(image, state, tasks, first)
+
+
+def _captures(device: torch.device) -> bool:
+    """Return whether the steps of a device are captured."""
+    return device.type == 'cuda' and os.environ.get(GRAPHS) != '0'
 
 
 def _device(name: str) -> torch.device:
