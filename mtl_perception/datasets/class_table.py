@@ -148,6 +148,27 @@ def map_classes(
         [one for one, judged in matched if judged == UNLABELLED])
 
 
+def counterparts(model: Task, labels: Task) -> list[int | None]:
+    """
+    Return for each class of a data set the id of the model's class that is most like it.
+
+    Of several classes of the model that count as one of the data, such as road and marking as
+    road, it is the one that means the same, else the first. None for a class that the model
+    lacks, and for what is left over (void).
+
+    :param model: its task.
+    :param labels: the same task of the data set.
+    """
+    pairs = _pairs(model.classes, labels.classes, _NOTHING)
+    found: list[int | None] = []
+    for number, name in enumerate(labels.classes):
+        meaning = meanings_of(name)[0]
+        ours = [one for one, theirs in pairs if theirs == number and meaning != _VOID]
+        same = [one for one in ours if meanings_of(model.classes[one])[0] == meaning]
+        found.append(next(iter([*same, *ours]), None))
+    return found
+
+
 def read_class_map(path: Path) -> dict[str, list[str]]:
     """
     Read a class map that a user wrote.

@@ -18,15 +18,11 @@ from mtl_perception.models.build import build_network
 from mtl_perception.models.pretrained import load_encoder
 from mtl_perception.models.siamese import SiameseMultiTaskNetwork
 from mtl_perception.models.streaming import at_height
-from mtl_perception.tasks import UNKNOWN_MOTION, Task
+from mtl_perception.tasks import UNKNOWN_MOTION
 from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
-
-OWN_PARTS = ('decoders.', 'attention.masks.')
-"""Parts of a network that have one part per task, as the names of weights begin."""
-
 
 class ClipLearner(nn.Module):
     """
@@ -245,70 +241,6 @@ def initial_features(spec: NetworkSpec, config: TrainingConfig) -> FeatureDistan
         load_encoder(encoder, settings.encoder, settings.pretrained, settings.pretrained_by_order)
     return FeatureDistance(
         encoder.to(memory_format=torch.channels_last), config.loss.feature_distance)
-
-
-def load_start(
-        network: nn.Module, model: str, tasks: Sequence[Task] | None = None) -> list[str]:
-    """
-    Load the weights of a model into a network; a model has no task-transfer networks.
-
-    :param network: is changed; its task-transfer networks keep their weights.
-    :param model: name of a shipped model or path of a ``.safetensors`` file.
-    :param tasks: of the network. If they are given, decoders of tasks that the model does not
-        have, or has with other classes, keep their own weights.
-        Of depth decoders with one and two channels, the first is the same.
-    :return: names of the tasks whose decoders keep their own weights.
-    :raises ConfigurationError: if the model has other parts.
-    :raises CheckpointError: if its file is damaged.
-    """
-    manifest, given = load_network(model)
-    weights = given.state_dict()
-    own = {name: item for name, item in network.state_dict().items()
-           if name.startswith('transfer')}
-
-    fresh = []
-    if tasks is not None:
-        fresh = [task.name for task in tasks if not _same(task, manifest.task(task.name))]
-        heads = tuple(part + task.name + '.' for part in OWN_PARTS for task in tasks)
-        kept = tuple(
-            part + task.name + '.' for part in OWN_PARTS for task in tasks
-            if task.name not in fresh)
-        own |= {name: item for name, item in network.state_dict().items()
-                if name.startswith(heads) and not name.startswith(kept)}
-        weights = {name: item for name, item in weights.items()
-                   if name.startswith(kept) or not name.startswith(OWN_PARTS)}
-
-    weights = {**weights, **own}
-    for name, item in network.state_dict().items():
-        if name.startswith('decoders.depth.') and name in weights:
-            weights[name] = _fitted(weights[name], item)
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f'network.start is {model}, whose parts differ from those of the recipe ({error}); '
-            'take a model that was trained with the same network settings') from error
-    return fresh
-
-
-def _fitted(given: Tensor, own: Tensor) -> Tensor:
-    """Return weights for one channel in place of two, or two of one; others as they are given."""
-    different = {
-        (old, new) for old, new in zip(given.shape, own.shape, strict=False) if old != new}
-    if not different or given.ndim != own.ndim or not different <= {(1, 2), (2, 1)}:
-        return given
-
-    # The scores of new channels start at 0, so at first they change nothing.
-    result = own.clone() if own.ndim == 4 and own.shape[2] > 1 else torch.zeros_like(own)
-    common = tuple(slice(min(sizes)) for sizes in zip(given.shape, own.shape, strict=True))
-    result[common] = given[common]
-    return result
-
-
-def _same(task: Task, other: Task | None) -> bool:
-    """Return whether two tasks have the same outputs with the same meaning."""
-    return other is not None and (task.classes, task.unit, task.inverse) == (
-        other.classes, other.unit, other.inverse)
 
 
 def parts_of(network: nn.Module, names: Sequence[str]) -> list[nn.Module]:

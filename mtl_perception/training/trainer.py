@@ -34,11 +34,12 @@ from mtl_perception.training.checkpoint import (
 from mtl_perception.training.config import Stage, TrainingConfig, to_plain
 from mtl_perception.training.dataloading import Batch, Clips, Draws, batches
 from mtl_perception.training.distributed import Ranks
-from mtl_perception.training.learner import ClipLearner, initial_features, load_start, parts_of
+from mtl_perception.training.learner import ClipLearner, initial_features, parts_of
 from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, TrainingLog
 from mtl_perception.training.run_readme import RunFolder
 from mtl_perception.training.schedule import learning_rate
+from mtl_perception.training.start_weights import load_start, started_in_words
 from mtl_perception.training.train_step import Stepper
 from mtl_perception.training.validation import SCORE_KEY, picture, selection_score, validate
 
@@ -144,8 +145,9 @@ class Trainer:
         if settings.start:
             some = self.tasks if settings.start_heads == 'fitting' else None
             fresh = load_start(self.learner.network, settings.start, some)
-            if fresh and self.ranks.is_first:
-                print(f'{settings.start}: its decoders of {fresh} do not fit and start anew')
+            if self.ranks.is_first:
+                for line in started_in_words(settings.start, self.tasks, fresh):
+                    print(line)
         if settings.start or settings.pretrained:
             self.average.restart(self.learner.network)
 

@@ -25,7 +25,8 @@ from mtl_perception.synthetic import Street
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.config import NetworkSettings, TrainingConfig
 from mtl_perception.training.dataloading import collate
-from mtl_perception.training.learner import ClipLearner, _fitted, load_start
+from mtl_perception.training.learner import ClipLearner
+from mtl_perception.training.start_weights import _fitted, load_start
 from mtl_perception.training.losses import build_losses
 from mtl_perception.training.recipe import build_recipe
 from mtl_perception.training.validation import TaskMetrics
@@ -86,14 +87,14 @@ def test_a_model_without_exponents_is_the_start_of_one_with_them():
         manifest.network, channels={**manifest.network.channels, 'depth': 1}))
     richer = build_network(dataclasses.replace(
         manifest.network, channels={**manifest.network.channels, 'depth': 2}))
-    assert load_start(richer, 'roads', manifest.tasks) == []
+    assert load_start(richer, 'roads', manifest.tasks) == {}
 
     image = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         found, given = richer.eval()(image), network.eval()(image)
     torch.testing.assert_close(found['depth'][:, :1], given['depth'][:, :1])
     torch.testing.assert_close(found['semantic'], given['semantic'])
-    assert load_start(plain, 'roads', manifest.tasks) == []
+    assert load_start(plain, 'roads', manifest.tasks) == {}
     with torch.inference_mode():
         assert plain.eval()(image)['depth'].shape == (1, 1, 64, 96)
     if manifest.network.channels['depth'] == 1:

@@ -1,6 +1,8 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl finetune``: a model goes on with other classes; decoders that fit are kept."""
+"""``mtl finetune``: a model goes on with other classes; what fits is kept."""
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,9 +15,9 @@ from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import read_model
 from mtl_perception.models.build import build_network
 from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, Task
-from mtl_perception.training.learner import load_start
+from mtl_perception.training.start_weights import load_start
 
-TWO = Task('semantic', 'classes', ('road', 'other'), ((0, 0, 0), (255, 0, 0)))
+RUST = Task('semantic', 'classes', ('rust', 'other'), ((0, 0, 0), (255, 0, 0)))
 
 
 @pytest.fixture
@@ -33,19 +35,48 @@ def network_for(model, channels):
 
 def test_decoders_with_the_same_classes_are_kept(model):
     network, given = network_for(model, {'semantic': 12, 'depth': 1})
-    assert load_start(network, str(model), [STREET_SEMANTIC, STREET_DEPTH]) == []
+    assert load_start(network, str(model), [STREET_SEMANTIC, STREET_DEPTH]) == {}
     for name, item in network.state_dict().items():
         torch.testing.assert_close(item, given[name])
 
 
-def test_a_decoder_for_other_classes_starts_anew_and_the_rest_is_kept(model):
+def test_a_decoder_of_which_no_class_fits_starts_anew_and_the_rest_is_kept(model):
     network, given = network_for(model, {'semantic': 2, 'depth': 1})
     before = {name: item.clone() for name, item in network.state_dict().items()}
-    assert load_start(network, str(model), [TWO, STREET_DEPTH]) == ['semantic']
+    assert load_start(network, str(model), [RUST, STREET_DEPTH]) == {'semantic': ['semantic']}
 
     for name, item in network.state_dict().items():
         expected = before if name.startswith('decoders.semantic.') else given
         torch.testing.assert_close(item, expected[name])
+
+
+def test_classes_in_another_order_and_twice_give_the_scores_of_the_model(model):
+    """Trucks and vans start as the model's cars; what it has not heard of starts with the rest."""
+    names = ('truck', 'sky', *STREET_SEMANTIC.classes[:-1])
+    task = replace(STREET_SEMANTIC, classes=names, palette=((0, 0, 0),) * 13, sky=1)
+    network, _ = network_for(model, {'semantic': 13, 'depth': 1})
+    assert load_start(network, str(model), [task, STREET_DEPTH]) == {'semantic': []}
+
+    old, new = scores(load_network(model)[1]), scores(network)
+    like = [STREET_SEMANTIC.classes.index('car' if name == 'truck' else name) for name in names]
+    torch.testing.assert_close(new, old[:, like], rtol=1e-4, atol=1e-5)
+
+
+def test_a_class_that_the_model_lacks_starts_anew_beside_the_others(model):
+    task = replace(
+        STREET_SEMANTIC, classes=(*STREET_SEMANTIC.classes, 'rust'), palette=((0, 0, 0),) * 13)
+    network, _ = network_for(model, {'semantic': 13, 'depth': 1})
+    assert load_start(network, str(model), [task, STREET_DEPTH]) == {'semantic': ['rust']}
+
+    old, new = scores(load_network(model)[1]), scores(network)
+    torch.testing.assert_close(new[:, :12], old, rtol=1e-4, atol=1e-5)
+
+
+def scores(network):
+    """Return the (1, K, H, W) scores of semantics for a random image."""
+    torch.manual_seed(3)
+    with torch.inference_mode():
+        return network.eval()(torch.randn(1, 3, 64, 96))['semantic']
 
 
 def test_without_leave_other_classes_are_refused(model):
@@ -67,7 +98,7 @@ def test_a_folder_of_images_and_masks(model, tmp_path, monkeypatch, capsys):
 
     stages = '[{height: 32, width: 64, steps: 2, batch: 2}]'
     assert cli.main(['finetune', str(model), 'own', '--stages', stages]) == 0
-    assert "decoders of ['semantic'] do not fit and start anew" in capsys.readouterr().out
+    assert 'its decoder of semantic does not fit; that starts anew' in capsys.readouterr().out
 
     manifest, _ = read_model('runs/tiny_on_own/tiny_on_own.safetensors')
     assert [task.name for task in manifest.tasks] == ['semantic']
