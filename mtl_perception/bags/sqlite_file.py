@@ -34,6 +34,8 @@ class SqliteFile:
             if not path.stat().st_size:
                 raise sqlite3.DatabaseError('it is empty')
             self._database = self._open()
+            # A damaged name or definition is some other text; Python's own reader would raise.
+            self._database.text_factory = lambda text: text.decode('utf-8', 'replace')
             names = self._topics()
             size, = self._database.execute('PRAGMA page_size').fetchone()
         except (OSError, sqlite3.Error) as error:
@@ -51,7 +53,7 @@ class SqliteFile:
         try:
             for number, topic, logged_ns in self._database.execute(
                     'SELECT id, topic_id, timestamp FROM messages ORDER BY id'):
-                if topic in names:
+                if topic in names and isinstance(logged_ns, int):
                     self.entries.append(Entry(
                         names[topic], logged_ns, read_stamp(self._head(number)), number))
         except (OSError, sqlite3.Error) as error:
@@ -95,9 +97,16 @@ class SqliteFile:
         with suppress(sqlite3.OperationalError):
             definitions = dict(self._database.execute(
                 'SELECT topic_type, encoded_message_definition FROM message_definitions'))
-        rows = list(self._database.execute('SELECT id, name, type FROM topics ORDER BY id'))
+
+        # A column of this database may hold anything, whatever its declared type.
+        rows = [
+            (number, name, kind) for number, name, kind in self._database.execute(
+                'SELECT id, name, type FROM topics ORDER BY id')
+            if isinstance(name, str) and isinstance(kind, str)]
         for _, name, kind in rows:
-            self.topics.setdefault(name, RecordedTopic(kind, definitions.get(kind, '')))
+            definition = definitions.get(kind, '')
+            self.topics.setdefault(name, RecordedTopic(
+                kind, definition if isinstance(definition, str) else ''))
         return {number: name for number, name, _ in rows}
 
     def _head(self, number: int) -> memoryview:

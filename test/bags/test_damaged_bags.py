@@ -140,6 +140,20 @@ def test_a_damaged_sqlite_file_is_a_data_error(tmp_path, share):
         np.testing.assert_array_equal(picture, pictures(30)[stamp - 1])
 
 
+@pytest.mark.parametrize('change', [
+    "UPDATE message_definitions SET encoded_message_definition = CAST(x'd4d4' AS TEXT)",
+    "UPDATE message_definitions SET encoded_message_definition = x'd4'",
+    "INSERT INTO topics SELECT 99, CAST(x'2fd4' AS TEXT), type, 'cdr', '', '' FROM topics",
+    "INSERT INTO topics SELECT 99, x'2fd4', type, 'cdr', '', '' FROM topics",
+    "INSERT INTO messages SELECT 99, topic_id, 'soon', data FROM messages LIMIT 1",
+    "INSERT INTO messages SELECT 99, 'x', timestamp, data FROM messages LIMIT 1"])
+def test_a_sqlite_file_with_values_of_another_kind_gives_all_whole_images(tmp_path, change):
+    folder = write_bag(tmp_path / 'bag', messages(5), StoragePlugin.SQLITE3)
+    with sqlite3.connect(next(folder.glob('*.db3'))) as database:
+        database.execute(change)
+    assert list(read(folder, allow_damaged=True)) == [1, 2, 3, 4, 5]
+
+
 def test_a_sqlite_file_without_messages_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / 'other.db3') as database:
         database.execute('CREATE TABLE things (id INTEGER)')
