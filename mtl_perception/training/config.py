@@ -93,8 +93,9 @@ class NetworkSettings:
     :param pretrained_by_order: whether the file's weights are matched by order, not by name.
     :param start: name or path of a model with the same architecture, whose weights the whole
         network starts with.
-    :param start_heads: ``same`` if the model must have the same tasks; ``fitting`` keeps the
-        decoders of tasks that it has with the same classes, the others start with random weights.
+    :param start_heads: ``same`` if the model must have the same tasks; ``fitting`` takes over
+        what fits: of a decoder for other classes, those that mean the same as one of the model.
+        The rest starts with random weights.
     :param height_exponents: whether the network also tells, in each pixel, how depth follows the
         height of the camera, which the robot then tells: see
         :func:`mtl_perception.models.streaming.at_height`. It is learned from streets of many

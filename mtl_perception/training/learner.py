@@ -24,6 +24,7 @@ from mtl_perception.training.dataloading import Batch
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.weighting.shared import Shared, tapped
 
+
 class ClipLearner(nn.Module):
     """
     Run a network over clips as it will run over a stream, and compute its losses.

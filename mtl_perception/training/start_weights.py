@@ -136,22 +136,22 @@ def _same(task: Task, other: Task | None) -> bool:
         other.classes, other.unit, other.inverse)
 
 
-def started_in_words(model: str, tasks: Sequence[Task], fresh: Mapping[str, list[str]]) -> list[str]:
+def in_words(model: str, tasks: Sequence[Task], fresh: Mapping[str, list[str]]) -> str:
     """
-    Return lines about the decoders that differ from the model's, for :func:`load_start`.
+    Return a line for each decoder that differs from the model's.
 
     :param model: name or path of the model.
     :param tasks: of the network.
     :param fresh: what :func:`load_start` returns.
     """
-    classes = {task.name: task.classes for task in tasks}
     lines = []
-    for name, anew in fresh.items():
-        if anew == [name]:
-            lines.append(f'{model}: its decoder of {name} does not fit; that starts anew')
-            continue
-        count = len(classes[name])
-        rest = f'; anew: {", ".join(anew)}' if anew else ''
-        lines.append(f'{model}: {count - len(anew)} of {count} classes of {name} start as the '
-                     f'class of the model that is most like them{rest}')
-    return lines
+    for task in tasks:
+        anew = fresh.get(task.name)
+        if anew == [task.name]:
+            lines.append(f'{model}: its decoder of {task.name} does not fit; that starts anew')
+        elif anew is not None:
+            count = len(task.classes)
+            rest = f'; anew: {", ".join(anew)}' if anew else ''
+            lines.append(f'{model}: {count - len(anew)} of {count} classes of {task.name} start '
+                         f'as the class of the model that is most like them{rest}')
+    return '\n'.join(lines)

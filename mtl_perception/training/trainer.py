@@ -39,7 +39,7 @@ from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, TrainingLog
 from mtl_perception.training.run_readme import RunFolder
 from mtl_perception.training.schedule import learning_rate
-from mtl_perception.training.start_weights import load_start, started_in_words
+from mtl_perception.training.start_weights import in_words, load_start
 from mtl_perception.training.train_step import Stepper
 from mtl_perception.training.validation import SCORE_KEY, picture, selection_score, validate
 
@@ -145,9 +145,8 @@ class Trainer:
         if settings.start:
             some = self.tasks if settings.start_heads == 'fitting' else None
             fresh = load_start(self.learner.network, settings.start, some)
-            if self.ranks.is_first:
-                for line in started_in_words(settings.start, self.tasks, fresh):
-                    print(line)
+            if fresh and self.ranks.is_first:
+                print(in_words(settings.start, self.tasks, fresh))
         if settings.start or settings.pretrained:
             self.average.restart(self.learner.network)
 

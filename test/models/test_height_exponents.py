@@ -26,9 +26,9 @@ from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.config import NetworkSettings, TrainingConfig
 from mtl_perception.training.dataloading import collate
 from mtl_perception.training.learner import ClipLearner
-from mtl_perception.training.start_weights import _fitted, load_start
 from mtl_perception.training.losses import build_losses
 from mtl_perception.training.recipe import build_recipe
+from mtl_perception.training.start_weights import _fitted, load_start
 from mtl_perception.training.validation import TaskMetrics
 
 SPEC = NetworkSpec('resnet10', 1, 8, {'semantic': 12, 'depth': 2})
