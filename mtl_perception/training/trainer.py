@@ -147,8 +147,7 @@ class Trainer:
             fresh = load_start(self.learner.network, settings.start, some)
             if fresh and self.ranks.is_first:
                 print(in_words(settings.start, self.tasks, fresh))
-        if settings.start or settings.pretrained:
-            self.average.restart(self.learner.network)
+        self.average.restart(self.learner.network)
 
     def _make_learner(
             self, class_weights: list[float] | None, trained: bool = False) -> ClipLearner:
