@@ -95,6 +95,10 @@ class ReasonCode(str, Enum):
     IMAGE_FORMAT = (
         'I19_format', 'A compressed image is neither JPEG nor PNG.',
         'The publisher uses another format.', 'Publish JPEG or PNG, or use the raw image topic.')
+    IMAGE_MESSAGE = (
+        'I20_message', 'The bytes of a message are damaged.',
+        'A publisher of another version or language that serialises wrongly, or a damaged link.',
+        'Look at who publishes on the topic: ros2 topic info -v.')
     NO_INTRINSICS = (
         'I21_no_intrinsics',
         'The focal length of the camera is unknown; depth and motion stand on an assumed one (a '

@@ -15,11 +15,25 @@ STAMP = ENCAPSULATION + 8
 """Number of bytes of a message with a header that hold its stamp."""
 
 
+@dataclass(frozen=True)
+class RawHeader:
+    """The fields of a ``std_msgs/Header``."""
+
+    seconds: int
+    nanoseconds: int
+    frame_id: str
+
+    @property
+    def stamp_ns(self) -> int:
+        """Return the stamp, nanoseconds."""
+        return self.seconds * 10 ** 9 + self.nanoseconds
+
+
 @dataclass(eq=False)
 class RawImage:
-    """The fields of a ``sensor_msgs/Image``; ``data`` is a view of the recording."""
+    """The fields of a ``sensor_msgs/Image``; ``data`` is a view of the serialised message."""
 
-    stamp_ns: int
+    head: RawHeader
     height: int
     width: int
     encoding: str
@@ -30,9 +44,9 @@ class RawImage:
 
 @dataclass(eq=False)
 class RawCompressed:
-    """The fields of a ``sensor_msgs/CompressedImage``; ``data`` is a view of the recording."""
+    """The fields of a ``sensor_msgs/CompressedImage``; ``data`` is a view of the message."""
 
-    stamp_ns: int
+    head: RawHeader
     format: str
     data: memoryview
 
@@ -79,14 +93,13 @@ class Cursor:
         return self._content[start:start + length]
 
     def text(self) -> str:
-        """Return a string; bytes that are not UTF-8 are replaced."""
-        return bytes(self.block()).rstrip(b'\0').decode('utf-8', 'replace')
+        """Return a string, which ends at its first zero; bytes that are no UTF-8 are replaced."""
+        return bytes(self.block()).partition(b'\0')[0].decode('utf-8', 'replace')
 
-    def stamp_ns(self) -> int:
-        """Return the stamp of a header and skip the rest of the header."""
+    def header(self) -> RawHeader:
+        """Return a header."""
         seconds, nanoseconds = self.numbers('iI')
-        self.block()  # the name of the coordinate frame
-        return seconds * 10 ** 9 + nanoseconds
+        return RawHeader(seconds, nanoseconds, self.text())
 
     def _advance(self, size: int) -> int:
         """Return the start of the next field and move past it."""
@@ -118,12 +131,12 @@ def read_image(content: memoryview) -> RawImage:
     :raises FrameError: ``B05``, if it cannot be one.
     """
     cursor = Cursor(content)
-    stamp_ns = cursor.stamp_ns()
+    head = cursor.header()
     height, width = cursor.numbers('II')
     encoding = cursor.text()
     bigendian, = cursor.numbers('B')
     step, = cursor.numbers('I')
-    return RawImage(stamp_ns, height, width, encoding, bigendian, step, cursor.block())
+    return RawImage(head, height, width, encoding, bigendian, step, cursor.block())
 
 
 def read_compressed(content: memoryview) -> RawCompressed:
@@ -133,5 +146,4 @@ def read_compressed(content: memoryview) -> RawCompressed:
     :raises FrameError: ``B05``, if it cannot be one.
     """
     cursor = Cursor(content)
-    stamp_ns = cursor.stamp_ns()
-    return RawCompressed(stamp_ns, cursor.text(), cursor.block())
+    return RawCompressed(cursor.header(), cursor.text(), cursor.block())

@@ -58,7 +58,8 @@ class Arrival:
     """
     A message and when it came.
 
-    :param message: ``sensor_msgs/Image`` or ``sensor_msgs/CompressedImage``.
+    :param message: ``sensor_msgs/Image`` or ``sensor_msgs/CompressedImage``, or the error why it
+        cannot be read.
     :param generation: number of the activation that it belongs to.
     :param steady_s: steady time of the callback, seconds.
     :param ros_ns: time of the callback by the node's clock, nanoseconds.
@@ -206,6 +207,8 @@ class Camera:
         # Check before decoding: an old stamp costs nothing.
         times = [time.monotonic()]
         self._follow(settings)
+        if isinstance(arrival.message, FrameError):
+            raise arrival.message
         header: Header = arrival.message.header
         stamp_ns = self._stamp_ns(header, arrival.ros_ns, settings.max_age)
         image = self._decoded(arrival.message, settings.max_pixels)

@@ -57,9 +57,11 @@ class CameraInputs:
         self, on_image: Callable[[Any], None], on_info: Callable[[Any], None],
         on_odometry: Callable[[Any], None],
     ) -> None:
-        """Subscribe."""
+        """Subscribe; in place of an image that cannot be read, ``on_image`` gets the error."""
         forget_destroyed(self._node)
-        self._image = self._subscribe(self._kind, self._image_topic, on_image)
+        self._image = MatchingSubscription(
+            self._node, self._kind, self._image_topic, on_image,
+            self._profiles[self._image_topic], on_damaged=on_image)
         self._others = [self._subscribe(CameraInfo, self._info_topic, on_info)]
         if self._odometry_topic:
             self._others.append(self._subscribe(Odometry, self._odometry_topic, on_odometry))

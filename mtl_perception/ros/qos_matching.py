@@ -18,6 +18,13 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
+from mtl_perception.errors import FrameError
+from mtl_perception.ros.deserialising import deserialised
+from mtl_perception.ros.log_text import printable
+
+WARN_EVERY_S = 5.0
+"""A topic with damaged messages is named once in so many seconds."""
+
 
 def following(depth: int = 1) -> QoSProfile:
     """Return a profile that follows the publishers; the newest messages count."""
@@ -55,16 +62,20 @@ class MatchingSubscription:
     :param topic: as given to ``create_subscription``.
     :param callback: called with each message.
     :param profile: its quality of service; :func:`following` if None.
+    :param on_damaged: called with the reason in place of a message that cannot be read; if None,
+        that is a warning.
     """
 
     def __init__(
         self, node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None],
         profile: QoSProfile | None = None,
+        on_damaged: Callable[[FrameError], None] | None = None,
     ) -> None:
         self._node = node
         self._kind = kind
         self._topic = topic
         self._callback = callback
+        self._on_damaged = on_damaged or self._warn
         self._profile = profile = profile or following()
         self._type_name = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
         self._subscription: Subscription | None = None
@@ -131,7 +142,22 @@ class MatchingSubscription:
             durability=durability)
         quiet = SubscriptionEventCallbacks(incompatible_qos=_ignore)
         self._subscription = self._node.create_subscription(
-            self._kind, self._topic, self._callback, profile, event_callbacks=quiet)
+            self._kind, self._topic, self._receive, profile, event_callbacks=quiet, raw=True)
+
+    def _receive(self, data: bytes) -> None:
+        """Pass a message on."""
+        try:
+            message = deserialised(data, self._kind)
+        except FrameError as error:
+            self._on_damaged(error)
+            return
+        self._callback(message)
+
+    def _warn(self, error: FrameError) -> None:
+        """Say that a message is left out, at most once in a while."""
+        self._node.get_logger().warning(
+            f'[{error.code}] {self.topic}: {printable(str(error))}; left out',
+            throttle_duration_sec=WARN_EVERY_S)
 
 
 def _ignore(event: Any) -> None:

@@ -144,8 +144,9 @@ def test_damaged_messages_on_the_wire_do_not_stop_the_good_ones(bench, capfd):
             for _ in range(source.randint(1, 8)):
                 damaged[source.randrange(len(damaged))] = source.randrange(256)
             cut = source.choice([len(damaged), source.randrange(len(damaged) + 1)])
+            before = test.counts.received
             test.camera_publisher.publish(bytes(damaged[:cut]))
-            test.graph.executor.spin_once(timeout_sec=0.0)
+            test.spin_until(lambda: test.counts.received > before)  # noqa: B023
             test.settle()  # else the next one replaces it
 
         message = good(source, Time(sec=10 ** 6 + number))
@@ -161,10 +162,10 @@ def test_damaged_messages_on_the_wire_do_not_stop_the_good_ones(bench, capfd):
     test.settle()
 
     assert test.counts.balanced
-    # the middleware keeps what it cannot read from the node
-    assert test.counts.received > 60 * EXAMPLES, test.counts
+    # each of them reached the node, however damaged it is
     faults = Counter(test.counts.dropped) - Counter({SUPERSEDED: 500 * EXAMPLES})
-    assert faults.total() > 5 * EXAMPLES, test.counts
+    assert faults['I20_message'] > 200 * EXAMPLES, test.counts
+    assert faults.total() > 205 * EXAMPLES, test.counts
 
 
 def test_a_huge_claimed_tensor_costs_no_memory(bench):
