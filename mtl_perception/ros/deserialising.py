@@ -64,7 +64,7 @@ def deserialised(data: bytes, kind: type[Any]) -> Any:
         if len(data) < ENCAPSULATION + (data[3] & PADDING if len(data) >= ENCAPSULATION else 0):
             raise ValueError(f'it has {len(data)} bytes, too few for its head')
         return deserialize_message(data, kind)
-    except Exception as error:  # noqa: BLE001  (each middleware has errors of its own)
+    except Exception as error:
         raise FrameError(
             f'the message cannot be read as {kind.__name__} ({error})',
             ReasonCode.IMAGE_MESSAGE) from error
