@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from mtl_perception import synthetic
+from mtl_perception.datasets.gaps import with_gaps_filled
 from mtl_perception.datasets.sample import Sample, stacked
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
@@ -147,18 +148,21 @@ class StreetClips:
     :param code: digest of the street's source, by default that of the present code; with an older
         one, clips that were rendered by that code are read and no new ones are rendered.
     :param street: class of the street, called with seed, width, height, rate and antialias.
+    :param gap: widest gap of trees and fences that is read as filled, see :func:`.with_gaps_filled`.
     :raises ConfigurationError: if a seed belongs to another split.
     """
 
     def __init__(
             self, cache: Path, seeds: Sequence[int], split: str, plan: ClipPlan,
-            code: str = '', street: Callable[..., StreetLike] | None = None) -> None:
+            code: str = '', street: Callable[..., StreetLike] | None = None, gap: int = 0,
+    ) -> None:
         check_seeds(seeds, split)
         self.seeds = list(seeds)
         self.plan = plan
         self.code = code or street_code()
         self.folder = cache.expanduser() / f'street-{self.code}-{_digest(asdict(plan))}'
         self._street = street
+        self._gap = gap
 
     def __len__(self) -> int:
         return len(self.seeds) * self.plan.clips
@@ -181,6 +185,7 @@ class StreetClips:
                 f'{folder}: clip {clip} cannot be read ({error}); remove the folder and render '
                 'it again') from error
 
+        arrays['semantic'] = with_gaps_filled(np.asarray(arrays['semantic']), self._gap)
         # Stored with 16 bits; negative ids, unknown in other data sets, need a sign.
         arrays['instance'] = arrays['instance'].astype(np.int32)
         return Sample(**{kind: np.asarray(array) for kind, array in arrays.items()},

@@ -172,6 +172,9 @@ class DataSettings:
     :param validation_seeds: street seeds for validation; 10000 to 10999.
     :param plan: which frames of each seed are rendered, and how.
     :param window: consecutive frames of a clip that one draw uses, 0 for all.
+    :param filled_gaps: sky between leaves and what shows through railings, in gaps of up to so
+        many pixels, counts as vegetation and fence in the labels of the street: so annotators of
+        recorded images draw them. 0 for none.
     :param street_code: digest of the street's source code whose clips are used, as in the name of
         their folder; empty for the present code. A resumed training keeps its own.
     :param workers: processes that render.
@@ -188,6 +191,7 @@ class DataSettings:
     validation_seeds: str = '10000:10025'
     plan: ClipPlan = field(default_factory=ClipPlan)
     window: NonNegativeInt = 2
+    filled_gaps: NonNegativeInt = 0
     street_code: str = ''
     workers: NonNegativeInt = 2
     loaders: NonNegativeInt = 0

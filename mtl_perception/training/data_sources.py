@@ -254,7 +254,8 @@ def _street_clips(
     data = config.data
     both = []
     for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
-        clips = StreetClips(Path(data.cache), parse_seeds(seeds), split, data.plan, code)
+        clips = StreetClips(
+            Path(data.cache), parse_seeds(seeds), split, data.plan, code, gap=data.filled_gaps)
         missing = len(clips.missing())
         if missing and not may_render:
             raise DataError(
