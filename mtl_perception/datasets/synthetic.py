@@ -148,7 +148,7 @@ class StreetClips:
     :param code: digest of the street's source, by default that of the present code; with an older
         one, clips that were rendered by that code are read and no new ones are rendered.
     :param street: class of the street, called with seed, width, height, rate and antialias.
-    :param gap: widest gap of trees and fences that is read as filled, see :func:`.with_gaps_filled`.
+    :param gap: widest gap of trees and fences that is filled, see :func:`.with_gaps_filled`.
     :raises ConfigurationError: if a seed belongs to another split.
     """
 
