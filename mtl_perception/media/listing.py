@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from mtl_perception.errors import DataError
@@ -15,6 +16,12 @@ IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.p
 
 SYSTEM_NAMES = frozenset({'__macosx', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', '@eadir'})
 """Names, in lower case, that systems and their viewers leave in folders of images."""
+
+VIDEO_SUFFIXES = ('.mp4', '.mkv', '.avi', '.mov', '.webm', '.m4v', '.mpg', '.mpeg', '.ts')
+"""Suffixes by which a video beside no image is named; others are read as well."""
+
+SEARCHED = 10_000
+"""So many files below a folder without images are looked at for some."""
 
 NAMED = 3
 """So many files are named in a message; of more, the number is told."""
@@ -70,11 +77,28 @@ def survey(folder: Path, pattern: str = '*') -> Listing:
                    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     left_out = tuple(path for path in visible if path not in set(images))
     if not images:
-        names = [path.name for path in left_out]
-        raise DataError(
-            f'{folder}: no image {pattern} with one of {list(IMAGE_SUFFIXES)} in it'
-            + (f'; it holds {shortened(names)}' if names else ''))
+        raise DataError(f'{folder}: {_without_images(folder, pattern, left_out)}')
     return Listing(folder, images, left_out)
+
+
+def _without_images(folder: Path, pattern: str, left_out: Sequence[Path]) -> str:
+    """Return that a folder holds no image, what it holds, and what may have been meant."""
+    such = 'no image' if pattern == '*' else f'no image {pattern}'
+    said = f'{such} in it ({", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)})'
+    if left_out:
+        said += f'; it holds {shortened([path.name for path in left_out])}'
+    if pattern != '*':
+        return said
+
+    # the folder of a data set, or of videos, in place of what lies in it
+    videos = [str(path) for path in left_out if path.suffix.lower() in VIDEO_SUFFIXES]
+    below = dict.fromkeys(
+        str(path.parent) for path in islice(_below(folder), SEARCHED)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(map(is_hidden, path.relative_to(folder).parts)))
+    if meant := [*videos, *sorted(below)]:
+        said += f'; give what is in it: {shortened(meant)}'
+    return said
 
 
 def list_images(folder: Path, pattern: str = '*') -> list[Path]:

@@ -80,6 +80,18 @@ def test_a_folder_without_images_names_itself(tmp_path):
         list_images(tmp_path)
 
 
+def test_a_folder_without_images_names_the_videos_and_folders_that_may_be_meant(tmp_path):
+    touch(tmp_path, 'README.md', 'drive.mp4', 'b/image_02/1.jpg', 'b/image_02/2.jpg', 'a/1.png',
+          '.cache/1.png')
+
+    with pytest.raises(DataError) as error:
+        list_images(tmp_path)
+    assert str(error.value) == (
+        f'{tmp_path}: no image in it (png, jpg, jpeg, bmp, tif, tiff, webp, pgm, ppm); it holds '
+        f'README.md, drive.mp4; give what is in it: {tmp_path}/drive.mp4, {tmp_path}/a, '
+        f'{tmp_path}/b/image_02')
+
+
 def test_an_image_is_found_whatever_its_suffix(tmp_path):
     touch(tmp_path, '1694.1.JPG', '1694.2.webp')
 
