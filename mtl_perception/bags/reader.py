@@ -74,6 +74,7 @@ class Bag:
     :ivar skipped: topic -> why messages on it are not read, and how many.
     :ivar matched: role -> messages with the stamp of an image.
     :ivar unmatched: role -> messages without.
+    :ivar early: role -> those of images from before the recording, if others have one of it.
     :raises DataError: if it does not exist, cannot be read, or is damaged and must not be.
     """
 
@@ -132,6 +133,7 @@ class Bag:
 
         self.matched: Counter[str] = Counter()
         self.unmatched: Counter[str] = Counter()
+        self.early: Counter[str] = Counter()
         self._match(slop_ns)
 
     def __enter__(self) -> 'Bag':
@@ -329,7 +331,13 @@ class Bag:
             place = match_stamps(images, sorted(found), slop)
             self._found[role] = {place.get(stamp, stamp): one for stamp, one in found.items()}
             self.matched[role] = len(place)
-            self.unmatched[role] = len(found) - len(place)
+
+            # A recording that begins in mid-drive has answers to images that it does not hold.
+            # Where no message at all has an image, the clocks disagree.
+            if place:
+                self.early[role] = sum(
+                    stamp < images[0] for stamp in found if stamp not in place)
+            self.unmatched[role] = len(found) - len(place) - self.early[role]
 
     def _decoded(self, role: str, entry: Entry, file: StorageFile, task: Task | None) -> Any:
         """

@@ -180,6 +180,7 @@ def bag_metrics(
         'unmatched': sum(one for _, one in streams.values()),
         'streams': {role: {'matched': one, 'unmatched': other}
                     for role, (one, other) in streams.items()},
+        'early': sum(bag.early.values()),
 
         # What the reader left out, and how old predictions were when the node published them.
         'duplicates': bag.duplicates, 'remarks': list(bag.camera.remarks),
@@ -315,6 +316,8 @@ def notes_of(metrics: dict[str, Any]) -> list[str]:
     """Return the paragraphs below the tables of the report."""
     notes = [f'{metrics["matched"]} predictions and labels have the stamp of an image, '
              f'{metrics["unmatched"]} have not; {metrics["duplicates"]} duplicates.']
+    if metrics['early']:
+        notes.append(f'{metrics["early"]} more belong to images from before the recording.')
     notes += [f'{role}: {stream["unmatched"]} of {stream["matched"] + stream["unmatched"]} have '
               'no image.' for role, stream in metrics['streams'].items() if stream['unmatched']]
 

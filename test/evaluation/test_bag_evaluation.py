@@ -154,6 +154,20 @@ def test_streams_that_do_not_belong_together_are_reported_and_refused(
     assert report['streams']['semantic'] == {'matched': 11, 'unmatched': 0}
 
 
+def test_answers_to_images_from_before_the_recording_are_counted_apart(
+        tmp_path, recorded, tiny_model):
+    """The recorder heard three images too late, and all answers."""
+    images = [one for one in recorded if one[0] == '/image_raw']
+    kept = [one for one in recorded if not any(one is image for image in images[:3])]
+    report = evaluate_bag(tmp_path, write_bag(tmp_path / 'bag', kept), tiny_model)
+
+    assert report['unmatched'] == 0
+    assert report['early'] > 0
+    assert report['streams']['depth'] == {'matched': 8, 'unmatched': 0}
+    assert (f'{report["early"]} more belong to images from before the recording.'
+            in (tmp_path / 'out' / 'report.md').read_text())
+
+
 @pytest.mark.parametrize('words', [['--slop', '-1'], ['--slop', 'nan'], ['--slop', 'inf']])
 def test_impossible_arguments_are_refused(words, capsys):
     assert cli.main(['evaluate', 'no such model', '--bag', 'nowhere', *words]) == 2
