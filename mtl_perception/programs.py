@@ -19,6 +19,7 @@ LIBRARIES = ('rclpy', 'ament_index_python')
 
 def perception_node(arguments: Sequence[str] | None = None) -> int:
     """Run the perception node; see :func:`mtl_perception.ros.perception_node.main`."""
+    _check_words('perception_node', 'model:=street', arguments)
     stop = StopRequest(at_once=True).listen()
     with _libraries_of_ros():
         from mtl_perception.ros.perception_node import main
@@ -27,6 +28,7 @@ def perception_node(arguments: Sequence[str] | None = None) -> int:
 
 def camera_source(arguments: Sequence[str] | None = None) -> int:
     """Run the camera source; see :func:`mtl_perception.ros.camera_source.main`."""
+    _check_words('camera_source', 'source:=drive.mp4', arguments)
     stop = StopRequest(at_once=True).listen()
     with _libraries_of_ros():
         from mtl_perception.ros.camera_source import main
@@ -71,6 +73,32 @@ def usual_node(arguments: Sequence[str] | None = None) -> int:
     with _libraries_of_ros():
         from mtl_perception.ros.usual_node import main
     return main(arguments, stop)
+
+
+def _check_words(program: str, example: str, arguments: Sequence[str] | None) -> None:
+    """
+    Refuse what stands outside of ``--ros-args``; rclpy would ignore it, a video or ``--help`` too.
+
+    :param program: its name.
+    :param example: a parameter and its value.
+    :param arguments: the command line, ``sys.argv`` by default.
+    :raises SystemExit: with code 2 after a word that nobody reads, 0 after the help.
+    """
+    usage = f'{program} --ros-args -p {example}'
+    of_ros = False
+    for word in (sys.argv if arguments is None else arguments)[1:]:
+        if word == '--ros-args':
+            of_ros = True
+        elif of_ros:
+            of_ros = word != '--'
+        elif word in ('-h', '--help'):
+            print(f'usage: {usage} [-p NAME:=VALUE ...] [-r FROM:=TO ...] [--params-file FILE]\n'
+                  'docs/parameters.md lists the parameters, config/camera.yaml is a file of them')
+            raise SystemExit(0)
+        else:
+            print(f'cannot start: {word!r} is no argument of ROS; parameters stand behind '
+                  f'--ros-args: {usage}', file=sys.stderr)
+            raise SystemExit(2)
 
 
 @contextlib.contextmanager
