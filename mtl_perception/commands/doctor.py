@@ -37,17 +37,20 @@ NO_BUILDS = ('onnxruntime-extensions', 'onnxruntime-genai', 'onnxruntime-tools')
 """Packages with a name like a build of ONNX Runtime that are none."""
 ROS_LIBRARIES = ('rclpy', 'sensor_msgs', 'std_msgs', 'std_srvs', 'diagnostic_msgs')
 EVALUATE = "pip install 'mtl_perception[evaluate]'"
+TRAIN = "pip install 'mtl_perception[train]'"
+TORCH = f'training, mtl export and engine torch: {TRAIN}'
 OPTIONAL = {
     'vision_msgs': 'label_info and detections (the JSON labels and the markers work without it)',
     'cv_bridge': 'image encodings beyond the built-in table',
     'rosbags': f'mtl demo, mtl predict and recordings: {EVALUATE}',
     'av': f'videos and cameras on the network: {EVALUATE}',
     'pydantic': f'training and data sets: {EVALUATE}',
-    'torch': 'training, mtl export and engine torch',
-    'torchvision': 'training, mtl export and engine torch',
-    'safetensors': 'training, mtl export and engine torch', 'tensorboard': 'curves of mtl train',
-    'matplotlib': 'mtl plot', 'torchjd': 'the weighting gradient_method of mtl train',
-    'rerun': "mtl view: pip install 'mtl_perception[view]'", 'scipy': 'mtl evaluate --objects',
+    'torch': TORCH, 'torchvision': TORCH, 'safetensors': TORCH,
+    'tensorboard': f'curves of mtl train: {TRAIN}', 'matplotlib': f'mtl plot: {TRAIN}',
+    'torchjd': 'the weighting gradient_method of mtl train: '
+               "pip install 'mtl_perception[gradients]'",
+    'rerun': "mtl view: pip install 'mtl_perception[view]'",
+    'scipy': 'mtl evaluate --objects: pip install scipy',
 }
 
 

@@ -67,12 +67,13 @@ def test_ros_is_needed_where_it_was_sourced_and_not_for_python_alone(monkeypatch
 
 
 def test_what_only_some_commands_need_is_a_note(monkeypatch):
-    names = ('matplotlib', 'torchjd', 'rerun', 'scipy')
+    names = ('torch', 'tensorboard', 'matplotlib', 'torchjd', 'rerun', 'scipy')
     for name in names:
         monkeypatch.setitem(sys.modules, name, None)
     found = findings()
     assert {found[name].level for name in names} == {'note'}
     assert 'mtl view' in found['rerun'].text
+    assert all(': pip install ' in found[name].text for name in names)
 
 
 def test_segments_of_killed_processes_are_told_and_no_others(tmp_path, monkeypatch):
