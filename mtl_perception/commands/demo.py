@@ -28,6 +28,7 @@ from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.manifest import DEFAULT_MODEL
 from mtl_perception.media.addresses import without_password
 from mtl_perception.middleware import check_environment, check_libraries
+from mtl_perception.reason_codes import explain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
         links=['![frames of the recording](mosaic.png)'])
     write_report(arguments.output, report)
     _print(report)
+    console.print(f'{arguments.output}: report.html, mosaic.png, demo.mp4 and the recording bag',
+                  highlight=False, soft_wrap=True)
+    for code in sorted(result.balance.dropped):
+        if (found := explain(code)) is not None:
+            console.print(found, highlight=False, markup=False, soft_wrap=True)
     if result.balance.problems:
         raise DataError('the frames do not add up: ' + '; '.join(result.balance.problems))
     return 0

@@ -131,7 +131,9 @@ def test_a_perfect_recording_gets_perfect_metrics(
     for name in ('report.md', 'report.html', 'mosaic.png', 'demo.mp4'):
         assert (tmp_path / name).stat().st_size > 500
 
-    assert 'mIoU' in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert 'mIoU' in said.out
+    assert f'{tmp_path}: report.html, mosaic.png, demo.mp4 and the recording bag' in said.err
 
 
 def test_frames_that_do_not_add_up_fail_the_demo_but_are_reported(
