@@ -176,6 +176,11 @@ class Manifest:
                 ReasonCode.MANIFEST_INVALID) from error
 
 
+def shipped_models() -> list[str]:
+    """Return the names of the models that come with the package."""
+    return sorted(file.stem for file in PRETRAINED.glob('*.safetensors'))
+
+
 def find_model(model: str | Path) -> Path:
     """
     Return the weights file of a shipped model's name or of a path.
@@ -194,11 +199,10 @@ def find_model(model: str | Path) -> Path:
             f'model {str(model)[:200]!r} cannot be looked up ({error})',
             ReasonCode.MODEL_UNREADABLE) from error
 
-    names = sorted(file.stem for file in PRETRAINED.glob('*.safetensors'))
     kind = 'is a directory' if path.is_dir() else 'does not exist'
     raise CheckpointError(
         f'model {str(model)!r}: {path} {kind}; give the path of a .safetensors file or one of '
-        f'the shipped models {names}', ReasonCode.MODEL_UNREADABLE)
+        f'the shipped models {shipped_models()}', ReasonCode.MODEL_UNREADABLE)
 
 
 def read_model(model: str | Path) -> tuple[Manifest, bytes]:

@@ -31,11 +31,18 @@ def path_argument(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def add_model_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare the model as an argument that may be left out."""
+def add_model_argument(
+        parser: argparse.ArgumentParser, default: str | None = 'street',
+        said: str = 'street') -> None:
+    """
+    Declare the model as an argument that may be left out.
+
+    :param default: the model then, None leaves that to the command.
+    :param said: the default in the help.
+    """
     parser.add_argument(
-        'model', nargs='?', default='street',
-        help='name of a shipped model, or a .safetensors or .onnx file (default: street)')
+        'model', nargs='?', default=default,
+        help=f'name of a shipped model, or a .safetensors or .onnx file (default: {said})')
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ from mtl_perception.frames import FrameRecord
 from mtl_perception.image_range import ImageRange
 from mtl_perception.inference import engines
 from mtl_perception.inference.step_graph import read_manifest
-from mtl_perception.manifest import Manifest
+from mtl_perception.manifest import Manifest, shipped_models
 from mtl_perception.parallel import cpu_count
 from mtl_perception.tasks import LOOKS
 from mtl_perception.topics import PREDICTIONS
@@ -60,7 +60,7 @@ CALIBRATION_SEEDS = 10_000, 10_030
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``mtl evaluate``."""
-    add_model_argument(parser)
+    add_model_argument(parser, None, 'street; with --bag the shipped model that the node ran')
 
     # the synthetic street
     parser.add_argument(
@@ -197,6 +197,7 @@ def run(arguments: argparse.Namespace) -> int:
         return on_suite(arguments)
     if arguments.bag is not None:
         return _on_bag(arguments)
+    arguments.model = arguments.model or 'street'
     if arguments.data is not None:
         return _on_data_set(arguments)
     return _on_streets(arguments)
@@ -311,7 +312,6 @@ def _on_bag(arguments: argparse.Namespace) -> int:
     """Evaluate the predictions in a recording, or those of the model on its images."""
     if not 0 <= arguments.slop < math.inf:
         raise ConfigurationError(f'--slop is {arguments.slop} ms; it must not be negative')
-    manifest = read_manifest(arguments.model)
     slop_ns = round(arguments.slop * 1e6)
 
     with Bag(
@@ -319,6 +319,11 @@ def _on_bag(arguments: argparse.Namespace) -> int:
             arguments.image_range, arguments.strict, arguments.image_topic,
             arguments.camera_info_topic) as bag:
         bag.require(['image'])
+        if arguments.model is None:
+            # the file of any other model may be anywhere, so the report names that model
+            ran = bag_evaluation.recorded_model(bag).get('name')
+            arguments.model = ran if ran in shipped_models() else 'street'
+        manifest = read_manifest(arguments.model)
         predicted = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
         if not bag.roles & {*predicted}:
             bag.require(predicted)
@@ -341,6 +346,7 @@ def _on_bag(arguments: argparse.Namespace) -> int:
         score = bag_evaluation.score_bag(
             bag, progress(records, 'frames', len(bag.stamps)), manifest, labels)
         metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)
+        metrics['rerun'] = arguments.rerun
 
     how = 'model run again' if arguments.rerun else 'as recorded'
     publish(Report(

@@ -171,6 +171,7 @@ def bag_metrics(
 
     return {
         'bag': str(bag.path), 'model': {'name': manifest.name, 'sha256': manifest.sha256},
+        'recorded_model': recorded_model(bag),
         'frames_in': balance.frames_in, 'published': balance.published,
         'dropped': balance.dropped,
         'accounting': {'adds_up': not balance.problems, 'problems': balance.problems},
@@ -205,6 +206,13 @@ def recorded_intrinsics(bag: Bag, manifest: Manifest) -> dict[str, Any]:
     assumed = assumed_focal_length(manifest, first.image.shape[1])
     return {'state': str(known.state), 'focal_px': known.focal_px or assumed,
             'reason': known.reason, 'text': known.text(assumed)}
+
+
+def recorded_model(bag: Bag) -> dict[str, str]:
+    """Return ``name`` and ``sha256`` of the model that the node ran, empty if nobody tells one."""
+    found = {(values['model'], values['sha256']) for values in bag.last_statuses().values()
+             if values.get('model') and values.get('sha256')}
+    return dict(zip(('name', 'sha256'), *found)) if len(found) == 1 else {}
 
 
 def recorded_settings(bag: Bag) -> StreamSettings:
@@ -316,6 +324,12 @@ def notes_of(metrics: dict[str, Any]) -> list[str]:
     """Return the paragraphs below the tables of the report."""
     notes = [f'{metrics["matched"]} predictions and labels have the stamp of an image, '
              f'{metrics["unmatched"]} have not; {metrics["duplicates"]} duplicates.']
+    ran = metrics['recorded_model']
+    if ran and ran['sha256'] != metrics['model']['sha256'] and not metrics.get('rerun'):
+        notes.append(
+            f'The node ran the model {ran["name"]} (sha256 {ran["sha256"][:16]}), classes and '
+            f'tasks here are those of {metrics["model"]["name"]}: name the file of the other one '
+            'if they differ.')
     if metrics['early']:
         notes.append(f'{metrics["early"]} more belong to images from before the recording.')
     notes += [f'{role}: {stream["unmatched"]} of {stream["matched"] + stream["unmatched"]} have '

@@ -12,7 +12,7 @@ import yaml
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import arrays_of, header, write_bag
+from bag_files import arrays_of, diagnostics, header, write_bag
 from short_drive import COUNT, START_NS, evaluate_bag
 from test_demo import mtl
 
@@ -166,6 +166,19 @@ def test_answers_to_images_from_before_the_recording_are_counted_apart(
     assert report['streams']['depth'] == {'matched': 8, 'unmatched': 0}
     assert (f'{report["early"]} more belong to images from before the recording.'
             in (tmp_path / 'out' / 'report.md').read_text())
+
+
+@pytest.mark.parametrize(('ran', 'named'), [('roads', 'roads'), ('mine', 'street')])
+def test_without_a_model_it_is_the_shipped_one_that_the_node_ran(
+        tmp_path, recorded, ran, named, capsys):
+    said = ('/diagnostics', diagnostics({'node': {'model': ran, 'sha256': '5' * 64}}), START_NS)
+    bag = write_bag(tmp_path / 'bag', [*recorded, said])
+
+    assert cli.main(['evaluate', '--bag', str(bag)]) == 0
+    text = capsys.readouterr().out
+    assert f'{bag}: {named}, as recorded' in text
+    assert f'The node ran the model {ran} (sha256 {"5" * 16}), classes and tasks here are ' \
+        f'those of {named}' in text
 
 
 @pytest.mark.parametrize('words', [['--slop', '-1'], ['--slop', 'nan'], ['--slop', 'inf']])
