@@ -5,6 +5,9 @@
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mtl_perception.errors import StorageError
 from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.evaluation.pictures import Painter
@@ -18,7 +21,7 @@ LONGEST_PAUSE_S = 2.0
 
 class FilmOutput:
     """
-    A film of predictions; each frame is shown as long as in the input.
+    A film of predictions with a legend; each frame is shown as long as in the input.
 
     :param path: of the mp4 file.
     :param tasks: of the model.
@@ -31,6 +34,7 @@ class FilmOutput:
         self._step = 1 / rate
         self._seconds = 0.0
         self._last_ns: int | None = None
+        self._legend: NDArray[np.uint8] | None = None  # all frames have one width
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,4 +79,7 @@ class FilmOutput:
         record = FrameRecord(shown.stamp_ns, shown.image, prediction)
         lines = [shown.name] if prediction.depth is None else [
             shown.name, shown.intrinsics.caption]
-        self._film.add(self._painter.draw(record, lines), self._seconds)
+        picture = self._painter.draw(record, lines)
+        if self._legend is None:
+            self._legend = self._painter.legend(picture.shape[1])
+        self._film.add(np.vstack([picture, self._legend]), self._seconds)

@@ -22,11 +22,13 @@ from mtl_perception import cli
 from mtl_perception.bags.reader import Bag
 from mtl_perception.errors import DataError, StorageError
 from mtl_perception.evaluation.image_inputs import InputImage, open_input
+from mtl_perception.evaluation.pictures import Painter
 from mtl_perception.evaluation.predict import FolderWriter
 from mtl_perception.evaluation.video_writer import VideoWriter
 from mtl_perception.frames import Detections, Perception
 from mtl_perception.media.video import Video
 from mtl_perception.synthetic import Street
+from mtl_perception.tasks import STREET_TASKS
 
 
 @pytest.fixture(scope='module')
@@ -113,6 +115,11 @@ def test_a_video_becomes_a_video_of_as_many_frames(tmp_path, video, tiny_model, 
 
     assert len(shown) == 6
     assert shown[0].width == 4 * 384  # camera, semantic, depth, motion
+
+    legend = Painter(STREET_TASKS).legend(shown[0].width)
+    below = shown[-1].to_ndarray(format='rgb24')[256:]
+    assert below.shape == legend.shape
+    assert np.abs(below.astype(int) - legend).mean() < 6  # what the film's compression changes
 
 
 def test_a_file_that_is_not_a_video_is_refused(tmp_path, tiny_model, capsys):
@@ -334,7 +341,7 @@ def test_pictures_of_another_size_are_fitted_into_the_film(
     assert 'fitted into its frame with black bars: 1' in capsys.readouterr().out
     with av.open(str(tmp_path / 'shown.mp4')) as container:
         shown = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
-    assert {image.shape for image in shown} == {(256, 4 * 384, 3)}
+    assert {image.shape for image in shown} == {(256 + 72, 4 * 384, 3)}  # a legend below
     assert shown[3][:, :100].mean() < 3  # a black bar
     assert shown[3][:, 700:800].mean() > 20
 
