@@ -92,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         links=['![frames of the recording](mosaic.png)'])
     write_report(arguments.output, report)
     _print(report)
+
     console.print(f'{arguments.output}: report.html, mosaic.png, demo.mp4 and the recording bag',
                   highlight=False, soft_wrap=True)
     for code in sorted(result.balance.dropped):

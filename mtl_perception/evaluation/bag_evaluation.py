@@ -171,7 +171,6 @@ def bag_metrics(
 
     return {
         'bag': str(bag.path), 'model': {'name': manifest.name, 'sha256': manifest.sha256},
-        'recorded_model': recorded_model(bag),
         'frames_in': balance.frames_in, 'published': balance.published,
         'dropped': balance.dropped,
         'accounting': {'adds_up': not balance.problems, 'problems': balance.problems},
@@ -181,7 +180,9 @@ def bag_metrics(
         'unmatched': sum(one for _, one in streams.values()),
         'streams': {role: {'matched': one, 'unmatched': other}
                     for role, (one, other) in streams.items()},
-        'early': sum(bag.early.values()),
+
+        # What began before the recording, and who answered.
+        'early': sum(bag.early.values()), 'recorded_model': recorded_model(bag),
 
         # What the reader left out, and how old predictions were when the node published them.
         'duplicates': bag.duplicates, 'remarks': list(bag.camera.remarks),
