@@ -4,8 +4,8 @@
 Every reason code of the package, with its meaning, cause and cure.
 
 A code stands in brackets in front of an error message, in the counters of the diagnostics and in
-logs. Its value never changes. ``python -m mtl_perception.reason_codes`` prints
-``docs/codes.md``, and ``mtl doctor CODE`` explains one.
+logs. Its value never changes. ``python -m mtl_perception.code_page`` prints ``docs/codes.md``, and
+``mtl doctor CODE`` explains one.
 """
 
 from enum import Enum
@@ -350,19 +350,3 @@ def code_in(text: str) -> ReasonCode | None:
     """Return the first reason code that a text names, None if it names none."""
     words = (word.strip('[](),.:;') for word in text.split())
     return next((_BY_VALUE[word] for word in words if word in _BY_VALUE), None)
-
-
-def as_markdown() -> str:
-    """Return ``docs/codes.md``."""
-    lines = [
-        '# Reason codes', '',
-        'A reason code stands in brackets in front of an error message, in the counters of the '
-        'diagnostics (`dropped.CODE`, `warned.CODE`) and in the log. `mtl doctor CODE` shows one '
-        'of them. This page is made by `python -m mtl_perception.reason_codes`.', '',
-        '| code | meaning | usual cause | what to do |', '|---|---|---|---|']
-    lines += [f'| `{code}` | {code.meaning} | {code.cause} | {code.cure} |' for code in ReasonCode]
-    return '\n'.join(lines) + '\n'
-
-
-if __name__ == '__main__':
-    print(as_markdown(), end='')

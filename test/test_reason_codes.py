@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mtl_perception import cli
-from mtl_perception.reason_codes import ReasonCode, as_markdown, code_in, explain
+from mtl_perception.code_page import as_markdown
+from mtl_perception.reason_codes import ReasonCode, code_in, explain
 
 ROOT = Path(__file__).parents[1]
 PATTERN = re.compile(r'[A-Z]\d{2}(_[a-z0-9_]+)?')
@@ -57,7 +58,7 @@ def test_the_check_finds_codes_written_as_text():
 
 def test_the_page_of_codes_is_made_from_the_code():
     assert (ROOT / 'docs/codes.md').read_text(encoding='utf-8') == as_markdown(), (
-        'run: python -m mtl_perception.reason_codes > docs/codes.md')
+        'run: python -m mtl_perception.code_page > docs/codes.md')
 
 
 def test_a_code_is_found_in_a_message_and_explained_with_its_cure():

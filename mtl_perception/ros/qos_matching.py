@@ -76,9 +76,10 @@ class MatchingSubscription:
         self._topic = topic
         self._callback = callback
         self._on_damaged = on_damaged or self._warn
-        self._profile = profile = profile or following()
         self._type_name = f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
         self._subscription: Subscription | None = None
+
+        self._profile = profile = profile or following()
         self._fixed_reliability = profile.reliability != ReliabilityPolicy.BEST_AVAILABLE
         self._fixed_durability = profile.durability != DurabilityPolicy.BEST_AVAILABLE
         self.reliability = (
