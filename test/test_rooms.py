@@ -15,7 +15,7 @@ from mtl_perception.cli import COMMANDS
 PACKAGE = Path(__file__).parents[1] / 'mtl_perception'
 VOCABULARY = {'errors', 'tasks', 'frames', 'manifest', 'image_codec', 'compressed_header',
               'preprocessing', 'postprocessing', 'instances', 'topics', 'colours',
-              'code_page', 'files', 'image_range', 'middleware', 'reason_codes', 'signals',
+              'cdr', 'code_page', 'files', 'image_range', 'middleware', 'reason_codes', 'signals',
               'name_checks', 'settings', 'parallel'}
 PARTS = {'models', 'losses', 'weighting', 'datasets', 'synthetic', 'metrics', 'egomotion'}
 STORES = {'bags', 'media'}

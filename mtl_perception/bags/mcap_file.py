@@ -15,9 +15,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtl_perception.bags.cdr import read_stamp
 from mtl_perception.bags.compression import unpack
 from mtl_perception.bags.entries import Damage, Entry, RecordedTopic
+from mtl_perception.cdr import read_stamp
 from mtl_perception.errors import DataError
 from mtl_perception.reason_codes import ReasonCode
 

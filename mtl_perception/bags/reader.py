@@ -20,11 +20,11 @@ from mtl_perception.bags.camera_topics import (
     missing_image,
     missing_output,
 )
-from mtl_perception.bags.cdr import read_compressed, read_image
 from mtl_perception.bags.entries import Entry, StorageFile, damage_text
 from mtl_perception.bags.message_types import deserialise
 from mtl_perception.bags.stamps import match_stamps
 from mtl_perception.bags.storage import Storage
+from mtl_perception.cdr import read_compressed, read_image
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mtl_perception.bags.cdr import STAMP, read_stamp
 from mtl_perception.bags.entries import Damage, Entry, RecordedTopic
+from mtl_perception.cdr import STAMP, read_stamp
 from mtl_perception.errors import DataError
 from mtl_perception.reason_codes import ReasonCode
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from mtl_perception.bags.cdr import read_stamp
 from mtl_perception.bags.compression import unpack, unpack_file
 from mtl_perception.bags.entries import Damage, Entry, RecordedTopic, StorageFile
 from mtl_perception.bags.mcap_file import McapFile
 from mtl_perception.bags.sqlite_file import SqliteFile
+from mtl_perception.cdr import read_stamp
 from mtl_perception.errors import DataError
 from mtl_perception.reason_codes import ReasonCode
 

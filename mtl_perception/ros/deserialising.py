@@ -18,7 +18,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from mtl_perception.bags.cdr import (
+from mtl_perception.cdr import (
     ENCAPSULATION,
     RawCompressed,
     RawHeader,
