@@ -50,6 +50,9 @@ scores, these have the role of the outlines.
 ODOMETRY = 'nav_msgs/msg/Odometry'
 """Type of the way of a robot."""
 
+EARLY_NS = 10 * 10 ** 9
+"""How long before the first image an answer may be stamped that belongs to one before it."""
+
 Found = tuple[StorageFile, Entry]
 
 
@@ -74,7 +77,7 @@ class Bag:
     :ivar skipped: topic -> why messages on it are not read, and how many.
     :ivar matched: role -> messages with the stamp of an image.
     :ivar unmatched: role -> messages without.
-    :ivar early: role -> those of images from before the recording, if others have one of it.
+    :ivar early: role -> those of images shortly before the recording, if others have one of it.
     :raises DataError: if it does not exist, cannot be read, or is damaged and must not be.
     """
 
@@ -333,10 +336,11 @@ class Bag:
             self.matched[role] = len(place)
 
             # A recording that begins in mid-drive has answers to images that it does not hold.
-            # Where no message at all has an image, the clocks disagree.
+            # Where no message has an image, or by much longer, the clocks disagree.
             if place:
                 self.early[role] = sum(
-                    stamp < images[0] for stamp in found if stamp not in place)
+                    images[0] - EARLY_NS < stamp < images[0] for stamp in found
+                    if stamp not in place)
             self.unmatched[role] = len(found) - len(place) - self.early[role]
 
     def _decoded(self, role: str, entry: Entry, file: StorageFile, task: Task | None) -> Any:

@@ -346,11 +346,11 @@ def _on_bag(arguments: argparse.Namespace) -> int:
         score = bag_evaluation.score_bag(
             bag, progress(records, 'frames', len(bag.stamps)), manifest, labels)
         metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)
-        metrics['rerun'] = arguments.rerun
 
     how = 'model run again' if arguments.rerun else 'as recorded'
     publish(Report(
         f'{arguments.bag}: {manifest.name}, {how}{words}', metrics, recording_facts(metrics),
-        bag_evaluation.notes_of(metrics), score.evaluator.pictures()), arguments.output)
+        bag_evaluation.notes_of(metrics, arguments.rerun), score.evaluator.pictures()),
+        arguments.output)
     bag_evaluation.check_matched(metrics, arguments.bag)
     return 0

@@ -321,12 +321,17 @@ def check_matched(metrics: dict[str, Any], path: Path) -> None:
                 '--slop, or look at the clocks that stamped them', ReasonCode.BAG_STAMPS)
 
 
-def notes_of(metrics: dict[str, Any]) -> list[str]:
-    """Return the paragraphs below the tables of the report."""
+def notes_of(metrics: dict[str, Any], again: bool = False) -> list[str]:
+    """
+    Return the paragraphs below the tables of the report.
+
+    :param metrics: those of :func:`bag_metrics`.
+    :param again: whether the model was run again.
+    """
     notes = [f'{metrics["matched"]} predictions and labels have the stamp of an image, '
              f'{metrics["unmatched"]} have not; {metrics["duplicates"]} duplicates.']
     ran = metrics['recorded_model']
-    if ran and ran['sha256'] != metrics['model']['sha256'] and not metrics.get('rerun'):
+    if ran and ran['sha256'] != metrics['model']['sha256'] and not again:
         notes.append(
             f'The node ran the model {ran["name"]} (sha256 {ran["sha256"][:16]}), classes and '
             f'tasks here are those of {metrics["model"]["name"]}: name the file of the other one '

@@ -181,7 +181,7 @@ def test_images_without_stamps_are_refused(tmp_path, recorded, tiny_model, capsy
 
 def test_one_unmatched_stream_is_not_hidden_by_the_others(
         tmp_path, recorded, tiny_model, capsys):
-    messages = [(name, image(np.ones((64, 96), np.float32), 5 + number), logged)
+    messages = [(name, image(np.ones((64, 96), np.float32), 10 ** 15 + number), logged)
                 if name == '/truth/depth/image' and number % 2 else (name, message, logged)
                 for number, (name, message, logged) in enumerate(recorded)]
     assert evaluate(tmp_path, write_bag(tmp_path / 'bag', messages), tiny_model)[0] == 3
