@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from mtl_perception.errors import FrameError
+from mtl_perception.image_codec import ImageFields
 from mtl_perception.reason_codes import ReasonCode
 
 ENCAPSULATION = 4
@@ -30,16 +31,10 @@ class RawHeader:
 
 
 @dataclass(eq=False)
-class RawImage:
-    """The fields of a ``sensor_msgs/Image``; ``data`` is a view of the serialised message."""
+class RawImage(ImageFields):
+    """A ``sensor_msgs/Image``; ``data`` is a view of the serialised message."""
 
     head: RawHeader
-    height: int
-    width: int
-    encoding: str
-    is_bigendian: int
-    step: int
-    data: memoryview
 
 
 @dataclass(eq=False)
@@ -136,7 +131,7 @@ def read_image(content: memoryview) -> RawImage:
     encoding = cursor.text()
     bigendian, = cursor.numbers('B')
     step, = cursor.numbers('I')
-    return RawImage(head, height, width, encoding, bigendian, step, cursor.block())
+    return RawImage(height, width, encoding, bigendian, step, cursor.block(), head)
 
 
 def read_compressed(content: memoryview) -> RawCompressed:

@@ -13,7 +13,7 @@ import importlib
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -56,7 +56,8 @@ class CompressedImageLike(Protocol):
     data: Any
 
 
-class ImageFields(NamedTuple):
+@dataclass(eq=False)
+class ImageFields:
     """
     The fields of a ``sensor_msgs/Image``, without the header.
 

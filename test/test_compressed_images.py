@@ -51,7 +51,7 @@ def test_mono_and_alpha_become_three_channels():
 def test_16_bits_are_scaled_to_8_as_in_messages_without_compression():
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     file = cv2.imencode('.png', values)[1].tobytes()
-    raw = types.SimpleNamespace(**image_fields(values, 'mono16')._asdict())
+    raw = types.SimpleNamespace(**vars(image_fields(values, 'mono16')))
 
     np.testing.assert_array_equal(decode_compressed(compressed(file)), decode_image(raw))
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images of more than 8 bits: which of their numbers are black and white, and for how long."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -43,7 +45,8 @@ def test_a_12_bit_image_in_the_lower_or_the_upper_bits_is_the_same_picture(high)
 @pytest.mark.parametrize('dtype', [np.uint16, np.dtype('>u2')])
 def test_a_thermal_image_fills_the_range_from_black_to_white(dtype):
     pixels = scene(7090, 8440)
-    message = image_fields(pixels, '16UC1')._replace(
+    message = replace(
+        image_fields(pixels, '16UC1'),
         data=memoryview(pixels.astype(dtype).tobytes()), is_bigendian=int(dtype != np.uint16))
 
     found = decode_image(message)[..., 0]
