@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 from dataset_trees import same
 
+from mtl_perception.datasets.gaps import with_gaps_filled
 from mtl_perception.datasets.seeds import check_seeds, parse_seeds
 from mtl_perception.datasets.synthetic import ClipPlan, StreetClips, code_alone, street_code
 from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.training.config import DataSettings, Stage, TrainingConfig
+from mtl_perception.training.data_sources import open_clips
 
 PLAN = ClipPlan(width=12, height=8, clips=3, frames=2, gaps=(1, 2, 3), drive=100)
 
@@ -51,6 +54,23 @@ def clips(tmp_path, seeds=(4, 7), plan=PLAN, street=FakeStreet, **arguments):
 
 def test_the_drive_of_a_clip_is_its_street(tmp_path):
     assert StreetClips(tmp_path, [3, 5], 'train', PLAN).drives == [3, 3, 3, 5, 5, 5]
+
+
+def test_gaps_are_filled_where_a_recipe_asks_for_it(tmp_path):
+    """The clips on disk are those of every training; only what is read differs."""
+    plan = ClipPlan(96, 64, clips=2, frames=2, drive=100, look='roads')
+    config = TrainingConfig('some', [Stage(64, 96, 1)], data=DataSettings(
+        cache=str(tmp_path), train_seeds='3:4', validation_seeds='10000:10001', plan=plan,
+        filled_gaps=9))
+    exact = StreetClips(tmp_path, [3], 'train', plan)
+    assert list(exact.render()) == [3]
+    list(StreetClips(tmp_path, [10000], 'validation', plan).render())
+
+    train, validation = open_clips(config, '', SimpleNamespace(received=None))
+    for filled, clip in zip((train[0], train[1]), (exact[0], exact[1])):
+        np.testing.assert_array_equal(filled.semantic, with_gaps_filled(clip.semantic, 9))
+    assert any((train[one].semantic != exact[one].semantic).any() for one in range(2))
+    assert validation[0].semantic is not None
 
 
 def test_a_street_clip_has_the_boxes_of_objects_that_can_be_seen(tmp_path):

@@ -168,6 +168,17 @@ def test_answers_to_images_from_before_the_recording_are_counted_apart(
             in (tmp_path / 'out' / 'report.md').read_text())
 
 
+def test_answers_stamped_long_before_the_first_image_are_unmatched(
+        tmp_path, recorded, tiny_model, monkeypatch):
+    """As those of a clock that is wrong."""
+    monkeypatch.setattr('mtl_perception.bags.reader.EARLY_NS', 1)
+    images = [one for one in recorded if one[0] == '/image_raw']
+    kept = [one for one in recorded if not any(one is image for image in images[:1])]
+    report = evaluate_bag(tmp_path, write_bag(tmp_path / 'bag', kept), tiny_model)
+    assert report['early'] == 0
+    assert report['unmatched'] > 0
+
+
 @pytest.mark.parametrize(('ran', 'named'), [('roads', 'roads'), ('mine', 'street')])
 def test_without_a_model_it_is_the_shipped_one_that_the_node_ran(
         tmp_path, recorded, ran, named, capsys):

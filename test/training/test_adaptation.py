@@ -72,11 +72,6 @@ def columns_of(path):
     return len(heads)
 
 
-def test_zero_threads_leave_their_number_to_torch(adapt, monkeypatch):
-    monkeypatch.setattr(adaptation, 'open_clips', lambda *_: None)  # as if it were stopped there
-    assert adapt('--threads', '0') == 75
-
-
 def test_an_adapted_model_is_a_model_of_its_own(adapt, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(adaptation, 'STEADY', 0.0)
     monkeypatch.setattr(adaptation, '_faults', lambda *_: [])
