@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mtl_perception import cli
+from mtl_perception.datasets.class_table import counterparts
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import read_model
@@ -38,6 +39,17 @@ def test_decoders_with_the_same_classes_are_kept(model):
     assert load_start(network, str(model), [STREET_SEMANTIC, STREET_DEPTH]) == {}
     for name, item in network.state_dict().items():
         torch.testing.assert_close(item, given[name])
+
+
+def test_of_several_classes_that_count_as_one_the_same_is_taken():
+    """The model's marking is a road and its terrain a tree, but neither is what they start as."""
+    names = ('tree', 'road', 'truck', 'pavement', 'void')
+    model = replace(STREET_SEMANTIC, classes=STREET_SEMANTIC.classes[::-1])
+    labels = replace(STREET_SEMANTIC, classes=names, palette=((0, 0, 0),) * 5, sky=-1)
+    for task in (STREET_SEMANTIC, model):
+        assert [None if one is None else task.classes[one]
+                for one in counterparts(task, labels)] == [
+                    'vegetation', 'road', 'car', 'sidewalk', None]
 
 
 def test_a_decoder_of_which_no_class_fits_starts_anew_and_the_rest_is_kept(model):
