@@ -3,7 +3,7 @@
 """Fixtures that more than one room needs."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -47,11 +47,12 @@ def real_data() -> Callable[[str], Path]:
 
 def write_tiny_model(
         path: Path, frames: int = 2, height: int = 64, width: int = 96,
-        encoder: str = 'resnet10') -> Path:
+        encoder: str = 'resnet10', names: Collection[str] = ()) -> Path:
     """
     Write a small valid model with random weights and the tasks of the street.
 
     :param path: where, a ``.safetensors`` file; the manifest goes beside it.
+    :param names: of the tasks; all three if empty.
     :return: the path.
     """
     torch = pytest.importorskip('torch')
@@ -61,9 +62,10 @@ def write_tiny_model(
     from mtl_perception.models.build import build_network
     from mtl_perception.tasks import STREET_TASKS
 
-    spec = NetworkSpec(encoder, frames, 8, {task.name: task.channels for task in STREET_TASKS})
+    tasks = tuple(task for task in STREET_TASKS if not names or task.name in names)
+    spec = NetworkSpec(encoder, frames, 8, {task.name: task.channels for task in tasks})
     manifest = Manifest(
-        name='tiny', network=spec, tasks=STREET_TASKS, height=height, width=width,
+        name='tiny', network=spec, tasks=tasks, height=height, width=width,
         mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4), focal_px=0.6 * width)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -71,7 +73,7 @@ def write_tiny_model(
         with torch.no_grad():  # gives batch normalisation statistics that are not the initial ones
             for _ in range(8):
                 network(*[torch.randn(2, 3, 64, 96) for _ in range(frames)])
-            for task in ('semantic', 'motion'):  # masks that depend on the image
+            for task in {'semantic', 'motion'} & spec.channels.keys():  # masks of what it sees
                 for score in network.decoders[task].score:
                     score.weight.mul_(10)
     weights = {name: value.half() if value.is_floating_point() else value
@@ -119,13 +121,16 @@ def tiny_single_frame_graph(
 
 
 def write_graph(model: Path, path: Path) -> Path:
-    """Export a model of 64 x 96 pixels as a graph; skip the test without the libraries."""
+    """Export a model as a graph; skip the test without the libraries."""
     for library in ('onnx', 'onnxscript', 'onnxruntime'):
         pytest.importorskip(library, reason=f'{library} writes graphs and is not installed')
     import numpy as np
 
     from mtl_perception.inference.onnx_export import export_graph
-    images = np.random.default_rng(3).integers(0, 256, (3, 64, 96, 3), np.uint8)
+    from mtl_perception.manifest import read_model
+    manifest, _ = read_model(model)
+    shape = (3, manifest.height, manifest.width, 3)
+    images = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
     export_graph(model, path, list(images), threads=1)
     return path
 

@@ -11,11 +11,11 @@ of the current image, it gives the place of the same point in the earlier image.
 
 from mtl_perception.egomotion.estimate import EgoMotion, MotionEstimator
 from mtl_perception.egomotion.pinhole import Pinhole
-from mtl_perception.egomotion.residual import RESIDUAL_CHANNELS, motion_features
+from mtl_perception.egomotion.residual import RESIDUAL_CHANNELS, motion_features, residual
 from mtl_perception.egomotion.ring import Baseline, FrameRing
 from mtl_perception.egomotion.scale import depth_scale
 from mtl_perception.egomotion.tracker import Comparison, MotionTracker
 
 __all__ = [
     'RESIDUAL_CHANNELS', 'Baseline', 'Comparison', 'EgoMotion', 'FrameRing', 'MotionEstimator',
-    'MotionTracker', 'Pinhole', 'depth_scale', 'motion_features']
+    'MotionTracker', 'Pinhole', 'depth_scale', 'motion_features', 'residual']

@@ -81,8 +81,8 @@ def _along_sigma(parallax: Floats) -> Floats:
 
 
 def motion_features(
-    current: NDArray[np.uint8], earlier: NDArray[np.uint8], flow: Floats, depth: Floats,
-    semantic: NDArray[np.uint8], movable: Sequence[int], pose: Matrix, camera: Pinhole,
+    current: NDArray[np.uint8], earlier: NDArray[np.uint8], flow: Floats, rest: Residual,
+    depth: Floats, semantic: NDArray[np.uint8], movable: Sequence[int], camera: Pinhole,
     seconds: float,
 ) -> Floats:
     """
@@ -91,17 +91,16 @@ def motion_features(
     :param current: (H, W) uint8 grey.
     :param earlier: (H, W) uint8 grey.
     :param flow: (H, W, 2) float32 optical flow to the earlier frame, pixels.
+    :param rest: what of it the camera's motion does not explain, of :func:`residual`.
     :param depth: (H, W) float32 metres along Z of the current frame.
     :param semantic: (H, W) uint8 class ids of the current frame.
     :param movable: ids of the classes whose objects can move.
-    :param pose: (4, 4) float64 from this camera's frame to the earlier one's.
     :param camera: of both frames.
     :param seconds: between the frames.
     :return: (C, H // 2, W // 2) float32 of the order of 1: :data:`RESIDUAL_CHANNELS` and one mask
         for each movable class.
     """
     height, width = depth.shape
-    rest = residual(flow, depth, pose, camera)
     depth = np.clip(depth, 0.5, FARTHEST_M)
 
     # A wrong pose raises chi everywhere; its median over the background tells the head so.

@@ -118,18 +118,17 @@ def refine(
     moved = np.zeros(len(prior))
     offset = 0.0
     for _ in range(iterations):
-        error, jacobian, _ = _linearised(pose, matches, camera, offset)
-        weight = _student_weight(error)
+        error, jacobian = _linearised(pose, matches, camera, offset)
+        flat = jacobian[free].reshape(len(prior), -1)
 
         # (J^T W J + P) step = J^T W e - P moved, where P is the prior's information and moved the
         # sum of the steps so far. A trace of damping keeps the matrix regular.
-        flat = jacobian[..., free].reshape(-1, len(prior))
-        rows = flat * np.repeat(weight, 2)[:, None]
-        normal = rows.T @ flat + prior
+        weighted = flat * np.tile(_student_weight(error), 2)
+        normal = weighted @ flat.T + prior
         damping = 1e-9 * np.trace(normal[:6, :6]) / 6
         step = np.linalg.lstsq(
             normal + damping * np.eye(len(prior)),
-            rows.T @ error.ravel() - prior @ moved, rcond=None)[0]
+            weighted @ error.ravel() - prior @ moved, rcond=None)[0]
 
         moved = moved + step
         pose = _moved(start, moved)
@@ -138,16 +137,16 @@ def refine(
             break
 
     # The information leaves the prior out: it shall say how well the matches determine the pose.
-    error, jacobian, chi = _linearised(pose, matches, camera, offset)
-    flat = jacobian[..., :6].reshape(-1, 6)
-    weight = _student_weight(error)
-    return Fit(pose, chi, (flat * np.repeat(weight, 2)[:, None]).T @ flat, offset)
+    error, jacobian = _linearised(pose, matches, camera, offset)
+    flat = jacobian[:6].reshape(6, -1)
+    information = (flat * np.tile(_student_weight(error), 2)) @ flat.T
+    return Fit(pose, np.hypot(error[0], error[1]), information, offset)
 
 
 def _student_weight(error: Points) -> Points:
-    """Return the weights (N,) of whitened errors (N, 2) under a Student's t distribution."""
+    """Return the weights (N,) of whitened errors (2, N) under a Student's t distribution."""
     # w = (f + d) / (f + |e|^2) with f degrees of freedom and d = 2 dimensions
-    weight: Points = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(1))
+    weight: Points = (FREEDOM + 2) / (FREEDOM + (error ** 2).sum(0))
     return weight
 
 
@@ -163,59 +162,63 @@ def _moved(pose: Matrix, step: Points) -> Matrix:
 
 def _linearised(
     pose: Matrix, matches: Matches, camera: Pinhole, offset: float = 0.0,
-) -> tuple[Points, Points, Points]:
+) -> tuple[Points, Points]:
     """
-    Return whitened errors (N, 2), their Jacobian (N, 2, 7) and their length (N,).
+    Return whitened errors (2, N) and their Jacobian (7, 2, N).
 
     The two errors of a match are along and across its epipolar line. The Jacobian is that of the
     projection by the (rotation, translation) of :func:`_moved` and by the offset of inverse depth.
+    One array holds one coordinate of all matches, which is several times as fast as the other way.
     """
     # Into the earlier camera's frame, over depth: X' / Z = R X / Z + t / Z, whose inverse depth
     # 1 / Z + offset reaches no farther than that of the farthest points
-    distance = matches.points[:, 2:]
-    inverse = 1 / distance[:, 0] + offset
+    inverse = 1 / matches.points[:, 2]
+    turned = pose[:3, :3] @ (matches.points.T * inverse)
+    inverse = inverse + offset
     beyond = inverse < 1 / FARTHEST_M
-    inverse = np.where(beyond, 1 / FARTHEST_M, inverse)
-    turned = (matches.points / distance) @ pose[:3, :3].T
-    there = turned + pose[:3, 3] * inverse[:, None]
-    behind = there[:, 2] < 0.1 * inverse
-    far = np.where(behind, 0.1 * inverse, there[:, 2])
+    inverse[beyond] = 1 / FARTHEST_M
+    shift = pose[:3, 3]
+    there = turned + shift[:, None] * inverse
+    nearest = 0.1 * inverse
+    behind = there[2] < nearest
+    far = np.where(behind, nearest, there[2])
 
     # Pinhole projection: u = fx X'/Z' + cx, v = fy Y'/Z' + cy
-    focal = np.array([camera.fx, camera.fy])
-    centre = np.array([camera.cx, camera.cy])
-    projected = there[:, :2] / far[:, None] * focal + centre
+    x, y = there[0] / far, there[1] / far
+    off = (matches.earlier[:, 0] - (camera.fx * x + camera.cx),
+           matches.earlier[:, 1] - (camera.fy * y + camera.cy))
 
     # The parallax, which the translation alone causes, points along the epipolar line. Without
     # parallax any direction serves, as the errors along and across are then the same.
-    static = turned[:, :2] / np.maximum(turned[:, 2:], 0.1 * inverse[:, None]) * focal + centre
-    parallax = projected - static
-    size = np.sqrt((parallax ** 2).sum(1))
-    along = parallax / np.maximum(size, 1e-9)[:, None]
-    along[size < 1e-6] = (1.0, 0.0)
+    static = np.maximum(turned[2], nearest)
+    right = camera.fx * (x - turned[0] / static)
+    down = camera.fy * (y - turned[1] / static)
+    size = np.sqrt(right * right + down * down)
+    none = size < 1e-6
+    right, down = right / np.maximum(size, 1e-9), down / np.maximum(size, 1e-9)
+    right[none], down[none] = 1.0, 0.0
 
-    # Whitening: the two unit vectors, each over the expected error in its direction,
+    # Whitening: each component over the error that is expected in its direction,
     # sigma_along^2 = sigma_flow^2 + (sigma_depth * parallax)^2 and sigma_across = sigma_flow
-    axes = np.stack([along, np.stack([-along[:, 1], along[:, 0]], 1)], 1)  # (N, 2, 2)
-    sigma = np.stack([np.hypot(FLOW_SIGMA_PX, DEPTH_SIGMA * size),
-                      np.full_like(size, FLOW_SIGMA_PX)], 1)
-    axes = axes / sigma[:, :, None]
-    error = np.einsum('nij,nj->ni', axes, matches.earlier - projected)
-    error[behind] = 10.0  # a gross error, which the zero rows below keep from pulling the pose
+    sigma = np.hypot(FLOW_SIGMA_PX, DEPTH_SIGMA * size)
+    along = right / sigma, down / sigma
+    across = -down / FLOW_SIGMA_PX, right / FLOW_SIGMA_PX
+    error = np.stack([along[0] * off[0] + along[1] * off[1],
+                      across[0] * off[0] + across[1] * off[1]])
+    error[:, behind] = 10.0  # a gross error, which zeros below keep from pulling the pose
 
     # A step (w, v) moves the point by dX' = w x X' + v, an offset o by dX' / Z = t o, so with
     # x = X'/Z' and y = Y'/Z'
     #   du = fx (-x y w1 + (1 + x^2) w2 - y w3 + v1 / Z' - x v3 / Z' + (t1 - x t3) Z / Z' o)
     #   dv = fy (-(1 + y^2) w1 + x y w2 + x w3 + v2 / Z' - y v3 / Z' + (t2 - y t3) Z / Z' o)
-    x, y = there[:, 0] / far, there[:, 1] / far
     near = inverse / far
     zero = np.zeros_like(x)
-    shift = pose[:3, 3]
     moved = np.where(beyond, 0.0, 1 / far)
-    rows = np.stack([
-        np.stack([-x * y, 1 + x * x, -y, near, zero, -x * near,
-                  (shift[0] - x * shift[2]) * moved], 1) * camera.fx,
-        np.stack([-1 - y * y, x * y, x, zero, near, -y * near,
-                  (shift[1] - y * shift[2]) * moved], 1) * camera.fy], 1)
-    rows[behind] = 0
-    return error, np.einsum('nij,njk->nik', axes, rows), np.sqrt((error ** 2).sum(1))
+    columns = camera.fx * np.stack([
+        -x * y, 1 + x * x, -y, near, zero, -x * near, (shift[0] - x * shift[2]) * moved])
+    rows = camera.fy * np.stack([
+        -1 - y * y, x * y, x, zero, near, -y * near, (shift[1] - y * shift[2]) * moved])
+    jacobian = np.stack([along[0] * columns + along[1] * rows,
+                         across[0] * columns + across[1] * rows], 1)
+    jacobian[..., behind] = 0
+    return error, jacobian

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from mtl_perception.egomotion import MotionTracker, motion_features
+from mtl_perception.egomotion import MotionTracker, motion_features, residual
 from mtl_perception.egomotion.estimate import MotionEstimator
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.benchmark.timing import medians
@@ -77,7 +77,8 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
         'flow and pose over the baseline': lambda: full.estimate(
             newest, oldest, depth, static, chained, keep_flow=True),
         'features': lambda: motion_features(
-            newest, oldest, flow, depth, ids, semantic.movable, pose, camera, 0.3),
+            newest, oldest, flow, residual(flow, depth, pose, camera), depth, ids,
+            semantic.movable, camera, 0.3),
         'head': lambda: head.score(comparison.features)}
     return medians(ways, rounds)
 

@@ -20,6 +20,7 @@ from mtl_perception.egomotion import (
     MotionTracker,
     Pinhole,
     motion_features,
+    residual,
 )
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import rotation_of
@@ -157,9 +158,10 @@ class MotionSampleCache:
 
             # the head works at half the resolution of the network
             assert ego.flow is not None
+            rest = residual(ego.flow, outputs.depth, ego.pose, camera)
             features.append(motion_features(
-                grey[0], grey[1], ego.flow, outputs.depth, outputs.semantic,
-                self.semantic.movable, ego.pose, camera, (last - first) / plan.rate))
+                grey[0], grey[1], ego.flow, rest, outputs.depth, outputs.semantic,
+                self.semantic.movable, camera, (last - first) / plan.rate))
             moving.append(sample.motion[-1][::2, ::2])
             instance.append(sample.instance[-1][::2, ::2])
 

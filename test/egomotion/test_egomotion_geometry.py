@@ -110,9 +110,10 @@ def test_features_have_half_the_size_and_one_channel_per_movable_class():
     grey = np.zeros(SHAPE, np.uint8)
     semantic = np.full(SHAPE, 8, np.uint8)
 
+    flow, depth = np.zeros((*SHAPE, 2), np.float32), np.full(SHAPE, 5.0, np.float32)
     features = motion_features(
-        grey, grey, np.zeros((*SHAPE, 2), np.float32), np.full(SHAPE, 5.0, np.float32), semantic,
-        (8, 9), np.eye(4), CAMERA, 0.3)
+        grey, grey, flow, residual(flow, depth, np.eye(4), CAMERA), depth, semantic, (8, 9),
+        CAMERA, 0.3)
 
     assert features.shape == (len(RESIDUAL_CHANNELS) + 2, 24, 32)
     assert features[-2].min() == 1
