@@ -369,9 +369,15 @@ class Probe(Node):  # type: ignore[misc]
             self._sent.clear()
         lost = [index for index, one in enumerate(times) if one is None]
         latencies = [one[1] for one in times if one is not None]
+
+        # until the last answer, also to a frame whose other answers are missing; a queue that is
+        # left at the end of the sending is work too
+        busy_ns = max([frames[-1].stamp_ns + round(1e9 / rate) if rate and frames else 0, *(
+            at for frame in frames for at in frame.received_ns.values())], default=first_ns)
         kept_up = not lost and (not rate or not backlog_grows(latencies, 1e3 / rate))
         self._phases.append({
             'kind': kind, 'kept_up': kept_up, 'rate': rate, 'began_ns': first_ns,
+            'busy_s': max(0.0, (busy_ns - first_ns) / 1e9),
             'ended_ns': time.time_ns(), 'sent': len(frames), 'lost': lost,
             'age_ms': [one[0] for one in times if one is not None],
             'latency_ms': latencies,

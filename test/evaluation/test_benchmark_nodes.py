@@ -61,9 +61,10 @@ def test_what_does_not_exist_is_unknown():
     assert anonymous_mb(2 ** 30) is None
 
 
-def phase(kind, rate, lost=(), kept_up=True, sent=10, sent_rate=None, latency=5.0, cpu_s=0.5):
+def phase(kind, rate, lost=(), kept_up=True, sent=10, sent_rate=None, latency=5.0, cpu_s=0.5,
+          busy_s=1.0):
     return {
-        'cpu_s': cpu_s,
+        'cpu_s': cpu_s, 'busy_s': busy_s,
         'kind': kind, 'rate': rate, 'kept_up': kept_up, 'began_ns': 0, 'ended_ns': 60 * SECOND,
         'sent': sent, 'lost': list(lost), 'sent_rate': sent_rate or rate,
         'age_ms': [4.0] * (sent - len(lost)), 'latency_ms': [latency] * (sent - len(lost))}
@@ -104,7 +105,7 @@ def test_the_figures_of_a_node(watch):
 
 def test_the_rounds_at_a_rate_count_together(watch):
     found = summary({'counters': {}, 'phases': [
-        phase('rate', 10.0, [2], latency=5.0, cpu_s=0.4),
+        phase('rate', 10.0, [2], latency=5.0, cpu_s=0.4, busy_s=1.5),
         phase('rate', 20.0, cpu_s=None),
         phase('rate', 10.0, [0, 3], latency=7.0, cpu_s=0.6),
         phase('rate', 20.0, cpu_s=0.3),
@@ -115,8 +116,8 @@ def test_the_rounds_at_a_rate_count_together(watch):
     assert (slow['latency_ms']['p50'], slow['latency_ms']['max']) == (5, 7)
     assert slow['p50_of_rounds_ms'] == [5, 7]
 
-    # a second of CPU in two seconds of sending, for 17 answers
-    assert slow['cores'] == pytest.approx(0.5)
+    # a second of CPU for 17 answers, the last of which came 2.5 s after the first frames
+    assert slow['cores'] == pytest.approx(0.4)
     assert slow['cpu_ms_per_answer'] == pytest.approx(1000 / 17)
     assert fast['cores'] is fast['cpu_ms_per_answer'] is None
 

@@ -299,7 +299,7 @@ def _of_rate(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         'rate': rounds[0]['rate'], 'sent_rate': sent / seconds, 'sent': sent, 'lost': lost,
         'latency_ms': percentiles(joined('latency_ms')), 'age_ms': percentiles(joined('age_ms')),
         'p50_of_rounds_ms': [percentiles(one['latency_ms'])['p50'] for one in rounds],
-        'cores': None if cpu_s is None else cpu_s / seconds,
+        'cores': None if cpu_s is None else cpu_s / sum(one['busy_s'] for one in rounds),
         'cpu_ms_per_answer': None if cpu_s is None or lost == sent else (
             1e3 * cpu_s / (sent - lost))}
 
