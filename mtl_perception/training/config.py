@@ -37,7 +37,7 @@ from mtl_perception.settings import (
 )
 from mtl_perception.tasks import TASK_NAMES, Task
 from mtl_perception.training.losses import LossSettings
-from mtl_perception.training.recipe import build_recipe, load_recipe
+from mtl_perception.training.recipe import build_recipe, load_recipe, strategies_set_by
 from mtl_perception.training.schedule import OptimiserSettings
 from mtl_perception.training.trackers import TRACKERS
 from mtl_perception.weighting import OPTIONS, WEIGHTINGS, TaskWeighting, build_weighting
@@ -443,9 +443,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
     """
     Read the recipe of a network.
 
-    :raises ConfigurationError: as :func:`.load_recipe`.
+    :raises ConfigurationError: as :func:`.load_recipe`, and if an override sets options of a
+        strategy that the recipe does not use.
     """
-    return load_recipe(path, overrides, TrainingConfig)
+    config = load_recipe(path, overrides, TrainingConfig)
+    inner = config.weighting_options.get(config.weighting, {}).get('strategy', '')
+    for name in strategies_set_by(overrides):
+        if name in (config.weighting, inner):
+            continue
+
+        within = f', which wraps {inner or "equal"}' if (
+            config.weighting == 'asynchronous') else ''
+        instead = f'--weighting {name}' if not within else (
+            f'--weighting_options.asynchronous.strategy {name}')
+        raise ConfigurationError(
+            f'--weighting_options.{name} would change nothing: weighting is '
+            f'{config.weighting}{within}; set {instead} too, or leave it out')
+    return config
 
 
 def from_plain(plain: dict[str, Any]) -> TrainingConfig:

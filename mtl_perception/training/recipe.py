@@ -77,6 +77,15 @@ def build_recipe(
     return checked(kind, whole, where)
 
 
+def strategies_set_by(overrides: Sequence[str]) -> list[str]:
+    """Return the names of the weighting strategies whose options some overrides set."""
+    found = []
+    for path, text in _split(overrides):
+        if path[0] == 'weighting_options':
+            found += path[1:2] or list(parse_yaml(text, '--weighting_options') or ())
+    return found
+
+
 def _split(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
     """
     Yield the path and the value of each override.

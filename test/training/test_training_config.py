@@ -100,12 +100,12 @@ def test_an_override_changes_one_entry_of_a_table():
     path = RECIPES[[recipe.stem for recipe in RECIPES].index('street_kendall')]
     config = load_config(path, [
         '--weighting_options.uncertainty.forms.depth', 'regression',
-        '--weighting_options.dwa.temperature=3', '--network.decoders.depth', 'fcn8',
+        '--weighting_options.uncertainty.rate=3', '--network.decoders.depth', 'fcn8',
         '--seed', '4'])
     options = to_plain(config)['weighting_options']
 
     assert options['uncertainty']['forms'] == {'instance': 'laplace', 'depth': 'regression'}
-    assert options['dwa']['temperature'] == 3
+    assert options['uncertainty']['rate'] == 3
     assert config.network.decoders == {
         'semantic': 'two_layer', 'instance': 'two_layer', 'depth': 'fcn8'}
     assert config.seed == 4

@@ -258,3 +258,17 @@ def test_wrong_options_are_refused_whether_their_strategy_is_chosen_or_not(
     path.write_text('name: one\nstages:\n  - {height: 64, width: 96, steps: 7}\n')
     with pytest.raises(ConfigurationError, match=message):
         load_config(path, words)
+
+
+@pytest.mark.parametrize(('words', 'instead'), [
+    (['--weighting', 'dwa'], '--weighting handcrafted'),
+    (['--weighting', 'asynchronous'], '--weighting_options.asynchronous.strategy handcrafted')])
+def test_an_override_of_a_strategy_that_is_not_used_is_refused(tmp_path, words, instead):
+    path = tmp_path / 'recipe.yaml'
+    path.write_text('name: one\nstages:\n  - {height: 64, width: 96, steps: 7}\n')
+    weights = ['--weighting_options.handcrafted.weights', '{semantic: 1, depth: 3, motion: 1}']
+    with pytest.raises(ConfigurationError, match=f'would change nothing: .* set {instead} too'):
+        load_config(path, [*words, *weights])
+
+    used = load_config(path, [*words, *weights, *instead.split()])
+    assert used.weighting_options['handcrafted']['weights']['depth'] == 3
