@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,21 @@ def write_atomically(content: bytes, path: Path) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def check_writable(folder: Path) -> None:
+    """
+    Make a folder and see that files can be written into it, before hours of work.
+
+    :raises StorageError: if not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f'{folder}: nothing can be written there ({error}); choose another folder') from error
 
 
 def part_of(path: Path) -> Path:

@@ -3,6 +3,7 @@
 """``mtl benchmark``: how fast this machine runs a model, in figures that can be compared."""
 
 import argparse
+import math
 import shlex
 import sys
 import time
@@ -32,6 +33,7 @@ from mtl_perception.evaluation.benchmark.node_level import (
     measure_nodes,
 )
 from mtl_perception.evaluation.benchmark.report import FORMAT, all_warnings, write_files
+from mtl_perception.files import check_writable
 from mtl_perception.inference.engines import ENGINES
 from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.middleware import check_environment, lack_of, missing_library
@@ -45,6 +47,8 @@ QUICK_FRAMES, FRAMES = 30, 100
 SIZES = ('640x480', '1920x1080')
 """Camera images besides those of the network's size."""
 QUICK_SIZES = SIZES[:1]
+RATES = (10.0, 30.0, 60.0)
+"""Fixed rates of the node, frames per second."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--node-size', metavar='WIDTHxHEIGHT',
         help="size of the street's images for the node (default: the network's)")
     parser.add_argument(
-        '--rates', type=float, nargs='+', default=[10.0, 30.0, 60.0],
+        '--rates', type=float, nargs='+',
         help='fixed rates of the node, frames per second (default: 10 30 60)')
 
     parser.add_argument(
@@ -102,8 +106,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the benchmark; the exit code is 0 also on a noisy machine, which the report says."""
+    _check(arguments)
     plan = _plan(arguments)
     node_plan = _node_plan(arguments)
+    check_writable(arguments.output)
     console = Console(stderr=True)
     began, started = time.monotonic(), datetime.now(timezone.utc)
     load = load_average()
@@ -131,32 +137,55 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(arguments: argparse.Namespace) -> EnginePlan:
+def _check(arguments: argparse.Namespace) -> None:
     """
-    Return what is measured of the engines.
+    Refuse arguments that are out of range, and those that would change nothing.
 
-    :raises ConfigurationError: if an argument is out of range.
+    :raises ConfigurationError: naming the argument.
     """
+    def positive(number: float | None) -> bool:
+        return number is None or 0 < number < math.inf
+
+    most = 4 * cpus()
+    if arguments.rounds is not None and arguments.rounds < 1:
+        raise ConfigurationError(f'--rounds is {arguments.rounds}; wanted at least 1')
+    if not all(0 <= count <= most for count in arguments.threads or ()):
+        raise ConfigurationError(
+            f'--threads is {arguments.threads}; wanted 0 to {most}, four times the CPUs')
+    if not positive(arguments.seconds) or not all(map(positive, arguments.rates or ())):
+        raise ConfigurationError(
+            f'--seconds is {arguments.seconds}, --rates {arguments.rates}; all must be positive '
+            'and finite')
+
+    of_level = {'engines': ('bag', 'node_size', 'rates', 'seconds', 'precision'),
+                'node': ('sizes', 'rounds')}
+    for name in of_level.get(arguments.level, ()):
+        if getattr(arguments, name) not in (None, 'fp32'):
+            raise ConfigurationError(
+                f'--{name.replace("_", "-")} would change nothing with --level '
+                f'{arguments.level}; leave one of them out')
+
+
+def _plan(arguments: argparse.Namespace) -> EnginePlan:
+    """Return what is measured of the engines."""
     quick = arguments.quick
     rounds = arguments.rounds or (8 if quick else 20)
-    threads = arguments.threads or sorted({1} if quick else {1, cpus()})
-    if rounds < 1 or min(threads) < 0:
-        raise ConfigurationError(
-            f'--rounds is {rounds}, --threads {threads}; wanted at least 1, and not below 0')
+    threads = list(dict.fromkeys(
+        arguments.threads or sorted({1} if quick else {1, cpus()})))
     manifest = read_manifest(arguments.model)
     own = f'{manifest.width}x{manifest.height}'
     sizes = arguments.sizes or (QUICK_SIZES if quick else (own, *SIZES))
     return EnginePlan(
         arguments.model, (manifest.width, manifest.height),
-        [parse_size(text) for text in sizes], arguments.engine, arguments.device, threads, rounds,
-        2 if quick else 3, QUICK_S if quick else FULL_S)
+        list(dict.fromkeys(map(parse_size, sizes))), arguments.engine, arguments.device,
+        threads, rounds, 2 if quick else 3, QUICK_S if quick else FULL_S)
 
 
 def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
     """
     Return what is measured of the node; None if nothing is.
 
-    :raises ConfigurationError: if an argument is out of range, or ROS is asked for and missing.
+    :raises ConfigurationError: if ROS is asked for and missing.
     """
     if arguments.level == 'engines':
         return None
@@ -170,10 +199,7 @@ def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
 
     quick = arguments.quick
     seconds = (2.0 if quick else 10.0) if arguments.seconds is None else arguments.seconds
-    if not seconds > 0 or not min(arguments.rates) > 0:
-        raise ConfigurationError(
-            f'--seconds is {seconds:g}, --rates {arguments.rates}; all must be positive')
-
+    rates = list(dict.fromkeys(arguments.rates or RATES))
     manifest = read_manifest(arguments.model)
     count = QUICK_FRAMES if quick else FRAMES
     size = (parse_size(arguments.node_size) if arguments.node_size
@@ -182,7 +208,7 @@ def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
              else bag_drive(arguments.bag, manifest, count))
     return NodePlan(
         arguments.model, drive, arguments.engine, arguments.device, arguments.precision,
-        arguments.threads[0] if arguments.threads else 0, arguments.rates, seconds,
+        arguments.threads[0] if arguments.threads else 0, rates, seconds,
         1.5 if quick else 4.0, 5 if quick else 9)
 
 

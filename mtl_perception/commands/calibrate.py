@@ -21,11 +21,20 @@ from mtl_perception.evaluation import dataset_evaluation, street_evaluation
 from mtl_perception.evaluation.precision_figures import Evaluation, measure, write_figures
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
+from mtl_perception.files import check_writable
 from mtl_perception.inference.engine import PRECISIONS, Engine
 from mtl_perception.inference.engines import ENGINES, candidates, load_engine
 from mtl_perception.inference.graph_engine import GraphEngine
-from mtl_perception.inference.precision import PREFERRED, Figures, objection
+from mtl_perception.inference.precision import (
+    FEWEST_FRAMES,
+    PREFERRED,
+    Figures,
+    described_manifest,
+    objection,
+    recorded,
+)
 from mtl_perception.inference.step_graph import read_manifest
+from mtl_perception.manifest import find_model
 from mtl_perception.preprocessing import resize
 from mtl_perception.synthetic import Street
 from mtl_perception.tasks import LOOKS
@@ -84,7 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f'--frames is {arguments.frames}; it must be at least 1')
     seeds = parse_seeds(arguments.seeds)
     check_seeds(seeds, 'validation')
-    manifest = read_manifest(arguments.model)
+    _check_combination(arguments)
+    check_writable(find_model(arguments.model).parent)
+    manifest = described_manifest(arguments.model) or read_manifest(arguments.model)
     data, words = None, f'streets {min(seeds)} to {max(seeds)}'
     if arguments.look != LOOKS[0]:
         words += f', look {arguments.look}'
@@ -103,13 +114,35 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             'no precision below fp32 was measured: no engine here has one; nothing was written')
 
-    path = write_figures(arguments.model, found)
+    written = []
     for one in found:
-        reason = objection(one, manifest)
         print(f'{one.name}: {one.text()}')
+        before = recorded(manifest, one.engine, one.device, one.precision)
+        if before is not None and before.graph == one.graph and (
+                one.frames < FEWEST_FRAMES <= before.frames):
+            print(f'  not written: those of {before.frames} frames in the manifest stay, because '
+                  f'fewer than {FEWEST_FRAMES} do not count')
+            continue
+        written.append(one)
+        reason = objection(one, manifest)
         print(f'  auto leaves it: {reason}' if reason else '  within the tolerances of auto')
-    print(f'written into {path}')
+    if written:
+        print(f'written into {write_figures(arguments.model, written)}')
     return 0
+
+
+def _check_combination(arguments: argparse.Namespace) -> None:
+    """
+    Refuse an engine, a device and a precision that do not go together.
+
+    :raises ConfigurationError: naming those that do.
+    """
+    asked = (arguments.engine, arguments.device, arguments.precision)
+    possible = POSSIBLE if arguments.engine != 'auto' else PREFERRED
+    if not any(all(one in ('auto', there) for one, there in zip(asked, row)) for row in possible):
+        raise ConfigurationError(
+            f'--engine {asked[0]} --device {asked[1]} --precision {asked[2]} do not go together; '
+            f'there are {", ".join(" ".join(row) for row in POSSIBLE)}')
 
 
 def _engines(arguments: argparse.Namespace) -> list[str]:

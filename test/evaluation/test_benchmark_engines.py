@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mtl_perception.cli import main
+from mtl_perception.commands import benchmark
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.benchmark.engine_level import EnginePlan, measure_engines
 from mtl_perception.evaluation.benchmark.frames import (
@@ -150,6 +151,37 @@ def test_sizes_that_are_none_are_refused(text):
         parse_size(text)
 
 
-def test_wrong_numbers_are_refused_before_anything_runs(tiny_graph, capsys):
-    assert main(['benchmark', str(tiny_graph), '--rounds', '-1']) == 2
-    assert '--rounds is -1' in capsys.readouterr().err
+@pytest.mark.parametrize(('words', 'message'), [
+    (['--rounds', '-1'], '--rounds is -1'), (['--rounds', '0'], '--rounds is 0'),
+    (['--threads', '1', '100000'], 'four times the CPUs'),
+    (['--rates', '10', 'nan'], '--rates [10.0, nan]'), (['--rates', 'inf'], 'finite'),
+    (['--seconds', 'inf'], '--seconds is inf'),
+    (['--level', 'engines', '--bag', 'drive'], '--bag would change nothing with --level engines'),
+    (['--level', 'engines', '--precision', 'bf16'], '--precision would change nothing'),
+    (['--level', 'node', '--sizes', '640x480'], '--sizes would change nothing')])
+def test_wrong_arguments_are_refused_before_anything_runs(tiny_graph, capsys, words, message):
+    assert main(['benchmark', str(tiny_graph), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
+        tiny_graph, tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    words = ['--level', 'engines', '--output', str(tmp_path / 'file' / 'below')]
+    assert main(['benchmark', str(tiny_graph), *words]) == 5
+    assert 'nothing can be written there' in capsys.readouterr().err
+
+
+def test_numbers_of_threads_and_sizes_that_are_named_twice_count_once(
+        tiny_graph, tmp_path, monkeypatch):
+    plans = []
+
+    def noted(plan, progress):
+        plans.append(plan)
+        raise ConfigurationError('that is enough')
+
+    monkeypatch.setattr(benchmark, 'measure_engines', noted)
+    words = ['--level', 'engines', '--output', str(tmp_path), '--threads', '1', '1', '--sizes',
+             '96x64', '96x64']
+    assert main(['benchmark', str(tiny_graph), *words]) == 2
+    assert (plans[0].threads, plans[0].cameras) == ([1], [(96, 64)])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mtl_perception.cli import main
 from mtl_perception.errors import CheckpointError, DeviceError
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Setup
@@ -25,7 +26,7 @@ from mtl_perception.inference.precision import (
     recorded,
 )
 from mtl_perception.inference.step_graph import find_graph, read_graph
-from mtl_perception.manifest import PRETRAINED, Manifest, NetworkSpec
+from mtl_perception.manifest import PRETRAINED, Manifest, NetworkSpec, read_model
 from mtl_perception.tasks import STREET_TASKS
 
 FP32 = {'semantic.miou': 0.75, 'depth.abs_rel': 0.1, 'motion.auc': 0.9}
@@ -278,3 +279,37 @@ def test_the_shipped_figures_are_those_of_the_shipped_weights():
         for name, held in manifest.precisions.items():
             assert recorded(manifest, *name.split()) is not None, name
             assert json.dumps(held)
+
+
+# --- mtl calibrate ---------------------------------------------------------------------------
+
+def test_figures_of_few_frames_leave_those_of_many_in_the_manifest(tiny_model, tmp_path, capsys):
+    for file in (tiny_model, tiny_model.with_suffix('.json')):
+        shutil.copy(file, tmp_path / f'tiny{file.suffix}')
+    model, beside = tmp_path / 'tiny.safetensors', tmp_path / 'tiny.json'
+    manifest, _ = read_model(model)
+    many = dataclasses.replace(
+        GOOD, engine='torch', weights=manifest.sha256, motion_head='', frames=120)
+    beside.write_text(with_figures(many, manifest=manifest).to_json())
+    words = ['calibrate', str(model), '--engine', 'torch', '--device', 'cpu', '--precision',
+             'bf16', '--threads', '1', '--seeds', '10900:10901', '--frames', '1']
+
+    assert main(words) == 0
+    assert 'not written: those of 120 frames in the manifest stay' in capsys.readouterr().out
+    held = Manifest.from_json(beside.read_text(), 'tiny').precisions[many.name]
+    assert held['frames'] == 120
+
+    # few in place of few
+    few = dataclasses.replace(many, frames=60)
+    beside.write_text(with_figures(few, manifest=manifest).to_json())
+    assert main(words) == 0
+    assert 'written into' in capsys.readouterr().out
+    assert Manifest.from_json(beside.read_text(), 'tiny').precisions[many.name]['frames'] == 1
+
+
+@pytest.mark.parametrize('words', [
+    ['--engine', 'openvino', '--precision', 'fp16'], ['--engine', 'openvino', '--device', 'cuda'],
+    ['--device', 'tensorrt', '--precision', 'int8']])
+def test_what_does_not_go_together_is_refused_before_anything_runs(tiny_model, words, capsys):
+    assert main(['calibrate', str(tiny_model), *words]) == 2
+    assert 'do not go together; there are onnx tensorrt fp16' in capsys.readouterr().err
