@@ -183,6 +183,33 @@ def test_a_plain_installation_runs_the_demo_where_ros_is(plain, tmp_path):
     assert (tmp_path / 'demo/demo.mp4').stat().st_size > 0
 
 
+@pytest.mark.slow
+def test_where_numpy_1_is_installed_it_stays_and_without_the_extra_it_would_not(tmp_path):
+    # as in an environment on top of Jazzy, whose cv_bridge is built for NumPy 1.26
+    python = str(tmp_path / 'venv/bin/python')
+    subprocess.run([sys.executable, '-m', 'venv', str(tmp_path / 'venv')], check=True)
+
+    def pip(*words):
+        return subprocess.run(
+            [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--quiet', *words],
+            capture_output=True, text=True, check=False)
+
+    if pip('numpy==1.26.4').returncode:
+        pytest.skip('NumPy 1.26.4 cannot be installed here')
+
+    def brought(extra):
+        report = tmp_path / 'report.json'
+        done = pip('--dry-run', '--report', str(report), f'{ROOT}{extra}')
+        assert done.returncode == 0, done.stderr
+        return {canonical(one['metadata']['name']): one['metadata']['version']
+                for one in json.loads(report.read_text())['install']}
+
+    with_extra = brought('[numpy1]')
+    assert {'mtl-perception', 'opencv-python-headless', 'onnxruntime'} <= set(with_extra)
+    assert 'numpy' not in with_extra
+    assert int(brought('')['numpy'].partition('.')[0]) >= 2  # the control
+
+
 def test_earlier_names_of_what_is_installed_anyway_stay(monkeypatch):
     found = declared(monkeypatch)
     assert set(found['extras_require']['evaluate']) <= set(found['install_requires'])
