@@ -259,7 +259,12 @@ def _load_first(
         except (CheckpointError, ConfigurationError, DeviceError) as error:
             _passed_over(model, name, error, left)
 
-    found = _load(model, names[-1], device, precision, threads, minimum_score, graph)
+    try:
+        found = _load(model, names[-1], device, precision, threads, minimum_score, graph)
+    except (CheckpointError, ConfigurationError, DeviceError) as error:
+        # the last one may lack what another would have had but for a file
+        error.args = ('; '.join([*left, str(error)]), *error.args[1:])
+        raise
     return _said(found, _reason(found, left))
 
 

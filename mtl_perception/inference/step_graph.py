@@ -125,8 +125,9 @@ def unsealed(content: bytes, source: str) -> StepGraph:
     body, seal = content[:-length], content[-length:]
     if seal[:-64] != _seal(b'')[:-64]:
         raise CheckpointError(
-            f'{source}: {len(content)} bytes without a seal at their end; it is cut short, or mtl '
-            'export did not write it. Export it again: mtl export MODEL --format onnx',
+            f'{source}: {len(content)} bytes without a seal at their end; it is cut short, '
+            'something was appended, or mtl export did not write it. Export it again: mtl export '
+            'MODEL --format onnx',
             ReasonCode.MODEL_FOREIGN)
 
     if seal != _seal(body):

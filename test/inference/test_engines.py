@@ -18,7 +18,12 @@ from safetensors.torch import save as save_weights
 
 from mtl_perception import Street
 from mtl_perception.cli import main
-from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceError
+from mtl_perception.errors import (
+    CheckpointError,
+    ConfigurationError,
+    DeviceError,
+    PerceptionError,
+)
 from mtl_perception.frames import Frame
 from mtl_perception.inference import engines, onnx_engine, openvino_engine, precision
 from mtl_perception.inference.box_selection import select_boxes
@@ -594,8 +599,9 @@ def test_openvino_goes_below_fp32_by_itself_only_with_figures(calibrated, monkey
 def test_openvino_runs_int8_once_it_was_made(calibrated, monkeypatch, capsys):
     pytest.importorskip('nncf')
     model, calibrate = calibrated
-    with pytest.raises(CheckpointError, match=r'int8: cannot be read .* --precision int8'):
-        load_engine(model, 'openvino', precision='int8')
+    for file, engine in ((model, 'openvino'), (model.with_suffix('.onnx'), 'auto')):
+        with pytest.raises(PerceptionError, match=r'int8: cannot be read .* --precision int8'):
+            load_engine(file, engine, 'cpu', precision='int8')
     assert calibrate('--engine', 'openvino', '--precision', 'int8') == 0
 
     low = load_engine(model, 'openvino', precision='int8', threads=1)
