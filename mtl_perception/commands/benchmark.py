@@ -201,6 +201,7 @@ def _node_plan(arguments: argparse.Namespace) -> NodePlan | None:
     seconds = (2.0 if quick else 10.0) if arguments.seconds is None else arguments.seconds
     rates = list(dict.fromkeys(arguments.rates or RATES))
     manifest = read_manifest(arguments.model)
+
     count = QUICK_FRAMES if quick else FRAMES
     size = (parse_size(arguments.node_size) if arguments.node_size
             else (manifest.width, manifest.height))

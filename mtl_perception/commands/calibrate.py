@@ -89,12 +89,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl calibrate``."""
+    # what is wrong shows before anything runs
     if arguments.frames < 1:
         raise ConfigurationError(f'--frames is {arguments.frames}; it must be at least 1')
     seeds = parse_seeds(arguments.seeds)
     check_seeds(seeds, 'validation')
     _check_combination(arguments)
     check_writable(find_model(arguments.model).parent)
+
+    # the frames
     manifest = described_manifest(arguments.model) or read_manifest(arguments.model)
     data, words = None, f'streets {min(seeds)} to {max(seeds)}'
     if arguments.look != LOOKS[0]:
@@ -114,15 +117,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(
             'no precision below fp32 was measured: no engine here has one; nothing was written')
 
+    # few frames do not take the place of many
     written = []
     for one in found:
         print(f'{one.name}: {one.text()}')
+
         before = recorded(manifest, one.engine, one.device, one.precision)
         if before is not None and before.graph == one.graph and (
                 one.frames < FEWEST_FRAMES <= before.frames):
             print(f'  not written: those of {before.frames} frames in the manifest stay, because '
                   f'fewer than {FEWEST_FRAMES} do not count')
             continue
+
         written.append(one)
         reason = objection(one, manifest)
         print(f'  auto leaves it: {reason}' if reason else '  within the tolerances of auto')

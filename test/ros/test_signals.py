@@ -54,11 +54,18 @@ class Program:
 
     @property
     def left(self):
-        """Whether a process of its session still runs."""
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
+        """
+        Whether a process of its session still runs after two seconds.
+
+        Imports start some that end by themselves at once, such as uname.
+        """
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.05)
         return True
 
 
