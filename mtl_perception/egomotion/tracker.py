@@ -15,7 +15,7 @@ from mtl_perception.egomotion.estimate import (
     shifted_depth,
 )
 from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole
-from mtl_perception.egomotion.residual import Residual, motion_features, residual
+from mtl_perception.egomotion.residual import motion_features, residual
 from mtl_perception.egomotion.ring import Baseline, FrameRing, RingFrame
 from mtl_perception.egomotion.scale import depth_scale
 
@@ -36,7 +36,7 @@ class Comparison:
 
     :param baseline: the earlier frame; its pose is the chained one.
     :param ego: the pose between the two, with the flow.
-    :param rest: the flow that the camera's motion does not explain.
+    :param residual: (H, W, 2) float32, the flow that the camera's motion does not explain, pixels.
     :param features: (C, H // 2, W // 2) float32 for a motion head.
     :param depth: (H, W) float32 metres that were used, scaled if there is an odometry.
     :param camera: of both frames.
@@ -44,7 +44,7 @@ class Comparison:
 
     baseline: Baseline
     ego: EgoMotion
-    rest: Residual
+    residual: Floats
     features: Floats
     depth: Floats
     camera: Pinhole
@@ -215,4 +215,4 @@ class MotionTracker:
         features = motion_features(
             grey, earlier, flow, rest, depth, semantic, self.movable, self.camera,
             baseline.seconds)
-        return Comparison(baseline, ego, rest, features, depth, self.camera)
+        return Comparison(baseline, ego, rest.flow, features, depth, self.camera)

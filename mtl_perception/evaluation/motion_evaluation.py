@@ -238,7 +238,7 @@ def _displacement(moving: Moving, truth: StreetFrame) -> NDArray[np.float32]:
     """Return the length of the flow that the camera's motion does not explain, pixels."""
     if moving.comparison is None:
         return np.zeros(truth.motion.shape, np.float32)
-    left = moving.comparison.rest.flow
+    left = moving.comparison.residual
     return np.asarray(cv2.magnitude(left[..., 0], left[..., 1]), np.float32)
 
 

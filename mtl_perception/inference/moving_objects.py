@@ -55,7 +55,7 @@ class Moving:
         """Return the (h, w, 2) residual flow in pixels, None if nothing moves."""
         if self.reason or self.comparison is None or not np.any(self.outputs.motion):
             return None
-        return self.comparison.rest.flow
+        return self.comparison.residual
 
 
 class MovingObjects:

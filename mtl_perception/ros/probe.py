@@ -369,20 +369,32 @@ class Probe(Node):  # type: ignore[misc]
             self._sent.clear()
         lost = [index for index, one in enumerate(times) if one is None]
         latencies = [one[1] for one in times if one is not None]
-
-        # until the last answer, also to a frame whose other answers are missing; a queue that is
-        # left at the end of the sending is work too
-        busy_ns = max([frames[-1].stamp_ns + round(1e9 / rate) if rate and frames else 0, *(
-            at for frame in frames for at in frame.received_ns.values())], default=first_ns)
         kept_up = not lost and (not rate or not backlog_grows(latencies, 1e3 / rate))
         self._phases.append({
             'kind': kind, 'kept_up': kept_up, 'rate': rate, 'began_ns': first_ns,
-            'busy_s': max(0.0, (busy_ns - first_ns) / 1e9),
+            'busy_s': busy_seconds(frames, rate, first_ns),
             'ended_ns': time.time_ns(), 'sent': len(frames), 'lost': lost,
             'age_ms': [one[0] for one in times if one is not None],
             'latency_ms': latencies,
             'sent_rate': _rate([frame.stamp_ns for frame in frames])})
         return kept_up
+
+
+def busy_seconds(frames: Sequence[Sent], rate: float, first_ns: int) -> float:
+    """
+    Return how long a node had work: while frames were sent, and until the last answer.
+
+    What waits in a queue at the end of the sending is work too, and so is a frame of which only
+    some answers came.
+
+    :param frames: of a phase.
+    :param rate: at which they were sent, per second; 0 = one by one.
+    :param first_ns: when the first one was sent.
+    """
+    ends = [at for frame in frames for at in frame.received_ns.values()]
+    if rate and frames:
+        ends.append(frames[-1].stamp_ns + round(1e9 / rate))
+    return (max(ends, default=first_ns) - first_ns) / 1e9
 
 
 def forth_and_back(index: int, count: int) -> int:

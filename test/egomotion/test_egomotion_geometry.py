@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtl_perception.egomotion import Pinhole, depth_scale
+from mtl_perception.egomotion import Pinhole, depth_scale, solve
 from mtl_perception.egomotion.pinhole import inverse, rigid_flow, rotation_of, scaled_motion, warp
 from mtl_perception.egomotion.residual import RESIDUAL_CHANNELS, motion_features, residual
 
@@ -119,3 +119,35 @@ def test_features_have_half_the_size_and_one_channel_per_movable_class():
     assert features[-2].min() == 1
     assert features[-1].max() == 0
     assert np.isfinite(features).all()
+
+
+@pytest.mark.parametrize('moved', range(7))
+def test_the_jacobian_is_that_of_small_steps(moved):
+    camera = Pinhole(100.0, 80.0, 31.5, 23.5)
+    rng = np.random.default_rng(moved)
+    pixels = rng.uniform((0, 0), SHAPE[::-1], (40, 2))
+    depth = rng.uniform(3, 30, 40)
+    points = np.stack([(pixels[:, 0] - camera.cx) / camera.fx * depth,
+                       (pixels[:, 1] - camera.cy) / camera.fy * depth, depth], 1)
+    pose = motion((0.01, -0.02, 0.005), (0.1, 0.05, 1.2))
+    seen = points @ pose[:3, :3].T + pose[:3, 3]
+    earlier = np.stack([camera.fx * seen[:, 0] / seen[:, 2] + camera.cx,
+                        camera.fy * seen[:, 1] / seen[:, 2] + camera.cy], 1)
+    matches = solve.Matches(points, pixels, earlier)
+
+    # without an error, the directions in which it is measured do not count
+    error, jacobian = solve._linearised(pose, matches, camera)
+    np.testing.assert_allclose(error, 0, atol=1e-9)
+    step = np.zeros(7)
+    step[moved] = 1e-6
+    after, _ = solve._linearised(solve._moved(pose, step), matches, camera, step[6])
+    np.testing.assert_allclose(-after / 1e-6, jacobian[moved], rtol=1e-3, atol=1e-2)
+
+
+def test_a_point_behind_the_earlier_camera_does_not_pull_the_pose():
+    matches = solve.Matches(
+        np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 9.0]]), np.full((2, 2), 16.0), np.full((2, 2), 16.0))
+    error, jacobian = solve._linearised(motion((0.0, 0.0, 0.0), (0.0, 0.0, -3.0)), matches, CAMERA)
+    assert (error[:, 0] == 10).all()
+    assert not jacobian[..., 0].any()
+    assert jacobian[..., 1].any()

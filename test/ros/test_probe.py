@@ -11,7 +11,7 @@ pytest.importorskip('rclpy')
 from mtl_perception.evaluation.benchmark.frames import street_drive
 from mtl_perception.evaluation.benchmark.node_level import NodePlan, measure_nodes
 from mtl_perception.inference.step_graph import read_manifest
-from mtl_perception.ros.probe import Sent, backlog_grows, forth_and_back
+from mtl_perception.ros.probe import Sent, backlog_grows, busy_seconds, forth_and_back
 
 
 def ignore(text):
@@ -30,6 +30,19 @@ def test_a_frame_is_answered_when_the_last_of_its_maps_has_come():
     sent.published_ns['semantic'] = 1_008_000_000
     sent.received_ns['semantic'] = 1_015_000_000
     assert sent.times(2) == (10.0, 15.0)
+
+
+def test_a_node_is_busy_while_frames_come_and_until_its_last_answer():
+    second = 10 ** 9
+    frames = [Sent(10 * second, 0), Sent(11 * second, 1)]
+    assert busy_seconds(frames, 1.0, 10 * second) == 2  # nothing came
+
+    # a queue, and a frame without its depth
+    frames[0].received_ns['depth'] = 10 * second + 1
+    frames[1].received_ns['semantic'] = 14 * second
+    assert busy_seconds(frames, 1.0, 10 * second) == 4
+    assert busy_seconds(frames, 0.0, 10 * second) == 4
+    assert busy_seconds([], 0.0, 10 * second) == 0
 
 
 def test_a_queue_that_fills_up_is_a_backlog():
