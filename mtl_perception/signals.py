@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from mtl_perception.errors import PerceptionError
+
 STOPPED, INTERRUPTED = 75, 130
 """Exit codes: stopped with everything saved; stopped at once by a second signal."""
 
@@ -72,19 +74,22 @@ class StopRequest:
 
 def interruptible(main: Callable[[], int | None], name: str) -> int:
     """
-    Run a program: SIGINT and SIGTERM end it with one line, wherever it does not listen to them.
+    Run a program: an error of the package, SIGINT and SIGTERM end it with one line.
 
     It cleans up on its way out: temporary files and processes of its own do not stay.
 
     :param main: the program; it sees a signal as ``KeyboardInterrupt``.
     :param name: of the program, for that line.
-    :return: its exit code, or :data:`INTERRUPTED`.
+    :return: its exit code, that of the error, or :data:`INTERRUPTED`.
     """
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return main() or 0
+    except PerceptionError as error:
+        print(f'{name}: {error}', file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
         return INTERRUPTED

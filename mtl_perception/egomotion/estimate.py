@@ -7,18 +7,11 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole, rigid_flow, warp
 from mtl_perception.egomotion.solve import FARTHEST_M, Fit, Matches, ransac, refine
+from mtl_perception.egomotion.static import Image, Mask, Places
 
-Image = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-
-CELL = 8
-"""Side of the grid cells, pixels; each gives at most one match, at its most textured pixel."""
-TEXTURE = 2e-5
-"""A match needs at least this smallest eigenvalue of the structure tensor (greys 0 to 1)."""
 AGREES = 2.5
 """A match agrees with a pose if its error is below this multiple of the expected error."""
 BELIEVABLE = 0.5
@@ -86,7 +79,7 @@ class MotionEstimator:
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
     def estimate(
-        self, current: Image, earlier: Image, depth: Floats, static: Mask,
+        self, current: Image, earlier: Image, depth: Floats, pixels: Places,
         guess: Matrix | None = None, keep_flow: bool = False, offset: float | None = None,
         search: bool = True,
     ) -> EgoMotion:
@@ -97,8 +90,8 @@ class MotionEstimator:
         :param earlier: (H, W) uint8 grey.
         :param depth: (H, W) float32 metres along Z of the current frame; its scale becomes that
             of the translation.
-        :param static: (H, W) bool, pixels of the current frame that should be static and have a
-            depth.
+        :param pixels: (N, 2) rows and columns in the current frame, static and with a depth, see
+            :func:`.textured_pixels`.
         :param guess: (4, 4) float64, the expected pose, such as that of the last step; None
             searches for one.
         :param keep_flow: whether the flow is returned.
@@ -107,14 +100,13 @@ class MotionEstimator:
         :param search: whether a guess that misled makes it search for a pose.
         :raises ValueError: if shapes differ.
         """
-        for name, array in (('earlier', earlier), ('depth', depth), ('static', static)):
+        for name, array in (('earlier', earlier), ('depth', depth)):
             if array.shape != current.shape:
                 raise ValueError(
                     f'{name} has shape {array.shape}, the current image {current.shape}; they '
                     'must be equal')
 
         depth = shifted_depth(depth, offset or 0.0)
-        pixels = self._textured(current, static)
         result = None
         if guess is not None:
             result = self._estimate_near(
@@ -134,24 +126,8 @@ class MotionEstimator:
                 current, earlier, depth, pixels, np.eye(4), keep_flow, offset)
         return result
 
-    def _textured(self, image: Image, static: Mask) -> NDArray[np.intp]:
-        """Return (N, 2) rows and columns: the static pixel of each cell with the most texture."""
-        strength = cv2.cornerMinEigenVal(image, 5)
-        strength = np.where(static, strength, np.float32(0))
-
-        # Cut into cells (rows * columns, CELL^2); the rest at the right and bottom is unused.
-        rows, columns = (length // CELL for length in image.shape)
-        grid = strength[:rows * CELL, :columns * CELL].reshape(rows, CELL, columns, CELL)
-        cells = grid.transpose(0, 2, 1, 3).reshape(rows * columns, CELL * CELL)
-
-        best = cells.argmax(1)
-        usable = np.flatnonzero(cells[np.arange(len(best)), best] > TEXTURE)
-        y = usable // columns * CELL + best[usable] // CELL
-        x = usable % columns * CELL + best[usable] % CELL
-        return np.stack([y, x], 1)
-
     def _search_pose(
-        self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
+        self, current: Image, earlier: Image, depth: Floats, pixels: Places,
     ) -> Matrix | None:
         """Return a pose found without a guess, from the flow between the unwarped images."""
         flow = np.asarray(self._search.calc(current, earlier, None), np.float32)  # type: ignore
@@ -159,7 +135,7 @@ class MotionEstimator:
         return ransac(matches, self.camera)
 
     def _estimate_near(
-        self, current: Image, earlier: Image, depth: Floats, pixels: NDArray[np.intp],
+        self, current: Image, earlier: Image, depth: Floats, pixels: Places,
         guess: Matrix, keep_flow: bool = False, offset: float | None = None,
     ) -> EgoMotion:
         """Return the motion near a guess, from the flow that the guess does not explain."""
@@ -189,7 +165,7 @@ class MotionEstimator:
             fit.pose, quality(fit), len(matches.points), total, whole + fit.offset)
 
     def _matches(
-        self, depth: Floats, pixels: NDArray[np.intp], flow: Floats,
+        self, depth: Floats, pixels: Places, flow: Floats,
     ) -> Matches:
         """Return the matches of some pixels, without those that have no finite flow."""
         known = np.isfinite(flow).all(1)
@@ -233,7 +209,7 @@ def _composed(remainder: Floats, expected: Floats) -> Floats:
 
 
 def _composed_at(
-    remainder: Floats, expected: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp],
+    remainder: Floats, expected: Floats, rows: Places, columns: Places,
 ) -> Floats:
     """Return :func:`_composed` at N pixels only, (N, 2)."""
     if not len(rows):

@@ -18,6 +18,7 @@ from mtl_perception.egomotion.pinhole import Floats, Matrix, Pinhole
 from mtl_perception.egomotion.residual import motion_features, residual
 from mtl_perception.egomotion.ring import Baseline, FrameRing, RingFrame
 from mtl_perception.egomotion.scale import depth_scale
+from mtl_perception.egomotion.static import Places, static_pixels, textured_pixels
 
 SPEEDS = (3.0, 9.0, 18.0, 36.0)
 """
@@ -115,21 +116,23 @@ class MotionTracker:
             self.ring.add(stamp_ns, grey, image)
             return None
 
-        # The step from the frame before
         static = self.static(semantic)
+        pixels = textured_pixels(grey, static)
+
+        # The step from the frame before
         trusted = odometry is not None
         if odometry is not None:
             self.step = EgoMotion(odometry, 1.0, 0)
         else:
             self.step = self._near.estimate(
-                grey, newest.grey, depth, static, self.ring.guess(stamp_ns), offset=self._offset)
+                grey, newest.grey, depth, pixels, self.ring.guess(stamp_ns), offset=self._offset)
             if self._lost:
-                self._try_speed(stamp_ns, newest, grey, depth, static)
+                self._try_speed(stamp_ns, newest, grey, depth, pixels)
             if self.step.quality >= BELIEVABLE:
                 self.offset = self.step.offset
         self.ring.add(stamp_ns, grey, image, self.step.pose, self.step.quality)
 
-        found = self._compare(grey, depth, semantic, static, trusted)
+        found = self._compare(grey, depth, semantic, static, pixels, trusted)
         believed = found.ego.quality >= BELIEVABLE
         self._lost = 0 if believed or trusted else self._lost + 1
         return found
@@ -141,14 +144,14 @@ class MotionTracker:
 
     def _try_speed(
         self, stamp_ns: int, newest: RingFrame, grey: NDArray[np.uint8], depth: Floats,
-        static: NDArray[np.bool_],
+        pixels: Places,
     ) -> None:
         """Take the step at another speed if it explains the flow better than that of the guess."""
         assert self.step is not None  # it has just been estimated
         guess = np.eye(4)
         guess[2, 3] = SPEEDS[self._lost % len(SPEEDS)] * (stamp_ns - newest.stamp_ns) * 1e-9
         rival = self._near.estimate(
-            grey, newest.grey, depth, static, guess, offset=0.0, search=False)
+            grey, newest.grey, depth, pixels, guess, offset=0.0, search=False)
 
         # The steps before were wrong then, so the chain starts anew.
         if rival.quality >= BELIEVABLE and rival.quality > self.step.quality:
@@ -158,14 +161,11 @@ class MotionTracker:
 
     def static(self, semantic: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Return (H, W) bool, pixels of classes that cannot move and have a depth."""
-        # Grown by 2 pixels, as the outlines of movable objects are not exact
-        movable = cv2.dilate(np.isin(semantic, self.movable).view(np.uint8), np.ones((5, 5)))
-        static: NDArray[np.bool_] = (movable == 0) & (semantic != self.sky)
-        return static
+        return static_pixels(semantic, self.movable, self.sky)
 
     def _compare(
         self, grey: NDArray[np.uint8], depth: Floats, semantic: NDArray[np.uint8],
-        static: NDArray[np.bool_], trusted: bool,
+        static: NDArray[np.bool_], pixels: Places, trusted: bool,
     ) -> Comparison:
         """
         Return the comparison of the newest frame with that of a baseline.
@@ -182,12 +182,12 @@ class MotionTracker:
         # The flow over a long baseline may be too large to be found: half of it may do.
         depth = depth * np.float32(self.scale)
         ego = self._full.estimate(
-            grey, baseline.earlier.grey, depth, static, baseline.pose, True, self._offset,
+            grey, baseline.earlier.grey, depth, pixels, baseline.pose, True, self._offset,
             search=shorter.seconds == baseline.seconds)
         if ego.quality < BELIEVABLE and shorter.seconds < baseline.seconds:
             baseline = shorter
             ego = self._full.estimate(
-                grey, baseline.earlier.grey, depth, static, baseline.pose, True, self._offset)
+                grey, baseline.earlier.grey, depth, pixels, baseline.pose, True, self._offset)
             self._reach = baseline.seconds
         elif ego.quality >= BELIEVABLE:
             self._reach = min(self._reach * REACH_GROWS, self.ring.seconds)

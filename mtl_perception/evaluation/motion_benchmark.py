@@ -6,7 +6,7 @@ The cost of a motion head: ``python -m mtl_perception.evaluation.motion_benchmar
 CPU time of one thread, stage by stage, on frames of the street; the stages take turns.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 
 import cv2
@@ -14,6 +14,7 @@ import numpy as np
 
 from mtl_perception.egomotion import MotionTracker, motion_features, residual
 from mtl_perception.egomotion.estimate import MotionEstimator
+from mtl_perception.egomotion.static import textured_pixels
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.benchmark.timing import medians
 from mtl_perception.inference.engines import load_engine
@@ -66,16 +67,18 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
     oldest, _, before, newest = (
         np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), np.uint8) for frame in frames)
     static = tracker.static(ids)
+    pixels = textured_pixels(newest, static)
     near = MotionEstimator(camera)
     full = MotionEstimator(camera, 'full')
     step = tracker.ring.guess(500_000_000)
     chained = comparison.baseline.pose
 
     ways: dict[str, Callable[[], object]] = {
+        'static pixels': lambda: textured_pixels(newest, tracker.static(ids)),
         'step between neighbours': lambda: near.estimate(
-            newest, before, depth, static, step),
+            newest, before, depth, pixels, step),
         'flow and pose over the baseline': lambda: full.estimate(
-            newest, oldest, depth, static, chained, keep_flow=True),
+            newest, oldest, depth, pixels, chained, keep_flow=True),
         'features': lambda: motion_features(
             newest, oldest, flow, residual(flow, depth, pose, camera), depth, ids,
             semantic.movable, camera, 0.3),
@@ -84,8 +87,13 @@ def motion_milliseconds(model: str, rounds: int = ROUNDS) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the times of the model that the command line names, ``street`` by default."""
-    found = motion_milliseconds(sys.argv[1] if sys.argv[1:] else 'street')
+    """Print the times of the model that the command line names."""
+    parser = argparse.ArgumentParser(
+        'motion_benchmark', description='CPU time of each stage of the motion head, on one core')
+    parser.add_argument(
+        'model', nargs='?', default='street', help='name or path of a model (default: street)')
+
+    found = motion_milliseconds(parser.parse_args().model)
     for name, value in found.items():
         print(f'{value:7.1f} ms  {name}')
     print(f'{sum(found.values()):7.1f} ms  all stages')

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import RESIDUAL_CHANNELS, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import inverse
+from mtl_perception.egomotion.static import of_classes
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.frames import Outputs
@@ -218,7 +219,7 @@ class MotionHeadEvaluator:
         chi = np.expm1(moving.comparison.features[RESIDUAL_CHANNELS.index('chi')])
         height, width = outputs.semantic.shape
         chi = np.asarray(cv2.resize(chi, (width, height)), np.float32)
-        movable = np.isin(outputs.semantic, self._movable)
+        movable = of_classes(outputs.semantic, self._movable)
         return np.where(movable, chi / (chi + np.float32(CHI)), np.float32(0))
 
     def _identical(

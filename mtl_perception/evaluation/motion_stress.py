@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.egomotion import MotionEstimator, MotionTracker, Pinhole
 from mtl_perception.egomotion.pinhole import inverse
+from mtl_perception.egomotion.static import textured_pixels
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation.motion_evaluation import (
     FRAMES,
@@ -179,8 +180,9 @@ def provoked(
 
             true = inverse(clip.poses[0]) @ clip.poses[-1]
             estimator = MotionEstimator(clip.camera, 'full')
+            pixels = textured_pixels(newest, tracker.static(ids))
             for image, guess in ((earlier, None), (earlier, misleading), (hidden, None)):
-                ego = estimator.estimate(newest, image, depth, tracker.static(ids), guess)
+                ego = estimator.estimate(newest, image, depth, pixels, guess)
                 errors.update(ego.pose, true, ego.quality)
     return errors.compute()
 

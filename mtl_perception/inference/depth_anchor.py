@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import MotionEstimator, Pinhole
 from mtl_perception.egomotion.ground import camera_above_ground
 from mtl_perception.egomotion.scale import depth_scale
+from mtl_perception.egomotion.static import of_classes, static_pixels, textured_pixels
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.moving_objects import Odometry
@@ -83,7 +84,7 @@ class RoadHeight:
         """Return told height / height in the depth, None if too little road is seen."""
         if not self.height:
             return None
-        found = camera_above_ground(depth, np.isin(semantic, self._road), camera)
+        found = camera_above_ground(depth, of_classes(semantic, self._road), camera)
         return None if found is None else self.height / found
 
     def forget(self) -> None:
@@ -148,11 +149,10 @@ class OdometryTravel:
         semantic: NDArray[np.uint8], camera: Pinhole, pose: NDArray[np.float64],
     ) -> float | None:
         """Return the factor on depth that explains the flow since an earlier frame."""
-        movable = cv2.dilate(
-            np.isin(semantic, self._semantic.movable).view(np.uint8), np.ones((5, 5)))
-        static = (movable == 0) & (semantic != self._semantic.sky) & np.isfinite(depth)
+        static = static_pixels(
+            semantic, self._semantic.movable, self._semantic.sky) & np.isfinite(depth)
         flow = MotionEstimator(camera, 'full').estimate(
-            grey, earlier, depth, static, pose, keep_flow=True).flow
+            grey, earlier, depth, textured_pixels(grey, static), pose, keep_flow=True).flow
         assert flow is not None  # it was kept
         return depth_scale(depth, flow, static, pose, camera)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.egomotion import Comparison, FrameRing, MotionTracker, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
+from mtl_perception.egomotion.static import near_classes
 from mtl_perception.frames import Outputs, Step
 from mtl_perception.inference.engine import MotionScorer
 from mtl_perception.manifest import Manifest
@@ -175,9 +176,7 @@ class MovingObjects:
             interpolation=cv2.INTER_LINEAR), np.float32)
 
         # Leaves and reflections move too: only classes that can drive or walk count.
-        allowed = cv2.dilate(
-            np.isin(semantic, movable).view(np.uint8), np.ones((5, 5), np.uint8))
-        score *= allowed.astype(np.float32)
+        score *= near_classes(semantic, movable)
         return score
 
 

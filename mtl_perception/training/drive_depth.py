@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mtl_perception.egomotion import MotionEstimator, Pinhole
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import Floats, Matrix, scaled_motion
+from mtl_perception.egomotion.static import of_classes, static_pixels, textured_pixels
 from mtl_perception.egomotion.sweep import (
     SENSITIVE_PX,
     Swept,
@@ -190,7 +191,7 @@ def photometric_errors(
     for number in numbers:
         semantic, depth = answer(number)
         depth = depth * np.float32(film.metres)
-        static = static_pixels(semantic, depth, classes)
+        static = static_pixels(semantic, classes.movable, classes.sky) & np.isfinite(depth)
         views = find_views(film, number, depth, static) if static.any() else []
         found = np.full(depth.shape, np.nan, np.float32)
         if views:
@@ -219,14 +220,6 @@ def mean_errors(first: Sequence[Floats], second: Sequence[Floats]) -> tuple[floa
     return float(before), float(after)
 
 
-def static_pixels(semantic: Image, depth: Floats, classes: Classes) -> Mask:
-    """Return (h, w) bool, pixels of what has a depth and cannot move."""
-    # Grown, as the outlines of movable objects are not exact
-    movable = cv2.dilate(np.isin(semantic, classes.movable).view(np.uint8), np.ones((5, 5)))
-    static: Mask = (movable == 0) & (semantic != classes.sky) & np.isfinite(depth)
-    return static
-
-
 def find_views(film: Film, number: int, depth: Floats, static: Mask) -> list[View]:
     """
     Return at most one earlier and one later frame, with their poses, that show depth.
@@ -238,12 +231,13 @@ def find_views(film: Film, number: int, depth: Floats, static: Mask) -> list[Vie
     :param film: the frames.
     :param number: of the frame that is looked at.
     :param depth: (h, w) float32 metres of this camera.
-    :param static: (h, w) bool, see :func:`static_pixels`.
+    :param static: (h, w) bool, pixels of what has a depth and cannot move.
     """
     grey = film.greys[number]
     size = grey.shape[::-1]
     large = cv2.resize(_finite(depth), size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
     mask = cv2.resize(static.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+    pixels = textured_pixels(grey, mask)
     fast, fine = MotionEstimator(film.camera), MotionEstimator(film.camera, 'full')
 
     views = []
@@ -253,7 +247,7 @@ def find_views(film: Film, number: int, depth: Floats, static: Mask) -> list[Vie
         guess: Matrix | None = None
         while distance:
             other = film.greys[number + direction * distance]
-            ego = fast.estimate(grey, other, large, mask, guess)
+            ego = fast.estimate(grey, other, large, pixels, guess)
             if ego.quality < BELIEVABLE:
                 break
 
@@ -268,7 +262,7 @@ def find_views(film: Film, number: int, depth: Floats, static: Mask) -> list[Vie
             distance = longer
 
         if best is not None:
-            ego = fine.estimate(grey, best.image, large, mask, best.pose)
+            ego = fine.estimate(grey, best.image, large, pixels, best.pose)
             if ego.quality >= BELIEVABLE:
                 views.append(dataclasses.replace(best, pose=ego.pose))
     return views
@@ -293,7 +287,7 @@ def _depth_of(
 ) -> _Found | None:
     """Return the depth of a frame, None if the other frames do not show it."""
     depth = network * np.float32(film.metres)
-    static = static_pixels(semantic, depth, classes)
+    static = static_pixels(semantic, classes.movable, classes.sky) & np.isfinite(depth)
     views = find_views(film, number, depth, static) if static.any() else []
     if not views:
         return None
@@ -327,7 +321,7 @@ def _scale(film: Film, found: dict[int, _Found], classes: Classes) -> tuple[floa
     if film.height_m and classes.road:
         heights = [
             height_above_road(
-                one.swept.depth, np.isin(one.semantic, classes.road), one.along, film)
+                one.swept.depth, of_classes(one.semantic, classes.road), one.along, film)
             for one in found.values()]
         known = [height for height in heights if np.isfinite(height)]
         factor = film.height_m / float(np.median(known)) if known else 0.0

@@ -24,6 +24,7 @@ from mtl_perception.egomotion import (
 )
 from mtl_perception.egomotion.estimate import BELIEVABLE
 from mtl_perception.egomotion.pinhole import rotation_of
+from mtl_perception.egomotion.static import textured_pixels
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.files import remove_abandoned, replacing
 from mtl_perception.inference.engine import Engine
@@ -151,7 +152,8 @@ class MotionSampleCache:
                     for i in (-1, 0)]
 
             ego = estimator.estimate(
-                grey[0], grey[1], outputs.depth, tracker.static(outputs.semantic),
+                grey[0], grey[1], outputs.depth,
+                textured_pixels(grey[0], tracker.static(outputs.semantic)),
                 _disturbed(true, np.random.default_rng((seed, clip))), keep_flow=True)
             if ego.quality < BELIEVABLE:
                 continue
