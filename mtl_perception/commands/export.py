@@ -1,16 +1,18 @@
 # Copyright 2026 The mtl_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mtl export``: write the model that a training has learned, or a model as a graph."""
+"""``mtl export``: the model of a training, a mean of two, one for another size, or a graph."""
 
 import argparse
 from pathlib import Path
 
 from mtl_perception.commands._options import path_argument
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.benchmark.frames import parse_size
 from mtl_perception.manifest import find_model, read_model
 from mtl_perception.synthetic import Street
 from mtl_perception.training.checkpoint import read_checkpoint
 from mtl_perception.training.export import PRECISIONS, export_average, export_run, export_state
+from mtl_perception.training.resized import export_resized
 
 FORMATS = ('safetensors', 'onnx')
 SAMPLE_STREETS = (20000, 20001)
@@ -48,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--share', type=float, default=0.5,
         help="with --average: of SOURCE's weights, 0 to 1 (default: 0.5)")
 
+    # the same weights for other images
+    parser.add_argument(
+        '--size', metavar='WIDTHxHEIGHT',
+        help='make of SOURCE, a model, one for images of another size and the same proportions; '
+        'it sees smaller things in larger images, for more time')
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl export``."""
@@ -56,16 +64,22 @@ def run(arguments: argparse.Namespace) -> int:
     suffix = f'.{arguments.format}'
     if into is not None and into.suffix != suffix:
         raise ConfigurationError(f'--into is {into}; the name must end in {suffix}')
-    if arguments.average is not None and arguments.format == 'onnx':
-        raise ConfigurationError('--average writes weights; make the graph of them afterwards')
+    made = [f'--{name}' for name in ('average', 'size') if getattr(arguments, name) is not None]
+    if made and arguments.format == 'onnx':
+        raise ConfigurationError(f'{made[0]} writes weights; make the graph of them afterwards')
+    if len(made) > 1:
+        raise ConfigurationError(f'{made[0]} and {made[1]} each make a model, one after the other')
+    if made and into is None:
+        raise ConfigurationError(f'{made[0]} needs --into NAME.safetensors: where to write it')
+
+    if into is not None and arguments.average is not None:
+        print(export_average(source, arguments.average, arguments.share, into))
+        return 0
+    if into is not None and arguments.size is not None:
+        print(export_resized(source, *parse_size(arguments.size), into))
+        return 0
     if arguments.format == 'onnx':
         print(_export_graph(source, into))
-        return 0
-
-    if arguments.average is not None:
-        if into is None:
-            raise ConfigurationError('--average needs --into NAME.safetensors: where to write it')
-        print(export_average(source, arguments.average, arguments.share, into))
         return 0
 
     if source.is_dir():
