@@ -3,6 +3,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -97,6 +98,20 @@ def remove_abandoned(folder: Path) -> None:
                 shutil.rmtree(part, ignore_errors=True)
             else:
                 part.unlink()
+
+
+def digest_of_files(path: Path) -> str:
+    """
+    Return a digest of which files there are: their names, sizes and times, not their content.
+
+    :param path: a file, or a folder with everything below it.
+    """
+    files = sorted(one for one in path.rglob('*') if one.is_file()) if path.is_dir() else [path]
+    lines = []
+    for one in files:
+        found = one.stat()
+        lines.append(f'{one.relative_to(path)} {found.st_size} {found.st_mtime_ns}')
+    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()
 
 
 def flush(path: Path) -> None:

@@ -7,7 +7,13 @@ import os
 import pytest
 
 from mtl_perception.errors import StorageError
-from mtl_perception.files import part_of, remove_abandoned, replacing, write_atomically
+from mtl_perception.files import (
+    digest_of_files,
+    part_of,
+    remove_abandoned,
+    replacing,
+    write_atomically,
+)
 
 
 def names(folder):
@@ -68,3 +74,25 @@ def test_a_part_is_removed_a_day_after_its_last_write_and_other_files_stay(tmp_p
     remove_abandoned(tmp_path / 'nowhere')
 
     assert names(tmp_path) == ['.other.7.part', 'file', 'file.part']
+
+
+def test_a_digest_of_files_knows_their_names_sizes_and_times(tmp_path):
+    (tmp_path / 'a').mkdir()
+    file = tmp_path / 'a' / 'front.mp4'
+    file.write_bytes(b'monday')
+    os.utime(file, (1, 1))
+    folder, alone = digest_of_files(tmp_path), digest_of_files(file)
+    assert digest_of_files(tmp_path) == folder
+
+    file.write_bytes(b'tuesday')
+    os.utime(file, (1, 1))
+    assert digest_of_files(tmp_path) != folder
+    assert digest_of_files(file) != alone
+
+    file.write_bytes(b'monday')
+    os.utime(file, (2, 2))
+    assert digest_of_files(file) != alone
+    os.utime(file, (1, 1))
+    assert digest_of_files(file) == alone
+    (tmp_path / 'a' / 'more.mp4').touch()
+    assert digest_of_files(tmp_path) != folder

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mtl_perception.commands._options import path_argument, progress
 from mtl_perception.datasets.class_table import read_class_map
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.files import digest_of_files
 from mtl_perception.manifest import Manifest
 from mtl_perception.training.distillation import lesson_of, write_lesson
 from mtl_perception.training.labellers import load_labeller
@@ -76,6 +77,7 @@ def labelled_folder(
     source = open_input(images)
     facts = {
         'teacher': teacher.name, 'sha256': teacher.digest, 'images': images.name,
+        'files': digest_of_files(images),
         'classes': list(lesson.semantic.classes), 'table': lesson.table.tolist(),
         'depth': lesson.depth}
     count = write_lesson(_evenly(source), teacher, lesson, folder, facts)

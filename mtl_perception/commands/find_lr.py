@@ -106,7 +106,8 @@ def _curve(
     tasks = tasks_of(config)
     weights = None
     if config.loss.class_balance != 0:
-        weights = class_weights(train, tasks, config.loss.class_balance)
+        weights = class_weights(
+            train, tasks, config.loss.class_balance, config.data.on_bad_sample == 'skip')
     stage = config.stages[0]
     draws = Draws(
         train, config.seed, stage.height, stage.width, config.augmentation,

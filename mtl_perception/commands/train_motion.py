@@ -125,10 +125,13 @@ def _features(
 
     :return: None if a signal asked to stop; what is rendered and computed stays.
     """
+    # Both are made before either is rendered: seeds that may not be used show now.
+    both = {split: StreetClips(
+        Path(data.cache), parse_seeds(text), split, data.plan, data.street_code)
+        for split, text in (('train', data.train_seeds), ('validation', data.validation_seeds))}
+
     caches = []
-    for split, text in (('train', data.train_seeds), ('validation', data.validation_seeds)):
-        clips = StreetClips(
-            Path(data.cache), parse_seeds(text), split, data.plan, data.street_code)
+    for split, clips in both.items():
         cache = MotionSampleCache(Path(data.cache), clips, engine)
         if not (_all_done(f'rendering {split} seeds', clips.render(data.workers),
                           len(clips.missing()), stop)

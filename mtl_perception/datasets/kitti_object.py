@@ -118,6 +118,14 @@ class KittiObject(RecordedClips):
             rows.append((*box, kind))
         return np.array(rows, np.float32).reshape(-1, 5)
 
+    def focal_length(self, image: Path) -> float | None:
+        """Return the focal length of an image, pixels; None without the calibration archive."""
+        folder = self._folder / 'calib'
+        if not folder.is_dir():
+            return None
+        path = folder / f'{image.stem[:6]}.txt'
+        return float(calibrated(read_kitti_calibration(path), 'P2', (3, 4), path)[0, 0])
+
     def _is_labelled(self, image: Path) -> bool:
         """Return whether an image is one of the benchmark's, not one of its earlier frames."""
         return image.parent.name == 'image_2'

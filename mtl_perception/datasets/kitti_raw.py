@@ -85,8 +85,10 @@ class KittiRaw(RecordedClips):
             raise ConfigurationError(
                 f'calibration is {calibration} for {[date.name for date in dates]}; each date has '
                 'its own: name the drives of one date')
+        self._camera = f'P_rect_{camera:02d}'
+        self._calibration = expand(calibration) if calibration else None
         self.projections = {
-            date: _projection(expand(calibration) if calibration else date, camera)
+            date: _projection(self._calibration or date, self._camera)
             for date in dates if any(date.glob('*/velodyne_points'))}
         super().__init__(wanted, frames, spacing)
 
@@ -104,6 +106,14 @@ class KittiRaw(RecordedClips):
         return {'depth': project_points(read_scan(scan), projection, shape)}
 
 
+    def focal_length(self, image: Path) -> float | None:
+        """Return the focal length of an image, pixels; None without the date's calibration."""
+        path = (self._calibration or _drive(image).parent) / 'calib_cam_to_cam.txt'
+        if not path.is_file():
+            return None
+        return float(calibrated(read_kitti_calibration(path), self._camera, (3, 4), path)[0, 0])
+
+
 def _drive(image: Path) -> Path:
     """Return the folder of an image's drive."""
     return image.parents[2]
@@ -115,7 +125,7 @@ def _is_test(drive: Path) -> bool:
                for date, numbers in EIGEN_TEST.items() for number in numbers)
 
 
-def _projection(folder: Path, camera: int) -> Matrix:
+def _projection(folder: Path, camera: str) -> Matrix:
     """Return the (3, 4) projection of the lidar's points into a rectified camera."""
     path = folder / 'calib_velo_to_cam.txt'
     numbers = read_kitti_calibration(path)
@@ -129,5 +139,5 @@ def _projection(folder: Path, camera: int) -> Matrix:
     rectification[:3, :3] = calibrated(numbers, 'R_rect_00', (3, 3), path)
 
     # From the lidar to camera 0, to its rectified axes, to pixels of the camera that is asked for.
-    camera_matrix = calibrated(numbers, f'P_rect_{camera:02d}', (3, 4), path)
+    camera_matrix = calibrated(numbers, camera, (3, 4), path)
     return np.asarray(camera_matrix @ rectification @ to_camera)

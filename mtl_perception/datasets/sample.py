@@ -77,6 +77,19 @@ class Sample:
         return replace(
             self, image=self.image[first:first + frames], detection=boxes, **labels)
 
+    def lasting(self, frames: int) -> 'Sample':
+        """Return the sample with its first frame repeated until there are ``frames`` of them."""
+        missing = frames - len(self.image)
+        if missing <= 0:
+            return self
+
+        def longer(values: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([np.repeat(values[:1], missing, 0), values])
+
+        labels: dict[str, Any] = {task: longer(label) for task, label in self.labels().items()}
+        boxes = None if self.detection is None else longer(self.detection)
+        return replace(self, image=longer(self.image), detection=boxes, **labels)
+
     def flipped(self) -> 'Sample':
         """Return the sample mirrored left to right, images and labels alike."""
         labels: dict[str, Any] = {task: label[:, :, ::-1] for task, label in self.labels().items()}

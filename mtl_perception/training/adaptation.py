@@ -4,6 +4,7 @@
 
 import copy
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtl_perception.errors import CheckpointError, DataError
+from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.inference.motion_head_file import SUFFIX as HEAD_SUFFIX
 from mtl_perception.inference.motion_head_file import attach_motion_head
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
@@ -176,6 +177,7 @@ def adapt(
     :return: None if it was stopped.
     :raises DataError: if the images are no drive, or the model does not know such images.
     :raises CheckpointError: if the model cannot be adapted.
+    :raises ConfigurationError: if the folder holds the adaptation to another drive.
     """
     manifest, _ = read_model(model)
     config = recipe_of(manifest, str(model), folder, settings, cache)
@@ -196,7 +198,9 @@ def adapt(
     trainer = Trainer(
         config, folder, tasks, own, validation, weights,
         {'street_code': street_code_of(own), 'anchors': config.network.anchors,
-         'camera': tuple(camera_of(config, own))}, ' '.join(['mtl adapt', str(model)]))
+         'camera': tuple(camera_of(config, own)), 'drive': _digest(drive, film)},
+        ' '.join(['mtl adapt', str(model)]))
+    state = _stopped(trainer, config)
     trainer.start()
     teacher = Teacher(trainer.averaged, trainer.average)
     teacher.reload()
@@ -217,9 +221,7 @@ def adapt(
     looker = Looker(teacher, drive, manifest, ratio)
     depth_before = looker.depth_change(film, len(learned))
 
-    state = trainer.checkpoints.load_newest()
-    if state is not None:  # of an adaptation that was stopped
-        check_same_recipe(config, state['config'])
+    if state is not None:
         trainer.load_state(state)
     trainer.train_clips = DriveAndStreet(
         own, learned, teacher, settings.seed, depth_before.found.labels,
@@ -236,6 +238,34 @@ def adapt(
     path = None if faults else _export(folder, model, manifest, {**notes, **depth.found.notes()})
     return Adaptation(
         path, [clip[-1] for clip in held_out], before, after, own_before, own_after, depth, faults)
+
+
+def _digest(drive: Sequence[NDArray[np.uint8]], film: Film | None) -> str:
+    """Return a digest of the images of a drive and of what is known of their camera."""
+    digest = hashlib.sha256()
+    for clip in drive:
+        digest.update(clip.tobytes())
+    if film is not None:
+        known = (*film.stamps_ns, film.camera, film.metres, film.height_m, film.height_ratio)
+        digest.update(repr(known).encode())
+    return digest.hexdigest()
+
+
+def _stopped(trainer: Trainer, config: TrainingConfig) -> dict[str, Any] | None:
+    """
+    Return the checkpoint of an adaptation that was stopped, None if there is none.
+
+    :raises ConfigurationError: if it is of another drive, camera or recipe.
+    """
+    state = trainer.checkpoints.load_newest()
+    if state is None:
+        return None
+    if state['notes'].get('drive') != trainer.notes['drive']:
+        raise ConfigurationError(
+            f'{trainer.folder} holds the adaptation to another drive, or to this one with other '
+            'settings of its camera; choose another --name, or remove the folder')
+    check_same_recipe(config, state['config'])
+    return state
 
 
 def recipe_of(

@@ -84,10 +84,12 @@ class CheckpointFolder:
         :param is_best: whether it is also the best so far.
         :raises StorageError: if it cannot be written; the older ones stay.
         """
+        # The best comes first: a training that ends between the two goes on from the one before,
+        # and writes both again.
         path = self.folder / f'step_{step:08d}.ckpt'
-        write_checkpoint(state, path)
         if is_best:
             write_checkpoint(state, self.best)
+        write_checkpoint(state, path)
 
         # only now: a full disk must leave the older ones in place
         for old in self.paths()[KEEP:]:

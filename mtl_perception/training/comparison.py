@@ -4,6 +4,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,6 @@ from mtl_perception.training.comparison_results import (
     results_text,
     settings_digest,
 )
-from mtl_perception.training.config import load_config
 from mtl_perception.training.run_readme import read_log
 
 
@@ -174,11 +174,12 @@ def _chosen(plan: ComparisonPlan, metrics: Mapping[str, float]) -> dict[str, flo
 
 
 def _minutes(place: Path) -> float:
-    """Return how long the steps of a run took, from the pace that its log holds."""
-    config = load_config(place / 'config.yaml')
-    rates = [entry['frames_per_second'] for entry in read_log(place, 'train')]
-    clips = sum(stage.steps * stage.batch for stage in config.stages)
-    return clips / float(np.mean(rates)) / 60 if rates and np.mean(rates) > 0 else math.nan
+    """Return how long a run was trained, NaN if its manifest does not tell."""
+    try:
+        manifest = json.loads((place / f'{place.name}.json').read_text(encoding='utf-8'))
+        return float(manifest['training']['minutes'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return math.nan
 
 
 def gains(plan: ComparisonPlan, rows: Mapping[str, ResultRow], name: str,

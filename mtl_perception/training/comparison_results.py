@@ -10,12 +10,13 @@ from pathlib import Path
 
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.settings import read_yaml
+from mtl_perception.training.recipe import split_overrides
 
 History = dict[int, dict[str, float]]
 """Step of a validation -> label of a metric -> its value."""
 Intervals = dict[str, list[float]]
 """Label of a metric -> [low, high], its bootstrap interval over the drives of the validation."""
-PLACES = ('--data.cache', '--data.root', '--data.workers', '--device', '--run.threads')
+PLACES = ('--data.cache', '--data.root', '--data.workers', '--run.device', '--run.threads')
 """Settings that say where a training runs and change nothing of it."""
 
 
@@ -41,10 +42,11 @@ def settings_digest(recipe: Path, words: tuple[str, ...]) -> str:
     Return a digest of a recipe and of the settings in its place; comments and places do not count.
 
     :param recipe: of the training.
-    :param words: settings as on the command line of ``mtl train``, options and values in turn.
+    :param words: settings as on the command line of ``mtl train``.
+    :raises ConfigurationError: if a word is none.
     """
-    pairs = [
-        (name, value) for name, value in zip(words[::2], words[1::2]) if name not in PLACES]
+    settings = [('--' + '.'.join(path), value) for path, value in split_overrides(words)]
+    pairs = [(name, value) for name, value in settings if name not in PLACES]
     text = json.dumps([read_yaml(recipe), pairs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

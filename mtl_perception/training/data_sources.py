@@ -3,6 +3,7 @@
 """The training data of a recipe: the street, or recorded data sets."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,21 +15,24 @@ from mtl_perception.datasets.build import build_dataset, tasks_known
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.label_sets import check_labels
 from mtl_perception.datasets.mixed import MixedClips, joined
+from mtl_perception.datasets.sample import Sample
 from mtl_perception.datasets.seeds import parse_seeds
 from mtl_perception.datasets.synthetic import StreetClips
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.losses import find_anchors, median_frequency_weights
+from mtl_perception.manifest import read_model
 from mtl_perception.models.build import build_network
-from mtl_perception.models.pretrained import check_normalisation
+from mtl_perception.models.pretrained import check_normalisation, load_encoder
 from mtl_perception.signals import StopRequest
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
 from mtl_perception.tasks import LOOKS, Task, street_tasks
 from mtl_perception.training.config import TrainingConfig
 from mtl_perception.training.dataloading import Clips
+from mtl_perception.training.learner import parts_of
 from mtl_perception.training.progress_log import progress_bar
 
 BALANCE_CLIPS = 400
-"""Number of clips that class weights and anchors are computed from."""
+"""Number of clips that class weights and anchors are computed from, at most."""
 
 LABELS_LOOKED_FOR = 500
 """Number of clips that are searched for a label of each task."""
@@ -146,7 +150,10 @@ def camera_of(config: TrainingConfig, clips: Clips | None = None) -> TrainingCam
         focal = None
     if focal is None:
         return unknown
-    rows, columns = clips[0].image.shape[1:3]
+    first = next(evenly_read(clips, config.data.on_bad_sample == 'skip'), None)
+    if first is None:
+        return unknown
+    rows, columns = first.image.shape[1:3]
     return TrainingCamera(focal * width / columns, 0.0, focal * height / rows)
 
 
@@ -252,10 +259,13 @@ def _street_clips(
     :raises DataError: if seeds are missing that may not be rendered.
     """
     data = config.data
-    both = []
-    for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds)):
-        clips = StreetClips(
+
+    # Both are made before either is rendered: seeds that may not be used show now.
+    both = [
+        StreetClips(
             Path(data.cache), parse_seeds(seeds), split, data.plan, code, gap=data.filled_gaps)
+        for split, seeds in (('train', data.train_seeds), ('validation', data.validation_seeds))]
+    for clips, split in zip(both, ('train', 'validation')):
         missing = len(clips.missing())
         if missing and not may_render:
             raise DataError(
@@ -278,7 +288,6 @@ def _street_clips(
                         print(f'{stop.received}: stopped after {count} of {missing} seeds; the '
                               'same command goes on')
                         return None
-        both.append(clips)
     return both[0], both[1]
 
 
@@ -293,10 +302,26 @@ def check_network(config: TrainingConfig) -> None:
     check_normalisation(settings.pretrained, settings.mean, settings.std)
     try:
         with torch.device('meta'):
-            build_network(config.network.spec(
+            network = build_network(config.network.spec(
                 tasks_of(config), transfer=config.loss.cross_task.kind != 'none'))
     except ValueError as error:
         raise ConfigurationError(f'network: {error}') from error
+    parts_of(network, settings.frozen)
+
+
+def check_first_weights(config: TrainingConfig) -> None:
+    """
+    Read the weights that a new training begins with once, before anything is rendered.
+
+    :raises ConfigurationError, CheckpointError: if they are missing or do not fit.
+    """
+    settings = config.network
+    if settings.pretrained:
+        network = build_network(config.network.spec(tasks_of(config)))
+        load_encoder(network.encoder, settings.encoder, settings.pretrained,
+                     settings.pretrained_by_order)
+    if settings.start:
+        read_model(settings.start)
 
 
 def check_batches(config: TrainingConfig, ranks: int = 1) -> None:
@@ -384,8 +409,7 @@ def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
 
     # sizes as shares of the image, so that the anchors fit every resolution
     sizes = []
-    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
-        sample = clips[int(number)]
+    for sample in evenly_read(clips, config.data.on_bad_sample == 'skip'):
         if sample.detection is not None:
             boxes = sample.detection[sample.detection[..., 4] >= 0]
             size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]
@@ -400,17 +424,37 @@ def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
             'network.anchors') from error
 
 
+def evenly_read(clips: Clips, skip: bool = False) -> Iterator[Sample]:
+    """
+    Yield some clips, evenly spread.
+
+    :param skip: whether those that cannot be read are left out.
+    :raises DataError: if one cannot be read.
+    """
+    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
+        try:
+            yield clips[int(number)]
+        except DataError:
+            if not skip:
+                raise
+
+
 def class_weights(
-        clips: Clips, tasks: tuple[Task, ...], exponent: float) -> list[float] | None:
-    """Return the median-frequency weights of the semantic classes, raised to a power."""
+        clips: Clips, tasks: tuple[Task, ...], exponent: float, skip: bool = False,
+) -> list[float] | None:
+    """
+    Return the median-frequency weights of the semantic classes, raised to a power.
+
+    :param skip: whether clips that cannot be read are left out.
+    """
     task = next((task for task in tasks if task.name == 'semantic'), None)
     if task is None:
         return None
     count = len(task.classes)
     pixels = np.zeros(count, np.int64)
     where_present = np.zeros(count, np.int64)
-    for number in np.linspace(0, len(clips) - 1, min(BALANCE_CLIPS, len(clips))).astype(int):
-        labels = clips[int(number)].semantic
+    for sample in evenly_read(clips, skip):
+        labels = sample.semantic
         if labels is not None:
             found = np.bincount(labels[-1].ravel(), minlength=256)[:count]
             pixels += found

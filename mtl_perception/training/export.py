@@ -57,8 +57,10 @@ def export_state(state: dict[str, Any], path: Path, precision: str) -> str:
     config = from_plain(state['config'])
     metrics = {}
     if found := state.get('validation'):
+        score = selection_score(found)
         metrics = {'validation': {
-            'data': data_words(config, 'validation'), **found, SCORE_KEY: selection_score(found)}}
+            'data': data_words(config, 'validation'), **found,
+            **({} if score is None else {SCORE_KEY: score})}}
     manifest = export(
         state, config, tasks_of(config), path, state.get('command', ''),
         precision == PRECISIONS[0], metrics)

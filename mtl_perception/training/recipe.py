@@ -62,7 +62,7 @@ def build_recipe(
     """
     whole = copy.deepcopy(dict(content))
     # Presets first: they clear their table, and what other overrides put there must stay.
-    for path, text in sorted(_split(overrides), key=lambda pair: pair[0][-1] != 'preset'):
+    for path, text in sorted(split_overrides(overrides), key=lambda pair: pair[0][-1] != 'preset'):
         table = whole
         for key in path[:-1]:
             table = table.setdefault(key, {})
@@ -80,13 +80,13 @@ def build_recipe(
 def strategies_set_by(overrides: Sequence[str]) -> list[str]:
     """Return the names of the weighting strategies whose options some overrides set."""
     found = []
-    for path, text in _split(overrides):
+    for path, text in split_overrides(overrides):
         if path[0] == 'weighting_options':
             found += path[1:2] or list(parse_yaml(text, '--weighting_options') or ())
     return found
 
 
-def _split(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+def split_overrides(overrides: Sequence[str]) -> Iterator[tuple[list[str], str]]:
     """
     Yield the path and the value of each override.
 

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import torch
 
-from mtl_perception.errors import ConfigurationError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.files import write_atomically
 from mtl_perception.signals import STOPPED, StopRequest
 from mtl_perception.training.checkpoint import CheckpointFolder
@@ -23,8 +23,10 @@ from mtl_perception.training.data_sources import (
     anchors_of,
     camera_of,
     check_batches,
+    check_first_weights,
     check_label_sets,
     class_weights,
+    evenly_read,
     open_clips,
     street_code_of,
     tasks_of,
@@ -63,6 +65,8 @@ def train_and_export(
             'remove the folder')
     if state is not None and not arguments.force:
         check_same_recipe(config, state['config'])
+    if state is None:
+        check_first_weights(config)
     check_batches(config, ranks.count)
     trackers = [TRACKERS[name]() for name in config.run.track] if ranks.is_first else []
 
@@ -81,7 +85,11 @@ def train_and_export(
         if both is None:
             return STOPPED
         train, validation = both
-        validation[0]  # an error in all of them shows now, not after hours
+        # An error in all of them shows now, not after hours.
+        skip = config.data.on_bad_sample == 'skip'
+        if next(evenly_read(validation, skip), None) is None:
+            raise DataError(
+                'data.validation: none of its clips can be read; mtl data check names them')
         if state is None and not arguments.force:
             check_label_sets(config, train, validation)
 
@@ -90,7 +98,7 @@ def train_and_export(
         tasks = tasks_of(config)
         weights = None
         if config.loss.class_balance != 0:
-            weights = class_weights(train, tasks, config.loss.class_balance)
+            weights = class_weights(train, tasks, config.loss.class_balance, skip)
 
         trainer = Trainer(
             config, folder, tasks, train, validation, weights,

@@ -3,6 +3,7 @@
 """Learn from images without labels: a teacher labels them, street classes are mixed in."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,24 +186,26 @@ class DriveAndStreet:
         depth = np.full(labels.shape, np.nan, np.float32)
         depth[-1] = self.depth.get(index // 2, np.float32(np.nan))
 
-        first = int(self._generator.integers(len(street.image) - len(images) + 1))
+        spare = max(0, len(street.image) - len(images))
+        first = int(self._generator.integers(spare + 1))
         return self._pasted(
             images, labels, depth,
-            street.window(first, len(images)).resized(*images.shape[1:3]))
+            street.lasting(len(images)).window(first, len(images)).resized(*images.shape[1:3]))
 
     def _pasted(
             self, images: NDArray[np.uint8], labels: NDArray[np.uint8],
             depth: NDArray[np.float32], street: Sample) -> Sample:
         """Return a clip of the drive with some of the classes of a street clip."""
-        assert street.semantic is not None
-        assert street.depth is not None
         chosen = self._generator.random(256) < 0.5
-        here = chosen[street.semantic] & (street.semantic != UNLABELLED)
+        classes = np.full_like(labels, UNLABELLED) if street.semantic is None else street.semantic
+        here = chosen[classes] & (classes != UNLABELLED)
 
-        pasted = street.depth if self.height_ratio is None else np.float32(np.nan)
+        pasted: Any = np.float32(np.nan)
+        if street.depth is not None and self.height_ratio is None:
+            pasted = street.depth
         return Sample(
             np.where(here[..., None], street.image, images),
-            semantic=np.where(here, street.semantic, labels),
+            semantic=np.where(here, classes, labels),
             depth=np.where(here, pasted, depth).astype(np.float32),
             motion=np.full(labels.shape, UNKNOWN_MOTION, np.uint8),
             height_ratio=self.height_ratio or 1.0)

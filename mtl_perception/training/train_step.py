@@ -169,11 +169,19 @@ class Stepper:
         """
         Continue from what :meth:`state` returned.
 
+        Weight decay and the like stay those of the recipe, which may be another one now.
+
         :raises RuntimeError, KeyError, ValueError, TypeError: if it does not fit.
         """
         self.learner.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
+
+        own = [{key: value for key, value in group.items() if key != 'params'}
+               for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(state['optimiser'])
+        for group, settings in zip(self.optimiser.param_groups, own):
+            group.update(settings)
+
         self.weighting.load_state_dict(state['weighting'])
         if self.scaler.is_enabled() and state.get('scaler'):
             self.scaler.load_state_dict(state['scaler'])

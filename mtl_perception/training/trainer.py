@@ -353,7 +353,7 @@ class Trainer:
         raise NumericError(
             f'the loss or gradient was not finite in {len(bad)} steps in a row, the last is step '
             f'{progress.step}; the weights are those before them. {dump} lists the clips; '
-            'lower the learning rate (--optimiser.lr 0.5) and --resume')
+            'go on at a lower rate: --resume --force --optimiser.lr 0.5')
 
     def _report(self, recent: Recent) -> dict[str, Any]:
         """Return the mean losses, the weights and the speed since the last report."""
@@ -374,12 +374,17 @@ class Trainer:
         self.averaged.network.load_state_dict(self.average.state)
 
         place = (self.validation_clips, self.tasks, stage.height, stage.width)
-        self.metrics = validate(self.averaged, *place, self.ranks)
+        skip = self.config.data.on_bad_sample == 'skip'
+        self.metrics = validate(self.averaged, *place, self.ranks, skip)
         score = selection_score(self.metrics)
-        view = picture(self.averaged, *place) if self.ranks.is_first else None
-        self.told.validation(self.progress.step, {**self.metrics, SCORE_KEY: score}, view)
+        view = picture(self.averaged, *place, skip=skip) if self.ranks.is_first else None
+        known = {} if score is None else {SCORE_KEY: score}
+        self.told.validation(self.progress.step, {**self.metrics, **known}, view)
         del self.metrics['intervals']  # only the log has them
 
+        # Where nothing can be compared, the newest weights have learned most.
+        if score is None:
+            return True
         is_best = score > self.progress.best
         self.progress.best = max(score, self.progress.best)
         self.progress.worse = 0 if is_best else self.progress.worse + 1

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluate a network on clips that it does not learn from."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from typing import Any, cast
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtl_perception.datasets.sample import Sample
+from mtl_perception.errors import DataError
 from mtl_perception.frames import Detections
 from mtl_perception.instances import SMALLEST_OBJECT
 from mtl_perception.losses import BoxLoss, DepthInUnit
@@ -28,7 +30,7 @@ from mtl_perception.models.boxes import find_boxes
 from mtl_perception.models.streaming import at_height, metres
 from mtl_perception.postprocessing import colourise_instance, draw_boxes, separate
 from mtl_perception.tasks import NOT_LABELLED, Task
-from mtl_perception.training.dataloading import Batch, Clips, collate
+from mtl_perception.training.dataloading import UNREADABLE_SHARE, Batch, Clips, collate
 from mtl_perception.training.distributed import Ranks
 from mtl_perception.training.learner import ClipLearner
 
@@ -207,7 +209,7 @@ class TaskMetrics:
 @torch.no_grad()
 def validate(
         learner: ClipLearner, clips: Clips, tasks: Sequence[Task], height: int, width: int,
-        ranks: Ranks | None = None) -> dict[str, Any]:
+        ranks: Ranks | None = None, skip: bool = False) -> dict[str, Any]:
     """
     Return the metrics of every task at one resolution, nested by task name.
 
@@ -222,6 +224,8 @@ def validate(
     :param height: rows of the images that the network sees.
     :param width: columns of the images that the network sees.
     :param ranks: who shares the clips; this process alone if None.
+    :param skip: whether a clip that cannot be read is left out, as long as that concerns at most
+        one or 0.1 % of them.
     :return: task name -> metrics, and ``intervals``, see :meth:`TaskMetrics.intervals`; clips of a
         data set that does not know its ``drives`` stand for themselves.
     """
@@ -233,9 +237,18 @@ def validate(
     loss = dict(learner.losses.items()).get('depth')
     unit = (loss.unit, loss.stereo) if isinstance(loss, DepthInUnit) else ('log_metres', None)
     own: list[TaskMetrics] = []
+    bad = 0
     for number in range(ranks.rank, len(clips), ranks.count):
         own.append(TaskMetrics(tasks, *unit))
-        own[-1].update(learner, clips[number].resized(height, width), drives[number])
+        try:
+            sample = clips[number]
+        except DataError as error:
+            bad += 1
+            if not skip or bad > max(1.0, len(clips) * UNREADABLE_SHARE):
+                raise
+            warnings.warn(f'{error}; it is left out of the validation', stacklevel=2)
+        else:
+            own[-1].update(learner, sample.resized(height, width), drives[number])
     learner.train(was_training)
 
     # sums of floats depend on their order, so it is that of the clips
@@ -255,39 +268,50 @@ def _boxes(learner: ClipLearner, output: torch.Tensor) -> list[Detections]:
             torch.uint8).numpy()) for boxes in found]
 
 
-def selection_score(metrics: dict[str, Any]) -> float:
+def selection_score(metrics: dict[str, Any]) -> float | None:
     """
     Return the score that the best checkpoint is selected by.
 
     It is the geometric mean of the semantic mIoU, the delta1 of depth, the AP50 of boxes and the
-    recall of instances.
+    recall of instances. Motion enters only where it is alone: its IoU of what moves.
 
-    :param metrics: from :func:`validate`; tasks that are missing are left out. Motion does not
-        enter.
+    :param metrics: from :func:`validate`; tasks that are missing are left out.
+    :return: None if the validation labels none of these.
     """
     parts = [metrics.get(task, {}).get(name) for task, name in (
         ('semantic', 'miou'), ('depth', 'delta1'), ('detection', 'ap50'), ('instance', 'found'))]
-    known = [max(float(part), 1e-6) for part in parts if part is not None]
+    known = [float(part) for part in parts if part is not None]
+    moving = metrics.get('motion', {}).get('iou_moving')
+    if not known and moving is not None:
+        known = [float(moving)]
+    if not known:
+        return None
 
     # (prod_i m_i)^(1 / n)
-    return float(np.exp(np.mean(np.log(known)))) if known else 0.0
+    return float(np.exp(np.mean(np.log(np.maximum(known, 1e-6)))))
 
 
 @torch.no_grad()
 def picture(
         learner: ClipLearner, clips: Clips, tasks: Sequence[Task], height: int, width: int,
-        count: int = 4) -> NDArray[np.uint8]:
+        count: int = 4, skip: bool = False) -> NDArray[np.uint8]:
     """
     Return an image of the last frames of some clips: one row per clip, predictions above truth.
 
     :param count: number of clips, spread over the data set.
+    :param skip: whether clips that cannot be read are left out.
     :return: (rows, columns, 3) uint8 RGB.
     """
     was_training = learner.training
     learner.eval()
     rows = []
     for number in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int):
-        sample = clips[int(number)].resized(height, width)
+        try:
+            sample = clips[int(number)].resized(height, width)
+        except DataError:
+            if not skip:
+                raise
+            continue
         image = collate([sample])['image'].to(learner.mean.device)
         outputs = {task: output.cpu() for task, output in learner.outputs(image).items()}
 
@@ -328,6 +352,8 @@ def picture(
     learner.train(was_training)
 
     # a clip without the labels of a task has a shorter row
+    if not rows:
+        return np.zeros((height, width, 3), np.uint8)
     widest = max(row.shape[1] for row in rows)
     return np.concatenate([
         np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])

@@ -138,6 +138,14 @@ def test_kitti_raw_projects_the_scan_of_a_frame(raw):
     assert np.isfinite(sample.depth).sum() == 2
 
 
+def test_the_focal_length_of_kitti_raw_is_that_of_its_date(raw):
+    data = KittiRaw(str(raw), drives=[DRIVE])
+    image = data.clips[0][-1]
+    assert data.focal_length(image) == 4
+    (raw / '2011_09_26/calib_cam_to_cam.txt').unlink()
+    assert data.focal_length(image) is None
+
+
 def test_a_frame_without_a_scan_is_unknown_or_missing(raw):
     assert KittiRaw(str(raw), drives=[DRIVE])[1].depth is None
     data = KittiRaw(str(raw), drives=[DRIVE], frames=2)

@@ -52,6 +52,20 @@ def test_lidar_points_land_where_the_camera_sees_them(root):
     assert KittiObject(str(root))[1].depth is None  # no scan
 
 
+def test_the_focal_length_is_that_of_the_calibration(root, tmp_path):
+    data = KittiObject(str(root), frames=2)
+    assert [data.focal_length(path) for path in data.clips[0]] == [4, 4]  # also of prev_2
+    (root / 'training/calib/000004.txt').write_text('P2: 1 2 3')
+    with pytest.raises(DataError, match='000004.txt'):
+        data.focal_length(data.clips[0][-1])
+
+
+def test_without_a_calibration_the_focal_length_is_unknown(tmp_path):
+    write_image(tmp_path / 'training/image_2/000003.png', 3)
+    data = KittiObject(str(tmp_path))
+    assert data.focal_length(data.clips[0][-1]) is None
+
+
 def test_the_previous_frame_has_no_boxes_and_an_image_without_it_is_left_out(root):
     data = KittiObject(str(root), frames=2)
     assert [path.stem for path in data.incomplete] == ['000003']

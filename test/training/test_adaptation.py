@@ -155,6 +155,10 @@ def test_a_model_that_is_worse_is_not_handed_over(adapt, tmp_path, capsys, monke
     assert not list(folder.glob('*.safetensors'))
     assert list((folder / 'checkpoints').glob('*.ckpt'))  # the work is kept
 
+    # It is that of this drive: another camera is another adaptation.
+    assert adapt('--rate', '10', '--camera-height', '2.08') == 2
+    assert 'another --name' in capsys.readouterr().err
+
 
 def test_a_model_that_contradicts_itself_is_declined_before_the_work(adapt, capsys, monkeypatch):
     monkeypatch.setattr(adaptation, 'STEADY', 1.1)

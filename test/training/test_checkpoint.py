@@ -42,6 +42,25 @@ def test_the_last_two_are_kept_and_the_best_beside_them(tmp_path):
     assert read_checkpoint(folder.best) == {'step': 1}
 
 
+def test_a_disk_that_is_full_for_one_of_two_loses_no_best_weights(tmp_path, monkeypatch):
+    """The step is trained again then, and finds the best where it belongs."""
+    folder = CheckpointFolder(tmp_path)
+    folder.save({'step': 1}, 1, is_best=True)
+    written = []
+
+    def once(state, path):
+        if written:
+            raise StorageError('the disk is full')
+        written.append(path.name)
+        write_checkpoint(state, path)
+
+    monkeypatch.setattr(checkpoint, 'write_checkpoint', once)
+    with pytest.raises(StorageError):
+        folder.save({'step': 2}, 2, is_best=True)
+    assert written == ['best.ckpt']
+    assert folder.load_newest() == {'step': 1}
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     folder = CheckpointFolder(tmp_path)
     assert folder.load_newest() is None

@@ -23,6 +23,7 @@ from mtl_perception.training.comparison import (
     run_name,
     write,
 )
+from mtl_perception.training.comparison_results import settings_digest
 from mtl_perception.training.config import load_config
 from mtl_perception.training.data_sources import check_network
 from mtl_perception.weighting import WEIGHTINGS
@@ -71,6 +72,7 @@ def finish(folder, name, miou, abs_rel=None, weights=None):
     (place / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, lines)) + '\n')
     (place / 'config.yaml').write_text(RECIPE)
     (place / f'{name}.safetensors').write_bytes(b'')
+    (place / f'{name}.json').write_text(json.dumps({'training': {'minutes': 0.1}}))
 
 
 def test_a_recipe_is_compared_in_every_strategy(recipe):
@@ -125,7 +127,7 @@ def test_the_table_has_mean_spread_and_gain_over_the_same_seed(recipe):
     assert [(line['row'], line['seed'], line['AbsRel']) for line in lines] == [
         ('geometric loss', '0', '0.2'), ('geometric loss', '1', '0.4'),
         ('semantic only', '0', ''), ('semantic only', '1', '')]
-    assert float(lines[0]['minutes']) == pytest.approx(4 * 2 / 2.0 / 60, abs=0.01)
+    assert float(lines[0]['minutes']) == 0.1
 
     write(plan, rows, folder, text)
     for name in ('compare.md', 'compare.csv', 'compare.png', 'weights.png'):
@@ -299,3 +301,14 @@ def test_every_committed_comparison_can_be_trained(path):
         check_network(config)
         small = path.stem.startswith('street_')
         assert not small or config.stages[0].steps in (300, 1200, 2400)
+
+
+def test_a_result_is_of_its_settings_however_they_are_written(recipe):
+    def digest(*words):
+        return settings_digest(recipe, words)
+
+    assert digest('--weighting=dwa') == digest('--weighting', 'dwa') != digest()
+    assert digest('--weighting=famo') != digest('--weighting=dwa')
+    assert digest('--run.device', 'cuda', '--data.cache=elsewhere') == digest()
+    with pytest.raises(ConfigurationError, match='a value is missing'):
+        digest('--weighting')

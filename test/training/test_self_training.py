@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pseudo labels of a teacher, street classes in images of a drive, and checks without labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,24 @@ def test_the_drive_has_the_depth_that_was_found_where_nothing_is_pasted():
     assert (real.depth[1][~pasted[1]] == 7).all()
     assert np.isnan(real.depth[0][~pasted[0]]).all()  # only the last frame of a clip is known
     assert not (clips[1].depth == 7).any()
+
+
+def test_clips_without_labels_or_frames_paste_what_they_have():
+    class Bare(Boxes):
+        """Clips of one frame, of which one half has no depth and the other no classes."""
+
+        def __getitem__(self, number):
+            sample = super().__getitem__(number).window(0, 1)
+            return replace(sample, **{'depth' if number % 2 else 'semantic': None})
+
+    drive = [np.full((2, 64, 64, 3), 255, np.uint8)] * 3
+    clips = DriveAndStreet(Bare(), drive, teacher())
+    for _ in range(12):
+        real = clips[1]
+        pasted = (real.image != 255).any(3)
+        assert real.image.shape == (2, 64, 64, 3)
+        assert np.array_equal(pasted[0], pasted[1])  # the only frame twice
+        assert np.isnan(real.depth).all()
 
 
 def test_rare_classes_of_the_drive_are_pasted_as_often_as_the_others(clips):

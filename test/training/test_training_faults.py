@@ -129,7 +129,18 @@ def test_a_bad_file_is_named_by_training_and_check(
         assert path.split('/')[-1] in said.out + said.err
         assert words in said.out + said.err
 
-    assert train(recipe, '--name', 'skipping', '--data.on_bad_sample', 'skip') == 0
+    skip = '--data.on_bad_sample', 'skip', '--loss.class_balance', '0.5'
+    assert train(recipe, '--name', 'skipping', *skip) == 0
+
+
+@pytest.mark.parametrize('part', ['images', 'masks'])
+def test_one_bad_file_of_the_validation_is_left_out_if_asked_for(recipe, data, part):
+    first = min((data / part / 'val').iterdir())
+    first.write_bytes(b'not an image')
+    assert train(recipe, '--name', 'stops') == 3
+    skip = '--data.on_bad_sample', 'skip'
+    with pytest.warns(UserWarning, match='left out of the validation'):
+        assert train(recipe, '--name', 'skipping', *skip) == 0
 
 
 def test_a_signal_saves_and_a_second_one_leaves_at_once(recipe, data):

@@ -13,6 +13,7 @@ from mtl_perception.errors import CheckpointError, ConfigurationError, NumericEr
 from mtl_perception.signals import StopRequest
 from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.callbacks import Callback
+from mtl_perception.training.checkpoint import read_checkpoint
 from mtl_perception.training.config import OptimiserSettings, Stage
 from mtl_perception.training.run_lock import exclusive
 from mtl_perception.training.trainer import Trainer
@@ -276,3 +277,14 @@ def test_a_stage_that_stalls_ends_early_and_stays_ended_after_a_resume(
     again.load_state(again.checkpoints.load_newest())
     assert again.run(StopAfter())
     assert again.progress.step == 6
+
+
+def test_without_a_score_the_newest_weights_are_the_best(config, tmp_path, boxes, monkeypatch):
+    monkeypatch.setattr('mtl_perception.training.trainer.selection_score', lambda metrics: None)
+    patient = replace(
+        config, patience=1, stages=[Stage(32, 32, 6, 4, 1e-2)],
+        run=replace(config.run, validate_every=2, checkpoint_every=100))
+    trainer = make(patient, tmp_path / 'run', boxes)
+    assert trainer.run(StopAfter())
+    assert trainer.progress.step == 6  # patience has nothing to wait for
+    assert read_checkpoint(trainer.checkpoints.best)['progress']['step'] == 6

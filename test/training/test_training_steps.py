@@ -234,3 +234,18 @@ def test_the_encoder_of_a_whole_model_to_start_from_is_kept(config, tmp_path, bo
     assert {float(item.detach().min()) for item in trainer.learner.network.parameters()} == {
         0.25}
     assert float(trainer.average.state['encoder.0.weight'].min()) == 0.25
+
+
+def test_a_resumed_training_takes_the_settings_of_its_recipe(config, tmp_path, boxes):
+    """Those of the checkpoint's optimiser are another's where the recipe was changed by force."""
+    before = make(replace(config, optimiser=replace(config.optimiser, weight_decay=0.1)),
+                  tmp_path / 'before', boxes)
+    before.step(batch_of(boxes, (0, 1)), Stage(64, 64, 10, 2))
+    after = make(replace(config, optimiser=replace(
+        config.optimiser, weight_decay=0.5, betas=(0.8, 0.9))), tmp_path / 'after', boxes)
+    after.load_state(before.state())
+
+    groups = after.stepper.optimiser.param_groups
+    assert {group['weight_decay'] for group in groups} == {0.5, 0.0}
+    assert {tuple(group['betas']) for group in groups} == {(0.8, 0.9)}
+    assert len(after.stepper.optimiser.state) == len(before.stepper.optimiser.state) > 0

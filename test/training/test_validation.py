@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from mtl_perception.errors import DataError
 from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, STREET_TASKS
 from mtl_perception.training.learner import ClipLearner
 from mtl_perception.training.losses import LossSettings, build_losses
@@ -98,6 +99,36 @@ def test_motion_is_evaluated_where_nothing_else_is_labelled(boxes):
     assert figures['motion']['iou_moving'] == 0.0
     assert figures['motion']['pixels'] > 0
     assert figures['motion']['iou_all_movable'] is None  # nobody says what could move
+
+
+def test_motion_selects_where_it_is_alone_and_nothing_where_nothing_is_labelled():
+    motion = {'motion': {'iou_moving': 0.25}}
+    assert selection_score(motion) == pytest.approx(0.25)
+    assert selection_score({**motion, 'depth': {'delta1': 0.5}}) == 0.5
+    assert selection_score({'motion': {'iou_moving': None}}) is None
+    assert selection_score({}) is None
+
+
+def test_a_clip_that_cannot_be_read_is_left_out_if_asked_for(boxes):
+    class OneMissing(type(boxes)):
+        def __getitem__(self, number):
+            if number in self.missing:
+                raise DataError(f'{number}.png is cut short')
+            return super().__getitem__(number)
+
+    learner = ClipLearner(Truthful(), (0, 0, 0), (1, 1, 1), {})
+    clips = OneMissing()
+    clips.missing = {3}
+    with pytest.raises(DataError, match='3.png'):
+        validate(learner, clips, STREET_TASKS, 64, 64)
+    with pytest.warns(UserWarning, match='left out of the validation'):
+        found = validate(learner, clips, STREET_TASKS, 64, 64, skip=True)
+    assert found['semantic']['pixels'] == 7 * 2 * 64 * 64
+    assert picture(learner, clips, STREET_TASKS, 64, 64, 8, skip=True).shape[0] == 7 * 128
+
+    clips.missing = {3, 4}
+    with pytest.warns(UserWarning), pytest.raises(DataError, match='4.png'):
+        validate(learner, clips, STREET_TASKS, 64, 64, skip=True)
 
 
 def test_intervals_draw_drives_as_wholes(boxes):
