@@ -14,7 +14,9 @@ import shutil
 import sys
 import time
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import yaml
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
@@ -56,7 +58,7 @@ ARGUMENTS = (
     DeclareLaunchArgument('namespace', default_value='', description='namespace of everything'),
     DeclareLaunchArgument('cameras', default_value='', description=(
         'names of several cameras, such as front,rear: each has its topics below its name; empty '
-        'for one camera in the namespace itself')),
+        "= params_file's, or one camera in the namespace itself")),
     DeclareLaunchArgument(
         'params_file', default_value=DEFAULT_PARAMETERS,
         description='parameters of perception_node and camera_source'),
@@ -64,8 +66,9 @@ ARGUMENTS = (
         'image topic of the camera, without a trailing /compressed')),
     DeclareLaunchArgument('camera_info_topic', default_value='', description=(
         'calibration topic of the camera; empty = camera_info beside the image topic')),
-    DeclareLaunchArgument('image_transport', default_value='raw', choices=['raw', 'compressed'],
-                          description='what the node subscribes to'),
+    DeclareLaunchArgument(
+        'image_transport', default_value='', choices=['', 'raw', 'compressed'], description=(
+            "what the node subscribes to; empty = params_file's, or raw")),
     DeclareLaunchArgument('model', default_value='', description=(
         "name of a shipped model or path of a .safetensors or .onnx file; empty = params_file's, "
         'street for source:=street')),
@@ -77,8 +80,8 @@ ARGUMENTS = (
         "auto, fp32, bf16, fp16 or int8; empty = params_file's")),
     DeclareLaunchArgument('autostart', default_value='true', choices=YES_OR_NO, description=(
         'configure and activate the node; false leaves that to a lifecycle manager')),
-    DeclareLaunchArgument('use_sim_time', default_value='false', choices=YES_OR_NO,
-                          description='follow /clock'),
+    DeclareLaunchArgument('use_sim_time', default_value='', choices=['', *YES_OR_NO],
+                          description="follow /clock; empty = params_file's, or false"),
     DeclareLaunchArgument('log_level', default_value='info',
                           choices=['debug', 'info', 'warn', 'error', 'fatal']),
     DeclareLaunchArgument('rviz', default_value='false', choices=YES_OR_NO,
@@ -115,24 +118,29 @@ class Choices:
 
         self.source = text('source')
         self.params_file = path('params_file')
+        if not Path(self.params_file).is_file():
+            raise RuntimeError(f'params_file: {self.params_file} does not exist')
         self.cameras = [name.strip() for name in text('cameras').split(',') if name.strip()]
+        self.cameras = self.cameras or [
+            name for name in in_file(self.params_file, 'cameras') or [] if name]
         self.namespace = text('namespace').strip('/')
 
         # drivers publish the calibration beside the image
         self.image_topic = text('image_topic')
         self.camera_info_topic = text('camera_info_topic') or str(
             PurePosixPath(self.image_topic).parent / 'camera_info')
-        self.compressed = text('image_transport') == 'compressed'
+        transport = text('image_transport') or in_file(self.params_file, 'image_transport')
+        self.compressed = transport == 'compressed'
 
         # an argument that was given wins over the parameter file
         self.overrides = {
-            name: value for name in ('model', 'engine', 'device', 'precision')
+            name: value for name in ('model', 'engine', 'device', 'precision', 'image_transport')
             if (value := text(name))}
+        self.time = {'use_sim_time': flag('use_sim_time')} if text('use_sim_time') else {}
         if self.source == 'street' and self.params_file == DEFAULT_PARAMETERS:
             self.overrides.setdefault('model', 'street')  # it knows these streets best
         self.autostart = flag('autostart')
         self.respawn = flag('respawn')
-        self.use_sim_time = flag('use_sim_time')
         self.rviz = flag('rviz')
         self.log_level = text('log_level')
         self.record = path('record')
@@ -141,12 +149,12 @@ class Choices:
         prefix = [END_WITH_LAUNCH] if shutil.which('setpriv') else []
         self.prefix = ' '.join([*prefix, context.launch_configurations.get('launch-prefix', '')])
 
-        if not Path(self.params_file).is_file():
-            raise RuntimeError(f'params_file: {self.params_file} does not exist')
-        if len(self.cameras) > 1 and self.image_topic.startswith('/'):
-            raise RuntimeError(
-                f'image_topic is {self.image_topic}; with several cameras it must be relative, '
-                'because each camera has its own below its name')
+        for name, topic in (
+                ('image_topic', self.image_topic), ('camera_info_topic', self.camera_info_topic)):
+            if len(self.cameras) > 1 and topic.startswith('/'):
+                raise RuntimeError(
+                    f'{name} is {topic}; with several cameras it must be relative, because each '
+                    'camera has its own below its name')
 
     @property
     def prefixes(self) -> list[str]:
@@ -166,11 +174,18 @@ class Choices:
         return [(old, new) for old, new in pairs if old != new]
 
 
+def in_file(path: str, name: str) -> Any:
+    """Return the node's parameter of a name in a file of parameters, None if it has none."""
+    found = None
+    for node, content in (yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}).items():
+        if node.rpartition('/')[2] in ('**', NODE):
+            found = (content.get('ros__parameters') or {}).get(name, found)
+    return found
+
+
 def perception(choices: Choices) -> Node:
     """Return the perception node, one for all cameras."""
-    parameters = {
-        'autostart': choices.autostart, 'use_sim_time': choices.use_sim_time,
-        'image_transport': 'compressed' if choices.compressed else 'raw', **choices.overrides}
+    parameters = {'autostart': choices.autostart, **choices.time, **choices.overrides}
     if choices.cameras:
         parameters['cameras'] = choices.cameras
     return Node(
@@ -189,9 +204,9 @@ def cameras(choices: Choices) -> list[Node]:
     sources = []
     for number, prefix in enumerate(choices.prefixes):
         parameters = {
-            'source': choices.source, 'compressed': choices.compressed,
-            'use_sim_time': choices.use_sim_time,
-            'frame_id': f'{prefix.replace("/", "_")}camera_optical_frame'}
+            'source': choices.source, 'compressed': choices.compressed, **choices.time}
+        if prefix:
+            parameters['frame_id'] = f'{prefix.replace("/", "_")}camera_optical_frame'
         if number:
             parameters['seed'] = 20000 + number
 
@@ -214,7 +229,7 @@ def rviz(choices: Choices) -> list[Node]:
     remappings[0] = ('/image_raw', choices.topic('image_raw', prefix))
     return [Node(
         package='rviz2', executable='rviz2', name='rviz2', output='log', remappings=remappings,
-        parameters=[{'use_sim_time': choices.use_sim_time}], prefix=choices.prefix,
+        parameters=[choices.time], prefix=choices.prefix,
         arguments=['-d', str(SHARE / 'config' / 'camera.rviz')])]
 
 

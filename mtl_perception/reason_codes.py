@@ -213,8 +213,8 @@ class ReasonCode(str, Enum):
         'Compare "ros2 topic list" with image_topic, namespace and ROS_DOMAIN_ID.')
     QOS_MISMATCH = (
         'G03', 'A publisher of the topic cannot be heard.',
-        'It offers best_effort and the subscription asks for reliable.',
-        'Set image_reliability to auto or best_effort.')
+        'It offers best_effort or volatile; reliable or transient_local is asked for.',
+        'Set image_reliability to auto or best_effort, or what qos_overrides says of the topic.')
     FOREIGN_TYPE = (
         'G04', 'The topic carries another message type.',
         'image_topic names a topic that is not an image, or compressed and raw are mixed up.',

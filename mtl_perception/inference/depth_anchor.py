@@ -127,13 +127,16 @@ class OdometryTravel:
             self._start(stamp_ns, grey)
             return None
 
-        # Slow motion adds up until it can be seen.
+        # Slow motion adds up until it can be seen, in frames that are near enough in time.
         self._pose = self._pose @ step
-        if float(np.linalg.norm(self._pose[:3, 3])) < SHORTEST_M:
+        too_short = float(np.linalg.norm(self._pose[:3, 3])) < SHORTEST_M
+        if too_short:
             seconds = (stamp_ns - last_ns) * 1e-9
             self.stands = float(np.linalg.norm(step[:3, 3])) < STANDS_M_S * seconds
-            if stamp_ns - key[0] > LONGEST_S * 1e9:
-                self._start(stamp_ns, grey)
+        too_long_ago = stamp_ns - key[0] > LONGEST_S * 1e9
+        if too_long_ago:
+            self._start(stamp_ns, grey)
+        if too_short or too_long_ago:
             return None
         pose = self._pose
         self._start(stamp_ns, grey)
@@ -213,6 +216,7 @@ class DepthAnchor:
         """Forget everything: what comes is another camera or another drive."""
         self._logarithms.clear()
         self._measurement.forget()
+        self._measured_ns = 0
         self.anchored = False
 
     def update(

@@ -217,7 +217,7 @@ class CameraStream:
         if self.anchor is not None and outputs.depth is not None and not link.odd:
             scale *= self._anchored(
                 self.anchor, image, frame.stamp_ns, outputs, scale,
-                layout.pinhole(focal_x or self.focal_px), odometry)
+                self._pinhole(layout, focal_x or self.focal_px), odometry)
 
         # The model's motion head, if it has one, predicts motion instead of the network.
         moving = None
@@ -252,9 +252,7 @@ class CameraStream:
         if newest_ns is not None and self._timeline.is_gap(newest_ns, link.stamp_ns):
             self._objects.tracker.forget()
 
-        known = self.intrinsics
-        camera = (layout.pinhole(self.focal_px, known.focal_y_px, known.centre)
-                  if self.rectifier is None else layout.pinhole(self.rectifier.focal_px))
+        camera = self._pinhole(layout, self.focal_px)
         return self._objects.process(link.stamp_ns, outputs, scale, camera, moving)
 
     def _layout(self, frame: Frame) -> Layout:
@@ -395,7 +393,14 @@ class CameraStream:
         if focal_px is None or not 0 < focal_px < np.inf:
             self.warnings[ReasonCode.NO_INTRINSICS] += 1
             return None if layout.is_plain else layout.pinhole(ASSUMED_FOCAL * layout.camera[1])
-        return layout.pinhole(focal_px)
+        return self._pinhole(layout, focal_px)
+
+    def _pinhole(self, layout: Layout, focal_px: float) -> Pinhole:
+        """Return the camera of the picture, with the principal point that a calibration tells."""
+        if self.rectifier is not None:
+            return layout.pinhole(self.rectifier.focal_px)
+        known = self.intrinsics
+        return layout.pinhole(focal_px, known.focal_y_px, known.centre)
 
     def _anchored(
         self, anchor: DepthAnchor, image: NDArray[np.uint8], stamp_ns: int, outputs: Outputs,

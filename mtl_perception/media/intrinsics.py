@@ -152,16 +152,18 @@ def intrinsics_of(
         return _unusable(f'it cannot be read: {type(error).__name__}: {error}')
 
 
-def image_scale(info: Any, height: int, width: int) -> float | None:
+def image_scale(info: Any, height: int, width: int) -> tuple[float, float] | None:
     """
-    Return the factor from the pixels of K to those of an image; None for another image.
+    Return the factors from the pixels of K to those of an image, along x and y.
+
+    None for another image.
 
     The size that equals the image's wins: that of the calibration itself, or that of its window
     (or all of it) divided by the binning, or that of the window without.
     """
     for rows, columns, binning_y, binning_x in _sizes(info):
         if abs(height - rows / binning_y) < 1 and abs(width - columns / binning_x) < 1:
-            return 1 / binning_x
+            return 1 / binning_x, 1 / binning_y
     return None
 
 
@@ -232,7 +234,7 @@ class _Reading:
             IntrinsicsState.ASSUMED, reason=f'the camera_info {why}: it is not calibrated',
             code=ReasonCode.NO_INTRINSICS)
 
-    def _chosen(self, scale: float) -> Intrinsics:
+    def _chosen(self, scale: tuple[float, float]) -> Intrinsics:
         """Return what the right one of K and P says, or else the other one."""
         distorted = self._is_distorted
         wants_p = self.rectified or (not distorted and not self.turned)
@@ -259,9 +261,10 @@ class _Reading:
             lens = self._lens(scale)
         if isinstance(lens, str):
             return _unusable(lens)
-        matrix = found[name] * scale
+        matrix = found[name]
         return Intrinsics(
-            IntrinsicsState.CALIBRATED, float(matrix[0, 0]), float(matrix[1, 1]),
+            IntrinsicsState.CALIBRATED, float(matrix[0, 0]) * scale[0],
+            float(matrix[1, 1]) * scale[1],
             '; '.join(remarks), lens, ReasonCode.INFO_ODD if remarks else None,
             self._centre(found[name], scale))
 
@@ -298,17 +301,17 @@ class _Reading:
                     f'{columns} x {rows} pixels')
         return ''
 
-    def _centre(self, matrix: Matrix, scale: float) -> tuple[float, float]:
+    def _centre(self, matrix: Matrix, scale: tuple[float, float]) -> tuple[float, float]:
         """Return column and row of the principal point at the image's size, pixels."""
         # The image may be a window of the sensor, made smaller.
         roi = getattr(self.info, 'roi', None)
         windowed = (self.height, self.width) != (int(self.info.height), int(self.info.width))
         left = float(getattr(roi, 'x_offset', 0)) if windowed else 0.0
         top = float(getattr(roi, 'y_offset', 0)) if windowed else 0.0
-        return ((float(matrix[0, 2]) - left + 0.5) * scale - 0.5,
-                (float(matrix[1, 2]) - top + 0.5) * scale - 0.5)
+        return ((float(matrix[0, 2]) - left + 0.5) * scale[0] - 0.5,
+                (float(matrix[1, 2]) - top + 0.5) * scale[1] - 0.5)
 
-    def _lens(self, scale: float) -> Lens | str:
+    def _lens(self, scale: tuple[float, float]) -> Lens | str:
         """Return the lens at the image's size, or why there is none."""
         kind = KINDS.get(self.model) if self.model else POLYNOMIAL
         if kind is None:
@@ -321,7 +324,7 @@ class _Reading:
             return 'the distortion has a tilted sensor, which is not supported'
 
         lens = Lens(
-            kind, float(self.k[0, 0]) * scale, float(self.k[1, 1]) * scale,
+            kind, float(self.k[0, 0]) * scale[0], float(self.k[1, 1]) * scale[1],
             *self._centre(self.k, scale),
             tuple(float(number) for number in self.d[:12]))
 

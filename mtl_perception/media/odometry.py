@@ -42,7 +42,10 @@ class OdometryMemory:
 
     def put(self, message: Any) -> None:
         """
-        Keep a message. An older one than the last clears the memory; an invalid pose is ignored.
+        Keep a message. An older one than the last clears the memory.
+
+        One of the same time, which a relay or a second publisher repeats, and one of an invalid
+        pose are ignored.
 
         :param message: ``nav_msgs/Odometry``.
         """
@@ -56,7 +59,9 @@ class OdometryMemory:
         stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
         with self._lock:
             self.child_frame = str(getattr(message, 'child_frame_id', ''))
-            if self._poses and stamp_ns <= self._poses[-1][0]:
+            if self._poses and stamp_ns == self._poses[-1][0]:
+                return
+            if self._poses and stamp_ns < self._poses[-1][0]:
                 self._poses.clear()
             self._poses.append((stamp_ns, _matrix(numbers[:3], numbers[3:]) @ self._camera))
 

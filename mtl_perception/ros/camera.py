@@ -47,7 +47,7 @@ NANOSECONDS = 1_000_000_000
 FUTURE_NS = NANOSECONDS // 10
 """A stamp may be this far ahead of the node's clock without a warning."""
 KEPT_CALIBRATIONS = 16
-METRIC = ('depth', 'objects')
+METRIC = ('depth', 'objects', 'step')
 """Results in metres, and what their names begin with."""
 ANEW = ('first', 'gap')
 """Reasons of unknown motion that the next frame removes if it comes soon."""
@@ -214,6 +214,8 @@ class Camera:
         image = self._decoded(arrival.message, settings.max_pixels)
         if change := self._origin.change_of(arrival.message):
             self.request_reset(change)
+        while self._reset_reasons:
+            self.stream.reset(self._reset_reasons.pop(0))
         times.append(time.monotonic())
 
         # Compute only for subscribers. A calibration of another size cannot scale depth.
@@ -224,8 +226,10 @@ class Camera:
         self._ask_robot(header.frame_id)
 
         if known.is_of_another_size:
+            # with an odometry, the step of the camera does not stand on depth
+            metric = METRIC[:-1] if self._follows_odometry else METRIC
             wanted = {output: publisher for output, publisher in wanted.items()
-                      if not output.task.startswith(METRIC)}
+                      if not output.task.startswith(metric)}
         perception = Perception()
         if wanted:
             perception = self._perceive(
@@ -379,10 +383,7 @@ class Camera:
     def _perceive(
         self, frame: Frame, tasks: set[str], known: Intrinsics, settings: Settings,
     ) -> Perception:
-        """Run the network on a frame, after the resets that were requested."""
-        while self._reset_reasons:
-            self.stream.reset(self._reset_reasons.pop(0))
-
+        """Run the network on a frame."""
         before = self.stream.warnings.copy()
         try:
             found = self.stream.process(

@@ -294,7 +294,8 @@ class CameraOutputs:
         depth, depth_info = perception.depth, self._depth_info
         if (info is not None and depth is not None and depth_info is not None
                 and depth_info.get_subscription_count() > 0):
-            ready.append((depth_info, fit_info(info, header, *depth.shape)))
+            ready.append((depth_info, fit_info(
+                info, header, depth.shape[0], depth.shape[1], (image.shape[0], image.shape[1]))))
         return ready
 
     def publish_labels(self) -> None:

@@ -22,7 +22,12 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
-from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
+from mtl_perception.errors import (
+    ConfigurationError,
+    DeviceError,
+    FrameError,
+    PerceptionError,
+)
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
@@ -361,6 +366,8 @@ class PerceptionNode(LifecycleNode):  # type: ignore[misc]
         for name in settings.cameras:
             try:
                 camera = Camera(self, name, engine, settings, self._frames)
+            except PerceptionError:  # it says itself what is wrong, and how to mend it
+                raise
             except Exception as error:  # rcl has an error class for each kind of bad name
                 raise ConfigurationError(
                     f'camera {name!r}: its topics cannot be made: {detail_of(error)}',

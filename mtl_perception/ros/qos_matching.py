@@ -9,7 +9,7 @@ before it came; a transient-local one gets nothing from a volatile publisher. An
 that a topic carries another type. So the graph is polled a few times per second.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.subscription import Subscription
 
 from mtl_perception.errors import FrameError
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.deserialising import deserialised
 from mtl_perception.ros.log_text import printable
 
@@ -118,13 +119,15 @@ class MatchingSubscription:
                 self.reliability, self.durability):
             self._subscribe(wanted, durability)
 
-        deaf = wanted == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.BEST_EFFORT in offered
+        unmatched = _unmatched(wanted, durability, fitting)
+        if unmatched and unmatched != self.offer.unmatched:
+            self._node.get_logger().warning(
+                f'[{ReasonCode.QOS_MISMATCH}] {self.topic}: {unmatched}')
         self.offer = Offer(
             publishers=tuple(sorted({_full_name(one) for one in fitting})),
             foreign=tuple(sorted({f'{one.topic_type} by node {_full_name(one)}'
                                   for one in found if one.topic_type != self._type_name})),
-            unmatched='the publisher offers best_effort, the subscription asks for reliable; set '
-                      'image_reliability to auto or best_effort, or qos_overrides' if deaf else '',
+            unmatched=unmatched,
             endpoints=frozenset(bytes(one.endpoint_gid) for one in fitting))
         return self.offer
 
@@ -159,6 +162,22 @@ class MatchingSubscription:
         self._node.get_logger().warning(
             f'[{error.code}] {self.topic}: {printable(str(error))}; left out',
             throttle_duration_sec=WARN_EVERY_S)
+
+
+def _unmatched(
+    reliability: ReliabilityPolicy, durability: DurabilityPolicy, publishers: Sequence[Any],
+) -> str:
+    """Return why a subscription does not hear one of its publishers, with the cure."""
+    offered = [one.qos_profile for one in publishers]
+    if reliability == ReliabilityPolicy.RELIABLE and any(
+            one.reliability == ReliabilityPolicy.BEST_EFFORT for one in offered):
+        return ('the publisher offers best_effort, the subscription asks for reliable; set '
+                'image_reliability (of an image) to auto or best_effort, or qos_overrides')
+    if durability == DurabilityPolicy.TRANSIENT_LOCAL and any(
+            one.durability == DurabilityPolicy.VOLATILE for one in offered):
+        return ('the publisher offers volatile, the subscription asks for transient_local; set '
+                'durability in qos_overrides to volatile')
+    return ''
 
 
 def _ignore(event: Any) -> None:

@@ -56,7 +56,7 @@ def test_the_focal_length_is_that_of_the_calibration(root, tmp_path):
     data = KittiObject(str(root), frames=2)
     assert [data.focal_length(path) for path in data.clips[0]] == [4, 4]  # also of prev_2
     (root / 'training/calib/000004.txt').write_text('P2: 1 2 3')
-    with pytest.raises(DataError, match='000004.txt'):
+    with pytest.raises(DataError, match=r'000004\.txt'):
         data.focal_length(data.clips[0][-1])
 
 

@@ -174,6 +174,29 @@ def test_another_drive_starts_anew(street, frames):
     assert stream.anchor.factor == 1
 
 
+def test_a_recording_that_starts_again_is_anchored_again(street, frames):
+    engine = TrueAnswers(street, frames, 1.5)
+    stream, _ = drive(engine, street, frames, odometry=way(street), depth_scale='odometry')
+    stream.reset('time_jump')
+    for number, frame in enumerate(frames, 1):
+        stream.process(Frame('front', number * STEP_NS, frame.image), {'depth'},
+                       focal_px=float(street.focal_px), odometry=way(street))
+    assert stream.anchor.anchored
+    assert stream.anchor.factor == pytest.approx(1 / 1.5, rel=0.1)
+
+
+def test_frames_that_are_far_apart_in_time_are_not_compared(street, frames):
+    """Nobody asked for depth in between, and the camera went a long way."""
+    eight_metres = np.eye(4)
+    eight_metres[2, 3] = 8
+    stream = CameraStream(
+        TrueAnswers(street, frames, 1.5), StreamSettings(depth_scale='odometry'))
+    for seconds, frame in ((1, frames[0]), (9, frames[-1])):
+        stream.process(Frame('front', seconds * 10 ** 9, frame.image), {'depth'},
+                       focal_px=float(street.focal_px), odometry=lambda *_: eight_metres)
+    assert stream.anchor.factor == 1
+
+
 def test_a_height_that_nobody_tells_any_more_anchors_nothing(street, frames):
     stream, _ = drive(
         TrueAnswers(street, frames), street, frames, camera_height=0.8, depth_scale='height')

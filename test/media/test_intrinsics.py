@@ -92,6 +92,16 @@ def test_binning_and_windows(fields, shape, focal):
     assert found(camera_info(**fields), shape) == ('calibrated', focal)
 
 
+def test_binning_of_one_direction_alone():
+    """Depth scales with the focal length along y."""
+    tall = intrinsics_of(camera_info(binning_y=2), (240, 640))
+    assert (tall.focal_px, tall.focal_y_px) == (500.0, 250.0)
+    wide = intrinsics_of(camera_info(binning_x=2), (480, 320))
+    assert (wide.focal_px, wide.focal_y_px) == (250.0, 500.0)
+    whole = intrinsics_of(camera_info(), (480, 640))
+    assert tall.centre == (whole.centre[0], (whole.centre[1] + 0.5) / 2 - 0.5)
+
+
 def test_a_calibration_of_another_size():
     one = intrinsics_of(camera_info(), (360, 640))
     assert one.is_of_another_size

@@ -93,11 +93,32 @@ def test_the_calibration_topic_is_beside_the_image_topic(launch_file):
     assert choices(launch_file).remappings(['']) == []
 
 
+def test_the_parameter_file_counts_where_no_argument_is_given(launch_file, tmp_path):
+    own = tmp_path / 'own.yaml'
+    own.write_text('/**/perception_node:\n  ros__parameters:\n    cameras: [front, rear]\n'
+                   '    image_transport: compressed\n    use_sim_time: true\n')
+    chosen = choices(launch_file, params_file=str(own), record='/bag')
+    assert chosen.prefixes == ['front/', 'rear/']
+    assert (chosen.compressed, chosen.overrides, chosen.time) == (True, {}, {})
+    process, = launch_file.recorder(chosen)
+    words = [part[0].text for part in process.cmd]
+    assert {'/front/image_raw/compressed', '/rear/depth/image'} <= set(words)
+
+    chosen = choices(launch_file, params_file=str(own), cameras='left', image_transport='raw',
+                     use_sim_time='false')
+    assert chosen.prefixes == ['left/']
+    assert not chosen.compressed
+    assert chosen.overrides == {'image_transport': 'raw'}
+    assert chosen.time == {'use_sim_time': False}
+
+
 def test_several_cameras_have_their_topics_below_their_names(launch_file):
     chosen = choices(launch_file, cameras='front, rear', image_topic='color/image')
     assert ('rear/image_raw', 'rear/color/image') in chosen.remappings(chosen.prefixes)
     with pytest.raises(RuntimeError, match='must be relative'):
         choices(launch_file, cameras='front,rear', image_topic='/image')
+    with pytest.raises(RuntimeError, match='camera_info_topic is /calibration'):
+        choices(launch_file, cameras='front,rear', camera_info_topic='/calibration')
 
 
 def test_a_missing_params_file_is_refused(launch_file):
@@ -138,7 +159,8 @@ def test_recorded_topics_have_absolute_names(launch_file):
     assert all(topic.startswith('/') for topic in topics)
     assert {'/robot/front/image_raw/compressed', '/robot/front/depth/camera_info',
             '/robot/perception_node/timing', '/robot/perception_node/front/ego_motion',
-            '/robot/front/points', '/robot/front/objects/state', '/diagnostics'} <= set(topics)
+            '/robot/front/objects/state', '/diagnostics'} <= set(topics)
+    assert '/robot/front/points' not in topics  # depth and its calibration give them again
     assert len(set(topics)) == len(topics)
 
 

@@ -124,6 +124,16 @@ def test_window_and_binning_are_part_of_the_size():
     assert fitted.roi == RegionOfInterest()
 
 
+def test_a_window_counts_only_for_images_of_that_window():
+    window = RegionOfInterest(x_offset=160, y_offset=120, width=320, height=240)
+    info = calibration(roi=window)
+    whole = fit_info(info, Header(), 240, 320, (480, 640))
+    np.testing.assert_array_equal(whole.k, fit_info(calibration(), Header(), 240, 320).k)
+    part = fit_info(info, Header(), 120, 160, (240, 320))
+    np.testing.assert_allclose(part.k[0], 250)
+    np.testing.assert_allclose(part.k[2], (319.5 - 160 + 0.5) / 2 - 0.5)
+
+
 def test_an_uncalibrated_camera_has_no_focal_length():
     assert intrinsics_of(CameraInfo(height=480, width=640), (480, 640)).focal_px is None
     assert not np.any(fit_info(CameraInfo(height=480, width=640), Header(), 48, 64).k)

@@ -179,6 +179,23 @@ def test_a_calibration_of_another_size_withholds_depth_and_nothing_else(bench):
     test.spin_until(lambda: test.heard['depth/image'])
 
 
+def test_resets_do_not_pile_up_while_nobody_listens(bench):
+    test = bench()
+    test.start()
+    for number in range(6):
+        test.feed(test.picture(frame_id=('left', 'right')[number % 2]))
+    assert test.counts.unheard == 6
+    assert not test.camera._reset_reasons
+    assert test.camera.stream.resets['frame_id'] == 5
+
+
+def test_a_setting_that_does_not_fit_is_no_bad_topic(bench):
+    test = bench(depth__scale='odometry')
+    assert test.node.trigger_configure() == FAILURE
+    assert 'no odometry is named' in test.node.last_error
+    assert 'G10' not in test.node.last_error
+
+
 def test_a_longer_lens_makes_depth_larger(bench):
     test = bench()
     test.start('depth/image')

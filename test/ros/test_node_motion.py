@@ -16,6 +16,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from mtl_perception.egomotion import Pinhole
 from mtl_perception.frames import Outputs, Step, rotation_of_quaternion
 from mtl_perception.image_codec import decode_array
 from mtl_perception.inference.motion_head_file import motion_head_of
@@ -91,6 +92,35 @@ def test_the_cameras_own_motion_is_published_to_its_subscribers(bench):
             [found.x, found.y, found.z], velocity, atol=0.1 * np.linalg.norm(velocity))
         turn = message.twist.angular
         np.testing.assert_allclose([turn.x, turn.y, turn.z], rate, atol=np.radians(2))
+
+
+def test_the_motion_head_knows_the_principal_point_and_both_focal_lengths(bench):
+    test = bench(StreetEngine())
+    test.start('motion/image')
+    _, frames = street_frames()
+    header = Header(stamp=Time(nanoseconds=STEP_NS).to_msg(), frame_id='optical')
+    test.camera._infos.put(CameraInfo(
+        header=header, height=224, width=384,
+        k=[230.0, 0.0, 180.0, 0.0, 220.0, 80.0, 0.0, 0.0, 1.0]))
+    test.feed(image_message(header, 'rgb8', frames[0].image))
+    assert test.camera.stream.moving.tracker.camera == Pinhole(230.0, 220.0, 180.0, 80.0)
+
+
+def test_a_calibration_of_another_size_withholds_the_cameras_motion_too(bench):
+    test = bench(StreetEngine())
+    test.start('semantic/image')
+    test.graph.listen(TwistStamped, 'perception_node/ego_motion')
+    test.spin_until(lambda: len(test.camera.outputs.wanted()) == 2)
+    _, frames = street_frames()
+    for number, frame in enumerate(frames, 1):
+        header = Header(stamp=Time(nanoseconds=number * STEP_NS).to_msg(), frame_id='optical')
+        test.camera._infos.put(CameraInfo(
+            header=header, height=600, width=800, k=[500.0, 0, 400.0, 0, 500.0, 300.0, 0, 0, 1.0]))
+        test.feed(image_message(header, 'rgb8', frame.image))
+    test.spin_until(lambda: len(test.heard['semantic/image']) == 4)
+    test.spin(0.2)
+    assert not test.heard['perception_node/ego_motion']
+    assert test.counts.warnings['I22_info_mismatch']
 
 
 def test_the_motion_head_does_not_run_without_a_subscriber(bench):
@@ -220,6 +250,14 @@ def test_odometry_is_interpolated_and_not_extrapolated_far():
     broken = odometry(0.6, np.nan)
     memory.put(broken)
     assert len(memory._poses) == 1
+
+
+def test_odometry_that_arrives_twice_counts_once():
+    memory = OdometryMemory((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    for stamp, place in ((1.0, 0), (1.1, 1), (1.2, 2)):
+        for _ in range(2):
+            memory.put(odometry(stamp, place))
+    assert memory.between(1_000_000_000, 1_200_000_000)[0, 3] == pytest.approx(2)
 
 
 def test_the_camera_ahead_of_the_base_swings_when_the_base_turns():

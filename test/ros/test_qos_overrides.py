@@ -6,10 +6,12 @@ import pytest
 
 pytest.importorskip('rclpy')
 
+from nav_msgs.msg import Odometry
 from node_bench import FAILURE, SUCCESS
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from ros_graph import parameters
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 
 from mtl_perception.errors import ConfigurationError
@@ -102,6 +104,28 @@ def test_an_override_of_a_subscription_does_not_follow_the_publishers(bench, top
     plain.spin_until(lambda: len(subscriptions(plain, topic)) == 2)
     assert {one.reliability for one in subscriptions(plain, topic)} == {
         ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE}
+
+
+@pytest.mark.parametrize(('topic', 'policy', 'value', 'kind'), [
+    ('/camera_info', 'durability', 'transient_local', CameraInfo),
+    ('/camera_info', 'reliability', 'reliable', CameraInfo),
+    ('/odom', 'durability', 'transient_local', Odometry)])
+def test_a_publisher_that_an_override_does_not_hear_is_said(
+        bench, capfd, topic, policy, value, kind):
+    test = bench(motion__odometry_topic='/odom', depth__scale='odometry',
+                 **override(topic, policy, value, 'subscription'))
+    test.start()
+    heard = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    test.graph.node.create_publisher(kind, topic, heard)
+    said = ''
+
+    def warned():
+        nonlocal said
+        said += capfd.readouterr().err
+        return f'[G03] {topic}: the publisher offers' in said
+
+    test.spin_until(warned)
+    assert value in said
 
 
 def test_a_remapped_topic_of_a_camera_has_its_full_name(bench):
