@@ -80,7 +80,7 @@ ARGUMENTS = (
         "auto, fp32, bf16, fp16 or int8; empty = params_file's")),
     DeclareLaunchArgument('autostart', default_value='true', choices=YES_OR_NO, description=(
         'configure and activate the node; false leaves that to a lifecycle manager')),
-    DeclareLaunchArgument('use_sim_time', default_value='', choices=['', *YES_OR_NO],
+    DeclareLaunchArgument('use_sim_time', default_value='', choices=['', 'true', 'false'],
                           description="follow /clock; empty = params_file's, or false"),
     DeclareLaunchArgument('log_level', default_value='info',
                           choices=['debug', 'info', 'warn', 'error', 'fatal']),

@@ -107,11 +107,11 @@ def _curve(
     weights = None
     if config.loss.class_balance != 0:
         weights = class_weights(
-            train, tasks, config.loss.class_balance, config.data.on_bad_sample == 'skip')
+            train, tasks, config.loss.class_balance, config.data.skips_bad)
     stage = config.stages[0]
     draws = Draws(
         train, config.seed, stage.height, stage.width, config.augmentation,
-        config.data.window, config.data.on_bad_sample == 'skip', stage.crop)
+        config.data.window, config.data.skips_bad, stage.crop)
 
     # a trainer wants a folder for its run; nothing is kept of this one
     with tempfile.TemporaryDirectory() as folder:

@@ -118,6 +118,7 @@ class OdometryTravel:
         self.stands = False
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
         key, last_ns = self._key, self._last_ns
+
         step = None
         if key is not None and odometry is not None and self._camera == camera:
             step = odometry(last_ns, stamp_ns)
@@ -138,6 +139,7 @@ class OdometryTravel:
             self._start(stamp_ns, grey)
         if too_short or too_long_ago:
             return None
+
         pose = self._pose
         self._start(stamp_ns, grey)
         return self._by_parallax(grey, key[1], depth, semantic, camera, pose)

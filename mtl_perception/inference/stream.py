@@ -24,12 +24,7 @@ from mtl_perception.inference.depth_anchor import (
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.joining import join
-from mtl_perception.inference.moving_objects import (
-    ASSUMED_FOCAL,
-    Moving,
-    MovingObjects,
-    Odometry,
-)
+from mtl_perception.inference.moving_objects import ASSUMED_FOCAL, Moving, MovingObjects, Odometry
 from mtl_perception.inference.objects_in_time import OBJECTS, ObjectsInTime, object_tasks
 from mtl_perception.inference.output_checks import check_outputs
 from mtl_perception.inference.rectification import Rectifier

@@ -22,12 +22,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
-from mtl_perception.errors import (
-    ConfigurationError,
-    DeviceError,
-    FrameError,
-    PerceptionError,
-)
+from mtl_perception.errors import ConfigurationError, DeviceError, FrameError, PerceptionError
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.mailbox import Mailbox
@@ -35,13 +30,7 @@ from mtl_perception.inference.together import shared_by
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.accounting import INACTIVE, SUPERSEDED
 from mtl_perception.ros.camera import Answer, Arrival, Camera
-from mtl_perception.ros.error_guards import (
-    INTERNAL,
-    detail_of,
-    guarded,
-    reason_of,
-    transition,
-)
+from mtl_perception.ros.error_guards import INTERNAL, detail_of, guarded, reason_of, transition
 from mtl_perception.ros.loading import load
 from mtl_perception.ros.log_text import Throttle
 from mtl_perception.ros.node_parameters import NodeParameters

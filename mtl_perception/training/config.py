@@ -197,6 +197,11 @@ class DataSettings:
     loaders: NonNegativeInt = 0
     on_bad_sample: Literal['stop', 'skip'] = 'stop'
 
+    @property
+    def skips_bad(self) -> bool:
+        """Whether a file that cannot be read is left out."""
+        return self.on_bad_sample == 'skip'
+
 
 @checked_dataclass
 class Stage:

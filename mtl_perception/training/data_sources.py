@@ -75,7 +75,7 @@ def _unlabelled(config: TrainingConfig, clips: Clips) -> list[str]:
         try:
             sample = clips[int(number)]
         except DataError:
-            if config.data.on_bad_sample != 'skip':
+            if not config.data.skips_bad:
                 raise
             continue
 
@@ -99,7 +99,7 @@ def check_label_sets(config: TrainingConfig, train: Clips, validation: Clips) ->
             sets |= {f'{name}.{part}': data for part, data in clips.parts.items()}
         elif isinstance(clips, RecordedClips):
             sets[name] = clips
-    check_labels(sets, config.data.on_bad_sample == 'skip')
+    check_labels(sets, config.data.skips_bad)
 
 
 def street_code_of(clips: Clips) -> str:
@@ -150,7 +150,7 @@ def camera_of(config: TrainingConfig, clips: Clips | None = None) -> TrainingCam
         focal = None
     if focal is None:
         return unknown
-    first = next(evenly_read(clips, config.data.on_bad_sample == 'skip'), None)
+    first = next(evenly_read(clips, config.data.skips_bad), None)
     if first is None:
         return unknown
     rows, columns = first.image.shape[1:3]
@@ -409,7 +409,7 @@ def anchors_of(config: TrainingConfig, clips: Clips) -> list[list[float]]:
 
     # sizes as shares of the image, so that the anchors fit every resolution
     sizes = []
-    for sample in evenly_read(clips, config.data.on_bad_sample == 'skip'):
+    for sample in evenly_read(clips, config.data.skips_bad):
         if sample.detection is not None:
             boxes = sample.detection[sample.detection[..., 4] >= 0]
             size = (boxes[:, 2:4] - boxes[:, :2]) / sample.image.shape[2:0:-1]

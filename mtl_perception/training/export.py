@@ -24,7 +24,7 @@ from mtl_perception.training.data_sources import (
     data_words,
     tasks_of,
 )
-from mtl_perception.training.validation import SCORE_KEY, selection_score
+from mtl_perception.training.validation import with_score
 
 PRECISIONS = ('fp16', 'fp32')
 
@@ -57,10 +57,8 @@ def export_state(state: dict[str, Any], path: Path, precision: str) -> str:
     config = from_plain(state['config'])
     metrics = {}
     if found := state.get('validation'):
-        score = selection_score(found)
         metrics = {'validation': {
-            'data': data_words(config, 'validation'), **found,
-            **({} if score is None else {SCORE_KEY: score})}}
+            'data': data_words(config, 'validation'), **with_score(found)}}
     manifest = export(
         state, config, tasks_of(config), path, state.get('command', ''),
         precision == PRECISIONS[0], metrics)

@@ -86,7 +86,7 @@ def train_and_export(
             return STOPPED
         train, validation = both
         # An error in all of them shows now, not after hours.
-        skip = config.data.on_bad_sample == 'skip'
+        skip = config.data.skips_bad
         if next(evenly_read(validation, skip), None) is None:
             raise DataError(
                 'data.validation: none of its clips can be read; mtl data check names them')

@@ -41,7 +41,7 @@ from mtl_perception.training.run_readme import RunFolder
 from mtl_perception.training.schedule import learning_rate
 from mtl_perception.training.start_weights import in_words, load_start
 from mtl_perception.training.train_step import Stepper
-from mtl_perception.training.validation import SCORE_KEY, picture, selection_score, validate
+from mtl_perception.training.validation import picture, selection_score, validate, with_score
 
 NAN_STEPS = 3
 """Number of steps in a row that may have a loss or gradient that is not finite."""
@@ -228,9 +228,6 @@ class Trainer:
             path = self.checkpoints.save(state, self.progress.step, is_best)
             self.told.checkpoint(self.progress.step, path)
 
-    def _work(self, steps: int) -> float:
-        return _work(self.config.stages, steps)
-
     def _next_stage(self) -> None:
         """Begin the next stage; scores at another resolution are not comparable."""
         self.progress.stage += 1
@@ -244,8 +241,8 @@ class Trainer:
         left = 0 if self._has_stalled() else stage.steps - progress.stage_step
         draws = Draws(
             self.train_clips, self.config.seed, stage.height, stage.width,
-            self.config.augmentation, self.config.data.window,
-            self.config.data.on_bad_sample == 'skip', stage.crop)
+            self.config.augmentation, self.config.data.window, self.config.data.skips_bad,
+            stage.crop)
 
         with batches(
                 draws, progress.clips, left, stage.batch, self.config.data.loaders,
@@ -374,19 +371,16 @@ class Trainer:
         self.averaged.network.load_state_dict(self.average.state)
 
         place = (self.validation_clips, self.tasks, stage.height, stage.width)
-        skip = self.config.data.on_bad_sample == 'skip'
+        skip = self.config.data.skips_bad
         self.metrics = validate(self.averaged, *place, self.ranks, skip)
-        score = selection_score(self.metrics)
         view = picture(self.averaged, *place, skip=skip) if self.ranks.is_first else None
-        known = {} if score is None else {SCORE_KEY: score}
-        self.told.validation(self.progress.step, {**self.metrics, **known}, view)
+        score = selection_score(self.metrics)
+        self.told.validation(self.progress.step, with_score(self.metrics), view)
         del self.metrics['intervals']  # only the log has them
 
         # Where nothing can be compared, the newest weights have learned most.
-        if score is None:
-            return True
-        is_best = score > self.progress.best
-        self.progress.best = max(score, self.progress.best)
+        is_best = score is None or score > self.progress.best
+        self.progress.best = max(self.progress.best, -1.0 if score is None else score)
         self.progress.worse = 0 if is_best else self.progress.worse + 1
         return is_best
 

@@ -236,8 +236,10 @@ def validate(
     learner.eval()
     loss = dict(learner.losses.items()).get('depth')
     unit = (loss.unit, loss.stereo) if isinstance(loss, DepthInUnit) else ('log_metres', None)
+
     own: list[TaskMetrics] = []
     bad = 0
+
     for number in range(ranks.rank, len(clips), ranks.count):
         own.append(TaskMetrics(tasks, *unit))
         try:
@@ -289,6 +291,12 @@ def selection_score(metrics: dict[str, Any]) -> float | None:
 
     # (prod_i m_i)^(1 / n)
     return float(np.exp(np.mean(np.log(np.maximum(known, 1e-6)))))
+
+
+def with_score(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics with their :func:`selection_score`, if they have one."""
+    score = selection_score(metrics)
+    return metrics if score is None else {**metrics, SCORE_KEY: score}
 
 
 @torch.no_grad()
