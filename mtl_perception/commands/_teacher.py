@@ -75,6 +75,7 @@ def labelled_folder(
 
     folder: Path = arguments.labels_to or Path('runs') / f'{images.stem}_by_{teacher.name}'
     source = open_input(images)
+
     facts = {
         'teacher': teacher.name, 'sha256': teacher.digest, 'images': images.name,
         'files': digest_of_files(images),

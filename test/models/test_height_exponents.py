@@ -207,9 +207,9 @@ def test_a_validation_is_told_the_heights_of_its_clips():
 
 @pytest.mark.parametrize('engine', ['torch', 'onnx'])
 def test_the_shipped_graph_tells_the_exponents_as_its_weights_do(engine):
-    image = np.random.default_rng(0).integers(0, 256, (256, 448, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (288, 512, 3), np.uint8)
     found = load_engine('roads', engine, 'cpu', threads=1).step(image, None, ['depth'])[0]
-    assert found.height_exponent.shape == (256, 448)
+    assert found.height_exponent.shape == (288, 512)
     told = CameraStream(load_engine('roads', engine, 'cpu', threads=1), StreamSettings(
         camera_height=3.0)).process(Frame('front', 1, image), ['depth'], 'network')
     known = np.isfinite(told.depth)

@@ -23,9 +23,9 @@ def export(*words):
 
 @pytest.fixture(scope='module')
 def larger(tmp_path_factory):
-    """Return ``roads`` for images half as large again."""
+    """Return ``roads`` for images twice as large."""
     path = tmp_path_factory.mktemp('resized') / 'larger.safetensors'
-    assert export('roads', '--size', '672x384', '--into', path) == 0
+    assert export('roads', '--size', '1024x576', '--into', path) == 0
     return path
 
 
@@ -38,24 +38,23 @@ def test_only_the_logarithm_of_depth_grows(larger):
 
     grown = after['depth'] - before['depth']
     torch.testing.assert_close(
-        grown[:, 0], torch.full_like(grown[:, 0], math.log(1.5)), atol=1e-4, rtol=0)
+        grown[:, 0], torch.full_like(grown[:, 0], math.log(2)), atol=1e-4, rtol=0)
     assert not grown[:, 1:].any()  # how depth follows the height of the camera
     assert all(torch.equal(before[task], after[task]) for task in ('semantic', 'instance'))
 
     # a focal length is one of the training's images, which are larger now
-    assert (manifest.width, manifest.height) == (672, 384)
-    assert manifest.focal_px == pytest.approx(1.5 * begun.focal_px)
-    assert manifest.focal_y_px == pytest.approx(1.5 * begun.focal_y_px)
+    assert (manifest.width, manifest.height) == (1024, 576)
+    assert manifest.focal_px == pytest.approx(2 * begun.focal_px)
+    assert manifest.focal_y_px == pytest.approx(2 * begun.focal_y_px)
 
 
 def test_what_was_measured_at_the_other_size_does_not_count(larger):
     begun, _ = read_model('roads')
     manifest, _ = read_model(larger)
-    assert begun.precisions
     assert not manifest.precisions
     assert not manifest.depth_confidence
     assert manifest.semantic_temperature == 1
-    assert manifest.training['resized'] == {'from': begun.sha256, 'size': '448x256'}
+    assert manifest.training['resized'] == {'from': begun.sha256, 'size': '512x288'}
     assert manifest.motion_head == begun.motion_head
 
 
@@ -67,11 +66,11 @@ def test_a_street_is_as_far_away_in_larger_images(larger):
         street = Street(20007, manifest.width, manifest.height)
         depths.append([np.nanmedian(engine.step(street.render(index).image)[0].depth)
                        for index in (10, 40, 70)])
-    assert np.median(np.divide(*depths)) == pytest.approx(1, abs=0.08)  # 1 / 1.5 without
+    assert np.median(np.divide(*depths)) == pytest.approx(1, abs=0.08)  # 1 / 2 without
 
 
 @pytest.mark.parametrize(('size', 'said'), [
-    ('512x320', 'Take 512x288'), ('500x288', 'multiples of 32'), ('512', 'WIDTHxHEIGHT'),
+    ('576x352', 'Take 576x320'), ('500x288', 'multiples of 32'), ('512', 'WIDTHxHEIGHT'),
     ('0x0', 'WIDTHxHEIGHT')])
 def test_other_sizes_are_refused(size, said, tmp_path, capsys):
     into = tmp_path / 'other.safetensors'
@@ -98,5 +97,5 @@ def test_a_depth_without_a_bias_is_refused(tiny_model, tmp_path, capsys):
     (('--average', 'roads', '--into', 'x.safetensors'), 'one after the other'),
     (('--format', 'onnx', '--into', 'x.onnx'), 'afterwards'), ((), '--into')])
 def test_what_does_not_go_with_a_size_is_refused(words, said, capsys):
-    assert export('roads', '--size', '512x288', *words) == 2
+    assert export('roads', '--size', '576x320', *words) == 2
     assert said in capsys.readouterr().err
