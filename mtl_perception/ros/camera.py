@@ -214,8 +214,6 @@ class Camera:
         image = self._decoded(arrival.message, settings.max_pixels)
         if change := self._origin.change_of(arrival.message):
             self.request_reset(change)
-        while self._reset_reasons:
-            self.stream.reset(self._reset_reasons.pop(0))
         times.append(time.monotonic())
 
         # Compute only for subscribers. A calibration of another size cannot scale depth.
@@ -230,6 +228,9 @@ class Camera:
             metric = METRIC[:-1] if self._follows_odometry else METRIC
             wanted = {output: publisher for output, publisher in wanted.items()
                       if not output.task.startswith(metric)}
+        # also where nobody listens: requests must not pile up
+        while self._reset_reasons:
+            self.stream.reset(self._reset_reasons.pop(0))
         perception = Perception()
         if wanted:
             perception = self._perceive(

@@ -4,12 +4,11 @@ import json
 
 import pytest
 
-from mtl_perception.tasks import STREET_TASKS
 from mtl_perception.training.callbacks import Run
-from mtl_perception.training.config import NetworkSettings, Stage, TrainingConfig, to_plain
+from mtl_perception.training.config import Stage, to_plain
 from mtl_perception.training.progress_log import TrainingLog
 from mtl_perception.training.run_readme import write_readme
-from mtl_perception.training.trainer import Trainer
+from mtl_perception.training.trainer import _work
 
 
 def test_the_time_left_follows_the_work_and_not_the_number_of_steps(tmp_path):
@@ -24,13 +23,9 @@ def test_the_time_left_follows_the_work_and_not_the_number_of_steps(tmp_path):
     log.end('finished')
 
 
-def test_the_work_of_a_step_is_its_pixels(tmp_path, boxes):
+def test_the_work_of_a_step_is_its_pixels():
     stages = [Stage(32, 64, 10, batch=2), Stage(64, 64, 5, batch=3)]
-    trainer = Trainer(
-        TrainingConfig('one', stages, network=NetworkSettings('resnet10', 1)), tmp_path,
-        STREET_TASKS, boxes, boxes)
-
-    assert [trainer._work(steps) for steps in (0, 10, 11)] == [
+    assert [_work(stages, steps) for steps in (0, 10, 11)] == [
         0, 10 * 2 * 32 * 64, 10 * 2 * 32 * 64 + 3 * 64 * 64]
 
 
