@@ -85,6 +85,8 @@ def alone(path, whole, task):
         words += ['--loss.cross_task.kind', 'none']
     if whole.loss.detached:
         words += ['--loss.detached', '[]']
+    if whole.network.frozen:  # parts of other tasks
+        words += ['--network.frozen', '[]']
 
     config = load_config(path, words)
     check_network(config)
