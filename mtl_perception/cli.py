@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = next((word for word in words if not word.startswith('-')), '')
     try:
         # also while the libraries of the verb are imported, which takes seconds
-        code = interruptible(lambda: _run(words, verb), f'mtl {verb}')
+        code = interruptible(lambda: _run(words, verb), f'mtl {verb}', raises=True)
         sys.stdout.flush()
         return code
     except BrokenPipeError:

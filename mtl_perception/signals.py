@@ -72,7 +72,7 @@ class StopRequest:
             os._exit(INTERRUPTED)
 
 
-def interruptible(main: Callable[[], int | None], name: str) -> int:
+def interruptible(main: Callable[[], int | None], name: str, raises: bool = False) -> int:
     """
     Run a program: an error of the package, SIGINT and SIGTERM end it with one line.
 
@@ -80,6 +80,7 @@ def interruptible(main: Callable[[], int | None], name: str) -> int:
 
     :param main: the program; it sees a signal as ``KeyboardInterrupt``.
     :param name: of the program, for that line.
+    :param raises: whether an error of the package is raised, for a program that says it itself.
     :return: its exit code, that of the error, or :data:`INTERRUPTED`.
     """
     before = None
@@ -88,6 +89,8 @@ def interruptible(main: Callable[[], int | None], name: str) -> int:
     try:
         return main() or 0
     except PerceptionError as error:
+        if raises:
+            raise
         print(f'{name}: {error}', file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
