@@ -86,6 +86,7 @@ def interruptible(main: Callable[[], int | None], name: str, raises: bool = Fals
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
     try:
         return main() or 0
     except PerceptionError as error:
@@ -93,6 +94,7 @@ def interruptible(main: Callable[[], int | None], name: str, raises: bool = Fals
             raise
         print(f'{name}: {error}', file=sys.stderr)
         return error.exit_code
+
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
         return INTERRUPTED
