@@ -136,7 +136,9 @@ class Choices:
         self.overrides = {
             name: value for name in ('model', 'engine', 'device', 'precision', 'image_transport')
             if (value := text(name))}
-        self.time = {'use_sim_time': flag('use_sim_time')} if text('use_sim_time') else {}
+        # RViz follows the clock of the nodes
+        follows = text('use_sim_time') or in_file(self.params_file, 'use_sim_time')
+        self.time = {'use_sim_time': follows in ('true', True)}
         if self.source == 'street' and self.params_file == DEFAULT_PARAMETERS:
             self.overrides.setdefault('model', 'street')  # it knows these streets best
         self.autostart = flag('autostart')
@@ -176,11 +178,17 @@ class Choices:
 
 def in_file(path: str, name: str) -> Any:
     """Return the node's parameter of a name in a file of parameters, None if it has none."""
-    found = None
-    for node, content in (yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}).items():
-        if node.rpartition('/')[2] in ('**', NODE):
-            found = (content.get('ros__parameters') or {}).get(name, found)
-    return found
+    try:
+        nodes = yaml.safe_load(Path(path).read_text(encoding='utf-8')) or {}
+        parameters: dict[str, Any] = {}
+        for node, content in nodes.items():
+            if node.rpartition('/')[2] in ('**', NODE):
+                parameters |= (content or {}).get('ros__parameters') or {}
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        raise RuntimeError(
+            f'params_file: {path} is no file of ROS parameters ({error}); start from a copy of '
+            f'{DEFAULT_PARAMETERS}') from error
+    return parameters.get(name)
 
 
 def perception(choices: Choices) -> Node:

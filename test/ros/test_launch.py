@@ -99,7 +99,8 @@ def test_the_parameter_file_counts_where_no_argument_is_given(launch_file, tmp_p
                    '    image_transport: compressed\n    use_sim_time: true\n')
     chosen = choices(launch_file, params_file=str(own), record='/bag')
     assert chosen.prefixes == ['front/', 'rear/']
-    assert (chosen.compressed, chosen.overrides, chosen.time) == (True, {}, {})
+    assert (chosen.compressed, chosen.overrides) == (True, {})
+    assert chosen.time == {'use_sim_time': True}
     process, = launch_file.recorder(chosen)
     words = [part[0].text for part in process.cmd]
     assert {'/front/image_raw/compressed', '/rear/depth/image'} <= set(words)
@@ -110,6 +111,10 @@ def test_the_parameter_file_counts_where_no_argument_is_given(launch_file, tmp_p
     assert not chosen.compressed
     assert chosen.overrides == {'image_transport': 'raw'}
     assert chosen.time == {'use_sim_time': False}
+
+    own.write_text('cameras: [front')
+    with pytest.raises(RuntimeError, match='is no file of ROS parameters'):
+        choices(launch_file, params_file=str(own))
 
 
 def test_several_cameras_have_their_topics_below_their_names(launch_file):
