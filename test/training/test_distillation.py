@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mtl_perception import cli
+from mtl_perception.commands import _teacher
 from mtl_perception.datasets.folder import Folder
 from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.inference.model import load_model
@@ -64,6 +65,20 @@ def test_a_data_set_holds_what_the_teacher_is_sure_of(tmp_path):
     assert write_lesson(grey(0), Halves(), lesson, tmp_path, FACTS) == 0
     with pytest.raises(ConfigurationError, match='other labels already'):
         write_lesson(grey(10), Halves(), lesson, tmp_path, {'teacher': 'another'})
+
+
+def test_labels_belong_to_the_files_that_they_were_made_of(tmp_path, monkeypatch):
+    facts = []
+    monkeypatch.setattr(_teacher, 'load_labeller', lambda name: Halves())
+    monkeypatch.setattr(_teacher, 'write_lesson', lambda *given: facts.append(given[-1]) or 1)
+    arguments = SimpleNamespace(teacher='halves', class_map=None, labels_to=None)
+    for day in ('monday', 'monday', 'tuesday'):
+        folder = tmp_path / day / 'front'
+        folder.mkdir(parents=True, exist_ok=True)
+        if not list(folder.iterdir()):
+            cv2.imwrite(str(folder / '0.png'), np.zeros((16, 16 + len(day), 3), np.uint8))
+        _teacher.labelled_folder(arguments, folder)
+    assert facts[0] == facts[1] != facts[2]
 
 
 def test_classes_of_the_teacher_become_those_of_the_student():
