@@ -63,21 +63,25 @@ class Graph:
 
     def _state(self):
         """Return what a test that waited in vain wants to know; ends the programs."""
-        programs = []
+        lines = [
+            'heard: ' + str({topic: len(messages) for topic, messages in self.heard.items()}),
+            'nodes: ' + ', '.join(self.node.get_node_names()),
+            'topics: ' + ', '.join(name for name, _ in self.node.get_topic_names_and_types()),
+            f'free in /dev/shm: {shutil.disk_usage("/dev/shm").free >> 20} MiB']
         for process in self.processes:
             code = process.poll()
-            output, errors = end(process)
-            programs.append((process.args[2:], 'still ran' if code is None else f'exit {code}',
-                             output[-3000:], errors[-3000:]))
-        return ({topic: len(messages) for topic, messages in self.heard.items()},
-                self.node.get_node_names(), programs,
-                f'free in /dev/shm: {shutil.disk_usage("/dev/shm").free >> 20} MiB')
+            if code is None:  # the fault handler of Python prints where every thread stands
+                process.send_signal(signal.SIGABRT)
+            output, errors = process.communicate(timeout=10.0)
+            lines += [f'{process.args[2:]} ' + ('still ran' if code is None else f'exit {code}'),
+                      output[-3000:], errors[-12000:]]
+        return '\n'.join(lines)
 
     def start(self, module, *arguments):
         """Start a program on this graph."""
         paths = [str(ROOT), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(self.domain),
-                       'PYTHONPATH': os.pathsep.join(paths)}
+                       'PYTHONPATH': os.pathsep.join(paths), 'PYTHONFAULTHANDLER': '1'}
         process = subprocess.Popen(
             [sys.executable, '-m', module, *arguments], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)

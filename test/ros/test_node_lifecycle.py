@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle of the perception node: its states and transitions."""
 
+import gc
 import random
 import shutil
 import threading
@@ -14,7 +15,7 @@ pytest.importorskip('rclpy')
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_bench import ERROR, FAILURE, RESULTS, SUCCESS, FakeEngine
+from node_bench import ERROR, FAILURE, RESULTS, SUCCESS, Bench, FakeEngine
 from std_msgs.msg import Header as WrongType
 
 from mtl_perception.errors import CheckpointError
@@ -40,6 +41,20 @@ def test_the_full_lifecycle_works_twice(bench):
 
     assert test.node.trigger_shutdown() == SUCCESS
     assert state_of(test) == 'finalized'
+
+
+def test_a_destroyed_node_leaves_the_graph_at_once(graph):
+    test = Bench(graph)
+    test.start()
+    names = graph.node.get_node_names
+    graph.spin_until(lambda: 'perception_node' in names())
+
+    gc.disable()  # it would free the node sooner or later
+    try:
+        test.close()
+        graph.spin_until(lambda: 'perception_node' not in names(), 10)
+    finally:
+        gc.enable()
 
 
 def test_cycles_leave_nothing_behind(bench):

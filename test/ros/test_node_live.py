@@ -22,6 +22,7 @@ from visualization_msgs.msg import ImageMarker
 
 from mtl_perception.image_codec import decode_array
 from mtl_perception.ros import outputs
+from mtl_perception.ros.destroyed import destroy_all
 from mtl_perception.ros.messages import image_message
 from mtl_perception.ros.parameters import PARAMETERS
 from mtl_perception.ros.perception_node import PerceptionNode
@@ -477,7 +478,7 @@ def test_what_a_running_node_dumps_loads_again(bench, tmp_path):
     assert {name: second.get_parameter(name).value for name in second._parameters} == {
         name: test.node.get_parameter(name).value for name in test.node._parameters}
     second.stop()
-    second.destroy_node()
+    destroy_all(second)
 
 
 def test_the_file_of_defaults_loads_and_gives_the_defaults(bench):
@@ -490,7 +491,7 @@ def test_the_file_of_defaults_loads_and_gives_the_defaults(bench):
     assert second.settings == test.node.settings
     assert second._declared.unknown == {}
     second.stop()
-    second.destroy_node()
+    destroy_all(second)
 
 
 def test_the_outputs_to_choose_from_are_those_that_are_made():
