@@ -29,6 +29,15 @@ def image(array, stamp_ns):
         array.view(np.uint8).reshape(-1))
 
 
+def info(focal, stamp_ns):
+    """Return the calibration of a pinhole of 96 x 64 pixels."""
+    kind = STORE.types['sensor_msgs/msg/CameraInfo']
+    region = STORE.types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
+    matrix = np.array([focal, 0, 47.5, 0, focal, 31.5, 0, 0, 1], float)
+    return kind(header(stamp_ns), 64, 96, 'plumb_bob', np.zeros(5), matrix, np.eye(3).ravel(),
+                np.hstack([matrix.reshape(3, 3), np.zeros((3, 1))]).ravel(), 0, 0, region)
+
+
 def diagnostics(statuses, stamp_ns=0):
     """Return a diagnostic array of name -> values."""
     status, pair = (STORE.types[f'diagnostic_msgs/msg/{name}']

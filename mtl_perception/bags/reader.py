@@ -24,7 +24,7 @@ from mtl_perception.bags.entries import Entry, StorageFile, damage_text
 from mtl_perception.bags.message_types import deserialise
 from mtl_perception.bags.stamps import match_stamps
 from mtl_perception.bags.storage import Storage
-from mtl_perception.cdr import read_compressed, read_image
+from mtl_perception.cdr import Cursor, read_compressed, read_image
 from mtl_perception.errors import DataError, FrameError
 from mtl_perception.frames import FrameRecord, Perception, Truth
 from mtl_perception.image_codec import decode_array, decode_compressed, decode_image
@@ -232,7 +232,8 @@ class Bag:
     def _leave_out(self, entry: Entry, error: FrameError | DataError) -> None:
         """Count a message that cannot be decoded, or raise its error."""
         if isinstance(error, DataError) and not self._allow_damaged:
-            raise error
+            text = str(error).removeprefix(f'[{error.code}] ')
+            raise DataError(f'{self.path}: {entry.topic}: {text}', error.code) from error
         if self._strict:
             text = str(error).removeprefix(f'[{error.code}] ')
             raise DataError(
@@ -240,8 +241,18 @@ class Bag:
                 'go on without it', error.code) from error
         self.skipped[entry.topic][str(error)] += 1
 
+    @functools.cached_property
+    def frame_id(self) -> str:
+        """Frame of the camera by the header of the first image; empty if it cannot be read."""
+        file, entry = self._found['image'][self.stamps_of('image')[0]]
+        try:
+            return Cursor(self._storage.read(file, entry)).header().frame_id
+        except (FrameError, DataError):
+            return ''
+
+    @functools.cached_property
     def infos(self) -> dict[int, Any]:
-        """Return stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""
+        """Stamp in nanoseconds -> ``sensor_msgs/CameraInfo`` of the camera."""
         kinds = {self.camera.info: topics.CAMERA_INFO.kind}
         return {entry.stamp_ns: message for entry, message in self._messages(kinds)
                 if entry.stamp_ns is not None}
@@ -263,12 +274,9 @@ class Bag:
                  for entry, message in self._messages({topic: ODOMETRY})]
         return [message for _, message in sorted(found, key=lambda one: one[0])]
 
+    @functools.cached_property
     def statuses(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
-        """
-        Return the first and the last report of each diagnostic status in the bag.
-
-        :return: name of the status -> its key-value pairs, twice.
-        """
+        """The first and the last report of each diagnostic status: name -> its pairs, twice."""
         statuses: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
         kinds = {name: topic.kind for name, topic in self._storage.topics.items()
                  if topic.kind == topics.DIAGNOSTICS.kind}
@@ -281,8 +289,8 @@ class Bag:
         return statuses
 
     def last_statuses(self) -> dict[str, dict[str, str]]:
-        """Return the last report of each diagnostic status, see :meth:`statuses`."""
-        return {name: last for name, (_, last) in self.statuses().items()}
+        """Return the last report of each diagnostic status, see :attr:`statuses`."""
+        return {name: last for name, (_, last) in self.statuses.items()}
 
     def _name(self, topic: topics.Topic) -> str:
         return topic.below(self._namespace)
@@ -374,8 +382,8 @@ class Bag:
                 continue
             try:
                 yield entry, deserialise(self._storage.read(file, entry), kind)
-            except FrameError as error:
-                self.skipped[entry.topic][str(error)] += 1
+            except (FrameError, DataError) as error:
+                self._leave_out(entry, error)
 
 
 def _record(stamp_ns: int, decoded: Mapping[str, Any], received_ns: int | None) -> FrameRecord:

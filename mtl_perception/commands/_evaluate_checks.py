@@ -22,7 +22,10 @@ READS = {
     '--data --objects': {'model', 'data', 'part', 'root', 'objects', 'image_range',
                          'camera_height', 'fit', 'roi', *_ENGINE},
     'streets': {'model', 'seeds', 'frames', 'spacing', 'look', 'camera_height', 'depth_scale',
-                'record', 'calibrate', 'objects', 'workers', *_ENGINE}}
+                'record', 'workers', *_ENGINE},
+    '--objects': {'model', 'seeds', 'frames', 'spacing', 'look', 'camera_height', 'objects',
+                  *_ENGINE},
+    '--calibrate': {'model', 'seeds', 'calibrate', *_ENGINE} - {'output'}}
 """What is evaluated -> the arguments that count then."""
 
 
@@ -39,6 +42,9 @@ def check_unread(arguments: argparse.Namespace, defaults: Mapping[str, Any]) -> 
         mode = '--bag --rerun'
     if mode == '--data' and arguments.objects:
         mode = '--data --objects'
+    if mode == 'streets':
+        mode = next((f'--{name}' for name in ('calibrate', 'objects')
+                     if getattr(arguments, name)), mode)
 
     unread = [name for name, default in defaults.items()
               if name not in READS[mode] and getattr(arguments, name) != default]

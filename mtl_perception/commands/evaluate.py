@@ -331,7 +331,7 @@ def _on_bag(arguments: argparse.Namespace) -> int:
         labels, words = None, ''
         if arguments.data is not None:
             data, words = dataset_evaluation.open_data(
-                arguments.data, arguments.part, arguments.root, 1)
+                arguments.data, arguments.part, arguments.root, 1, undivided=True)
             labels = bag_evaluation.labels_for(bag, manifest, data, slop_ns)
             words = f', labels of {words}'
 

@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``mtl evaluate-motion``."""
     seeds = parse_seeds(arguments.seeds)
     check_seeds(seeds, 'test')
+    if arguments.frames < 1:
+        raise ConfigurationError(f'--frames is {arguments.frames}; it must be at least 1')
     engine = load_engine(arguments)
     manifest = engine.manifest
     head = _read_head(arguments.head, manifest) if arguments.head else engine.motion_head

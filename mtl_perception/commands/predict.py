@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
     def show(images: Iterable[Any]) -> Iterable[Any]:
         return progress(images, 'frames', source.count or None)
 
-    output = _output(arguments, engine.manifest, source.rate)
+    output = _output(arguments, engine.manifest, source.rate, source.frame_id)
     try:
         with output:
             count, found = predict(
@@ -161,7 +161,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _output(
-        arguments: argparse.Namespace, manifest: Manifest, rate: float,
+        arguments: argparse.Namespace, manifest: Manifest, rate: float, frame_id: str,
 ) -> FilmOutput | BagOutput | FolderWriter:
     """Return what writes the kind of output that the suffix asks for."""
     path = arguments.output
@@ -169,7 +169,7 @@ def _output(
     if suffix == VIDEO:
         return FilmOutput(path, manifest.tasks, rate)
     if suffix == BAG:
-        return BagOutput(path.with_suffix(''), manifest.tasks, arguments.namespace)
+        return BagOutput(path.with_suffix(''), manifest.tasks, arguments.namespace, frame_id)
     task = manifest.task('detection')
     return FolderWriter(path, () if task is None else task.classes)
 

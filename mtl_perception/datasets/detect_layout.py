@@ -84,6 +84,12 @@ def describe(path: Path, root: Path | None = None) -> dict[str, Mapping[str, Any
     return {'train': train, 'validation': validation}
 
 
+def is_divided_by_share(folder: Path) -> bool:
+    """Return whether training and validation of a folder are shares of the same images."""
+    path = folder / DESCRIPTION
+    return not path.is_file() or '{split}' not in read_description(path).images
+
+
 def _splits(folder: Path) -> tuple[str, str]:
     """Return the names of the splits of a folder with a ``dataset.yaml``."""
     images = read_description(folder / DESCRIPTION).images

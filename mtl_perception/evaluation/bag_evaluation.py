@@ -111,7 +111,8 @@ def rerun(
                 Frame('bag', record.stamp_ns, image), tasks,
                 _output_size(recorded, record),
                 intrinsics=known)
-        except FrameError:  # the node dropped it too
+        except FrameError as error:  # the node would drop it too
+            bag.skipped[bag.camera.image][str(error)] += 1
             continue
 
         # Topics carry no probabilities of motion; boxes have their scores.
@@ -140,23 +141,33 @@ def score_bag(
     :param labels: the truth, None takes that of the recording.
     :raises DataError: if no image has a prediction.
     """
-    score = BagScore(manifest.tasks, manifest.height, manifest.width)
+    score = BagScore(manifest.tasks, manifest.height, manifest.width, bag.stamps_of('image'))
     for record in records:
         if has_prediction(record):
             record = (
                 complete_truth(record, manifest.tasks) if labels is None else
                 dataclasses.replace(record, truth=labels.truth_of(record.stamp_ns)))
         score.update(record)
-    if score.predicted == score.orphans:
-        raise DataError(
-            f'{bag.path}: no prediction carries the stamp of an image', ReasonCode.BAG_STAMPS)
+    if score.answered == score.undecoded:
+        raise _nothing_scored(bag, score)
     return score
+
+
+def _nothing_scored(bag: Bag, score: BagScore) -> DataError:
+    """Return why no prediction of a recording could be compared."""
+    reasons = [f'{topic}: {count} messages left out: {reason}'
+               for topic, counts in bag.skipped.items() for reason, count in counts.items()]
+    if score.orphans or not reasons:
+        return DataError(
+            f'{bag.path}: no prediction carries the stamp of an image', ReasonCode.BAG_STAMPS)
+    return DataError(f'{bag.path}: no prediction can be evaluated: {"; ".join(reasons)}')
 
 
 def bag_metrics(
         bag: Bag, score: BagScore, manifest: Manifest, labels: Labels | None = None,
 ) -> dict[str, Any]:
     """Return what goes into ``report.json``."""
+    low_contrast = bag.image_range.remark()  # before an image is looked at again
     before, node = _counters(bag)
     source = bag.last_statuses().get('camera_source', {})
     balance = balance_frames(
@@ -186,7 +197,7 @@ def bag_metrics(
 
         # What the reader left out, and how old predictions were when the node published them.
         'duplicates': bag.duplicates, 'remarks': list(bag.camera.remarks),
-        'low_contrast': bag.image_range.remark(),
+        'low_contrast': low_contrast,
         'skipped': {topic: dict(reasons) for topic, reasons in bag.skipped.items()},
         'age_at_publish_ms': {
             rank: float(node[f'age_ms.{rank}']) for rank in ('p50', 'p95', 'p99')
@@ -289,7 +300,7 @@ def _counters(bag: Bag) -> tuple[dict[str, str] | None, dict[str, str] | None]:
     Of several cameras it is the one whose topic the images come from.
     """
     # Several nodes report to one topic; counters of frames tell those of a camera.
-    found = [pair for pair in bag.statuses().values() if all(
+    found = [pair for pair in bag.statuses.values() if all(
         values.get(key, '').isdigit() for values in pair
         for key in ('received', 'published', 'in_flight'))]
 

@@ -22,6 +22,7 @@ from mtl_perception.evaluation.image_inputs import InputImage
 from mtl_perception.frames import Detections, Perception, Truth
 from mtl_perception.image_codec import image_fields
 from mtl_perception.inference.confidence import CONFIDENCES
+from mtl_perception.media.calibration import Calibration
 from mtl_perception.postprocessing import as_bytes
 from mtl_perception.tasks import Task
 
@@ -43,16 +44,20 @@ class BagOutput:
     :param folder: of the new bag; must not exist.
     :param tasks: of the model.
     :param namespace: of the camera.
+    :param frame_id: of the camera, in all headers.
     :ivar kept: the folder once it holds frames and is closed; None before.
     :raises ConfigurationError: if the folder exists.
     :raises StorageError: if it cannot be made.
     """
 
-    def __init__(self, folder: Path, tasks: tuple[Task, ...], namespace: str = '') -> None:
+    def __init__(
+            self, folder: Path, tasks: tuple[Task, ...], namespace: str = '',
+            frame_id: str = '') -> None:
         self.folder = folder
         self.kept: Path | None = None
         self._tasks = {task.name: task for task in tasks}
         self._namespace = namespace
+        self._frame_id = frame_id or FRAME_ID
         self._store = message_store()
         self._connections: dict[str, Connection] = {}
         self._labelled = False
@@ -165,7 +170,7 @@ class BagOutput:
     def _header(self, stamp_ns: int) -> Any:
         types = self._store.types
         stamp = types['builtin_interfaces/msg/Time'](*divmod(stamp_ns, 10 ** 9))
-        return types['std_msgs/msg/Header'](stamp, FRAME_ID)
+        return types['std_msgs/msg/Header'](stamp, self._frame_id)
 
     def _image(self, values: NDArray[Any], encoding: str, stamp_ns: int) -> Any:
         if encoding == '32FC1':
@@ -178,10 +183,17 @@ class BagOutput:
     def _info(self, shown: InputImage, height: int, width: int) -> Any:
         """Return the calibration under the stamp of the image; the sizes are always equal."""
         assert (height, width) == shown.image.shape[:2]
-        fields = {field.name: getattr(shown.info, field.name)
-                  for field in dataclasses.fields(shown.info) if field.name != '__msgtype__'}
-        return self._store.types[topics.CAMERA_INFO.kind](**{
-            **fields, 'header': self._header(shown.stamp_ns)})
+        header, info = self._header(shown.stamp_ns), shown.info
+        if isinstance(info, Calibration):
+            everything = self._store.types['sensor_msgs/msg/RegionOfInterest'](
+                0, 0, 0, 0, do_rectify=False)
+            return self._store.types[topics.CAMERA_INFO.kind](
+                header, height, width, info.distortion_model, info.d, info.k.ravel(),
+                info.r.ravel(), info.p.ravel(), 0, 0, everything)
+
+        fields = {field.name: getattr(info, field.name)
+                  for field in dataclasses.fields(info) if field.name != '__msgtype__'}
+        return self._store.types[topics.CAMERA_INFO.kind](**{**fields, 'header': header})
 
     def _detections(self, boxes: Detections, task: Task, stamp_ns: int) -> Any:
         """Return boxes with class and score."""

@@ -3,7 +3,7 @@
 """Metrics and latencies of the predictions in a recording, and where each frame went."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,16 +36,22 @@ class BagScore:
     :param tasks: of the network; without semantics motion cannot be evaluated.
     :param height: rows of the network's input, see :class:`.Evaluator`.
     :param width: columns of the same.
-    :ivar images: frames with an image.
+    :param stamps: of all images of the recording, nanoseconds, also those that cannot be decoded.
+    :ivar images: frames with an image that can be decoded.
     :ivar predicted: frames with a prediction.
+    :ivar undecoded: predictions whose image cannot be decoded.
     :ivar orphans: predictions without an image.
     """
 
-    def __init__(self, tasks: Sequence[Task], height: int = 224, width: int = 384) -> None:
+    def __init__(
+            self, tasks: Sequence[Task], height: int = 224, width: int = 384,
+            stamps: Collection[int] = ()) -> None:
         self.tasks = tuple(tasks)
         self.images = 0
         self.predicted = 0
+        self.undecoded = 0
         self.orphans = 0
+        self._all_stamps = frozenset(stamps)
         self.evaluator = Evaluator(tasks, height, width)
         self._latencies_ms: list[float] = []
         self._received_ns: list[int] = []
@@ -53,6 +59,11 @@ class BagScore:
         semantic = next((task for task in tasks if task.name == 'semantic'), None)
         self._objects = MotionMetrics(semantic.movable) if semantic else None
         self._object_stretches: list[int] = []
+
+    @property
+    def answered(self) -> int:
+        """Images of the recording that have a prediction."""
+        return self.predicted - self.orphans
 
     def update(self, record: FrameRecord) -> None:
         """
@@ -67,6 +78,9 @@ class BagScore:
         if record.prediction is None:
             return
         self.predicted += 1
+        if record.image is None and record.stamp_ns in self._all_stamps:
+            self.undecoded += 1
+            return
         if record.image is None:
             self.orphans += 1
             return
@@ -179,9 +193,9 @@ def balance_frames(
     """
     images = score.images if images is None else images
     if node is None:
-        missing = images - score.predicted
+        missing = images - score.answered
         return FrameBalance(
-            images, score.predicted, {'unknown': missing} if missing else {},
+            images, score.answered, {'unknown': missing} if missing else {},
             ['the recording has no diagnostics of the node'])
 
     # the node had run before the recording began
@@ -229,9 +243,9 @@ def _balance_since(
     earlier = _dropped(before)
     dropped = {reason: count - earlier.get(reason, 0) for reason, count in _dropped(node).items()
                if count > earlier.get(reason, 0)}
-    if (missing := images - score.predicted - sum(dropped.values())) > 0:
+    if (missing := images - score.answered - sum(dropped.values())) > 0:
         dropped['unknown'] = missing
-    return FrameBalance(images, score.predicted, dropped, [
+    return FrameBalance(images, score.answered, dropped, [
         f'the recording began when the node had received {before["received"]} frames; what '
         'it dropped before its first diagnostics here has no reason'])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.clips import RecordedClips
-from mtl_perception.datasets.detect_layout import describe
+from mtl_perception.datasets.detect_layout import describe, is_divided_by_share
 from mtl_perception.datasets.sample import Sample
 from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.evaluation.evaluator import Evaluator
@@ -345,7 +345,7 @@ def notes_of(metrics: Mapping[str, Any]) -> list[str]:
 
 def open_data(
         path: Path, part: str, root: Path | None, frames: int, tasks: Sequence[str] = (),
-) -> tuple[RecordedClips, str]:
+        undivided: bool = False) -> tuple[RecordedClips, str]:
     """
     Return a data set and its name.
 
@@ -354,8 +354,13 @@ def open_data(
     :param root: folder in place of that in the file.
     :param frames: wanted images per clip.
     :param tasks: the only tasks to evaluate, in place of those of the description; all if empty.
+    :param undivided: whether a folder that would be divided into training and validation by
+        shares is taken whole.
     """
     part, description = _description(path, part)
+    if undivided and path.is_dir() and description['dataset'] == 'folder' \
+            and is_divided_by_share(path):
+        description['split'] = 'all'
     for name in FIT_SETTINGS:
         description.pop(name, None)
     if root is not None:

@@ -3,6 +3,7 @@
 """``mtl demo``: camera, node and recorder in one run, evaluated from the recording."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections import deque
@@ -43,8 +44,6 @@ SAMPLES = 40
 HEAD_FRAMES = 3
 """A model with a motion head sees this many frames before a sample."""
 LONGEST_GAP_NS = 500_000_000
-STEP_NS = 100_000_000
-"""Between the frames of a sample."""
 AHEAD = 100
 LARGEST_SIDE = 640
 """Larger videos are shrunk: a recording of full HD with depth takes 200 MB a second."""
@@ -117,9 +116,10 @@ def evaluate_recording(path: Path, manifest: Manifest, output: Path, rate: float
     :param rate: of the video, frames per second.
     :raises DataError: if it cannot be read, or has no images or no predictions.
     """
-    score = BagScore(manifest.tasks, manifest.height, manifest.width)
     painter = Painter(manifest.tasks)
     with Bag(path) as bag:
+        score = BagScore(
+            manifest.tasks, manifest.height, manifest.width, bag.stamps_of('image'))
         tasks = [task.name for task in manifest.tasks if task.name in PREDICTIONS]
         bag.require(['image', *tasks])
 
@@ -162,7 +162,7 @@ def _draw(
     for number, record in enumerate(records):
         first_ns = first_ns if number else record.stamp_ns
         picture = painter.draw(record, _lines(record, first_ns))
-        video.add(picture)
+        video.add(picture, (record.stamp_ns - first_ns) / 1e9)
         if number in shown:
             drawn.append(picture)
 
@@ -198,8 +198,10 @@ def score_objects(engine: 'Engine', result: DemoResult) -> None:
         return
     for before, record in result.samples:
         earlier = before if engine.motion_head is not None else before[-1:]
+        step_ns = record.stamp_ns - before[-1].stamp_ns
+        again = dataclasses.replace(record, stamp_ns=record.stamp_ns + step_ns)
         result.score.update_objects(
-            record, _motion(engine, [*earlier, record]), _motion(engine, [record, record]))
+            record, _motion(engine, [*earlier, record]), _motion(engine, [record, again]))
 
 
 def _motion(engine: 'Engine', records: Sequence[FrameRecord]) -> Perception:
@@ -208,10 +210,10 @@ def _motion(engine: 'Engine', records: Sequence[FrameRecord]) -> Perception:
     from mtl_perception.inference.stream import CameraStream
 
     stream = CameraStream(engine)
-    for number, record in enumerate(records, 1):
+    for record in records:
         assert record.image is not None
         prediction = stream.process(
-            Frame('demo', number * STEP_NS, record.image), ['motion'], 'network')
+            Frame('demo', record.stamp_ns, record.image), ['motion'], 'network')
     return prediction
 
 

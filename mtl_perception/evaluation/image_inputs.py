@@ -33,8 +33,9 @@ class InputImage:
     :param name: of it, and of the files that are made of it.
     :param stamp_ns: nanoseconds; of an image without one, its number by the rate.
     :param image: (H, W, 3) uint8 RGB.
-    :param info: calibration of a recording, a ``sensor_msgs/CameraInfo``; None if there is none
-        that can be believed.
+    :param info: calibration, a ``sensor_msgs/CameraInfo`` of the recording or a
+        :class:`.Calibration` that was given in its place; None if there is none that can be
+        believed.
     :param truth: of a recording; None if there is none.
     :param intrinsics: what its calibration says.
     """
@@ -59,6 +60,7 @@ class ImageInput:
     :param omissions: what could not be read; complete when ``images`` is at its end.
     :param image_range: what is black and white in images of more than 8 bits, as far as it may
         change from one to the next.
+    :param frame_id: of the camera of a recording.
     """
 
     images: Iterable[InputImage]
@@ -67,6 +69,7 @@ class ImageInput:
     remarks: tuple[str, ...] = ()
     omissions: Omissions = field(default_factory=Omissions)
     image_range: ImageRange = field(default_factory=ImageRange)
+    frame_id: str = ''
 
 
 def open_input(
@@ -112,7 +115,7 @@ def is_bag(path: Path) -> bool:
 def calibrations_of(bag: Bag) -> CalibrationMemory:
     """Return all calibrations of a recording that count."""
     memory = CalibrationMemory(rectified=is_rectified_topic(bag.camera.image))
-    for info in believable(bag.infos().values()):
+    for info in believable(bag.infos.values()):
         memory.put(info)
     return memory
 
@@ -157,7 +160,7 @@ def _open_bag(bag: Bag, rate: float) -> ImageInput:
     damage = (f'{bag.path}: {bag.damage}; what is whole is taken',) if bag.damage else ()
     return ImageInput(
         _recorded(bag, omissions), len(stamps), rate or own or FALLBACK_RATE,
-        (*damage, *bag.camera.remarks), omissions, bag.image_range)
+        (*damage, *bag.camera.remarks), omissions, bag.image_range, bag.frame_id)
 
 
 def _open_folder(

@@ -24,7 +24,7 @@ from mtl_perception.inference.engine import Engine
 from mtl_perception.inference.fit import SQUEEZED, Fit, Layout
 from mtl_perception.inference.moving_objects import ASSUMED_FOCAL, Odometry
 from mtl_perception.inference.stream import CameraStream, StreamSettings
-from mtl_perception.media.calibration import Calibration
+from mtl_perception.media.calibration import Calibration, pinhole
 from mtl_perception.media.intrinsics import given_focal_length, intrinsics_of
 from mtl_perception.postprocessing import as_bytes
 from mtl_perception.reason_codes import ReasonCode
@@ -86,17 +86,21 @@ def predict(
             changes = source.image_range.changes
             stream.reset('image_range')
 
-        known = shown.intrinsics
+        # What was given counts, and goes into the output, in place of the recording's calibration.
+        height, width = shown.image.shape[:2]
+        known, info = shown.intrinsics, shown.info
         if focal_px:
-            known = given_focal_length(focal_px)
+            known, info = given_focal_length(focal_px), pinhole(height, width, focal_px)
         elif calibration is not None:
-            height, width = shown.image.shape[:2]
-            known = intrinsics_of(calibration.at(height, width), shown.image.shape)
+            info = calibration.at(height, width)
+            known = intrinsics_of(info, shown.image.shape)
 
         # Whoever waits for metres is told at once what they stand on.
         prediction = stream.process(
             Frame('predict', shown.stamp_ns, shown.image), tasks, intrinsics=known,
             odometry=odometry)
+        if known.is_of_another_size:  # it cannot scale depth
+            prediction = dataclasses.replace(prediction, depth=None, depth_confidence=None)
         text = metres_text(stream)
         if known.code is not None and text and text not in metres:
             warn(text)
@@ -105,7 +109,7 @@ def predict(
         if stream.layout is not None and stream.layout not in layouts and fit != SQUEEZED:
             layouts.add(stream.layout)
             warn(stream.layout.text())
-        take(dataclasses.replace(shown, intrinsics=known), prediction)
+        take(dataclasses.replace(shown, intrinsics=known, info=info), prediction)
     if not count:
         found = f': {source.omissions}' if source.omissions else ''
         raise DataError(f'there is not a single frame that can be read{found}')
@@ -136,6 +140,8 @@ def metres_text(stream: CameraStream) -> str:
     """Return on which focal length the metres of the last frame stand; empty without metres."""
     if stream.engine.manifest.task('depth') is None:
         return ''
+    if stream.intrinsics.is_of_another_size:
+        return f'depth is withheld: {stream.intrinsics.reason}'
     text = f'depth stands on: {stream.intrinsics.text(stream.focal_px)}'
     if stream.rectifier is None:
         return text

@@ -62,6 +62,17 @@ class Calibration:
         return replace(self, height=height, width=width, k=move @ self.k, p=move @ self.p)
 
 
+def pinhole(height: int, width: int, focal_px: float) -> Calibration:
+    """
+    Return the calibration of a camera without distortion that looks at the middle of its image.
+
+    :param focal_px: pixels.
+    """
+    k = np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]])
+    return Calibration(
+        height, width, 'plumb_bob', np.zeros(5), k, np.eye(3), np.hstack([k, np.zeros((3, 1))]))
+
+
 class CalibrationMemory:
     """
     The calibrations of one camera, by stamp, and what they say; safe to use from several threads.

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 pytest.importorskip('rosbags')
 
-from bag_files import STORE, arrays_of, diagnostics, image, write_bag
+from bag_files import STORE, arrays_of, diagnostics, image, info, write_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from mtl_perception.bags import reader
 from mtl_perception.bags.compression import LARGEST_UNPACKED, unpack
 from mtl_perception.bags.reader import Bag
 from mtl_perception.bags.stamps import match_stamps
@@ -190,6 +191,26 @@ def test_other_types_and_encodings_are_skipped_counted_and_named(tmp_path):
             "its type is 'diagnostic_msgs/msg/DiagnosticArray', wanted sensor_msgs/msg/Image": 1}
         with pytest.raises(DataError, match=r'/depth/image can be read \(its type is'):
             bag.require(['depth'])
+
+
+def test_a_damaged_calibration_or_report_costs_itself_alone(tmp_path, monkeypatch):
+    """It is counted once, however often it is asked for; a bag that must be whole is refused."""
+    path = write_bag(tmp_path / 'bag', [
+        ('/camera_info', info(80.0, 1), 1), ('/diagnostics', diagnostics({'node': {}}), 1),
+        *messages(2)])
+
+    def broken(content, kind):
+        raise DataError('a part cannot be unpacked')
+
+    monkeypatch.setattr(reader, 'deserialise', broken)
+    with Bag(path, allow_damaged=True) as bag:
+        for _ in range(2):
+            assert (bag.infos, bag.statuses, bag.last_statuses()) == ({}, {}, {})
+        for topic in ('/camera_info', '/diagnostics'):
+            assert bag.skipped[topic] == {'a part cannot be unpacked': 1}
+    with Bag(path) as bag, pytest.raises(
+            DataError, match='bag: /camera_info: a part cannot be unpacked'):
+        bag.infos  # noqa: B018
 
 
 def test_shuffled_messages_are_sorted_and_duplicates_are_counted(tmp_path):

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from bag_files import diagnostics, image, write_bag
+from bag_files import diagnostics, image, info, write_bag
 from rosbags.rosbag2 import StoragePlugin
-from short_drive import COUNT, DROPPED, SIZE, START_NS, STEP_NS, info
+from short_drive import COUNT, DROPPED, SIZE, START_NS, STEP_NS
 
 from mtl_perception.frames import Frame
 from mtl_perception.inference.stream import CameraStream

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --bag``: recorded predictions are evaluated as the model is, to the last bit."""
 
+import copy
 import json
 
 import cv2
@@ -12,8 +13,8 @@ import yaml
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import arrays_of, diagnostics, header, write_bag
-from short_drive import COUNT, START_NS, evaluate_bag
+from bag_files import arrays_of, diagnostics, header, image, write_bag
+from short_drive import COUNT, START_NS, STEP_NS, evaluate_bag
 from test_demo import mtl
 
 from mtl_perception import cli
@@ -98,6 +99,14 @@ def test_labels_of_a_data_set_by_stamp_give_the_same_metrics_as_those_in_the_bag
     words = ['evaluate', str(tiny_model), '--bag', str(bare), '--data', str(config)]
     assert cli.main([*words, '--slop', '1']) == 3  # nothing matches
 
+    # without {split} a training would hold the last fifth out; labels of a recording all count
+    description = tmp_path / 'labels' / 'dataset.yaml'
+    description.write_text(description.read_text().replace('{split}', 'all'))
+    whole = evaluate_bag(
+        tmp_path, bare, tiny_model, '--data', str(tmp_path / 'labels'), '--slop', '5')
+    assert whole['semantic'] == own['semantic']
+    assert whole['streams']['labels'] == {'matched': COUNT, 'unmatched': 0}
+
 
 def test_a_truncated_bag_is_refused_unless_it_is_allowed(tmp_path, bag, tiny_model, capsys):
     file = next(path for path in bag.iterdir() if path.suffix in ('.mcap', '.db3'))
@@ -166,6 +175,46 @@ def test_answers_to_images_from_before_the_recording_are_counted_apart(
     assert report['streams']['depth'] == {'matched': 8, 'unmatched': 0}
     assert (f'{report["early"]} more belong to images from before the recording.'
             in (tmp_path / 'out' / 'report.md').read_text())
+
+
+def test_answers_from_before_the_recording_hide_no_dropped_frame(tmp_path, recorded, tiny_model):
+    images = [one for one in recorded if one[0] == '/image_raw']
+    late = [one for one in recorded if not any(one is image for image in images[:3])]
+    silent = [one for one in late if one[0] != '/diagnostics']
+    report = evaluate_bag(tmp_path, write_bag(tmp_path / 'bag', silent), tiny_model)
+    assert (report['frames_in'], report['published']) == (COUNT - 3, COUNT - 4)
+    assert report['dropped'] == {'unknown': 1}
+
+
+def test_predictions_that_no_image_can_be_shown_for_say_why(
+        tmp_path, recorded, tiny_model, capsys):
+    """Every stamp has its image; something else is wrong."""
+    words = ['evaluate', str(tiny_model), '--bag']
+    whole = str(write_bag(tmp_path / 'whole', recorded))
+    assert cli.main([*words, whole, '--rerun', '--roi', '5000,50,100,30']) == 3
+    assert '11 messages left out: [I25_fit] the roi is 100 x 30' in capsys.readouterr().err
+
+    bare = copy.deepcopy([one for one in recorded if one[0] in ('/image_raw', '/semantic/image')])
+    for name, message, _ in bare:
+        if name == '/image_raw':
+            message.encoding = 'strange'
+    assert cli.main([*words, str(write_bag(tmp_path / 'strange', bare))]) == 3
+    said = capsys.readouterr().err
+    assert 'no prediction can be evaluated: /image_raw: 12 messages left out' in said
+    assert 'strange' in said
+
+
+def test_faint_images_are_counted_once_each(tmp_path, tiny_model):
+    random, messages = np.random.default_rng(0), []
+    for number in range(10):
+        stamp = START_NS + number * STEP_NS
+        faint = (8000 + random.integers(0, 3, (64, 96))).astype(np.uint16)
+        message = image(faint, stamp)
+        message.encoding = 'mono16'
+        messages += [('/image_raw', message, stamp),
+                     ('/semantic/image', image(np.zeros((64, 96), np.uint8), stamp), stamp)]
+    report = evaluate_bag(tmp_path, write_bag(tmp_path / 'bag', messages), tiny_model)
+    assert '10 of 10 images of more than 8 bits' in report['low_contrast']
 
 
 def test_answers_stamped_long_before_the_first_image_are_unmatched(

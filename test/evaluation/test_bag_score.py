@@ -71,6 +71,15 @@ def test_a_prediction_without_an_image_is_found():
     assert '1 predictions carry the stamp of no image' in balance.problems
 
 
+def test_an_answer_to_an_image_that_cannot_be_decoded_is_no_orphan():
+    score = BagScore(STREET_TASKS, stamps=[0, 1, 99])
+    for number in (0, 1):
+        score.update(record(number, np.zeros((2, 2), np.uint8)))
+    score.update(FrameRecord(99, None, Perception(np.zeros((2, 2), np.uint8)), None, 100))
+    assert (score.answered, score.undecoded, score.orphans) == (3, 1, 0)
+    assert balance_frames(score, {'semantic': 3}, node(3, 3), None, 3).problems == []
+
+
 def test_a_recording_that_started_later_uses_the_counts_since_then():
     before, last = node(5000, 4700, O01_superseded=300), node(5009, 4707, O01_superseded=302)
     balance = balance_frames(scored(10, 7), {'semantic': 7}, last, None, 10, before)

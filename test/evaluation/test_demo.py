@@ -16,11 +16,14 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('av')
 
+import av
 from bag_files import SECOND, diagnostics, image, write_bag
 
 from mtl_perception.commands import demo as demo_command
 from mtl_perception.errors import CheckpointError, ConfigurationError, DataError
 from mtl_perception.evaluation import demo
+from mtl_perception.frames import Perception
+from mtl_perception.inference import stream
 from mtl_perception.manifest import read_model
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +137,27 @@ def test_a_perfect_recording_gets_perfect_metrics(
     said = capsys.readouterr()
     assert 'mIoU' in said.out
     assert f'{tmp_path}: report.html, mosaic.png, demo.mp4 and the recording bag' in said.err
+
+
+def test_film_and_motion_stand_on_the_stamps_of_the_recording(
+        tmp_path, monkeypatch, tiny_model, recording):
+    """Ten frames a second, whatever rate was asked for."""
+    stamps = []
+
+    def process(_, frame, *words, **more):
+        stamps.append(frame.stamp_ns)
+        return Perception()
+
+    manifest, _ = read_model(tiny_model)
+    result = demo.evaluate_recording(recording(), manifest, tmp_path, rate=30.0)
+    with av.open(tmp_path / 'demo.mp4') as film:
+        times = [frame.time for frame in film.decode(video=0)]
+    assert times == pytest.approx([0.0, 0.1, 0.2, 0.3], abs=1e-3)
+
+    from mtl_perception.inference.torch_engine import TorchEngine
+    monkeypatch.setattr(stream.CameraStream, 'process', process)
+    demo.score_objects(TorchEngine.load(tiny_model, 'cpu', threads=1), result)
+    assert np.diff(np.reshape(stamps, (-1, 2))).tolist() == [[SECOND // 10]] * 6
 
 
 def test_frames_that_do_not_add_up_fail_the_demo_but_are_reported(

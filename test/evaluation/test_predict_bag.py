@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl predict`` with recordings: the topics of the node, the predictions of the model."""
 
+import copy
 import json
 
 import av
@@ -12,7 +13,7 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import arrays_of, image, write_bag
+from bag_files import arrays_of, image, info, write_bag
 from rosbags.highlevel import AnyReader
 
 from mtl_perception import cli
@@ -51,6 +52,51 @@ def test_a_bag_becomes_a_bag_with_every_frame_in_order(tmp_path, bag, tiny_model
                     getattr(after.prediction, name), getattr(prediction, name))
             for role in ('image', 'true_semantic', 'true_depth', 'true_motion', 'true_instance'):
                 np.testing.assert_array_equal(arrays_of(after)[role], arrays_of(before)[role])
+
+
+def test_what_was_given_is_the_calibration_of_the_new_bag(tmp_path, recorded, tiny_model):
+    """In place of the 80 pixels of the recording; its frame is copied."""
+    framed = copy.deepcopy(recorded)
+    for _, message, _ in framed:
+        message.header.frame_id = 'front_optical'
+    path = write_bag(tmp_path / 'old', framed)
+    calibration = tmp_path / 'camera.yaml'
+    calibration.write_text(
+        'image_width: 192\nimage_height: 128\ndistortion_model: plumb_bob\n'
+        'camera_matrix: {data: [300, 0, 95.5, 0, 300, 63.5, 0, 0, 1]}\n'
+        'distortion_coefficients: {data: [0.1, 0, 0, 0, 0]}\n'
+        'rectification_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}\n'
+        'projection_matrix: {data: [300, 0, 95.5, 0, 0, 300, 63.5, 0, 0, 0, 1, 0]}\n')
+
+    for name, words, wanted in (
+            ('own', (), (80.0, 47.5, 0.0)),
+            ('number', ('--focal-length', '120'), (120.0, 47.5, 0.0)),
+            ('file', ('--calibration', str(calibration)), (150.0, 47.5, 0.1))):
+        assert predict(path, tmp_path / f'{name}.mcap', tiny_model, *words) == 0
+        with AnyReader([tmp_path / name]) as reader:
+            found = [(connection.topic, reader.deserialize(raw, connection.msgtype))
+                     for connection, _, raw in reader.messages()
+                     if connection.topic.endswith(('image', 'image_raw', 'camera_info'))]
+        assert {message.header.frame_id for _, message in found} == {'front_optical'}
+        infos = [message for topic, message in found if topic.endswith('camera_info')]
+        assert len(infos) == 2 * COUNT
+        for one in infos:
+            assert (one.k[0], one.k[2], one.d[0]) == pytest.approx(wanted)
+            assert (one.height, one.width, one.p[0]) == (64, 96, pytest.approx(wanted[0]))
+
+
+def test_a_calibration_of_another_size_withholds_depth_as_in_the_node(
+        tmp_path, recorded, tiny_model, capsys):
+    larger = info(80.0, START_NS)
+    larger.height, larger.width = 100, 300
+    changed = [('/camera_info', larger, START_NS),
+               *(one for one in recorded if one[0] == '/image_raw')]
+    path = write_bag(tmp_path / 'old', changed)
+    assert predict(path, tmp_path / 'new.mcap', tiny_model) == 0
+    assert 'depth is withheld' in capsys.readouterr().err
+    with Bag(tmp_path / 'new') as new:
+        assert {'semantic', 'motion'} <= new.roles
+        assert 'depth' not in new.roles
 
 
 def test_other_readers_find_the_topics_and_types_of_the_node(tmp_path, bag, tiny_model):

@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import STORE, diagnostics, header, image, write_bag
-from short_drive import info
+from bag_files import STORE, diagnostics, header, image, info, write_bag
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag

@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip('rosbags')
 pytest.importorskip('torch')
 
-from bag_files import STORE, arrays_of, diagnostics, image, write_bag
+from bag_files import STORE, arrays_of, diagnostics, image, info, write_bag
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
-from short_drive import COUNT, SIZE, START_NS, STEP_NS, evaluate_bag, info
+from short_drive import COUNT, SIZE, START_NS, STEP_NS, evaluate_bag
 
 from mtl_perception import cli
 from mtl_perception.bags.reader import Bag

@@ -205,6 +205,8 @@ def test_the_shipped_suite_names_descriptions_that_are_there():
     (['--suite', 'suite.yaml', '--part', 'train'], r'--part would change nothing.*entries of a s'),
     (['roads', '--suite', 'suite.yaml', '--camera-height', '2'], 'the model, --camera-height'),
     (['--data', 'data.yaml', '--look', 'roads', '--seeds', '20000:20002'], '--seeds, --look wou'),
+    (['--calibrate', '--look', 'roads'], '--look would change nothing where --calibrate is given'),
+    (['--objects', '--record'], '--record would change nothing where --objects is given'),
     (['--bag', 'drive', '--max-gap', '1'], '--max-gap would change nothing where --bag is'),
     (['--part', 'train'], 'where a model is evaluated on streets')])
 def test_an_argument_that_would_change_nothing_is_refused(words, message, capsys):
