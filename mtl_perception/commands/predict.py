@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         '--strict', action='store_true',
-        help='end at the first frame that cannot be read, with exit code 3 (default: leave such '
-        'frames out and count them)')
+        help='end at the first frame that cannot be read, or shown to the model, with exit code 3 '
+        '(default: leave such frames out and count them)')
 
     # of the camera
     parser.add_argument('--namespace', default='', help='of the camera in a rosbag2')

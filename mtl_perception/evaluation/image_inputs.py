@@ -59,6 +59,7 @@ class ImageInput:
     :param omissions: what could not be read; complete when ``images`` is at its end.
     :param image_range: what is black and white in images of more than 8 bits, as far as it may
         change from one to the next.
+    :param strict: whether an image that cannot be used is an error.
     """
 
     images: Iterable[InputImage]
@@ -67,6 +68,7 @@ class ImageInput:
     remarks: tuple[str, ...] = ()
     omissions: Omissions = field(default_factory=Omissions)
     image_range: ImageRange = field(default_factory=ImageRange)
+    strict: bool = False
 
 
 def open_input(
@@ -90,7 +92,7 @@ def open_input(
     if is_bag(path):
         bag = Bag(path, namespace, allow_damaged=not strict, image_range=limits, strict=strict,
                   image_topic=image_topic, camera_info_topic=camera_info_topic)
-        return _open_bag(bag, rate)
+        return _open_bag(bag, rate, strict)
     if path.is_dir() or is_picture(path):
         return _open_folder(path, rate or FALLBACK_RATE, strict, limits)
     if not path.is_file():
@@ -98,7 +100,7 @@ def open_input(
     video = Video(path, limits)
     return ImageInput(
         _decoded(video, rate, strict), video.count, rate or video.rate or FALLBACK_RATE,
-        omissions=video.omissions, image_range=video.image_range)
+        omissions=video.omissions, image_range=video.image_range, strict=strict)
 
 
 def is_bag(path: Path) -> bool:
@@ -138,7 +140,7 @@ def odometry_of(
     return memory
 
 
-def _open_bag(bag: Bag, rate: float) -> ImageInput:
+def _open_bag(bag: Bag, rate: float, strict: bool) -> ImageInput:
     """
     Return the images of a recording, which is closed at their end.
 
@@ -157,7 +159,7 @@ def _open_bag(bag: Bag, rate: float) -> ImageInput:
     damage = (f'{bag.path}: {bag.damage}; what is whole is taken',) if bag.damage else ()
     return ImageInput(
         _recorded(bag, omissions), len(stamps), rate or own or FALLBACK_RATE,
-        (*damage, *bag.camera.remarks), omissions, bag.image_range)
+        (*damage, *bag.camera.remarks), omissions, bag.image_range, strict)
 
 
 def _open_folder(
@@ -182,7 +184,8 @@ def _open_folder(
             yield InputImage(frame.name, _stamp(frame.seconds, 1 / rate), image)
 
     return ImageInput(
-        images(), folder.count, rate, tuple(folder.remarks()), folder.omissions)
+        images(), folder.count, rate, tuple(folder.remarks()), folder.omissions,
+        strict=strict)
 
 
 def _recorded(bag: Bag, omissions: Omissions) -> Iterator[InputImage]:

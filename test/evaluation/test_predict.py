@@ -282,6 +282,48 @@ def test_a_cut_picture_in_a_folder_is_left_out_and_counted(tmp_path, folder, tin
         'frame0', 'frame1', 'frame2', 'frame3', 'frame5'}
 
 
+PART = '--fit', 'crop', '--roi', '48,8,48,32'
+"""A part of the images; smaller ones do not have it."""
+
+
+def test_a_picture_that_the_stream_refuses_is_left_out_and_counted(
+        tmp_path, folder, frames, tiny_model, capsys):
+    cv2.imwrite(str(folder / 'frame3.png'), frames[3][:, :40, ::-1])
+    for output in ('shown.mp4', 'new.mcap', 'masks'):
+        assert cli.main(['predict', str(folder), '--model', str(tiny_model), *PART, '--output',
+                         str(tmp_path / output)]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith('5 frames: ')
+        assert '1 frame is left out: frame frame3: [I25_fit] the roi is 48 x 32' in said
+
+    assert frames_of(tmp_path / 'shown.mp4') == 5
+    assert {path.stem for path in (tmp_path / 'masks/depth').iterdir()} == {
+        'frame0', 'frame1', 'frame2', 'frame4', 'frame5'}
+
+
+def test_strict_ends_at_a_picture_that_the_stream_refuses_and_keeps_the_frames_before_it(
+        tmp_path, folder, frames, tiny_model, capsys):
+    cv2.imwrite(str(folder / 'frame3.png'), frames[3][:, :40, ::-1])
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), *PART, '--strict',
+                     '--output', str(tmp_path / 'masks')]) == 3
+
+    said = capsys.readouterr().err
+    assert f'are kept in {tmp_path / "masks"}' in said
+    assert '[I25_fit] the roi is' in said
+    assert len(list((tmp_path / 'masks/depth').iterdir())) == 3
+
+
+def test_where_the_stream_refuses_every_picture_the_first_reason_is_told(
+        tmp_path, folder, tiny_model, capsys):
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--roi', '60,8,48,32',
+                     '--output', str(tmp_path / 'shown.mp4')]) == 3
+
+    said = capsys.readouterr().err
+    assert ('there is not a single frame that can be used: 6 frames are left out: frame frame0: '
+            '[I25_fit] the roi is') in said
+    assert [path.name for path in tmp_path.iterdir()] == ['images']
+
+
 def test_strict_ends_at_a_cut_picture_and_keeps_the_frames_before_it(
         tmp_path, folder, tiny_model, capsys):
     output = tmp_path / 'shown.mp4'
@@ -327,7 +369,7 @@ def test_a_folder_of_broken_pictures_is_refused_with_their_names(tmp_path, tiny_
                      '--output', str(tmp_path / 'shown.mp4')]) == 3
 
     said = capsys.readouterr().err
-    assert 'not a single frame that can be read: 5 frames are left out: ' in said
+    assert 'not a single frame that can be used: 5 frames are left out: ' in said
     assert '0.jpg: cannot be read' in said
     assert 'and 2 more' in said
 
