@@ -34,6 +34,8 @@ NOT_WRITTEN = ('.avi', '.mkv', '.mov', '.m4v', '.webm', '.db3', '.bag')
 """Suffixes of kinds of videos and recordings that are read but not written."""
 MASKS = ('semantic', 'motion', 'instance', 'depth', *CONFIDENCES.values())
 """Folders of the predictions."""
+BOXES = 'detections.jsonl'
+"""File of the predicted boxes beside them."""
 MILLIMETRES = 1000.0
 LARGEST_MM = 65534
 """Depth beyond this is stored as 65535; unknown depth as 0."""
@@ -245,7 +247,7 @@ class FolderWriter:
             for corners, score, kind in zip(
                 boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist())]})
 
-        path = self.folder / 'detections.jsonl'
+        path = self.folder / BOXES
         mode = 'w' if self.kept is None else 'a'  # lines of an earlier run would be mixed in
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -297,6 +299,11 @@ def check_output(source: Path, output: Path) -> None:
         return
 
     # A folder may exist, but neither it nor those of the masks may hold what would be lost.
+    earlier = output / BOXES
+    if earlier.exists():
+        raise ConfigurationError(
+            f'{earlier} holds earlier predictions, which would be overwritten; remove it, or write '
+            'into another folder')
     for folder in (output, *(output / task for task in MASKS)):
         if folder.resolve() == source.resolve():
             raise ConfigurationError(

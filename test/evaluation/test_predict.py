@@ -233,6 +233,17 @@ def test_predictions_are_not_mixed_with_earlier_ones(tmp_path, folder, tiny_mode
     assert 'holds earlier predictions' in capsys.readouterr().err
 
 
+def test_earlier_boxes_are_not_overwritten(tmp_path, folder, tiny_model, capsys):
+    boxes = tmp_path / 'out/detections.jsonl'
+    boxes.parent.mkdir()
+    boxes.write_text('earlier')
+
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                     str(boxes.parent)]) == 2
+    assert f'{boxes} holds earlier predictions' in capsys.readouterr().err
+    assert [path.read_text() for path in boxes.parent.iterdir()] == ['earlier']
+
+
 @pytest.mark.parametrize('words', [
     ['--rate', 'nan'], ['--rate', 'inf'], ['--focal-length', 'nan'], ['--output', 'x.avi'],
     ['--camera-height', '-1'], ['--output', 'x.MKV'], ['--output', 'x.db3']])
@@ -501,8 +512,30 @@ def test_a_full_disk_keeps_the_frames_before_it(tmp_path, folder, tiny_model, ca
     assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None for path in found)
 
 
+@pytest.mark.parametrize('source', ['shown.partial.mp4', '.shown.mp4.part'])
+def test_an_interruption_keeps_the_input_and_earlier_parts(
+        tmp_path, video, tiny_model, capsys, monkeypatch, source):
+    for name in {'shown.partial.mp4', source}:
+        (tmp_path / name).write_bytes(video.read_bytes())
+
+    def interrupted(images, *_):
+        yield from list(images)[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mtl_perception.commands.predict.progress', interrupted)
+    for number in (2, 3):
+        assert cli.main(['predict', str(tmp_path / source), '--model', str(tiny_model),
+                         '--output', str(tmp_path / 'shown.mp4')]) == 130
+        kept = tmp_path / f'shown.partial{number}.mp4'
+        assert f'the frames before it are kept in {kept}' in capsys.readouterr().err
+        assert frames_of(kept) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {
+        video.name, source, 'shown.partial.mp4', 'shown.partial2.mp4', 'shown.partial3.mp4'}
+    assert (tmp_path / source).read_bytes() == video.read_bytes()
+
+
 @pytest.mark.parametrize('name', ['shown.mp4', 'new.mcap', 'masks'])
-def test_an_interruption_keeps_the_frames_before_it(
+def test_an_interruption_keeps_the_frames_the_frames_before_it(
         tmp_path, folder, tiny_model, capsys, monkeypatch, name):
     def interrupted(images, *_):
         for number, image in enumerate(images):
