@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # what the source does not say of itself
     parser.add_argument(
         '--rate', type=float, default=0.0,
-        help='images per second (default: that of the video or rosbag2, 10 for a folder)')
+        help='images per second of a video or a folder (default: the times of the video, 10 for a '
+        'folder); the images of a rosbag2 have stamps')
 
     parser.add_argument(
         '--strict', action='store_true',
