@@ -15,7 +15,6 @@ import pytest
 from mtl_perception.signals import interruptible
 
 PROGRAM = """
-import sys
 import time
 from mtl_perception.signals import interruptible
 
@@ -27,15 +26,23 @@ raise SystemExit(interruptible(main, 'some'))
 """
 
 
-CAREFUL = PROGRAM.replace('''    print('ready', flush=True)
-    time.sleep(60)''', '''    try:
+CAREFUL = """
+import sys
+import time
+from mtl_perception.signals import interruptible
+
+def main():
+    try:
         print('ready', flush=True)
         time.sleep(60)
     finally:
         print('saving', flush=True)
         time.sleep(0.1)
         print('saved', flush=True)
-        open(sys.argv[1], 'w').close()''')
+        open(sys.argv[1], 'w').close()
+
+raise SystemExit(interruptible(main, 'some'))
+"""
 
 
 def heard():

@@ -95,9 +95,11 @@ def open_input(
             raise ConfigurationError(
                 f'{path}: --rate is {rate:g}, but the images of a recording have stamps of their '
                 'own, which calibration, truth and odometry go by; leave --rate out')
+
         bag = Bag(path, namespace, allow_damaged=not strict, image_range=limits, strict=strict,
                   image_topic=image_topic, camera_info_topic=camera_info_topic)
         return _open_bag(bag, strict)
+
     if path.is_dir() or is_picture(path):
         return _open_folder(path, rate or FALLBACK_RATE, strict, limits)
     if not path.is_file():

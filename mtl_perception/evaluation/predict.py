@@ -299,11 +299,11 @@ def check_output(source: Path, output: Path) -> None:
         return
 
     # A folder may exist, but neither it nor those of the masks may hold what would be lost.
-    earlier = output / BOXES
-    if earlier.exists():
+    if (output / BOXES).exists():
         raise ConfigurationError(
-            f'{earlier} holds earlier predictions, which would be overwritten; remove it, or write '
-            'into another folder')
+            f'{output / BOXES} holds earlier predictions, which would be overwritten; remove it, '
+            'or write into another folder')
+
     for folder in (output, *(output / task for task in MASKS)):
         if folder.resolve() == source.resolve():
             raise ConfigurationError(

@@ -161,7 +161,8 @@ class VideoWriter:
 
 def _free(name: Callable[[str], Path]) -> Path:
     """
-    Return the first path that does not exist: it may be the input, or all that an earlier run left.
+    Return the first path that does not exist; one that does may be the input, or what an earlier
+    run left.
 
     :param name: returns the path with a number; the first one has none.
     """

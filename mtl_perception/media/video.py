@@ -35,7 +35,7 @@ _WIDE = {'gray16': 'gray16le', 'ya16': 'gray16le', **dict.fromkeys(
 JOINED_STEPS, JOINED_S = 2.5, 1.0
 """
 Times that jump back farther, frame steps or seconds, are of another video that was appended.
-Decoders give frames in the order in which they are shown; in times of bad files two may be swapped.
+Decoders give frames in the order in which they are shown; bad files may have some times swapped.
 """
 
 
