@@ -535,7 +535,7 @@ def test_an_interruption_keeps_the_input_and_earlier_parts(
 
 
 @pytest.mark.parametrize('name', ['shown.mp4', 'new.mcap', 'masks'])
-def test_an_interruption_keeps_the_frames_the_frames_before_it(
+def test_an_interruption_keeps_the_frames_before_it(
         tmp_path, folder, tiny_model, capsys, monkeypatch, name):
     def interrupted(images, *_):
         for number, image in enumerate(images):
