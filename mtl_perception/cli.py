@@ -4,7 +4,8 @@
 The ``mtl`` command: one subcommand per job.
 
 Exit codes: 0 done, 2 usage or configuration, 3 data, 4 model or checkpoint, 5 disk, 6 not a
-number, 7 device, 75 stopped with a checkpoint saved, 130 interrupted, 141 nobody reads the output.
+number, 7 device, 75 stopped with a checkpoint saved, 129 the terminal was closed, 130 interrupted,
+141 nobody reads the output.
 """
 
 import argparse

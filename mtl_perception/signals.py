@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stop a process in an orderly way on SIGINT, SIGTERM, or SIGHUP (its terminal was closed)."""
 
+import errno
 import os
 import signal
 import sys
@@ -12,8 +13,11 @@ from types import FrameType
 
 from mtl_perception.errors import PerceptionError
 
-STOPPED, INTERRUPTED = 75, 130
-"""Exit codes: stopped with everything saved; stopped at once by a second signal."""
+STOPPED, HUNG_UP, INTERRUPTED = 75, 129, 130
+"""
+Exit codes: stopped with everything saved; the terminal was closed; stopped at once by a second
+signal.
+"""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -44,8 +48,7 @@ class StopRequest:
     def listen(self) -> 'StopRequest':
         """Handle the signals from now on, those that were blocked until now too."""
         for number in SIGNALS:
-            # nohup has SIGHUP ignored, and that is meant
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            if not _is_meant_to_be_ignored(number):
                 self._old[number] = signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return self
@@ -74,18 +77,21 @@ class StopRequest:
 
 def interruptible(main: Callable[[], int | None], name: str, raises: bool = False) -> int:
     """
-    Run a program: an error of the package, SIGINT and SIGTERM end it with one line.
+    Run a program: an error of the package, SIGINT, SIGTERM and SIGHUP end it with one line.
 
     It cleans up on its way out: temporary files and processes of its own do not stay.
 
     :param main: the program; it sees a signal as ``KeyboardInterrupt``.
     :param name: of the program, for that line.
     :param raises: whether an error of the package is raised, for a program that says it itself.
-    :return: its exit code, that of the error, or :data:`INTERRUPTED`.
+    :return: its exit code, that of the error, :data:`HUNG_UP` or :data:`INTERRUPTED`.
     """
-    before = None
+    interruption = _Interruption()
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        before = {number: signal.signal(number, interruption.on_signal)
+                  for number in (signal.SIGTERM, signal.SIGHUP)
+                  if not _is_meant_to_be_ignored(number)}
 
     try:
         return main() or 0
@@ -97,7 +103,51 @@ def interruptible(main: Callable[[], int | None], name: str, raises: bool = Fals
 
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
-        return INTERRUPTED
+        return interruption.code
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Interruption:
+    """
+    Raise ``KeyboardInterrupt`` on a signal, once for all that come together.
+
+    :ivar code: the exit code.
+    """
+
+    def __init__(self) -> None:
+        self.code = INTERRUPTED
+        self._received_at = -TOGETHER_S
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """
+        Handle a signal.
+
+        :raises KeyboardInterrupt: if it is no repetition, which would break off the cleaning up.
+        """
+        now = time.monotonic()
+        if now - self._received_at <= TOGETHER_S:
+            return
+        self._received_at = now
+        if number == signal.SIGHUP:
+            self.code = HUNG_UP
+            _leave_terminal()
+        raise KeyboardInterrupt
+
+
+def _is_meant_to_be_ignored(number: int) -> bool:
+    """Return whether a signal is to stay ignored: nohup has SIGHUP ignored."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
+def _leave_terminal() -> None:
+    """Let outputs to a terminal that is gone go nowhere: each line would be another error."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b'')
+        except OSError as error:
+            if error.errno == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)

@@ -112,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser, 'evaluate on recorded data')
     parser.add_argument(
         '--on-bad-sample', choices=('fail', 'skip'), default='fail',
-        help='skip: leave out and count clips of --data that cannot be read, up to 0.1 %% of them')
+        help='skip: leave out and count clips of --data that cannot be used, up to 0.1 %% of them')
 
     # which labels of it, and how they compare
     parser.add_argument(

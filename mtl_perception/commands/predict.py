@@ -50,12 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # what the source does not say of itself
     parser.add_argument(
         '--rate', type=float, default=0.0,
-        help='images per second (default: that of the video or rosbag2, 10 for a folder)')
+        help='images per second of a video or a folder (default: the times of the video, 10 for a '
+        'folder); the images of a rosbag2 have stamps')
 
     parser.add_argument(
         '--strict', action='store_true',
-        help='end at the first frame that cannot be read, with exit code 3 (default: leave such '
-        'frames out and count them)')
+        help='end at the first frame that cannot be read, or shown to the model, with exit code 3 '
+        '(default: leave such frames out and count them)')
 
     # of the camera
     parser.add_argument('--namespace', default='', help='of the camera in a rosbag2')

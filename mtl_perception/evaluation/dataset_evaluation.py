@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``mtl evaluate --data``: measure a model on a recorded data set, from its official layout."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from mtl_perception.datasets.build import build_dataset
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.detect_layout import describe, is_divided_by_share
 from mtl_perception.datasets.sample import Sample
-from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.errors import ConfigurationError, DataError, FrameError
 from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.judged_classes import JudgedClasses, judged_classes
 from mtl_perception.evaluation.remembering import RememberingEngine
@@ -36,7 +37,7 @@ FIT_SETTINGS = ('fit', 'roi')
 """What the description of a data set may say about how a model is to see its images."""
 
 LARGEST_BAD = 0.001
-"""A larger share of clips that cannot be read is never left out."""
+"""A larger share of clips that cannot be used is never left out."""
 
 
 def evaluate(
@@ -55,7 +56,8 @@ def evaluate(
     :param engine: the deployed network.
     :param data: the data set.
     :param show: wraps the numbers of the clips, for a progress bar.
-    :param skip_bad: leave out and count clips that cannot be read, if they are very few.
+    :param skip_bad: leave out and count clips that cannot be read or that the stream refuses, if
+        they are very few.
     :param camera_height: of the camera above the ground, metres; 0 = that of the training.
     :param class_map: class of the model -> classes of the data, in place of the table.
     :param fit: how images of another shape than the network's are brought to it.
@@ -85,6 +87,7 @@ def evaluate(
     for number in show(range(len(data))):
         try:
             sample = data[number]
+            prediction, repeated = runner.run(number, sample)
         except DataError as error:
             if not skip_bad:
                 raise
@@ -94,7 +97,6 @@ def evaluate(
                 raise DataError(_too_bad(bad, len(data)), ReasonCode.TOO_MANY_BAD) from error
             continue
 
-        prediction, repeated = runner.run(number, sample)
         record = FrameRecord(
             0, sample.image[-1], judged.prediction(prediction),
             judged.truth(truth_of_sample(sample)))
@@ -192,13 +194,25 @@ class _Runner:
         :param number: of the clip.
         :param sample: the same clip.
         :return: the second is None if motion is not asked for.
+        :raises DataError: naming the image, if the stream refuses one of the clip.
         """
+        # The stream may have seen a part of a clip that is refused: the next one starts anew.
+        image = self._data.clips[number][-1]
+        last, self._last = self._last, None
+        with naming(image):
+            found = self._run(number, sample, last)
+        self._last = image
+        return found
+
+    def _run(
+            self, number: int, sample: Sample, last: Path | None,
+    ) -> tuple[Perception, Perception | None]:
+        """Return what :meth:`run` does; the stream has seen the clip of ``last`` before."""
         image = self._data.clips[number][-1]
         focal = _focal_of(self._data, number)
-        self.intrinsics['assumed' if focal is None else 'calibrated'] += 1
 
         images = sample.image
-        if self._data.filmed and self._last is not None and self._last == self._data.find_earlier(
+        if self._data.filmed and last is not None and last == self._data.find_earlier(
                 image, self._data.spacing):
             images = images[-1:]  # the stream has seen the others
         else:
@@ -211,18 +225,21 @@ class _Runner:
                 self._poses[place * STEP_NS] = self._data.pose(path)
         prediction = self._process(self._stream, images, self._seen, focal)
         self._seen += len(images)
-        self._last = image
+
+        # The second stream gets each image twice: nothing may move then.
+        repeated = None
+        if 'motion' in self._tasks:
+            self._repeating.reset('clip')
+            with self._engine.recalling():
+                repeated = self._process(self._repeating, [sample.image[-1]] * 2, 0, focal)
+
+        # Clips that are refused do not count.
+        self.intrinsics['assumed' if focal is None else 'calibrated'] += 1
         if self._stream.layout is not None:
             self.layouts[self._stream.layout.text()] += 1
         if self._stream.anchor is not None:
             self.not_anchored += not self._stream.anchor.anchored
-
-        # The second stream gets each image twice: nothing may move then.
-        if 'motion' not in self._tasks:
-            return prediction, None
-        self._repeating.reset('clip')
-        with self._engine.recalling():
-            return prediction, self._process(self._repeating, [sample.image[-1]] * 2, 0, focal)
+        return prediction, repeated
 
     def _process(
             self, stream: CameraStream, images: Iterable[NDArray[np.uint8]], seen: int,
@@ -242,9 +259,22 @@ class _Runner:
         return np.asarray(np.linalg.inv(earlier) @ later)
 
 
+@contextlib.contextmanager
+def naming(image: Path) -> Iterator[None]:
+    """
+    Name the image of a data set that a stream refuses.
+
+    :raises DataError: in place of the error of the frame.
+    """
+    try:
+        yield
+    except FrameError as error:
+        raise DataError(f'{image}: {error}') from error
+
+
 def _too_bad(bad: Sequence[str], count: int) -> str:
     """Return the message about too many clips that cannot be read."""
-    return (f'{len(bad)} of {count} clips cannot be read, at most {LARGEST_BAD:.1%} may be left '
+    return (f'{len(bad)} of {count} clips cannot be used, at most {LARGEST_BAD:.1%} may be left '
             f'out; the first: {bad[0]}')
 
 

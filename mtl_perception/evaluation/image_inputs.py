@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mtl_perception.bags.reader import TRUE, Bag
 from mtl_perception.bags.storage import SUFFIXES, is_ros1
-from mtl_perception.errors import DataError
+from mtl_perception.errors import ConfigurationError, DataError
 from mtl_perception.frames import Truth
 from mtl_perception.image_range import ImageRange, Limits
 from mtl_perception.media.calibration import CalibrationMemory, believable
@@ -61,6 +61,7 @@ class ImageInput:
     :param image_range: what is black and white in images of more than 8 bits, as far as it may
         change from one to the next.
     :param frame_id: of the camera of a recording.
+    :param strict: whether an image that cannot be used is an error.
     """
 
     images: Iterable[InputImage]
@@ -70,6 +71,7 @@ class ImageInput:
     omissions: Omissions = field(default_factory=Omissions)
     image_range: ImageRange = field(default_factory=ImageRange)
     frame_id: str = ''
+    strict: bool = False
 
 
 def open_input(
@@ -80,20 +82,27 @@ def open_input(
     Return the images of a folder, a video or a recording.
 
     :param path: of any of them, or of a single picture.
-    :param rate: images per second; 0 takes the times of the video or recording, or 10 for a
-        folder.
+    :param rate: images per second of a video or a folder; 0 takes the times of the video, or 10
+        for a folder. The images of a recording have stamps.
     :param namespace: of the camera of a recording.
     :param strict: whether an image that cannot be read is an error; else it is left out and
         counted.
     :param limits: what is black and white in images of more than 8 bits; None finds it.
     :param image_topic: of the camera of a recording, see :class:`.Bag`.
     :param camera_info_topic: of its calibration.
+    :raises ConfigurationError: if a rate is given for a recording.
     :raises DataError: if there is no such file, or no image in it.
     """
     if is_bag(path):
+        if rate:
+            raise ConfigurationError(
+                f'{path}: --rate is {rate:g}, but the images of a recording have stamps of their '
+                'own, which calibration, truth and odometry go by; leave --rate out')
+
         bag = Bag(path, namespace, allow_damaged=not strict, image_range=limits, strict=strict,
                   image_topic=image_topic, camera_info_topic=camera_info_topic)
-        return _open_bag(bag, rate)
+        return _open_bag(bag, strict)
+
     if path.is_dir() or is_picture(path):
         return _open_folder(path, rate or FALLBACK_RATE, strict, limits)
     if not path.is_file():
@@ -101,7 +110,7 @@ def open_input(
     video = Video(path, limits)
     return ImageInput(
         _decoded(video, rate, strict), video.count, rate or video.rate or FALLBACK_RATE,
-        omissions=video.omissions, image_range=video.image_range)
+        omissions=video.omissions, image_range=video.image_range, strict=strict)
 
 
 def is_bag(path: Path) -> bool:
@@ -141,7 +150,7 @@ def odometry_of(
     return memory
 
 
-def _open_bag(bag: Bag, rate: float) -> ImageInput:
+def _open_bag(bag: Bag, strict: bool) -> ImageInput:
     """
     Return the images of a recording, which is closed at their end.
 
@@ -159,8 +168,8 @@ def _open_bag(bag: Bag, rate: float) -> ImageInput:
     own = (len(stamps) - 1) * 1e9 / span_ns if span_ns else 0.0
     damage = (f'{bag.path}: {bag.damage}; what is whole is taken',) if bag.damage else ()
     return ImageInput(
-        _recorded(bag, omissions), len(stamps), rate or own or FALLBACK_RATE,
-        (*damage, *bag.camera.remarks), omissions, bag.image_range, bag.frame_id)
+        _recorded(bag, omissions), len(stamps), own or FALLBACK_RATE,
+        (*damage, *bag.camera.remarks), omissions, bag.image_range, bag.frame_id, strict)
 
 
 def _open_folder(
@@ -185,7 +194,8 @@ def _open_folder(
             yield InputImage(frame.name, _stamp(frame.seconds, 1 / rate), image)
 
     return ImageInput(
-        images(), folder.count, rate, tuple(folder.remarks()), folder.omissions)
+        images(), folder.count, rate, tuple(folder.remarks()), folder.omissions,
+        strict=strict)
 
 
 def _recorded(bag: Bag, omissions: Omissions) -> Iterator[InputImage]:

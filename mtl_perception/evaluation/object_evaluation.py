@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtl_perception.datasets.clips import RecordedClips
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.errors import ConfigurationError, DataError
-from mtl_perception.evaluation.dataset_evaluation import STEP_NS
+from mtl_perception.evaluation.dataset_evaluation import STEP_NS, naming
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.frames import Frame
 from mtl_perception.inference.engine import Engine
@@ -99,9 +99,10 @@ def evaluate_recorded_objects(
 
         # Data sets do not tell the time between two images.
         image = data.read_image(path)
-        found = stream.process(
-            Frame('data', (number + 1) * STEP_NS, image), ['objects'], 'network',
-            focal_px=data.focal_length(path)).objects
+        with naming(path):
+            found = stream.process(
+                Frame('data', (number + 1) * STEP_NS, image), ['objects'], 'network',
+                focal_px=data.focal_length(path)).objects
         true = data.read_instances(path, image.shape[:2])
         assert found is not None  # stamps rise
         assert stream.layout is not None

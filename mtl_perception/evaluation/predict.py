@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_perception.errors import ConfigurationError, DataError, StorageError
+from mtl_perception.errors import ConfigurationError, DataError, FrameError, StorageError
 from mtl_perception.evaluation.image_inputs import ImageInput, InputImage
 from mtl_perception.frames import Detections, Frame, Perception
 from mtl_perception.inference.confidence import CONFIDENCES, offered
@@ -34,6 +34,8 @@ NOT_WRITTEN = ('.avi', '.mkv', '.mov', '.m4v', '.webm', '.db3', '.bag')
 """Suffixes of kinds of videos and recordings that are read but not written."""
 MASKS = ('semantic', 'motion', 'instance', 'depth', *CONFIDENCES.values())
 """Folders of the predictions."""
+BOXES = 'detections.jsonl'
+"""File of the predicted boxes beside them."""
 MILLIMETRES = 1000.0
 LARGEST_MM = 65534
 """Depth beyond this is stored as 65535; unknown depth as 0."""
@@ -66,11 +68,14 @@ def predict(
     :param confidence: whether predictions say how likely they are right.
     :param depth_scale: what the metres stand on, see :class:`.StreamSettings`.
     :param odometry: measures how the camera moved; None estimates it.
-    :return: how many frames there were, and remarks: on which focal length the metres stand, and
-        why motion is unknown in frames after the first.
+    :return: how many frames have a prediction, and remarks: on which focal length the metres
+        stand, and why motion is unknown in frames after the first.
     :raises ConfigurationError: if the images have another ratio of the sides than the calibration.
-    :raises DataError: if there is no frame, or one cannot be read.
-    :raises FrameError: ``I25_fit`` if the images have no such part, or need too many tiles.
+    :raises DataError: if there is no frame that can be used, or, of a strict input, one cannot be
+        read.
+    :raises FrameError: of a strict input, if the stream refuses a frame, such as with ``I25_fit``
+        if the image has no such part, or needs too many tiles. Of others such a frame is left out
+        and counted.
     """
     stream = CameraStream(
         engine, StreamSettings(
@@ -80,7 +85,6 @@ def predict(
     layouts: set[Layout] = set()
     count = changes = 0
     for shown in show(source.images):
-        count += 1
         # Another brightness is no motion.
         if source.image_range.changes > changes:
             changes = source.image_range.changes
@@ -95,12 +99,20 @@ def predict(
             info = calibration.at(height, width)
             known = intrinsics_of(info, shown.image.shape)
 
-        # Whoever waits for metres is told at once what they stand on.
-        prediction = stream.process(
-            Frame('predict', shown.stamp_ns, shown.image), tasks, intrinsics=known,
-            odometry=odometry)
+        frame = Frame('predict', shown.stamp_ns, shown.image)
+        try:
+            prediction = stream.process(frame, tasks, intrinsics=known, odometry=odometry)
+        except FrameError as error:
+            if source.strict:
+                raise
+            source.omissions.add(f'frame {shown.name}: {error}')
+            continue
+
+        count += 1
         if known.is_of_another_size:  # it cannot scale depth
             prediction = dataclasses.replace(prediction, depth=None, depth_confidence=None)
+
+        # Whoever waits for metres is told at once what they stand on.
         text = metres_text(stream)
         if known.code is not None and text and text not in metres:
             warn(text)
@@ -112,7 +124,7 @@ def predict(
         take(dataclasses.replace(shown, intrinsics=known, info=info), prediction)
     if not count:
         found = f': {source.omissions}' if source.omissions else ''
-        raise DataError(f'there is not a single frame that can be read{found}')
+        raise DataError(f'there is not a single frame that can be used{found}')
 
     remarks = [f'{text} ({times} frames)' if len(metres) > 1 else text
                for text, times in metres.items()]
@@ -242,7 +254,7 @@ class FolderWriter:
             for corners, score, kind in zip(
                 boxes.corners.tolist(), boxes.scores.tolist(), boxes.classes.tolist())]})
 
-        path = self.folder / 'detections.jsonl'
+        path = self.folder / BOXES
         mode = 'w' if self.kept is None else 'a'  # lines of an earlier run would be mixed in
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -294,6 +306,11 @@ def check_output(source: Path, output: Path) -> None:
         return
 
     # A folder may exist, but neither it nor those of the masks may hold what would be lost.
+    if (output / BOXES).exists():
+        raise ConfigurationError(
+            f'{output / BOXES} holds earlier predictions, which would be overwritten; remove it, '
+            'or write into another folder')
+
     for folder in (output, *(output / task for task in MASKS)):
         if folder.resolve() == source.resolve():
             raise ConfigurationError(

@@ -85,6 +85,7 @@ class SemanticEvaluator:
         self._boundary = BoundaryMetrics(task.classes)
         self._shape = (height, width)
         self._points = points
+        self._pixels = np.arange(height * width, dtype=np.int32)  # all frames share it
         self._majority = MajorityClass(len(task.classes), *_grid(self._shape, points))
         self._truths = EvenSample()
 
@@ -105,7 +106,7 @@ class SemanticEvaluator:
         self.metric.update(prediction.semantic, truth.semantic)
         small = resize_nearest(truth.semantic, *self._shape)
         self._boundary.update(resize_nearest(prediction.semantic, *self._shape), small)
-        self._keep(np.arange(small.size), small.ravel())
+        self._keep(self._pixels, small.ravel())
 
     def _keep(self, cells: NDArray[np.integer[Any]], truth: NDArray[np.uint8]) -> None:
         """Keep a truth for the baseline."""
@@ -153,6 +154,7 @@ class DepthEvaluator:
         self._inverse = InverseDepthMetrics('inverse_depth')
         self._shape = (height, width)
         self._points = points
+        self._pixels = np.arange(height * width, dtype=np.int32)  # all frames share it
         self._mean = MeanDepth(task.maximum, *_grid(self._shape, points))
         self._truths = EvenSample()
 
@@ -172,7 +174,7 @@ class DepthEvaluator:
             labelled = np.isfinite(truth.depth) & (truth.depth > 0)
             self._keep(*points_in_cells(truth.depth, labelled, self._mean.shape))
         else:
-            self._keep(np.arange(small.size), small.ravel())
+            self._keep(self._pixels, small.ravel())
 
     def _keep(
             self, cells: NDArray[np.integer[Any]], truth: NDArray[np.floating[Any]]) -> None:

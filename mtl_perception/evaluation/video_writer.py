@@ -3,7 +3,9 @@
 """Writing pictures into a video file."""
 
 import contextlib
+import itertools
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -36,8 +38,8 @@ class VideoWriter:
     An mp4 file.
 
     Pictures are never lost: when the work or the disk fails, those before it stay in
-    ``NAME.partial.mp4``, and an earlier ``NAME.mp4`` stays as it was. When the disk is full, that
-    takes FFmpeg 7.1 or newer.
+    ``NAME.partial.mp4``, or, if there is such a file, ``NAME.partial2.mp4`` and so on, and an
+    earlier ``NAME.mp4`` stays as it was. When the disk is full, that takes FFmpeg 7.1 or newer.
 
     :param path: of the file; an earlier one is replaced only when the video is complete.
     :param rate: pictures per second.
@@ -51,7 +53,7 @@ class VideoWriter:
         self.fitted = 0
         self.kept: Path | None = None
         self._rate = Fraction(rate).limit_denominator(1000)
-        self._partial = path.with_name(f'.{path.name}.part')
+        self._partial = _free(lambda number: path.with_name(f'.{path.name}.part{number}'))
 
         # Without the prefix, FFmpeg would take a name like '22:57.mp4' for an address.
         options = {'movflags': 'hybrid_fragmented+negative_cts_offsets'} if _SALVAGEABLE else {}
@@ -120,7 +122,8 @@ class VideoWriter:
 
     def _keep(self) -> None:
         """Give the pictures so far a visible name, if they can be read."""
-        target = self.path.with_name(f'{self.path.stem}.partial{self.path.suffix}')
+        stem, suffix = self.path.stem, self.path.suffix
+        target = _free(lambda number: self.path.with_name(f'{stem}.partial{number}{suffix}'))
         with contextlib.suppress(OSError, av.error.FFmpegError):
             with av.open(f'file:{self._partial}') as container:
                 next(container.decode(video=0))
@@ -154,6 +157,17 @@ class VideoWriter:
             return stream
         raise StorageError(
             f'{self.path}: this build of PyAV has none of the encoders {list(ENCODERS)}')
+
+
+def _free(name: Callable[[str], Path]) -> Path:
+    """
+    Return the first path that does not exist; one that does may be the input, or what an earlier
+    run left.
+
+    :param name: returns the path with a number; the first one has none.
+    """
+    paths = (name('' if number == 1 else str(number)) for number in itertools.count(1))
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def letterboxed(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -32,8 +32,11 @@ _WIDE = {'gray16': 'gray16le', 'ya16': 'gray16le', **dict.fromkeys(
     ('rgb48', 'bgr48', 'rgba64', 'bgra64', 'gbrp16', 'gbrap16'), 'rgb48le')}
 """Beginning of the name of a format of 16 bits -> the format to read it as."""
 
-JOINED_S = 1.0
-"""Times that jump back farther are of another video that was appended, seconds."""
+JOINED_STEPS, JOINED_S = 2.5, 1.0
+"""
+Times that jump back farther, frame steps or seconds, are of another video that was appended.
+Decoders give frames in the order in which they are shown; bad files may have some times swapped.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +226,7 @@ class FrameClock:
             time = self.start + self.count * self._guess
         if not self.count:
             self.start = time
-        elif time - self.start < self.seconds - JOINED_S:
+        elif time - self.start < self.seconds - self._joined_s():
             self.start = time - self.seconds - self.step
 
         seconds = max(self.seconds, time - self.start)
@@ -232,6 +235,11 @@ class FrameClock:
         self.seconds = seconds
         self.count += 1
         return seconds
+
+    def _joined_s(self) -> float:
+        """Return how far times jump back at a joint at least, seconds."""
+        # a pause before the joint is no usual step
+        return min(JOINED_S, JOINED_STEPS * min(self.step, self._guess))
 
 
 def film_stream(container: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mtl_perception.errors import ConfigurationError, DataError, StorageError
 from mtl_perception.metrics import main_metrics
-from mtl_perception.signals import INTERRUPTED, STOPPED
+from mtl_perception.signals import HUNG_UP, INTERRUPTED, SIGNALS, STOPPED
 from mtl_perception.training.run_lock import exclusive
 
 STOP = 'stop'
@@ -117,7 +117,7 @@ def run_trial(job: Running) -> int:
         raise StorageError(f'{place}: cannot be written ({error})') from error
 
     # a signal that comes before the training listens to it ends the process at once
-    early = (-signal.SIGTERM, -signal.SIGINT, INTERRUPTED)
+    early = (*(-number for number in SIGNALS), HUNG_UP, INTERRUPTED)
     return STOPPED if process.returncode in early else process.returncode
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from mtl_perception import cli
 from mtl_perception.datasets.build import DESCRIPTION as DESCRIPTION_TYPE
 from mtl_perception.datasets.build import build_dataset, read_descriptions
-from mtl_perception.errors import ConfigurationError, DataError
+from mtl_perception.errors import ConfigurationError, DataError, FrameError
 from mtl_perception.evaluation.dataset_evaluation import (
     described_fit,
     evaluate,
@@ -28,6 +28,7 @@ from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Setup
 from mtl_perception.inference.fit import Fit
 from mtl_perception.manifest import Manifest, NetworkSpec
+from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.tasks import STREET_DEPTH, Task
 
 DESCRIPTION = """
@@ -370,7 +371,46 @@ def test_a_broken_file_is_named_and_the_exit_code_is_3(root, command, kind, caps
         assert 'label 77 at row 3, column 7' in text
 
     assert command('--on-bad-sample', 'skip') == 3  # one of four is far too many
-    assert '1 of 4 clips cannot be read, at most 0.1% may be left out' in capsys.readouterr().err
+    assert '1 of 4 clips cannot be used, at most 0.1% may be left out' in capsys.readouterr().err
+
+
+class RefusingEngine(ColourEngine):
+    """Has no memory for blue; ``fresh`` counts the images that nothing came before."""
+
+    fresh = 0
+
+    def step(self, image, state=None, tasks=None):
+        if image[..., 2].any():
+            raise FrameError('out of memory', ReasonCode.MEMORY)
+        self.fresh += state is None
+        return super().step(image, state, tasks)[0], 'state'
+
+
+def test_few_clips_that_the_stream_refuses_can_be_left_out_and_are_counted(root):
+    """One of 1200."""
+    path = root / 'all/image/2.png'
+    cv2.imwrite(str(path), np.full((32, 64, 3), (255, 0, 0), np.uint8))  # BGR
+    data = data_of(root)
+    good = [clip for clip in data.clips if clip[-1] != path]
+    data.clips = [*(good[:1] * 1197), *data.clips[1:]]
+    engine = RefusingEngine(8, 16)
+    metrics, _ = evaluate(engine, data, skip_bad=True)
+
+    assert metrics['frames'] == sum(metrics['intrinsics'].values()) == 1199
+    assert metrics['bad_samples'] == [f'{path}: [O07_memory] out of memory']
+    assert engine.fresh == 1198  # image 1 follows image 0, image 3 not the one that was refused
+
+
+def test_a_clip_that_the_stream_refuses_is_named_and_the_exit_code_is_3(
+        root, command, capsys, monkeypatch):
+    path = root / 'all/image/2.png'
+    cv2.imwrite(str(path), np.full((32, 64, 3), (255, 0, 0), np.uint8))
+    monkeypatch.setattr(engines, 'load_engine', lambda *_, **__: RefusingEngine(32, 64))
+
+    assert command() == 3
+    assert f'{path}: [O07_memory] out of memory' in capsys.readouterr().err
+    assert command('--on-bad-sample', 'skip') == 3
+    assert '1 of 4 clips cannot be used, at most 0.1% may be' in capsys.readouterr().err
 
 
 def test_few_broken_clips_can_be_left_out_and_are_counted(root):

@@ -233,6 +233,17 @@ def test_predictions_are_not_mixed_with_earlier_ones(tmp_path, folder, tiny_mode
     assert 'holds earlier predictions' in capsys.readouterr().err
 
 
+def test_earlier_boxes_are_not_overwritten(tmp_path, folder, tiny_model, capsys):
+    boxes = tmp_path / 'out/detections.jsonl'
+    boxes.parent.mkdir()
+    boxes.write_text('earlier')
+
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--output',
+                     str(boxes.parent)]) == 2
+    assert f'{boxes} holds earlier predictions' in capsys.readouterr().err
+    assert [path.read_text() for path in boxes.parent.iterdir()] == ['earlier']
+
+
 @pytest.mark.parametrize('words', [
     ['--rate', 'nan'], ['--rate', 'inf'], ['--focal-length', 'nan'], ['--output', 'x.avi'],
     ['--camera-height', '-1'], ['--output', 'x.MKV'], ['--output', 'x.db3']])
@@ -282,6 +293,48 @@ def test_a_cut_picture_in_a_folder_is_left_out_and_counted(tmp_path, folder, tin
         'frame0', 'frame1', 'frame2', 'frame3', 'frame5'}
 
 
+PART = '--fit', 'crop', '--roi', '48,8,48,32'
+"""A part of the images; smaller ones do not have it."""
+
+
+def test_a_picture_that_the_stream_refuses_is_left_out_and_counted(
+        tmp_path, folder, frames, tiny_model, capsys):
+    cv2.imwrite(str(folder / 'frame3.png'), frames[3][:, :40, ::-1])
+    for output in ('shown.mp4', 'new.mcap', 'masks'):
+        assert cli.main(['predict', str(folder), '--model', str(tiny_model), *PART, '--output',
+                         str(tmp_path / output)]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith('5 frames: ')
+        assert '1 frame is left out: frame frame3: [I25_fit] the roi is 48 x 32' in said
+
+    assert frames_of(tmp_path / 'shown.mp4') == 5
+    assert {path.stem for path in (tmp_path / 'masks/depth').iterdir()} == {
+        'frame0', 'frame1', 'frame2', 'frame4', 'frame5'}
+
+
+def test_strict_ends_at_a_picture_that_the_stream_refuses_and_keeps_the_frames_before_it(
+        tmp_path, folder, frames, tiny_model, capsys):
+    cv2.imwrite(str(folder / 'frame3.png'), frames[3][:, :40, ::-1])
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), *PART, '--strict',
+                     '--output', str(tmp_path / 'masks')]) == 3
+
+    said = capsys.readouterr().err
+    assert f'are kept in {tmp_path / "masks"}' in said
+    assert '[I25_fit] the roi is' in said
+    assert len(list((tmp_path / 'masks/depth').iterdir())) == 3
+
+
+def test_where_the_stream_refuses_every_picture_the_first_reason_is_told(
+        tmp_path, folder, tiny_model, capsys):
+    assert cli.main(['predict', str(folder), '--model', str(tiny_model), '--roi', '60,8,48,32',
+                     '--output', str(tmp_path / 'shown.mp4')]) == 3
+
+    said = capsys.readouterr().err
+    assert ('there is not a single frame that can be used: 6 frames are left out: frame frame0: '
+            '[I25_fit] the roi is') in said
+    assert [path.name for path in tmp_path.iterdir()] == ['images']
+
+
 def test_strict_ends_at_a_cut_picture_and_keeps_the_frames_before_it(
         tmp_path, folder, tiny_model, capsys):
     output = tmp_path / 'shown.mp4'
@@ -327,7 +380,7 @@ def test_a_folder_of_broken_pictures_is_refused_with_their_names(tmp_path, tiny_
                      '--output', str(tmp_path / 'shown.mp4')]) == 3
 
     said = capsys.readouterr().err
-    assert 'not a single frame that can be read: 5 frames are left out: ' in said
+    assert 'not a single frame that can be used: 5 frames are left out: ' in said
     assert '0.jpg: cannot be read' in said
     assert 'and 2 more' in said
 
@@ -457,6 +510,28 @@ def test_a_full_disk_keeps_the_frames_before_it(tmp_path, folder, tiny_model, ca
     found = list((tmp_path / 'masks').rglob('*.png'))
     assert sorted(found) == sorted(written)
     assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None for path in found)
+
+
+@pytest.mark.parametrize('source', ['shown.partial.mp4', '.shown.mp4.part'])
+def test_an_interruption_keeps_the_input_and_earlier_parts(
+        tmp_path, video, tiny_model, capsys, monkeypatch, source):
+    for name in {'shown.partial.mp4', source}:
+        (tmp_path / name).write_bytes(video.read_bytes())
+
+    def interrupted(images, *_):
+        yield from list(images)[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mtl_perception.commands.predict.progress', interrupted)
+    for number in (2, 3):
+        assert cli.main(['predict', str(tmp_path / source), '--model', str(tiny_model),
+                         '--output', str(tmp_path / 'shown.mp4')]) == 130
+        kept = tmp_path / f'shown.partial{number}.mp4'
+        assert f'the frames before it are kept in {kept}' in capsys.readouterr().err
+        assert frames_of(kept) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {
+        video.name, source, 'shown.partial.mp4', 'shown.partial2.mp4', 'shown.partial3.mp4'}
+    assert (tmp_path / source).read_bytes() == video.read_bytes()
 
 
 @pytest.mark.parametrize('name', ['shown.mp4', 'new.mcap', 'masks'])

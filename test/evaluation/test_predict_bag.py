@@ -156,6 +156,12 @@ def test_a_bag_becomes_a_folder_or_a_video_and_a_folder_a_bag(tmp_path, bag, tin
         assert made.roles == {'image', *PREDICTED}
 
 
+def test_a_rate_for_a_recording_is_refused(tmp_path, bag, tiny_model, capsys):
+    assert predict(bag, tmp_path / 'shown.mp4', tiny_model, '--rate', '5') == 2
+    assert f'{bag}: --rate is 5, but the images of a recording have' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_existing_folders_are_not_overwritten_and_incomplete_ones_are_kept(
         tmp_path, bag, tiny_model):
     (tmp_path / 'new').mkdir()

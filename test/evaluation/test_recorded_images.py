@@ -104,7 +104,7 @@ def test_predict_refuses_a_recording_of_which_no_image_can_be_decoded(
     bag = jpeg_bag(tmp_path / 'bag', cut=range(COUNT))
 
     assert predict(bag, tmp_path / 'out', tiny_model) == 3
-    assert 'there is not a single frame that can be read' in capsys.readouterr().err
+    assert 'there is not a single frame that can be used' in capsys.readouterr().err
 
 
 def test_predict_leaves_out_an_image_of_an_unknown_encoding(tmp_path, tiny_model, capsys):

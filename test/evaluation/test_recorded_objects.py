@@ -116,6 +116,12 @@ def test_the_command_prints_the_table_and_refuses_what_does_not_fit(root, capsys
         assert message in capsys.readouterr().err
 
 
+def test_an_image_that_the_stream_refuses_is_named(root):
+    settings = StreamSettings(fit=Fit('crop', (32, 0, 64, 32)))
+    with pytest.raises(DataError, match=r'00\.png: \[I25_fit\] the roi is'):
+        evaluate_recorded_objects(RedEngine(), PandaSet(str(root)), settings)
+
+
 def test_a_point_of_an_object_without_a_name_is_refused(root):
     path = root / '002/front_camera/meta.json'
     meta = json.loads(path.read_text())

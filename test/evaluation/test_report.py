@@ -5,6 +5,7 @@
 import base64
 import json
 import re
+import tracemalloc
 from html.parser import HTMLParser
 
 import cv2
@@ -19,9 +20,15 @@ from mtl_perception.evaluation.html_report import as_page
 from mtl_perception.evaluation.records import complete_truth
 from mtl_perception.evaluation.report import Report, as_markdown, recording_facts
 from mtl_perception.evaluation.report_files import write_report
-from mtl_perception.evaluation.task_evaluators import MOST_KEPT, EvenSample, InstanceEvaluator
+from mtl_perception.evaluation.task_evaluators import (
+    MOST_KEPT,
+    DepthEvaluator,
+    EvenSample,
+    InstanceEvaluator,
+    SemanticEvaluator,
+)
 from mtl_perception.frames import Detections, FrameRecord, Perception, TrueBoxes, Truth
-from mtl_perception.tasks import STREET_ALL_TASKS, STREET_SEMANTIC, STREET_TASKS
+from mtl_perception.tasks import STREET_ALL_TASKS, STREET_DEPTH, STREET_SEMANTIC, STREET_TASKS
 
 RECORDING = {
     'frames_in': 250, 'published': 247, 'dropped': {'O01_superseded': 2, 'not_received': 1},
@@ -225,6 +232,26 @@ def test_a_bounded_number_of_many_maps_is_kept_evenly():
     steps = np.diff([int(one) for one in kept.kept])
     assert MOST_KEPT / 2 <= len(kept.kept) <= MOST_KEPT
     assert len(set(steps.tolist())) == 1
+
+
+@pytest.mark.parametrize(('make', 'task', 'size'), [
+    (SemanticEvaluator, STREET_SEMANTIC, 1), (DepthEvaluator, STREET_DEPTH, 2)])
+def test_of_a_frame_little_more_than_its_truth_is_kept(make, task, size):
+    evaluator = make(task, 100, 200)
+
+    def update(frames):
+        for number in range(frames):
+            semantic = np.full((100, 200), number, np.uint8)
+            evaluator.update(
+                Truth(semantic, semantic + np.float32(1)),
+                Perception(semantic, semantic + np.float32(1)))
+
+    update(2)
+    tracemalloc.start()
+    update(8)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 8 * 20000 * (size + 1)
 
 
 def test_the_columns_of_the_confusion_matrix_are_the_classes_and_then_none():

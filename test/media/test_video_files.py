@@ -57,6 +57,29 @@ def test_times_go_on_where_two_videos_were_joined(tmp_path):
     assert [clock.place(time) for time in (0.0, 0.1)] == pytest.approx([0.5, 0.6])
 
 
+@pytest.mark.parametrize('level', ['still', 'moving'])
+def test_times_go_on_where_two_clips_of_less_than_a_second_were_joined(tmp_path, level):
+    images = [grey(90 if level == 'still' else 10 * number) for number in range(8)]
+    clip = film(tmp_path / 'clip.ts', images)
+    (tmp_path / 'joined.ts').write_bytes(clip.read_bytes() * 2)
+
+    times = [frame.seconds for frame in Video(tmp_path / 'joined.ts').frames()]
+    assert times == pytest.approx([0.1 * number for number in range(16)])
+
+
+def test_times_go_on_where_clips_were_joined_after_a_pause():
+    clock = FrameClock(0.1)
+    assert [clock.place(time) for time in (0.0, 0.1, 0.2, 1.0, 0.3)] == pytest.approx(
+        [0, 0.1, 0.2, 1.0, 1.8])
+
+
+def test_swapped_times_are_no_joint():
+    clock = FrameClock(0.04)
+    times = [0.0, 0.12, 0.04, 0.08, 0.24, 0.16, 0.2, 0.28]
+    assert [clock.place(time) for time in times] == pytest.approx(
+        [0.0, 0.12, 0.12, 0.12, 0.24, 0.24, 0.24, 0.28])
+
+
 def test_frames_without_a_time_are_one_step_apart():
     clock = FrameClock(0.25)
     assert [clock.place(None) for _ in range(4)] == [0, 0.25, 0.5, 0.75]

@@ -29,6 +29,7 @@ from mtl_perception.search.plan import SearchConfig
 from mtl_perception.search.results import table_of
 from mtl_perception.search.search import Search
 from mtl_perception.signals import StopRequest
+from mtl_perception.training import trials
 from mtl_perception.training.config import load_config
 from mtl_perception.training.recipe import load_recipe
 from mtl_perception.training.trials import STOP, Running, run_trial
@@ -351,6 +352,17 @@ def test_a_training_stopped_before_it_begins_does_not_count_as_failed(config, tm
         assert done.result(timeout=60) == 75
 
     assert not (tmp_path / 'trial_0000' / 'checkpoints').exists()
+
+
+@pytest.mark.parametrize('end', [
+    'raise SystemExit(129)', 'raise SystemExit(130)',
+    *(f'import os, signal; signal.signal({number}, 0); os.kill(os.getpid(), {number})'
+      for number in (1, 2, 15))])
+def test_a_training_that_a_signal_ends_before_it_listens_does_not_count_as_failed(
+        config, tmp_path, monkeypatch, end):
+    monkeypatch.setattr(trials, '_CHILD', end)
+    job = Running(str(config.parent / 'recipe.yaml'), str(tmp_path), 'trial_0000', (), 0.0)
+    assert run_trial(job) == 75
 
 
 @pytest.mark.slow
