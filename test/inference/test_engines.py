@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -135,6 +136,21 @@ def test_a_state_and_its_outputs_are_not_overwritten_by_the_next_frame(engine):
     np.testing.assert_array_equal(outputs.depth, depth)
     for stage, kept in zip(state, stages, strict=True):
         np.testing.assert_array_equal(np.asarray(stage), kept)
+
+
+def test_cameras_of_several_threads_get_the_answers_of_their_own_frames(engine):
+    wanted = [engine.step(picture(number), None, ['depth'])[0].depth for number in range(4)]
+    others = []
+
+    def camera(number):
+        for _ in range(60):
+            found, _ = engine.step(picture(number), None, ['depth'])
+            if not np.allclose(found.depth, wanted[number], rtol=1e-3):
+                others.append(number)
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        list(pool.map(camera, range(len(wanted))))
+    assert others == []
 
 
 def test_heads_can_be_left_out_and_the_state_is_the_same(engine):
