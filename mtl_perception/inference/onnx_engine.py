@@ -48,7 +48,7 @@ def runtime() -> Any:
     try:
         import onnxruntime
         onnxruntime.InferenceSession  # noqa: B018  (two builds over one another lack it)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, OSError, AttributeError) as error:
         raise ConfigurationError(
             f'engine onnx cannot be used ({type(error).__name__}: {error}); pip install '
             'onnxruntime brings it, mtl doctor tells more') from error

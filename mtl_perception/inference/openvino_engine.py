@@ -35,7 +35,7 @@ def runtime() -> Any:
     """
     try:
         import openvino
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise ConfigurationError(
             f'engine openvino cannot be used ({error}); pip install '
             "'mtl_perception[openvino]' brings it") from error

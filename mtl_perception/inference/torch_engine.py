@@ -18,6 +18,7 @@ from torch import Tensor
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
 from mtl_perception.inference.captured_steps import CapturedSteps, Results, Step, Tasks
+from mtl_perception.inference.cuda_errors import first_line, usable_gpu
 from mtl_perception.inference.cuda_graphs import CudaGraphs
 from mtl_perception.inference.device_copies import to_device, to_host
 from mtl_perception.inference.engine import (
@@ -86,16 +87,31 @@ class TorchEngine:
         Load a model, verify it, and run it until it is warm.
 
         :param model: name of a shipped model or path of a ``.safetensors`` file.
-        :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if there is one.
+        :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if torch can use
+            it here.
         :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
         :param threads: CPU threads of torch in this process; 0 means one less than there are
             CPUs, which leaves one to the rest of the node.
         :param minimum_score: lowest score of a box, 0 to 1.
         :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
-        :raises DeviceError: if this machine does not have the device.
+        :raises DeviceError: if this machine does not have the device, or torch cannot use it.
         :raises ConfigurationError: if a setting does not exist.
         """
         target = _device(device)
+        try:
+            return cls._loaded(model, target, precision, threads, minimum_score)
+        except DeviceError as error:
+            if device != 'auto' or target.type == 'cpu':
+                raise
+            _log.warning('the network runs on the CPU: %s', error)
+        return cls._loaded(model, torch.device('cpu'), precision, threads, minimum_score)
+
+    @classmethod
+    def _loaded(
+        cls, model: str | Path, target: torch.device, precision: str, threads: int,
+        minimum_score: float,
+    ) -> 'TorchEngine':
+        """Load a model to a device, see :meth:`load`."""
         _check_precision(precision, target)
         torch.set_num_threads(threads_of(threads))
 
@@ -107,9 +123,10 @@ class TorchEngine:
             network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
             depth.inverse if depth else 0.0, manifest.semantic_temperature)
 
-        engine = cls(streaming, manifest, target, precision, minimum_score)
+        with usable_gpu(str(target)):
+            engine = cls(streaming, manifest, target, precision, minimum_score)
+            warm_up(engine)
         engine.motion_head = motion_head_of(model, manifest)
-        warm_up(engine)
         return engine
 
     @property
@@ -176,7 +193,7 @@ class TorchEngine:
             with contextlib.suppress(RuntimeError):  # of torch < 2.12 after a failed capture
                 torch.cuda.empty_cache()
             raise FrameError(
-                f'out of device memory ({_first_line(error)})',
+                f'out of device memory ({first_line(error)})',
                 ReasonCode.DEVICE_MEMORY) from error
         except MemoryError as error:
             raise FrameError('out of memory', ReasonCode.MEMORY) from error
@@ -184,10 +201,10 @@ class TorchEngine:
         except RuntimeError as error:
             if 'allocate memory' in str(error):
                 raise FrameError(
-                    f'out of memory ({_first_line(error)})', ReasonCode.MEMORY) from error
+                    f'out of memory ({first_line(error)})', ReasonCode.MEMORY) from error
             if self.device.type != 'cpu' and 'CUDA' in str(error):
                 raise DeviceError(
-                    f'the device is lost ({_first_line(error)}); start the process again',
+                    f'the device is lost ({first_line(error)}); start the process again',
                     ReasonCode.DEVICE_LOST) from error
             raise
 
@@ -292,8 +309,3 @@ def _joined(
         return joined, None
     first = torch.tensor([state is None for state in states], device=device)
     return joined, first[:, None, None, None]
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an exception's text."""
-    return (str(error).splitlines() or [''])[0][:200]
