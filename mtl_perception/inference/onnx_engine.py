@@ -268,12 +268,13 @@ def _providers(content: bytes, device: str, index: int, precision: str) -> list[
 def _translated(error: Exception, on_gpu: bool) -> PerceptionError | Exception:
     """Return what an exception of ONNX Runtime means for a frame."""
     text = _first_line(error)
-    short = 'allocate memory' in str(error) or 'out of memory' in str(error)
+    short = any(word in str(error) for word in ('allocate memory', 'out of memory'))
+    short = short or (on_gpu and 'ALLOC_FAILED' in str(error))  # of cuBLAS and cuDNN
     if short and on_gpu:
         return FrameError(f'out of device memory ({text})', ReasonCode.DEVICE_MEMORY)
     if short or 'bad_alloc' in str(error):
         return FrameError(f'out of memory ({text})', ReasonCode.MEMORY)
-    if on_gpu and ('CUDA' in str(error) or 'CUDNN' in str(error)):
+    if on_gpu and any(word in str(error) for word in ('CUDA', 'CUDNN', 'CUBLAS')):
         return DeviceError(
             f'the device is lost ({text}); start the process again', ReasonCode.DEVICE_LOST)
     return error

@@ -18,7 +18,7 @@ from torch import Tensor
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
 from mtl_perception.inference.captured_steps import CapturedSteps, Results, Step, Tasks
-from mtl_perception.inference.cuda_errors import first_line, usable_gpu
+from mtl_perception.inference.cuda_errors import first_line, gpu_reason, usable_gpu
 from mtl_perception.inference.cuda_graphs import CudaGraphs
 from mtl_perception.inference.device_copies import to_device, to_host
 from mtl_perception.inference.engine import (
@@ -185,28 +185,29 @@ class TorchEngine:
                 return [(one, tuple(stage[place:place + 1] for stage in following))
                         for place, one in enumerate(found)]
 
-        # Without memory one frame is lost, and the next may be smaller. A CUDA error is sticky:
-        # nothing works in this process any more.
-        except torch.OutOfMemoryError as error:
-            if self._captured is not None:
-                self._captured.give_up('out of device memory')
-            with contextlib.suppress(RuntimeError):  # of torch < 2.12 after a failed capture
-                torch.cuda.empty_cache()
-            raise FrameError(
-                f'out of device memory ({first_line(error)})',
-                ReasonCode.DEVICE_MEMORY) from error
         except MemoryError as error:
             raise FrameError('out of memory', ReasonCode.MEMORY) from error
-
         except RuntimeError as error:
             if 'allocate memory' in str(error):
                 raise FrameError(
                     f'out of memory ({first_line(error)})', ReasonCode.MEMORY) from error
-            if self.device.type != 'cpu' and 'CUDA' in str(error):
+            reason = gpu_reason(error)
+            if reason == ReasonCode.DEVICE_MEMORY:
+                self._make_room()
+                raise FrameError(f'out of device memory ({first_line(error)})', reason) from error
+
+            if reason and self.device.type != 'cpu':
                 raise DeviceError(
                     f'the device is lost ({first_line(error)}); start the process again',
-                    ReasonCode.DEVICE_LOST) from error
+                    reason) from error
             raise
+
+    def _make_room(self) -> None:
+        """Give memory back to the device after it ran out."""
+        if self._captured is not None:
+            self._captured.give_up('out of device memory')
+        with contextlib.suppress(RuntimeError):  # of torch < 2.12 after a failed capture
+            torch.cuda.empty_cache()
 
     def _outputs(self, outputs: dict[str, Tensor], count: int) -> list[Outputs]:
         """Return the predictions for the images of a batch, as arrays."""

@@ -132,6 +132,9 @@ def test_an_unknown_setting_is_refused(tiny_model, setting, error, text):
 
 @pytest.mark.parametrize(('raised', 'wanted', 'code'), [
     (torch.OutOfMemoryError('CUDA out of memory'), FrameError, 'D02_oom'),
+    (torch.AcceleratorError('CUDA error: out of memory\nhints'), FrameError, 'D02_oom'),
+    (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling'), FrameError, 'D02_oom'),
+    (RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'), FrameError, 'D02_oom'),
     (MemoryError(), FrameError, 'O07_memory'),
     (RuntimeError("[enforce] can't allocate memory: you tried"), FrameError, 'O07_memory')])
 def test_running_out_of_memory_costs_one_frame(tiny_model, monkeypatch, raised, wanted, code):
@@ -149,14 +152,17 @@ def test_running_out_of_memory_costs_one_frame(tiny_model, monkeypatch, raised, 
     assert engine.step(picture())[0].depth is not None
 
 
-def test_a_lost_device_is_not_reported_as_a_bad_frame(tiny_model, monkeypatch):
+@pytest.mark.parametrize('text', [
+    'CUDA error: an illegal memory access was encountered\nhints',
+    'cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'])
+def test_a_lost_device_is_not_reported_as_a_bad_frame(tiny_model, monkeypatch, text):
     engine = TorchEngine.load(tiny_model, device='cpu', threads=1)
 
     def fail(*_):
-        raise RuntimeError('CUDA error: an illegal memory access was encountered\nhints')
+        raise RuntimeError(text)
 
     monkeypatch.setattr(engine._network, 'step', fail)
-    with pytest.raises(RuntimeError, match='CUDA error'):
+    with pytest.raises(RuntimeError, match=text[:10]):
         engine.step(picture())
 
     engine.device = torch.device('cuda')
