@@ -30,6 +30,7 @@ from mtl_perception.inference.engine import (
     threads_of,
     warm_up,
 )
+from mtl_perception.inference.exact_fp32 import forbid_tf32
 from mtl_perception.inference.motion_head_file import motion_head_of
 from mtl_perception.inference.together import Request
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
@@ -114,6 +115,8 @@ class TorchEngine:
         """Load a model to a device, see :meth:`load`."""
         _check_precision(precision, target)
         torch.set_num_threads(threads_of(threads))
+        if target.type == 'cuda':
+            forbid_tf32()  # in each precision, because decoders are always fp32
 
         manifest, network = load_network(model)
         fuse_batch_norm(network.eval())

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from mtl_perception.errors import ConfigurationError, DeviceError
 from mtl_perception.inference.cuda_errors import usable_gpu
+from mtl_perception.inference.exact_fp32 import forbid_tf32
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.streaming import metres
@@ -67,6 +68,8 @@ class UsualPattern:
         self.manifest: Manifest = manifest
         self.tasks: Collection[str] = network_tasks
         self.device = torch.device(device)
+        if self.device.type == 'cuda':
+            forbid_tf32()  # as the engines, so that the same is compared
         with usable_gpu(device):
             self._network = network.to(self.device).eval()
         self._earlier: list[Tensor] = []

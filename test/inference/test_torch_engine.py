@@ -16,6 +16,7 @@ from mtl_perception.errors import (
 )
 from mtl_perception.inference import torch_engine
 from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.inference.usual_pattern import UsualPattern
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import read_model
 from mtl_perception.models.build import ENCODERS
@@ -116,6 +117,32 @@ def test_cuda_without_a_gpu_is_refused_with_the_cure(tiny_model):
         with pytest.raises(DeviceError, match=r'\[D01\] CUDA requested, not available.*cpu or au'):
             TorchEngine.load(tiny_model, device=name)
     assert TorchEngine.load(tiny_model, device='auto').device.type == 'cpu'
+
+
+@pytest.fixture
+def tf32():
+    """What switches TF32, on until the end of a test."""
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield switches
+    for switch, value in zip(switches, before, strict=True):
+        switch.allow_tf32 = value
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has CUDA')
+@pytest.mark.parametrize('load', [TorchEngine.load, UsualPattern])
+def test_fp32_on_cuda_is_not_tf32(tiny_model, monkeypatch, tf32, load):
+    load(tiny_model, 'cpu', threads=1)
+    assert [switch.allow_tf32 for switch in tf32] == [True, True]
+
+    # a GPU as far as torch tells, which then cannot be used
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    with pytest.raises(DeviceError, match='torch cannot use cuda'):
+        load(tiny_model, 'cuda', threads=1)
+    assert [switch.allow_tf32 for switch in tf32] == [False, False]
 
 
 @pytest.mark.parametrize(('setting', 'error', 'text'), [
