@@ -223,6 +223,17 @@ def test_the_gpus_are_told_apart_by_what_a_restart_does_not_change(monkeypatch, 
     assert one != device('Model: \t A\nIRQ:   \t 120\nGPU UUID: \t 2\n')
 
 
+@pytest.mark.parametrize('name', tensorrt_cache.COUNTED)
+def test_an_index_is_another_gpu_under_another_environment(monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    found = {tensorrt_cache.device_name(0)}
+    for value in ('', '0', '1'):
+        monkeypatch.setenv(name, value)
+        assert tensorrt_cache.device_name(0) == tensorrt_cache.device_name(0)
+        found.add(tensorrt_cache.device_name(0))
+    assert len(found) == 4
+
+
 def test_a_folder_that_others_can_write_is_not_used(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     folder = cache_folder(b'graph', 'fp32', '1.20', 0)
