@@ -281,8 +281,9 @@ class ReasonCode(str, Enum):
     # devices
 
     DEVICE_MISSING = (
-        'D01', 'The device does not exist on this machine.',
-        'No CUDA, a torch without CUDA, a GPU number that is too high, or fp16 on a CPU.',
+        'D01', 'The device does not exist on this machine, or cannot be used.',
+        'No CUDA, a torch without CUDA or without kernels for this GPU, a GPU number that is too '
+        'high, or fp16 on a CPU.',
         'Set device to auto or cpu, or install a driver and a torch built for it.')
     DEVICE_MEMORY = (
         'D02_oom', 'The memory of the GPU is exhausted.',

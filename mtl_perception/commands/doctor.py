@@ -75,14 +75,16 @@ def examine() -> Iterator[Finding]:
     yield Finding('ok', 'python', f'{sys.version.split()[0]} at {sys.executable}')
     for name in LIBRARIES:
         yield _library(name, 'fail', 'missing; everything needs it: pip install . again')
-    yield _cuda()
-    yield from _engines()
-    yield from _ros()
-    for name, purpose in OPTIONAL.items():
-        yield _library(name, 'note', f'not installed; only needed for {purpose}')
-    yield _profile()
-    yield _shared_memory()
-    yield from _models()
+
+    for subject, look in {
+            'cuda': _cuda, 'engine': _engines, 'ROS 2': _ros, 'libraries': _optional,
+            'Fast DDS profile': _profile, 'shared memory': _shared_memory,
+            'models': _models}.items():
+        try:
+            yield from look()
+        except Exception as error:  # noqa: BLE001  (a broken library may raise anything)
+            yield Finding('fail', subject, f'looking at it ends in {_in_words(error)}; mend what '
+                                           'that names')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,10 +151,18 @@ def _calibration(text: str) -> str:
 def _library(name: str, level: str, advice: str) -> Finding:
     try:
         module = importlib.import_module(name)
-    except ImportError as error:
-        broken = importlib.util.find_spec(name) is not None
-        return Finding(level, name, f'cannot be imported: {error}' if broken else advice)
+    except Exception as error:  # noqa: BLE001  (OSError without a library of its own)
+        if isinstance(error, ImportError) and not _is_installed(name):
+            return Finding(level, name, advice)
+        return Finding(
+            level, name, f'cannot be imported: {_in_words(error)}; install it again')
     return Finding('ok', name, str(getattr(module, '__version__', 'installed')))
+
+
+def _optional() -> Iterator[Finding]:
+    """Look at the libraries that only some commands need."""
+    for name, purpose in OPTIONAL.items():
+        yield _library(name, 'note', f'not installed; only needed for {purpose}')
 
 
 def _ros() -> Iterator[Finding]:
@@ -198,22 +208,26 @@ def _chosen() -> str:
     return f'{middleware}, domain {os.environ.get("ROS_DOMAIN_ID") or 0}'
 
 
-def _cuda() -> Finding:
+def _cuda() -> Iterator[Finding]:
+    """Look for a GPU with torch; the package works without, so nothing here is a failure."""
     try:
         import torch
-    except ImportError:
-        return Finding('note', 'cuda', 'not looked for: that takes torch')
-    if torch.cuda.is_available():
-        return Finding('ok', 'cuda', torch.cuda.get_device_name())
-    return Finding('note', 'cuda', 'no GPU is usable; the network runs on the CPU')
+        name = torch.cuda.get_device_name() if torch.cuda.is_available() else ''
+    except Exception as error:  # noqa: BLE001  (OSError without a library of CUDA)
+        yield Finding('note', 'cuda', (
+            f'torch ends in {_in_words(error)}; install it again, or a driver that fits it'
+            if _is_installed('torch') else 'not looked for: that takes torch'))
+        return
+    yield Finding('ok', 'cuda', name) if name else Finding(
+        'note', 'cuda', 'no GPU is usable; the network runs on the CPU')
 
 
 def _engines() -> Iterator[Finding]:
     """Look at the libraries that run networks, and at what ``auto`` takes of them."""
     try:
         found = load_engine(DEFAULT_MODEL, threads=1)
-    except PerceptionError as error:
-        yield Finding('fail', 'engine', str(error))
+    except Exception as error:  # noqa: BLE001  (of any library of an engine)
+        yield Finding('fail', 'engine', _in_words(error))
     else:
         yield Finding('ok', 'engine', f'for model {DEFAULT_MODEL} auto takes {found.setup}')
         yield _below_fp32()
@@ -253,8 +267,15 @@ def _optional_engine(engine: str, describe: Callable[[Any], str]) -> Finding:
         return found
     try:
         return Finding('ok', name, f'{found.text}; {describe(importlib.import_module(name))}')
-    except (AttributeError, RuntimeError) as error:
-        return Finding('note', name, f'engine {engine} cannot be used ({error}); install it again')
+    except Exception as error:  # noqa: BLE001  (as above)
+        return Finding(
+            'note', name, f'engine {engine} cannot be used ({_in_words(error)}); install it again')
+
+
+def _in_words(error: Exception) -> str:
+    """Return what was raised in one line; errors of the package stand for themselves."""
+    text = (str(error).splitlines() or [''])[0]
+    return text if isinstance(error, PerceptionError) else f'{type(error).__name__}: {text}'
 
 
 def _onnxruntime_builds() -> list[str]:
@@ -265,35 +286,42 @@ def _onnxruntime_builds() -> list[str]:
         name.startswith('onnxruntime-') and name not in NO_BUILDS))
 
 
-def _profile() -> Finding:
+def _profile() -> Iterator[Finding]:
+    """Look at the profile of Fast DDS, without which large images are lost."""
     path = os.environ.get('FASTDDS_DEFAULT_PROFILES_FILE')
     if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp':
-        return Finding('ok', 'Fast DDS profile', 'not needed: another middleware is selected')
-    if path is None:
-        return Finding('note', 'Fast DDS profile',
-                       'FASTDDS_DEFAULT_PROFILES_FILE is not set: best-effort images of 640x480 '
-                       'and more may be lost between processes; set it to config/fastdds.xml for '
-                       'the camera driver too (camera.launch.py and mtl demo set it themselves)')
-    level = 'ok' if Path(path).is_file() else 'fail'
-    return Finding(level, 'Fast DDS profile', path if level == 'ok' else f'{path} does not exist')
+        yield Finding('ok', 'Fast DDS profile', 'not needed: another middleware is selected')
+    elif path is None:
+        yield Finding('note', 'Fast DDS profile',
+                      'FASTDDS_DEFAULT_PROFILES_FILE is not set: best-effort images of 640x480 '
+                      'and more may be lost between processes; set it to config/fastdds.xml for '
+                      'the camera driver too (camera.launch.py and mtl demo set it themselves)')
+    elif Path(path).is_file():
+        yield Finding('ok', 'Fast DDS profile', path)
+    else:
+        yield Finding('fail', 'Fast DDS profile', f'{path} does not exist')
 
 
-def _shared_memory() -> Finding:
+def _shared_memory() -> Iterator[Finding]:
+    """Look at what is free in it, and at what killed processes left there."""
     folder = middleware.SHARED_MEMORY
     if not folder.is_dir():
-        return Finding('note', 'shared memory', f'no {folder}; images travel over UDP')
+        yield Finding('note', 'shared memory', f'no {folder}; images travel over UDP')
+        return
     free = shutil.disk_usage(folder).free // 2**20
     text = f'{free} MiB free, {len(list(folder.glob("fastdds_*")))} Fast DDS files'
+
     if left := middleware.left_segments(folder):
         size = sum(path.stat().st_size for path in left) // 2**20
-        return Finding('note', 'shared memory', (
+        yield Finding('note', 'shared memory', (
             f'{text}; {len(left)} segments, {size} MiB, are of processes that were killed: '
             '"fastdds shm clean" removes them, or, while no ROS program runs, '
             f'rm {folder}/*fastdds_*'))
-    if free < 256:
-        return Finding('note', 'shared memory', f'{text}; each process wants 64 MiB: start the '
-                                                'container with --shm-size=1g')
-    return Finding('ok', 'shared memory', text)
+    elif free < 256:
+        yield Finding('note', 'shared memory', f'{text}; each process wants 64 MiB: start the '
+                                               'container with --shm-size=1g')
+    else:
+        yield Finding('ok', 'shared memory', text)
 
 
 def _models() -> Iterator[Finding]:

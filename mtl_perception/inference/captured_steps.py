@@ -27,8 +27,8 @@ Step = Callable[[Tensor, State | None, Tasks, Tensor | None], Results]
 
 EAGER_STEPS = 3
 """Steps of one kind before it is captured."""
-MOST_KINDS = 8
-"""Kinds of steps that are remembered; each graph has memory of its own."""
+MOST_GRAPHS = 8
+"""Kinds of steps that are captured; each graph has memory of its own."""
 OTHER_IDS = 1e-4
 """Share of the ids that may differ between a replay and the step itself."""
 RELATIVE = 1e-3
@@ -93,9 +93,10 @@ class CapturedSteps:
     A step that is captured after it ran a few times, and replayed from then on.
 
     Steps with other shapes, other tasks or without a state are of another kind: each kind has a
-    graph of its own, and of :data:`MOST_KINDS` kinds the one that was not used for the longest
-    time is forgotten. The first replay works on another frame than the capture, and the step runs
-    beside it: so a graph that misses an input is found. Where the two differ, or a capture
+    graph of its own. Once there are :data:`MOST_GRAPHS`, other kinds run as they are: were one
+    graph to make room for another, many cameras would capture again and again, which takes as
+    long as several frames. The first replay works on another frame than the capture, and the step
+    runs beside it: so a graph that misses an input is found. Where the two differ, or a capture
     fails, one warning says why, and from then on nothing is captured or replayed.
 
     What a step returns belongs to its caller: no later step changes it. Safe to use from several
@@ -103,16 +104,16 @@ class CapturedSteps:
 
     :param step: runs on the device; its results depend on nothing but its arguments.
     :param graphs: of the device.
-    :param most_kinds: how many kinds are remembered.
+    :param most_graphs: how many kinds are captured.
     """
 
-    def __init__(self, step: Step, graphs: Graphs, most_kinds: int = MOST_KINDS) -> None:
+    def __init__(self, step: Step, graphs: Graphs, most_graphs: int = MOST_GRAPHS) -> None:
         self.off_because = ''
         """Why nothing is captured any more; empty as long as it is."""
         self._step = step
         self._graphs = graphs
-        self._most_kinds = most_kinds
-        self._kinds: dict[Any, _Kind] = {}  # the one used last is at the end
+        self._most_graphs = most_graphs
+        self._kinds: dict[Any, _Kind] = {}
         self._lock = threading.Lock()
 
     def __call__(
@@ -156,13 +157,10 @@ class CapturedSteps:
     def _kind(
         self, image: Tensor, state: State | None, tasks: Tasks, first: Tensor | None,
     ) -> _Kind:
-        """Return the kind of a step, which becomes the one used last."""
+        """Return the kind of a step."""
         inputs = _tensors(image, state, first)
         key = (tasks, *((*value.shape, value.dtype) for value in inputs))
-        kind = self._kinds[key] = self._kinds.pop(key, _Kind())
-        if len(self._kinds) > self._most_kinds:
-            del self._kinds[next(iter(self._kinds))]
-        return kind
+        return self._kinds.setdefault(key, _Kind())
 
     def _advance(
         self, kind: _Kind, results: Results, image: Tensor, state: State | None, tasks: Tasks,
@@ -181,7 +179,7 @@ class CapturedSteps:
                 kind.trusted = True
                 _log.info('steps of images %s are replayed as a CUDA graph', [*image.shape])
 
-        elif kind.steps >= EAGER_STEPS:
+        elif kind.steps >= EAGER_STEPS and self._has_room():
             own_image = self._copied(image)
             own_state = state and tuple(self._copied(stage) for stage in state)
             own_first = None if first is None else self._copied(first)
@@ -189,6 +187,11 @@ class CapturedSteps:
                 lambda: self._step(own_image, own_state, tasks, own_first))
             kind.captured = _Captured(
                 _tensors(own_image, own_state, own_first), graph, written)
+
+    def _has_room(self) -> bool:
+        """Return whether one more kind may be captured."""
+        captured = sum(kind.captured is not None for kind in self._kinds.values())
+        return captured < self._most_graphs
 
     def _replayed(self, captured: _Captured, inputs: list[Tensor]) -> Results:
         """Return the results of a graph for other inputs, in memory of their own."""

@@ -82,7 +82,7 @@ class Engine(Protocol):
     A network that is loaded and ready.
 
     An engine is stateless: the caller keeps the state that :meth:`step` returns for each camera,
-    so any number of cameras can share one engine.
+    so any number of cameras can share one engine, each in a thread of its own if it likes.
 
     :ivar manifest: of the model.
     :ivar motion_head: predicts motion from residual flow; None if the model has no such head.

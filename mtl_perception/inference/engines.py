@@ -5,9 +5,12 @@
 import dataclasses
 import importlib.util
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceError
+from mtl_perception.inference.cuda_errors import first_line
 from mtl_perception.inference.engine import MINIMUM_SCORE, Engine
 from mtl_perception.inference.int8_file import file_digest, int8_path
 from mtl_perception.inference.precision import (
@@ -82,6 +85,8 @@ def load_engine(
     names = candidates(model, engine, device, precision)
     if engine != 'auto':
         return _load(model, names[0], device, precision, threads, minimum_score)
+    if device == 'auto' and names == ['torch'] and _torch_has_gpu(device):
+        return _load_on_gpu(model, precision, threads, minimum_score)
     return _load_first(model, names, device, precision, threads, minimum_score)
 
 
@@ -112,8 +117,7 @@ def _load(
     """Load a model into an engine that was chosen; its graph may have been read already."""
     found: Engine
     if name == 'torch':
-        from mtl_perception.inference.torch_engine import TorchEngine
-        found = TorchEngine.load(
+        found = _torch_engine().load(
             model, device, precision=precision, threads=threads, minimum_score=minimum_score)
     elif name == 'onnx':
         from mtl_perception.inference.onnx_engine import OnnxEngine
@@ -130,6 +134,21 @@ def _load(
         found.setup = dataclasses.replace(
             found.setup, accuracy=figures.text() if figures else NOT_MEASURED)
     return found
+
+
+def _torch_engine() -> Any:
+    """
+    Return the class of engine torch.
+
+    :raises ConfigurationError: if torch cannot be imported, such as for a library of CUDA.
+    """
+    try:
+        from mtl_perception.inference.torch_engine import TorchEngine
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ConfigurationError(
+            f'engine torch cannot be used ({type(error).__name__}: {first_line(error)}); install '
+            'torch again, or set engine to onnx; mtl doctor tells more') from error
+    return TorchEngine
 
 
 def _figures(
@@ -180,8 +199,9 @@ def candidates(
     """
     Return the engines that may run a model, in the order in which they are tried.
 
-    An engine that is named is the only one. ``auto`` is torch where torch has a GPU. On a CPU it
-    is the first of :data:`FASTER_ON_CPU` that is installed and has a verified graph, else torch.
+    An engine that is named is the only one. ``auto`` is torch where torch has a GPU. On a CPU,
+    and with device ``auto`` also where torch cannot use the GPU, it is the first of
+    :data:`FASTER_ON_CPU` that is installed and has a verified graph, else torch.
 
     :param model: name of a shipped model or path of a ``.safetensors`` or ``.onnx`` file.
     :param engine: one of :data:`ENGINES`.
@@ -227,20 +247,40 @@ def _torch_has_gpu(device: str) -> bool:
     """Return whether torch would run on a GPU; it is imported only where there is one."""
     if not on_gpu(device) or _missing('torch'):
         return False
-    import torch
-    return torch.cuda.is_available()
+    try:
+        import torch
+        return torch.cuda.is_available()
+    except (ImportError, OSError, RuntimeError) as error:
+        _log.warning('there is a GPU, but torch cannot be used (%s: %s)', type(error).__name__,
+                     first_line(error))
+        return False
+
+
+def _load_on_gpu(
+    model: str | Path, precision: str, threads: int, minimum_score: float,
+) -> Engine:
+    """Load a model into torch on the GPU, or where that cannot be used, into what a CPU runs."""
+    try:
+        found = _load(model, 'torch', 'cuda', precision, threads, minimum_score)
+    except DeviceError as error:
+        _log.warning('auto leaves the GPU: %s', error)
+        names = candidates(model, 'auto', 'cpu', precision)
+        return _load_first(
+            model, names, 'cpu', precision, threads, minimum_score, (str(error),))
+    return _said(found, _reason(found, []))
 
 
 def _load_first(
     model: str | Path, names: list[str], device: str, precision: str, threads: int,
-    minimum_score: float,
+    minimum_score: float, before: Sequence[str] = (),
 ) -> Engine:
     """
     Load a model into the first of some engines that can run it; what is passed over is told.
 
+    :param before: what was passed over already.
     :raises CheckpointError: as :func:`load_engine`, of the last of them.
     """
-    left: list[str] = []
+    left = list(before)
     graph = None
     if len(names) > 1:
         try:

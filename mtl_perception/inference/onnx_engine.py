@@ -10,13 +10,8 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from mtl_perception.errors import (
-    CheckpointError,
-    ConfigurationError,
-    DeviceError,
-    FrameError,
-    PerceptionError,
-)
+from mtl_perception.errors import CheckpointError, ConfigurationError, DeviceError, FrameError
+from mtl_perception.inference.cuda_errors import first_line
 from mtl_perception.inference.engine import (
     COSTLY,
     MINIMUM_SCORE,
@@ -35,6 +30,8 @@ CPU, CUDA, TENSORRT = (
     'CPUExecutionProvider', 'CUDAExecutionProvider', 'TensorrtExecutionProvider')
 DEVICE = re.compile(r'(cpu|cuda|tensorrt)(?::(\d+))?')
 PROVIDERS = {'cpu': CPU, 'cuda': CUDA, 'tensorrt': TENSORRT}
+GPU_ERRORS = ('CUDA', 'CUDNN', 'CUBLAS', 'TensorRT', 'EP_FAIL')
+"""In the text of an exception of a provider that runs on a GPU."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +45,7 @@ def runtime() -> Any:
     try:
         import onnxruntime
         onnxruntime.InferenceSession  # noqa: B018  (two builds over one another lack it)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, OSError, AttributeError) as error:
         raise ConfigurationError(
             f'engine onnx cannot be used ({type(error).__name__}: {error}); pip install '
             'onnxruntime brings it, mtl doctor tells more') from error
@@ -64,6 +61,8 @@ class OnnxSession:
     :param index: of the GPU.
     :param precision: ``fp32``, or by TensorRT ``fp16``.
     :param threads: CPU threads.
+    :raises DeviceError: if the device cannot be used. ONNX Runtime itself would take another one
+        then, also in the middle of a stream, and print so at most.
     """
 
     def __init__(
@@ -75,11 +74,20 @@ class OnnxSession:
         options.log_severity_level = 3  # errors; the rest is said here
         # a plan of the memory saves no time on a CPU, and takes more of it
         options.enable_mem_pattern = device != 'cpu'
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=_providers(content, device, index, precision))
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=_providers(content, device, index, precision),
+                enable_fallback=0)
+        except Exception as error:
+            if device == 'cpu' or not (
+                    _is_of_gpu(error) or isinstance(error, (RuntimeError, ValueError))):
+                raise
+            raise _not_started(device, first_line(error)) from error
 
         self.providers: list[str] = self._session.get_providers()
         """What runs the graph, the first one as much of it as it can."""
+        if self.providers[0] != PROVIDERS[device]:
+            raise _not_started(device, 'a driver or one of the CUDA libraries is missing')
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str],
@@ -135,7 +143,11 @@ class OnnxGraph:
         if self._light.issuperset(names):
             return self._first.run(feeds, names)
         if self._everything is None:
-            self._everything = self._session(self._content)
+            try:
+                self._everything = self._session(self._content)
+            except Exception as error:
+                raise _translated(
+                    error.__cause__ or error, on_gpu=self.providers[0] != CPU) from error
         return self._everything.run(feeds, names)
 
 
@@ -187,29 +199,37 @@ class OnnxEngine(GraphEngine):
         :raises CheckpointError: if ONNX Runtime does not accept the graph.
         :raises DeviceError: if the device cannot be used.
         """
-        wanted = device
         if device == 'auto':
-            wanted = 'cuda' if CUDA in runtime().get_available_providers() else 'cpu'
-        session = _session(graph, wanted, index, precision, threads)
+            if CUDA in runtime().get_available_providers():
+                try:
+                    return cls._on(graph, 'cuda', index, precision, threads, minimum_score)
+                except DeviceError as error:
+                    _log.warning('no CUDA device that ONNX Runtime can use; the network runs on '
+                                 'the CPU: %s', error)
+            device = 'cpu'
+        return cls._on(graph, device, index, precision, threads, minimum_score)
 
-        # ONNX Runtime quietly takes the CPU where a GPU or one of its libraries is missing.
-        if session.providers[0] != PROVIDERS[wanted]:
-            if device != 'auto':
-                raise DeviceError(
-                    f'{wanted} requested, but ONNX Runtime could not start it (a driver or one of '
-                    'the CUDA libraries is missing); set device to cpu or auto',
-                    ReasonCode.DEVICE_MISSING)
-            _log.warning('no CUDA device that ONNX Runtime can use; the network runs on the CPU')
-            wanted = 'cpu'
-
+    @classmethod
+    def _on(
+        cls, graph: StepGraph, device: str, index: int, precision: str, threads: int,
+        minimum_score: float,
+    ) -> 'OnnxEngine':
+        """Load a graph on a device, see :meth:`of_graph`."""
+        session = _session(graph, device, index, precision, threads)
         head = None
         if graph.motion_head is not None:
             head = GraphMotionHead(OnnxSession(graph.motion_head, 'cpu', 0, 'fp32', threads))
         setup = Setup(
-            'onnx', runtime().__version__, wanted if wanted == 'cpu' else f'{wanted}:{index}',
+            'onnx', runtime().__version__, device if device == 'cpu' else f'{device}:{index}',
             precision, threads)
         engine = cls(graph, session, head, setup, minimum_score)
-        warm_up(engine, 2 if graph.state else 1)
+
+        try:
+            warm_up(engine, 2 if graph.state else 1)
+        except FrameError as error:
+            if device == 'cpu':
+                raise
+            raise _not_started(device, str(error)) from error
         return engine
 
 
@@ -221,10 +241,12 @@ def _session(
         return OnnxGraph(
             graph, lambda content: OnnxSession(content, device, index, precision, threads),
             whole=device == 'tensorrt')
+    except DeviceError:
+        raise
     except Exception as error:
         raise CheckpointError(
             f'{graph.manifest.name}: ONNX Runtime {runtime().__version__} does not accept the '
-            f'graph ({_first_line(error)}); install a newer one, or use engine torch',
+            f'graph ({first_line(error)}); install a newer one, or use engine torch',
             ReasonCode.MODEL_ARCHITECTURE) from error
 
 
@@ -265,20 +287,28 @@ def _providers(content: bytes, device: str, index: int, precision: str) -> list[
     return [(TENSORRT, engine), cuda, CPU]
 
 
-def _translated(error: Exception, on_gpu: bool) -> PerceptionError | Exception:
+def _translated(error: BaseException, on_gpu: bool) -> BaseException:
     """Return what an exception of ONNX Runtime means for a frame."""
-    text = _first_line(error)
-    short = 'allocate memory' in str(error) or 'out of memory' in str(error)
+    text = first_line(error)
+    short = any(word in str(error) for word in ('allocate memory', 'out of memory'))
+    short = short or (on_gpu and 'ALLOC_FAILED' in str(error))  # of cuBLAS and cuDNN
     if short and on_gpu:
         return FrameError(f'out of device memory ({text})', ReasonCode.DEVICE_MEMORY)
     if short or 'bad_alloc' in str(error):
         return FrameError(f'out of memory ({text})', ReasonCode.MEMORY)
-    if on_gpu and ('CUDA' in str(error) or 'CUDNN' in str(error)):
+    if on_gpu and _is_of_gpu(error):
         return DeviceError(
             f'the device is lost ({text}); start the process again', ReasonCode.DEVICE_LOST)
     return error
 
 
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an exception's text."""
-    return (str(error).splitlines() or [''])[0][:200]
+def _is_of_gpu(error: BaseException) -> bool:
+    """Return whether an exception of ONNX Runtime tells of a GPU."""
+    return any(word in str(error) for word in GPU_ERRORS)
+
+
+def _not_started(device: str, why: str) -> DeviceError:
+    """Return what is raised where ONNX Runtime cannot use a device."""
+    return DeviceError(
+        f'{device} requested, but ONNX Runtime could not start it ({why}); set device to cpu or '
+        'auto', ReasonCode.DEVICE_MISSING)

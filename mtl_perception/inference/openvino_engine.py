@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network run by OpenVINO on the CPU, in fp32, bf16 or int8; torch is not needed."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def runtime() -> Any:
     """
     try:
         import openvino
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise ConfigurationError(
             f'engine openvino cannot be used ({error}); pip install '
             "'mtl_perception[openvino]' brings it") from error
@@ -46,7 +47,8 @@ class OpenVinoGraph:
     A graph in OpenVINO.
 
     OpenVINO always computes every output of what it has compiled. So each set of outputs is
-    compiled when it is first asked for, in some tenths of a second, and kept.
+    compiled when it is first asked for, in some tenths of a second, and kept. What is compiled
+    writes into memory of its own: threads take turns.
 
     :param content: an ONNX model, or the XML of OpenVINO's own format.
     :param precision: ``fp32``, ``bf16`` or ``int8``, which needs a model of that.
@@ -64,6 +66,7 @@ class OpenVinoGraph:
             'INFERENCE_PRECISION_HINT': PRECISIONS[precision],
             'INFERENCE_NUM_THREADS': threads, 'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1}
         self._requests: dict[tuple[str, ...], Any] = {}
+        self._lock = threading.Lock()
 
     def run(
         self, feeds: Mapping[str, NDArray[Any]], names: Sequence[str],
@@ -76,21 +79,26 @@ class OpenVinoGraph:
         :raises FrameError: ``O07_memory`` if memory ran out.
         """
         try:
-            request = self.request(tuple(names))
-            given = {port.get_any_name() for port in request.model_inputs}
-            request.infer(
-                {name: value for name, value in feeds.items() if name in given},
-                share_inputs=True)
+            with self._lock:
+                request = self.request(tuple(names))
+                given = {port.get_any_name() for port in request.model_inputs}
+                request.infer(
+                    {name: value for name, value in feeds.items() if name in given},
+                    share_inputs=True)
 
-            # copies, because the next call writes into the same memory
-            return [np.array(request.get_tensor(name).data) for name in names]
+                # copies, because the next call writes into the same memory
+                return [np.array(request.get_tensor(name).data) for name in names]
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or 'allocate' in str(error):
                 raise FrameError('out of memory', ReasonCode.MEMORY) from error
             raise
 
     def request(self, names: tuple[str, ...]) -> Any:
-        """Return what computes a set of outputs; compile it the first time."""
+        """
+        Return what computes a set of outputs; compile it the first time.
+
+        Only one thread at a time may call this.
+        """
         found = self._requests.get(names)
         if found is None:
             whole = self._core.read_model(*self._content)

@@ -24,6 +24,8 @@ DESCRIBED = ('/proc/driver/nvidia/version', '/proc/device-tree/model')
 GPUS = Path('/proc/driver/nvidia/gpus')
 LASTING = ('Model', 'GPU UUID', 'GPU Firmware')
 """What stands in their files and is the same after the next start of the machine."""
+COUNTED = ('CUDA_VISIBLE_DEVICES', 'CUDA_DEVICE_ORDER', 'NVIDIA_VISIBLE_DEVICES')
+"""Variables that change which GPU an index is; the last one is that of containers."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,8 +94,12 @@ def tensorrt_version() -> str:
 
 
 def device_name(index: int) -> str:
-    """Return which GPU an index is, with driver and board, as far as this machine tells it."""
-    facts = [str(index)]
+    """
+    Return which GPU an index is, with driver and board, as far as this machine tells it.
+
+    CUDA counts the GPUs that variables of the environment leave, in the order that they name.
+    """
+    facts = [str(index), *(f'{name}={os.environ.get(name)}' for name in COUNTED)]
     try:
         for gpu in sorted(GPUS.iterdir()):
             lines = (gpu / 'information').read_text(errors='replace').splitlines()

@@ -18,6 +18,7 @@ from torch import Tensor
 from mtl_perception.errors import ConfigurationError, DeviceError, FrameError
 from mtl_perception.frames import Detections, Outputs
 from mtl_perception.inference.captured_steps import CapturedSteps, Results, Step, Tasks
+from mtl_perception.inference.cuda_errors import first_line, gpu_reason, usable_gpu
 from mtl_perception.inference.cuda_graphs import CudaGraphs
 from mtl_perception.inference.device_copies import to_device, to_host
 from mtl_perception.inference.engine import (
@@ -29,6 +30,7 @@ from mtl_perception.inference.engine import (
     threads_of,
     warm_up,
 )
+from mtl_perception.inference.exact_fp32 import forbid_tf32
 from mtl_perception.inference.motion_head_file import motion_head_of
 from mtl_perception.inference.together import Request
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
@@ -86,18 +88,35 @@ class TorchEngine:
         Load a model, verify it, and run it until it is warm.
 
         :param model: name of a shipped model or path of a ``.safetensors`` file.
-        :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if there is one.
+        :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if torch can use
+            it here.
         :param precision: ``fp32``, ``bf16`` or, on CUDA, ``fp16``.
         :param threads: CPU threads of torch in this process; 0 means one less than there are
             CPUs, which leaves one to the rest of the node.
         :param minimum_score: lowest score of a box, 0 to 1.
         :raises CheckpointError: if the model is missing, damaged, foreign or not usable.
-        :raises DeviceError: if this machine does not have the device.
+        :raises DeviceError: if this machine does not have the device, or torch cannot use it.
         :raises ConfigurationError: if a setting does not exist.
         """
         target = _device(device)
+        try:
+            return cls._loaded(model, target, precision, threads, minimum_score)
+        except DeviceError as error:
+            if device != 'auto' or target.type == 'cpu':
+                raise
+            _log.warning('the network runs on the CPU: %s', error)
+        return cls._loaded(model, torch.device('cpu'), precision, threads, minimum_score)
+
+    @classmethod
+    def _loaded(
+        cls, model: str | Path, target: torch.device, precision: str, threads: int,
+        minimum_score: float,
+    ) -> 'TorchEngine':
+        """Load a model to a device, see :meth:`load`."""
         _check_precision(precision, target)
         torch.set_num_threads(threads_of(threads))
+        if target.type == 'cuda':
+            forbid_tf32()  # in each precision, because decoders are always fp32
 
         manifest, network = load_network(model)
         fuse_batch_norm(network.eval())
@@ -107,9 +126,10 @@ class TorchEngine:
             network, manifest.mean, manifest.std, semantic.sky if semantic else -1,
             depth.inverse if depth else 0.0, manifest.semantic_temperature)
 
-        engine = cls(streaming, manifest, target, precision, minimum_score)
+        with usable_gpu(str(target)):
+            engine = cls(streaming, manifest, target, precision, minimum_score)
+            warm_up(engine)
         engine.motion_head = motion_head_of(model, manifest)
-        warm_up(engine)
         return engine
 
     @property
@@ -168,28 +188,29 @@ class TorchEngine:
                 return [(one, tuple(stage[place:place + 1] for stage in following))
                         for place, one in enumerate(found)]
 
-        # Without memory one frame is lost, and the next may be smaller. A CUDA error is sticky:
-        # nothing works in this process any more.
-        except torch.OutOfMemoryError as error:
-            if self._captured is not None:
-                self._captured.give_up('out of device memory')
-            with contextlib.suppress(RuntimeError):  # of torch < 2.12 after a failed capture
-                torch.cuda.empty_cache()
-            raise FrameError(
-                f'out of device memory ({_first_line(error)})',
-                ReasonCode.DEVICE_MEMORY) from error
         except MemoryError as error:
             raise FrameError('out of memory', ReasonCode.MEMORY) from error
-
         except RuntimeError as error:
             if 'allocate memory' in str(error):
                 raise FrameError(
-                    f'out of memory ({_first_line(error)})', ReasonCode.MEMORY) from error
-            if self.device.type != 'cpu' and 'CUDA' in str(error):
+                    f'out of memory ({first_line(error)})', ReasonCode.MEMORY) from error
+            reason = gpu_reason(error)
+            if reason == ReasonCode.DEVICE_MEMORY:
+                self._make_room()
+                raise FrameError(f'out of device memory ({first_line(error)})', reason) from error
+
+            if reason and self.device.type != 'cpu':
                 raise DeviceError(
-                    f'the device is lost ({_first_line(error)}); start the process again',
-                    ReasonCode.DEVICE_LOST) from error
+                    f'the device is lost ({first_line(error)}); start the process again',
+                    reason) from error
             raise
+
+    def _make_room(self) -> None:
+        """Give memory back to the device after it ran out."""
+        if self._captured is not None:
+            self._captured.give_up('out of device memory')
+        with contextlib.suppress(RuntimeError):  # of torch < 2.12 after a failed capture
+            torch.cuda.empty_cache()
 
     def _outputs(self, outputs: dict[str, Tensor], count: int) -> list[Outputs]:
         """Return the predictions for the images of a batch, as arrays."""
@@ -292,8 +313,3 @@ def _joined(
         return joined, None
     first = torch.tensor([state is None for state in states], device=device)
     return joined, first[:, None, None, None]
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an exception's text."""
-    return (str(error).splitlines() or [''])[0][:200]

@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_perception.errors import ConfigurationError, DeviceError
+from mtl_perception.inference.cuda_errors import usable_gpu
+from mtl_perception.inference.exact_fp32 import forbid_tf32
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest
 from mtl_perception.models.streaming import metres
@@ -41,7 +43,7 @@ class UsualPattern:
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto takes CUDA if there is one.
     :param threads: CPU threads of torch; 0 leaves its default, which is every core.
     :raises CheckpointError: if the model is missing or damaged.
-    :raises DeviceError: if this machine does not have the device.
+    :raises DeviceError: if this machine does not have the device, or torch cannot use it.
     :raises ConfigurationError: if the model has other tasks than maps.
     """
 
@@ -66,7 +68,10 @@ class UsualPattern:
         self.manifest: Manifest = manifest
         self.tasks: Collection[str] = network_tasks
         self.device = torch.device(device)
-        self._network = network.to(self.device).eval()
+        if self.device.type == 'cuda':
+            forbid_tf32()  # as the engines, so that the same is compared
+        with usable_gpu(device):
+            self._network = network.to(self.device).eval()
         self._earlier: list[Tensor] = []
 
     def __call__(self, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 
 from mtl_perception.errors import PerceptionError
+from mtl_perception.inference.cuda_errors import gpu_reason
 from mtl_perception.reason_codes import ReasonCode
 from mtl_perception.ros.log_text import Throttle, printable
 
@@ -37,20 +38,12 @@ class GuardedNode(Protocol):
 
 
 def reason_of(error: BaseException) -> str:
-    """
-    Return the reason code under which a frame is counted whose processing raised.
-
-    torch is not imported for this: its errors are known by their names.
-    """
+    """Return the reason code under which a frame is counted whose processing raised."""
     if isinstance(error, PerceptionError):
         return error.code or INTERNAL
     if isinstance(error, MemoryError):
         return ReasonCode.MEMORY
-    if type(error).__name__ == 'OutOfMemoryError':
-        return ReasonCode.DEVICE_MEMORY
-    if isinstance(error, RuntimeError) and 'CUDA error' in str(error):
-        return ReasonCode.DEVICE_LOST
-    return INTERNAL
+    return gpu_reason(error) or INTERNAL
 
 
 def detail_of(error: BaseException) -> str:

@@ -8,6 +8,7 @@ message of each camera waits in a mailbox; one worker thread decodes, runs the n
 publishes. No content of a message can end the process.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -411,7 +412,8 @@ def _empty_device_cache() -> None:
     """Return unused memory to the device after it ran out."""
     torch = sys.modules.get('torch')
     if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # of a device that is lost as well
+            torch.cuda.empty_cache()
 
 
 def main(args: Sequence[str] | None = None, stop: StopRequest | None = None) -> int:

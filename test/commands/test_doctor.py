@@ -113,6 +113,40 @@ def test_what_a_calibration_file_is_worth(tmp_path, capsys):
     assert 'the focal length in K is 2.4e+07 pixels' in capsys.readouterr().err
 
 
+def test_a_torch_that_lacks_a_library_is_told_and_ends_nothing(tmp_path):
+    (tmp_path / 'torch').mkdir()
+    (tmp_path / 'torch/__init__.py').write_text("raise OSError('libcublas.so.12: no such file')")
+    code = (f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
+            'from mtl_perception.inference import engines; engines.GPUS = ("/",)\n'
+            "from mtl_perception.cli import main; main(['doctor'])")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    found = {line.split()[1]: line for line in done.stdout.splitlines()}
+    assert found['cuda'].startswith('NOTE cuda')
+    assert 'OSError: libcublas.so.12: no such file; install it again' in found['cuda']
+    assert 'auto takes onnx' in found['engine']
+    assert found['torch'].startswith('NOTE')
+    assert 'there is a GPU, but torch cannot be used (OSError: libcublas' in done.stderr
+
+
+def test_a_driver_or_a_folder_that_fails_costs_one_finding(monkeypatch):
+    torch = pytest.importorskip('torch')
+
+    def fail(*_):
+        raise PermissionError('not yours')
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', fail)
+    monkeypatch.setattr(doctor.shutil, 'disk_usage', fail)
+    found = findings()
+    assert found['cuda'].level == 'note'
+    assert 'torch ends in PermissionError: not yours' in found['cuda'].text
+    assert found['shared memory'].level == 'fail'
+    assert found['shared memory'].text.startswith('looking at it ends in PermissionError')
+    assert found['model roads'].level == 'ok'
+
+
 def test_two_builds_of_onnxruntime_over_one_another_are_reported(monkeypatch):
     names = ['onnxruntime', 'onnxruntime_gpu', 'onnxruntime-extensions', 'numpy']
     monkeypatch.setattr(doctor.importlib.metadata, 'distributions', lambda: [

@@ -163,19 +163,28 @@ def test_the_state_of_a_network_of_one_frame_is_no_state():
     assert graphs.calls.count('capture') == 1
 
 
-def test_the_kind_that_was_not_used_for_the_longest_time_is_forgotten():
-    graphs = StandIn()
-    steps = CapturedSteps(Toy(), graphs, most_kinds=2)
+def test_once_there_are_enough_graphs_other_kinds_run_as_they_are():
+    graphs, toy = StandIn(), Toy()
+    steps = CapturedSteps(toy, graphs, most_graphs=2)
+    steps(image(1, 9), None, None, None)  # a kind that is seen once takes no place
 
     def captures(count):
         before = graphs.calls.count('capture')
         for value in range(UNTIL_TRUSTED):
-            steps(image(value, count), None, None, None)
+            assert_equal(steps(image(value, count), None, None, None),
+                         Toy()(image(value, count), None, None, None))
         return graphs.calls.count('capture') - before
 
-    assert [captures(count) for count in (1, 2, 1, 3)] == [1, 1, 0, 1]
-    assert [captures(count) for count in (1, 2)] == [0, 1]  # 3 took the place of 2
-    assert len(steps._kinds) == 2
+    assert [captures(count) for count in (1, 2, 3)] == [1, 1, 0]
+    assert [captures(count) for count in (3, 1, 2, 3) * 3] == [0] * 12
+    before = graphs.calls.count('replay'), toy.runs
+    steps(image(1, 3), None, None, None)
+    assert (graphs.calls.count('replay'), toy.runs) == (before[0], before[1] + 1)
+    steps(image(1, 2), None, None, None)
+    assert graphs.calls.count('replay') == before[0] + 1
+
+    steps.forget()  # another temperature makes room
+    assert captures(3) == 1
 
 
 # --- on which memory -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -22,11 +23,13 @@ from mtl_perception.errors import (
     CheckpointError,
     ConfigurationError,
     DeviceError,
+    FrameError,
     PerceptionError,
 )
 from mtl_perception.frames import Frame
 from mtl_perception.inference import engines, onnx_engine, openvino_engine, precision
 from mtl_perception.inference.box_selection import select_boxes
+from mtl_perception.inference.cuda_errors import usable_gpu
 from mtl_perception.inference.engines import (
     LIBRARIES,
     candidates,
@@ -37,6 +40,7 @@ from mtl_perception.inference.int8_file import Int8Graph, digest_of
 from mtl_perception.inference.step_graph import find_graph, read_graph, unsealed
 from mtl_perception.inference.stream import CameraStream
 from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.inference.usual_pattern import UsualPattern
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import PRETRAINED, read_model, write_model
 from mtl_perception.media.pictures import read_rgb
@@ -135,6 +139,21 @@ def test_a_state_and_its_outputs_are_not_overwritten_by_the_next_frame(engine):
     np.testing.assert_array_equal(outputs.depth, depth)
     for stage, kept in zip(state, stages, strict=True):
         np.testing.assert_array_equal(np.asarray(stage), kept)
+
+
+def test_cameras_of_several_threads_get_the_answers_of_their_own_frames(engine):
+    wanted = [engine.step(picture(number), None, ['depth'])[0].depth for number in range(4)]
+    others = []
+
+    def camera(number):
+        for _ in range(60):
+            found, _ = engine.step(picture(number), None, ['depth'])
+            if not np.allclose(found.depth, wanted[number], rtol=1e-3):
+                others.append(number)
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        list(pool.map(camera, range(len(wanted))))
+    assert others == []
 
 
 def test_heads_can_be_left_out_and_the_state_is_the_same(engine):
@@ -285,6 +304,66 @@ def test_auto_is_torch_where_torch_has_a_gpu(copied, monkeypatch, tmp_path):
     # a driver, but a torch without CUDA
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert candidates(copied)[0] == 'onnx'
+
+
+@pytest.fixture(params=[
+    torch.AcceleratorError('CUDA error: no kernel image is available\nand advice'),
+    torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20.00 MiB.')])
+def unusable_gpu(request, monkeypatch, tmp_path):
+    """A GPU that torch finds and cannot bring a network to; returns what torch raises."""
+    move = torch.nn.Module.to
+
+    def refuse(module, *places, **settings):
+        if 'cuda' in map(str, places):
+            raise request.param
+        return move(module, *places, **settings)
+
+    monkeypatch.setattr(engines, 'GPUS', (str(tmp_path),))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.nn.Module, 'to', refuse)
+    return request.param
+
+
+def test_auto_leaves_a_gpu_that_torch_cannot_use_and_says_so(
+        unusable_gpu, copied, monkeypatch, caplog):
+    without_openvino(monkeypatch)
+    told = f'torch cannot use cuda ({type(unusable_gpu).__name__}: CUDA'
+    setup = load_engine(copied, threads=1).setup
+    assert (setup.engine, setup.device) == ('onnx', 'cpu')
+    assert told in setup.choice
+    assert caplog.text.count(told) == 1
+    assert 'advice' not in caplog.text
+
+    copied.with_suffix('.onnx').unlink()
+    setup = load_engine(copied, threads=1).setup
+    assert (setup.engine, setup.device) == ('torch', 'cpu')
+    assert told in setup.choice
+
+
+def test_a_gpu_that_torch_cannot_use_is_refused_where_it_is_named(unusable_gpu, copied, caplog):
+    memory = isinstance(unusable_gpu, torch.OutOfMemoryError)
+    for engine in ('torch', 'auto'):
+        with pytest.raises(DeviceError, match=r'torch cannot use cuda .*; set device to cpu') as e:
+            load_engine(copied, engine, 'cuda', threads=1)
+        assert e.value.code == ('D02_oom' if memory else 'D01')
+    with pytest.raises(DeviceError, match='torch cannot use cuda'):
+        UsualPattern(copied, 'cuda')
+
+    assert load_engine(copied, 'torch', threads=1).setup.device == 'cpu'
+    assert 'the network runs on the CPU: [D0' in caplog.text
+
+
+def test_what_fails_on_a_gpu_while_loading_is_no_fault_of_a_frame():
+    def fail(*_):
+        raise RuntimeError('cuDNN error: CUDNN_STATUS_NOT_INITIALIZED')
+
+    with pytest.raises(DeviceError, match=r'cannot use cuda \(RuntimeE'), usable_gpu('cuda'):
+        fail()
+    with pytest.raises(RuntimeError, match='cuDNN'), usable_gpu('cpu'):
+        fail()
+    with pytest.raises(FrameError, match='O07'), usable_gpu('cuda'):
+        raise FrameError('out of memory', 'O07_memory')  # of the host
 
 
 def without_openvino(monkeypatch):

@@ -16,6 +16,7 @@ from mtl_perception.errors import (
 )
 from mtl_perception.inference import torch_engine
 from mtl_perception.inference.torch_engine import TorchEngine
+from mtl_perception.inference.usual_pattern import UsualPattern
 from mtl_perception.inference.weights import fuse_batch_norm, load_network
 from mtl_perception.manifest import read_model
 from mtl_perception.models.build import ENCODERS
@@ -118,6 +119,32 @@ def test_cuda_without_a_gpu_is_refused_with_the_cure(tiny_model):
     assert TorchEngine.load(tiny_model, device='auto').device.type == 'cpu'
 
 
+@pytest.fixture
+def tf32():
+    """What switches TF32, on until the end of a test."""
+    switches = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [switch.allow_tf32 for switch in switches]
+    for switch in switches:
+        switch.allow_tf32 = True
+    yield switches
+    for switch, value in zip(switches, before, strict=True):
+        switch.allow_tf32 = value
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has CUDA')
+@pytest.mark.parametrize('load', [TorchEngine.load, UsualPattern])
+def test_fp32_on_cuda_is_not_tf32(tiny_model, monkeypatch, tf32, load):
+    load(tiny_model, 'cpu', threads=1)
+    assert [switch.allow_tf32 for switch in tf32] == [True, True]
+
+    # a GPU as far as torch tells, which then cannot be used
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    with pytest.raises(DeviceError, match='torch cannot use cuda'):
+        load(tiny_model, 'cuda', threads=1)
+    assert [switch.allow_tf32 for switch in tf32] == [False, False]
+
+
 @pytest.mark.parametrize(('setting', 'error', 'text'), [
     ({'device': 'gpu'}, ConfigurationError, "device is 'gpu'"),
     ({'device': 'mps'}, ConfigurationError, 'must be auto, cpu'),
@@ -132,6 +159,9 @@ def test_an_unknown_setting_is_refused(tiny_model, setting, error, text):
 
 @pytest.mark.parametrize(('raised', 'wanted', 'code'), [
     (torch.OutOfMemoryError('CUDA out of memory'), FrameError, 'D02_oom'),
+    (torch.AcceleratorError('CUDA error: out of memory\nhints'), FrameError, 'D02_oom'),
+    (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling'), FrameError, 'D02_oom'),
+    (RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'), FrameError, 'D02_oom'),
     (MemoryError(), FrameError, 'O07_memory'),
     (RuntimeError("[enforce] can't allocate memory: you tried"), FrameError, 'O07_memory')])
 def test_running_out_of_memory_costs_one_frame(tiny_model, monkeypatch, raised, wanted, code):
@@ -149,14 +179,17 @@ def test_running_out_of_memory_costs_one_frame(tiny_model, monkeypatch, raised, 
     assert engine.step(picture())[0].depth is not None
 
 
-def test_a_lost_device_is_not_reported_as_a_bad_frame(tiny_model, monkeypatch):
+@pytest.mark.parametrize('text', [
+    'CUDA error: an illegal memory access was encountered\nhints',
+    'cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'])
+def test_a_lost_device_is_not_reported_as_a_bad_frame(tiny_model, monkeypatch, text):
     engine = TorchEngine.load(tiny_model, device='cpu', threads=1)
 
     def fail(*_):
-        raise RuntimeError('CUDA error: an illegal memory access was encountered\nhints')
+        raise RuntimeError(text)
 
     monkeypatch.setattr(engine._network, 'step', fail)
-    with pytest.raises(RuntimeError, match='CUDA error'):
+    with pytest.raises(RuntimeError, match=text[:10]):
         engine.step(picture())
 
     engine.device = torch.device('cuda')

@@ -82,7 +82,11 @@ class OutOfMemoryError(RuntimeError):
 @pytest.mark.parametrize(('error', 'reason'), [
     (FrameError('x', 'I03_short'), 'I03_short'), (FrameError('x'), 'E00_internal'),
     (MemoryError(), 'O07_memory'), (OutOfMemoryError('x'), 'D02_oom'),
-    (RuntimeError('CUDA error: x'), 'D03_device'), (RuntimeError('x'), 'E00_internal')])
+    (RuntimeError('CUDA error: x'), 'D03_device'), (RuntimeError('x'), 'E00_internal'),
+    (RuntimeError('CUDA error: out of memory'), 'D02_oom'),
+    (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED'), 'D02_oom'),
+    (RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'), 'D03_device'),
+    (ValueError('CUDA error'), 'E00_internal')])
 def test_errors_have_reasons(error, reason):
     assert reason_of(error) == reason
 
