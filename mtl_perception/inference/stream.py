@@ -252,12 +252,9 @@ class CameraStream:
 
     def _layout(self, frame: Frame) -> Layout:
         """Return what the network sees of a frame, which a pinhole took."""
-        fit = self.settings.fit
-        roi = None
-        if fit.roi is not None and self.rectifier is not None:
-            roi = self.rectifier.roi(fit.roi)
         height, width = frame.image.shape[:2]
-        return fit.layout(height, width, self.engine.manifest, roi)
+        rectified = None if self.rectifier is None else self.rectifier.roi
+        return self.settings.fit.layout(height, width, self.engine.manifest, rectified)
 
     def _step(
         self, layout: Layout, image: NDArray[np.uint8], state: Any,
