@@ -120,8 +120,8 @@ class ReasonCode(str, Enum):
         'Calibrate the camera; "mtl doctor --calibration FILE" says what is wrong with a file.')
     IMAGE_FIT = (
         'I25_fit', 'An image cannot be shown to the network as input.fit and input.roi ask.',
-        'input.roi reaches outside of the image, or the image is so long that it would need too '
-        'many tiles.',
+        'input.roi reaches outside of the image, or lies where a rectified image shows nothing; '
+        'or the image is so long that it would need too many tiles.',
         'Give input.roi in pixels of the images that arrive; take a part of a very long image, or '
         'set input.fit to crop or squeeze.')
     NOT_ANCHORED = (

@@ -19,6 +19,7 @@ from mtl_perception.errors import (
 )
 from mtl_perception.evaluation import dataset_evaluation, street_evaluation
 from mtl_perception.evaluation.precision_figures import Evaluation, measure, write_figures
+from mtl_perception.evaluation.street_classes import check_street_classes
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.evaluation.task_evaluators import LOWEST_SCORE
 from mtl_perception.files import check_writable
@@ -102,7 +103,9 @@ def run(arguments: argparse.Namespace) -> int:
     data, words = None, f'streets {min(seeds)} to {max(seeds)}'
     if arguments.look != LOOKS[0]:
         words += f', look {arguments.look}'
-    if arguments.data is not None:
+    if arguments.data is None:
+        check_street_classes(manifest, arguments.look)
+    else:
         data, words = dataset_evaluation.open_data(
             arguments.data, arguments.part, arguments.root, manifest.network.frames)
 

@@ -23,6 +23,7 @@ from mtl_perception.evaluation.motion_evaluation import (
     clips_of,
     number_text,
 )
+from mtl_perception.evaluation.street_classes import check_street_classes
 from mtl_perception.evaluation.street_evaluation import SamplingPlan
 from mtl_perception.files import write_atomically
 from mtl_perception.inference.engine import MotionScorer
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f'--frames is {arguments.frames}; it must be at least 1')
     engine = load_engine(arguments)
     manifest = engine.manifest
+    check_street_classes(manifest)
     head = _read_head(arguments.head, manifest) if arguments.head else engine.motion_head
     if head is None:
         raise ConfigurationError(

@@ -75,9 +75,12 @@ def ransac(matches: Matches, camera: Pinhole, threshold_px: float = 1.5) -> Matr
         return None
 
     cv2.setRNGSeed(0)
-    found, turn, shift, _ = cv2.solvePnPRansac(
-        matches.points, matches.earlier, camera.matrix, None, iterationsCount=60,
-        reprojectionError=threshold_px, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP)
+    try:
+        found, turn, shift, _ = cv2.solvePnPRansac(
+            matches.points, matches.earlier, camera.matrix, None, iterationsCount=60,
+            reprojectionError=threshold_px, confidence=0.999, flags=cv2.SOLVEPNP_SQPNP)
+    except cv2.error:  # SQPNP takes no points that are seen in nearly one direction
+        return None
     if not found or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
         return None
 

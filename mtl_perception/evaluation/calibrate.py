@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_perception.errors import ConfigurationError
+from mtl_perception.evaluation.street_classes import check_street_classes
 from mtl_perception.inference.confidence import FEATURES, features
 from mtl_perception.manifest import Manifest, find_model, read_model, write_model
 from mtl_perception.preprocessing import focal_length_at
@@ -150,7 +151,8 @@ def calibrate(
     :param test: seeds to test on.
     :param show: wraps the seeds, for a progress bar.
     :return: the manifest, and for each confidence and baseline ``auroc`` and ``ece``.
-    :raises ConfigurationError: if the model lacks semantics or depth.
+    :raises ConfigurationError: if the model lacks semantics or depth, or has other classes than
+        the streets.
     """
     if engine.manifest.task('semantic') is None or engine.manifest.task('depth') is None:
         raise ConfigurationError(
@@ -158,6 +160,7 @@ def calibrate(
 
     if not hasattr(engine, 'temperature'):
         raise ConfigurationError('--calibrate takes torch as the engine')
+    check_street_classes(engine.manifest)
 
     # The temperature that makes right and wrong classes most likely.
     learned = collect(engine, learn, TEMPERATURES, show)

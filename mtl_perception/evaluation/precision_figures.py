@@ -17,12 +17,9 @@ from mtl_perception.files import write_atomically
 from mtl_perception.frames import Outputs
 from mtl_perception.inference.engine import Engine, MotionScorer
 from mtl_perception.inference.int8_file import file_digest, int8_path
-from mtl_perception.inference.precision import TOLERANCES, Figures, kind_of
+from mtl_perception.inference.precision import ID_OUTPUTS, TOLERANCES, Figures, kind_of
 from mtl_perception.inference.step_graph import read_manifest
 from mtl_perception.manifest import Manifest, find_model
-
-ID_OUTPUTS = ('semantic', 'motion')
-"""Outputs of a network that are ids."""
 
 Evaluation = Callable[[Engine], dict[str, Any]]
 """Runs an engine over the frames; returns the metrics of each task and ``frames``."""

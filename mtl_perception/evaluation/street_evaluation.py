@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mtl_perception.datasets.seeds import check_seeds
 from mtl_perception.evaluation.evaluator import Evaluator
 from mtl_perception.evaluation.remembering import RememberingEngine
+from mtl_perception.evaluation.street_classes import check_street_classes
 from mtl_perception.frames import Frame, FrameRecord, Perception, TrueBoxes, Truth
 from mtl_perception.inference.depth_anchor import DepthScale
 from mtl_perception.inference.engine import Engine
@@ -25,7 +26,7 @@ from mtl_perception.manifest import Manifest, find_model, read_model, write_mode
 from mtl_perception.parallel import in_processes
 from mtl_perception.synthetic import Street
 from mtl_perception.synthetic.street import CAMERA_HEIGHTS
-from mtl_perception.tasks import LOOKS, UNLABELLED
+from mtl_perception.tasks import LOOKS, STREET_SEMANTIC, UNLABELLED
 
 JudgedFrame = tuple[FrameRecord, Perception]
 """A frame with prediction and truth, and the motion that is found when it comes once more."""
@@ -89,9 +90,11 @@ def evaluate(
     :param street: class of the street, :class:`.Street` by default.
     :param split: which the seeds must belong to.
     :return: the metrics, and the evaluator, which has pictures of the worst frames.
-    :raises ConfigurationError: if a seed may have been used in training.
+    :raises ConfigurationError: if a seed may have been used in training, or the model has other
+        classes than the streets.
     """
     check_seeds(seeds, split)
+    check_street_classes(engine.manifest, plan.look)
     drives = (drive(engine, seed, plan, street or Street) for seed in seeds)
     metrics, evaluator = _judged(engine.manifest, seeds, plan, drives, show)
     return {**metrics, 'engine': engine.setup.what}, evaluator
@@ -112,10 +115,12 @@ def evaluate_in_processes(
     :param workers: number of processes, at least 1.
     :param show: wraps the seeds, for a progress bar.
     :param street: class of the street, :class:`.Street` by default.
-    :raises ConfigurationError: if a seed may have been used in training.
+    :raises ConfigurationError: if a seed may have been used in training, or the model has other
+        classes than the streets.
     :raises WorkerError: naming the street of a process that died.
     """
     check_seeds(seeds, 'test')
+    check_street_classes(manifest, plan.look)
     drives = in_processes(
         partial(_drive_of, plan=plan, street=street or Street), seeds, min(workers, len(seeds)),
         partial(_single_threaded, make_engine), lambda seed: f'street {seed}')
@@ -233,7 +238,7 @@ def _truth_of(frame: Any, manifest: Manifest) -> Truth:
     # The street gives inclusive corners; an object may be hidden behind another.
     visible = np.bincount(frame.instance.ravel())
     corners = [(box.x_min, box.y_min, box.x_max + 1, box.y_max + 1) for box in frame.boxes]
-    classes = [task.semantic_ids.index(box.class_id) for box in frame.boxes]
+    classes = [task.classes.index(STREET_SEMANTIC.classes[box.class_id]) for box in frame.boxes]
     hidden = [visible[box.instance] < SMALLEST_OBJECT for box in frame.boxes]
     return Truth(semantic, frame.depth, frame.motion, frame.instance, TrueBoxes(
         np.array(corners, np.float32).reshape(-1, 4), np.array(classes, np.int64),

@@ -44,9 +44,11 @@ class Measurement(Protocol):
     Measures the factor on the depth of a frame.
 
     :ivar stands: whether nothing can be measured because the camera stands.
+    :ivar needs_time: whether frames without a stamp cannot be measured.
     """
 
     stands: bool
+    needs_time: bool
 
     def measure(
         self, image: NDArray[np.uint8], stamp_ns: int, depth: NDArray[np.float32],
@@ -65,6 +67,8 @@ class RoadHeight:
     :param height: of the camera above the road, metres.
     :param semantic: classes of the network.
     """
+
+    needs_time = False
 
     def __init__(self, height: float, semantic: Task) -> None:
         self.stands = False
@@ -97,6 +101,8 @@ class OdometryTravel:
 
     :param semantic: classes of the network.
     """
+
+    needs_time = True
 
     def __init__(self, semantic: Task) -> None:
         self.stands = False
@@ -230,24 +236,29 @@ class DepthAnchor:
 
         :param image: (h, w, 3) uint8 RGB at the network's size.
         :param stamp_ns: time of exposure, nanoseconds; one not after the last forgets that.
+            0 = unknown: a height is measured all the same, a way is not.
         :param depth: (h, w) float32 metres, without the factor.
         :param semantic: (h, w) uint8 class ids.
         :param camera: at the network's size.
         :param odometry: tells how the camera moved.
         """
-        if stamp_ns <= self._measured_ns:
+        if not stamp_ns and self._measurement.needs_time:
+            return self.factor
+        if 0 < stamp_ns <= self._measured_ns:
             self.forget()
 
         factor = self.factor
         found = self._measurement.measure(
             image, stamp_ns, depth * np.float32(factor), semantic, camera, odometry)
-        if found is not None and 1 / LARGEST_FACTOR < found * factor < LARGEST_FACTOR:
+        measured = found is not None and 1 / LARGEST_FACTOR < found * factor < LARGEST_FACTOR
+        if found is not None and measured:
             self._logarithms.append(float(np.log(found * factor)))
-            self._measured_ns = stamp_ns
-        elif self._measurement.stands and self.anchored:
-            self._measured_ns = stamp_ns
-        self.anchored = bool(self._logarithms) and (
-            stamp_ns - self._measured_ns <= PATIENCE_S * 1e9)
+        if measured or (self._measurement.stands and self.anchored):
+            self._measured_ns = max(self._measured_ns, stamp_ns)
+
+        # Without a time nobody knows how old the last measurement is.
+        recent = stamp_ns - self._measured_ns <= PATIENCE_S * 1e9 if stamp_ns else measured
+        self.anchored = bool(self._logarithms) and recent
         return self.factor
 
 

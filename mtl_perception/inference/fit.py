@@ -10,7 +10,7 @@ to its proportions, or shown in several tiles, whose answers become one again.
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -73,7 +73,8 @@ class Fit:
             raise ValueError(f'roi is {list(self.roi)}; {problem}')
 
     def layout(
-        self, height: int, width: int, manifest: Manifest, roi: Roi | None = None,
+        self, height: int, width: int, manifest: Manifest,
+        rectified: Callable[[Roi], Roi] | None = None,
     ) -> 'Layout':
         """
         Return what the network sees of images of a size.
@@ -81,16 +82,18 @@ class Fit:
         :param height: of the images, pixels.
         :param width: of the images, pixels.
         :param manifest: of the network.
-        :param roi: the same part in other pixels, where the image was rectified.
+        :param rectified: where a part lies after the image was rectified; None if it was not.
         :raises FrameError: ``I25_fit`` if the part is not inside of the image, or too many tiles
             would be needed.
         """
-        roi = roi or self.roi
-        x, y, columns, rows = roi or (0, 0, width, height)
+        x, y, columns, rows = self.roi or (0, 0, width, height)
         if x + columns > width or y + rows > height:
             raise FrameError(
                 f'the roi is {columns} x {rows} pixels at ({x}, {y}), the image has {width} x '
                 f'{height}; choose a part of the image', ReasonCode.IMAGE_FIT)
+        if self.roi is not None and rectified is not None:
+            x, y, columns, rows = rectified(self.roi)
+
         window = Window(y, x, rows, columns)
         if self.how == 'crop':
             window = _central(window, manifest)

@@ -49,8 +49,12 @@ TOLERANCES = (
     Tolerance('semantic', 'miou', 'mIoU', 0.005),
     Tolerance('depth', 'abs_rel', 'AbsRel', 0.02, lower_is_better=True, relative=True),
     Tolerance('motion', 'auc', 'motion AUC', 0.005),
+    Tolerance('instance', 'panoptic', 'panoptic quality', 0.005),
+    Tolerance('detection', 'ap50', 'box AP50', 0.005),
 )
-"""What is compared, in this order; a model need not have every task."""
+"""What is compared, in this order: a figure for each task that a model may have."""
+ID_OUTPUTS = ('semantic', 'motion')
+"""Outputs of a network that are ids."""
 EQUAL_IDS = 0.995
 """Smallest share of the ids that are those of fp32."""
 FEWEST_FRAMES = 100
@@ -113,7 +117,7 @@ class Figures:
             name = f'{one.task}.{one.metric}'
             if name in self.fp32 and name in self.found:
                 parts.append(f'{one.label} {self.found[name]:.4f} (fp32 {self.fp32[name]:.4f})')
-        return f'{", ".join(parts)}, measured on {self.frames} frames, {self.data}'
+        return ', '.join([*parts, f'measured on {self.frames} frames', self.data])
 
 
 def key(engine: str, device: str, precision: str) -> str:
@@ -154,11 +158,14 @@ def objection(figures: Figures, manifest: Manifest) -> str:
     Return why ``auto`` does not take a precision; empty if it does.
 
     :param figures: what was measured.
-    :param manifest: of the model; each of its tasks must have been evaluated.
+    :param manifest: of the model; each of its tasks must have been evaluated, its ids compared.
     """
     if figures.frames < FEWEST_FRAMES:
         return f'measured on {figures.frames} frames, wanted at least {FEWEST_FRAMES}'
-    if figures.equal_ids is not None and figures.equal_ids < EQUAL_IDS:
+    if figures.equal_ids is None:
+        if names := [name for name in ID_OUTPUTS if name in manifest.network.channels]:
+            return f'the ids of {" and ".join(names)} were not compared'
+    elif figures.equal_ids < EQUAL_IDS:
         return f'{figures.equal_ids:.3%} of the ids are those of fp32, wanted {EQUAL_IDS:.1%}'
 
     for one in TOLERANCES:

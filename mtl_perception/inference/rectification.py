@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_perception.errors import FrameError
 from mtl_perception.frames import UNKNOWN, Detections, Perception
 from mtl_perception.media.lens import Lens
+from mtl_perception.reason_codes import ReasonCode
 
 Roi = tuple[int, int, int, int]
 Map = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -72,12 +74,18 @@ class Rectifier:
         self._forth = _as_map(*lens.project(x, y))
 
     @functools.cached_property
-    def unseen(self) -> float:
-        """Share of the camera's pixels that the pinhole does not see."""
+    def _seen(self) -> NDArray[np.bool_]:
+        """Which of the camera's pixels the pinhole sees, (H, W)."""
         column, row = self._back(*self.size)
         height, width = self.size
-        inside = (column > -1) & (column < width) & (row > -1) & (row < height)
-        return float(1 - inside.mean())
+        inside: NDArray[np.bool_] = (
+            (column > -1) & (column < width) & (row > -1) & (row < height))
+        return inside
+
+    @property
+    def unseen(self) -> float:
+        """Share of the camera's pixels that the pinhole does not see."""
+        return float(1 - self._seen.mean())
 
     def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the pinhole's image, (H, W, 3) uint8; black where the camera sees nothing."""
@@ -107,8 +115,18 @@ class Rectifier:
             detection=None if boxes is None else self._boxes(boxes, height, width))
 
     def roi(self, roi: Roi) -> Roi:
-        """Return the smallest part of the pinhole's image around a part of the camera's."""
+        """
+        Return the smallest part of the pinhole's image around a part of the camera's.
+
+        :param roi: inside of the camera's image.
+        :raises FrameError: ``I25_fit`` if the pinhole sees no pixel of it.
+        """
         x, y, columns, rows = roi
+        if not self._seen[y:y + rows, x:x + columns].any():
+            raise FrameError(
+                f'the roi is {columns} x {rows} pixels at ({x}, {y}), so far out in the image of '
+                'a wide lens that the rectified image shows none of it; choose a part nearer to '
+                'the middle, or set rectify to "off"', ReasonCode.IMAGE_FIT)
         share = np.linspace(0, 1, POINTS_PER_EDGE)
         across, down = x + share * columns - 0.5, y + share * rows - 0.5
         edge = np.concatenate([across, across, np.full_like(down, x - 0.5),

@@ -209,9 +209,9 @@ class CameraStream:
         if focal_y is None and not layout.is_plain:
             focal_y = self.focal_px
         scale = self._lens_scale(focal_y, layout)
-        if self.anchor is not None and outputs.depth is not None and not link.odd:
+        if self.anchor is not None and outputs.depth is not None:
             scale *= self._anchored(
-                self.anchor, image, frame.stamp_ns, outputs, scale,
+                self.anchor, link, image, outputs, scale,
                 self._pinhole(layout, focal_x or self.focal_px), odometry)
 
         # The model's motion head, if it has one, predicts motion instead of the network.
@@ -252,12 +252,9 @@ class CameraStream:
 
     def _layout(self, frame: Frame) -> Layout:
         """Return what the network sees of a frame, which a pinhole took."""
-        fit = self.settings.fit
-        roi = None
-        if fit.roi is not None and self.rectifier is not None:
-            roi = self.rectifier.roi(fit.roi)
         height, width = frame.image.shape[:2]
-        return fit.layout(height, width, self.engine.manifest, roi)
+        rectified = None if self.rectifier is None else self.rectifier.roi
+        return self.settings.fit.layout(height, width, self.engine.manifest, rectified)
 
     def _step(
         self, layout: Layout, image: NDArray[np.uint8], state: Any,
@@ -398,14 +395,17 @@ class CameraStream:
         return layout.pinhole(focal_px, known.focal_y_px, known.centre)
 
     def _anchored(
-        self, anchor: DepthAnchor, image: NDArray[np.uint8], stamp_ns: int, outputs: Outputs,
+        self, anchor: DepthAnchor, link: Link, image: NDArray[np.uint8], outputs: Outputs,
         scale: float, camera: Pinhole, odometry: Odometry | None,
     ) -> float:
         """Return the measured factor on the depth of a frame, and count where it is unknown."""
         assert outputs.depth is not None  # it was asked for, and with it the semantics
         assert outputs.semantic is not None
-        factor = anchor.update(
-            image, stamp_ns, outputs.depth * np.float32(scale), outputs.semantic, camera, odometry)
+        factor = anchor.factor  # counts on in a frame that has the stamp of another one
+        if not link.odd or link.reason == ReasonCode.TIME_ZERO:
+            factor = anchor.update(
+                image, link.stamp_ns, outputs.depth * np.float32(scale), outputs.semantic,
+                camera, odometry)
         if not anchor.anchored:
             self.warnings[ReasonCode.NOT_ANCHORED] += 1
         return factor

@@ -32,13 +32,15 @@ def export_resized(source: str | Path, width: int, height: int, path: Path) -> s
         log Z = network + log k
 
     in the last bias, and the camera that the metres are for has a focal length k times as long.
+    The anchors of boxes keep their pixels: what looks larger is larger beside them.
 
     :param source: name or path of the model.
     :param width: of the images, pixels, a multiple of 32.
     :param height: of the images, pixels, a multiple of 32.
     :param path: ``NAME.safetensors``; a motion head goes with it.
     :return: what was written, in words.
-    :raises ConfigurationError: if the network cannot run at that size, or depth would be wrong.
+    :raises ConfigurationError: if the network cannot run at that size, or depth or boxes would be
+        wrong.
     :raises CheckpointError: if the model cannot be read.
     :raises StorageError: if a file cannot be written.
     """
@@ -54,6 +56,7 @@ def export_resized(source: str | Path, width: int, height: int, path: Path) -> s
             f'{manifest.width}x{manifest.height}: of other proportions, depth would be wrong. '
             f'Take {width}x{_fitting(manifest, width)}, or train at that size')
 
+    network = replace(manifest.network, anchors=_anchors(manifest, right, down))
     weights = safetensors.torch.load(content)
     if manifest.task('depth') is not None:
         bias = _depth_bias(manifest, weights)
@@ -61,7 +64,7 @@ def export_resized(source: str | Path, width: int, height: int, path: Path) -> s
 
     # What was measured and fitted was so at the other size.
     resized = replace(
-        manifest, name=path.stem, width=width, height=height,
+        manifest, name=path.stem, width=width, height=height, network=network,
         focal_px=manifest.focal_px * right,
         focal_y_px=(manifest.focal_y_px or manifest.focal_px) * down,
         motion_head='', metrics={}, precisions={}, semantic_temperature=1.0, depth_confidence=(),
@@ -81,6 +84,22 @@ def _fitting(manifest: Manifest, width: int) -> int:
     """Return the height that fits a width best."""
     rows = width * manifest.height / manifest.width
     return max(STRIDE, round(rows / STRIDE) * STRIDE)
+
+
+def _anchors(manifest: Manifest, right: float, down: float) -> list[list[float]]:
+    """
+    Return anchors of as many pixels in images of another size.
+
+    :raises ConfigurationError: if one were larger than the image.
+    """
+    anchors = [[width / right, height / down] for width, height in manifest.network.anchors]
+    largest = max((side for anchor in anchors for side in anchor), default=0.0)
+    if largest > 1:
+        raise ConfigurationError(
+            f'--size is so small that an anchor box of model {manifest.name!r} would be '
+            f'{largest:.2f} times as long as the side of the image, wanted at most 1; take a '
+            'larger --size, or train at that size')
+    return anchors
 
 
 def _depth_bias(manifest: Manifest, weights: dict[str, Tensor]) -> Tensor:

@@ -66,6 +66,17 @@ def test_random_matches_give_a_low_quality(pose):
     assert quality(fit) < 0.2
 
 
+@pytest.mark.parametrize('count', [6, 50])
+def test_points_in_nearly_one_direction_give_no_pose(pose, count):
+    rng = np.random.default_rng(0)
+    pixels = (191.5, 111.5) + rng.normal(0, 0.1, (count, 2))
+    depth = rng.uniform(4, 40, count)
+    points = np.column_stack([(pixels - (191.5, 111.5)) / 230 * depth[:, None], depth])
+    there = points @ pose[:3, :3].T + pose[:3, 3]
+    matches = Matches(points, pixels, there[:, :2] / there[:, 2:] * 230 + (191.5, 111.5))
+    assert ransac(matches, CAMERA) is None
+
+
 def test_too_few_matches_give_no_pose_and_no_quality(pose):
     assert ransac(make_matches(pose, count=5), CAMERA) is None
     assert quality(refine(np.eye(4), make_matches(pose, count=10), CAMERA)) == 0

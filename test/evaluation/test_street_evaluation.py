@@ -12,6 +12,7 @@ import pytest
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.evaluation import street_evaluation
 from mtl_perception.evaluation.report import Report, as_markdown
+from mtl_perception.evaluation.street_classes import check_street_classes
 from mtl_perception.evaluation.street_evaluation import (
     SamplingPlan,
     drive,
@@ -21,9 +22,19 @@ from mtl_perception.evaluation.street_evaluation import (
 from mtl_perception.frames import Outputs
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Setup
-from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
+from mtl_perception.manifest import Manifest, NetworkSpec, read_model, shipped_models, write_model
 from mtl_perception.parallel import WorkerError
-from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.synthetic import Street
+from mtl_perception.tasks import (
+    LOOKS,
+    ROADS_SEMANTIC,
+    STREET_DEPTH,
+    STREET_DETECTION,
+    STREET_INSTANCE,
+    STREET_MOTION,
+    STREET_SEMANTIC,
+    STREET_TASKS,
+)
 
 PLAN = SamplingPlan(frames=4, width=64, height=32)
 CAR, SKY = 8, 11
@@ -194,6 +205,72 @@ class NoMotion:
 def test_streets_of_training_and_selection_are_refused(seed):
     with pytest.raises(ConfigurationError, match='is not for test'):
         metrics(seeds=[20000, seed])
+
+
+def with_tasks(*tasks):
+    """Return a manifest with these tasks."""
+    return dataclasses.replace(KnowingEngine().manifest, tasks=tasks)
+
+
+def swapped(task):
+    """Return a task whose first two classes have changed places."""
+    first, second, *others = task.classes
+    return dataclasses.replace(task, classes=(second, first, *others))
+
+
+@pytest.mark.parametrize(('task', 'said'), [
+    (swapped(STREET_SEMANTIC), "class 0 is 'road_marking', that of the streets 'road'"),
+    (swapped(STREET_MOTION), "class 0 is 'moving', that of the streets 'static'"),
+    (dataclasses.replace(STREET_DETECTION, classes=('car', 'cow', 'cyclist'), semantic_ids=()),
+     "there is no class 'person' among \\['car', 'cow', 'cyclist'\\]")])
+def test_other_classes_than_the_streets_are_refused_before_a_frame_is_drawn(task, said):
+    engine = KnowingEngine()
+    engine.manifest = with_tasks(task)
+    wanted = f"{task.name} of model 'knowing': {said}.*mtl evaluate --data"
+    with pytest.raises(ConfigurationError, match=wanted):
+        evaluate(engine, [20000], PLAN, street=None)
+    with pytest.raises(ConfigurationError, match=wanted):
+        evaluate_in_processes(KnowingEngine, engine.manifest, [20000], PLAN, 1)
+
+
+def test_a_class_that_one_side_has_at_its_end_changes_no_other():
+    for semantic in (STREET_SEMANTIC, ROADS_SEMANTIC):
+        for look in LOOKS:
+            check_street_classes(with_tasks(semantic, STREET_DEPTH, STREET_INSTANCE), look)
+    for name in shipped_models():
+        check_street_classes(read_model(name)[0])
+
+    cows = dataclasses.replace(ROADS_SEMANTIC, classes=(*STREET_SEMANTIC.classes, 'cow'))
+    with pytest.raises(ConfigurationError, match="class 12 is 'cow', that of the streets 'fence'"):
+        check_street_classes(with_tasks(cows), 'roads')
+
+
+@pytest.mark.parametrize('words', [
+    ['evaluate', '--calibrate'], ['evaluate', '--workers', '1'],
+    ['calibrate', '--engine', 'torch'], ['evaluate-motion', '--engine', 'torch']])
+def test_commands_on_streets_refuse_other_classes(tiny_model, tmp_path, words, capsys):
+    pytest.importorskip('torch')
+    from mtl_perception import cli
+    manifest, content = read_model(tiny_model)
+    path = tmp_path / 'other.safetensors'
+    tasks = tuple(swapped(task) if task.name == 'semantic' else task for task in manifest.tasks)
+    write_model(dataclasses.replace(manifest, tasks=tasks), content, path)
+
+    command, *options = words
+    assert cli.main([command, str(path), *options]) == 2
+    assert "class 0 is 'road_marking'" in capsys.readouterr().err
+
+
+def test_boxes_are_judged_by_the_names_of_their_classes():
+    task = dataclasses.replace(
+        STREET_DETECTION, classes=('person', 'tram', 'car', 'cyclist'), semantic_ids=(),
+        palette=((0, 0, 0),) * 4)
+    check_street_classes(with_tasks(task))
+    frame = Street(20000, 192, 112).render(20)
+    assert frame.boxes
+    found = street_evaluation._truth_of(frame, with_tasks(task)).detection.classes.tolist()
+    assert [task.classes[one] for one in found] == [
+        STREET_SEMANTIC.classes[box.class_id] for box in frame.boxes]
 
 
 def test_sampled_frames_lie_within_the_drive_and_follow_their_previous_frame():

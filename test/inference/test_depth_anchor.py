@@ -158,6 +158,53 @@ def test_the_last_factor_counts_on_and_after_a_while_it_says_that_it_is_old(stre
     assert stream.warnings == {'I26_not_anchored': 1}
 
 
+def ratios_at(stamps, engine, street, frames, odometry=None, **settings):
+    """Return the stream, and the factor that the depth is wrong by at each stamp in steps."""
+    stream, ratios = CameraStream(engine, StreamSettings(**settings)), []
+    for number, stamp in enumerate(stamps):
+        frame = frames[number % len(frames)]
+        found = stream.process(Frame('front', round(stamp * STEP_NS), frame.image), {'depth'},
+                               focal_px=float(street.focal_px), odometry=odometry)
+        known = np.isfinite(found.depth) & np.isfinite(frame.depth)
+        ratios.append(float(np.median(found.depth[known] / frame.depth[known])))
+    return stream, ratios
+
+
+@pytest.mark.parametrize('settings', [
+    {'depth_scale': 'height', 'camera_height': 0.8}, {'depth_scale': 'odometry'}])
+def test_the_factor_counts_on_in_frames_with_an_odd_stamp(street, frames, settings):
+    stream, ratios = ratios_at(
+        [1, 2, 3, 2.5, 3], TrueAnswers(street, frames, 1.5), street, frames, way(street),
+        **settings)
+    assert stream.warnings['T01_backwards'] == stream.warnings['T02_duplicate'] == 1
+    assert ratios[2:] == pytest.approx([1] * 3, rel=0.1)
+    assert stream.anchor.anchored
+    assert stream.warnings['I26_not_anchored'] == (settings['depth_scale'] == 'odometry')
+
+
+def test_without_stamps_the_height_anchors_and_the_odometry_does_not(street, frames):
+    stream, ratios = ratios_at([0] * COUNT, TrueAnswers(street, frames, 1.8), street, frames,
+                               depth_scale='height', camera_height=0.8)
+    assert ratios == pytest.approx([1] * COUNT, rel=0.04)
+    assert stream.warnings == {'T04_zero_stamp': COUNT}
+
+    stream, ratios = ratios_at([0] * COUNT, TrueAnswers(street, frames, 1.8), street, frames,
+                               way(street), depth_scale='odometry')
+    assert ratios == pytest.approx([1.8] * COUNT, rel=0.01)
+    assert stream.warnings == {'T04_zero_stamp': COUNT, 'I26_not_anchored': COUNT}
+
+
+def test_without_stamps_a_frame_without_a_road_is_not_anchored(street, frames):
+    engine = TrueAnswers(street, frames, 1.8)
+    stream, _ = ratios_at([0] * 2, engine, street, frames,
+                          depth_scale='height', camera_height=0.8)
+    measured = stream.anchor.factor
+    engine.road = False
+    stream.process(Frame('front', 0, frames[2].image), {'depth'}, focal_px=float(street.focal_px))
+    assert stream.anchor.factor == measured != 1
+    assert stream.warnings == {'T04_zero_stamp': 3, 'I26_not_anchored': 1}
+
+
 def test_an_absurd_height_is_not_believed(street, frames):
     stream, ratio = drive(
         TrueAnswers(street, frames, 0.05, camera_height=0.0), street, frames, camera_height=0.8,

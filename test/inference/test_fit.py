@@ -23,6 +23,7 @@ from mtl_perception.inference.rectification import Rectifier
 from mtl_perception.inference.stream import CameraStream, StreamSettings
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.manifest import Manifest, NetworkSpec
+from mtl_perception.media.intrinsics import Intrinsics, IntrinsicsState
 from mtl_perception.media.lens import EQUIDISTANT, Lens
 from mtl_perception.preprocessing import resize
 from mtl_perception.synthetic import Street
@@ -354,9 +355,25 @@ def test_a_roi_of_a_lens_is_the_part_of_the_rectified_image_around_it():
 
     whole = rectifier.roi((0, 0, 320, 240))
     assert whole == (0, 0, 320, 240)
-    corner = rectifier.roi((0, 0, 4, 4))
-    assert corner[2] >= 1
-    assert corner[3] >= 1
+    with pytest.raises(FrameError, match=r'I25_fit.*4 x 4 pixels at \(0, 0\).*shows none of it'):
+        rectifier.roi((0, 0, 4, 4))
+
+
+def test_a_roi_outside_of_the_image_of_a_lens_is_refused_as_for_a_pinhole():
+    lens = Lens(EQUIDISTANT, 160.0, 160.0, 159.5, 119.5, ())
+    known = Intrinsics(IntrinsicsState.CALIBRATED, 160.0, 160.0, lens=lens)
+    image = noise(240, 320)
+    for roi in ((5000, 5000, 100, 100), (330, 0, 50, 50), (0, 0, 3200, 2400), (300, 200, 50, 50)):
+        for camera in ({'focal_px': 160.0}, {'intrinsics': known}):
+            with pytest.raises(FrameError, match=r'I25_fit.*the image has 320 x 240'):
+                run(Echo(), image, 'squeeze', roi, **camera)
+
+    # The last pixel of the image is inside of it.
+    stream = stream_of(Echo(), 'squeeze', (160, 120, 160, 120))
+    found = stream.process(Frame('c', 1, image), intrinsics=known)
+    assert stream.rectifier is not None
+    assert (found.semantic[125:, 165:] != 255).any()
+    assert (found.semantic[:115, :155] == 255).all()
 
 
 @pytest.mark.slow

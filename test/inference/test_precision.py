@@ -13,6 +13,7 @@ import pytest
 
 from mtl_perception.cli import main
 from mtl_perception.errors import CheckpointError, DeviceError
+from mtl_perception.evaluation.task_evaluators import build_evaluators
 from mtl_perception.inference import engines
 from mtl_perception.inference.engine import Setup
 from mtl_perception.inference.int8_file import Int8Graph, digest_of, int8_path, read_int8
@@ -27,7 +28,14 @@ from mtl_perception.inference.precision import (
 )
 from mtl_perception.inference.step_graph import find_graph, read_graph
 from mtl_perception.manifest import PRETRAINED, Manifest, NetworkSpec, read_model
-from mtl_perception.tasks import STREET_TASKS
+from mtl_perception.tasks import (
+    STREET_ALL_TASKS,
+    STREET_DETECTION,
+    STREET_INSTANCE,
+    STREET_SEMANTIC,
+    STREET_TASKS,
+    TASK_NAMES,
+)
 
 FP32 = {'semantic.miou': 0.75, 'depth.abs_rel': 0.1, 'motion.auc': 0.9}
 MANIFEST = Manifest(
@@ -62,7 +70,7 @@ def changed(**values):
     (changed(**{'motion.auc': 0.8951}), ''),
     (changed(**{'motion.auc': 0.8949}), 'motion AUC is 0.8949'),
     (dataclasses.replace(GOOD, equal_ids=0.9949), '99.490% of the ids are those of fp32'),
-    (dataclasses.replace(GOOD, equal_ids=None), ''),
+    (dataclasses.replace(GOOD, equal_ids=None), 'the ids of semantic and motion were not compar'),
     (dataclasses.replace(GOOD, frames=FEWEST_FRAMES - 1), 'measured on 99 frames'),
     (dataclasses.replace(GOOD, found={}), 'mIoU was not measured'),
     (dataclasses.replace(GOOD, fp32={'semantic.miou': 0.75}), 'AbsRel was not measured')])
@@ -76,6 +84,39 @@ def test_a_task_that_the_model_does_not_have_needs_no_figures():
     only = dataclasses.replace(GOOD, fp32={'semantic.miou': 0.75}, found={'semantic.miou': 0.75})
     assert objection(only, semantic) == ''
     assert objection(only, MANIFEST) == 'AbsRel was not measured'
+
+
+def model_of(*tasks):
+    """Return a manifest of tasks that the network itself predicts."""
+    return dataclasses.replace(MANIFEST, tasks=tasks, network=dataclasses.replace(
+        MANIFEST.network, channels={task.name: task.channels for task in tasks}))
+
+
+@pytest.mark.parametrize(('task', 'metric', 'label'), [
+    (STREET_DETECTION, 'detection.ap50', 'box AP50'),
+    (STREET_INSTANCE, 'instance.panoptic', 'panoptic quality')])
+def test_boxes_and_instances_are_compared(task, metric, label):
+    manifest = model_of(STREET_SEMANTIC, task)
+    assert objection(GOOD, manifest) == f'{label} was not measured'
+    for found, text in ((0.566, ''), (0.0, f'{label} is 0.0000, in fp32 0.5700; a loss of at')):
+        figures = dataclasses.replace(
+            GOOD, fp32={**FP32, metric: 0.57}, found={**FP32, metric: found})
+        assert objection(figures, manifest)[:len(text) or None] == text
+        assert f'{label} {found:.4f} (fp32 0.5700)' in figures.text()
+
+
+def test_every_task_has_a_figure_that_evaluations_measure():
+    assert {one.task for one in TOLERANCES} == {*TASK_NAMES}
+    evaluators = build_evaluators(STREET_ALL_TASKS, 64, 96)
+    assert all(one.metric in evaluators[one.task].compute() for one in TOLERANCES)
+
+
+def test_a_network_without_ids_has_none_to_compare():
+    figures = dataclasses.replace(
+        GOOD, fp32={'detection.ap50': 0.57}, found={'detection.ap50': 0.57}, equal_ids=None)
+    assert objection(figures, model_of(STREET_DETECTION)) == ''
+    assert figures.text().startswith('box AP50 0.5700')
+    assert dataclasses.replace(figures, fp32={}).text() == 'measured on 100 frames, streets 1 to 2'
 
 
 def test_the_page_has_the_table_of_the_tolerances():
@@ -277,7 +318,9 @@ def test_the_shipped_figures_are_those_of_the_shipped_weights():
     for path in PRETRAINED.glob('*.json'):
         manifest = Manifest.from_json(path.read_text())
         for name, held in manifest.precisions.items():
-            assert recorded(manifest, *name.split()) is not None, name
+            figures = recorded(manifest, *name.split())
+            assert figures is not None, name
+            assert objection(figures, manifest) == '', name
             assert json.dumps(held)
 
 

@@ -13,8 +13,11 @@ import torch
 from mtl_perception import cli
 from mtl_perception.inference.torch_engine import TorchEngine
 from mtl_perception.inference.weights import load_network
-from mtl_perception.manifest import read_model, write_model
+from mtl_perception.manifest import Manifest, NetworkSpec, read_model, write_model
+from mtl_perception.models.boxes import decode_boxes
+from mtl_perception.models.build import build_network
 from mtl_perception.synthetic import Street
+from mtl_perception.tasks import STREET_DETECTION
 
 
 def export(*words):
@@ -67,6 +70,43 @@ def test_a_street_is_as_far_away_in_larger_images(larger):
         depths.append([np.nanmedian(engine.step(street.render(index).image)[0].depth)
                        for index in (10, 40, 70)])
     assert np.median(np.divide(*depths)) == pytest.approx(1, abs=0.08)  # 1 / 2 without
+
+
+@pytest.fixture(scope='module')
+def boxes(tmp_path_factory):
+    """Return a model of boxes for images of 96x64, one of whose anchors is nearly as wide."""
+    spec = NetworkSpec('resnet10', 1, 8, {'detection': 3}, decoders={'detection': 'yolo8'},
+                       anchors=[[0.1, 0.2], [0.9, 0.3]])
+    manifest = Manifest('boxes', spec, (STREET_DETECTION,), 64, 96, (127,) * 3, (64,) * 3, 60.0)
+    path = tmp_path_factory.mktemp('boxes') / 'boxes.safetensors'
+    write_model(manifest, safetensors.torch.save(build_network(spec).state_dict()), path)
+    return path
+
+
+def test_the_same_answer_is_a_box_of_the_same_pixels_at_every_size(boxes, tmp_path):
+    larger = tmp_path / 'larger.safetensors'
+    assert export(boxes, '--size', '192x128', '--into', larger) == 0
+
+    sides = []
+    for model in (boxes, larger):
+        manifest, _ = read_model(model)
+        corners, _ = decode_boxes(
+            torch.zeros(1, 16, manifest.height // 8, manifest.width // 8),
+            manifest.network.anchors, 8)
+        sides.append((corners[0, :, 2:] - corners[0, :, :2]).view(2, -1, 2)[:, 0])  # per anchor
+    torch.testing.assert_close(*sides)
+    assert TorchEngine.load(larger, 'cpu', threads=1).manifest == manifest
+
+
+def test_an_anchor_that_does_not_fit_into_smaller_images_is_refused(boxes, tmp_path, capsys):
+    manifest, content = read_model(boxes)
+    large = dataclasses.replace(manifest, width=192, height=128)
+    write_model(large, content, tmp_path / 'large.safetensors')
+
+    into = tmp_path / 'smaller.safetensors'
+    assert export(tmp_path / 'large.safetensors', '--size', '96x64', '--into', into) == 2
+    assert not into.exists()
+    assert 'would be 1.80 times as long as the side' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('size', 'said'), [
