@@ -23,17 +23,16 @@ def check_street_classes(manifest: Manifest, look: str = LOOKS[0]) -> None:
         if task is None:
             continue
 
-        problem = ''
         if street.kind == 'boxes':
-            if missing := [name for name in street.classes if name not in task.classes]:
-                problem = f'there is no class {missing[0]!r} among {list(task.classes)}'
+            problems = [f'there is no class {name!r} among {list(task.classes)}'
+                        for name in street.classes if name not in task.classes]
         else:
-            problem = next((
-                f'class {number} is {own!r}, that of the streets {wanted!r}'
-                for number, (own, wanted) in enumerate(zip(task.classes, street.classes))
-                if own != wanted), '')
-        if problem:
+            problems = [f'class {number} is {own!r}, that of the streets {wanted!r}'
+                        for number, (own, wanted) in enumerate(zip(task.classes, street.classes))
+                        if own != wanted]
+
+        if problems:
             raise ConfigurationError(
-                f'{street.name} of model {manifest.name!r}: {problem}; streets only judge models '
+                f'{street.name} of model {manifest.name!r}: {problems[0]}; streets only judge models '
                 f'with their classes, {list(street.classes)}. Give labelled data with the classes '
                 'of the model: mtl evaluate --data, mtl calibrate --data')
