@@ -10,6 +10,7 @@ from mtl_perception.inference.confidence import FEATURES
 from mtl_perception.manifest import DEPTH_CHANNELS, Manifest
 from mtl_perception.preprocessing import check_size
 from mtl_perception.reason_codes import ReasonCode
+from mtl_perception.tasks import UNLABELLED, Task
 
 MAX_PIXELS = 2 ** 25
 KINDS = {
@@ -30,6 +31,9 @@ def check_manifest(manifest: Manifest) -> None:
     _check_input(manifest)
     _check_camera(manifest)
     _check_tasks(manifest)
+    for task in manifest.tasks:
+        _check_classes(manifest, task)
+        _check_values(manifest.name, task)
     _check_confidence(manifest)
 
 
@@ -128,4 +132,54 @@ def _check_tasks(manifest: Manifest) -> None:
     if 'instance' in tasks and 'semantic' not in tasks:
         raise CheckpointError(
             f'{name}: there are instances without semantics, which say what the objects are',
+            ReasonCode.MANIFEST_INVALID)
+
+
+def _check_classes(manifest: Manifest, task: Task) -> None:
+    """Check names and colours of classes, and that ids are those of classes."""
+    where = f'{manifest.name}: task {task.name!r}: '
+    count = len(task.classes)
+    if not all(isinstance(name, str) for name in task.classes):
+        raise CheckpointError(
+            f'{where}classes is {list(task.classes)}, wanted names', ReasonCode.MANIFEST_INVALID)
+    if not all(0 <= part <= 255 for colour in task.palette for part in colour):
+        raise CheckpointError(
+            f'{where}palette is {list(task.palette)}, wanted colours of 0 to 255',
+            ReasonCode.MANIFEST_INVALID)
+    if not _are_ids(task.movable, count):
+        raise CheckpointError(
+            f'{where}movable is {list(task.movable)}, wanted ids of its {count} classes',
+            ReasonCode.MANIFEST_INVALID)
+    if not -1 <= task.sky < count:
+        raise CheckpointError(
+            f'{where}sky is {task.sky}, wanted the id of one of its {count} classes, -1 = none',
+            ReasonCode.MANIFEST_INVALID)
+
+    # A model of boxes alone may tell which ids their classes have elsewhere.
+    semantic = manifest.task('semantic')
+    known = UNLABELLED if semantic is None else len(semantic.classes)
+    ids = task.semantic_ids
+    if ids and not (len(ids) == count and _are_ids(ids, known)):
+        raise CheckpointError(
+            f'{where}semantic_ids is {list(ids)}, wanted the semantic class, below {known}, of '
+            f'each of its {count} classes, or none at all', ReasonCode.MANIFEST_INVALID)
+
+
+def _are_ids(values: Sequence[object], count: int) -> bool:
+    """Return whether values are different ids of so many classes."""
+    return all(
+        isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count
+        for value in values) and len(set(values)) == len(values)
+
+
+def _check_values(name: str, task: Task) -> None:
+    """Check what the values of a regression mean."""
+    if not 0 <= task.maximum < math.inf:
+        raise CheckpointError(
+            f'{name}: task {task.name!r}: maximum is {task.maximum}, wanted the largest value of '
+            'the training, 0 = no limit', ReasonCode.MANIFEST_INVALID)
+    if task.inverse not in (0, -1) and not 0 < task.inverse < math.inf:
+        raise CheckpointError(
+            f'{name}: task {task.name!r}: inverse is {task.inverse}, wanted 0 for the logarithm '
+            'of metres, -1 for metres, or depth times output, above 0',
             ReasonCode.MANIFEST_INVALID)

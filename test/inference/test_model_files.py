@@ -4,6 +4,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import struct
@@ -17,6 +18,7 @@ from mtl_perception.errors import (
     CheckpointError,
     StorageError,
 )
+from mtl_perception.inference.manifest_checks import check_manifest
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import Manifest, read_model, write_model
 from mtl_perception.tasks import STREET_DEPTH
@@ -203,6 +205,45 @@ def test_an_impossible_manifest_is_refused(copied, fields, code, hint):
     found, text = refusal(copied)
     assert found == code
     assert hint in text
+
+
+@pytest.mark.parametrize(('task', 'fields', 'hint'), [
+    ('semantic', {'sky': 99}, 'sky is 99, wanted the id of one of its 12 classes'),
+    ('semantic', {'sky': 12}, 'sky is 12'),
+    ('semantic', {'sky': -7}, 'sky is -7'),
+    ('semantic', {'movable': [99]}, r'movable is [99], wanted ids of its 12 classes'),
+    ('semantic', {'movable': ['car']}, "movable is ['car']"),
+    ('semantic', {'movable': [[8]]}, 'movable is [[8]]'),
+    ('semantic', {'movable': [8, 8]}, 'movable is [8, 8]'),
+    ('semantic', {'palette': [[999, 0, 0]] * 12}, 'wanted colours of 0 to 255'),
+    ('semantic', {'classes': [None] * 12}, 'wanted names'),
+    ('motion', {'semantic_ids': [0, 12]}, 'semantic_ids is [0, 12]'),
+    ('motion', {'semantic_ids': [0]}, 'semantic_ids is [0]'),
+    ('depth', {'maximum': -5}, 'maximum is -5'), ('depth', {'sky': 0}, 'sky is 0'),
+    ('depth', {'maximum': math.nan}, 'maximum is nan'),
+    ('depth', {'maximum': math.inf}, 'maximum is inf'),
+    ('depth', {'inverse': -3}, 'inverse is -3'),
+    ('depth', {'inverse': math.nan}, 'inverse is nan'),
+    ('depth', {'inverse': math.inf}, 'inverse is inf')])
+def test_an_impossible_task_is_refused(copied, task, fields, hint):
+    tasks = json.loads(copied.with_suffix('.json').read_text())['tasks']
+    change_manifest(copied, tasks=[
+        one | fields if one['name'] == task else one for one in tasks])
+    found, text = refusal(copied)
+    assert found == 'M07'
+    assert f'task {task!r}' in text
+    assert hint in text
+
+
+@pytest.mark.parametrize(('task', 'fields'), [
+    ('semantic', {'sky': -1, 'movable': []}), ('depth', {'maximum': 0}),
+    ('depth', {'inverse': -1}), ('depth', {'inverse': 0.54})])
+def test_a_task_may_be_without_sky_limit_or_logarithm(copied, task, fields):
+    tasks = json.loads(copied.with_suffix('.json').read_text())['tasks']
+    change_manifest(copied, tasks=[
+        one | fields if one['name'] == task else one for one in tasks])
+    manifest, _ = read_model(copied)
+    check_manifest(manifest)
 
 
 def test_an_unknown_encoder_is_refused_with_the_nearest_name(copied):
