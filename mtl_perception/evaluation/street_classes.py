@@ -34,5 +34,5 @@ def check_street_classes(manifest: Manifest, look: str = LOOKS[0]) -> None:
         if problems:
             raise ConfigurationError(
                 f'{street.name} of model {manifest.name!r}: {problems[0]}; streets only judge '
-                f'models with their classes, {list(street.classes)}. Give labelled data with the classes '
-                'of the model: mtl evaluate --data, mtl calibrate --data')
+                f'models with their classes, {list(street.classes)}. Give labelled data with the '
+                'classes of the model: mtl evaluate --data, mtl calibrate --data')
