@@ -154,7 +154,7 @@ def test_a_session_that_is_made_later_is_on_the_same_device_or_refused(build):
     engine = load_engine('roads', 'onnx', 'cuda', threads=1)
     assert engine.setup.device == 'cuda:0'
     image = np.zeros((engine.manifest.height, engine.manifest.width, 3), np.uint8)
-    with pytest.raises(DeviceError, match='the device is lost .* could not start it'):
+    with pytest.raises(DeviceError, match=r'the device is lost .* could not start it'):
         engine.step(image, None, ['instance'])
     assert [names(asked) for asked in found.asked if asked != [CPU]] == [[CUDA, CPU]] * 2
 
