@@ -175,8 +175,8 @@ WITH_TORCH = {
     'commands': {'adapt', 'compare', 'describe', 'export', 'find_lr', 'finetune', 'plot', 'search',
                  'train', 'train_motion'},
     'evaluation': set(),
-    'inference': {'captured_steps', 'cuda_graphs', 'device_copies', 'motion_head_file',
-                  'onnx_export', 'torch_engine', 'usual_pattern', 'weights'},
+    'inference': {'captured_steps', 'cuda_graphs', 'device_copies', 'exact_fp32',
+                  'motion_head_file', 'onnx_export', 'torch_engine', 'usual_pattern', 'weights'},
     'datasets': set(), 'ros': set(), 'synthetic': set(), 'media': set(), 'egomotion': set()}
 """Room -> its only files that may need torch; what a robot runs is in the others."""
 
