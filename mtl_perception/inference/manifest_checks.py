@@ -146,6 +146,7 @@ def _check_classes(manifest: Manifest, task: Task) -> None:
         raise CheckpointError(
             f'{where}palette is {list(task.palette)}, wanted colours of 0 to 255',
             ReasonCode.MANIFEST_INVALID)
+
     if not _are_ids(task.movable, count):
         raise CheckpointError(
             f'{where}movable is {list(task.movable)}, wanted ids of its {count} classes',
