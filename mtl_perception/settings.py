@@ -190,6 +190,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding='utf-8')
+    except FileNotFoundError as error:
+        raise ConfigurationError(f'{path}: does not exist; wanted a YAML file') from error
+    except IsADirectoryError as error:
+        raise ConfigurationError(f'{path}: is a folder; wanted a YAML file') from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f'{path}: not a readable YAML file ({error})') from error
     content = parse_yaml(text, str(path))

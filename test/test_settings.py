@@ -79,5 +79,7 @@ def test_a_file_that_holds_no_settings_names_itself(tmp_path, content, message):
 
     with pytest.raises(ConfigurationError, match=rf'broken\.yaml: {message}'):
         read_yaml(path)
-    with pytest.raises(ConfigurationError, match=r'nowhere\.yaml'):
+    with pytest.raises(ConfigurationError, match=r'nowhere\.yaml: does not exist; wanted a YAML'):
         read_yaml(Path('nowhere.yaml'))
+    with pytest.raises(ConfigurationError, match='is a folder; wanted a YAML file'):
+        read_yaml(tmp_path)

@@ -348,6 +348,9 @@ def _on_bag(arguments: argparse.Namespace) -> int:
         metrics = bag_evaluation.bag_metrics(bag, score, manifest, labels)
 
     how = 'model run again' if arguments.rerun else 'as recorded'
+    ran = metrics['recorded_model']
+    if ran and ran['sha256'] != manifest.sha256 and not arguments.rerun:
+        how = f'predictions of {ran["name"]} as recorded'
     publish(Report(
         f'{arguments.bag}: {manifest.name}, {how}{words}', metrics, recording_facts(metrics),
         bag_evaluation.notes_of(metrics, arguments.rerun), score.evaluator.pictures()),

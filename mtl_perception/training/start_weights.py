@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtl_perception.datasets.class_table import counterparts
 from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
+from mtl_perception.manifest import read_model
 from mtl_perception.tasks import Task
 
 OWN_PARTS = ('decoders.', 'attention.masks.')
@@ -134,6 +135,21 @@ def _same(task: Task, other: Task | None) -> bool:
     """Return whether two tasks have the same outputs with the same meaning."""
     return other is not None and (task.classes, task.unit, task.inverse) == (
         other.classes, other.unit, other.inverse)
+
+
+def left_behind(model: str, tasks: Sequence[Task]) -> str:
+    """
+    Return a line that names the tasks of a model that the new one will not have, or nothing.
+
+    :param model: name or path of the model.
+    :param tasks: of the network.
+    """
+    kept = {task.name for task in tasks}
+    lost = [task.name for task in read_model(model)[0].tasks if task.name not in kept]
+    if not lost:
+        return ''
+    return (f'{model}: the new model will have no {", ".join(lost)}, which are not trained here; '
+            'that takes labels of them, and their names in tasks')
 
 
 def in_words(model: str, tasks: Sequence[Task], fresh: Mapping[str, list[str]]) -> str:

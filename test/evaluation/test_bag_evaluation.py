@@ -236,7 +236,7 @@ def test_without_a_model_it_is_the_shipped_one_that_the_node_ran(
 
     assert cli.main(['evaluate', '--bag', str(bag)]) == 0
     text = capsys.readouterr().out
-    assert f'{bag}: {named}, as recorded' in text
+    assert f'{bag}: {named}, predictions of {ran} as recorded' in text
     assert f'The node ran the model {ran} (sha256 {"5" * 16}), classes and tasks here are ' \
         f'those of {named}' in text
 

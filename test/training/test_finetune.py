@@ -15,8 +15,8 @@ from mtl_perception.errors import ConfigurationError
 from mtl_perception.inference.weights import load_network
 from mtl_perception.manifest import read_model
 from mtl_perception.models.build import build_network
-from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, Task
-from mtl_perception.training.start_weights import load_start
+from mtl_perception.tasks import STREET_DEPTH, STREET_SEMANTIC, STREET_TASKS, Task
+from mtl_perception.training.start_weights import left_behind, load_start
 
 RUST = Task('semantic', 'classes', ('rust', 'other'), ((0, 0, 0), (255, 0, 0)))
 
@@ -82,6 +82,12 @@ def test_a_class_that_the_model_lacks_starts_anew_beside_the_others(model):
 
     old, new = scores(load_network(model)[1]), scores(network)
     torch.testing.assert_close(new[:, :12], old, rtol=1e-4, atol=1e-5)
+
+
+def test_tasks_that_the_new_model_will_not_have_are_named(model):
+    assert left_behind(str(model), STREET_TASKS) == ''
+    assert f'{model}: the new model will have no depth, motion, which' in left_behind(
+        str(model), [STREET_SEMANTIC])
 
 
 def scores(network):
