@@ -154,7 +154,7 @@ def left_behind(model: str, tasks: Sequence[Task]) -> str:
 
 def in_words(model: str, tasks: Sequence[Task], fresh: Mapping[str, list[str]]) -> str:
     """
-    Return a line for each decoder that differs from the model's.
+    Return a line for each decoder that differs from the model's, and one for those that are lost.
 
     :param model: name or path of the model.
     :param tasks: of the network.
@@ -170,4 +170,4 @@ def in_words(model: str, tasks: Sequence[Task], fresh: Mapping[str, list[str]]) 
             rest = f'; anew: {", ".join(anew)}' if anew else ''
             lines.append(f'{model}: {count - len(anew)} of {count} classes of {task.name} start '
                          f'as the class of the model that is most like them{rest}')
-    return '\n'.join(lines)
+    return '\n'.join(filter(None, [*lines, left_behind(model, tasks)]))

@@ -39,7 +39,7 @@ from mtl_perception.training.losses import build_cross_task, build_losses
 from mtl_perception.training.progress_log import Recent, TrainingLog
 from mtl_perception.training.run_readme import RunFolder
 from mtl_perception.training.schedule import learning_rate
-from mtl_perception.training.start_weights import in_words, left_behind, load_start
+from mtl_perception.training.start_weights import in_words, load_start
 from mtl_perception.training.train_step import Stepper
 from mtl_perception.training.validation import picture, selection_score, validate, with_score
 
@@ -145,10 +145,8 @@ class Trainer:
         if settings.start:
             some = self.tasks if settings.start_heads == 'fitting' else None
             fresh = load_start(self.learner.network, settings.start, some)
-            lines = (in_words(settings.start, self.tasks, fresh),
-                     left_behind(settings.start, self.tasks) if some else '')
-            for line in filter(None, lines if self.ranks.is_first else ()):
-                print(line)
+            if (text := in_words(settings.start, self.tasks, fresh)) and self.ranks.is_first:
+                print(text)
         self.average.restart(self.learner.network)
 
     def _make_learner(

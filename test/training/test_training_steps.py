@@ -227,6 +227,7 @@ def test_the_encoder_of_a_whole_model_to_start_from_is_kept(config, tmp_path, bo
 
     monkeypatch.setattr('mtl_perception.training.trainer.load_encoder', fill(0.5))
     monkeypatch.setattr('mtl_perception.training.trainer.load_start', fill(0.25))
+    monkeypatch.setattr('mtl_perception.training.trainer.in_words', lambda *_: '')
     network = replace(config.network, pretrained='some.safetensors', start='other.safetensors')
     trainer = make(replace(config, network=network), tmp_path / 'run', boxes)
     trainer.start()
