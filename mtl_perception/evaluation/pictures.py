@@ -19,7 +19,7 @@ from mtl_perception.postprocessing import (
     overlay_motion,
 )
 from mtl_perception.preprocessing import resize, resize_nearest
-from mtl_perception.tasks import MOVING, Task
+from mtl_perception.tasks import MOVING, UNKNOWN_MOTION, Task
 
 Image = NDArray[np.uint8]
 
@@ -27,6 +27,8 @@ COLUMNS = ('semantic', 'instance', 'detection', 'depth', 'motion')
 """The tasks, in the order in which they are shown."""
 
 OPACITY = 0.65
+UNKNOWN_OPACITY = 0.7
+"""Of the light grey over a picture in which nobody knows what moves."""
 DARK, LIGHT = (24, 24, 24), (235, 235, 235)
 LINE = 20
 """Height of a line of text, pixels."""
@@ -133,7 +135,11 @@ class Painter:
                 continue
 
             task = self._tasks[name]
-            if name == 'detection':
+            if name == 'motion' and (values == UNKNOWN_MOTION).all():
+                # the picture of the camera would look as if nothing moved
+                caption += ': unknown'
+                tile = overlay(camera, np.full_like(camera, LIGHT), UNKNOWN_OPACITY)
+            elif name == 'detection':
                 size = shown.size or record.image.shape[:2]
                 tile = _outlined(camera, values, task, self._width / size[1])
             else:

@@ -148,8 +148,8 @@ def left_behind(model: str, tasks: Sequence[Task]) -> str:
     lost = [task.name for task in read_model(model)[0].tasks if task.name not in kept]
     if not lost:
         return ''
-    return (f'{model}: the new model will have no {", ".join(lost)}, which are not trained here; '
-            'that takes labels of them, and their names in tasks')
+    return (f'{model}: the new model will be without {", ".join(lost)}; each takes labels of its '
+            'own, and its name in tasks')
 
 
 def in_words(model: str, tasks: Sequence[Task], fresh: Mapping[str, list[str]]) -> str:

@@ -50,6 +50,15 @@ def test_prediction_stands_over_truth_in_four_columns():
     assert (tile(picture, 1, 3) == 100).all()  # in truth nothing is
 
 
+def test_unknown_motion_does_not_look_as_if_nothing_moved():
+    whole = record(truth=False)
+    unknown = dataclasses.replace(whole, prediction=dataclasses.replace(
+        whole.prediction, motion=np.full((56, 96), 255, np.uint8)))
+    painter = Painter(STREET_TASKS, tile_width=96)
+    faded = tile(painter.draw(unknown), 0, 3)
+    np.testing.assert_allclose(faded, 0.7 * 235 + 0.3 * 100, atol=1)
+
+
 def test_without_truth_there_is_one_row():
     picture = Painter(STREET_TASKS, tile_width=96).draw(record(truth=False), ['t = 1 s'])
     assert picture.shape == (56, 4 * 96, 3)

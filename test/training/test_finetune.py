@@ -86,7 +86,7 @@ def test_a_class_that_the_model_lacks_starts_anew_beside_the_others(model):
 
 def test_tasks_that_the_new_model_will_not_have_are_named(model):
     assert left_behind(str(model), STREET_TASKS) == ''
-    assert f'{model}: the new model will have no depth, motion, which' in left_behind(
+    assert f'{model}: the new model will be without depth, motion;' in left_behind(
         str(model), [STREET_SEMANTIC])
 
 
